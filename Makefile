@@ -1,0 +1,51 @@
+# `make demo` and `make test` set everything up by themselves; they need Python >= 3.11 and make.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.ready
+EXP    := examples/EXP-0001-licences
+
+.PHONY: demo test test-all check format bench docs clean help
+
+help:
+	@sed -n 's/^## //p' Makefile
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+	  --constraint constraints.txt --editable '.[dev,parts,postgresql]'
+	@touch $(READY)
+
+## make demo      the licences experiment, end to end: SQLite, local files, CPU
+demo: $(READY)
+	$(BIN)/python examples/build_business.py examples/business
+	HANDFUL_DEMO_MODEL="$$($(BIN)/python examples/model_path.py)" $(BIN)/handful run $(EXP)
+
+## make test      all tests but the slow ones
+test: $(READY)
+	$(BIN)/python -m pytest -m "not slow and not live"
+
+## make test-all  the slow ones, too
+test-all: $(READY)
+	$(BIN)/python -m pytest -m "not live"
+
+## make check     style, types, and the arrows between the rooms
+check: $(READY)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -q tests/unit/test_arrows.py
+
+## make format    let ruff rewrite what it can
+format: $(READY)
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+## make bench     start-up times, and the demo against its baseline
+bench: $(READY)
+	$(BIN)/python bench/startup.py
+	$(BIN)/python bench/demo.py
+
+## make clean     remove what the demo made; the venv stays
+clean:
+	rm -rf examples/business $(EXP)/store .pytest_cache .mypy_cache .ruff_cache

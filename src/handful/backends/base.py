@@ -1,0 +1,48 @@
+"""The protocol of those who run jobs, and the job itself: a file in, a file out.
+
+The same worker (`handful.worker`) runs a job everywhere; a backend only decides where.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Protocol, Self
+
+from handful.progress import Progress
+
+
+@dataclass(frozen=True)
+class Job:
+    """One piece of work for a worker. Everything in it is JSON; no secret is."""
+
+    task: str
+    """A name that `handful.worker.TASKS` knows: "train", "test", …"""
+    experiment: str
+    """The experiment's directory, where the worker finds settings.ini and functions.py."""
+    overrides: tuple[str, ...] = ()
+    """The `--set section.KEY=value` of the command line."""
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    """What the task needs beside the settings: JSON values only."""
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self), indent=2)
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        raw = json.loads(text)
+        raw["overrides"] = tuple(raw["overrides"])
+        return cls(**raw)
+
+
+class Backend(Protocol):
+    """Runs jobs."""
+
+    def run(self, job: Job, progress: Progress) -> Any:
+        """Run `job` to its end and return what its task returned (JSON values).
+
+        What the worker tells is passed on to `progress`. An error of `handful.errors` that the
+        worker raised is raised here again, of the same class; any other end of the worker is a
+        `StepError` with its last words.
+        """

@@ -1,0 +1,17 @@
+"""Runs a job in this process: for `check`, for debugging, and inside a worker."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from handful.backends.base import Job
+from handful.progress import Progress
+
+
+class Inline:
+    """A real backend, without a process between: a debugger's breakpoints work in it."""
+
+    def run(self, job: Job, progress: Progress) -> Any:
+        from handful.worker import run_job
+
+        return run_job(job, progress)

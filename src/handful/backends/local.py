@@ -1,0 +1,122 @@
+"""Runs a job as a process of its own on this machine.
+
+What the worker tells comes over a FIFO; what the user's functions print comes over its standard
+output and is shown as notes; its standard error is kept, and its end is shown if the worker dies.
+The worker's standard input is a leash: when this process is gone, however it went, the worker
+leaves too.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+from pathlib import Path
+from typing import IO, Any
+
+from handful import errors
+from handful.backends.base import Job
+from handful.backends.events import replay
+from handful.errors import Fault, HandfulError, Interrupted, StepError
+from handful.progress import Progress
+
+GRACE_SECONDS = 60.0
+"""How long an interrupted worker may take to write its checkpoint."""
+LAST_WORDS = 20
+_END = "end of events\n"
+
+
+class Local:
+    """Each job a fresh process: its memory is gone when it ends."""
+
+    def run(self, job: Job, progress: Progress) -> Any:
+        with tempfile.TemporaryDirectory(prefix="handful-job-") as folder:
+            return _run(job, progress, Path(folder))
+
+
+def _run(job: Job, progress: Progress, folder: Path) -> Any:
+    job_file, result_file, events = folder / "job.json", folder / "result.json", folder / "events"
+    job_file.write_text(job.to_json())
+    os.mkfifo(events)
+    # Opened for reading and writing, so that neither side waits for the other to come or go.
+    pipe = os.open(events, os.O_RDWR)
+    command = [sys.executable, "-m", "handful.worker", str(job_file), str(result_file)]
+    with (folder / "stderr").open("w+b") as log:
+        worker = subprocess.Popen(
+            [*command, "--events", str(events), "--leash"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        )
+        assert worker.stdout is not None  # because stdout=PIPE
+        listeners = [
+            threading.Thread(target=_listen, args=(pipe, progress), daemon=True),
+            threading.Thread(target=_overhear, args=(worker.stdout, progress), daemon=True),
+        ]
+        for listener in listeners:
+            listener.start()
+        try:
+            status = worker.wait()
+        except KeyboardInterrupt:
+            _stop(worker)
+            raise Interrupted("stopped while a worker was running") from None
+        finally:
+            os.write(pipe, _END.encode())
+            for listener in listeners:
+                listener.join()
+            os.close(pipe)
+        return _answer(result_file, status, log)
+
+
+def _listen(pipe: int, progress: Progress) -> None:
+    with os.fdopen(os.dup(pipe), "r") as lines:
+        for line in lines:
+            if line == _END:
+                return
+            replay(line, progress)
+
+
+def _overhear(said: IO[bytes], progress: Progress) -> None:
+    for line in said:
+        progress.note(line.decode(errors="replace").rstrip("\n"))
+
+
+def _stop(worker: subprocess.Popen[bytes]) -> None:
+    worker.terminate()
+    try:
+        worker.wait(GRACE_SECONDS)
+    except subprocess.TimeoutExpired:
+        worker.kill()
+        worker.wait()
+
+
+def _answer(result_file: Path, status: int, log: IO[bytes]) -> Any:
+    if not result_file.exists():
+        log.seek(0)
+        words = log.read().decode(errors="replace").splitlines()[-LAST_WORDS:]
+        how = f"was ended by signal {-status}" if status < 0 else f"left with status {status}"
+        raise StepError(
+            f"the worker {how}" + "".join(f"\n    | {line}" for line in words),
+            remedy="signal 9 often means that memory ran out" if status == -9 else "",
+        )
+    answer = json.loads(result_file.read_text())
+    if "error" in answer:
+        raise error_from_json(answer["error"])
+    return answer["result"]
+
+
+def error_from_json(answer: dict[str, Any]) -> HandfulError:
+    """The error that `handful.worker.error_to_json` wrote; its traceback as a note on it."""
+    faults = [Fault(*fault) for fault in answer["faults"]]
+    kind = getattr(errors, answer["class"], StepError)
+    error: HandfulError
+    if issubclass(kind, errors.SettingsError | errors.FunctionsError):
+        error = kind(faults)
+    else:
+        error = kind(faults[0].what, where=faults[0].where, remedy=faults[0].remedy)
+    error.add_note(answer["traceback"])
+    return error

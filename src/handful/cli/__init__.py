@@ -1,0 +1,292 @@
+"""The command line: thin, and the only room that prints."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from handful.errors import HandfulError, Interrupted, NotBuilt, UserError
+
+if TYPE_CHECKING:
+    from handful.cli.console import Listener
+    from handful.experiment import Experiment
+    from handful.pipeline import Choice
+
+app = typer.Typer(
+    name="handful",
+    help="From labels in a database and files in a bucket to a compared, tested classifier.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+Directory = Annotated[Path, typer.Argument(metavar="EXP", help="The experiment's directory.")]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Override one key for this call."),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Tell everything as JSON, for machines.")]
+Traceback = Annotated[bool, typer.Option("--traceback", help="Show where an error came from.")]
+StepOption = typer.Option(metavar="STEP", help="reconcile, prepare, train, test or report.")
+
+
+@app.command()
+def init(
+    name: Annotated[str, typer.Argument(metavar="NAME")], traceback: Traceback = False
+) -> None:
+    """Make a new experiment's directory: settings.ini and functions.py to fill in."""
+    with _errors_told(traceback=traceback):
+        from handful.init import init_experiment
+
+        made = init_experiment(Path.cwd(), name)
+        print(
+            f"{made} is ready: fill in settings.ini and functions.py, then `handful check {name}`"
+        )
+
+
+@app.command()
+def check(
+    directory: Directory,
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+    traceback: Traceback = False,
+) -> None:
+    """Try everything on three real artifacts, and show what a run would do."""
+    with _opened(directory, overrides, as_json, traceback) as experiment:
+        from handful.rehearsal import rehearse
+
+        rehearse(experiment)
+
+
+@app.command()
+def run(
+    directory: Directory,
+    first: Annotated[str | None, typer.Option("--from", metavar="STEP", help="Begin here.")] = None,
+    last: Annotated[str | None, typer.Option("--until", metavar="STEP", help="End here.")] = None,
+    redo: Annotated[
+        list[str] | None,
+        typer.Option("--redo", metavar="STEP", help="Do this step although nothing changed."),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only show what would be done.")
+    ] = False,
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+    traceback: Traceback = False,
+) -> None:
+    """Bring the whole experiment up to date, from labels to the report."""
+    with _opened(directory, overrides, as_json, traceback) as experiment:
+        from handful.pipeline import Choice
+
+        for step in (first, last, *(redo or ())):
+            _must_be_built(step)
+        choice = Choice(first=first, last=last, redo=frozenset(redo or ()))
+        if dry_run:
+            _show_states(experiment, choice)
+        else:
+            _run(experiment, choice)
+
+
+@app.command()
+def reconcile(
+    directory: Directory,
+    refresh: Annotated[bool, typer.Option("--refresh", help="Ask production anew.")] = False,
+    prune: Annotated[bool, typer.Option("--prune", help="Remove stale copies.")] = False,
+    redo: Annotated[bool, typer.Option("--redo", help="Look again at every copy.")] = False,
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+    traceback: Traceback = False,
+) -> None:
+    """Match labels with files, and copy them into the experiment's store."""
+    with _opened(directory, overrides, as_json, traceback) as experiment:
+        from handful.pipeline import Choice
+
+        again = frozenset({"reconcile"}) if redo else frozenset[str]()
+        _run(experiment, Choice("reconcile", "reconcile", again, refresh, prune))
+
+
+def _verb(step: str, help_text: str) -> None:
+    """A command that runs one step on what the steps before it left."""
+
+    def verb(
+        directory: Directory,
+        redo: Annotated[
+            bool, typer.Option("--redo", help="Do it although nothing changed.")
+        ] = False,
+        overrides: Overrides = None,
+        as_json: AsJson = False,
+        traceback: Traceback = False,
+    ) -> None:
+        with _opened(directory, overrides, as_json, traceback) as experiment:
+            from handful.pipeline import Choice
+
+            _must_be_built(step)
+            again = frozenset({step}) if redo else frozenset[str]()
+            _run(experiment, Choice(step, step, again))
+
+    app.command(step, help=help_text)(verb)
+
+
+_verb("prepare", "Encode the files into Arrow datasets, and split them.")
+_verb("tune", "Search for better settings, on validation only (not built yet).")
+_verb("train", "Train every model with every seed.")
+_verb("test", "Look at the held-out split, once.")
+_verb("compare", "Rank the models and give a verdict (not built yet).")
+_verb("report", "Write the report: one HTML page.")
+
+
+@app.command()
+def status(
+    directory: Directory,
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+    traceback: Traceback = False,
+) -> None:
+    """Show how far the experiment is, and what a run would do."""
+    with _opened(directory, overrides, as_json, traceback) as experiment:
+        from handful.pipeline import Choice
+
+        _show_states(experiment, Choice())
+
+
+@app.command()
+def settings(as_json: AsJson = False) -> None:
+    """Show every key of settings.ini: its unit, default and meaning."""
+    from dataclasses import asdict
+
+    from handful.settings import describe_settings
+
+    keys = [asdict(key) for key in describe_settings()]
+    print(json.dumps(keys, indent=2) if as_json else _as_text(keys))
+
+
+@app.command()
+def predict(
+    directory: Directory, paths: Annotated[list[str] | None, typer.Argument()] = None
+) -> None:
+    """Classify documents with the trained model (not built yet)."""
+    with _errors_told(traceback=False):
+        _must_be_built("predict", f"{directory}: {len(paths or ())} paths")
+
+
+def main() -> None:
+    """The console script."""
+    # A stop from outside ends like Ctrl-C does: workers get the time for a last checkpoint.
+    signal.signal(signal.SIGTERM, _stop)
+    app()
+
+
+# --- what the commands share ---------------------------------------------------------------------
+
+
+def _stop(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def _must_be_built(word: str | None, where: str = "") -> None:
+    from handful.pipeline import STEP_NAMES
+
+    if word in {"tune", "compare", "predict"}:
+        built = f"built are {', '.join(STEP_NAMES)}"
+        raise NotBuilt(f"{word} is not built yet", where=where, remedy=built)
+    if word is not None and word not in STEP_NAMES:
+        raise UserError(f"there is no step {word!r}", remedy=f"steps: {', '.join(STEP_NAMES)}")
+
+
+@contextmanager
+def _opened(
+    directory: Path, overrides: list[str] | None, as_json: bool, traceback: bool
+) -> Iterator[Experiment]:
+    with (
+        _errors_told(traceback=traceback, as_json=as_json) as progress,
+        tempfile.TemporaryDirectory(prefix="handful-") as scratch,
+    ):
+        from handful.experiment import open_experiment
+
+        yield open_experiment(directory.absolute(), tuple(overrides or ()), progress, Path(scratch))
+
+
+@contextmanager
+def _errors_told(*, traceback: bool, as_json: bool = False) -> Iterator[Listener]:
+    """End with the right status, and with words rather than a traceback."""
+    from handful.cli.console import listener
+
+    progress = listener(as_json)
+    try:
+        yield progress
+    except KeyboardInterrupt:
+        progress.close()
+        _tell(Interrupted("interrupted; run the same command again to go on"), as_json, traceback)
+        raise typer.Exit(Interrupted.exit_status) from None
+    except HandfulError as error:
+        progress.close()
+        _tell(error, as_json, traceback)
+        raise typer.Exit(error.exit_status) from None
+    except (typer.Exit, SystemExit):
+        raise
+    except Exception as error:  # noqa: BLE001 - the last door: told, with status 1
+        from handful.worker import unexpected
+
+        progress.close()
+        _tell(unexpected(error), as_json, traceback)
+        raise typer.Exit(1) from None
+    finally:
+        progress.close()
+
+
+def _tell(error: HandfulError, as_json: bool, traceback: bool) -> None:
+    from handful.worker import error_to_json
+
+    answer = error_to_json(error)
+    if as_json:
+        print(json.dumps({"event": "error", "status": error.exit_status, **answer}), flush=True)
+    sys.stdout.flush()
+    print(f"error: {error}", file=sys.stderr)
+    if traceback:
+        notes = getattr(error, "__notes__", None)
+        print("\n".join(notes) if notes else answer["traceback"], file=sys.stderr)
+
+
+def _run(experiment: Experiment, choice: Choice) -> None:
+    from handful.pipeline import run as run_steps
+    from handful.records import Reported
+
+    records = run_steps(experiment, choice)
+    last = list(records.values())[-1]
+    if isinstance(last, Reported):
+        experiment.progress.note(f"the report: {last.url}")
+
+
+def _show_states(experiment: Experiment, choice: Choice) -> None:
+    from handful.pipeline import age, states
+
+    rows = []
+    for state in states(experiment):
+        done = age(state.record.finished_at) if state.record else "never"
+        what = "up to date" if state.up_to_date else f"to do: {state.reason}"
+        if state.step in choice.redo:
+            what = "to do: asked to do it again"
+        rows.append((state.step, done, what))
+    experiment.progress.table(str(experiment.store.url), ("step", "last done", "state"), rows)
+
+
+def _as_text(keys: list[dict[str, Any]]) -> str:
+    lines, section = [], None
+    for key in keys:
+        if key["section"] != section:
+            section = key["section"]
+            lines.append(f"\n[{section}]")
+        default = "required" if key["required"] else f"default: {key['default'] or 'none'}"
+        unit = f", {key['unit']}" if key["unit"] else ""
+        built = "" if key["built"] else " (not built yet)"
+        lines += [f"  {key['key']}  ({default}{unit}){built}", f"      {key['meaning']}"]
+    return "\n".join(lines).lstrip("\n")

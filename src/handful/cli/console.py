@@ -1,0 +1,252 @@
+"""The three ways to tell a step's progress: bars on a terminal, lines in a log, JSON lines."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+from handful.progress import Progress, Scalar
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as Bars
+    from rich.progress import TaskID
+
+LINE_EVERY_SECONDS = 10.0
+EVENT_EVERY_SECONDS = 1.0
+
+
+class Listener(Progress, Protocol):
+    """A `Progress` that owns the screen until it is closed."""
+
+    def close(self) -> None: ...
+
+
+def listener(as_json: bool) -> Listener:
+    """The right one for where standard output goes."""
+    if as_json:
+        return JsonLines()
+    return Terminal() if sys.stdout.isatty() else PlainLines()
+
+
+@dataclass
+class Pace:
+    """How fast one task goes: since when, from where, and when it was last shown."""
+
+    began_at: int
+    began: float = field(default_factory=time.monotonic)
+    shown: float = 0.0
+
+    def rate(self, done: int) -> float:
+        """Units a second since the first call."""
+        seconds = time.monotonic() - self.began
+        return (done - self.began_at) / seconds if seconds > 0 else 0.0
+
+    def left(self, done: int, total: int | None) -> float | None:
+        """Seconds until `total`, or None if nobody can know yet."""
+        rate = self.rate(done)
+        return (total - done) / rate if total is not None and rate > 0 else None
+
+    def due(self, every: float) -> bool:
+        """Is it time to show this task again? Remembers that it was."""
+        now = time.monotonic()
+        if now - self.shown < every:
+            return False
+        self.shown = now
+        return True
+
+
+class Paces:
+    """The pace of each task by its name; a finished task is forgotten."""
+
+    def __init__(self) -> None:
+        self._paces: dict[str, Pace] = {}
+
+    def of(self, task: str, done: int, total: int | None) -> Pace:
+        pace = self._paces.setdefault(task, Pace(done))
+        if total is not None and done >= total:
+            del self._paces[task]
+            pace.shown = 0.0
+        return pace
+
+
+class JsonLines:
+    """One JSON object a line, for machines."""
+
+    def __init__(self) -> None:
+        self._paces = Paces()
+
+    def _write(self, event: str, **values: Any) -> None:
+        print(json.dumps({"event": event, "at": round(time.time(), 3), **values}), flush=True)
+
+    def note(self, message: str) -> None:
+        self._write("note", message=message)
+
+    def warn(self, message: str) -> None:
+        self._write("warn", message=message)
+
+    def advance(
+        self,
+        task: str,
+        done: int,
+        total: int | None,
+        unit: str = "",
+        figures: Mapping[str, Scalar] | None = None,
+    ) -> None:
+        pace = self._paces.of(task, done, total)
+        if not pace.due(EVENT_EVERY_SECONDS):
+            return
+        left = pace.left(done, total)
+        self._write(
+            "progress",
+            task=task,
+            done=done,
+            total=total,
+            unit=unit,
+            per_second=round(pace.rate(done), 3),
+            seconds_left=None if left is None else round(left, 1),
+            figures=dict(figures or {}),
+        )
+
+    def table(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[Scalar]]) -> None:
+        self._write("table", title=title, columns=list(columns), rows=[list(row) for row in rows])
+
+    def close(self) -> None: ...
+
+
+class PlainLines:
+    """Plain lines, for a log: a task is told of every ten seconds and when it is done."""
+
+    def __init__(self) -> None:
+        self._paces = Paces()
+
+    def note(self, message: str) -> None:
+        print(message, flush=True)
+
+    def warn(self, message: str) -> None:
+        print(f"warning: {message}", flush=True)
+
+    def advance(
+        self,
+        task: str,
+        done: int,
+        total: int | None,
+        unit: str = "",
+        figures: Mapping[str, Scalar] | None = None,
+    ) -> None:
+        pace = self._paces.of(task, done, total)
+        if not pace.due(LINE_EVERY_SECONDS):
+            return
+        parts = [f"{done:,}{'' if total is None else f'/{total:,}'} {unit}".rstrip()]
+        if rate := pace.rate(done):
+            parts.append(f"{rate:,.1f}/s")
+        left = pace.left(done, total)
+        if left:
+            parts.append(f"{duration(left)} left")
+        parts += [f"{name} {figure(value)}" for name, value in (figures or {}).items()]
+        print(f"  {task}: {', '.join(parts)}", flush=True)
+
+    def table(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[Scalar]]) -> None:
+        cells = [list(columns), *([figure(value) for value in row] for row in rows)]
+        widths = [max(len(row[i]) for row in cells) for i in range(len(columns))]
+        print(title)
+        for row in cells:
+            texts = (text.ljust(width) for text, width in zip(row, widths, strict=True))
+            print("  " + "  ".join(texts).rstrip())
+        sys.stdout.flush()
+
+    def close(self) -> None: ...
+
+
+class Terminal:
+    """Bars with rate and time left; notes and tables go above them."""
+
+    def __init__(self) -> None:
+        from rich.console import Console
+
+        self._console = Console(highlight=False)
+        self._bars: Bars | None = None
+        self._tasks: dict[str, TaskID] = {}
+        self._paces = Paces()
+
+    def note(self, message: str) -> None:
+        self._console.print(message, markup=False)
+
+    def warn(self, message: str) -> None:
+        self._console.print(f"warning: {message}", markup=False, style="yellow")
+
+    def advance(
+        self,
+        task: str,
+        done: int,
+        total: int | None,
+        unit: str = "",
+        figures: Mapping[str, Scalar] | None = None,
+    ) -> None:
+        bars = self._started()
+        if task not in self._tasks:
+            self._tasks[task] = bars.add_task(task, total=total, told="")
+        rate = self._paces.of(task, done, total).rate(done)
+        told = [f"{rate:,.1f} {unit}/s"] if rate else []
+        told += [f"{name} {figure(value)}" for name, value in (figures or {}).items()]
+        bars.update(self._tasks[task], completed=done, total=total, told="  ".join(told))
+        if total is not None and done >= total:
+            del self._tasks[task]
+            if not self._tasks:
+                self.close()
+
+    def table(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[Scalar]]) -> None:
+        from rich.table import Table
+        from rich.text import Text
+
+        table = Table(title=title, title_justify="left", header_style="bold", box=None)
+        for index, column in enumerate(columns):
+            numbers = all(isinstance(row[index], int | float) for row in rows)
+            table.add_column(Text(column), justify="right" if numbers and index else "left")
+        for row in rows:
+            table.add_row(*(Text(figure(value)) for value in row))
+        self._console.print(table)
+
+    def close(self) -> None:
+        if self._bars is not None:
+            self._bars.stop()
+            self._bars = None
+            self._tasks = {}
+
+    def _started(self) -> Bars:
+        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+        from rich.progress import Progress as Bars
+
+        if self._bars is None:
+            self._bars = Bars(
+                TextColumn("{task.description}", markup=False),
+                BarColumn(bar_width=24),
+                MofNCompleteColumn(),
+                TimeRemainingColumn(),
+                TextColumn("{task.fields[told]}", markup=False),
+                console=self._console,
+            )
+            self._bars.start()
+        return self._bars
+
+
+def figure(value: Scalar) -> str:
+    """A number as a person reads it."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, float):
+        return f"{value:.3g}" if abs(value) < 1000 else f"{value:,.0f}"
+    return "" if value is None else value
+
+
+def duration(seconds: float) -> str:
+    """1h02m, 3m20s or 12s."""
+    whole = int(seconds)
+    if whole >= 3600:
+        return f"{whole // 3600}h{whole % 3600 // 60:02d}m"
+    return f"{whole // 60}m{whole % 60:02d}s" if whole >= 60 else f"{whole}s"

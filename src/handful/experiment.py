@@ -1,0 +1,44 @@
+"""One experiment at work: its directory, settings and store, and who listens."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from handful.layout import Layout
+from handful.progress import Progress
+from handful.settings import Settings, read_settings
+from handful.storage.base import Store
+from handful.storage.open import open_store
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """What every step is given."""
+
+    directory: Path
+    """The experiment's own directory, with settings.ini and functions.py; only read."""
+    settings: Settings
+    store: Store
+    """Rooted at `<STORE>/<NAME>/`; its keys are those of `handful.layout`."""
+    layout: Layout
+    progress: Progress
+    scratch: Path
+    """A private local directory for this run; it is removed afterwards."""
+    overrides: tuple[str, ...] = ()
+    """The `--set section.KEY=value` of this call, for workers to apply again."""
+
+
+def open_experiment(
+    directory: Path, overrides: tuple[str, ...], progress: Progress, scratch: Path
+) -> Experiment:
+    """Read the settings and open the store. `SettingsError` with all faults together."""
+    settings = read_settings(directory, overrides)
+    mine = settings.experiment
+    store = open_store(
+        f"{mine.STORE.rstrip('/')}/{mine.NAME}",
+        endpoint_url=mine.S3_ENDPOINT_URL,
+        profile=mine.AWS_PROFILE,
+    )
+    layout = Layout(settings.prepare.ENCODED_DATA_DIR)
+    return Experiment(directory, settings, store, layout, progress, scratch, overrides)

@@ -1,0 +1,95 @@
+"""What a step is made from, and whether that has changed: by content, never by time stamps.
+
+A fingerprint maps names that a person understands ("[train] EPOCHS", "encode_data in
+functions.py", "the ledger") to values or hashes. It is taken without importing functions.py, and
+without torch, transformers or datasets, so that a run with nothing to do stays fast.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from importlib.metadata import version
+from pathlib import Path
+
+from handful.records import Fingerprint, Prepared, Reconciled, Record, Trained
+from handful.settings import Settings, counted
+from handful.sources import function_hashes
+
+ENCODING_LIBRARIES = ("datasets", "pyarrow", "tokenizers", "transformers")
+_SHORT = 60
+
+
+def of_reconcile(directory: Path, settings: Settings) -> Fingerprint:
+    made_from = dict(counted(settings, "reconcile"))
+    made_from |= _functions(directory, ("process_func",))
+    overrides = settings.reconcile.LABEL_OVERRIDES
+    if overrides:
+        path = Path(overrides)
+        made_from["the content of LABEL_OVERRIDES"] = (
+            _sha256(path.read_bytes()) if path.is_file() else "absent"
+        )
+    return made_from
+
+
+def of_prepare(directory: Path, settings: Settings, reconciled: Reconciled) -> Fingerprint:
+    return {
+        **counted(settings, "prepare"),
+        **_functions(directory, ("get_dataset_features", "encode_data")),
+        "the ledger": reconciled.ledger_hash,
+        **{f"{name}'s version": version(name) for name in ENCODING_LIBRARIES},
+    }
+
+
+def of_train(directory: Path, settings: Settings, prepared: Prepared) -> Fingerprint:
+    return {
+        **counted(settings, "train"),
+        **_functions(directory, ("load_model", "compute_metrics")),
+        **{f"the encoded data of {name}": h for name, h in prepared.data_hash.items()},
+    }
+
+
+def of_test(
+    directory: Path, settings: Settings, prepared: Prepared, trained: Trained
+) -> Fingerprint:
+    return {
+        **counted(settings, "test"),
+        **_functions(directory, ("load_model", "compute_metrics")),
+        **{f"the encoded data of {name}": h for name, h in prepared.data_hash.items()},
+        **{f"the weights of {r.model}, seed {r.seed}": r.weights_hash for r in trained.runs},
+    }
+
+
+def of_report(settings: Settings, before: Iterable[Record]) -> Fingerprint:
+    made_from = dict(counted(settings, "report"))
+    for record in before:
+        name = type(record).__name__.lower()
+        made_from[f"what is {name}"] = _sha256(record.to_json())
+    return made_from
+
+
+def difference(then: Fingerprint, now: Fingerprint) -> str | None:
+    """The first thing that changed, in words; None if nothing did."""
+    for name in [*now, *(n for n in then if n not in now)]:
+        before, after = then.get(name), now.get(name)
+        if before == after:
+            continue
+        if before is None or after is None:
+            return f"{name} is {'new' if before is None else 'gone'}"
+        if max(len(before), len(after)) > _SHORT or _is_hash(after):
+            return f"{name} changed"
+        return f"{name} changed from {before} to {after}"
+    return None
+
+
+def _functions(directory: Path, names: tuple[str, ...]) -> Mapping[str, str]:
+    hashes = function_hashes(directory)
+    return {f"{name} in functions.py": hashes[name] for name in names if name in hashes}
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def _is_hash(text: str) -> bool:
+    return len(text) >= 32 and all(c in "0123456789abcdef" for c in text)

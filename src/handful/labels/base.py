@@ -1,0 +1,30 @@
+"""The protocol of a place that gives label rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Protocol
+
+import pyarrow as pa
+
+LABELS_SCHEMA = pa.schema(
+    [
+        ("artifact_id", pa.string()),
+        ("label", pa.string()),
+        ("file_hash", pa.string()),
+        ("row", pa.string()),
+    ]
+)
+"""One row a label row. NULL stays null; `row` holds all other columns as a JSON object."""
+
+
+class LabelSource(Protocol):
+    """Production's label rows."""
+
+    def rows(self) -> Iterator[pa.RecordBatch]:
+        """All label rows, streamed, as batches of `LABELS_SCHEMA`, in a read-only transaction.
+
+        Raises `DataError` when the query fails or gives no columns `artifact_id` and `label`,
+        `Denied` when the login is refused, `Unreachable` when nobody answers or the connection
+        is lost on the way. No message shows the password.
+        """

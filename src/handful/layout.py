@@ -1,0 +1,165 @@
+"""Every file of an experiment's store, relative to `<STORE>/<NAME>/`: the only place that knows.
+
+`Layout` is made once per run from the settings. Folders have no trailing slash.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from handful.errors import Fault, SettingsError
+
+STORE = "store.json"
+SETTINGS = "settings.ini"
+FUNCTIONS = "functions.py"
+
+LABEL_COUNTS = "data/unique_labels_and_counts.json"
+RECONCILIATION = "data/reconciliation"
+LABELS = f"{RECONCILIATION}/labels.parquet"
+LISTING = f"{RECONCILIATION}/listing.parquet"
+SNAPSHOT = f"{RECONCILIATION}/snapshot.json"
+LEDGER = f"{RECONCILIATION}/ledger.parquet"
+SUMMARY = f"{RECONCILIATION}/summary.json"
+PROCESSED = f"{RECONCILIATION}/processed.parquet"
+RECONCILED = f"{RECONCILIATION}/reconciled.json"
+LOCK = f"{RECONCILIATION}/lock.json"
+ARTIFACTS = "data/reconciled_artifacts"
+
+# Inside <model>/ of the prepared data.
+QUARANTINE = "quarantine.parquet"
+TRUNCATION = "truncation.json"
+SPLITS = ("train", "validation", "test")
+
+# Inside final/ of a trained model, beside what from_pretrained wants.
+FINAL_RECORD = "handful.json"
+
+
+def artifact(artifact_id: str) -> str:
+    """The folder of one artifact's files."""
+    return f"{ARTIFACTS}/{artifact_id}"
+
+
+def artifact_file(artifact_id: str, name: str) -> str:
+    """One file of one artifact."""
+    return f"{ARTIFACTS}/{artifact_id}/{name}"
+
+
+def model_folder(model: str) -> str:
+    """The folder name of a model: `/` as `--` for a hub name, the last part of a local path.
+
+    A path is what begins with `/`, `.`, `~` or `s3://`.
+    """
+    if model.startswith(("/", ".", "~", "s3://")):
+        return model.rstrip("/").rsplit("/", 1)[-1]
+    return model.replace("/", "--")
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The paths that depend on `ENCODED_DATA_DIR`."""
+
+    encoded_data_dir: str
+
+    @property
+    def prepared(self) -> str:
+        return f"data/prepared_data/{self.encoded_data_dir}"
+
+    @property
+    def label2id(self) -> str:
+        return f"{self.prepared}/label2id.json"
+
+    @property
+    def id2label(self) -> str:
+        return f"{self.prepared}/id2label.json"
+
+    @property
+    def splits(self) -> str:
+        return f"{self.prepared}/splits.parquet"
+
+    @property
+    def split_metadata(self) -> str:
+        return f"{self.prepared}/split_metadata.json"
+
+    @property
+    def prepared_record(self) -> str:
+        return f"{self.prepared}/prepared.json"
+
+    def encoded(self, model: str) -> str:
+        """The folder of one model's Arrow datasets, quarantine and truncation report."""
+        return f"{self.prepared}/{model_folder(model)}"
+
+    def encoded_split(self, model: str, split: str) -> str:
+        return f"{self.encoded(model)}/{split}"
+
+    @property
+    def results(self) -> str:
+        return f"results/{self.encoded_data_dir}"
+
+    @property
+    def trained_record(self) -> str:
+        return f"{self.results}/trained.json"
+
+    @property
+    def tested_record(self) -> str:
+        return f"{self.results}/tested.json"
+
+    @property
+    def reported_record(self) -> str:
+        return f"{self.results}/reported.json"
+
+    def run(self, model: str, seed: int) -> str:
+        """The folder of one training run."""
+        return f"{self.results}/models/{model_folder(model)}/seed-{seed}"
+
+    def checkpoints(self, model: str, seed: int) -> str:
+        return f"{self.run(model, seed)}/checkpoints"
+
+    def final(self, model: str, seed: int) -> str:
+        return f"{self.run(model, seed)}/final"
+
+    def metrics_log(self, model: str, seed: int) -> str:
+        """One JSON object a line: training loss and validation metrics as they came."""
+        return f"{self.run(model, seed)}/metrics.jsonl"
+
+    @property
+    def evaluation(self) -> str:
+        return f"{self.results}/evaluation"
+
+    def evaluated(self, model: str, seed: int) -> str:
+        """The folder of one model's test results."""
+        return f"{self.evaluation}/{model_folder(model)}/seed-{seed}"
+
+    def predictions(self, model: str, seed: int) -> str:
+        return f"{self.evaluated(model, seed)}/predictions.parquet"
+
+    def metrics(self, model: str, seed: int) -> str:
+        return f"{self.evaluated(model, seed)}/metrics.json"
+
+    def confusion_matrix(self, model: str, seed: int) -> str:
+        return f"{self.evaluated(model, seed)}/confusion_matrix.csv"
+
+    @property
+    def looks(self) -> str:
+        return f"{self.evaluation}/looks.jsonl"
+
+    @property
+    def report(self) -> str:
+        return f"{self.results}/report.html"
+
+
+def check_model_folders(models: tuple[str, ...]) -> None:
+    """`SettingsError` if two models would share a folder."""
+    seen: dict[str, str] = {}
+    faults = []
+    for model in models:
+        other = seen.setdefault(model_folder(model), model)
+        if other != model:
+            faults.append(
+                Fault(
+                    "[train] MODEL_NAMES",
+                    f"{other!r} and {model!r} would share the folder {model_folder(model)!r}",
+                    "rename one of the two directories",
+                )
+            )
+    if faults:
+        raise SettingsError(faults)

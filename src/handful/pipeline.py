@@ -1,0 +1,341 @@
+"""The story: the steps in their order, what is up to date, and who runs where.
+
+    reconcile → prepare → train → test → report
+
+Each step takes the records of those before it and hands on its own. A record is saved in the
+experiment's store when its step is done, with the fingerprint of what it was made from; a step
+whose fingerprint still stands is not run again, and the reason is told either way.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any, cast
+
+from handful import fingerprint, layout
+from handful.errors import Absent, DataError, UserError
+from handful.experiment import Experiment
+from handful.records import (
+    Fingerprint,
+    Prepared,
+    Reconciled,
+    Record,
+    Reported,
+    Tested,
+    Trained,
+)
+
+STORE_FORMAT = 1
+Records = dict[str, Record]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Which steps a call wants."""
+
+    first: str | None = None
+    """`--from`: the steps before it are taken as they stand."""
+    last: str | None = None
+    """`--until`: the steps after it are not run."""
+    redo: frozenset[str] = frozenset()
+    """`--redo`: run these even if nothing changed."""
+    refresh: bool = False
+    """Take production anew."""
+    prune: bool = False
+    """Remove what the ledger no longer keeps."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step: its name, the class of its record, where that is kept, and how it is done."""
+
+    name: str
+    record: type[Record]
+    kept_at: Callable[[Experiment], str]
+    made_from: Callable[[Experiment, Records], Fingerprint]
+    outputs: Callable[[Experiment, Any], list[str]]
+    """A few keys whose absence means that somebody removed the step's results."""
+    run: Callable[[Experiment, Records, Fingerprint, Choice], Record]
+
+
+@dataclass(frozen=True)
+class State:
+    """What would happen to a step, and why."""
+
+    step: str
+    record: Record | None
+    reason: str
+    """Empty if the step is up to date; else why it has to run."""
+
+    @property
+    def up_to_date(self) -> bool:
+        return not self.reason
+
+
+# --- the steps, in order -------------------------------------------------------------------------
+
+
+def _reconcile(
+    experiment: Experiment, _: Records, made_from: Fingerprint, choice: Choice
+) -> Record:
+    from handful.labels.database import DatabaseLabels
+    from handful.steps.reconcile import reconcile
+    from handful.storage.open import open_source
+
+    production = experiment.settings.production
+    labels = DatabaseLabels(production.DATABASE_URL, production.LABEL_QUERY)
+    files = open_source(
+        production.FILES_URL,
+        endpoint_url=production.S3_ENDPOINT_URL,
+        profile=production.AWS_PROFILE,
+    )
+    return reconcile(
+        experiment,
+        labels,
+        files,
+        made_from=made_from,
+        refresh=choice.refresh,
+        prune=choice.prune,
+    )
+
+
+def _prepare(
+    experiment: Experiment, records: Records, made_from: Fingerprint, choice: Choice
+) -> Record:
+    from handful.steps.prepare import prepare
+
+    reconciled = cast(Reconciled, records["reconcile"])
+    return prepare(experiment, reconciled, made_from=made_from, redo="prepare" in choice.redo)
+
+
+def _train(experiment: Experiment, records: Records, made_from: Fingerprint, _: Choice) -> Record:
+    from handful.backends.local import Local
+    from handful.steps.train import train
+
+    return train(experiment, cast(Prepared, records["prepare"]), Local(), made_from=made_from)
+
+
+def _test(experiment: Experiment, records: Records, made_from: Fingerprint, _: Choice) -> Record:
+    from handful.backends.local import Local
+    from handful.steps.test import test
+
+    prepared, trained = cast(Prepared, records["prepare"]), cast(Trained, records["train"])
+    return test(experiment, prepared, trained, Local(), made_from=made_from)
+
+
+def _report(experiment: Experiment, records: Records, made_from: Fingerprint, _: Choice) -> Record:
+    from handful.steps.report import report
+
+    return report(
+        experiment,
+        cast(Reconciled, records["reconcile"]),
+        cast(Prepared, records["prepare"]),
+        cast(Trained, records["train"]),
+        cast(Tested, records["test"]),
+        made_from=made_from,
+    )
+
+
+STEPS: tuple[Step, ...] = (
+    Step(
+        "reconcile",
+        Reconciled,
+        lambda _: layout.RECONCILED,
+        lambda e, _: fingerprint.of_reconcile(e.directory, e.settings),
+        lambda _, __: [layout.LEDGER, layout.SNAPSHOT],
+        _reconcile,
+    ),
+    Step(
+        "prepare",
+        Prepared,
+        lambda e: e.layout.prepared_record,
+        lambda e, r: fingerprint.of_prepare(
+            e.directory, e.settings, cast(Reconciled, r["reconcile"])
+        ),
+        lambda e, _: [e.layout.splits, e.layout.label2id],
+        _prepare,
+    ),
+    Step(
+        "train",
+        Trained,
+        lambda e: e.layout.trained_record,
+        lambda e, r: fingerprint.of_train(e.directory, e.settings, cast(Prepared, r["prepare"])),
+        lambda e, trained: [
+            f"{e.layout.final(run.model, run.seed)}/{layout.FINAL_RECORD}" for run in trained.runs
+        ],
+        _train,
+    ),
+    Step(
+        "test",
+        Tested,
+        lambda e: e.layout.tested_record,
+        lambda e, r: fingerprint.of_test(
+            e.directory, e.settings, cast(Prepared, r["prepare"]), cast(Trained, r["train"])
+        ),
+        lambda e, tested: [e.layout.predictions(x.model, x.seed) for x in tested.evaluations],
+        _test,
+    ),
+    Step(
+        "report",
+        Reported,
+        lambda e: e.layout.reported_record,
+        lambda e, r: fingerprint.of_report(e.settings, r.values()),
+        lambda _, reported: [reported.key],
+        _report,
+    ),
+)
+STEP_NAMES = tuple(step.name for step in STEPS)
+
+
+# --- running them --------------------------------------------------------------------------------
+
+
+def run(experiment: Experiment, choice: Choice) -> Mapping[str, Record]:
+    """Bring every chosen step up to date; the records, by step."""
+    first, last = _bounds(choice)
+    _open_store(experiment)
+    records: Records = {}
+    for index, step in enumerate(STEPS[: last + 1]):
+        if index < first:
+            records[step.name] = _as_it_stands(experiment, step, records)
+            continue
+        state = look(experiment, step, records)
+        if state.record and state.up_to_date and step.name not in choice.redo | _refreshed(choice):
+            experiment.progress.note(f"{step.name}: up to date{_told(state.record)}")
+            records[step.name] = state.record
+            continue
+        why = state.reason or "asked to do it again"
+        experiment.progress.note(f"{step.name}: {why}")
+        records[step.name] = _run(experiment, step, records, choice)
+    return records
+
+
+def states(experiment: Experiment) -> list[State]:
+    """What `run` would find, step by step; reads the store and changes nothing."""
+    records: Records = {}
+    found = []
+    for step in STEPS:
+        if len(records) < len(found):
+            kept = _kept(experiment, step)
+            found.append(State(step.name, kept, f"{found[-1].step} has to run first"))
+            continue
+        state = look(experiment, step, records)
+        found.append(state)
+        if state.record and state.up_to_date:
+            records[step.name] = state.record
+    return found
+
+
+def look(experiment: Experiment, step: Step, records: Records) -> State:
+    """Is `step` up to date, given the records of those before it?"""
+    kept = _kept(experiment, step)
+    if kept is None:
+        return State(step.name, None, "not done yet")
+    change = fingerprint.difference(kept.made_from, step.made_from(experiment, records))
+    if change:
+        return State(step.name, kept, change)
+    for key in step.outputs(experiment, kept):
+        try:
+            experiment.store.head(key)
+        except Absent:
+            return State(step.name, kept, f"{key} is gone from the store")
+    return State(step.name, kept, "")
+
+
+def _run(experiment: Experiment, step: Step, records: Records, choice: Choice) -> Record:
+    started = time.monotonic()
+    record = step.run(experiment, records, step.made_from(experiment, records), choice)
+    record = replace(
+        record,
+        seconds=round(time.monotonic() - started, 3),
+        finished_at=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+    experiment.store.write(step.kept_at(experiment), record.to_json())
+    return record
+
+
+def _as_it_stands(experiment: Experiment, step: Step, records: Records) -> Record:
+    state = look(experiment, step, records)
+    if state.record is None:
+        raise UserError(
+            f"{step.name} has not been done yet",
+            where=str(experiment.directory),
+            remedy=f"run `handful {step.name} {experiment.directory}` first, or `handful run`",
+        )
+    if state.reason:
+        experiment.progress.warn(f"{step.name} is taken as it stands, although {state.reason}")
+    return state.record
+
+
+def _kept(experiment: Experiment, step: Step) -> Record | None:
+    try:
+        data = experiment.store.read(step.kept_at(experiment))
+    except Absent:
+        return None
+    try:
+        return step.record.from_json(data)
+    except (ValueError, TypeError) as error:
+        raise DataError(
+            f"the record of {step.name} cannot be read: {error}",
+            where=f"{experiment.store.url}/{step.kept_at(experiment)}",
+            remedy="remove that file; the step will be done again",
+        ) from error
+
+
+def _bounds(choice: Choice) -> tuple[int, int]:
+    first = STEP_NAMES.index(choice.first) if choice.first else 0
+    last = STEP_NAMES.index(choice.last) if choice.last else len(STEPS) - 1
+    if first > last:
+        raise UserError(f"--from {choice.first} comes after --until {choice.last}")
+    return first, last
+
+
+def _refreshed(choice: Choice) -> frozenset[str]:
+    return frozenset({"reconcile"} if choice.refresh or choice.prune else ())
+
+
+def _told(record: Record) -> str:
+    if isinstance(record, Reconciled):
+        return f" (production as of {record.snapshot_at}, {age(record.snapshot_at)})"
+    return f" (done {age(record.finished_at)})"
+
+
+def age(moment: str) -> str:
+    """How long ago an ISO moment was, as a person says it."""
+    seconds = (datetime.now(UTC) - datetime.fromisoformat(moment)).total_seconds()
+    for unit, size in (("day", 86_400), ("hour", 3_600), ("minute", 60)):
+        if seconds >= size:
+            count = int(seconds // size)
+            return f"{count} {unit}{'s' if count > 1 else ''} ago"
+    return "just now"
+
+
+def _open_store(experiment: Experiment) -> None:
+    """Check the store's format, and keep what runs in it: settings and functions, no secrets."""
+    from handful.settings import public_text
+
+    store = experiment.store
+    try:
+        found = json.loads(store.read(layout.STORE))["format"]
+    except Absent:
+        found = None
+    except (ValueError, KeyError, TypeError) as error:
+        raise DataError(
+            "this is not a store of handful's, or its mark is damaged",
+            where=f"{store.url}/{layout.STORE}",
+            remedy="name another STORE, or restore that file",
+        ) from error
+    if found is not None and found > STORE_FORMAT:
+        raise DataError(
+            f"the store has format {found}; this handful knows up to {STORE_FORMAT}",
+            where=f"{store.url}/{layout.STORE}",
+            remedy="install a newer handful",
+        )
+    if found is None:
+        store.write(layout.STORE, json.dumps({"format": STORE_FORMAT}).encode())
+    store.write(layout.SETTINGS, public_text(experiment.directory, experiment.overrides).encode())
+    store.write(layout.FUNCTIONS, (experiment.directory / layout.FUNCTIONS).read_bytes())

@@ -1,0 +1,61 @@
+"""What a step tells while it works; only the command line turns it into words on a screen.
+
+A step never prints. It calls a `Progress`; the command line draws bars on a terminal, plain lines
+in a log, or JSON lines for machines, and a worker process sends the same calls home as JSON lines
+(see `handful.backends.local`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+Scalar = str | int | float | bool | None
+
+
+class Progress(Protocol):
+    """The listener of a step."""
+
+    def note(self, message: str) -> None:
+        """Say one thing that a person would want to know."""
+
+    def warn(self, message: str) -> None:
+        """Say one thing that a person should act upon."""
+
+    def advance(
+        self,
+        task: str,
+        done: int,
+        total: int | None,
+        unit: str = "",
+        figures: Mapping[str, Scalar] | None = None,
+    ) -> None:
+        """`task` has reached `done` of `total` (None: not known) in `unit`s, e.g. "files".
+
+        `figures` stand beside the bar (loss, bytes, padding share). Calls may come often: the
+        listener thins them out. A task whose `done` equals `total` is finished.
+        """
+
+    def table(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[Scalar]]) -> None:
+        """Show a small table; the first column names the row."""
+
+
+class Silent:
+    """A `Progress` that keeps quiet, for tests and for calls from Python."""
+
+    def note(self, message: str) -> None: ...
+
+    def warn(self, message: str) -> None: ...
+
+    def advance(
+        self,
+        task: str,
+        done: int,
+        total: int | None,
+        unit: str = "",
+        figures: Mapping[str, Scalar] | None = None,
+    ) -> None: ...
+
+    def table(
+        self, title: str, columns: Sequence[str], rows: Sequence[Sequence[Scalar]]
+    ) -> None: ...

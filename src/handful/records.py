@@ -1,0 +1,175 @@
+"""The frozen records that pass between the steps, and how they are kept as JSON.
+
+    settings → reconcile → Reconciled → prepare → Prepared → train → Trained → test → Tested
+             → report → Reported
+
+Each is saved in the experiment's store, together with the `Fingerprint` of what it was made from,
+so that a step can be started alone, skipped when nothing that matters changed, and tested from a
+fixture.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from enum import StrEnum
+from typing import Any, Self, TypeVar
+
+T = TypeVar("T")
+
+Fingerprint = Mapping[str, str]
+"""What a step was made from: a name a person understands → its value, or the hash of it."""
+
+
+class Fate(StrEnum):
+    """What became of a label row, or of an artifact in the file store (`ledger.parquet`)."""
+
+    KEPT = "kept"
+    DUPLICATE_ROW = "duplicate_row"
+    DUPLICATE = "duplicate"
+    CONFLICT = "conflict"
+    NO_LABEL = "no_label"
+    NO_FILES = "no_files"
+    MISSING_FILES = "missing_files"
+    NO_LABEL_ROW = "no_label_row"
+    UNSAFE_NAME = "unsafe_name"
+    AMBIGUOUS_KEY = "ambiguous_key"
+    PROCESS_FAILED = "process_failed"
+    COPY_FAILED = "copy_failed"
+
+
+class Split(StrEnum):
+    """Where an artifact went (`splits.parquet`)."""
+
+    TRAIN = "train"
+    VALIDATION = "validation"
+    TEST = "test"
+    LEFT_OUT = "left_out"
+
+
+@dataclass(frozen=True)
+class Record:
+    """What a step hands to the next one. `made_from` decides whether it is up to date."""
+
+    made_from: Fingerprint = field(kw_only=True)
+    finished_at: str = field(kw_only=True)
+    """ISO 8601, UTC."""
+    seconds: float = field(kw_only=True, default=0.0)
+    """How long the step took."""
+
+    def to_json(self) -> bytes:
+        return (json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n").encode()
+
+    @classmethod
+    def from_json(cls, data: bytes) -> Self:
+        """The record; ValueError or TypeError if `data` is not one of this class."""
+        raw: dict[str, Any] = json.loads(data)
+        known = {f.name for f in fields(cls)}
+        return cls(**{name: _frozen(value) for name, value in raw.items() if name in known})
+
+
+def _frozen(value: Any) -> Any:
+    """JSON's lists as tuples, all the way down."""
+    if isinstance(value, list):
+        return tuple(_frozen(item) for item in value)
+    if isinstance(value, dict):
+        return {key: _frozen(item) for key, item in value.items()}
+    return value
+
+
+@dataclass(frozen=True)
+class Reconciled(Record):
+    """The artifacts stand in the store, verified, and the ledger says why the others do not."""
+
+    snapshot_at: str
+    """When production was asked; ISO 8601, UTC."""
+    ledger_hash: str
+    """sha256 over what later steps read: kept ids, labels, rows, files with sizes and etags."""
+    fates: Mapping[str, int]
+    """Ledger rows per fate."""
+    labels: Mapping[str, int]
+    """Kept artifacts per label, most frequent first."""
+    kept: int
+    copied: int
+    """Files copied by the run that made this record."""
+
+
+@dataclass(frozen=True)
+class Prepared(Record):
+    """Every model's Arrow datasets stand in the store, on one split."""
+
+    label2id: Mapping[str, int]
+    rows: Mapping[str, Mapping[str, int]]
+    """Model name → split → rows."""
+    quarantined: Mapping[str, int]
+    """Model name → instances that could not be encoded."""
+    left_out: Mapping[str, int]
+    """Model name → instances for which `encode_data` returned None."""
+    data_hash: Mapping[str, str]
+    """Model name → sha256 of its encoded datasets."""
+    splits_hash: str
+
+
+@dataclass(frozen=True)
+class Run:
+    """One model trained with one seed."""
+
+    model: str
+    seed: int
+    metrics: Mapping[str, float]
+    """Validation metrics of the best checkpoint."""
+    best_epoch: int
+    seconds: float
+    weights_hash: str
+    """sha256 of `final/model.safetensors`."""
+    parameters: int = 0
+
+
+@dataclass(frozen=True)
+class Trained(Record):
+    """Every model × seed stands under `results/<ENCODED_DATA_DIR>/models`."""
+
+    runs: tuple[Run, ...]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "runs", tuple(_as(Run, run) for run in self.runs))
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """One trained model on the held-out split."""
+
+    model: str
+    seed: int
+    metrics: Mapping[str, float]
+    artifacts: int
+    seconds: float
+    predictions_hash: str
+
+
+@dataclass(frozen=True)
+class Tested(Record):
+    """Every model × seed was evaluated on the test split, in one look."""
+
+    evaluations: tuple[Evaluation, ...]
+    looks: int
+    """How often the test split was looked at, this time included."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(
+            self, "evaluations", tuple(_as(Evaluation, one) for one in self.evaluations)
+        )
+
+
+@dataclass(frozen=True)
+class Reported(Record):
+    """The report stands at `key` in the store."""
+
+    key: str
+    url: str
+    size: int
+
+
+def _as(cls: type[T], value: Any) -> T:
+    return value if isinstance(value, cls) else cls(**value)

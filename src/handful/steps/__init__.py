@@ -1,0 +1,1 @@
+"""The steps, one public function each."""

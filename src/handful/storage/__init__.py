@@ -1,0 +1,1 @@
+"""Where bytes live: production's files (read only) and the experiments' store."""

@@ -1,0 +1,106 @@
+"""The protocol of a place that keeps files: a local directory or a prefix of an S3 bucket.
+
+Keys are relative to the store's root, with `/` between the parts, never beginning with one. A
+`Source` can only be read, so a type checker proves that nothing writes to production; a `Store`
+can be written too.
+
+Every method raises `Absent`, `Denied`, `Unreachable` or `Full` from `handful.errors` and tells
+them apart: an access that is denied is never read as an absence. Temporary faults (throttling,
+resets, server errors) have been retried before they are raised.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+import pyarrow as pa
+from upath import UPath
+
+LISTING_SCHEMA = pa.schema([("key", pa.string()), ("size", pa.int64()), ("etag", pa.string())])
+"""One row an object: key relative to the root, size in bytes, etag.
+
+`etag` changes when the content changes. On S3 it is the object's ETag without quotes; in a local
+directory `mtime-<ns>-<size>`, which copies keep.
+"""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One object: its key, its size in bytes, and its etag (see `LISTING_SCHEMA`)."""
+
+    key: str
+    size: int
+    etag: str
+
+
+@runtime_checkable
+class Source(Protocol):
+    """A place whose files can be listed and read."""
+
+    @property
+    def url(self) -> str:
+        """The root, as a person would write it: `s3://bucket/prefix` or an absolute path."""
+
+    def list(self, prefix: str = "") -> Iterator[pa.RecordBatch]:
+        """Every object whose key begins with `prefix`, as batches of `LISTING_SCHEMA`.
+
+        `prefix` is compared as text (`a/b` finds `a/bc`). In no particular order. An empty or
+        missing folder gives nothing; a missing bucket or root directory raises `Absent`.
+        """
+
+    def head(self, key: str) -> Entry:
+        """The entry of `key`."""
+
+    def read(self, key: str) -> bytes:
+        """The whole content of `key`; for small files."""
+
+    def fetch(self, key: str, path: Path) -> None:
+        """Write the content of `key` to the local `path`: aside first, then renamed."""
+
+    def fetch_tree(self, prefix: str, scratch: Path) -> Path:
+        """A local directory that holds everything below the folder `prefix`.
+
+        A local store answers with the directory itself, which must be treated as read-only; S3 is
+        downloaded in parallel to a folder below `scratch` that is returned. `Absent` if there is
+        nothing below `prefix`.
+        """
+
+    def path(self, key: str = "") -> Path | UPath:
+        """A pathlib-like path of `key`, for the user's own functions."""
+
+
+@runtime_checkable
+class Store(Source, Protocol):
+    """A place that can be written, too. A write is whole or absent, never half."""
+
+    def write(self, key: str, data: bytes) -> None:
+        """Put `data` at `key`, replacing what was there."""
+
+    def create(self, key: str, data: bytes) -> bool:
+        """Put `data` at `key` only if nothing is there; False if something is."""
+
+    def send(self, path: Path, key: str) -> None:
+        """Put the content of the local file `path` at `key`."""
+
+    def send_tree(self, directory: Path, prefix: str, *, last: str = "") -> None:
+        """Put a local directory below the folder `prefix`, replacing everything there.
+
+        Whoever sees the file named `last` (relative to `directory`; the marker) sees the whole
+        tree: the old one is removed first, marker first, and the marker is written last.
+        """
+
+    def delete(self, keys: Iterable[str]) -> None:
+        """Remove objects; those that are absent already are passed over."""
+
+    def delete_tree(self, prefix: str) -> None:
+        """Remove everything below the folder `prefix`."""
+
+    def copy_from(self, source: Source, source_key: str, key: str) -> None:
+        """Copy one object of `source` to `key` here, by the fastest way both sides allow.
+
+        Server side for S3 to S3, a byte copy for local to local (with its modification time,
+        never a link to the original), streamed otherwise.
+        """

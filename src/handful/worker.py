@@ -1,0 +1,99 @@
+"""The worker: a job file in, a result file out, the same at home and in a container.
+
+    python -m handful.worker JOB RESULT [--events PATH] [--leash]
+
+`--events` names a file or FIFO that takes the progress as JSON lines (else they go to standard
+output). With `--leash` the worker ends when its standard input closes, so that no orphan goes on
+writing after its driver was killed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+import threading
+import traceback
+from collections.abc import Mapping
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from handful.backends.base import Job
+from handful.backends.events import EventWriter
+from handful.errors import HandfulError, StepError
+from handful.experiment import open_experiment
+from handful.progress import Progress
+
+TASKS: Mapping[str, str] = {
+    "train": "handful.training.trainer:train",
+    "test": "handful.training.evaluation:evaluate",
+}
+"""A job's task → "module:function"; the function takes the experiment and the arguments."""
+
+
+def run_job(job: Job, progress: Progress) -> Any:
+    """Run `job` here and now; what its task returns (JSON values)."""
+    module, _, function = TASKS[job.task].partition(":")
+    with tempfile.TemporaryDirectory(prefix="handful-") as scratch:
+        experiment = open_experiment(Path(job.experiment), job.overrides, progress, Path(scratch))
+        return getattr(import_module(module), function)(experiment, job.arguments)
+
+
+def error_to_json(error: BaseException) -> dict[str, Any]:
+    """An error as JSON, so that `error_from_json` can raise it on the other side."""
+    if not isinstance(error, HandfulError):
+        error = unexpected(error)
+    faults = getattr(error, "faults", None) or (error.fault,)
+    return {
+        "class": type(error).__name__,
+        "faults": [[fault.where, fault.what, fault.remedy] for fault in faults],
+        "traceback": "".join(traceback.format_exception(error)),
+    }
+
+
+def unexpected(error: BaseException) -> StepError:
+    """Any other exception as a `StepError` that keeps its cause, and the user's line if any."""
+    own = str(Path(__file__).parent)
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if own not in f.filename]
+    users = [f for f in frames if "site-packages" not in f.filename and f.filename.endswith(".py")]
+    place = users[-1] if users else None
+    wrapped = StepError(
+        f"{type(error).__name__}: {error}",
+        where=f"{Path(place.filename).name}:{place.lineno} {place.name}" if place else "",
+        remedy="run again with --traceback to see where it came from",
+    )
+    wrapped.__cause__ = error
+    return wrapped
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m handful.worker")
+    parser.add_argument("job", type=Path)
+    parser.add_argument("result", type=Path)
+    parser.add_argument("--events", type=Path)
+    parser.add_argument("--leash", action="store_true")
+    options = parser.parse_args(argv)
+    if options.leash:
+        threading.Thread(target=_end_with_driver, daemon=True).start()
+    job = Job.from_json(options.job.read_text())
+    with EventWriter(options.events) as progress:
+        try:
+            answer = {"result": run_job(job, progress)}
+        except Exception as error:  # noqa: BLE001 - every end of a task goes home in the result file
+            answer = {"error": error_to_json(error)}
+    aside = options.result.with_suffix(".part")
+    aside.write_text(json.dumps(answer))
+    aside.replace(options.result)
+    return 1 if "error" in answer else 0
+
+
+def _end_with_driver() -> None:
+    sys.stdin.buffer.read()
+    os._exit(143)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,143 @@
+"""The rooms and the arrows between them, drawn from the imports and held."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+SOURCE = Path(__file__).parents[2] / "src" / "handful"
+
+LEAVES = {"errors", "records", "layout", "progress", "machine"}
+"""Rooms that everyone may enter."""
+
+ARROWS: dict[str, set[str]] = {
+    "__init__": {"functions"},
+    "errors": set(),
+    "progress": set(),
+    "machine": set(),
+    "records": set(),
+    "layout": {"errors"},
+    "settings": LEAVES,
+    "functions": LEAVES,
+    "sources": LEAVES | {"functions"},
+    "init": LEAVES,
+    "storage": LEAVES,
+    "labels": LEAVES,
+    "experiment": LEAVES | {"settings", "storage.base", "storage.open"},
+    "fingerprint": LEAVES | {"settings", "sources"},
+    "steps": LEAVES
+    | {"experiment", "settings", "functions", "sources", "storage.base", "storage.open"}
+    | {"labels.base", "backends.base", "report", "fingerprint", "__init__"},
+    "training": LEAVES
+    | {"experiment", "settings", "functions", "sources", "storage.base", "storage.open"}
+    | {"fingerprint", "__init__"},
+    "report": LEAVES | {"experiment", "settings", "storage.base", "__init__"},
+    "backends": LEAVES | {"worker"},
+    "worker": LEAVES | {"experiment", "backends.base", "backends.events", "training"},
+    "pipeline": LEAVES
+    | {"experiment", "fingerprint", "settings", "functions", "labels", "storage", "steps"}
+    | {"backends"},
+    "rehearsal": LEAVES
+    | {"experiment", "settings", "functions", "labels", "storage", "steps", "training"}
+    | {"pipeline", "backends"},
+    "cli": LEAVES | {"experiment", "settings", "init", "pipeline", "rehearsal", "worker"},
+}
+
+
+def module_name(file: Path) -> str:
+    parts = file.relative_to(SOURCE).with_suffix("").parts
+    return ".".join(parts[:-1] if len(parts) > 1 and parts[-1] == "__init__" else parts)
+
+
+def imports(file: Path) -> Iterator[tuple[int, str]]:
+    """Every module of handful that `file` imports, wherever in it, with the line."""
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{file}:{node.lineno} imports by dots"
+            module = node.module or ""
+            submodules = [f"{module}.{alias.name}" for alias in node.names]
+            names = [name if is_module(name) else module for name in submodules]
+        else:
+            continue
+        for name in names:
+            if name == "handful":
+                yield node.lineno, "__init__"
+            elif name.startswith("handful."):
+                yield node.lineno, name.removeprefix("handful.")
+
+
+def is_module(name: str) -> bool:
+    path = SOURCE.parent.joinpath(*name.split("."))
+    return path.with_suffix(".py").is_file() or (path / "__init__.py").is_file()
+
+
+def allowed(module: str, target: str) -> bool:
+    room = module.split(".")[0]
+    if target.split(".")[0] == room:
+        return True
+    return any(target == door or target.startswith(f"{door}.") for door in ARROWS[room])
+
+
+def test_every_import_follows_an_arrow() -> None:
+    wrong = []
+    for file in sorted(SOURCE.rglob("*.py")):
+        module = module_name(file)
+        assert module.split(".")[0] in ARROWS, f"{file}: a room that is not on the map"
+        wrong += [
+            f"{file.relative_to(SOURCE)}:{line} {module} -> {target}"
+            for line, target in imports(file)
+            if not allowed(module, target)
+        ]
+    assert not wrong, "arrows that are not on the map:\n" + "\n".join(wrong)
+
+
+def test_only_the_training_room_imports_torch() -> None:
+    wrong = []
+    for file in sorted(SOURCE.rglob("*.py")):
+        if module_name(file).startswith("training"):
+            continue
+        for node in ast.walk(ast.parse(file.read_text())):
+            names = (
+                [alias.name for alias in node.names]
+                if isinstance(node, ast.Import)
+                else [node.module or ""]
+                if isinstance(node, ast.ImportFrom)
+                else []
+            )
+            wrong += [
+                f"{file.relative_to(SOURCE)}:{node.lineno}"
+                for name in names
+                if name.split(".")[0] in {"torch", "accelerate"}
+            ]
+    assert not wrong
+
+
+def test_the_map_has_no_circle() -> None:
+    """`pipeline` and the leaves never import each other, directly or through others."""
+    rooms = {room: {door.split(".")[0] for door in doors} for room, doors in ARROWS.items()}
+    # A backend runs the worker, which knows only the backends' protocol and events.
+    rooms["worker"] -= {"backends"}
+
+    def reach(room: str, path: tuple[str, ...]) -> None:
+        assert room not in path, f"a circle: {' -> '.join((*path, room))}"
+        for door in rooms.get(room, ()):
+            reach(door, (*path, room))
+
+    for room in rooms:
+        reach(room, ())
+
+
+def test_the_command_line_alone_prints() -> None:
+    wrong = [
+        f"{file.relative_to(SOURCE)}:{node.lineno}"
+        for file in sorted(SOURCE.rglob("*.py"))
+        if not module_name(file).startswith("cli")
+        for node in ast.walk(ast.parse(file.read_text()))
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Name)
+        and node.func.id == "print"
+    ]
+    assert not wrong
