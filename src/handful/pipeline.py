@@ -19,6 +19,7 @@ from typing import Any, cast
 from handful import fingerprint, layout
 from handful.errors import Absent, DataError, UserError
 from handful.experiment import Experiment
+from handful.labels.base import LabelSource
 from handful.records import (
     Fingerprint,
     Prepared,
@@ -28,6 +29,7 @@ from handful.records import (
     Tested,
     Trained,
 )
+from handful.storage.base import Source
 
 STORE_FORMAT = 1
 Records = dict[str, Record]
@@ -79,24 +81,35 @@ class State:
 # --- the steps, in order -------------------------------------------------------------------------
 
 
-def _reconcile(
-    experiment: Experiment, _: Records, made_from: Fingerprint, choice: Choice
-) -> Record:
+def production_labels(experiment: Experiment) -> LabelSource:
+    """Production's label rows; nothing is asked yet."""
     from handful.labels.database import DatabaseLabels
-    from handful.steps.reconcile import reconcile
+
+    production = experiment.settings.production
+    return DatabaseLabels(production.DATABASE_URL, production.LABEL_QUERY)
+
+
+def production_files(experiment: Experiment) -> Source:
+    """Production's file store, to read from; nothing is asked yet."""
     from handful.storage.open import open_source
 
     production = experiment.settings.production
-    labels = DatabaseLabels(production.DATABASE_URL, production.LABEL_QUERY)
-    files = open_source(
+    return open_source(
         production.FILES_URL,
         endpoint_url=production.S3_ENDPOINT_URL,
         profile=production.AWS_PROFILE,
     )
+
+
+def _reconcile(
+    experiment: Experiment, _: Records, made_from: Fingerprint, choice: Choice
+) -> Record:
+    from handful.steps.reconcile import reconcile
+
     return reconcile(
         experiment,
-        labels,
-        files,
+        production_labels(experiment),
+        production_files(experiment),
         made_from=made_from,
         refresh=choice.refresh,
         prune=choice.prune,

@@ -12,22 +12,27 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import platform
 import sys
 import tempfile
 import threading
 import traceback
 from collections.abc import Mapping
 from importlib import import_module
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from handful.backends.base import Job
 from handful.backends.events import EventWriter
 from handful.errors import HandfulError, StepError
-from handful.experiment import open_experiment
+from handful.experiment import Experiment, open_experiment
+from handful.functions import MENUS, load_functions
+from handful.machine import cores
 from handful.progress import Progress
 
 TASKS: Mapping[str, str] = {
+    "look_around": "handful.worker:look_around",
     "train": "handful.training.trainer:train",
     "test": "handful.training.evaluation:evaluate",
 }
@@ -40,6 +45,20 @@ def run_job(job: Job, progress: Progress) -> Any:
     with tempfile.TemporaryDirectory(prefix="handful-") as scratch:
         experiment = open_experiment(Path(job.experiment), job.overrides, progress, Path(scratch))
         return getattr(import_module(module), function)(experiment, job.arguments)
+
+
+def look_around(experiment: Experiment, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """What a worker finds where it runs: cores, versions, and which functions load.
+
+    The smallest task: it shows that a backend can start a worker that can work.
+    """
+    functions = load_functions(experiment.directory)
+    return {
+        "cores": cores(),
+        "python": platform.python_version(),
+        "versions": {name: version(name) for name in arguments.get("libraries", ())},
+        "functions": sorted(menu.name for menu in MENUS if functions.has(menu.name)),
+    }
 
 
 def error_to_json(error: BaseException) -> dict[str, Any]:

@@ -34,7 +34,7 @@ ARROWS: dict[str, set[str]] = {
     | {"fingerprint", "__init__"},
     "report": LEAVES | {"experiment", "settings", "storage.base", "__init__"},
     "backends": LEAVES | {"worker"},
-    "worker": LEAVES | {"experiment", "backends.base", "backends.events", "training"},
+    "worker": LEAVES | {"experiment", "functions", "backends.base", "backends.events", "training"},
     "pipeline": LEAVES
     | {"experiment", "fingerprint", "settings", "functions", "labels", "storage", "steps"}
     | {"backends"},

@@ -1,0 +1,342 @@
+"""Text of a settings file → values, as a person means them.
+
+A parser raises `Wrong`, whose words never hold the value itself: it may have come from an
+environment variable. The reader puts in what the user wrote.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from handful.settings.types import FrozenMap, Limit
+
+
+class Wrong(Exception):
+    """A value that cannot be read. `what` says why, with `{}` where the value is to be shown."""
+
+    def __init__(self, what: str, *, piece: str | None = None, remedy: str = "") -> None:
+        super().__init__(what)
+        self.what = what
+        self.piece = piece
+        """The part of the value that is wrong, if not all of it."""
+        self.remedy = remedy
+
+
+@dataclass(frozen=True)
+class Parser:
+    """How the text of one key is read."""
+
+    parse: Callable[[str], Any]
+    unit: str = ""
+    """What a person writes there: "number", "duration", "a | b", …"""
+    kind: str = "scalar"
+    """scalar | text | list | mapping: what an in-line comment could be mistaken for."""
+
+
+_NUMBER = re.compile(
+    r"[+-]?(?:(?:\d{1,3}(?: \d{3})+|\d+(?:_\d+)*)(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII
+)
+_COMMA_NUMBER = re.compile(r"[+-]?\d+(?:,\d+)+", re.ASCII)
+
+
+def as_number(text: str) -> float | None:
+    """A finite number, or None: `2e-5`, `10_000`, `10 000`, `.5`."""
+    if not _NUMBER.fullmatch(text):
+        return None
+    number = float(text.replace("_", "").replace(" ", ""))
+    return number if math.isfinite(number) else None
+
+
+def _number(text: str, expected: str) -> float:
+    number = as_number(text)
+    if number is not None:
+        return number
+    if _COMMA_NUMBER.fullmatch(text):
+        raise Wrong("{} can be read in two ways", remedy="write 10000 or 10_000, and 0.5 for a half")
+    raise Wrong(f"{{}} is not {expected}")
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """What a number may be. `low` and `high` belong to it unless they are `open`."""
+
+    low: float | None = None
+    high: float | None = None
+    low_open: bool = False
+    high_open: bool = False
+
+    def holds(self, number: float) -> bool:
+        low, high = self.low, self.high
+        over = low is None or (number > low if self.low_open else number >= low)
+        under = high is None or (number < high if self.high_open else number <= high)
+        return over and under
+
+    def __str__(self) -> str:
+        words = []
+        if self.low is not None:
+            words.append(f"{'above' if self.low_open else 'of at least'} {self.low:.12g}")
+        if self.high is not None:
+            words.append(f"{'below' if self.high_open else 'of at most'} {self.high:.12g}")
+        return " and ".join(words)
+
+
+def whole(low: int | None = None, high: int | None = None, unit: str = "count") -> Parser:
+    """A whole number → int."""
+    bounds = Bounds(low, high)
+    expected = f"a whole number {bounds}".strip()
+
+    def parse(text: str) -> int:
+        number = _number(text, expected)
+        if number != int(number) or not bounds.holds(number):
+            raise Wrong(f"{{}} is not {expected}")
+        digits = text.replace("_", "").replace(" ", "")
+        # Through float only where it must be (`1e4`): large integers keep their last digits.
+        return int(digits) if digits.lstrip("+-").isdigit() else int(number)
+
+    return Parser(parse, unit)
+
+
+def real(bounds: Bounds, unit: str = "number") -> Parser:
+    """A number → float."""
+    expected = f"a number {bounds}".strip()
+
+    def parse(text: str) -> float:
+        number = _number(text, expected)
+        if not bounds.holds(number):
+            raise Wrong(f"{{}} is not {expected}")
+        return number
+
+    return Parser(parse, unit)
+
+
+def fraction(high_open: bool = False) -> Parser:
+    """A fraction from 0 to 1, also written with `%` → float."""
+    bounds = Bounds(0, 1, high_open=high_open)
+    expected = f"a fraction from 0 to {'less than ' if high_open else ''}1, such as 0.1 or 10%"
+
+    def parse(text: str) -> float:
+        share = _share(text, expected)
+        if not bounds.holds(share):
+            raise Wrong(f"{{}} is not {expected}")
+        return share
+
+    return Parser(parse, "fraction or %")
+
+
+def _share(text: str, expected: str) -> float:
+    percent = text.endswith("%")
+    number = _number(text.removesuffix("%").rstrip(), expected)
+    # 1 / 100 and 0.01 are the same float; 1 * 0.01 would not always be.
+    return number / 100 if percent else number
+
+
+def limit() -> Parser:
+    """A share with `%`, else a count → `Limit`."""
+
+    def parse(text: str) -> Limit:
+        expected = "a share such as 1%, or a whole count"
+        number = _share(text, expected)
+        if text.endswith("%"):
+            if not 0 <= number <= 1:
+                raise Wrong("{} is not between 0% and 100%")
+            return Limit(number, True)
+        if number < 0 or number != int(number):
+            remedy = f"write {number * 100:.12g}% for that share" if 0 < number < 1 else ""
+            raise Wrong(f"{{}} is not {expected}", remedy=remedy)
+        return Limit(number, False)
+
+    return Parser(parse, "% of all, or count")
+
+
+_TRUE, _FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
+
+
+def _boolean(text: str) -> bool:
+    if text.lower() in _TRUE + _FALSE:
+        return text.lower() in _TRUE
+    raise Wrong("{} is neither true nor false", remedy="write true or false")
+
+
+boolean = Parser(_boolean, "true | false")
+
+
+def choice(*words: str) -> Parser:
+    """One of a few words, in any case → the word as declared."""
+
+    def parse(text: str) -> str:
+        if text.lower() in words:
+            return text.lower()
+        near = difflib.get_close_matches(text.lower(), words, n=1)
+        hint = f"did you mean {near[0]}? " if near else ""
+        raise Wrong(f"{{}} is none of {', '.join(words)}", remedy=f"{hint}write one of them".strip())
+
+    return Parser(parse, " | ".join(words))
+
+
+_SECONDS = {
+    **dict.fromkeys(("ms", "millisecond", "milliseconds"), 0.001),
+    **dict.fromkeys(("s", "sec", "secs", "second", "seconds"), 1.0),
+    **dict.fromkeys(("m", "min", "mins", "minute", "minutes"), 60.0),
+    **dict.fromkeys(("h", "hr", "hour", "hours"), 3_600.0),
+    **dict.fromkeys(("d", "day", "days"), 86_400.0),
+}
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*([A-Za-z]+)\s*", re.ASCII)
+
+
+def _duration(text: str) -> float:
+    if as_number(text) is not None:
+        raise Wrong("{} has no unit", remedy="write 90s, 5m, 1h30m or 2d")
+    parts = _DURATION.findall(text)
+    units = [_SECONDS.get(unit.lower()) for _, unit in parts]
+    if _DURATION.sub("", text) or not parts or None in units or len(set(units)) < len(units):
+        raise Wrong("{} is not a duration", remedy="write 90s, 5m, 1h30m or 2d")
+    seconds = sum(
+        float(number) * _SECONDS[unit.lower()] for number, unit in parts
+    )
+    if seconds <= 0:
+        raise Wrong("{} is not a duration above zero")
+    return float(seconds)
+
+
+duration = Parser(_duration, "duration")
+
+_BYTES = {"b": 1, "byte": 1, "bytes": 1} | {
+    f"{letter}{middle}b": (1024 if middle else 1000) ** power
+    for power, letter in enumerate("kmgt", start=1)
+    for middle in ("", "i")
+}
+_SIZE = re.compile(r"(\d+(?:_\d+)*(?:\.\d+)?)\s*([A-Za-z]*)", re.ASCII)
+
+
+def _size(text: str) -> int:
+    match = _SIZE.fullmatch(text)
+    factor = _BYTES.get((match[2] or "b").lower()) if match else None
+    if not match or factor is None:
+        raise Wrong("{} is not a size", remedy="write 10MB (millions of bytes) or 10MiB (1024 × 1024)")
+    size = round(float(match[1].replace("_", "")) * factor)
+    if size < 1:
+        raise Wrong("{} is not a size of at least one byte")
+    return size
+
+
+size = Parser(_size, "bytes")
+
+_ITEM = re.compile(r'\s*(?:"((?:[^"]|"")*)"\s*(?=[,\n]|$)|([^,\n]*))(?:[,\n]|$)')
+
+
+def items(text: str) -> tuple[str, ...]:
+    """A list by commas or lines; blanks inside a name are kept, `"a, b"` is one name."""
+    found = []
+    for match in _ITEM.finditer(text):
+        item = match[2].strip() if match[1] is None else match[1].replace('""', '"')
+        if item:
+            found.append(item)
+    return tuple(found)
+
+
+def words_list(check: Callable[[str], object] | None = None, unit: str = "list") -> Parser:
+    """A list of names, each at most once → tuple. `check` raises `Wrong` for a bad one."""
+
+    def parse(text: str) -> tuple[str, ...]:
+        found = items(text)
+        for index, item in enumerate(found):
+            if item in found[:index]:
+                raise Wrong("{} is there twice", piece=item, remedy="name each only once")
+            if check:
+                check(item)
+        return found
+
+    return Parser(parse, unit, "list")
+
+
+def whole_list(low: int, high: int, unit: str) -> Parser:
+    """A list of different whole numbers → tuple of int."""
+    one = whole(low, high)
+
+    def parse(text: str) -> tuple[int, ...]:
+        found: list[int] = []
+        for item in items(text):
+            try:
+                number = one.parse(item)
+            except Wrong as wrong:
+                raise Wrong(wrong.what, piece=item, remedy=wrong.remedy) from None
+            if number in found:
+                raise Wrong("{} is there twice", piece=item, remedy="name each only once")
+            found.append(number)
+        if not found:
+            raise Wrong("the list is empty", remedy="name at least one")
+        return tuple(found)
+
+    return Parser(parse, unit, "list")
+
+
+def mapping(separator: str = "=", unit: str = "old = new per line") -> Parser:
+    """`old = new`, one per line → FrozenMap of str. Blanks around both are dropped."""
+
+    def parse(text: str) -> FrozenMap[str]:
+        pairs: dict[str, str] = {}
+        for line in filter(None, (line.strip() for line in text.split("\n"))):
+            # A name may hold a `=` of its own, as long as the one that counts stands apart.
+            parts = line.split(f" {separator} ") if f" {separator} " in line else line.split(separator)
+            if len(parts) != 2 or not all(part.strip() for part in parts):
+                raise Wrong(f"{{}} is not `old {separator} new`", piece=line, remedy="one on each line")
+            old, new = (part.strip() for part in parts)
+            if pairs.setdefault(old, new) != new:
+                raise Wrong("{} is given twice", piece=old, remedy="keep one of the two lines")
+        return FrozenMap(pairs)
+
+    return Parser(parse, unit, "mapping")
+
+
+def text(unit: str = "text", check: Callable[[str], object] | None = None) -> Parser:
+    """Text on one line."""
+
+    def parse(value: str) -> str:
+        if "\n" in value:
+            raise Wrong("the value goes over several lines", remedy="write it on one line")
+        if check:
+            check(value)
+        return value
+
+    return Parser(parse, unit, "text")
+
+
+long_text = Parser(str, "text", "free")
+"""Text over any number of lines."""
+
+
+def _split(value: str) -> tuple[float, float, float]:
+    expected = "three shares (train/validation/test) such as 0.8/0.1/0.1, 80/10/10 or 80%/10%/10%"
+    parts = [part.strip() for part in value.split("/")]
+    percent = {part.endswith("%") for part in parts}
+    numbers = [as_number(part.removesuffix("%").rstrip()) for part in parts]
+    if len(parts) != 3 or len(percent) != 1 or None in numbers:
+        raise Wrong(f"{{}} is not {expected}")
+    train, validation, test = (number or 0.0 for number in numbers)
+    total = train + validation + test
+    whole_is = 100.0 if percent == {True} or total > 1.5 else 1.0
+    if min(train, validation, test) <= 0:
+        raise Wrong("{} leaves a split empty", remedy="give train, validation and test a share each")
+    if not math.isclose(total, whole_is, abs_tol=1e-9):
+        raise Wrong(
+            f"the shares of {{}} add up to {total:.12g}, not to {whole_is:.12g}",
+            remedy=f"write {expected}",
+        )
+    return train / whole_is, validation / whole_is, test / whole_is
+
+
+split = Parser(_split, "shares of train/validation/test")
+
+
+def optional(parser: Parser, *words: str) -> Parser:
+    """`parser`, where nothing, `none` or one of `words` stands for None."""
+
+    def parse(value: str) -> Any:
+        return None if value.lower() in ("", "none", *words) else parser.parse(value)
+
+    return Parser(parse, parser.unit, parser.kind)

@@ -1,0 +1,165 @@
+"""Writes a local file aside, whole and flushed, and moves it into place in one step."""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+import shutil
+import socket
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+from handful.errors import StoreError
+from handful.storage.oserrors import reading, writing
+
+_REFLINK = 0x40049409
+"""Linux's FICLONE: the copy shares its blocks with the original until one of them changes."""
+_NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
+_RENAME_TRIES = 20
+"""How often a folder that another thread pruned is made again."""
+
+_cleaned: set[tuple[int, Path]] = set()
+
+
+def name() -> str:
+    """A fresh hidden file name that tells whose it is."""
+    return f".{socket.gethostname()}~{os.getpid()}~{secrets.token_hex(8)}.part"
+
+
+def place(directory: Path) -> Path:
+    """A fresh name in `directory`, which is made, and cleaned of what dead writers left."""
+    directory.mkdir(parents=True, exist_ok=True)
+    if (os.getpid(), directory) not in _cleaned:
+        _cleaned.add((os.getpid(), directory))
+        _clean(directory)
+    return directory / name()
+
+
+def written(path: Path, data: bytes, where: str) -> None:
+    """Write `data` to `path` and flush it to the disk; nothing is left behind on failure."""
+    try:
+        with writing(where), path.open("xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
+
+
+def copied(source: Path, path: Path, named: str, where: str) -> None:
+    """Copy the file `source` to the new file `path` with its modification time, and flush it.
+
+    By reflink where the file system can, else byte by byte; never by a hard link, through which
+    a later write would reach the original. `StoreError` if the original changed meanwhile.
+    """
+    with reading(named):
+        original = source.open("rb")
+    try:
+        with original, writing(where), path.open("xb") as copy:
+            before = os.fstat(original.fileno())
+            if not _reflinked(original.fileno(), copy.fileno()):
+                shutil.copyfileobj(original, copy, 1 << 20)
+            copy.flush()
+            after = os.fstat(original.fileno())
+            if (before.st_mtime_ns, before.st_size) != (after.st_mtime_ns, after.st_size):
+                raise StoreError("changed while it was copied", where=named, remedy="try again")
+            os.utime(copy.fileno(), ns=(before.st_atime_ns, before.st_mtime_ns))
+            os.fsync(copy.fileno())
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
+
+
+def placed(part: Path, path: Path, where: str) -> None:
+    """Move `part` to `path`, replacing what was there; `part` is gone afterwards in any case."""
+    try:
+        with writing(where):
+            _into_folder(part, path, os.replace)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def placed_if_absent(part: Path, path: Path, where: str) -> bool:
+    """Move `part` to `path` unless something is there: then False. One winner among many."""
+    try:
+        with writing(where):
+            _into_folder(part, path, _exclusively)
+    except StoreError as error:
+        if isinstance(error.__cause__, FileExistsError):
+            return False
+        raise
+    finally:
+        part.unlink(missing_ok=True)
+    return True
+
+
+def _into_folder(part: Path, path: Path, move: Callable[[Path, Path], None]) -> None:
+    for tries in range(_RENAME_TRIES):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            move(part, path)
+        except FileNotFoundError:
+            # Someone pruned the empty folder between the two calls.
+            if tries == _RENAME_TRIES - 1 or not part.exists():
+                raise
+        else:
+            _flush_folder(path.parent)
+            return
+
+
+def _exclusively(part: Path, path: Path) -> None:
+    """Rename `part` unless `path` exists: FileExistsError then."""
+    try:
+        # Both names are ours and the first goes at once: a link is the exclusive rename.
+        os.link(part, path)
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        # Without links: claim the name first. A reader may see it empty for a moment.
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
+        part.replace(path)
+
+
+def _flush_folder(path: Path) -> None:
+    with suppress(OSError):  # some file systems cannot; the file itself is safe
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _reflinked(original: int, copy: int) -> bool:
+    try:
+        import fcntl
+
+        fcntl.ioctl(copy, _REFLINK, original)
+    except (ImportError, OSError) as error:
+        if getattr(error, "errno", None) in {errno.ENOSPC, errno.EDQUOT, errno.EIO}:
+            raise
+        return False
+    return True
+
+
+def _clean(directory: Path) -> None:
+    """Remove what writers of this machine left that are no longer alive."""
+    for part in directory.iterdir():
+        host, _, rest = part.name.removeprefix(".").rpartition("~")[0].rpartition("~")
+        if host == socket.gethostname() and rest.isdigit() and not _alive(int(rest)):
+            if part.is_dir():
+                shutil.rmtree(part, ignore_errors=True)
+            else:
+                part.unlink(missing_ok=True)
+
+
+def _alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

@@ -1,0 +1,103 @@
+"""`create` on servers that ignore the condition of a conditional put.
+
+S3 itself, SeaweedFS, MinIO and R2 honour `If-None-Match: *`; Ceph's gateway and moto overwrite
+silently. Whether a server does is tried once, with two puts of a probe.
+
+Where it does not, writers put claims beside the key, and list them: who sees no claim but his own
+may write; who sees others takes his back and tries again after a random while. Two can never both
+see only their own, as long as a listing shows every put that ended before it began, which all S3
+servers promise today. A claim that is a minute older than one's own was left by a dead process and
+does not count; so a writer that stalls for a minute between its listing and its put can break the
+promise, which the conditional put cannot. Prefer a server that has it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import secrets
+import time
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from handful.errors import StoreError
+from handful.storage.keys import HIDDEN
+from handful.storage.s3errors import answer_of
+
+if TYPE_CHECKING:
+    from obstore.store import S3Store as Obstore
+
+STALE = timedelta(minutes=1)
+TRIES = 60
+NOT_IMPLEMENTED = 501
+LONGEST_WAIT_SECONDS = 0.5
+
+
+def honours_conditions(store: Obstore, root: str) -> bool:
+    """Whether the server refuses to create what exists; leaves nothing behind."""
+    import obstore
+    from obstore.exceptions import AlreadyExistsError, BaseError, NotSupportedError
+
+    probe = f"{root}{HIDDEN}/probe-{secrets.token_hex(8)}"
+    obstore.put(store, probe, b"1")
+    try:
+        obstore.put(store, probe, b"2", mode="create")
+    except AlreadyExistsError:
+        return True
+    except (NotSupportedError, NotImplementedError):
+        return False
+    except BaseError as error:
+        answer = answer_of(error)
+        if answer is None or answer.status != NOT_IMPLEMENTED:
+            raise
+        return False
+    finally:
+        obstore.delete(store, [probe])
+    return False
+
+
+def created_by_claim(store: Obstore, root: str, key: str, data: bytes) -> bool:
+    """Put `data` at `key` if nothing is there, with claims; False if something is."""
+    import obstore
+
+    folder = f"{root}{HIDDEN}/claims/{hashlib.sha256(key.encode()).hexdigest()}"
+    mine = f"{folder}/{secrets.token_hex(16)}"
+    for tries in range(TRIES):
+        if _exists(store, key):
+            return False
+        obstore.put(store, mine, b"")
+        try:
+            if _alone(store, folder, mine):
+                if _exists(store, key):  # the holder before us wrote it and took its claim back
+                    return False
+                obstore.put(store, key, data)
+                return True
+        finally:
+            obstore.delete(store, [mine])
+        time.sleep(random.uniform(0, min(0.02 * 2 ** min(tries, 10), LONGEST_WAIT_SECONDS)))
+    raise StoreError(
+        f"{TRIES} times, somebody else was trying to create it too", where=key, remedy="try again"
+    )
+
+
+def _exists(store: Obstore, key: str) -> bool:
+    import obstore
+
+    try:
+        obstore.head(store, key)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def _alone(store: Obstore, folder: str, mine: str) -> bool:
+    import obstore
+
+    claims = {
+        claim["path"]: claim["last_modified"]
+        for page in obstore.list(store, folder)
+        for claim in page
+    }
+    # The server's own clock, on both sides of the comparison.
+    own = claims.pop(mine)
+    return all(own - other > STALE for other in claims.values())

@@ -1,0 +1,237 @@
+"""A local directory as a source and as a store.
+
+What is written is first written aside, below `.handful-tmp` in the root (so on the same file
+system), flushed to the disk, and then renamed into place: a reader sees the old file or the new
+one, never half of one. What a killed process left aside is removed by the next writer.
+
+Symbolic links: a link to a file inside the root is read as that file; a link that leads out of
+the root is never followed (its key is `Denied`, and a listing passes over it, as it does over
+broken links); linked folders are not descended into when listing, so that no circle can trap it.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import pyarrow as pa
+
+from handful.errors import Absent, Denied, StoreError
+from handful.storage import aside, tree
+from handful.storage.base import Entry, Source
+from handful.storage.keys import HIDDEN, checked, checked_prefix, folder
+from handful.storage.oserrors import reading, writing
+from handful.storage.walk import batches, etag, files_below
+
+
+class LocalSource:
+    """Reads below a directory. Nothing here writes to it."""
+
+    missing_root_is_empty = False
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.url!r})"
+
+    @property
+    def url(self) -> str:
+        return str(self._root)
+
+    def list(self, prefix: str = "") -> Iterator[pa.RecordBatch]:
+        checked_prefix(prefix, self.url)
+        if not self._root.is_dir():
+            if self.missing_root_is_empty and not self._root.exists():
+                return
+            what = "is not a directory" if self._root.exists() else "is not there"
+            raise Absent(what, where=self.url, remedy="check the directory's name, or its mount")
+        yield from batches(files_below(self._root, prefix))
+
+    def head(self, key: str) -> Entry:
+        path = self.file(key)
+        with reading(self._where(key)):
+            status = path.stat()
+        return Entry(key, status.st_size, etag(status))
+
+    def read(self, key: str) -> bytes:
+        path = self.file(key)
+        with reading(self._where(key)):
+            return path.read_bytes()
+
+    def fetch(self, key: str, path: Path) -> None:
+        source = self.file(key)
+        with writing(str(path)):
+            path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_name(aside.name())
+        aside.copied(source, part, self._where(key), str(path))
+        aside.placed(part, path, str(path))
+
+    def fetch_tree(self, prefix: str, scratch: Path) -> Path:  # noqa: ARG002 - the protocol's
+        below = folder(prefix, self.url)
+        path = self._path(below.rstrip("/")) if below else self._root
+        if next(iter(files_below(self._root, below)), None) is None:
+            raise Absent("holds no file", where=self._where(prefix))
+        return path
+
+    def path(self, key: str = "") -> Path:
+        """The path of `key`; pathlib's own, since the directory is local."""
+        return self._path(key.rstrip("/")) if key.strip("/") else self._root
+
+    def _where(self, key: str) -> str:
+        return f"{self.url.rstrip('/')}/{key}" if key else self.url
+
+    def _path(self, key: str) -> Path:
+        """The path of `key`; `Denied` if a symbolic link on the way leads out of the root."""
+        path = self._root / checked(key, self.url)
+        with reading(self._where(key)):
+            real, root = os.path.realpath(path), os.path.realpath(self._root)
+        if not real.startswith(root.rstrip("/") + "/"):
+            raise Denied(
+                "a symbolic link leads out of the root, so it is not followed",
+                where=self._where(key),
+                remedy="copy the file to where the link stands",
+            )
+        return path
+
+    def file(self, key: str) -> Path:
+        """The path of the file at `key`; `Absent` if there is none."""
+        path = self._path(key)
+        with reading(self._where(key)):
+            found = path.is_file()
+            if not found:
+                path.stat()  # says why, where the reason is a permission
+        if not found:
+            raise Absent("is not a file", where=self._where(key))
+        return path
+
+
+class LocalStore(LocalSource):
+    """Reads and writes below a directory; a missing root is made by the first write."""
+
+    missing_root_is_empty = True
+
+    def write(self, key: str, data: bytes) -> None:
+        part = self._written_aside(key, data)
+        aside.placed(part, self._path(key), self._where(key))
+
+    def create(self, key: str, data: bytes) -> bool:
+        path = self._path(key)
+        if path.is_file():
+            return False
+        part = self._written_aside(key, data)
+        return aside.placed_if_absent(part, path, self._where(key))
+
+    def send(self, path: Path, key: str) -> None:
+        self._copy_in(path, str(path), key)
+
+    def copy_from(self, source: Source, source_key: str, key: str) -> None:
+        if isinstance(source, LocalSource):
+            self._copy_in(source.file(source_key), source._where(source_key), key)
+            return
+        part = self._aside(key)
+        try:
+            source.fetch(source_key, part)
+            aside.placed(part, self._path(key), self._where(key))
+        finally:
+            part.unlink(missing_ok=True)
+
+    def send_tree(self, directory: Path, prefix: str, *, last: str = "") -> None:
+        below = folder(prefix, self.url)
+        staged = self._aside(prefix)
+        self._check_apart(directory, below)
+        try:
+            names = self._staged(directory, staged, last)
+            if last:
+                self.delete([f"{below}{last}"])
+            self.delete_tree(prefix)
+            for name in names:
+                key = f"{below}{name}"
+                aside.placed(staged / name, self._path(key), self._where(key))
+        finally:
+            shutil.rmtree(staged, ignore_errors=True)
+
+    def delete(self, keys: Iterable[str]) -> None:
+        for key in keys:
+            path = self._path(key)
+            if path.is_dir() and not path.is_symlink():
+                continue  # no object has this key; folders only carry them
+            try:
+                with writing(self._where(key)):
+                    path.unlink()
+            except StoreError as error:
+                if not isinstance(error.__cause__, FileNotFoundError | NotADirectoryError):
+                    raise
+            self._prune(path.parent)
+
+    def delete_tree(self, prefix: str) -> None:
+        below = folder(prefix, self.url)
+        if not below:
+            for child in self._children():
+                _remove(child)
+            return
+        path = self._path(below.rstrip("/"))
+        if path.is_dir() and not path.is_symlink():
+            _remove(path)
+            self._prune(path.parent)
+
+    def _children(self) -> list[Path]:
+        if not self._root.is_dir():
+            return []
+        with reading(self.url):
+            return [child for child in self._root.iterdir() if child.name != HIDDEN]
+
+    def _written_aside(self, key: str, data: bytes) -> Path:
+        self._path(key)  # refuses a bad key before anything is written
+        part = self._aside(key)
+        aside.written(part, data, self._where(key))
+        return part
+
+    def _aside(self, key: str) -> Path:
+        """A fresh name to write aside for `key`; its folder exists."""
+        with writing(self._where(key)):
+            return aside.place(self._root / HIDDEN)
+
+    def _copy_in(self, path: Path, named: str, key: str) -> None:
+        self._path(key)
+        part = self._aside(key)
+        aside.copied(path, part, named, self._where(key))
+        aside.placed(part, self._path(key), self._where(key))
+
+    def _staged(self, directory: Path, staged: Path, last: str) -> list[str]:
+        """Copy `directory` to `staged`, whole, before anything old goes; the names, `last` last."""
+        names = tree.names(directory, last)
+        for name in names:
+            target = staged / name
+            with writing(str(target)):
+                target.parent.mkdir(parents=True, exist_ok=True)
+            aside.copied(directory / name, target, str(directory / name), self._where(name))
+        return names
+
+    def _check_apart(self, directory: Path, below: str) -> None:
+        real, target = directory.resolve(), (self._root / below).resolve()
+        if real == target or target in real.parents or real in target.parents:
+            raise StoreError(
+                f"{directory} and its destination lie in one another",
+                where=self._where(below),
+                remedy="write the tree somewhere else first",
+            )
+
+    def _prune(self, path: Path) -> None:
+        """Remove folders that became empty: on S3 they would not exist either."""
+        while path != self._root and self._root in path.parents:
+            try:
+                path.rmdir()
+            except OSError:
+                return  # not empty, or someone was faster
+            path = path.parent
+
+
+def _remove(path: Path) -> None:
+    with writing(str(path)):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)

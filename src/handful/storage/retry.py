@@ -1,0 +1,81 @@
+"""The one retry policy of all stores: what is tried again, how often, how long.
+
+Tried again, with exponential backoff and jitter: server errors (503 among them), refused and reset
+connections, timeouts, and bodies that break off. Never: an absence, a denial, a request that is
+wrong. Each client library gets the policy in its own words, so no loop is written twice. Whoever
+answers nothing at all is given up after about twenty seconds.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from typing import TYPE_CHECKING, TypeVar
+
+from handful.errors import Unreachable
+
+if TYPE_CHECKING:
+    from botocore.config import Config
+    from obstore.store import ClientConfig, RetryConfig
+
+T = TypeVar("T")
+
+RETRIES = 10
+BOTO_ATTEMPTS = 5
+"""boto3 waits up to 1, 2, 4, … seconds between them."""
+FIRST_WAIT = timedelta(milliseconds=100)
+LONGEST_WAIT = timedelta(seconds=4)
+GIVE_UP_AFTER = timedelta(seconds=20)
+CONNECT_SECONDS = 5
+READ_SECONDS = 60
+"""How long a server may stay silent, in a request or in the middle of a body."""
+CONNECTIONS = 64
+
+
+class BrokenOff(Unreachable):
+    """The answer began and did not end; asking again from the start may help."""
+
+
+def again(call: Callable[[], T]) -> T:
+    """`call()`, repeated while its answer breaks off, for clients that do not do so themselves."""
+    for tries in range(RETRIES):
+        try:
+            return call()
+        except BrokenOff:
+            longest = min(FIRST_WAIT * 2**tries, LONGEST_WAIT)
+            time.sleep(random.uniform(0, longest.total_seconds()))
+    return call()
+
+
+def obstore_retries() -> RetryConfig:
+    """The policy for obstore."""
+    return {
+        "max_retries": RETRIES,
+        "backoff": {"init_backoff": FIRST_WAIT, "max_backoff": LONGEST_WAIT, "base": 2},
+        "retry_timeout": GIVE_UP_AFTER,
+    }
+
+
+def obstore_client(*, allow_http: bool) -> ClientConfig:
+    """The time limits for obstore: of silence, not of a whole transfer, which may be long."""
+    return {
+        "allow_http": allow_http,
+        "connect_timeout": timedelta(seconds=CONNECT_SECONDS),
+        "read_timeout": timedelta(seconds=READ_SECONDS),
+        "timeout": timedelta(days=1),
+    }
+
+
+def boto_config() -> Config:
+    """The policy and the time limits for boto3; path-style addresses, as every server has them."""
+    from botocore.config import Config
+
+    return Config(
+        retries={"mode": "standard", "total_max_attempts": BOTO_ATTEMPTS},
+        connect_timeout=CONNECT_SECONDS,
+        read_timeout=READ_SECONDS,
+        max_pool_connections=CONNECTIONS,
+        s3={"addressing_style": "path"},
+    )

@@ -1,0 +1,163 @@
+"""A prefix of an S3 bucket as a store.
+
+A put is whole or absent by S3's own promise; large files go in parts, which become visible
+together (what an interrupted upload leaves is invisible, but paid for: give the bucket a lifecycle
+rule that aborts incomplete uploads). See `claims` for `create`, `s3copy` for copies.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import threading
+from collections.abc import Iterable
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from handful.storage import claims, retry, tree
+from handful.storage.base import Source
+from handful.storage.keys import folder
+from handful.storage.local import LocalSource
+from handful.storage.oserrors import reading
+from handful.storage.s3copy import ServerCopy
+from handful.storage.s3source import S3Source
+from handful.storage.s3stream import put_streamed
+
+PART = 16 * 1024 * 1024
+"""Bytes a part; files up to this size go in one request."""
+MAX_PARTS = 9_000
+PARTS_AT_ONCE = 4
+DELETE_AT_ONCE = 1_000
+
+
+class S3Store(S3Source):
+    """Reads and writes below a prefix of a bucket; the bucket must exist."""
+
+    def __init__(
+        self,
+        bucket: str,
+        prefix: str,
+        *,
+        endpoint_url: str | None = None,
+        profile: str | None = None,
+    ) -> None:
+        super().__init__(bucket, prefix, endpoint_url=endpoint_url, profile=profile)
+        self._copies: dict[str, ServerCopy] = {}
+        self._conditional: bool | None = None
+        self._lock = threading.Lock()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name not in _NOT_PICKLED}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state, _copies={}, _conditional=None, _lock=threading.Lock())
+
+    def write(self, key: str, data: bytes) -> None:
+        import obstore
+
+        full = self.full(key)
+        with self._asking(key):
+            obstore.put(self.clients.bucket_store(), full, data, chunk_size=PART)
+
+    def create(self, key: str, data: bytes) -> bool:
+        """As in the protocol; by `handful.storage.claims` where a put knows no condition."""
+        import obstore
+        from obstore.exceptions import AlreadyExistsError
+
+        full = self.full(key)
+        with self._asking(key):
+            store = self.clients.bucket_store()
+            with self._lock:
+                if self._conditional is None:
+                    self._conditional = claims.honours_conditions(store, self._root)
+            if not self._conditional:
+                return claims.created_by_claim(store, self._root, full, data)
+            try:
+                obstore.put(store, full, data, mode="create")
+            except AlreadyExistsError:
+                return False
+        return True
+
+    def send(self, path: Path, key: str) -> None:
+        import obstore
+
+        full = self.full(key)
+        with reading(str(path)), path.open("rb") as file:
+            size = os.fstat(file.fileno()).st_size
+        with self._asking(key):
+            obstore.put(
+                self.clients.bucket_store(),
+                full,
+                path,
+                chunk_size=_part_bytes(size),
+                max_concurrency=PARTS_AT_ONCE,
+            )
+
+    def send_tree(self, directory: Path, prefix: str, *, last: str = "") -> None:
+        below = folder(prefix, self.url)
+        names = tree.names(directory, last)
+        if last:
+            self.delete([below + last])
+            names.remove(last)
+        self.delete_tree(prefix)
+        tree.each(lambda name: self.send(directory / name, below + name), names)
+        if last:
+            self.send(directory / last, below + last)
+
+    def delete(self, keys: Iterable[str]) -> None:
+        import obstore
+
+        rest = iter(keys)
+        while batch := list(islice(rest, DELETE_AT_ONCE)):
+            full = [self.full(key) for key in batch]
+            with self._asking(batch[0] if len(batch) == 1 else ""):
+                obstore.delete(self.clients.bucket_store(), full)
+
+    def delete_tree(self, prefix: str) -> None:
+        below = folder(prefix, self.url)
+        self.delete(key for batch in self.list(below) for key in batch.column("key").to_pylist())
+
+    def copy_from(self, source: Source, source_key: str, key: str) -> None:
+        if isinstance(source, S3Source):
+            if source.clients.access == self.clients.access:
+                self._server_copy(source).copy(source.full(source_key), self.full(key))
+            else:
+                self._stream_from(source, source_key, key)
+        elif isinstance(source, LocalSource):
+            self.send(source.file(source_key), key)
+        else:
+            with tempfile.TemporaryDirectory(prefix="handful-") as scratch:
+                path = Path(scratch) / "file"
+                source.fetch(source_key, path)
+                self.send(path, key)
+
+    def _server_copy(self, source: S3Source) -> ServerCopy:
+        with self._lock:
+            found = self._copies.get(source.bucket)
+            if found is None:
+                found = self._copies[source.bucket] = ServerCopy(source.clients, self.clients)
+            return found
+
+    def _stream_from(self, source: S3Source, source_key: str, key: str) -> None:
+        """Through this machine, piece by piece: no one principal may read there and write here."""
+
+        full, size = self.full(key), source.head(source_key).size
+        if size <= PART:
+            self.write(key, source.read(source_key))
+            return
+
+        part = _part_bytes(size)
+        retry.again(
+            lambda: put_streamed(
+                self.clients, full, source.body(source_key), part, self._where(key)
+            )
+        )
+
+
+def _part_bytes(size: int) -> int:
+    """Large enough that an object has no more parts than S3 allows."""
+    return max(PART, size // MAX_PARTS + 1)
+
+
+_NOT_PICKLED = {"_copies", "_conditional", "_lock"}

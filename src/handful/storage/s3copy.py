@@ -1,0 +1,119 @@
+"""Copies an object on the server's side, within a bucket and across buckets.
+
+Across buckets obstore goes a way that its documentation does not know (see
+`Clients.server_store`). So the first copy of each pair of buckets is looked at where it should
+have arrived; if it is not there as it should be, boto3 does this and all others, at about half the
+pace. Objects too large for one request (5 GiB on AWS) are copied by boto3 in parts.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+
+from handful.errors import Absent, StoreError
+from handful.storage.s3clients import Clients
+from handful.storage.s3errors import answer_of, asking, is_too_large, translated
+
+
+@dataclass(frozen=True)
+class Job:
+    """One copy: full keys in the two buckets."""
+
+    source_key: str
+    key: str
+
+
+class ServerCopy:
+    """Copies from one bucket to another (or the same) of one server, as one principal."""
+
+    def __init__(self, source: Clients, target: Clients) -> None:
+        self._source = source
+        self._target = target
+        self._same = source.bucket == target.bucket
+        self._trusted: bool | None = True if self._same else None
+        self._lock = threading.Lock()
+
+    def copy(self, source_key: str, key: str) -> None:
+        """Copy the object, replacing what is at `key`; both are full keys of their buckets."""
+        job = Job(source_key, key)
+        if self._trusted is None:
+            with self._lock:
+                if self._trusted is None:
+                    self._trusted = self._first(job)
+                    return
+        if self._trusted:
+            self._by_obstore(job)
+        else:
+            self._by_boto(job)
+
+    def _first(self, job: Job) -> bool:
+        """Copy, look whether it arrived, and say whether obstore may go on."""
+        original = self._entry(self._source, job.source_key)
+        old = self._entry_or_none(job.key)
+        try:
+            self._by_obstore(job)
+            new = self._entry_or_none(job.key)
+        except StoreError:
+            new = None  # if the fault is not this way's, boto3 meets and tells it below
+        # Where something stood before, only an equal etag says that it was replaced.
+        if new and new[0] == original[0] and (old is None or new == original):
+            return True
+        self._by_boto(job)
+        return False
+
+    def _by_obstore(self, job: Job) -> None:
+        import obstore
+        from obstore.exceptions import BaseError
+
+        try:
+            if self._same:
+                obstore.copy(self._target.bucket_store(), job.source_key, job.key)
+            else:
+                to = f"{self._target.bucket}/{job.key}"
+                obstore.copy(self._source.server_store(), job.source_key, to)
+        except (BaseError, FileNotFoundError) as error:
+            if is_too_large(error):
+                self._by_boto(job)
+                return
+            raise self._translated(error, job) from None
+
+    def _by_boto(self, job: Job) -> None:
+        from boto3.exceptions import Boto3Error
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        try:
+            self._target.boto().copy(
+                {"Bucket": self._source.bucket, "Key": job.source_key},
+                self._target.bucket,
+                job.key,
+                SourceClient=self._source.boto(),
+            )
+        except (Boto3Error, BotoCoreError, ClientError) as error:
+            raise self._translated(error, job) from None
+
+    def _translated(self, error: Exception, job: Job) -> Exception:
+        """The store's error; an absence is looked into, since the answer does not say whose."""
+        answer = answer_of(error)
+        if answer is None:
+            return error
+        source = f"s3://{self._source.bucket}/{job.source_key}"
+        found = translated(
+            answer, f"{source} -> s3://{self._target.bucket}/{job.key}", self._target.bucket
+        )
+        if isinstance(found, Absent) and answer.code != "NoSuchBucket":
+            self._entry(self._source, job.source_key)  # raises, and names the source
+        return found
+
+    def _entry_or_none(self, key: str) -> tuple[int, str | None] | None:
+        try:
+            return self._entry(self._target, key)
+        except Absent:
+            return None
+
+    def _entry(self, clients: Clients, key: str) -> tuple[int, str | None]:
+        import obstore
+
+        with asking(f"s3://{clients.bucket}/{key}", clients.bucket):
+            found = obstore.head(clients.bucket_store(), key)
+        return found["size"], found["e_tag"]

@@ -1,0 +1,147 @@
+"""Tells an S3 server's answers apart, whichever client brought them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from handful.errors import Absent, Denied, Full, StoreError, Unreachable, UserError
+
+_STATUS = re.compile(r"status code: (\d{3})")
+_CODE = re.compile(r"<Code>([^<]{1,80})</Code>|\(code: (\w{1,80})\)")
+_MESSAGE = re.compile(r"<Message>([^<]{1,300})</Message>")
+_CAUSE = re.compile(r'message: "([^"]{1,120})"|"(dns error)"|kind: (TimedOut|Timeout)')
+_MISSING_BUCKET = {"NoSuchBucket"}
+_DENIED = {
+    "AccessDenied",
+    "AllAccessDisabled",
+    "ExpiredToken",
+    "InvalidAccessKeyId",
+    "InvalidToken",
+    "RequestTimeTooSkewed",
+    "SignatureDoesNotMatch",
+    "TokenRefreshRequired",
+}
+_FULL = {"InsufficientStorage", "QuotaExceeded", "XMinioStorageFull"}
+_TOO_LARGE = ("larger than the maximum allowable size", "EntityTooLarge")
+_REMEDIES = {
+    "SignatureDoesNotMatch": "the secret key does not belong to the access key",
+    "InvalidAccessKeyId": "the server does not know this access key; another profile or endpoint?",
+    "ExpiredToken": "the login has expired: log in again",
+    "RequestTimeTooSkewed": "this machine's clock is wrong",
+}
+_KEYS = "check AWS_PROFILE or the AWS_ variables, and the bucket's policy"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What is known of a failed request: HTTP status (None: no answer), S3's code, and words."""
+
+    status: int | None
+    code: str
+    words: str
+    bad_key: bool = False
+
+
+@contextmanager
+def asking(where: str, bucket: str) -> Iterator[None]:
+    """Turn what obstore or boto3 raise in the body into the store's own errors."""
+    try:
+        yield
+    except (StoreError, UserError):
+        raise
+    except Exception as error:
+        answer = answer_of(error)
+        if answer is None:
+            raise
+        # The cause is left out: it repeats the request, and may show more than it should.
+        raise translated(answer, where, bucket) from None
+
+
+def translated(answer: Answer, where: str, bucket: str) -> StoreError:
+    """The store's error for `answer`."""
+    status, code = answer.status, answer.code
+    if answer.bad_key:
+        return StoreError(f"S3 cannot have this key: {answer.words}", where=where)
+    if code in _MISSING_BUCKET:
+        return Absent(f"the bucket {bucket!r} is not there", where=where, remedy="check its name")
+    if status in {401, 403} or code in _DENIED:
+        remedy = _REMEDIES.get(code, _KEYS)
+        return Denied(f"access is denied ({answer.words})", where=where, remedy=remedy)
+    if status == 404:
+        return Absent("is not there", where=where)
+    if code in _FULL or status == 507:
+        return Full(answer.words, where=where, remedy="free some room in the bucket")
+    if status in {301, 307} or "region" in answer.words.lower():
+        return StoreError(
+            f"the bucket {bucket!r} lies in another region ({answer.words})",
+            where=where,
+            remedy="set AWS_REGION, or the region of AWS_PROFILE",
+        )
+    if status is None or status >= 500 or status == 429:
+        return Unreachable(
+            f"no good answer, although it was asked again and again ({answer.words})",
+            where=where,
+            remedy="is S3_ENDPOINT_URL right, and the server up?",
+        )
+    return StoreError(f"refused: {answer.words}", where=where)
+
+
+def answer_of(error: Exception) -> Answer | None:
+    """What `error` of obstore or boto3 says; None if it is not theirs."""
+    module = type(error).__module__.split(".")[0]
+    if module in {"botocore", "boto3", "s3transfer"}:
+        return _boto_answer(error)
+    if module == "obstore" or isinstance(error, FileNotFoundError):
+        return _obstore_answer(error)
+    if isinstance(error, ValueError) and "parse" in str(error):
+        return Answer(None, "", str(error).splitlines()[0], bad_key=True)
+    return None
+
+
+def is_too_large(error: Exception) -> bool:
+    """Whether a copy was refused since the object is larger than one request may copy."""
+    return any(words in str(error) for words in _TOO_LARGE)
+
+
+def _obstore_answer(error: Exception) -> Answer:
+    text = str(error)
+    kind = type(error).__name__
+    if kind == "InvalidPathError":
+        return Answer(None, "", text.splitlines()[0], bad_key=True)
+    status = _found(_STATUS, text)
+    known = {"PermissionDeniedError": 403, "UnauthenticatedError": 401, "FileNotFoundError": 404}
+    number = int(status) if status else known.get(kind)
+    code = _found(_CODE, text)
+    if number is None and code:
+        number = 400  # a bulk delete answers 200 with errors inside
+    words = _found(_MESSAGE, text) or _found(_CAUSE, text) or text.splitlines()[0].strip()
+    return Answer(number, code, f"{code}: {words}" if code else _with_status(words, number))
+
+
+def _boto_answer(error: Exception) -> Answer:
+    from botocore.exceptions import ClientError, NoCredentialsError
+
+    if isinstance(error, ClientError):
+        fault = error.response.get("Error", {})
+        code = fault.get("Code", "")
+        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
+        if status is None or status == 200:
+            status = int(code) if code.isdigit() else 500
+        return Answer(status, code, f"{code}: {fault.get('Message', '')}")
+    if isinstance(error, NoCredentialsError):
+        return Answer(403, "AccessDenied", "no AWS credentials were found")
+    if type(error).__name__ in {"ParamValidationError"}:
+        return Answer(None, "", str(error).splitlines()[0], bad_key=True)
+    return Answer(None, "", str(error).splitlines()[0])
+
+
+def _found(pattern: re.Pattern[str], text: str) -> str:
+    match = pattern.search(text)
+    return next(filter(None, match.groups()), "") if match else ""
+
+
+def _with_status(words: str, number: int | None) -> str:
+    return f"HTTP status {number}" if number else words

@@ -1,0 +1,172 @@
+"""A prefix of an S3 bucket as a source.
+
+Works through obstore's blocking calls, from as many threads as the caller likes (its asynchronous
+ones sometimes abort the interpreter at exit). See `s3listing` for keys that no path may have.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from handful.errors import Absent, StoreError
+from handful.storage import aside, retry, tree
+from handful.storage.base import Entry
+from handful.storage.keys import checked, checked_prefix, folder
+from handful.storage.oserrors import writing
+from handful.storage.s3clients import Access, Clients
+from handful.storage.s3errors import answer_of, asking
+from handful.storage.s3listing import listed
+
+if TYPE_CHECKING:
+    from upath import UPath
+
+BODY_CHUNK = 4 * 1024 * 1024
+LONGEST_KEY = 1_024
+"""Bytes of UTF-8, the prefix included: S3's own limit."""
+
+
+class S3Source:
+    """Reads below a prefix of a bucket. Nothing here writes to it.
+
+    Credentials come from the usual AWS chain, or from the section `profile` of its configuration.
+    `endpoint_url` names another server than AWS. Nothing is asked before the first call.
+    """
+
+    def __init__(
+        self,
+        bucket: str,
+        prefix: str,
+        *,
+        endpoint_url: str | None = None,
+        profile: str | None = None,
+    ) -> None:
+        self.clients = Clients(Access(endpoint_url, profile), bucket)
+        self.bucket = bucket
+        self._root = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.url!r})"
+
+    @property
+    def url(self) -> str:
+        return f"s3://{self.bucket}/{self._root}".rstrip("/")
+
+    def list(self, prefix: str = "") -> Iterator[pa.RecordBatch]:
+        checked_prefix(prefix, self.url)
+        return listed(self.clients, self._root, prefix, self._where(prefix))
+
+    def head(self, key: str) -> Entry:
+        import obstore
+
+        full = self.full(key)
+        with self._asking(key):
+            found = obstore.head(self.clients.bucket_store(), full)
+        return Entry(key, found["size"], (found["e_tag"] or "").strip('"'))
+
+    def read(self, key: str) -> bytes:
+        return retry.again(lambda: b"".join(self.body(key)))
+
+    def fetch(self, key: str, path: Path) -> None:
+        with writing(str(path)):
+            path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_name(aside.name())
+        retry.again(lambda: self._download(key, part))
+        aside.placed(part, path, str(path))
+
+    def fetch_tree(self, prefix: str, scratch: Path) -> Path:
+        below = folder(prefix, self.url)
+        with writing(str(scratch)):
+            scratch.mkdir(parents=True, exist_ok=True)
+            target = Path(tempfile.mkdtemp(dir=scratch, prefix="tree-"))
+        sizes = {row["key"]: row["size"] for batch in self.list(below) for row in batch.to_pylist()}
+        if not sizes:
+            raise Absent("holds no file", where=self._where(prefix))
+        folders = {key[:end] for key in sizes for end in _slashes(key)}
+
+        def fetched(key: str) -> None:
+            try:
+                self.fetch(key, target / checked(key, self.url)[len(below) :])
+            except Absent:
+                if sizes[key]:
+                    raise
+                # A marker of an empty folder (`folder/`) is listed without its slash.
+
+        tree.each(fetched, [key for key in sizes if sizes[key] or key not in folders])
+        return target
+
+    def path(self, key: str = "") -> UPath:
+        """The path of `key` for universal-pathlib, with this store's server and credentials."""
+        from upath import UPath
+
+        where = key.rstrip("/")
+        full = self.full(where) if where else self._root.rstrip("/")
+        access = self.clients.access
+        # A listing that is kept would hide what others wrote meanwhile.
+        options: dict[str, Any] = {"use_listings_cache": False}
+        options["client_kwargs"] = {"region_name": self.clients.region}
+        if access.endpoint_url:
+            options["endpoint_url"] = access.endpoint_url
+        if access.profile:
+            options["profile"] = access.profile
+        found: UPath = UPath(f"s3://{self.bucket}/{full}", **options)
+        return found
+
+    def full(self, key: str) -> str:
+        """The key in the bucket."""
+        full = self._root + checked(key, self.url)
+        if len(full.encode()) > LONGEST_KEY:
+            raise StoreError(
+                f"the key is longer than the {LONGEST_KEY:,} bytes that S3 allows",
+                where=self._where(key),
+                remedy="shorten the file's name, or the prefix",
+            )
+        return full
+
+    def _where(self, key: str) -> str:
+        return f"s3://{self.bucket}/{self._root}{key}".rstrip("/")
+
+    def _asking(self, key: str) -> contextlib.AbstractContextManager[None]:
+        return asking(self._where(key), self.bucket)
+
+    def body(self, key: str) -> Iterator[bytes]:
+        """The content in pieces; `BrokenOff` if it ends early."""
+        import obstore
+
+        full = self.full(key)
+        with self._asking(key):
+            result = obstore.get(self.clients.bucket_store(), full)
+            size, pieces = result.meta["size"], result.stream(min_chunk_size=BODY_CHUNK)
+        got = 0
+        try:
+            for piece in pieces:
+                got += len(piece)
+                yield piece
+        except Exception as error:
+            answer = answer_of(error)
+            if answer is None:
+                raise
+            raise retry.BrokenOff(answer.words, where=self._where(key)) from None
+        if got != size:
+            raise retry.BrokenOff(f"{got} of {size} bytes arrived", where=self._where(key))
+
+    def _download(self, key: str, part: Path) -> None:
+        try:
+            with writing(str(part)), part.open("wb") as file:
+                for piece in self.body(key):
+                    file.write(piece)
+                file.flush()
+                os.fsync(file.fileno())
+        except BaseException:
+            part.unlink(missing_ok=True)
+            raise
+
+
+def _slashes(key: str) -> Iterator[int]:
+    return (index for index, letter in enumerate(key) if letter == "/")
