@@ -111,12 +111,8 @@ def running_s3() -> Iterator[S3Server]:
         _make_buckets(server, process, directory / "log")
         yield server
     finally:
-        process.terminate()
-        try:
-            process.wait(10)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        process.kill()  # nothing of it is kept, and a polite end takes it ten seconds
+        process.wait()
         log.close()
         shutil.rmtree(directory, ignore_errors=True)
 
@@ -153,6 +149,7 @@ def _weed_command(directory: Path, ports: list[int], identities: Path) -> list[s
         "-filer",
         "-s3",
         "-s3.port.iceberg=0",
+        "-s3.port.lance=0",
         f"-s3.config={identities}",
         "-s3.autoCreateBucket=false",
         "-master.telemetry=false",

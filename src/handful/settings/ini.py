@@ -1,129 +1,175 @@
-"""The INI file itself: sections and keys with their lines, and what is wrong with its form.
+"""The lines of settings.ini: sections, keys and values, each with its place. No meaning yet.
 
-`configparser` reads the values; a scan of our own finds the lines, and the keys and sections that
-stand there twice, so that all faults are told at once.
+The form is configparser's (comments on lines of their own, longer values on indented lines), read
+by one scan of our own: configparser keeps no line numbers, stops at the first fault, and lets a
+key that stands twice win silently. On a file without faults both read the same; a test holds that.
 """
 
 from __future__ import annotations
 
-import configparser
-import os
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from handful.errors import Fault, SettingsError
 
 FILE = "settings.ini"
-_SECTION = re.compile(r"^\[(?P<name>[^\]]*)\]")
-_KEY = re.compile(r"^(?P<name>[^\s=#;\[][^=]*?)\s*=")
-_VARIABLE = re.compile(r"\$(?:\$|\{(?P<name>[^}]*)\})")
+_MAKE_ONE = "`handful init NAME` makes an experiment with a settings.ini to fill in"
 
 
 @dataclass(frozen=True)
-class Item:
-    """One value as written, and where: `settings.ini:12 [train] EPOCHS`."""
+class Entry:
+    """One key as written."""
 
-    raw: str
+    section: str
+    key: str
+    text: str
+    """The value, its lines joined by newlines; `${NAME}` not expanded."""
     where: str
+    """`settings.ini:12 [train] EPOCHS` or `--set train.EPOCHS`."""
+    line: int = 0
+    """Its first line, from 1; 0 for an override."""
+    last_line: int = 0
+    continued: tuple[tuple[int, str], ...] = ()
+    """The indented lines that follow, with their numbers."""
+
+    @property
+    def order(self) -> int:
+        """Faults are told from the top of the file down, overrides last."""
+        return self.line or 1_000_000_000
 
 
-Sections = dict[str, dict[str, Item]]
+@dataclass
+class Scan:
+    """What the scan found."""
+
+    entries: list[Entry] = field(default_factory=list)
+    sections: dict[str, int] = field(default_factory=dict)
+    """Section → the line of its header."""
+    faults: list[tuple[int, Fault]] = field(default_factory=list)
+
+    def fault(self, line: int, where: str, what: str, remedy: str = "") -> None:
+        suffix = f" {where}" if where else ""
+        self.faults.append((line, Fault(f"{FILE}:{line}{suffix}", what, remedy)))
 
 
-def read_ini(directory: Path) -> tuple[Sections, list[Fault]]:
-    """All sections of the experiment's settings.ini, and the faults of its form.
-
-    Raises `SettingsError` when there is nothing that can be read at all.
-    """
+def read_text(directory: Path) -> str:
+    """The text of the settings.ini in `directory`; `SettingsError` if there is none to read."""
     path = directory / FILE
-    text = _text(path)
-    parser = configparser.ConfigParser(
-        delimiters=("=",),
-        comment_prefixes=("#", ";"),
-        strict=False,
-        interpolation=None,
-        empty_lines_in_values=True,
-        default_section="\0",
-    )
-    parser.optionxform = str  # type: ignore[assignment,method-assign] # keys keep their case
     try:
-        parser.read_string(text, source=FILE)
-    except configparser.MissingSectionHeaderError as error:
-        what = f"stands before the first [section]: {error.line.strip()}"
-        raise SettingsError([Fault(f"{FILE}:{error.lineno}", what)]) from error
-    except configparser.ParsingError as error:
-        raise SettingsError(
-            [
-                Fault(f"{FILE}:{line}", f"neither `KEY = value` nor a section: {found}")
-                for line, found in error.errors
-            ]
-        ) from error
-    lines, faults = _scan(text)
-    sections = {
-        section: {
-            key: Item(value.strip(), f"{FILE}:{lines.get((section, key), 0)} [{section}] {key}")
-            for key, value in parser.items(section)
-        }
-        for section in parser.sections()
-    }
-    return sections, faults
-
-
-def _text(path: Path) -> str:
-    remedy = "`handful init NAME` makes an experiment with one"
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError as error:
-        what = "there is no such file" if path.parent.is_dir() else "there is no such directory"
-        where = path if path.parent.is_dir() else path.parent
-        raise SettingsError([Fault(str(where), what, remedy)]) from error
+        text = path.read_bytes().decode("utf-8-sig")
+    except FileNotFoundError:
+        what = "there is no such file" if directory.is_dir() else "there is no such directory"
+        where = path if directory.is_dir() else directory
+        raise SettingsError([Fault(str(where), what, _MAKE_ONE)]) from None
+    except NotADirectoryError:
+        remedy = "give the directory of an experiment"
+        raise SettingsError([Fault(str(directory), "is not a directory", remedy)]) from None
     except UnicodeDecodeError as error:
-        raise SettingsError(
-            [Fault(str(path), "it is not UTF-8 text", "save it as UTF-8")]
-        ) from error
+        what = f"is not UTF-8 text (byte {error.start})"
+        raise SettingsError([Fault(str(path), what, "save it again as UTF-8")]) from None
     except OSError as error:
-        raise SettingsError([Fault(str(path), f"cannot be read: {error.strerror}")]) from error
+        what = f"cannot be read: {error.strerror}"
+        raise SettingsError([Fault(str(path), what, "see who may read it")]) from None
+    if "\0" in text:
+        what = "holds NUL characters: it is not text"
+        raise SettingsError([Fault(str(path), what, "save it again as UTF-8")])
+    if not text.strip():
+        raise SettingsError([Fault(str(path), "is empty", _MAKE_ONE)])
+    return text
 
 
-def _scan(text: str) -> tuple[Mapping[tuple[str, str], int], list[Fault]]:
-    """The line of every key, and what stands there twice."""
-    lines: dict[tuple[str, str], int] = {}
-    seen: dict[str, int] = {}
-    faults: list[Fault] = []
-    section = ""
-    for number, line in enumerate(text.splitlines(), 1):
-        if match := _SECTION.match(line):
-            section = match["name"]
-            if section in seen:
-                faults.append(_twice(f"[{section}]", number, seen[section]))
-            seen.setdefault(section, number)
-        elif match := _KEY.match(line):
-            key = (section, match["name"].strip())
-            if key in lines:
-                faults.append(_twice(f"[{section}] {key[1]}", number, lines[key]))
-            lines.setdefault(key, number)
-    return lines, faults
+def lines_of(text: str) -> list[str]:
+    """The lines of a file; only line feeds part lines, as in any editor."""
+    return text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
 
 
-def _twice(what: str, line: int, first: int) -> Fault:
-    remedy = "keep one of the two"
-    return Fault(f"{FILE}:{line} {what}", f"stands in line {first} already", remedy)
+_HEADER = re.compile(r"\[(?P<name>.*)\](?P<rest>[^\]]*)")
 
 
-def expanded(raw: str) -> str:
-    """`raw` with `${NAME}` taken from the environment, and `$$` as a dollar sign.
+def scan(text: str) -> Scan:
+    """Every entry of the file, and every fault of its form."""
+    found = Scan()
+    section: str | None = None
+    block: list[tuple[int, str]] = []  # a key's line and those that continue it
+    indent = 0
+    for number, line in enumerate(lines_of(text), 1):
+        bare = line.strip()
+        if not bare and block:
+            block.append((number, ""))
+        if not bare or bare[0] in "#;":
+            continue
+        depth = len(line) - len(line.lstrip())
+        if block and depth > indent:
+            block.append((number, bare))
+            continue
+        _close(found, section, block)
+        indent, block = depth, []
+        if bare[0] == "[":
+            section = _header(found, number, bare)
+        elif "=" in bare and bare[0] != "=":
+            block = [(number, bare)]
+        else:
+            _stray(found, number, section, bare)
+    _close(found, section, block)
+    return found
 
-    Raises ValueError that names the variable, never its value.
-    """
 
-    def value(match: re.Match[str]) -> str:
-        name = match["name"]
-        if name is None:
-            return "$"
-        if name not in os.environ:
-            raise ValueError(f"the environment variable {name} is not set")
-        return os.environ[name]
+def _header(found: Scan, number: int, bare: str) -> str:
+    match = _HEADER.fullmatch(bare)
+    name = match["name"].strip() if match else ""
+    if not match or not name or match["rest"].strip():
+        remedy = "write [section]; a comment goes on a line of its own"
+        found.fault(number, "", f"{bare!r} is no section header", remedy)
+        name = name or bare
+    if name in found.sections:
+        first = found.sections[name]
+        found.fault(number, f"[{name}]", f"the section began in line {first} already", "join them")
+    found.sections.setdefault(name, number)
+    return name
 
-    return _VARIABLE.sub(value, raw)
+
+def _stray(found: Scan, number: int, section: str | None, bare: str) -> None:
+    where = f"[{section}]" if section else ""
+    word = re.match(r"([A-Za-z_]\w*)\s*(:)?", bare)
+    if word and word[2]:
+        what = "a `:` does not part a key from its value"
+        found.fault(number, f"{where} {word[1]}".strip(), what, f"write {word[1]} = …")
+        return
+    what = "this line is neither `KEY = value` nor a [section]"
+    found.fault(number, where, what, "indent it if it continues the value above it")
+
+
+def _close(found: Scan, section: str | None, block: Sequence[tuple[int, str]]) -> None:
+    """The entry of a finished block of lines."""
+    while block and not block[-1][1]:
+        block = block[:-1]
+    if not block:
+        return
+    number, bare = block[0]
+    key, _, first = bare.partition("=")
+    key = key.strip()
+    where = f"{FILE}:{number} [{section}] {key}" if section else f"{FILE}:{number} {key}"
+    text = "\n".join([first.strip(), *(line for _, line in block[1:])]).strip()
+    entry = Entry(
+        section or "", key, text, where, number, block[-1][0], tuple(b for b in block[1:] if b[1])
+    )
+    before = [e for e in found.entries if (e.section, e.key) == (entry.section, key)]
+    if before:
+        what = f"the key stands in line {before[0].line} already"
+        found.faults.append((number, Fault(where, what, "keep one of the two")))
+    else:
+        found.entries.append(entry)
+
+
+def override(text: str) -> Entry | Fault:
+    """The entry of one `--set section.KEY=value`, or what is wrong with its form."""
+    name, equals, value = text.partition("=")
+    name = name.strip()
+    # In `tune.user.KEY` the section ends at the first dot; a model's name may hold dots itself.
+    section, dot, key = name.partition(".") if name.startswith("tune.") else name.rpartition(".")
+    if not (equals and dot and section and key):
+        remedy = "write --set section.KEY=value, such as --set train.EPOCHS=2"
+        return Fault(f"--set {name}", "is not of the form section.KEY=value", remedy)
+    return Entry(section, key, value.strip(), f"--set {name}")

@@ -57,7 +57,9 @@ def _number(text: str, expected: str) -> float:
     if number is not None:
         return number
     if _COMMA_NUMBER.fullmatch(text):
-        raise Wrong("{} can be read in two ways", remedy="write 10000 or 10_000, and 0.5 for a half")
+        raise Wrong(
+            "{} can be read in two ways", remedy="write 10000 or 10_000, and 0.5 for a half"
+        )
     raise Wrong(f"{{}} is not {expected}")
 
 
@@ -173,7 +175,9 @@ def choice(*words: str) -> Parser:
             return text.lower()
         near = difflib.get_close_matches(text.lower(), words, n=1)
         hint = f"did you mean {near[0]}? " if near else ""
-        raise Wrong(f"{{}} is none of {', '.join(words)}", remedy=f"{hint}write one of them".strip())
+        raise Wrong(
+            f"{{}} is none of {', '.join(words)}", remedy=f"{hint}write one of them".strip()
+        )
 
     return Parser(parse, " | ".join(words))
 
@@ -195,9 +199,7 @@ def _duration(text: str) -> float:
     units = [_SECONDS.get(unit.lower()) for _, unit in parts]
     if _DURATION.sub("", text) or not parts or None in units or len(set(units)) < len(units):
         raise Wrong("{} is not a duration", remedy="write 90s, 5m, 1h30m or 2d")
-    seconds = sum(
-        float(number) * _SECONDS[unit.lower()] for number, unit in parts
-    )
+    seconds = sum(float(number) * _SECONDS[unit.lower()] for number, unit in parts)
     if seconds <= 0:
         raise Wrong("{} is not a duration above zero")
     return float(seconds)
@@ -217,7 +219,9 @@ def _size(text: str) -> int:
     match = _SIZE.fullmatch(text)
     factor = _BYTES.get((match[2] or "b").lower()) if match else None
     if not match or factor is None:
-        raise Wrong("{} is not a size", remedy="write 10MB (millions of bytes) or 10MiB (1024 × 1024)")
+        raise Wrong(
+            "{} is not a size", remedy="write 10MB (millions of bytes) or 10MiB (1024 × 1024)"
+        )
     size = round(float(match[1].replace("_", "")) * factor)
     if size < 1:
         raise Wrong("{} is not a size of at least one byte")
@@ -282,9 +286,13 @@ def mapping(separator: str = "=", unit: str = "old = new per line") -> Parser:
         pairs: dict[str, str] = {}
         for line in filter(None, (line.strip() for line in text.split("\n"))):
             # A name may hold a `=` of its own, as long as the one that counts stands apart.
-            parts = line.split(f" {separator} ") if f" {separator} " in line else line.split(separator)
+            parts = (
+                line.split(f" {separator} ") if f" {separator} " in line else line.split(separator)
+            )
             if len(parts) != 2 or not all(part.strip() for part in parts):
-                raise Wrong(f"{{}} is not `old {separator} new`", piece=line, remedy="one on each line")
+                raise Wrong(
+                    f"{{}} is not `old {separator} new`", piece=line, remedy="one on each line"
+                )
             old, new = (part.strip() for part in parts)
             if pairs.setdefault(old, new) != new:
                 raise Wrong("{} is given twice", piece=old, remedy="keep one of the two lines")
@@ -321,7 +329,9 @@ def _split(value: str) -> tuple[float, float, float]:
     total = train + validation + test
     whole_is = 100.0 if percent == {True} or total > 1.5 else 1.0
     if min(train, validation, test) <= 0:
-        raise Wrong("{} leaves a split empty", remedy="give train, validation and test a share each")
+        raise Wrong(
+            "{} leaves a split empty", remedy="give train, validation and test a share each"
+        )
     if not math.isclose(total, whole_is, abs_tol=1e-9):
         raise Wrong(
             f"the shares of {{}} add up to {total:.12g}, not to {whole_is:.12g}",
@@ -340,3 +350,16 @@ def optional(parser: Parser, *words: str) -> Parser:
         return None if value.lower() in ("", "none", *words) else parser.parse(value)
 
     return Parser(parse, parser.unit, parser.kind)
+
+
+def _free(value: str) -> int | float | bool | str:
+    number = as_number(value)
+    if number is not None and " " not in value:
+        digits = value.replace("_", "")
+        return int(digits) if digits.lstrip("+-").isdigit() else number
+    # `yes` or `on` may be words of somebody's own; only true and false are certain.
+    return value.lower() == "true" if value.lower() in ("true", "false") else value
+
+
+free = Parser(_free, "number, true | false, or text", "free")
+"""A key of `[user]`."""

@@ -38,8 +38,7 @@ def checked_prefix(prefix: str, url: str) -> str:
 
 def folder(prefix: str, url: str) -> str:
     """What the keys below the folder `prefix` begin with: "" for the root, else `prefix/`."""
-    name = prefix.rstrip("/")
-    return f"{checked(name, url)}/" if name else ""
+    return f"{checked(prefix.removesuffix('/'), url)}/" if prefix else ""
 
 
 def _fault(key: str) -> str:

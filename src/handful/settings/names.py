@@ -1,0 +1,104 @@
+"""Checks of names: folders, files, places, servers. Each raises `Wrong` for a bad one."""
+
+from __future__ import annotations
+
+import re
+from fnmatch import fnmatchcase
+
+from handful.settings.values import Wrong
+
+_FORBIDDEN = set('/\\<>:"|?*')
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
+
+
+def _printable(name: str) -> bool:
+    # `isprintable` is False for control, format (bidi) and line-breaking characters.
+    return bool(name) and name.isprintable()
+
+
+def folder_name(name: str) -> None:
+    """A single folder that is safe on every system and in a bucket."""
+    bad = not _printable(name) or _FORBIDDEN & set(name) or name[0] in ".- " or name[-1] in ". "
+    if bad or len(name.encode()) > 200:
+        raise Wrong(
+            "{} is no safe name of a single folder",
+            remedy="use letters, digits, `.`, `_` and `-`, beginning with a letter or a digit",
+        )
+
+
+def file_name(name: str) -> None:
+    """The name (or glob) of a file inside an artifact's folder; it may lie in a subfolder."""
+    parts = name.split("/")
+    if not _printable(name) or "\\" in name or any(part in ("", ".", "..") for part in parts):
+        raise Wrong(
+            "{} is no safe file name",
+            piece=name,
+            remedy="write names inside the artifact's folder: no `..`, no leading `/`, no `\\`",
+        )
+
+
+def is_glob(name: str) -> bool:
+    return any(character in name for character in "*?[")
+
+
+def covers(wider: str, narrower: str) -> bool:
+    """Does everything that `narrower` can name also fit `wider`? (Both may be globs.)"""
+    if wider == narrower or not is_glob(narrower):
+        return wider == narrower or fnmatchcase(narrower, wider)
+    if "[" in narrower:
+        return False
+    # Stand-ins that no `?` and no set of the wider glob can take for a `*` of the narrower one.
+    samples = ("", "\ue000" * 40)
+    return all(
+        fnmatchcase(narrower.replace("*", sample).replace("?", "\ue000"), wider)
+        for sample in samples
+    )
+
+
+def model_name(name: str) -> None:
+    if not _printable(name) or name.strip("/.~") == "":
+        raise Wrong(
+            "{} is no name of a model",
+            piece=name,
+            remedy="write a hub name, a local directory (beginning with ./ or /) or s3://bucket/folder",
+        )
+
+
+def key_pattern(pattern: str) -> None:
+    """`{artifact_id}` and `{file}`, once each, with something between them."""
+    bare = pattern.replace("{artifact_id}", "", 1).replace("{file}", "", 1)
+    complete = "{artifact_id}" in pattern and "{file}" in pattern
+    if not complete or "{" in bare or "}" in bare:
+        raise Wrong(
+            "{} must hold {artifact_id} and {file} once each",
+            remedy="write something like {artifact_id}/{file}",
+        )
+    if "{artifact_id}{file}" in pattern or "{file}{artifact_id}" in pattern:
+        raise Wrong("nothing parts {artifact_id} from {file} in {}", remedy="put a / between them")
+    if pattern.startswith("/"):
+        raise Wrong("{} begins with /", remedy="the pattern is relative to FILES_URL: drop the /")
+
+
+def place(url: str) -> None:
+    """`s3://…`, `file://…` or a local path."""
+    match = _SCHEME.match(url)
+    scheme = match[1].lower() if match else "file"
+    if scheme not in ("s3", "file") or (scheme == "s3" and not url[5:].strip("/")):
+        raise Wrong(
+            "{} is no place that handful can open",
+            remedy="write s3://bucket/prefix or the path of a directory",
+        )
+
+
+def database_url(url: str) -> None:
+    if not _SCHEME.match(url) or any(character.isspace() for character in url):
+        raise Wrong(
+            "{} is no database URL",
+            remedy="write sqlite:///file.db or postgresql://user:${PASSWORD}@host/database",
+        )
+
+
+def server_url(url: str) -> None:
+    match = re.fullmatch(r"https?://[^\s/@]+/?", url)
+    if not match:
+        raise Wrong("{} is no address of a server", remedy="write http://host:port or https://host")
