@@ -13,7 +13,7 @@ import threading
 import traceback
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 from uuid import UUID
 
 import pytest
@@ -127,13 +127,13 @@ def test_a_query_that_is_wrong_gives_the_databases_words(sqlite: str) -> None:
 
 def test_a_missing_sqlite_file_is_an_error_and_is_not_made(tmp_path: Path) -> None:
     for url in (f"sqlite:///{tmp_path}/none.db", "sqlite://", "sqlite:///:memory:"):
-        with pytest.raises(DataError, match="not there|no database file"):
+        with pytest.raises(DataError, match=r"not there|no database file"):
             rows(url, "SELECT 1")
     with pytest.raises(DataError, match="not a file"):
         rows(f"sqlite:///{tmp_path}", "SELECT 1")
     (tmp_path / "text").write_text("this is no database, but long enough to be looked at" * 9)
     with pytest.raises(DataError, match="not a database"):
-        rows(f"sqlite:///{tmp_path}/text", "SELECT 1")
+        rows(f"sqlite:///{tmp_path}/text", "SELECT * FROM labels")
     assert [path.name for path in tmp_path.iterdir()] == ["text"]
 
 
@@ -255,8 +255,7 @@ def test_an_error_on_the_way_is_the_querys_fault(postgres: str) -> None:
 
 
 def test_a_table_that_may_not_be_read_is_denied(postgres: str, postgres_server: Any) -> None:
-    database = postgres.rpartition("/")[2].partition("?")[0]
-    with_admin = postgres_server.get_uri(database=database)
+    with_admin = postgres_server.get_uri(database=urlsplit(postgres).path.strip("/"))
     execute(with_admin, "CREATE TABLE secrets (artifact_id text, label text)")
     with pytest.raises(Denied, match="permission denied for table secrets"):
         rows(postgres, "SELECT * FROM secrets")

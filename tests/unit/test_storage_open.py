@@ -31,9 +31,7 @@ def test_urls_that_open(url: str, shown: str) -> None:
     assert open_source(url).url == shown
 
 
-@pytest.mark.parametrize(
-    "url", ["gs://b/p", "https://h/p", "az://b", "ftp://u:secret@h/p", "", " "]
-)
+@pytest.mark.parametrize("url", ["gs://b", "https://h/p", "ftp://u:secret@h/p", "", " "])
 def test_other_kinds_are_refused_with_what_is_supported(url: str) -> None:
     for open_it in (open_store, open_source):
         with pytest.raises(UserError, match="s3://bucket/prefix") as caught:
@@ -71,7 +69,7 @@ def test_opening_imports_nothing_heavy() -> None:
         "from handful.labels.database import DatabaseLabels\n"
         "open_store('s3://bucket/prefix'), open_store('relative'), DatabaseLabels('a', 'b')\n"
         "heavy = {'obstore', 'boto3', 'botocore', 's3fs', 'sqlalchemy', 'torch', 'polars'}\n"
-        "sys.exit(' '.join(heavy & set(sys.modules)))\n"
+        "sys.exit(' '.join(heavy & set(sys.modules)) or 0)\n"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

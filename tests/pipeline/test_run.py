@@ -1,0 +1,170 @@
+"""The whole path, from labels to the report, as a user runs it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+from tiny import Tiny, make
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
+    tiny = make(tmp_path_factory.mktemp("finished"))
+    done = tiny.handful("run")
+    assert done.returncode == 0, done.stdout + done.stderr
+    return tiny
+
+
+@pytest.fixture
+def copy(finished: Tiny, tmp_path: Path) -> Tiny:
+    """The finished experiment, to be changed."""
+    return Tiny(Path(shutil.copytree(finished.root, tmp_path / "copy")))
+
+
+def test_every_file_of_the_layout_is_there(finished: Tiny) -> None:
+    for name in (
+        "store.json",
+        "settings.ini",
+        "functions.py",
+        "data/unique_labels_and_counts.json",
+        "data/reconciliation/labels.parquet",
+        "data/reconciliation/listing.parquet",
+        "data/reconciliation/ledger.parquet",
+        "data/reconciliation/summary.json",
+        "data/reconciled_artifacts/artifact-0000/text.txt",
+        "data/reconciled_artifacts/artifact-0000/label.json",
+        "data/prepared_data/full_dataset/label2id.json",
+        "data/prepared_data/full_dataset/id2label.json",
+        "data/prepared_data/full_dataset/splits.parquet",
+        "data/prepared_data/full_dataset/split_metadata.json",
+        "data/prepared_data/full_dataset/model/quarantine.parquet",
+        "data/prepared_data/full_dataset/model/truncation.json",
+        "results/full_dataset/models/model/seed-0/final/model.safetensors",
+        "results/full_dataset/models/model/seed-0/metrics.jsonl",
+        "results/full_dataset/evaluation/model/seed-0/predictions.parquet",
+        "results/full_dataset/evaluation/model/seed-0/metrics.json",
+        "results/full_dataset/evaluation/model/seed-0/confusion_matrix.csv",
+        "results/full_dataset/evaluation/looks.jsonl",
+        "results/full_dataset/report.html",
+    ):
+        assert (finished.store / name).is_file(), name
+
+
+def test_the_datasets_open_with_the_library_alone(finished: Tiny) -> None:
+    from datasets import load_from_disk
+
+    prepared = finished.store / "data/prepared_data/full_dataset"
+    splits = pl.read_parquet(prepared / "splits.parquet")
+    for split in ("train", "validation", "test"):
+        rows = load_from_disk(str(prepared / "model" / split))
+        expected = splits.filter(pl.col("split") == split)["artifact_id"].to_list()
+        assert sorted(rows["artifact_id"]) == sorted(expected)
+        assert {"input_ids", "attention_mask", "labels", "length"} <= set(rows.column_names)
+
+
+def test_it_learned_and_the_predictions_say_the_same_as_the_metrics(finished: Tiny) -> None:
+    evaluation = finished.store / "results/full_dataset/evaluation/model/seed-0"
+    predictions = pl.read_parquet(evaluation / "predictions.parquet")
+    metrics = json.loads((evaluation / "metrics.json").read_text())
+    right = (predictions["label"] == predictions["prediction"]).mean()
+    assert right == pytest.approx(metrics["accuracy"], abs=1e-12)
+    assert right > 0.8
+
+
+def test_final_opens_with_from_pretrained_and_knows_the_labels(finished: Tiny) -> None:
+    from transformers import AutoModelForSequenceClassification
+
+    final = finished.store / "results/full_dataset/models/model/seed-0/final"
+    model = AutoModelForSequenceClassification.from_pretrained(final)
+    assert set(model.config.label2id) == {"invoice", "letter", "report"}
+
+
+def test_a_second_run_does_nothing_and_says_why(copy: Tiny) -> None:
+    before = {p: p.stat().st_mtime_ns for p in copy.store.rglob("*") if p.name != "settings.ini"}
+    done = copy.handful("run")
+    assert done.returncode == 0, done.stderr
+    for step in ("reconcile", "prepare", "train", "test", "report"):
+        assert f"{step}: up to date" in done.stdout
+    assert "production as of" in done.stdout
+    kept = {p: t for p, t in before.items() if p.is_file() and p.name != "functions.py"}
+    assert all(path.stat().st_mtime_ns == moment for path, moment in kept.items())
+
+
+def test_production_is_not_asked_again(copy: Tiny) -> None:
+    """Without the database and the file store, a finished experiment still runs."""
+    (copy.root / "labels.sqlite").unlink()
+    shutil.rmtree(copy.files)
+    done = copy.handful("run", "--set", "train.EPOCHS=1")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "prepare: up to date" in done.stdout
+    assert "EPOCHS changed from" in done.stdout
+
+
+def test_an_edited_function_redoes_what_depends_on_it(copy: Tiny) -> None:
+    path = copy.experiment / "functions.py"
+    text = path.read_text()
+    path.write_text("# a remark\n" + text)
+    assert "prepare: up to date" in copy.handful("status").stdout.replace("  ", " ") or (
+        "to do" not in copy.handful("status").stdout
+    )
+    path.write_text(text.replace("[:64]", "[:32]"))
+    told = copy.handful("status").stdout
+    assert "encode_data in functions.py changed" in told
+    assert "prepare has to run first" in told
+
+
+def test_a_store_that_lost_its_results_makes_them_again(copy: Tiny) -> None:
+    shutil.rmtree(copy.store / "results")
+    done = copy.handful("run")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "prepare: up to date" in done.stdout
+    assert (copy.store / "results/full_dataset/report.html").is_file()
+
+
+def test_from_and_until_and_redo(copy: Tiny) -> None:
+    done = copy.handful("run", "--from", "test", "--redo", "test")
+    assert done.returncode == 0, done.stderr
+    assert "asked to do it again" in done.stdout
+    looks = (copy.store / "results/full_dataset/evaluation/looks.jsonl").read_text()
+    assert len(looks.splitlines()) == 2
+    done = copy.handful("run", "--until", "prepare")
+    assert "train" not in done.stdout
+
+
+def test_two_models_and_two_seeds(tmp_path: Path) -> None:
+    tiny = make(tmp_path / "tiny", artifacts=45)
+    shutil.copytree(tiny.root / "model", tiny.root / "other")
+    tiny.settings(MODEL_NAMES="../model, ../other", EPOCHS="1")
+    done = tiny.handful("run", "--set", "train.SEEDS=0, 1", "--set", "train:../other.EPOCHS=2")
+    assert done.returncode == 0, done.stdout + done.stderr
+    evaluation = tiny.store / "results/full_dataset/evaluation"
+    found = sorted(str(p.parent.relative_to(evaluation)) for p in evaluation.rglob("metrics.json"))
+    assert found == ["model/seed-0", "model/seed-1", "other/seed-0", "other/seed-1"]
+    assert len((evaluation / "looks.jsonl").read_text().splitlines()) == 1
+
+
+def test_a_run_with_nothing_to_do_imports_nothing_heavy(copy: Tiny) -> None:
+    import subprocess
+
+    script = (
+        "import sys, handful.cli\n"
+        "sys.argv = ['handful', 'run', sys.argv[1]]\n"
+        "try:\n    handful.cli.main()\n"
+        "except SystemExit as end:\n    assert not end.code, end.code\n"
+        "print('\\n'.join(sorted({m.split('.')[0] for m in sys.modules})), file=sys.stderr)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(copy.experiment)],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "report: up to date" in done.stdout
+    assert not set(done.stderr.split()) & {"torch", "transformers", "evaluate", "datasets"}
