@@ -161,19 +161,25 @@ def _make_buckets(server: S3Server, process: subprocess.Popen[bytes], log: Path)
     from botocore.exceptions import BotoCoreError, ClientError
 
     client = server.client()
+
+    def ready(bucket: str) -> None:
+        try:
+            client.create_bucket(Bucket=bucket)
+        except ClientError as error:
+            if "BucketAlready" not in str(error):
+                raise
+        client.put_object(Bucket=bucket, Key="ready", Body=b"yes")
+        client.delete_object(Bucket=bucket, Key="ready")
+
     deadline = time.monotonic() + WAIT_SECONDS
     pending = list(server.buckets)
     while pending:
         try:
-            client.create_bucket(Bucket=pending[0])
-            client.put_object(Bucket=pending[0], Key="ready", Body=b"yes")
-            client.delete_object(Bucket=pending[0], Key="ready")
+            ready(pending[0])
             pending.pop(0)
         except (BotoCoreError, ClientError) as error:
-            if isinstance(error, ClientError) and "BucketAlready" in str(error):
-                client.delete_bucket(Bucket=pending[0])
             if process.poll() is not None or time.monotonic() > deadline:
-                tail = log.read_text(errors="replace")[-2000:]
+                tail = log.read_text(errors="replace")[-3000:]
                 pytest.fail(f"SeaweedFS did not start: {error}\n{tail}", pytrace=False)
             time.sleep(0.1)
 

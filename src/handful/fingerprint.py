@@ -25,10 +25,7 @@ def of_reconcile(directory: Path, settings: Settings) -> Fingerprint:
     made_from |= _functions(directory, ("process_func",))
     overrides = settings.reconcile.LABEL_OVERRIDES
     if overrides:
-        path = Path(overrides)
-        made_from["the content of LABEL_OVERRIDES"] = (
-            _sha256(path.read_bytes()) if path.is_file() else "absent"
-        )
+        made_from["the content of LABEL_OVERRIDES"] = _sha256(overrides.read_bytes())
     return made_from
 
 

@@ -10,6 +10,7 @@ import signal
 import tempfile
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -313,21 +314,12 @@ def test_a_writer_that_is_killed_leaves_nothing_to_see(store: LocalStore) -> Non
 
 
 def test_folders_go_when_they_are_empty_while_others_write(store: LocalStore) -> None:
-    stop = threading.Event()
+    def churn(name: str) -> None:
+        for number in range(200):
+            store.write(f"a/b/c/{name}-{number}", b"")
+            store.delete([f"a/b/c/{name}-{number}"])
 
-    def prune() -> None:
-        while not stop.is_set():
-            store.write("a/b/c/gone", b"")
-            store.delete(["a/b/c/gone"])
-
-    pruner = threading.Thread(target=prune)
-    pruner.start()
-    try:
-        for number in range(300):
-            store.write(f"a/b/c/{number}", b"")
-            store.delete([f"a/b/c/{number}"])
-    finally:
-        stop.set()
-        pruner.join()
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(churn, ["one", "two", "three", "four"]))
     assert keys(store) == []
     assert sorted(path.name for path in Path(store.url).iterdir()) == [HIDDEN]

@@ -347,17 +347,17 @@ def test_who_sees_the_marker_sees_the_whole_tree(store: Store, tmp_path: Path) -
                 if parts != [before] * len(names):
                     wrong.append(f"{before!r} with {parts}")
 
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    try:
-        for generation in range(12):
-            sent = tree(tmp_path / str(generation), str(generation), [*names, "done"])
-            store.send_tree(sent, "tree", last="done")
-            while seen["whole"] == 0 and watcher.is_alive():
-                pass
-    finally:
-        stop.set()
-        watcher.join()
+    with ThreadPoolExecutor(1) as pool:
+        watcher = pool.submit(watch)
+        try:
+            for generation in range(12):
+                sent = tree(tmp_path / str(generation), str(generation), [*names, "done"])
+                store.send_tree(sent, "tree", last="done")
+                while seen["whole"] == 0 and not watcher.done():
+                    pass
+        finally:
+            stop.set()
+        watcher.result()
     assert not wrong
     assert seen["whole"]
 

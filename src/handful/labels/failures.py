@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from urllib.parse import quote, quote_plus
 
 from sqlalchemy.engine import URL
@@ -18,6 +19,7 @@ _DENIED_WORDS = (
     "password authentication failed",
     "no password supplied",
     "no pg_hba.conf entry",
+    "is not permitted to log in",
     "access denied",
     "login failed",
     "authentication failed",
@@ -25,7 +27,8 @@ _DENIED_WORDS = (
     "insufficient privilege",
     "permission denied",
 )
-_NO_DATABASE_WORDS = ("unknown database",)
+_NO_DATABASE = re.compile(r'unknown database|database ".*" does not exist', re.IGNORECASE)
+_SECRET_OPTIONS = ("pass", "pwd", "secret", "token", "key", "credential")
 
 
 def shown(url: URL) -> str:
@@ -45,7 +48,7 @@ def translated(error: DBAPIError, url: URL, *, connected: bool) -> HandfulError:
             where=shown(url),
             remedy="check the user, the password and the rights in [production] DATABASE_URL",
         )
-    if state == "3D000" or any(word in words.lower() for word in _NO_DATABASE_WORDS):
+    if state == "3D000" or _NO_DATABASE.search(words):
         return DataError(
             words, where=shown(url), remedy="check the database's name in DATABASE_URL"
         )
@@ -64,8 +67,9 @@ def translated(error: DBAPIError, url: URL, *, connected: bool) -> HandfulError:
 def without_secrets(words: str, url: URL) -> str:
     """`words` with every secret of the URL blotted out, however it was escaped."""
     secrets = [str(url.password)] if url.password else []
-    for values in url.normalized_query.values():
-        secrets.extend(values)
+    for name, values in url.normalized_query.items():
+        if any(part in name.lower() for part in _SECRET_OPTIONS):
+            secrets.extend(values)
     for secret in sorted(filter(None, secrets), key=len, reverse=True):
         for form in {secret, quote(secret), quote_plus(secret), quote(secret, safe="")}:
             words = words.replace(form, "***")

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from handful.settings.counted import counted, counted_for_model
 from handful.settings.describe import KeyDescription, describe_settings, settings_markdown
+from handful.settings.model_sections import TrainSection
 from handful.settings.public import public_text
 from handful.settings.read import read_settings
-from handful.settings.sections import Settings, TrainSection
+from handful.settings.sections import Settings
 from handful.settings.types import FrozenMap, Limit, Range, User
 
 __all__ = [

@@ -5,24 +5,23 @@ Each function looks only at what could be read: a key with a fault of its own is
 
 from __future__ import annotations
 
-import difflib
+import os.path
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from handful.errors import Fault, SettingsError
 from handful.layout import check_model_folders
 from handful.settings.declare import keys_of
 from handful.settings.ini import FILE
 from handful.settings.names import covers, folder_name
+from handful.settings.reading import OVERRIDES, Reading, shown
 from handful.settings.sections import SECTIONS
+from handful.settings.unknown import nearest
 from handful.settings.values import Wrong
 
-if TYPE_CHECKING:
-    from handful.settings.read import Reading
-
-_END = 999_999_999  # after every line of the file, before the overrides
 _SQLITE = re.compile(r"(sqlite(?:\+\w+)?:///)(?!/)([^?]+)(.*)", re.DOTALL)
+_MODELS = ("train", "MODEL_NAMES")
+_FROM_HERE = "a relative path begins at the experiment's directory"
 
 
 def check(reading: Reading, directory: Path) -> None:
@@ -30,64 +29,45 @@ def check(reading: Reading, directory: Path) -> None:
     _required(reading)
     _experiment(reading, directory)
     _production(reading, directory)
-    _files(reading, directory)
-    _aliases(reading)
+    _query(reading, directory)
+    _files(reading)
+    _labels(reading, directory)
     _models(reading, directory)
-
-
-def _of(reading: Reading, section: str) -> dict[str, Any]:
-    return reading.values.setdefault(section, {})
-
-
-def _fault(reading: Reading, section: str, key: str, what: str, remedy: str = "") -> None:
-    """A fault of a key: at its line if it is set, else at its section."""
-    entry = reading.places.get((section, key))
-    if entry:
-        reading.fault(entry, what, remedy)
-    else:
-        reading.faults.append((_END, Fault(f"{FILE} [{section}] {key}", what, remedy)))
 
 
 def _required(reading: Reading) -> None:
     for section, kind in SECTIONS.items():
         for key in keys_of(kind).values():
-            place = reading.places.get((section, key.name))
-            if key.required and place is None:
-                _fault(reading, section, key.name, "is required", f"add it: {key.meaning}")
-            elif key.required and place and _of(reading, section).get(key.name) == ():
-                _fault(reading, section, key.name, "the list is empty", "name at least one")
+            if not key.required:
+                continue
+            if (section, key.name) not in reading.places:
+                reading.fault_of(section, key.name, "is required", f"add it: {key.meaning}")
+            elif reading.of(section).get(key.name) == ():
+                reading.fault_of(section, key.name, "the list is empty", "name at least one")
 
 
 def _experiment(reading: Reading, directory: Path) -> None:
-    values = _of(reading, "experiment")
-    if ("experiment", "NAME") not in reading.places or not reading.places[
-        "experiment", "NAME"
-    ].text:
-        name = directory.resolve().name
+    values, real = reading.of("experiment"), directory.resolve()
+    if not reading.has_text("experiment", "NAME"):
+        values["NAME"] = real.name
         try:
-            folder_name(name)
+            folder_name(real.name)
         except Wrong as wrong:
-            what = f"the directory's name, {wrong.what.replace('{}', repr(name))}"
-            _fault(reading, "experiment", "NAME", what, "rename the directory, or set NAME")
-        values["NAME"] = name
-    if "STORE" in values:
-        _resolve(reading, directory, "experiment", "STORE")
-    elif not _set(reading, "experiment", "STORE"):
-        values["STORE"] = str(directory.resolve().parent / "store")
-
-
-def _set(reading: Reading, section: str, key: str) -> bool:
-    """Was the key given a value, if a faulty one?"""
-    entry = reading.places.get((section, key))
-    return bool(entry and entry.text)
+            what = f"the directory's name, {wrong.what.replace('{}', repr(real.name), 1)}"
+            reading.fault_of("experiment", "NAME", what, "rename the directory, or set NAME")
+    if not reading.has_text("experiment", "STORE"):
+        values["STORE"] = str(real.parent / "store")
+    _resolve(reading, directory, "experiment", "STORE")
 
 
 def _resolve(reading: Reading, directory: Path, section: str, key: str) -> None:
-    values = _of(reading, section)
-    text = values[key]
-    values[key] = _absolute(text, directory)
-    if values[key] != text:
-        reading.as_written[f"[{section}] {key}"] = text
+    """Make a place absolute, if it was read, and remember how it was written."""
+    values = reading.of(section)
+    if key in values:
+        text = values[key]
+        values[key] = _absolute(text, directory)
+        if values[key] != text:
+            reading.as_written[f"[{section}] {key}"] = text
 
 
 def _absolute(place: str, directory: Path) -> str:
@@ -95,126 +75,123 @@ def _absolute(place: str, directory: Path) -> str:
     if "://" in place:
         return place
     # Not `resolve()`: a link is somebody's way to swap what stands behind a name.
-    return _tidy(directory / Path(place).expanduser())
-
-
-def _tidy(path: Path) -> str:
-    import os.path
-
-    return os.path.normpath(path)
+    return os.path.normpath(directory / Path(place).expanduser())
 
 
 def _production(reading: Reading, directory: Path) -> None:
-    values = _of(reading, "production")
-    if "FILES_URL" in values:
-        _resolve(reading, directory, "production", "FILES_URL")
+    _resolve(reading, directory, "production", "FILES_URL")
+    values = reading.of("production")
     match = _SQLITE.fullmatch(values.get("DATABASE_URL", ""))
     if match and match[2] != ":memory:" and not match[2].startswith("file:"):
         reading.as_written["[production] DATABASE_URL"] = values["DATABASE_URL"]
-        values["DATABASE_URL"] = f"{match[1]}{_tidy(directory / match[2])}{match[3]}"
-    has_query = _set(reading, "production", "LABEL_QUERY")
-    has_file = _set(reading, "production", "LABEL_QUERY_FILE")
+        values["DATABASE_URL"] = f"{match[1]}{_absolute(match[2], directory)}{match[3]}"
+
+
+def _query(reading: Reading, directory: Path) -> None:
+    """Exactly one of LABEL_QUERY and LABEL_QUERY_FILE; the text of the latter as the former."""
+    has_query = reading.has_text("production", "LABEL_QUERY")
+    has_file = reading.has_text("production", "LABEL_QUERY_FILE")
     if has_query and has_file:
         what = "LABEL_QUERY is set too, and only one of them can be meant"
-        _fault(reading, "production", "LABEL_QUERY_FILE", what, "remove one of the two")
+        reading.fault_of("production", "LABEL_QUERY_FILE", what, "remove one of the two")
     elif not has_query and not has_file:
         remedy = "add LABEL_QUERY or LABEL_QUERY_FILE: SQL that gives artifact_id and label"
-        _fault(reading, "production", "LABEL_QUERY", "there is no label query", remedy)
-    elif "LABEL_QUERY_FILE" in values:
-        _query_file(reading, directory)
-
-
-def _query_file(reading: Reading, directory: Path) -> None:
-    values = _of(reading, "production")
-    path = Path(_absolute(values["LABEL_QUERY_FILE"], directory))
-    values["LABEL_QUERY_FILE"] = path
-    where = ("production", "LABEL_QUERY_FILE")
+        reading.fault_of("production", "LABEL_QUERY", "there is no label query", remedy)
+    values = reading.of("production")
+    if has_query or "LABEL_QUERY_FILE" not in values:
+        return
+    path = Path(_absolute(str(values["LABEL_QUERY_FILE"]), directory))
+    values["LABEL_QUERY_FILE"], where = path, ("production", "LABEL_QUERY_FILE")
     try:
-        query = path.read_bytes().decode("utf-8-sig").strip()
+        values["LABEL_QUERY"] = path.read_bytes().decode("utf-8-sig").strip()
     except UnicodeDecodeError:
-        _fault(reading, *where, "the file is not UTF-8 text", "save it again as UTF-8")
-        return
+        reading.fault_of(*where, "the file is not UTF-8 text", "save it again as UTF-8")
     except OSError as error:
-        _fault(reading, *where, f"the file cannot be read: {error.strerror}", _FROM_HERE)
-        return
-    if not query:
-        _fault(reading, *where, "the file is empty", "write the label query into it")
-    values["LABEL_QUERY"] = query
+        reading.fault_of(*where, f"the file cannot be read: {error.strerror}", _FROM_HERE)
+    else:
+        if not values["LABEL_QUERY"]:
+            reading.fault_of(*where, "the file is empty", "write the label query into it")
 
 
-_FROM_HERE = "a relative path begins at the experiment's directory"
-
-
-def _files(reading: Reading, directory: Path) -> None:
-    reconcile, prepare = _of(reading, "reconcile"), _of(reading, "prepare")
-    if not reconcile.get("FILES_ON_RESEARCH") and not _set(
-        reading, "reconcile", "FILES_ON_RESEARCH"
-    ):
-        reconcile["FILES_ON_RESEARCH"] = _of(reading, "production").get("FILES_FROM_PROD")
+def _files(reading: Reading) -> None:
+    reconcile, prepare = reading.of("reconcile"), reading.of("prepare")
+    if not reading.has_text("reconcile", "FILES_ON_RESEARCH"):
+        reconcile["FILES_ON_RESEARCH"] = reading.of("production").get("FILES_FROM_PROD")
     kept = reconcile.get("FILES_ON_RESEARCH")
-    if not prepare.get("MODEL_INPUT_FILES") and not _set(reading, "prepare", "MODEL_INPUT_FILES"):
+    if not reading.has_text("prepare", "MODEL_INPUT_FILES"):
         prepare["MODEL_INPUT_FILES"] = kept
     for name in prepare.get("MODEL_INPUT_FILES") or ():
         if kept and not any(covers(one, name) for one in kept):
-            near = difflib.get_close_matches(name, kept, n=1)
-            remedy = (
-                f"did you mean {near[0]}?" if near else "add it to [reconcile] FILES_ON_RESEARCH"
+            entry = reading.places["prepare", "MODEL_INPUT_FILES"]
+            hidden = _hidden(
+                reading, ("production", "FILES_FROM_PROD"), ("reconcile", "FILES_ON_RESEARCH")
             )
-            what = f"{_name(reading, name)} is not among FILES_ON_RESEARCH"
-            _fault(reading, "prepare", "MODEL_INPUT_FILES", what, remedy)
-    if reconcile.get("LABEL_OVERRIDES"):
-        path = Path(_absolute(reconcile["LABEL_OVERRIDES"], directory))
-        reconcile["LABEL_OVERRIDES"] = path
-        if not path.is_file():
-            _fault(reading, "reconcile", "LABEL_OVERRIDES", "there is no such file", _FROM_HERE)
+            near = "" if hidden else nearest(name, kept)
+            what = f"{shown(entry, name)} is not among [reconcile] FILES_ON_RESEARCH"
+            reading.fault(entry, what, near or "add it there, or to FILES_FROM_PROD")
 
 
-def _name(reading: Reading, name: str) -> str:
-    """A file's name, unless it came from the environment."""
-    entry = reading.places["prepare", "MODEL_INPUT_FILES"]
-    return repr(entry.text if "${" in entry.text else name)
+def _hidden(reading: Reading, *keys: tuple[str, str]) -> bool:
+    """May one of the keys hold the value of a variable, which is not to be shown?"""
+    return any(key in reading.places and "${" in reading.places[key].text for key in keys)
 
 
-def _aliases(reading: Reading) -> None:
-    aliases = _of(reading, "prepare").get("LABEL_ALIASES") or {}
+def _labels(reading: Reading, directory: Path) -> None:
+    where = ("prepare", "LABEL_ALIASES")
+    aliases = reading.of("prepare").get("LABEL_ALIASES") or {}
     for old, new in aliases.items():
         if new in aliases and new != old:
-            what = f"{old!r} becomes {new!r}, which is renamed itself"
-            _fault(reading, "prepare", "LABEL_ALIASES", what, "write the last name at once")
+            what = (
+                f"{shown(reading.places[where], f'{old} = {new}')} ends in a label that is renamed"
+            )
+            reading.fault_of(*where, what, "write the last name at once")
+    overrides = reading.of("reconcile").get("LABEL_OVERRIDES")
+    if overrides:
+        path = Path(_absolute(overrides, directory))
+        reading.of("reconcile")["LABEL_OVERRIDES"] = path
+        if not path.is_file():
+            reading.fault_of("reconcile", "LABEL_OVERRIDES", "there is no such file", _FROM_HERE)
 
 
 def _models(reading: Reading, directory: Path) -> None:
-    train = _of(reading, "train")
-    if "SEEDS" not in train and not _set(reading, "train", "SEEDS"):
-        train["SEEDS"] = (_of(reading, "experiment").get("SEED", 0),)
+    train = reading.of("train")
+    if not reading.has_text("train", "SEEDS"):
+        train["SEEDS"] = (reading.of("experiment").get("SEED", 0),)
     written: tuple[str, ...] = train.get("MODEL_NAMES", ())
-    full = tuple(
-        _absolute(name, directory) if name.startswith(("/", ".", "~")) else name for name in written
-    )
+    full = tuple(_model(name, directory) for name in written)
     if full != written:
         reading.as_written["[train] MODEL_NAMES"] = ", ".join(written)
-    if "MODEL_NAMES" in train:
+    if written:
         train["MODEL_NAMES"] = full
     try:
         check_model_folders(full)
     except SettingsError as error:
         for fault in error.faults:
-            _fault(reading, "train", "MODEL_NAMES", fault.what, fault.remedy)
+            hidden = _hidden(reading, _MODELS)
+            what = "two of the models would share one folder" if hidden else fault.what
+            reading.fault_of(*_MODELS, what, fault.remedy)
     _per_model(reading, dict(zip(written, full, strict=True)), directory)
+
+
+def _model(name: str, directory: Path) -> str:
+    """A model's name; a local directory's as an absolute path."""
+    return _absolute(name, directory) if name.startswith(("/", ".", "~")) else name
 
 
 def _per_model(reading: Reading, models: dict[str, str], directory: Path) -> None:
     """Every `[train:<model>]` under the model's full name; a fault for an unknown one."""
-    sections = {name for name in reading.values if name.startswith("train:")}
-    sections |= {name for name, _ in reading.places if name.startswith("train:")}
-    for section in sorted(sections):
+    places = {name: e for (name, _), e in reading.places.items() if name.startswith("train:")}
+    headers = {name: line for name, line in reading.sections.items() if name.startswith("train:")}
+    for section in {**headers, **places}:
         model = section.removeprefix("train:")
-        local = model.startswith(("/", ".", "~"))
-        full = models.get(model, _absolute(model, directory) if local else model)
-        if models and full not in models.values():
-            near = difflib.get_close_matches(model, list(models), n=1, cutoff=0.3)
-            remedy = f"did you mean {near[0]}?" if near else f"they are {', '.join(models)}"
-            entry = next(e for (name, _), e in reading.places.items() if name == section)
-            reading.fault(entry, f"{model!r} is not among MODEL_NAMES", remedy)
-        elif section in reading.values and full != model:
-            reading.values[f"train:{full}"] = reading.values.pop(section)
+        full = _model(model, directory) if model else ""
+        if models and full and full not in models.values():
+            line = headers.get(section, OVERRIDES)
+            where = f"{FILE}:{line} [{section}]" if section in headers else places[section].where
+            near = "" if _hidden(reading, _MODELS) else nearest(model, models, 0.3)
+            remedy = near or "it has to be one of [train] MODEL_NAMES"
+            fault = Fault(where, f"{model!r} is not among MODEL_NAMES", remedy)
+            reading.faults.append((line, fault))
+        elif full != model and section in reading.values:
+            reading.of(f"train:{full}").update(reading.values.pop(section))
+            reading.as_written[f"[train:{full}]"] = f"[{section}]"

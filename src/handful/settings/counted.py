@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from typing import Any
 
 from handful.settings.declare import Key, keys_of
-from handful.settings.sections import SECTIONS, Settings, TrainSection
+from handful.settings.model_sections import TrainSection
 from handful.settings.secrets import hide_passwords, is_secret, without_login
+from handful.settings.sections import SECTIONS, Settings
 
 USER_COUNTS = frozenset({"reconcile", "prepare", "train", "test"})
 """Any function of the user may read `[user]`; the report calls none."""
@@ -24,7 +24,7 @@ def counted(settings: Settings, step: str | None = None) -> Mapping[str, str]:
     found = {}
     for section, kind in SECTIONS.items():
         for key in keys_of(kind).values():
-            if step is None or step in key.counts:
+            if step is None or step in key.counts_for:
                 value = getattr(getattr(settings, section), key.name)
                 found[f"[{section}] {key.name}"] = _told(settings, section, key, value)
     if step in (None, "train"):
@@ -41,7 +41,7 @@ def counted_for_model(settings: Settings, model: str) -> Mapping[str, str]:
     found = {
         f"[train] {key.name}": as_text(getattr(section, key.name))
         for key in keys_of(TrainSection).values()
-        if "train" in key.counts and key.name not in _NOT_PER_RUN
+        if "train" in key.counts_for and key.name not in _NOT_PER_RUN
     }
     return found | _user(settings)
 
@@ -49,21 +49,23 @@ def counted_for_model(settings: Settings, model: str) -> Mapping[str, str]:
 def _per_model(settings: Settings, step: str | None) -> dict[str, str]:
     keys = keys_of(TrainSection)
     return {
-        f"[train:{model}] {name}": as_text(value)
+        f"{settings.as_written.get(section := f'[train:{model}]', section)} {name}": as_text(value)
         for model, changed in settings.for_models.items()
         for name, value in changed.items()
-        if step is None or step in keys[name].counts
+        if step is None or step in keys[name].counts_for
     }
 
 
 def _user(settings: Settings) -> dict[str, str]:
     found = {}
     for name, value in settings.user.values.items():
-        if is_secret(name):
+        if is_secret("user", name):
             continue
         told = as_text(value)
         written = settings.as_written.get(f"[user] {name}")
         if written is not None and isinstance(value, str):
+            import hashlib  # seldom needed
+
             # Free text from the environment may be anything, a secret too: only its hash counts.
             told = f"{written} (sha256 {hashlib.sha256(value.encode()).hexdigest()[:16]})"
         found[f"[user] {name}"] = told

@@ -1,14 +1,16 @@
-"""The declaration of a key: one line of `sections.py` carries all that is known about it."""
+"""The declaration of a key: the field of a section's dataclass carries all that is known of it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field, fields
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from functools import cache
+from types import MappingProxyType
 from typing import Any
 
 from handful.settings.values import Parser
 
-STEPS = frozenset({"reconcile", "prepare", "train", "test", "report"})
+STEPS = ("reconcile", "prepare", "train", "test", "report")
 
 
 @dataclass(frozen=True)
@@ -19,17 +21,17 @@ class Key:
     parser: Parser
     default: str | None
     """As it would be written; None where unset means None, or where the reader works it out."""
-    default_words: str
+    said: str
     """The default as a person says it."""
     meaning: str
     required: bool
+    built: bool
     works: tuple[Any, ...] | None
     """The only values whose effect is built; None if all are."""
-    counts: frozenset[str]
+    counts_for: frozenset[str]
     """The steps whose result depends on this key."""
     also: tuple[str, ...]
     """Other spellings."""
-    built: bool
 
     def default_value(self) -> Any:
         """The default as a value; None where the reader works it out."""
@@ -44,32 +46,40 @@ def key(
     said: str = "",
     counts: str = "",
     required: bool = False,
+    secret: bool = False,
     built: bool = True,
     works: tuple[Any, ...] | None = None,
     also: tuple[str, ...] = (),
 ) -> Any:
-    """A dataclass field that declares a key. `counts` names steps, with blanks between them."""
+    """A dataclass field that declares a key.
+
+    `said` is the default in words, `counts` the steps with blanks between them. A key that is not
+    `built` works with its default only. A `secret` is left out of the section's repr.
+    """
     words = said or (default if default is not None else "required" if required else "none")
     steps = frozenset(counts.split())
-    if not steps <= STEPS:
-        raise ValueError(f"no such step: {sorted(steps - STEPS)}")
+    if not steps <= set(STEPS):
+        raise ValueError(f"no such step: {sorted(steps - set(STEPS))}")
     if not built:
         works = (None if default is None else parser.parse(default),)
-    declared = Key("", parser, default, words, meaning, required, works, steps, also, built)
-    return field(kw_only=True, metadata={"key": declared})
+    declared = Key("", parser, default, words, meaning, required, built, works, steps, also)
+    return field(kw_only=True, repr=not secret, metadata={"key": declared})
 
 
-def keys_of(section: type) -> dict[str, Key]:
+@cache
+def keys_of(section: type) -> Mapping[str, Key]:
     """Every declared key of a section's dataclass, by name."""
-    from dataclasses import replace
+    return MappingProxyType(
+        {
+            one.name: replace(one.metadata["key"], name=one.name)
+            for one in fields(section)
+            if "key" in one.metadata
+        }
+    )
 
-    return {
-        one.name: replace(one.metadata["key"], name=one.name)
-        for one in fields(section)
-        if "key" in one.metadata
-    }
 
-
-def spellings(keys: Iterable[Key]) -> dict[str, Key]:
-    """Every way to write a key → the key."""
-    return {word: one for one in keys for word in (one.name, *one.also)}
+@cache
+def spellings_of(section: type) -> Mapping[str, Key]:
+    """Every way to write a key of the section → the key."""
+    keys = keys_of(section).values()
+    return MappingProxyType({word: one for one in keys for word in (one.name, *one.also)})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from handful.settings.declare import Key, keys_of
+from handful.settings.declare import STEPS, Key, keys_of
 from handful.settings.sections import SECTIONS
 
 
@@ -23,7 +23,6 @@ class KeyDescription:
     """The steps whose result depends on it: they are done again when it changes."""
 
 
-_STEPS = ("reconcile", "prepare", "train", "test", "report")
 _RANGE = KeyDescription(
     "tune",
     "<key of [train] or user.KEY>",
@@ -62,11 +61,11 @@ def _described(section: str, key: Key) -> KeyDescription:
         section,
         key.name,
         key.parser.unit,
-        key.default_words,
+        key.said or "empty",
         key.meaning + also,
         key.required,
         key.built,
-        tuple(step for step in _STEPS if step in key.counts),
+        tuple(step for step in STEPS if step in key.counts_for),
     )
 
 
@@ -90,8 +89,8 @@ _INTRODUCTION = """\
   Sizes: `10MB` (millions of bytes) or `10MiB`. True or false: `true yes on 1`, `false no off 0`.
 - Lists are parted by commas or lines; `"a, b"` is one name. Mappings have one `old = new` a line.
 - A relative path begins at the experiment's directory.
-- `[train:<model>]` overrides keys of `[train]` for one of `MODEL_NAMES`; not `MODEL_NAMES`, `SEEDS`,
-  `METRIC` and `METRIC_GOAL`, which are the same for all models.
+- `[train:<model>]` overrides keys of `[train]` for one of `MODEL_NAMES`, all but `MODEL_NAMES`,
+  `SEEDS`, `METRIC` and `METRIC_GOAL`: models are compared by one metric over the same seeds.
 - `--set section.KEY=value` overrides one key for one call, with the same checks.
 - A key whose effect is not built yet is an error when it is set to anything but its default.
 
@@ -119,6 +118,6 @@ def settings_markdown() -> str:
 
 def _row(key: KeyDescription) -> str:
     meaning = key.meaning if key.built else f"{key.meaning} *Not built yet.*"
-    default = "**required**" if key.required else key.default or "empty"
+    default = "**required**" if key.required else key.default
     cells = (f"`{key.key}`", key.unit, default, meaning, ", ".join(key.counts_for))
     return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |\n"

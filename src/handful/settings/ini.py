@@ -34,11 +34,6 @@ class Entry:
     continued: tuple[tuple[int, str], ...] = ()
     """The indented lines that follow, with their numbers."""
 
-    @property
-    def order(self) -> int:
-        """Faults are told from the top of the file down, overrides last."""
-        return self.line or 1_000_000_000
-
 
 @dataclass
 class Scan:

@@ -83,7 +83,8 @@ def place(url: str) -> None:
     """`s3://…`, `file://…` or a local path."""
     match = _SCHEME.match(url)
     scheme = match[1].lower() if match else "file"
-    if scheme not in ("s3", "file") or (scheme == "s3" and not url[5:].strip("/")):
+    bucket = url[len("s3://") :].split("/")[0]
+    if scheme not in ("s3", "file") or (scheme == "s3" and (not bucket or "@" in bucket)):
         raise Wrong(
             "{} is no place that handful can open",
             remedy="write s3://bucket/prefix or the path of a directory",
@@ -91,7 +92,7 @@ def place(url: str) -> None:
 
 
 def database_url(url: str) -> None:
-    if not _SCHEME.match(url) or any(character.isspace() for character in url):
+    if not _SCHEME.match(url):
         raise Wrong(
             "{} is no database URL",
             remedy="write sqlite:///file.db or postgresql://user:${PASSWORD}@host/database",

@@ -24,7 +24,7 @@ def public_text(directory: Path, overrides: tuple[str, ...] = ()) -> str:
     # that the numbers of those still to come stay right.
     patches: dict[tuple[int, int], list[str]] = {}
     for place, entry in there.items():
-        if place in given or is_secret(entry.key):
+        if place in given or is_secret(entry.section, entry.key):
             patches[entry.line - 1, entry.last_line] = _lines(
                 given.get(place, entry), place in given
             )
@@ -44,7 +44,8 @@ def public_text(directory: Path, overrides: tuple[str, ...] = ()) -> str:
 
 def _lines(entry: Entry, is_override: bool) -> list[str]:
     """`KEY = value` as lines of the file; an override says that it is one."""
-    text = HIDDEN if is_secret(entry.key) and not is_variable(entry.text) else entry.text
+    hidden = is_secret(entry.section, entry.key) and not is_variable(entry.text)
+    text = HIDDEN if hidden else entry.text
     first, *more = text.split("\n")
     said = ["# by --set:"] if is_override else []
     return [*said, f"{entry.key} = {first}".rstrip(), *(f"    {line}".rstrip() for line in more)]

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from handful.settings.declare import keys_of
-from handful.settings.sections import TrainSection
+from handful.settings.lists import items
+from handful.settings.model_sections import TrainSection
 from handful.settings.types import Range
-from handful.settings.values import Parser, Wrong, as_number, free, items
+from handful.settings.values import Parser, Wrong, as_number, free
 
 KINDS = ("log", "float", "int", "choice")
 NOT_TUNABLE = frozenset({"MODEL_NAMES", "SEEDS", "METRIC", "METRIC_GOAL", "CHECKPOINT_EVERY"})
@@ -44,7 +45,8 @@ def _numbers(key: str, kind: str, words: tuple[str, ...], parser: Parser) -> Ran
     if kind == "int" and (low != int(low) or high != int(high)):
         raise Wrong("{} does not give two whole numbers")
     for word in words:
-        if not isinstance(_through(parser, word), int | float):
+        value = _through(parser, word)
+        if isinstance(value, bool) or not isinstance(value, int | float):
             raise Wrong(f"{key} does not take numbers, as {{}} would give", remedy="use choice")
     return Range(key, kind, low, high)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
@@ -81,7 +80,8 @@ class Range:
 class User:
     """`[user]`: the experiment's own keys, as attributes and in `values`."""
 
-    values: Mapping[str, int | float | bool | str] = field(default_factory=FrozenMap)
+    values: Mapping[str, int | float | bool | str] = field(default_factory=FrozenMap, repr=False)
+    """Not in the repr: somebody may keep a token there."""
 
     def __getattr__(self, name: str) -> int | float | bool | str:
         # Only reached for what is no field. While a copy is being unpickled there is no `values`
@@ -90,6 +90,8 @@ class User:
             raise AttributeError(name)
         if name in self.values:
             return self.values[name]
+        import difflib  # only an error needs it
+
         near = difflib.get_close_matches(name, list(self.values), n=1)
         hint = f"; did you mean {near[0]}?" if near else f"; add `{name} = ...` to settings.ini"
         raise AttributeError(f"[user] has no key {name}{hint}")

@@ -73,11 +73,17 @@ def copied(source: Path, path: Path, named: str, where: str) -> None:
         raise
 
 
-def placed(part: Path, path: Path, where: str) -> None:
-    """Move `part` to `path`, replacing what was there; `part` is gone afterwards in any case."""
+def placed(part: Path, path: Path, where: str, *, lasting: bool = False) -> None:
+    """Move `part` to `path`, replacing what was there; `part` is gone afterwards in any case.
+
+    `lasting`: flush the folder too, so that the new name outlives a power cut. For markers and
+    small files; thousands of copies, found again by a listing, do without.
+    """
     try:
         with writing(where):
             _into_folder(part, path, os.replace)
+            if lasting:
+                _flush_folder(path.parent)
     finally:
         part.unlink(missing_ok=True)
 
@@ -87,6 +93,7 @@ def placed_if_absent(part: Path, path: Path, where: str) -> bool:
     try:
         with writing(where):
             _into_folder(part, path, _exclusively)
+            _flush_folder(path.parent)
     except StoreError as error:
         if isinstance(error.__cause__, FileExistsError):
             return False
@@ -98,16 +105,27 @@ def placed_if_absent(part: Path, path: Path, where: str) -> bool:
 
 def _into_folder(part: Path, path: Path, move: Callable[[Path, Path], None]) -> None:
     for tries in range(_RENAME_TRIES):
-        path.parent.mkdir(parents=True, exist_ok=True)
         try:
+            _folder(path.parent)
             move(part, path)
         except FileNotFoundError:
             # Someone pruned the empty folder between the two calls.
             if tries == _RENAME_TRIES - 1 or not part.exists():
                 raise
         else:
-            _flush_folder(path.parent)
             return
+
+
+def _folder(path: Path) -> None:
+    """Make the folder; FileNotFoundError, to be tried again, if it comes and goes meanwhile."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except FileExistsError as error:
+        if any(parent.exists() and not parent.is_dir() for parent in (path, *path.parents)):
+            raise NotADirectoryError(
+                errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path)
+            ) from error
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path)) from error
 
 
 def _exclusively(part: Path, path: Path) -> None:

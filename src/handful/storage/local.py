@@ -115,7 +115,7 @@ class LocalStore(LocalSource):
 
     def write(self, key: str, data: bytes) -> None:
         part = self._written_aside(key, data)
-        aside.placed(part, self._path(key), self._where(key))
+        aside.placed(part, self._path(key), self._where(key), lasting=True)
 
     def create(self, key: str, data: bytes) -> bool:
         path = self._path(key)
@@ -149,7 +149,8 @@ class LocalStore(LocalSource):
             self.delete_tree(prefix)
             for name in names:
                 key = f"{below}{name}"
-                aside.placed(staged / name, self._path(key), self._where(key))
+                path, marker = self._path(key), bool(last) and name == last
+                aside.placed(staged / name, path, self._where(key), lasting=marker)
         finally:
             shutil.rmtree(staged, ignore_errors=True)
 

@@ -58,7 +58,7 @@ def _scheme(url: str) -> str:
 
 
 def _bucket_and_prefix(url: str) -> tuple[str, str]:
-    parts = url[len("s3://") :].strip("/").split("/")
+    parts = url[len("s3://") :].rstrip("/").split("/")
     bucket, prefix = parts[0], "/".join(parts[1:])
     if not bucket or "" in parts or ".." in parts or "." in parts:
         raise UserError(f"{url!r} is no S3 URL", remedy="write s3://bucket/prefix")

@@ -25,6 +25,7 @@ from handful.storage.s3errors import answer_of, asking
 from handful.storage.s3listing import listed
 
 if TYPE_CHECKING:
+    from obstore import GetResult
     from upath import UPath
 
 BODY_CHUNK = 4 * 1024 * 1024
@@ -142,10 +143,10 @@ class S3Source:
         full = self.full(key)
         with self._asking(key):
             result = obstore.get(self.clients.bucket_store(), full)
-            size, pieces = result.meta["size"], result.stream(min_chunk_size=BODY_CHUNK)
+            size = result.meta["size"]
         got = 0
         try:
-            for piece in pieces:
+            for piece in _pieces(result, size):
                 got += len(piece)
                 yield piece
         except Exception as error:
@@ -166,6 +167,13 @@ class S3Source:
         except BaseException:
             part.unlink(missing_ok=True)
             raise
+
+
+def _pieces(result: GetResult, size: int) -> Iterator[bytes]:
+    if size <= BODY_CHUNK:
+        yield bytes(result.bytes())  # quicker than a stream of one piece
+    else:
+        yield from result.stream(min_chunk_size=BODY_CHUNK)
 
 
 def _slashes(key: str) -> Iterator[int]:

@@ -1,0 +1,180 @@
+"""The sections about models: training, tuning, where it is done, and what is told about it.
+
+One declaration a key, and nothing about a key anywhere else: the reader, `handful settings`, the
+page in docs/ and the fingerprints are all made from these. A step stands in `counts` if the RESULT
+of that step depends on the key; what only changes speed, patience or access does not count.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from handful.settings import names
+from handful.settings.data_sections import SEED_MAX
+from handful.settings.declare import key
+from handful.settings.lists import whole_list, words_list
+from handful.settings.types import Range
+from handful.settings.values import (
+    Bounds,
+    boolean,
+    choice,
+    duration,
+    fraction,
+    optional,
+    real,
+    text,
+    whole,
+)
+
+_WORD = optional(text())
+_POSITIVE = Bounds(0, low_open=True)
+
+
+@dataclass(frozen=True)
+class TrainSection:
+    """Every model is trained with every seed. `[train:<model>]` overrides keys for one model."""
+
+    MODEL_NAMES: tuple[str, ...] = key(
+        words_list(names.model_name, "names"),
+        None,
+        "Hub names, local directories (beginning with ./ or /) or s3:// folders.",
+        required=True,
+        counts="prepare train",
+    )
+    EPOCHS: float = key(
+        real(_POSITIVE, "epochs"),
+        "3",
+        "How often the training split is gone through.",
+        counts="train",
+    )
+    BATCH_SIZE: int = key(
+        whole(1, unit="examples"),
+        "32",
+        "Examples in one step of the optimizer, over all processes.",
+        counts="train",
+    )
+    AUTO_BATCH: bool = key(
+        boolean, "false", "Find the largest batch per device that fits.", built=False
+    )
+    LEARNING_RATE: float = key(
+        real(_POSITIVE), "2e-5", "The highest learning rate.", counts="train"
+    )
+    WARMUP: float = key(
+        fraction(),
+        "0.1",
+        "The share of the steps in which the learning rate rises.",
+        counts="train",
+    )
+    WEIGHT_DECAY: float = key(real(Bounds(0)), "0.01", "AdamW's weight decay.", counts="train")
+    LABEL_SMOOTHING: float = key(
+        fraction(high_open=True),
+        "0",
+        "How much of the target is spread over all labels.",
+        counts="train",
+    )
+    CLASS_WEIGHTS: str = key(
+        choice("none", "balanced"),
+        "none",
+        "balanced: the rarer a label, the more its examples weigh in the loss.",
+        counts="train",
+    )
+    METRIC: str = key(
+        text("name"),
+        "macro_f1",
+        "The validation metric that picks the best checkpoint; one that compute_metrics returns.",
+        counts="train",
+    )
+    METRIC_GOAL: str = key(
+        choice("max", "min"),
+        "max",
+        "Whether METRIC is better when it is higher or lower.",
+        counts="train",
+    )
+    EARLY_STOPPING_PATIENCE: int | None = key(
+        optional(whole(1, unit="evaluations")),
+        None,
+        "Stop after so many evaluations without a better METRIC.",
+        said="none",
+        counts="train",
+    )
+    PRECISION: str = key(
+        choice("auto", "fp32", "bf16", "fp16"),
+        "auto",
+        "The arithmetic of training; auto: bf16 where the hardware is faster with it.",
+        counts="train",
+    )
+    COMPILE: bool = key(boolean, "false", "Compile the model.", built=False)
+    GRADIENT_CHECKPOINTING: bool = key(boolean, "false", "Trade time for memory.")
+    SHARDING: str = key(
+        choice("none", "fsdp"), "none", "Spread a model over several GPUs.", built=False
+    )
+    CHECKPOINT_EVERY: float = key(duration, "10m", "How often a checkpoint is written.")
+    SEEDS: tuple[int, ...] = key(
+        whole_list(0, SEED_MAX, "seeds"),
+        None,
+        "Train each model once with each of these.",
+        said="= SEED",
+        counts="train",
+    )
+
+
+@dataclass(frozen=True)
+class TuneSection:
+    """The search for better settings, by the validation split only."""
+
+    TRIALS: int | None = key(
+        optional(whole(1, unit="trials")),
+        None,
+        "How many settings to try.",
+        said="none: no tuning",
+        counts="train",
+        built=False,
+    )
+    PARALLEL: int = key(
+        whole(1, unit="trials at once"), "1", "How many trials run at the same time.", built=False
+    )
+    ranges: tuple[Range, ...] = field(default=(), kw_only=True)
+
+
+@dataclass(frozen=True)
+class TrackingSection:
+    """Another place that is told how training goes."""
+
+    TRACKER: str = key(
+        choice("none", "wandb", "trackio", "tensorboard"),
+        "none",
+        "The tracker that is told.",
+        built=False,
+    )
+    PROJECT: str | None = key(_WORD, None, "The tracker's project.", built=False)
+    MODE: str = key(
+        choice("online", "offline"), "online", "Whether the tracker uses the network.", built=False
+    )
+
+
+@dataclass(frozen=True)
+class ComputeSection:
+    """Where the work is done."""
+
+    BACKEND: str = key(
+        choice("local", "sagemaker"),
+        "local",
+        "This machine, or SageMaker (not built yet).",
+        works=("local",),
+    )
+    TRAIN_PROCESSES: int | None = key(
+        optional(whole(1, 1024, "processes")),
+        None,
+        "Training processes on one machine (only 1 is built yet).",
+        said="GPUs, else 1",
+        works=(None, 1),
+    )
+
+
+@dataclass(frozen=True)
+class ReportSection:
+    """The page about it all."""
+
+    SHOW_DOCUMENTS: bool = key(
+        boolean, "true", "false keeps the documents' text out of reports.", counts="report"
+    )
