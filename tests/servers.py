@@ -62,13 +62,14 @@ class S3Server:
         """A fresh `s3://bucket/prefix` of one of `buckets`; nothing is there."""
         return f"s3://{bucket}/place-{next(_numbers)}-{secrets.token_hex(4)}"
 
-    def client(self, login: Login | None = None) -> Any:
+    def client(self, **options: Any) -> Any:
         """A boto3 client, for arranging and checking what the code under test did."""
         import boto3
+        from botocore.config import Config
 
-        who = login or self.owner
+        who = self.owner
         session = boto3.Session(who.access_key, who.secret_key, region_name=REGION)
-        return session.client("s3", endpoint_url=self.endpoint_url)
+        return session.client("s3", endpoint_url=self.endpoint_url, config=Config(**options))
 
 
 def weed() -> Path:
@@ -160,7 +161,8 @@ def _make_buckets(server: S3Server, process: subprocess.Popen[bytes], log: Path)
     """Wait until the server answers and its buckets can be written to."""
     from botocore.exceptions import BotoCoreError, ClientError
 
-    client = server.client()
+    # Waiting is done below; the client's own retries would only sleep too long.
+    client = server.client(retries={"total_max_attempts": 1}, read_timeout=10)
 
     def ready(bucket: str) -> None:
         try:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 RETRIES = 10
-BOTO_ATTEMPTS = 5
+BOTO_ATTEMPTS = 4
 """boto3 waits up to 1, 2, 4, … seconds between them."""
 FIRST_WAIT = timedelta(milliseconds=100)
 LONGEST_WAIT = timedelta(seconds=4)

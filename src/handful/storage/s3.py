@@ -61,7 +61,11 @@ class S3Store(S3Source):
             obstore.put(self.clients.bucket_store(), full, data, chunk_size=PART)
 
     def create(self, key: str, data: bytes) -> bool:
-        """As in the protocol; by `handful.storage.claims` where a put knows no condition."""
+        """As in the protocol; by `handful.storage.claims` where a put knows no condition.
+
+        When the answer to a put that succeeded is lost, the repeated one finds it there: False.
+        So let `data` say who wrote it, and look before believing that somebody else was first.
+        """
         import obstore
         from obstore.exceptions import AlreadyExistsError
 
