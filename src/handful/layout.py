@@ -21,13 +21,19 @@ SNAPSHOT = f"{RECONCILIATION}/snapshot.json"
 LEDGER = f"{RECONCILIATION}/ledger.parquet"
 SUMMARY = f"{RECONCILIATION}/summary.json"
 PROCESSED = f"{RECONCILIATION}/processed.parquet"
+COPIES = f"{RECONCILIATION}/copies.parquet"
+CONTENTS = f"{RECONCILIATION}/contents.parquet"
 RECONCILED = f"{RECONCILIATION}/reconciled.json"
 LOCK = f"{RECONCILIATION}/lock.json"
 ARTIFACTS = "data/reconciled_artifacts"
+NEAR_DUPLICATES = "data/near_duplicates.parquet"
+PREPARED_DATA = "data/prepared_data"
 
 # Inside <model>/ of the prepared data.
 QUARANTINE = "quarantine.parquet"
 TRUNCATION = "truncation.json"
+ENCODED_RECORD = "encoded.json"
+SHARDS = "shards"
 SPLITS = ("train", "validation", "test")
 
 # Inside final/ of a trained model, beside what from_pretrained wants.
@@ -62,7 +68,7 @@ class Layout:
 
     @property
     def prepared(self) -> str:
-        return f"data/prepared_data/{self.encoded_data_dir}"
+        return f"{PREPARED_DATA}/{self.encoded_data_dir}"
 
     @property
     def label2id(self) -> str:

@@ -104,8 +104,11 @@ def production_files(experiment: Experiment) -> Source:
 def _reconcile(
     experiment: Experiment, _: Records, made_from: Fingerprint, choice: Choice
 ) -> Record:
+    from handful.functions import load_functions
     from handful.steps.reconcile import reconcile
 
+    # A fault of functions.py should not wait until everything has been copied.
+    load_functions(experiment.directory)
     return reconcile(
         experiment,
         production_labels(experiment),
@@ -230,7 +233,7 @@ def run(experiment: Experiment, choice: Choice) -> Mapping[str, Record]:
 def states(experiment: Experiment) -> list[State]:
     """What `run` would find, step by step; reads the store and changes nothing."""
     records: Records = {}
-    found = []
+    found: list[State] = []
     for step in STEPS:
         if len(records) < len(found):
             kept = _kept(experiment, step)

@@ -1,0 +1,142 @@
+"""What a function is made of: what counts, and what does not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from handful.errors import FunctionsError
+from handful.sources import defined, function_hashes
+
+TEXT = '''
+import functools
+import torch
+from helper import clean as tidy
+import other
+
+LIMIT = 256
+UNUSED = 1
+
+
+@functools.cache
+def tokenizer(name):
+    """Makes one."""
+    return make(name)
+
+
+def make(name):
+    return name + str(LIMIT)
+
+
+def get_dataset_features():
+    return {}
+
+
+def encode_data(instance, model_name):
+    return tokenizer(model_name), tidy(instance)
+
+
+def load_model():
+    return other.build()
+'''
+HELPER = (
+    "def clean(x):\n    return strip(x)\n\ndef strip(x):\n    return x\n\ndef unused():\n    pass\n"
+)
+OTHER = "def build():\n    return 1\n\ndef more():\n    return 2\n"
+
+
+def hashes(
+    folder: Path, text: str = TEXT, helper: str = HELPER, other: str = OTHER
+) -> dict[str, str]:
+    (folder / "functions.py").write_text(text)
+    (folder / "helper.py").write_text(helper)
+    (folder / "other.py").write_text(other)
+    return function_hashes(folder)
+
+
+@pytest.fixture
+def before(tmp_path: Path) -> dict[str, str]:
+    return hashes(tmp_path)
+
+
+def changed(before: dict[str, str], after: dict[str, str]) -> set[str]:
+    assert before.keys() == after.keys()
+    return {name for name in before if before[name] != after[name]}
+
+
+def test_what_is_defined(tmp_path: Path, before: dict[str, str]) -> None:
+    assert set(before) == {"get_dataset_features", "encode_data", "load_model"}
+    assert defined(tmp_path) == set(before)
+    assert len(set(before.values())) == 3
+
+
+def test_form_does_not_count(tmp_path: Path, before: dict[str, str]) -> None:
+    text = TEXT.replace("    return {}", "    # a remark\n    return   {}")
+    text = text.replace('"""Makes one."""', '"""Makes another one."""')
+    assert not changed(before, hashes(tmp_path, "'''A docstring.'''\n" + text))
+
+
+def test_what_nobody_uses_does_not_count(tmp_path: Path, before: dict[str, str]) -> None:
+    assert not changed(before, hashes(tmp_path, TEXT.replace("UNUSED = 1", "UNUSED = 2")))
+    assert not changed(before, hashes(tmp_path, helper=HELPER.replace("pass", "return 3")))
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("LIMIT = 256", "LIMIT = 512"),
+        ("name + str", "name * 2 + str"),
+        ("@functools.cache\n", ""),
+        ("from helper import clean as tidy", "from helper import strip as tidy"),
+    ],
+)
+def test_a_helper_two_levels_deep_counts(
+    tmp_path: Path, before: dict[str, str], old: str, new: str
+) -> None:
+    assert old in TEXT
+    assert changed(before, hashes(tmp_path, TEXT.replace(old, new))) == {"encode_data"}
+
+
+def test_a_sibling_counts_by_what_is_taken_from_it(tmp_path: Path, before: dict[str, str]) -> None:
+    after = hashes(tmp_path, helper=HELPER.replace("    return x\n", "    return x.strip()\n"))
+    assert changed(before, after) == {"encode_data"}
+    # `import other` may use anything of it.
+    assert changed(before, hashes(tmp_path, other=OTHER.replace("2", "3"))) == {"load_model"}
+
+
+def test_an_import_inside_a_function_counts(tmp_path: Path) -> None:
+    text = TEXT.replace("    return {}", "    from helper import unused\n    return unused()")
+    first = hashes(tmp_path, text)
+    after = hashes(tmp_path, text, helper=HELPER.replace("pass", "return 3"))
+    assert changed(first, after) == {"get_dataset_features"}
+
+
+def test_statements_of_the_module_count_for_all(tmp_path: Path, before: dict[str, str]) -> None:
+    after = hashes(tmp_path, TEXT + "\ntorch.set_num_threads(1)\n")
+    assert changed(before, after) == set(before)
+
+
+def test_what_cannot_be_followed_makes_the_whole_module_count(tmp_path: Path) -> None:
+    text = TEXT.replace("return name + str(LIMIT)", "return globals()['LIMIT']")
+    first = hashes(tmp_path, text)
+    assert "encode_data" in changed(
+        first, hashes(tmp_path, text.replace("UNUSED = 1", "UNUSED = 2"))
+    )
+
+
+def test_nothing_is_run(tmp_path: Path) -> None:
+    assert hashes(tmp_path, TEXT + "\nraise RuntimeError('never run')\n")
+
+
+def test_circles_of_helpers_end(tmp_path: Path) -> None:
+    assert hashes(
+        tmp_path,
+        TEXT
+        + "\ndef process_func():\n    return again()\n\ndef again():\n    return process_func()\n",
+    )
+
+
+def test_a_syntax_error_is_told_with_its_file(tmp_path: Path) -> None:
+    with pytest.raises(FunctionsError, match=r"helper\.py:1"):
+        hashes(tmp_path, helper="def clean(:\n")
