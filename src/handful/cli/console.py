@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 LINE_EVERY_SECONDS = 10.0
 EVENT_EVERY_SECONDS = 1.0
+SHORTEST_SECONDS = 0.5
 
 
 class Listener(Progress, Protocol):
@@ -41,9 +42,9 @@ class Pace:
     shown: float = 0.0
 
     def rate(self, done: int) -> float:
-        """Units a second since the first call."""
+        """Units a second since the first call; 0 as long as that is too short to tell."""
         seconds = time.monotonic() - self.began
-        return (done - self.began_at) / seconds if seconds > 0 else 0.0
+        return (done - self.began_at) / seconds if seconds >= SHORTEST_SECONDS else 0.0
 
     def left(self, done: int, total: int | None) -> float | None:
         """Seconds until `total`, or None if nobody can know yet."""
@@ -62,11 +63,15 @@ class Pace:
 class Paces:
     """The pace of each task by its name; a finished task is forgotten."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, quiet_start: bool = False) -> None:
         self._paces: dict[str, Pace] = {}
+        self._quiet_start = quiet_start
+
+    def _shown_first(self) -> float:
+        return time.monotonic() if self._quiet_start else 0.0
 
     def of(self, task: str, done: int, total: int | None) -> Pace:
-        pace = self._paces.setdefault(task, Pace(done))
+        pace = self._paces.setdefault(task, Pace(done, shown=self._shown_first()))
         if total is not None and done >= total:
             del self._paces[task]
             pace.shown = 0.0
@@ -121,7 +126,7 @@ class PlainLines:
     """Plain lines, for a log: a task is told of every ten seconds and when it is done."""
 
     def __init__(self) -> None:
-        self._paces = Paces()
+        self._paces = Paces(quiet_start=True)
 
     def note(self, message: str) -> None:
         print(message, flush=True)

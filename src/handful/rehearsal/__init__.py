@@ -1,54 +1,54 @@
 """`handful check`: everything that a run does, on three real artifacts, in a minute.
 
-Before the first reconcile, three artifacts are taken from production into a private folder that is
-removed afterwards: the real steps run there, on a sample of the label rows and of the listing.
-Afterwards the experiment's own copies are used, read only. Nothing is written to the store.
+Before the first reconcile a few artifacts are taken from production into a private folder that is
+removed afterwards: the real step runs there, on a sample of the label rows and of the listing.
+Later on the experiment's own copies are used, read only. Nothing is written to the store.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from itertools import islice
-from pathlib import Path
-from typing import TYPE_CHECKING
-
-import pyarrow as pa
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
 
 from handful import layout
 from handful.errors import Absent, DataError
 from handful.experiment import Experiment
-from handful.functions import Functions, load_functions
-from handful.labels.base import LabelSource
+from handful.functions import Encoded, Functions, load_functions
 from handful.pipeline import production_files, production_labels, states
-from handful.storage.base import Entry, Source
+from handful.progress import Scalar, Silent
+from handful.rehearsal.sample import Chosen, Rows, take_sample
+from handful.steps.prepare.artifacts import Artifact, kept_artifacts
+from handful.steps.prepare.encoding import check_sample, features_of
+from handful.steps.prepare.inputs import Inputs
+from handful.steps.prepare.instance import Instance
+from handful.steps.prepare.labels import label_map, renamed
+from handful.steps.prepare.schema import LABELS, refuse, table_rows
 from handful.storage.open import open_store
 
-if TYPE_CHECKING:
-    from upath import UPath
-
 ARTIFACTS = 3
-LABEL_ROWS = 5_000
-"""How many label rows are read to find artifacts for the sample."""
-LISTED_KEYS = 200_000
-"""How many keys of production are looked at, at most."""
 
 
 def rehearse(experiment: Experiment) -> None:
     """Load everything, encode three artifacts, train two steps on them, and show the plan.
 
-    Raises what the steps raise; `DataError` when production has no three usable artifacts.
+    Raises what the steps raise, and `DataError` when the three cannot be had or encoded.
     """
     progress = experiment.progress
     functions = load_functions(experiment.directory)
     progress.note("settings and functions: no faults")
     stage = _stage(experiment)
-    _encode_and_train(stage, functions)
-    rows = [
-        (s.step, "nothing: up to date" if s.up_to_date else f"run: {s.reason}")
-        for s in states(experiment)
+    aliases = experiment.settings.prepare.LABEL_ALIASES
+    artifacts = renamed(kept_artifacts(stage), aliases)
+    label2id = label_map((artifact.label for artifact in artifacts), None)
+    instances = _instances(stage, _over_labels(artifacts))
+    for model in experiment.settings.train.MODEL_NAMES:
+        _try_model(stage, functions, instances, model, label2id)
+    plan = [
+        (state.step, "nothing: up to date" if state.up_to_date else f"run: {state.reason}")
+        for state in states(experiment)
     ]
-    progress.table("what `handful run` will do", ("step", "what"), rows)
+    progress.table("what `handful run` will do", ("step", "what"), plan)
 
 
 def _stage(experiment: Experiment) -> Experiment:
@@ -64,14 +64,108 @@ def _stage(experiment: Experiment) -> Experiment:
 def _private_stage(experiment: Experiment) -> Experiment:
     from handful.steps.reconcile import reconcile
 
-    labels, files = production_labels(experiment), production_files(experiment)
-    sample = _sample(experiment, labels, files)
-    experiment.progress.note(f"artifacts: {len(sample.ids)} of production's, copied to a private folder")
-    private = open_store(str(experiment.scratch / "rehearsal"))
-    settings = replace(
-        experiment.settings,
-        reconcile=replace(experiment.settings.reconcile, LABEL_OVERRIDES=None),
+    files = production_files(experiment)
+    sample = take_sample(experiment, production_labels(experiment), files, ARTIFACTS)
+    told = f"artifacts: {sample.artifacts} of production's, copied to a private folder"
+    experiment.progress.note(told)
+    # The overrides name artifacts that the sample does not hold.
+    own = replace(experiment.settings.reconcile, LABEL_OVERRIDES=None)
+    stage = replace(
+        experiment,
+        store=open_store(str(experiment.scratch / "rehearsal")),
+        settings=replace(experiment.settings, reconcile=own),
     )
-    stage = replace(experiment, store=private, settings=settings)
-    reconcile(stage, _Rows(sample.rows), _Chosen(files, sample.entries), made_from={})
+    quiet = replace(stage, progress=Silent())
+    reconcile(quiet, Rows(sample.rows), Chosen(files, sample.listing), made_from={})
     return stage
+
+
+def _over_labels(artifacts: Sequence[Artifact]) -> list[Artifact]:
+    """Three artifacts, of different labels as far as there are."""
+    seen: dict[str, int] = {}
+    turns = []
+    for artifact in artifacts:
+        turns.append((seen.setdefault(artifact.label, 0), artifact.id, artifact))
+        seen[artifact.label] += 1
+    return [artifact for _, _, artifact in sorted(turns, key=lambda turn: turn[:2])[:ARTIFACTS]]
+
+
+def _instances(stage: Experiment, artifacts: Sequence[Artifact]) -> list[Instance]:
+    inputs = Inputs(stage)
+    documents = inputs.documents(artifacts)
+    for document in documents:
+        if document.fault:
+            where = f"artifact {document.id}"
+            raise DataError(document.fault, where=where, remedy="see [prepare] MODEL_INPUT_FILES")
+    inputs.bring(documents)
+    return [
+        inputs.instance(document, artifact.label)
+        for document, artifact in zip(documents, artifacts, strict=True)
+    ]
+
+
+def _try_model(
+    stage: Experiment,
+    functions: Functions,
+    instances: Sequence[Instance],
+    model: str,
+    label2id: Mapping[str, int],
+) -> None:
+    progress, settings = stage.progress, stage.settings
+    features = features_of(functions, label2id, model, settings)
+    checks = check_sample(
+        functions,
+        features,
+        instances,
+        label2id=label2id,
+        model_name=model,
+        settings=settings,
+    )
+    name = layout.model_folder(model)
+    columns = ("field", "expected", "found", "fits")
+    progress.table(f"what encode_data gives for {name}", columns, table_rows(checks))
+    for check in checks:
+        if check.raised:
+            where = f"functions.py encode_data, artifact {check.artifact}"
+            raise DataError(check.found, where=where)
+    refuse(checks)
+    rows = _rows(functions, instances, model, label2id, settings)
+    if not rows:
+        raise DataError(
+            "it returned None for all three artifacts", where="functions.py encode_data"
+        )
+    from handful.training.check import try_steps
+
+    metric = settings.train_for(model).METRIC
+    result = try_steps(stage, model, functions, features, rows, label2id)
+    told: list[tuple[str, Scalar]] = [
+        ("parameters", result.parameters),
+        ("loss of two steps", ", ".join(f"{loss:.3f}" for loss in result.losses)),
+        ("seconds a step", result.seconds_per_step),
+        ("precision", f"{result.precision} on {result.device}"),
+        (f"{metric}, of these rows", result.metrics[metric]),
+    ]
+    progress.table(f"two training steps of {name}", ("what", "value"), told)
+
+
+def _rows(
+    functions: Functions,
+    instances: Sequence[Instance],
+    model: str,
+    label2id: Mapping[str, int],
+    settings: Any,
+) -> list[dict[str, Any]]:
+    """What `encode_data` returns for the instances, `labels` added; without those left out."""
+    menu: dict[str, Any] = {"label2id": label2id, "model_name": model, "settings": settings}
+    if functions.batched:
+        answers = functions.call("encode_data", instances=list(instances), **menu)
+    else:
+        answers = [functions.call("encode_data", instance=one, **menu) for one in instances]
+    return [
+        {
+            LABELS: label2id[instance.label],
+            **(answer.features if isinstance(answer, Encoded) else answer),
+        }
+        for instance, answer in zip(instances, answers, strict=True)
+        if answer is not None
+    ]

@@ -1,0 +1,163 @@
+"""A few real artifacts of production, found without reading all of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from handful.errors import DataError
+from handful.experiment import Experiment
+from handful.labels.base import LABELS_SCHEMA, LabelSource
+from handful.steps.reconcile.keys import KeyPattern
+from handful.steps.reconcile.names import id_fault, matches
+from handful.storage.base import LISTING_SCHEMA, Entry, Source
+
+if TYPE_CHECKING:
+    from upath import UPath
+
+LABEL_ROWS = 20_000
+"""How many label rows are read, at most."""
+LISTED_KEYS = 200_000
+"""How many keys are listed, at most."""
+SPARE = 3
+"""How many times as many artifacts are taken as are wanted: some may be duplicates."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Label rows and files of a few artifacts."""
+
+    rows: pa.Table
+    """`LABELS_SCHEMA`"""
+    listing: pa.Table
+    """`LISTING_SCHEMA`"""
+    artifacts: int
+
+
+def take_sample(
+    experiment: Experiment, labels: LabelSource, files: Source, artifacts: int
+) -> Sample:
+    """At least `artifacts` complete artifacts of two labels or more.
+
+    `DataError` if the first rows and keys of production hold too few of them.
+    """
+    first = _first_rows(labels)
+    found = _complete_artifacts(experiment, first, files, artifacts * SPARE)
+    chosen = _over_labels(first.filter(_usable()), found, artifacts * SPARE)
+    if chosen["artifact_id"].n_unique() < artifacts or chosen["label"].n_unique() < 2:
+        raise DataError(
+            f"among the first {first.height:,} label rows and {LISTED_KEYS:,} files, only "
+            f"{chosen['artifact_id'].n_unique()} artifacts of {chosen['label'].n_unique()} labels "
+            "have a label and all of FILES_FROM_PROD",
+            where=f"[production] FILES_URL = {files.url}",
+            remedy="compare an artifact id of LABEL_QUERY with a key of FILES_URL and KEY_PATTERN",
+        )
+    kept = found.filter(pl.col("artifact_id").is_in(chosen["artifact_id"].implode()))
+    listing = kept.select(LISTING_SCHEMA.names).to_arrow().cast(LISTING_SCHEMA)
+    rows = chosen.select(LABELS_SCHEMA.names).to_arrow().cast(LABELS_SCHEMA)
+    return Sample(rows, listing, chosen["artifact_id"].n_unique())
+
+
+def _first_rows(labels: LabelSource) -> pl.DataFrame:
+    batches, count = [], 0
+    for batch in labels.rows():
+        batches.append(batch)
+        count += batch.num_rows
+        if count >= LABEL_ROWS:
+            break
+    if not count:
+        where = "[production] LABEL_QUERY"
+        raise DataError("the label query gives no row", where=where, remedy="run it by hand")
+    table = pl.from_arrow(pa.Table.from_batches(batches))
+    if not isinstance(table, pl.DataFrame):
+        raise TypeError("label rows are a table")
+    return table
+
+
+def _usable() -> pl.Expr:
+    """Rows whose label counts: one label, and an id that can be trusted."""
+    one_label = pl.col("label").n_unique().over("artifact_id") == 1
+    return pl.col("label").is_not_null() & id_fault(pl.col("artifact_id")).is_null() & one_label
+
+
+def _complete_artifacts(
+    experiment: Experiment, rows: pl.DataFrame, files: Source, enough: int
+) -> pl.DataFrame:
+    """artifact_id, file, key, size, etag of artifacts that have all of FILES_FROM_PROD."""
+    production = experiment.settings.production
+    pattern = KeyPattern.of(production.KEY_PATTERN)
+    ids = rows.filter(_usable()).select("artifact_id").unique()
+    wanted = [matches(pl.col("file"), name) for name in production.FILES_FROM_PROD]
+    parts: list[pl.DataFrame] = []
+    listed = 0
+    complete = pl.DataFrame()
+    for batch in files.list(pattern.folder):
+        keys = pl.from_arrow(batch)
+        if not isinstance(keys, pl.DataFrame):
+            raise TypeError("a listing is a table")
+        read = pattern.read(keys, ids).files.join(ids, on="artifact_id", how="semi")
+        parts.append(read.filter(pl.any_horizontal(wanted)))
+        listed += batch.num_rows
+        together = pl.concat(parts)
+        has_all = [expression.any().over("artifact_id") for expression in wanted]
+        complete = together.filter(pl.all_horizontal(has_all))
+        if complete["artifact_id"].n_unique() >= enough * 10 or listed >= LISTED_KEYS:
+            break
+    if complete.is_empty():
+        return pl.DataFrame(schema={"artifact_id": pl.String, "key": pl.String})
+    return complete
+
+
+def _over_labels(rows: pl.DataFrame, found: pl.DataFrame, enough: int) -> pl.DataFrame:
+    """Label rows of `enough` artifacts, spread over the labels."""
+    rows = rows.unique("artifact_id", keep="first", maintain_order=True)
+    rows = rows.join(found.select("artifact_id").unique(), on="artifact_id", how="semi")
+    turn = pl.int_range(pl.len()).over("label")
+    return rows.sort(turn, "label", "artifact_id").head(enough)
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The label rows of a sample, as a `LabelSource`."""
+
+    table: pa.Table
+
+    def rows(self) -> Iterator[pa.RecordBatch]:
+        yield from self.table.to_batches()
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """A source that lists the files of a sample only, and reads them from the real one."""
+
+    source: Source
+    listing: pa.Table
+
+    @property
+    def url(self) -> str:
+        return self.source.url
+
+    def list(self, prefix: str = "") -> Iterator[pa.RecordBatch]:
+        starts = pc.starts_with(self.listing["key"], pattern=prefix)
+        yield from self.listing.filter(starts).to_batches()
+
+    def head(self, key: str) -> Entry:
+        return self.source.head(key)
+
+    def read(self, key: str) -> bytes:
+        return self.source.read(key)
+
+    def fetch(self, key: str, path: Path) -> None:
+        self.source.fetch(key, path)
+
+    def fetch_tree(self, prefix: str, scratch: Path) -> Path:
+        return self.source.fetch_tree(prefix, scratch)
+
+    def path(self, key: str = "") -> Path | UPath:
+        return self.source.path(key)
