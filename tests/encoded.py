@@ -68,7 +68,7 @@ class Told(Silent):
 
 
 @dataclass(frozen=True)
-class Prepared_:
+class Encoded:
     """The experiment's directory, and the record that prepare would have written."""
 
     directory: Path
@@ -80,7 +80,7 @@ class Prepared_:
 
     @property
     def store(self) -> Path:
-        return self.directory / "store" / self.directory.name
+        return self.directory.parent / "store" / self.directory.name
 
     def settings(self, extra: str = "", **train: str) -> None:
         """Write settings.ini, with these keys of `[train]`, and `extra` sections after it."""
@@ -93,10 +93,10 @@ class Prepared_:
         (self.directory / "functions.py").write_text(FUNCTIONS + more)
 
 
-def make(directory: Path, rows: Mapping[str, int] | None = None, functions: str = "") -> Prepared_:
+def make(directory: Path, rows: Mapping[str, int] | None = None, functions: str = "") -> Encoded:
     """Write an experiment with a random two-layer BERT and encoded splits below `directory`."""
     directory.mkdir(parents=True)
-    rows = dict(rows or ROWS)
+    rows = dict(ROWS if rows is None else rows)
     model = str(directory / "model")
     tiny_bert(Path(model))
     label2id = {label: number for number, label in enumerate(LABELS)}
@@ -110,10 +110,11 @@ def make(directory: Path, rows: Mapping[str, int] | None = None, functions: str 
         data_hash={model: "0" * 64},
         splits_hash="1" * 64,
     )
-    one = Prepared_(directory, prepared)
+    one = Encoded(directory, prepared)
     one.settings()
     one.functions(functions)
     folder = one.store / "data" / "prepared_data" / "full_dataset"
+    folder.mkdir(parents=True)
     for split, count in rows.items():
         if count:
             write_split(folder / "model" / split, split, examples(split, count))
@@ -122,7 +123,7 @@ def make(directory: Path, rows: Mapping[str, int] | None = None, functions: str 
 
 
 def examples(split: str, count: int) -> list[dict[str, Any]]:
-    """Ragged, learnable examples: a label's tokens are drawn from its own third half the time."""
+    """Ragged, learnable examples: a label's tokens are mostly drawn from its own third."""
     chance = random.Random(split)
     found = []
     for number in range(count):
@@ -130,7 +131,7 @@ def examples(split: str, count: int) -> list[dict[str, Any]]:
         third = VOCABULARY // len(LABELS)
         own = range(max(1, label * third), (label + 1) * third)
         ids = [
-            chance.choice(own) if chance.random() < 0.5 else chance.randrange(1, VOCABULARY)
+            chance.choice(own) if chance.random() < 0.8 else chance.randrange(1, VOCABULARY)
             for _ in range(chance.randint(3, 30))
         ]
         found.append(

@@ -74,7 +74,7 @@ def test_it_learned_and_the_predictions_say_the_same_as_the_metrics(finished: Ti
     predictions = pl.read_parquet(evaluation / "predictions.parquet")
     metrics = json.loads((evaluation / "metrics.json").read_text())
     right = (predictions["label"] == predictions["prediction"]).mean()
-    assert right == pytest.approx(metrics["accuracy"], abs=1e-12)
+    assert right == pytest.approx(metrics["metrics"]["accuracy"], abs=1e-12)
     assert right > 0.8
 
 

@@ -1,0 +1,126 @@
+"""prepare: artifacts become encoded Arrow datasets, on one split ledger for all models.
+
+    ledger → labels → groups → splits → for each model: sample, shards, datasets
+
+Read `prepare` from top to bottom; every line of it is a module beside this one. What is kept:
+label2id.json and id2label.json (frozen), splits.parquet and split_metadata.json, and for each model
+{train,validation,test}/, quarantine.parquet, truncation.json, and encoded.json, which comes last.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+
+from handful.experiment import Experiment
+from handful.layout import check_model_folders
+from handful.machine import cores
+from handful.records import Fingerprint, Prepared, Reconciled
+from handful.steps.prepare.artifacts import kept_artifacts
+from handful.steps.prepare.inputs import Inputs
+from handful.steps.prepare.instance import Instance
+from handful.steps.prepare.labels import apply_knobs, frozen_label_map, keep_label_map, label_map
+from handful.steps.prepare.ledger import Ledger, keep_ledger, previous_ledger
+from handful.steps.prepare.links import links_between
+from handful.steps.prepare.model import prepare_model
+from handful.steps.prepare.plan import EncodedModel, Plan
+from handful.steps.prepare.samples import Sample, sample_instances
+from handful.steps.prepare.sampling import check_sample, features_of
+from handful.steps.prepare.schema import FieldCheck, table_rows
+from handful.steps.prepare.selection import chosen
+from handful.steps.prepare.splits import draw
+from handful.steps.prepare.workers import Workers
+
+__all__ = [
+    "FieldCheck",
+    "Instance",
+    "Sample",
+    "check_sample",
+    "features_of",
+    "prepare",
+    "sample_instances",
+    "table_rows",
+]
+
+
+def prepare(
+    experiment: Experiment,
+    reconciled: Reconciled,
+    *,
+    made_from: Fingerprint,
+    redo: bool = False,
+) -> Prepared:
+    """Encode every kept artifact for every model, and split them.
+
+    `redo` draws new splits and label ids and encodes everything again. Raises `UserError` for
+    settings that do not fit the data or the ledger, `DataError` for data that cannot be used,
+    `FunctionsError` for faults of functions.py, and `StepError` when workers or the store fail.
+    """
+    settings = experiment.settings
+    models = settings.train.MODEL_NAMES
+    check_model_folders(models)
+    labelled = apply_knobs(kept_artifacts(experiment), settings)
+    previous = None if redo else previous_ledger(experiment)
+    frozen = None if redo else frozen_label_map(experiment)
+    inputs = Inputs(experiment)
+    documents = inputs.documents(labelled.artifacts)
+    most = settings.prepare.NUM_PROCESSES or cores()
+    with Workers(experiment.directory, settings, experiment.scratch / "workers", most) as workers:
+        links = links_between(
+            experiment, reconciled, labelled.artifacts, documents, inputs, workers
+        )
+        drawn = draw(
+            labelled.artifacts,
+            links,
+            previous.drawn() if previous else {},
+            settings.prepare.SPLIT,
+            settings.experiment.SEED,
+        )
+        ledger = chosen(labelled, drawn, settings)
+        label2id = label_map(labelled.labels, frozen)
+        keep_label_map(experiment, label2id)
+        keep_ledger(experiment, ledger)
+        _tell(experiment, ledger, label2id)
+        used = {row.artifact_id for row in ledger.used()}
+        by_id = {document.id: document for document in documents if document.id in used}
+        plan = Plan(ledger, label2id, by_id, inputs, reconciled.ledger_hash)
+        encoded = {
+            model: prepare_model(experiment, model, plan, workers, redo=redo) for model in models
+        }
+    return _record(made_from, ledger, label2id, encoded)
+
+
+def _tell(experiment: Experiment, ledger: Ledger, label2id: Mapping[str, int]) -> None:
+    """Warn of what a person should know about the draw."""
+    rare = ledger.rare_labels()
+    if rare:
+        shown = "; ".join(
+            f"{label} ({', '.join(f'{split} {count}' for split, count in counts.items())})"
+            for label, counts in list(rare.items())[:10]
+        )
+        more = f"; and {len(rare) - 10} more" if len(rare) > 10 else ""
+        experiment.progress.warn(f"labels that are too rare for every split: {shown}{more}")
+    unused = set(label2id) - {row.label for row in ledger.used()}
+    if unused:
+        names = ", ".join(sorted(unused))
+        experiment.progress.warn(
+            f"labels that keep their id although no artifact has them: {names}"
+        )
+
+
+def _record(
+    made_from: Fingerprint,
+    ledger: Ledger,
+    label2id: Mapping[str, int],
+    encoded: Mapping[str, EncodedModel],
+) -> Prepared:
+    return Prepared(
+        made_from=made_from,
+        finished_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        label2id=label2id,
+        rows={model: dict(one.rows) for model, one in encoded.items()},
+        quarantined={model: one.quarantined for model, one in encoded.items()},
+        left_out={model: one.left_out for model, one in encoded.items()},
+        data_hash={model: one.data_hash for model, one in encoded.items()},
+        splits_hash=ledger.hash(),
+    )

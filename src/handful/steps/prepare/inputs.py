@@ -1,0 +1,149 @@
+"""The input files of each artifact: which they are, how large, and where they lie on this machine.
+
+A local store's files are read where they are. Those of a remote store are fetched to scratch ahead
+of the workers, only those that MODEL_INPUT_FILES names, after checking that they fit on the disk.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+
+from handful import layout
+from handful.errors import Full
+from handful.experiment import Experiment
+from handful.settings.names import is_glob
+from handful.steps.prepare.artifacts import Artifact
+from handful.steps.prepare.instance import Instance, Place
+
+_FETCHES = 32
+_DISK_TO_SPARE = 256 << 20
+"""Bytes of scratch that fetched files must leave free, for shards."""
+
+
+@dataclass(frozen=True)
+class Document:
+    """The input files of one artifact, as far as the ledger and their sizes tell."""
+
+    id: str
+    files: Mapping[str, tuple[str, ...]]
+    """Name or glob of MODEL_INPUT_FILES → the file names that it stands for, sorted."""
+    sizes: Mapping[str, int]
+    """File name → bytes; a file that is gone is not in it."""
+    fault: str
+    """Why it cannot be encoded (a missing file, too many bytes); empty if it can."""
+
+    @property
+    def bytes(self) -> int:
+        return sum(self.sizes.values())
+
+
+class Inputs:
+    """The input files of an experiment's artifacts."""
+
+    def __init__(self, experiment: Experiment) -> None:
+        self._store = experiment.store
+        self._progress = experiment.progress
+        self._patterns = experiment.settings.prepare.MODEL_INPUT_FILES
+        self._limit = experiment.settings.prepare.MAX_INSTANCE_BYTES
+        place = experiment.store.path(layout.ARTIFACTS)
+        self.is_local = isinstance(place, Path)
+        self._root = place if isinstance(place, Path) else experiment.scratch / "inputs"
+        self._remote_sizes: Mapping[str, int] | None = None
+
+    def documents(self, artifacts: Iterable[Artifact]) -> list[Document]:
+        """One document an artifact, in their order; looks at every file's size."""
+        return [self._document(artifact) for artifact in artifacts]
+
+    def instance(self, document: Document, label: str) -> Instance:
+        """What `encode_data` is given."""
+        files: dict[str, Place] = {}
+        for pattern, names in document.files.items():
+            paths = [self._root / document.id / name for name in names]
+            files[pattern] = paths if is_glob(pattern) or not paths else paths[0]
+        return Instance(document.id, label, files)
+
+    def paths(self, document: Document) -> list[Path]:
+        """Its files on this machine, by name."""
+        return [self._root / document.id / name for name in sorted(document.sizes)]
+
+    def bring(self, documents: Sequence[Document]) -> None:
+        """Have the files of `documents` on this machine, but for those that have a fault.
+
+        Raises `Full` before the first byte if the disk is too small, and what the store raises.
+        """
+        if self.is_local:
+            return
+        missing = [
+            (layout.artifact_file(document.id, name), self._root / document.id / name, size)
+            for document in documents
+            if not document.fault
+            for name, size in document.sizes.items()
+            if not (self._root / document.id / name).exists()
+        ]
+        self._check_room(sum(size for *_, size in missing))
+        with ThreadPoolExecutor(_FETCHES, thread_name_prefix="handful-fetch") as pool:
+            fetches = [pool.submit(self._store.fetch, key, path) for key, path, _ in missing]
+            try:
+                for done, fetch in enumerate(as_completed(fetches), 1):
+                    fetch.result()
+                    self._progress.advance("fetching input files", done, len(fetches), "files")
+            except BaseException:
+                pool.shutdown(cancel_futures=True)
+                raise
+
+    def _check_room(self, needed: int) -> None:
+        if not needed:
+            return
+        self._root.mkdir(parents=True, exist_ok=True)
+        free = shutil.disk_usage(self._root).free
+        if needed + _DISK_TO_SPARE > free:
+            raise Full(
+                f"the input files take {needed >> 20} MiB, and {free >> 20} MiB are free",
+                where=str(self._root),
+                remedy="make room, point TMPDIR at a larger disk, or set MAX_ARTIFACTS",
+            )
+
+    def _document(self, artifact: Artifact) -> Document:
+        files = {pattern: _matching(pattern, artifact.files) for pattern in self._patterns}
+        wanted = dict.fromkeys(name for names in files.values() for name in names)
+        sizes = self._sizes(artifact.id, wanted)
+        absent = [pattern for pattern, names in files.items() if not names]
+        absent += [name for name in wanted if name not in sizes]
+        fault = f"missing input: {', '.join(absent)}" if absent else ""
+        total = sum(sizes.values())
+        if not fault and total > self._limit:
+            fault = f"its files have {total} bytes, more than MAX_INSTANCE_BYTES ({self._limit})"
+        return Document(artifact.id, files, sizes, fault)
+
+    def _sizes(self, artifact_id: str, names: Iterable[str]) -> dict[str, int]:
+        if self.is_local:
+            places = {name: self._root / artifact_id / name for name in names}
+            return {name: place.stat().st_size for name, place in places.items() if place.is_file()}
+        if self._remote_sizes is None:
+            self._remote_sizes = self._listed()
+        keys = {name: layout.artifact_file(artifact_id, name) for name in names}
+        known = self._remote_sizes
+        return {name: known[key] for name, key in keys.items() if key in known}
+
+    def _listed(self) -> dict[str, int]:
+        """Key → bytes of the store's input files, from one listing."""
+        found: dict[str, int] = {}
+        for batch in self._store.list(f"{layout.ARTIFACTS}/"):
+            keys, sizes = batch.column("key").to_pylist(), batch.column("size").to_pylist()
+            for key, size in zip(keys, sizes, strict=True):
+                name = key.removeprefix(f"{layout.ARTIFACTS}/").partition("/")[2]
+                if any(_matching(pattern, (name,)) for pattern in self._patterns):
+                    found[key] = size
+        return found
+
+
+def _matching(pattern: str, names: Sequence[str]) -> tuple[str, ...]:
+    """The names that a name or a glob stands for, sorted."""
+    if is_glob(pattern):
+        return tuple(sorted(name for name in names if fnmatch.fnmatchcase(name, pattern)))
+    return (pattern,) if pattern in names else ()

@@ -1,0 +1,101 @@
+"""Turns a model's shards into what the next steps read, and puts that into the store."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from handful import layout
+from handful.errors import DataError
+from handful.experiment import Experiment
+from handful.steps.prepare import joining, quarantine, truncation
+from handful.steps.prepare.encoding import Shard
+from handful.steps.prepare.plan import EncodedModel, Plan
+from handful.steps.prepare.quarantine import Quarantined
+from handful.steps.prepare.shards import ShardStore
+from handful.steps.prepare.splits import SPLITS
+from handful.steps.prepare.truncation import Tallies
+
+
+@dataclass
+class ModelJoiner:
+    """Turns a model's shards into what the next steps read."""
+
+    experiment: Experiment
+    model: str
+    plan: Plan
+    shards: ShardStore
+
+    def run(self, found: Mapping[int, Shard], made_from: str) -> EncodedModel:
+        quarantined = [q for number in sorted(found) for q in found[number].quarantined]
+        left_out = sum(len(shard.left_out) for shard in found.values())
+        limit = self.experiment.settings.prepare.MAX_QUARANTINED
+        total = len(self.plan.ledger.used())
+        quarantine.check_limit(quarantined, total, limit, self.model)
+        features = self.shards.features()
+        if features is None:
+            raise DataError(
+                "the features of the shards are gone",
+                where=f"{self.experiment.store.url}/{self.experiment.layout.encoded(self.model)}",
+                remedy="prepare again with `--redo prepare`",
+            )
+        folders = joining.join(
+            (self.shards.local(number) for number in sorted(found)),
+            features,
+            {row.artifact_id: row.split for row in self.plan.ledger.used()},
+            self.experiment.scratch / "joined" / layout.model_folder(self.model),
+        )
+        self._check_rows(folders, quarantined, left_out)
+        self._send(folders, quarantined, found)
+        hashes = "".join(folders[split].hash() for split in SPLITS)
+        return EncodedModel(
+            made_from,
+            self.plan.ledger.hash(),
+            {split: folders[split].rows for split in SPLITS},
+            len(quarantined),
+            left_out,
+            hashlib.sha256(hashes.encode()).hexdigest(),
+        )
+
+    def _check_rows(
+        self,
+        folders: Mapping[str, joining.SplitFolder],
+        quarantined: Sequence[Quarantined],
+        left_out: int,
+    ) -> None:
+        if not folders["train"].rows:
+            raise DataError(
+                f"no row is left to train {self.model} on: {len(quarantined)} instances could not "
+                f"be encoded, and encode_data left out {left_out}",
+                where="[prepare]",
+                remedy="look at SPLIT, the label knobs, and encode_data",
+            )
+        for split in SPLITS:
+            if not folders[split].rows:
+                self.experiment.progress.warn(f"{self.model}: the {split} split has no row")
+
+    def _send(
+        self,
+        folders: Mapping[str, joining.SplitFolder],
+        quarantined: Sequence[Quarantined],
+        found: Mapping[int, Shard],
+    ) -> None:
+        store, place = self.experiment.store, self.experiment.layout.encoded(self.model)
+        for split in SPLITS:
+            key = self.experiment.layout.encoded_split(self.model, split)
+            store.send_tree(folders[split].path, key, last=joining.MARKER)
+        tallies: Tallies = {}
+        for number in sorted(found):
+            truncation.join(tallies, found[number].tallies)
+        sized = [self._with_sizes(one) for one in quarantined]
+        store.write(f"{place}/{layout.QUARANTINE}", quarantine.as_parquet(sized))
+        store.write(f"{place}/{layout.TRUNCATION}", truncation.report(tallies))
+
+    def _with_sizes(self, one: Quarantined) -> Quarantined:
+        sizes = sorted(self.plan.documents[one.artifact_id].sizes.items())
+        return replace(
+            one,
+            files=tuple(name for name, _ in sizes),
+            file_sizes=tuple(size for _, size in sizes),
+        )

@@ -1,0 +1,156 @@
+"""The label knobs, in their order, and the frozen label map.
+
+LABEL_ALIASES → IGNORED_LABELS → NUM_LABELS_THRESHOLD; MAX_ARTIFACTS comes later
+(see `handful.steps.prepare.selection`).
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+
+from handful.errors import Absent, DataError, UserError
+from handful.experiment import Experiment
+from handful.settings import Settings
+from handful.steps.prepare.artifacts import Artifact
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """All kept artifacts with their labels after LABEL_ALIASES."""
+
+    artifacts: tuple[Artifact, ...]
+    dropped: Mapping[str, str]
+    """Label → why its artifacts are left out."""
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The labels to train on, sorted."""
+        return tuple(sorted({a.label for a in self.artifacts} - set(self.dropped)))
+
+
+def apply_knobs(artifacts: tuple[Artifact, ...], settings: Settings) -> Labelled:
+    """Rename labels and say which are left out.
+
+    Raises `UserError` for an alias or an ignored label that does not exist, `DataError` when
+    fewer than two labels remain.
+    """
+    knobs = settings.prepare
+    _check_aliases(artifacts, knobs.LABEL_ALIASES)
+    artifacts = renamed(artifacts, knobs.LABEL_ALIASES)
+    counts = Counter(artifact.label for artifact in artifacts)
+    dropped = _ignored(counts, knobs.IGNORED_LABELS, knobs.LABEL_ALIASES)
+    for label, count in sorted(counts.items()):
+        if label not in dropped and count < knobs.NUM_LABELS_THRESHOLD:
+            threshold = f"NUM_LABELS_THRESHOLD = {knobs.NUM_LABELS_THRESHOLD}"
+            dropped[label] = f"its label has {count} artifacts, fewer than {threshold}"
+    labelled = Labelled(artifacts, dropped)
+    _check_enough(labelled)
+    return labelled
+
+
+def renamed(artifacts: tuple[Artifact, ...], aliases: Mapping[str, str]) -> tuple[Artifact, ...]:
+    """LABEL_ALIASES, each label renamed at most once: `a = b` and `b = a` swap the two."""
+    return tuple(
+        replace(artifact, label=aliases[artifact.label]) if artifact.label in aliases else artifact
+        for artifact in artifacts
+    )
+
+
+def _check_aliases(artifacts: Iterable[Artifact], aliases: Mapping[str, str]) -> None:
+    known = {artifact.label for artifact in artifacts}
+    for old in aliases:
+        if old not in known:
+            raise _no_such_label(old, known, "LABEL_ALIASES")
+
+
+def _ignored(
+    counts: Mapping[str, int], ignored: tuple[str, ...], aliases: Mapping[str, str]
+) -> dict[str, str]:
+    for label in ignored:
+        if label not in counts:
+            raise _no_such_label(label, counts, "IGNORED_LABELS", aliases.get(label))
+    return dict.fromkeys(ignored, "its label is one of IGNORED_LABELS")
+
+
+def _no_such_label(
+    label: str, known: Iterable[str], key: str, now_called: str | None = None
+) -> UserError:
+    if now_called:
+        remedy = f"LABEL_ALIASES renames it to {now_called!r} first; ignore that instead"
+    else:
+        remedy = f"did you mean {nearest(label, known)}?"
+    return UserError(
+        f"no artifact has the label {label!r}", where=f"[prepare] {key}", remedy=remedy
+    )
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """The known name that is nearest to `name`, quoted; else the first few of them."""
+    known = sorted(known)
+    near = difflib.get_close_matches(name, known, 1, 0.5)
+    if not near:
+        folded = {one.casefold(): one for one in known}
+        near = [folded[name.casefold()]] if name.casefold() in folded else []
+    return repr(near[0]) if near else f"one of {', '.join(map(repr, known[:8]))}"
+
+
+def _check_enough(labelled: Labelled) -> None:
+    labels = labelled.labels
+    if len(labels) > 1:
+        return
+    left = f"only the label {labels[0]!r} is left" if labels else "no label is left"
+    reasons = "; ".join(f"{label}: {why}" for label, why in list(labelled.dropped.items())[:5])
+    raise DataError(
+        f"a classifier needs at least two labels, and {left}",
+        where="[prepare]",
+        remedy=f"left out were {reasons}" if reasons else "look at the label query",
+    )
+
+
+# --- the label map -------------------------------------------------------------------------------
+
+
+def label_map(labels: Iterable[str], frozen: Mapping[str, int] | None) -> dict[str, int]:
+    """Label → id. Sorted at first; labels that come later are appended, old ids stay."""
+    label2id = dict(frozen or {})
+    for label in sorted(set(labels) - set(label2id)):
+        label2id[label] = len(label2id)
+    return label2id
+
+
+def frozen_label_map(experiment: Experiment) -> dict[str, int] | None:
+    """The label map in the store, None if there is none yet. `DataError` if it is damaged."""
+    try:
+        data = experiment.store.read(experiment.layout.label2id)
+    except Absent:
+        return None
+    try:
+        found = {str(label): int(number) for label, number in json.loads(data).items()}
+    except (ValueError, TypeError, AttributeError) as error:
+        raise _damaged(experiment) from error
+    if sorted(found.values()) != list(range(len(found))):
+        raise _damaged(experiment)
+    return dict(sorted(found.items(), key=lambda item: item[1]))
+
+
+def keep_label_map(experiment: Experiment, label2id: Mapping[str, int]) -> None:
+    """Write both label maps. label2id.json comes last: it is the one that is read again."""
+    names = {str(number): label for label, number in label2id.items()}
+    experiment.store.write(experiment.layout.id2label, _json(names))
+    experiment.store.write(experiment.layout.label2id, _json(label2id))
+
+
+def _json(mapping: Mapping[str, object]) -> bytes:
+    return (json.dumps(mapping, indent=2, ensure_ascii=False) + "\n").encode()
+
+
+def _damaged(experiment: Experiment) -> DataError:
+    return DataError(
+        "the label map is damaged: its ids are not 0, 1, 2, …",
+        where=f"{experiment.store.url}/{experiment.layout.label2id}",
+        remedy="restore the file, or make it anew with `--redo prepare`",
+    )

@@ -1,0 +1,70 @@
+"""What ties artifacts together: a shared column of the label rows, or (nearly) the same files."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Sequence
+
+from handful.errors import UserError
+from handful.experiment import Experiment
+from handful.records import Reconciled
+from handful.steps.prepare.artifacts import Artifact
+from handful.steps.prepare.groups import Links
+from handful.steps.prepare.inputs import Document, Inputs
+from handful.steps.prepare.labels import nearest
+from handful.steps.prepare.likeness import Likeness, Reader, likeness
+from handful.steps.prepare.workers import Workers
+
+
+def links_between(
+    experiment: Experiment,
+    reconciled: Reconciled,
+    artifacts: Sequence[Artifact],
+    documents: Sequence[Document],
+    inputs: Inputs,
+    workers: Workers,
+) -> Links:
+    """The links that GROUP_BY and NEAR_DUPLICATES ask for.
+
+    `UserError` if the label rows have no column GROUP_BY.
+    """
+    settings = experiment.settings.prepare
+    reader = Reader(experiment, inputs, workers)
+    if settings.NEAR_DUPLICATES == "group":
+        found = likeness(experiment, reconciled, documents, reader.families)
+    else:
+        found = {}
+    values = _column(artifacts, settings.GROUP_BY)
+    alone = Likeness(None, None)
+    alike = [found.get(artifact.id, alone) for artifact in artifacts]
+
+    def alike_within(members: Sequence[int]) -> Iterable[tuple[int, int]]:
+        if settings.NEAR_DUPLICATES != "group":
+            return []
+        pairs = reader.alike_pairs([documents[member] for member in members])
+        return [(members[one], members[other]) for one, other in pairs]
+
+    shared = [tuple(_keys(value, one)) for value, one in zip(values, alike, strict=True)]
+    return Links(shared, [one.family for one in alike], alike_within)
+
+
+def _keys(value: Hashable | None, alike: Likeness) -> Iterable[Hashable]:
+    if value is not None:
+        yield "GROUP_BY", value
+    if alike.content is not None:
+        yield "content", alike.content
+
+
+def _column(artifacts: Sequence[Artifact], name: str | None) -> list[Hashable | None]:
+    """Each artifact's value in the column, as text; None where it has none."""
+    if name is None:
+        return [None] * len(artifacts)
+    try:
+        values = [artifact.column(name) for artifact in artifacts]
+    except KeyError:
+        columns = {column for artifact in artifacts for column in artifact.columns()}
+        raise UserError(
+            f"the label rows have no column {name!r}",
+            where="[prepare] GROUP_BY",
+            remedy=f"did you mean {nearest(name, columns)}?",
+        ) from None
+    return [None if value is None else str(value) for value in values]

@@ -1,0 +1,161 @@
+"""Finds documents that are nearly the same, without comparing all with all.
+
+MinHash signatures (Broder, 1997, "On the resemblance and containment of documents"), cut in bands
+(Leskovec, Rajaraman and Ullman, "Mining of Massive Datasets", chapter 3): documents that agree in
+a whole band are candidates, and only those whose shingles really have a Jaccard similarity of at
+least `THRESHOLD` are tied. With 21 bands of 6 rows a pair at 0.8 is a candidate with probability
+0.998, one at 0.5 with 0.28; the exact comparison then refuses it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from handful.steps.prepare.components import Components
+from handful.steps.prepare.words import Hashes
+
+THRESHOLD = 0.8
+PERMUTATIONS = 128
+BANDS, ROWS = 21, 6
+_UNLIKELY = 0.6
+"""A signature that agrees in less than this share: 0.8 is more than five deviations away."""
+_REPRESENTATIVES = 32
+"""How many unlike documents of one bucket a further one is compared with."""
+_AT_ONCE = 1 << 16
+"""Shingles that are permuted together: 256 KiB stay in the processor's cache."""
+
+Signatures = NDArray[np.uint32]
+
+
+@dataclass(frozen=True)
+class Shingled:
+    """Many documents' shingles, one after the other."""
+
+    hashes: Hashes
+    """Each document's are sorted, each once."""
+    starts: NDArray[np.int64]
+    """[n + 1]: document i has `hashes[starts[i]:starts[i + 1]]`."""
+
+    def __len__(self) -> int:
+        return len(self.starts) - 1
+
+    def __getitem__(self, document: int) -> Hashes:
+        return self.hashes[self.starts[document] : self.starts[document + 1]]
+
+    @classmethod
+    def of(cls, documents: Sequence[Hashes]) -> Shingled:
+        starts = np.zeros(len(documents) + 1, np.int64)
+        np.cumsum([len(document) for document in documents], out=starts[1:])
+        return cls(np.concatenate([np.empty(0, np.uint32), *documents]), starts)
+
+
+def signatures(shingled: Shingled) -> Signatures:
+    """[n, PERMUTATIONS]: of every permutation of the hashes, the smallest in each document.
+
+    Documents without shingles get zeros.
+    """
+    result = np.zeros((len(shingled), PERMUTATIONS), np.uint32)
+    lengths = np.diff(shingled.starts)
+    factors, offsets = _permutations()
+    for first, last in _slices(shingled.starts):
+        filled = np.flatnonzero(lengths[first:last]) + first
+        if not len(filled):
+            continue
+        hashes = shingled.hashes[shingled.starts[first] : shingled.starts[last]]
+        begins = shingled.starts[filled] - shingled.starts[first]
+        for number in range(PERMUTATIONS):
+            permuted = hashes * factors[number] + offsets[number]
+            permuted ^= permuted >> np.uint32(15)
+            permuted *= np.uint32(0x2C1B3C6D)
+            result[filled, number] = np.minimum.reduceat(permuted, begins)
+    return result
+
+
+def families(shingled: Shingled, signed: Signatures) -> list[int | None]:
+    """For each document the smallest number of those it hangs together with; None if alone."""
+    components = Components(len(shingled))
+    for bucket in _buckets(shingled, signed):
+        _tie_alike(bucket, shingled, signed, components)
+    members = components.members(range(len(shingled)))
+    return [
+        root if len(members[root]) > 1 else None
+        for root in map(components.find, range(len(shingled)))
+    ]
+
+
+def alike_pairs(shingled: Shingled, signed: Signatures) -> Iterator[tuple[int, int]]:
+    """Every pair of near-duplicates, all compared with all: for a few thousand documents."""
+    for one in range(len(shingled)):
+        if not len(shingled[one]):
+            continue
+        shares = (signed[one + 1 :] == signed[one]).mean(axis=1)
+        for other in (np.flatnonzero(shares >= _UNLIKELY) + one + 1).tolist():
+            if jaccard(shingled[one], shingled[other]) >= THRESHOLD:
+                yield one, other
+
+
+def jaccard(one: Hashes, other: Hashes) -> float:
+    """Of all shingles in either, the share that is in both; both sorted, each once."""
+    small, large = sorted((one, other), key=len)
+    if not len(small):
+        return 0.0
+    places = np.searchsorted(large, small)
+    places[places == len(large)] = 0
+    both = int(np.count_nonzero(large[places] == small))
+    return both / (len(one) + len(other) - both)
+
+
+def _permutations() -> tuple[Hashes, Hashes]:
+    """The same 128 on every machine: odd factors and offsets, modulo 2^32."""
+    draw = np.random.Generator(np.random.PCG64(0x68616E64)).integers
+    factors = draw(0, 1 << 32, PERMUTATIONS, np.uint32) | np.uint32(1)
+    return factors, draw(0, 1 << 32, PERMUTATIONS, np.uint32)
+
+
+def _slices(starts: NDArray[np.int64]) -> Iterator[tuple[int, int]]:
+    """Runs of documents with about `_AT_ONCE` shingles together."""
+    first = 0
+    while first < len(starts) - 1:
+        last = int(np.searchsorted(starts, starts[first] + _AT_ONCE, side="right")) - 1
+        last = max(last, first + 1)
+        yield first, last
+        first = last
+
+
+def _buckets(shingled: Shingled, signed: Signatures) -> Iterator[list[int]]:
+    """Documents that agree in a whole band, a few at a time."""
+    with_text = np.flatnonzero(np.diff(shingled.starts))
+    for band in range(BANDS):
+        columns = signed[with_text, band * ROWS : (band + 1) * ROWS]
+        keys = np.ascontiguousarray(columns).view(np.dtype((np.void, 4 * ROWS))).ravel()
+        _, number = np.unique(keys, return_inverse=True)
+        order = np.argsort(number, kind="stable")
+        edges = np.flatnonzero(np.diff(number[order], prepend=-1, append=-1))
+        for run in np.flatnonzero(np.diff(edges) > 1):
+            yield with_text[order[edges[run] : edges[run + 1]]].tolist()
+
+
+def _tie_alike(
+    bucket: list[int], shingled: Shingled, signed: Signatures, components: Components
+) -> None:
+    representatives: list[int] = []
+    for document in bucket:
+        for other in representatives:
+            if components.find(document) == components.find(other):
+                break
+            if _alike(document, other, shingled, signed):
+                components.union(document, other)
+                break
+        else:
+            if len(representatives) < _REPRESENTATIVES:
+                representatives.append(document)
+
+
+def _alike(one: int, other: int, shingled: Shingled, signed: Signatures) -> bool:
+    if np.count_nonzero(signed[one] == signed[other]) < _UNLIKELY * PERMUTATIONS:
+        return False
+    return jaccard(shingled[one], shingled[other]) >= THRESHOLD

@@ -1,0 +1,36 @@
+"""What the preparation of every model has in common, and what comes of one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from handful.steps.prepare.inputs import Document, Inputs
+from handful.steps.prepare.ledger import Ledger
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What all models have in common."""
+
+    ledger: Ledger
+    label2id: Mapping[str, int]
+    documents: Mapping[str, Document]
+    """Artifact id → its input files, for those that are used."""
+    inputs: Inputs
+    ledger_hash: str
+    """Of reconcile's ledger: it covers the files' content."""
+
+
+@dataclass(frozen=True)
+class EncodedModel:
+    """What stands in the store for one model; kept as encoded.json, which is written last."""
+
+    encoding: str
+    """sha256 of everything that the rows are made of."""
+    splits: str
+    """Hash of the split ledger by which they are parted."""
+    rows: Mapping[str, int]
+    quarantined: int
+    left_out: int
+    data_hash: str

@@ -1,0 +1,98 @@
+"""Encodes a few instances and holds their fields against the features, before the long run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from handful.errors import Fault, FunctionsError, HandfulError
+from handful.functions import Encoded, Functions
+from handful.settings import Settings
+from handful.steps.prepare import schema
+from handful.steps.prepare.calling import Answer, Caller, Encoding, called
+from handful.steps.prepare.instance import Instance
+from handful.steps.prepare.work import Desk
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncodeSample(Encoding):
+    """A few instances, to hold their fields against the features."""
+
+    def do(self, desk: Desk) -> Sampled:
+        features = features_of(desk.functions, self.label2id, self.model, desk.settings)
+        caller = Caller(desk, self)
+        checks = [
+            check
+            for position, answer in caller.answers(range(len(self.instances)))
+            for check in _checked(features, self.instances[position], answer, self.label2id)
+        ]
+        return Sampled(features.to_dict(), tuple(checks))
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """The features, and how the sample fits them."""
+
+    features: Mapping[str, Any]
+    """`Features.to_dict()`."""
+    checks: tuple[schema.FieldCheck, ...]
+
+
+def features_of(
+    functions: Functions, label2id: Mapping[str, int], model: str, settings: Settings
+) -> Any:
+    """The features of saved rows (`datasets.Features`), from `get_dataset_features`.
+
+    `FunctionsError` if that function fails, or returns what cannot be saved.
+    """
+    try:
+        promised = functions.call(
+            "get_dataset_features", model_name=model, label2id=dict(label2id), settings=settings
+        )
+    except Exception as error:
+        what = f"it raised {type(error).__name__}: {error}"
+        fault = Fault("functions.py get_dataset_features", what)
+        raise FunctionsError([fault]) from error
+    return schema.row_features(promised)
+
+
+def check_sample(
+    functions: Functions,
+    features: Any,
+    instances: Sequence[Instance],
+    *,
+    label2id: Mapping[str, int],
+    model_name: str,
+    settings: Settings,
+) -> list[schema.FieldCheck]:
+    """Encode a few instances here and now, and hold every field against the features.
+
+    An instance for which `encode_data` raises gives one check that says so (`raised`); one for
+    which it returns None gives none. `DataError` if a @batched function returns a wrong length.
+    """
+    checks: list[schema.FieldCheck] = []
+    for instance in instances:
+        try:
+            answer = called(functions, [instance], label2id, model_name, settings)[0]
+        except HandfulError:
+            raise
+        except Exception as error:  # noqa: BLE001 - the user's own code; it is told in the table
+            answer = error
+        checks += _checked(features, instance, answer, label2id)
+    return checks
+
+
+def _checked(
+    features: Mapping[str, Any], instance: Instance, answer: Answer, label2id: Mapping[str, int]
+) -> list[schema.FieldCheck]:
+    if isinstance(answer, BaseException):
+        what = f"{type(answer).__name__}: {answer}"
+        return [schema.FieldCheck("encode_data", "a dict", what, False, instance.id, raised=True)]
+    encoded = answer.features if isinstance(answer, Encoded) else answer
+    if encoded is None:
+        return []
+    if not isinstance(encoded, Mapping):
+        kind = type(encoded).__name__
+        return [schema.FieldCheck("(all)", "a dict or None", kind, False, instance.id)]
+    return list(schema.check_fields(features, encoded, instance.label, instance.id, label2id))

@@ -1,0 +1,89 @@
+"""Which artifacts this dataset uses: the label knobs' verdict, and the sample of MAX_ARTIFACTS.
+
+The sample is stratified, and a smaller one is contained in a larger.
+
+A label's artifacts stand in a line in which every beginning has about the label's own mix of
+splits; the lines are merged so that every beginning of the whole has about the mix of labels, with
+one artifact of each label at the very front (Adams' divisor method). Both merges are by a fixed
+key, so a longer beginning always contains a shorter one.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from handful.records import Split
+from handful.settings import Settings
+from handful.steps.prepare.artifacts import rank
+from handful.steps.prepare.labels import Labelled
+from handful.steps.prepare.ledger import Ledger, Row, drawn_with
+from handful.steps.prepare.splits import Drawn
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """An artifact that may be chosen."""
+
+    id: str
+    label: str
+    split: str
+
+
+def sample(candidates: Iterable[Candidate], size: int, seed: int) -> frozenset[str]:
+    """The ids of `size` of the candidates (all of them if there are not so many)."""
+    by_label: dict[str, list[Candidate]] = defaultdict(list)
+    for candidate in candidates:
+        by_label[candidate.label].append(candidate)
+    keyed = [
+        (position / len(line), rank(seed, one.id), one.id)
+        for members in by_label.values()
+        for line in [_line(members, seed)]
+        for position, one in enumerate(line)
+    ]
+    return frozenset(artifact_id for _, _, artifact_id in sorted(keyed)[:size])
+
+
+def _line(members: list[Candidate], seed: int) -> list[Candidate]:
+    """One label's artifacts, so mixed that every beginning has about its shares of splits."""
+    by_split: dict[str, list[Candidate]] = defaultdict(list)
+    for member in sorted(members, key=lambda m: rank(seed, m.id)):
+        by_split[member.split].append(member)
+    keyed = [
+        ((position + 0.5) / len(same), split, position, one)
+        for split, same in by_split.items()
+        for position, one in enumerate(same)
+    ]
+    return [one for *_, one in sorted(keyed, key=lambda k: k[:3])]
+
+
+def chosen(labelled: Labelled, drawn: Mapping[str, Drawn], settings: Settings) -> Ledger:
+    """The ledger of this dataset: what was drawn, less what the knobs leave out."""
+    why: dict[str, str] = {}
+    candidates = []
+    for artifact in labelled.artifacts:
+        place = drawn[artifact.id]
+        if place.split == Split.LEFT_OUT:
+            why[artifact.id] = place.reason
+        elif artifact.label in labelled.dropped:
+            why[artifact.id] = labelled.dropped[artifact.label]
+        else:
+            candidates.append(Candidate(artifact.id, artifact.label, place.split))
+    size = settings.prepare.MAX_ARTIFACTS
+    if size is not None and size < len(candidates):
+        taken = sample(candidates, size, settings.experiment.SEED)
+        reason = f"it is not in the sample of MAX_ARTIFACTS = {size}"
+        why |= {one.id: reason for one in candidates if one.id not in taken}
+    rows = tuple(
+        Row(
+            artifact.id,
+            artifact.label,
+            Split.LEFT_OUT.value if artifact.id in why else drawn[artifact.id].split,
+            drawn[artifact.id].group,
+            why.get(artifact.id, "drawn"),
+            drawn[artifact.id].split,
+        )
+        for artifact in labelled.artifacts
+    )
+    return Ledger(rows, drawn_with(settings))

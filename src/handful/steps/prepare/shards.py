@@ -1,0 +1,130 @@
+"""The shards of one model: which artifacts are in which, and which the store has already.
+
+A shard is a run of artifacts in the order of their ids, always of the same size, so that neither
+the number of workers nor of machines changes anything. `<number>.arrow` holds its rows and
+`<number>.json`, written after it, what became of the others. They are kept under the fingerprint of
+what they were made from, until they are joined.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, TypeVar
+
+from handful import layout
+from handful.errors import Absent, StoreError
+from handful.experiment import Experiment
+from handful.steps.prepare.encoding import Shard
+
+SIZE = 256
+"""Artifacts in a shard."""
+_SENDERS = 4
+_FEATURES = "features.json"
+T = TypeVar("T")
+
+
+def cut(things: Sequence[T]) -> Iterator[tuple[T, ...]]:
+    """Shards of things that are sorted by artifact id."""
+    for first in range(0, len(things), SIZE):
+        yield tuple(things[first : first + SIZE])
+
+
+class ShardStore:
+    """One model's shards in the store, while it is being prepared."""
+
+    def __init__(self, experiment: Experiment, model: str, fingerprint: str) -> None:
+        self._store = experiment.store
+        self._all = f"{experiment.layout.encoded(model)}/{layout.SHARDS}"
+        self._folder = f"{self._all}/{fingerprint[:16]}"
+        self._scratch = experiment.scratch / "shards" / layout.model_folder(model)
+        self._sending: list[Future[None]] = []
+        self._senders = ThreadPoolExecutor(_SENDERS, thread_name_prefix="handful-shards")
+
+    def path(self, number: int) -> Path:
+        """Where a worker writes a shard."""
+        self._scratch.mkdir(parents=True, exist_ok=True)
+        return self._scratch / f"{number:06d}.arrow"
+
+    def features(self) -> dict[str, Any] | None:
+        """The features that the shards here were encoded with; None before the first sample."""
+        try:
+            found: dict[str, Any] = json.loads(self._store.read(f"{self._folder}/{_FEATURES}"))
+        except Absent:
+            return None
+        return found
+
+    def keep_features(self, features: Mapping[str, Any]) -> None:
+        self._store.write(f"{self._folder}/{_FEATURES}", json.dumps(dict(features)).encode())
+
+    def finished(self) -> dict[int, Shard]:
+        """The shards that are whole in the store. What has another fingerprint is removed."""
+        sizes: dict[str, int] = {}
+        stale = []
+        for batch in self._store.list(f"{self._all}/"):
+            for key, size in zip(
+                batch.column("key").to_pylist(), batch.column("size").to_pylist(), strict=True
+            ):
+                if key.startswith(f"{self._folder}/"):
+                    sizes[key] = size
+                else:
+                    stale.append(key)
+        self._store.delete(stale)
+        found = {}
+        for key in sizes:
+            number = key.removeprefix(f"{self._folder}/").removesuffix(".json")
+            if key.endswith(".json") and number.isdigit():
+                marker = json.loads(self._store.read(key))
+                if sizes.get(self._key(int(number), "arrow")) == marker["bytes"]:
+                    found[int(number)] = Shard.from_json(marker["shard"])
+        return found
+
+    def keep(self, number: int, shard: Shard) -> None:
+        """Send a shard on its way; an error of an earlier one is raised here."""
+        for sent in [one for one in self._sending if one.done()]:
+            self._sending.remove(sent)
+            sent.result()
+        self._sending.append(self._senders.submit(self._send, number, shard))
+
+    def settle(self) -> None:
+        """Wait until all that was kept is in the store. Raises what the store raised."""
+        for sent in self._sending:
+            sent.result()
+        self._sending.clear()
+
+    def close(self) -> None:
+        """Stop sending; what is under way ends first."""
+        self._senders.shutdown(cancel_futures=True)
+
+    def local(self, number: int) -> Path:
+        """A shard's Arrow file on this machine."""
+        path = self.path(number)
+        if path.exists():
+            return path
+        key = self._key(number, "arrow")
+        place = self._store.path(key)
+        if isinstance(place, Path):
+            return place
+        self._store.fetch(key, path)
+        return path
+
+    def remove(self) -> None:
+        """Remove all of the model's shards, here and in the store."""
+        self._store.delete_tree(self._all)
+        for path in self._scratch.glob("*.arrow"):
+            path.unlink()
+
+    def _send(self, number: int, shard: Shard) -> None:
+        path = self.path(number)
+        marker: dict[str, Any] = {"bytes": path.stat().st_size, "shard": shard.to_json()}
+        try:
+            self._store.send(path, self._key(number, "arrow"))
+            self._store.write(self._key(number, "json"), json.dumps(marker).encode())
+        except StoreError as error:
+            error.add_note(f"while shard {number} was sent to {self._store.url}/{self._folder}")
+            raise
+
+    def _key(self, number: int, kind: str) -> str:
+        return f"{self._folder}/{number:06d}.{kind}"

@@ -1,0 +1,164 @@
+"""Draws the splits: stratified by label, groups whole, and nothing that was placed ever moves.
+
+The greedy of many multi-label stratifiers (Sechidis, Tsoumakas and Vlahavas, 2011, "On the
+stratification of multi-label data"): the rarest label first, its largest group first, each to the
+split that lacks most of that label. The shares are turned into whole numbers per label beforehand,
+so that without groups every label and split is within one artifact of its share.
+
+The result depends on the seed, the artifacts and the previous ledger only. Drawn at once and grown
+in steps are two different histories, and give two different ledgers.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from handful.records import Split
+from handful.steps.prepare.artifacts import Artifact, rank
+from handful.steps.prepare.groups import Grouping, Links, grouped
+
+SPLITS = (Split.TRAIN.value, Split.VALIDATION.value, Split.TEST.value)
+"""In the order of `SPLIT`'s shares."""
+_RARE_FIRST = (0, 2, 1)
+"""Where a label that has too few artifacts for all splits goes: train, then test, validation."""
+Shares = tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """Where one artifact was put, whether or not this dataset uses it."""
+
+    split: str
+    """train | validation | test, or left_out where it would tie two of them together."""
+    group: str
+    """The smallest artifact id of its group; its own if it stands alone."""
+    reason: str
+
+
+@dataclass
+class _Unit:
+    """One group without a split yet."""
+
+    key: str
+    members: list[int] = field(default_factory=list)
+    labels: Counter[str] = field(default_factory=Counter)
+
+
+def quota(count: int, shares: Shares) -> tuple[int, int, int]:
+    """How many of a label's `count` artifacts each split gets: its share, rounded up or down.
+
+    What rounding leaves over goes first to splits that have none yet (train, test, validation),
+    then to those that lost most.
+    """
+    exact = [count * share for share in shares]
+    seats = [math.floor(value + 1e-9) for value in exact]
+
+    def need(split: int) -> tuple[bool, float, int]:
+        empty = seats[split] == 0
+        lost = 0.0 if empty else exact[split] - seats[split]
+        return not empty, -lost, _RARE_FIRST.index(split)
+
+    open_splits = [split for split in range(3) if exact[split] > seats[split] + 1e-9]
+    for split in sorted(open_splits, key=need)[: count - sum(seats)]:
+        seats[split] += 1
+    return seats[0], seats[1], seats[2]
+
+
+def draw(
+    artifacts: Sequence[Artifact],
+    links: Links,
+    previous: Mapping[str, Drawn],
+    shares: Shares,
+    seed: int,
+) -> dict[str, Drawn]:
+    """Artifact id → where it was put. Those in `previous` stay where they are."""
+    before = {i: previous[a.id].split for i, a in enumerate(artifacts) if a.id in previous}
+    banned = frozenset(i for i, split in before.items() if split == Split.LEFT_OUT)
+    fixed = {i: split for i, split in before.items() if i not in banned}
+    newcomers = sorted(
+        (i for i in range(len(artifacts)) if i not in before),
+        key=lambda i: rank(seed, artifacts[i].id),
+    )
+    grouping = grouped(links, fixed, banned, newcomers)
+    placed = _placed(artifacts, grouping, fixed, banned, shares, seed)
+    names = _names(artifacts, grouping)
+    return {
+        artifact.id: previous[artifact.id]
+        if i in banned
+        else Drawn(placed[i], names[grouping.root[i]], _reason(i, grouping))
+        for i, artifact in enumerate(artifacts)
+    }
+
+
+def _names(artifacts: Sequence[Artifact], grouping: Grouping) -> dict[int, str]:
+    names: dict[int, str] = {}
+    for artifact, root in zip(artifacts, grouping.root, strict=True):
+        names[root] = min(names.get(root, artifact.id), artifact.id)
+    return names
+
+
+def _reason(i: int, grouping: Grouping) -> str:
+    tied = grouping.left_out.get(i)
+    return f"it would tie {' and '.join(tied)} together" if tied else "drawn"
+
+
+def _placed(
+    artifacts: Sequence[Artifact],
+    grouping: Grouping,
+    fixed: Mapping[int, str],
+    banned: frozenset[int],
+    shares: Shares,
+    seed: int,
+) -> dict[int, str]:
+    """Artifact number → split, for all but the banned."""
+    placed = dict(fixed) | dict.fromkeys(grouping.left_out, Split.LEFT_OUT.value)
+    home = {grouping.root[i]: split for i, split in fixed.items()}
+    units: dict[int, _Unit] = {}
+    for i, artifact in enumerate(artifacts):
+        if i in placed or i in banned:
+            continue
+        root = grouping.root[i]
+        if root in home:
+            placed[i] = home[root]
+            continue
+        unit = units.setdefault(root, _Unit(rank(seed, artifact.id)))
+        unit.members.append(i)
+        unit.labels[artifact.label] += 1
+    have = Counter((artifacts[i].label, split) for i, split in placed.items())
+    counts = Counter(
+        a.label for i, a in enumerate(artifacts) if i not in banned and i not in grouping.left_out
+    )
+    for unit, split in _filled(list(units.values()), counts, have, shares):
+        placed |= dict.fromkeys(unit.members, split)
+    return placed
+
+
+def _filled(
+    units: list[_Unit],
+    counts: Mapping[str, int],
+    have: Counter[tuple[str, str]],
+    shares: Shares,
+) -> list[tuple[_Unit, str]]:
+    """Every unit with the split that lacks most of the rarest of its labels."""
+    wanted = {
+        label: dict(zip(SPLITS, quota(n, shares), strict=True)) for label, n in counts.items()
+    }
+    open_splits = [SPLITS[split] for split in _RARE_FIRST if shares[split] > 0]
+    by_label: dict[str, list[_Unit]] = defaultdict(list)
+    rarity = {
+        label: place for place, label in enumerate(sorted(counts, key=lambda x: (counts[x], x)))
+    }
+    for unit in units:
+        by_label[min(unit.labels, key=rarity.__getitem__)].append(unit)
+    found = []
+    for label in sorted(by_label, key=rarity.__getitem__):
+        for unit in sorted(by_label[label], key=lambda u: (-len(u.members), u.key)):
+            lack = {s: wanted[label][s] - have[label, s] for s in open_splits}
+            split = max(open_splits, key=lack.__getitem__)
+            for each, count in unit.labels.items():
+                have[each, split] += count
+            found.append((unit, split))
+    return found

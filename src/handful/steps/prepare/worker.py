@@ -1,0 +1,58 @@
+"""A worker process of prepare: `python -m handful.steps.prepare.worker SOCKET GAUGE`.
+
+It is started afresh (never forked), imports functions.py itself, and takes work from the socket
+whose descriptor it is given. Its standard input is a leash: when that closes, prepare is gone, and
+the worker ends at once, whatever it is doing. What the user's functions print goes to its log.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import traceback
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+from handful.steps.prepare.gauge import Gauge
+from handful.steps.prepare.work import Desk, Done, Failed, Setup, Work
+
+
+def main(descriptor: int, gauge: Path) -> int:
+    """Work until the other side hangs up."""
+    threading.Thread(target=_end_with_prepare, args=(os.dup(0),), daemon=True).start()
+    # The user's functions get an empty standard input: the leash is not for them.
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    os.set_inheritable(descriptor, False)
+    with Connection(descriptor) as connection:
+        setup: Setup = connection.recv()
+        desk = Desk(setup.directory, setup.settings, Gauge(gauge))
+        while True:
+            try:
+                work: Work = connection.recv()
+            except EOFError:
+                return 0
+            connection.send(_answer(work, desk))
+
+
+def _answer(work: Work, desk: Desk) -> Done | Failed:
+    try:
+        return Done(work.do(desk))
+    except Exception as error:  # noqa: BLE001 - every end of a work goes home
+        return Failed.of(error, traceback.format_exc())
+    finally:
+        desk.gauge.rest()
+
+
+def _end_with_prepare(leash: int) -> None:
+    while os.read(leash, 1):
+        pass
+    os.killpg(os.getpgrp(), signal.SIGKILL)  # and whatever the user's functions started
+
+
+if __name__ == "__main__":
+    # The module that others import, so that what is sent has one and the same class.
+    from handful.steps.prepare import worker
+
+    sys.exit(worker.main(int(sys.argv[1]), Path(sys.argv[2])))

@@ -1,0 +1,222 @@
+"""The worker processes, from the side of prepare: hands out work, and survives their loss.
+
+Workers are started afresh with a socket, so nothing hangs because of a fork, and a caller needs no
+main guard. One that dies, or holds an instance for longer than it may, is replaced, and its work is
+done again without that instance.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+from typing import Any, TypeVar
+
+from handful.errors import StepError
+from handful.settings import Settings
+from handful.steps.prepare.gauge import Gauge, Reading
+from handful.steps.prepare.work import Done, Failed, Setup, Work
+
+W = TypeVar("W", bound=Work)
+Watch = Callable[[int], None]
+
+WARM_UP = 60.0
+"""Seconds more for the first instance of a model in a worker: tokenizers are loaded then."""
+_TICK = 0.1
+_UNTOLD_LOSSES = 2
+"""How often one work may lose its worker with no instance in hand."""
+_LAST_WORDS = 2000
+_ONE_THREAD = {
+    "OMP_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "RAYON_NUM_THREADS": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+    "HF_DATASETS_DISABLE_PROGRESS_BARS": "1",
+}
+"""The processes are the parallelism; and results must not depend on how many there are."""
+
+
+class Workers:
+    """Up to `most` worker processes; they are started when there is work for them."""
+
+    def __init__(self, directory: Path, settings: Settings, scratch: Path, most: int) -> None:
+        self._setup = Setup(directory, settings)
+        self._scratch = scratch
+        self._most = most
+        self._started = 0
+        self._idle: list[_Process] = []
+        self._busy: dict[Connection, _Process] = {}
+
+    def __enter__(self) -> Workers:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for process in [*self._idle, *self._busy.values()]:
+            process.end()
+        self._idle.clear()
+        self._busy.clear()
+
+    def run(
+        self,
+        works: Sequence[W],
+        *,
+        watch: Watch | None = None,
+        lost: Callable[[W], None] | None = None,
+    ) -> Iterator[tuple[W, Any]]:
+        """Do all works; each with its result, as they finish.
+
+        `watch` is told now and then how many instances of unfinished works are done; `lost` is
+        told of a work that is done again without an instance. Raises what a work raised, and
+        `StepError` if a worker is lost again and again for no instance's sake.
+        """
+        waiting = deque(works)
+        while waiting or self._busy:
+            while waiting and len(self._busy) < self._most:
+                self._hand_out(waiting.popleft())
+            yield from self._answers()
+            for process in self._lost():
+                retry = process.retry()
+                if lost:
+                    lost(retry)
+                waiting.appendleft(retry)
+            if watch:
+                watch(sum(process.position for process in self._busy.values()))
+
+    def _hand_out(self, work: Work) -> None:
+        process = self._idle.pop() if self._idle else self._start()
+        self._busy[process.connection] = process
+        process.take(work)
+
+    def _start(self) -> _Process:
+        self._started += 1
+        self._scratch.mkdir(parents=True, exist_ok=True)
+        return _Process(self._setup, self._scratch / f"worker-{self._started}")
+
+    def _answers(self) -> Iterator[tuple[Any, Any]]:
+        for connection in wait(list(self._busy), timeout=_TICK):
+            process = self._busy[connection]  # type: ignore[index]
+            answer = process.answer()
+            if answer is None:
+                continue  # it died; `_lost` looks after it
+            del self._busy[process.connection]
+            self._idle.append(process)
+            if isinstance(answer, Failed):
+                raise answer.raised()
+            yield process.work, answer.result
+
+    def _lost(self) -> list[_Process]:
+        """Busy processes that died or took too long; they are ended."""
+        lost = [process for process in self._busy.values() if process.is_lost()]
+        for process in lost:
+            del self._busy[process.connection]
+            process.end()
+        return lost
+
+
+class _Process:
+    """One worker process."""
+
+    def __init__(self, setup: Setup, base: Path) -> None:
+        gauge = base.with_suffix(".gauge")
+        self._gauge = Gauge(gauge)
+        self._log = base.with_suffix(".log")
+        ours, theirs = socket.socketpair()
+        with theirs, self._log.open("wb") as log:
+            command = [sys.executable, "-m", "handful.steps.prepare.worker"]
+            self._process = subprocess.Popen(
+                [*command, str(theirs.fileno()), str(gauge)],
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=log,
+                pass_fds=[theirs.fileno()],
+                env={**os.environ, **_ONE_THREAD},
+                start_new_session=True,
+            )
+        self.connection = Connection(ours.detach())
+        self.work: Any = None
+        self._losses: dict[int, int] = {}
+        self._seen = self._gauge.read()
+        self._since = time.monotonic()
+        self._ended = ""
+        self._send(setup)
+
+    def take(self, work: Work) -> None:
+        self.work = work
+        self._since = time.monotonic()
+        self._send(work)
+
+    def _send(self, thing: Any) -> None:
+        try:
+            self.connection.send(thing)
+        except OSError:
+            self._ended = "went away"
+
+    @property
+    def position(self) -> int:
+        """How many of its work's instances it is through with."""
+        return self._gauge.read().done
+
+    def answer(self) -> Done | Failed | None:
+        """What it has to say; None if it is gone."""
+        try:
+            answer: Done | Failed = self.connection.recv()
+        except (EOFError, OSError):
+            self._ended = "went away"
+            return None
+        return answer
+
+    def is_lost(self) -> bool:
+        """Did it die, or is it too long about the instances in hand?"""
+        reading = self._gauge.read()
+        if reading.ticket != self._seen.ticket:
+            self._seen, self._since = reading, time.monotonic()
+        if self._process.poll() is not None and not self.connection.poll():
+            self._ended = "died"
+        patience = self.work.patience + (0 if reading.warm else WARM_UP)
+        if reading.in_hand and time.monotonic() - self._since > patience:
+            self._ended = f"took longer than {self.work.patience:g} s"
+        return bool(self._ended)
+
+    def retry(self) -> Any:
+        """Its work again, without what it had in hand. Called after `end`."""
+        reading = self._seen_last
+        if reading.in_hand:
+            return self.work.without(reading.in_hand, self._why())
+        if self.work.losses >= _UNTOLD_LOSSES:
+            raise StepError(
+                f"{self._why()}, {_UNTOLD_LOSSES + 1} times in a row, with no instance in hand",
+                where="prepare",
+                remedy=f"its last words:\n{self._last_words()}",
+            )
+        return self.work.without(range(0), self._why())
+
+    def end(self) -> None:
+        """Stop it and all that it started, at once."""
+        with suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+        if self._process.stdin:
+            self._process.stdin.close()
+        self.connection.close()
+        self._seen_last: Reading = self._gauge.read()
+        self._gauge.close()
+
+    def _why(self) -> str:
+        code = self._process.returncode
+        if self._ended.startswith("took"):
+            return f"it {self._ended} (ENCODE_TIMEOUT)"
+        if code is not None and code < 0:
+            return f"the worker was killed by {signal.Signals(-code).name}"
+        return f"the worker ended with status {code}"
+
+    def _last_words(self) -> str:
+        return self._log.read_bytes()[-_LAST_WORDS:].decode("utf-8", "replace").strip()

@@ -1,0 +1,123 @@
+"""Labels ⨝ files: copied, verified artifacts, and a ledger that says why the others are not there.
+
+    snapshot   production's label rows and listing, asked once and dated
+    match      one fate for every label row and every artifact
+    announce   labels and counts, before the first copy
+    copy       what is missing or different
+    process    the experiment's process_func, on what arrived
+    verify     look at what is there, mend, look again
+    conclude   ledger, summary, stale copies
+
+Killed at any moment, a rerun ends with the same store: every file is written whole, the destination
+itself tells what has arrived, and the record comes last.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import polars as pl
+
+from handful import layout
+from handful.experiment import Experiment
+from handful.labels.base import LabelSource
+from handful.records import Fingerprint, Reconciled
+from handful.sources import function_hashes
+from handful.steps.reconcile import copying, ledger
+from handful.steps.reconcile.announcing import announce, label_counts, write_counts
+from handful.steps.reconcile.artifacts import Listing
+from handful.steps.reconcile.contents import hasher
+from handful.steps.reconcile.matching import Matched, match
+from handful.steps.reconcile.names import Wanted
+from handful.steps.reconcile.overrides import override
+from handful.steps.reconcile.processing import Processing, function_key, inputs_of
+from handful.steps.reconcile.snapshot import Snapshot, keep, snapshot
+from handful.steps.reconcile.troubles import Troubles
+from handful.steps.reconcile.verify import Verifier
+from handful.storage.base import Source
+
+
+def reconcile(
+    experiment: Experiment,
+    labels: LabelSource,
+    files: Source,
+    *,
+    made_from: Fingerprint,
+    refresh: bool = False,
+    prune: bool = False,
+) -> Reconciled:
+    """Bring the experiment's copies of production up to the snapshot, or to a new one.
+
+    Args:
+        refresh: take production anew, show the difference, and go on from there.
+        prune: remove copies that the ledger no longer keeps.
+
+    Raises:
+        UserError: the settings do not fit each other or the snapshot.
+        DataError: the labels or files cannot be used as they are.
+        StepError: more artifacts failed than MAX_FAILED allows, or the store did.
+    """
+    settings = experiment.settings
+    process = function_hashes(experiment.directory).get("process_func")
+    wanted = Wanted.of(
+        settings.production.FILES_FROM_PROD,
+        settings.reconcile.FILES_ON_RESEARCH,
+        has_process=process is not None,
+    )
+    production = snapshot(experiment, labels, files, refresh=refresh)
+    matched = _match(experiment, production, wanted, files)
+    troubles = Troubles.of(settings.reconcile.MAX_FAILED, matched.rows)
+    troubles.check()
+    _begin(experiment, production, matched)
+
+    here, memory = copying.present(experiment), copying.remembered(experiment)
+    plan = copying.plan(matched.files, here, memory, overwrite=settings.reconcile.OVERWRITE)
+    copying.tell(experiment, plan, matched.files)
+    delivery = copying.copy(experiment, files, plan, troubles)
+    copying.note_repairs(plan, delivery, troubles)
+
+    processing = None
+    if process is not None:
+        key = function_key(process, settings)
+        processing = Processing(experiment, key, inputs_of(matched))
+        processing.run_where_needed(here, delivery, troubles)
+    verifier = Verifier(experiment, files, matched.files, wanted, memory, processing, troubles)
+    verified = verifier.verify(delivery)
+
+    book = ledger.conclude(matched, verified, troubles)
+    summary = ledger.summarise(book, production.about, _artifacts(production))
+    ledger.prune(experiment, book.stale, remove=prune)
+    counts = ledger.write(experiment, book, summary)
+    ledger.show(experiment, summary)
+    return Reconciled(
+        made_from=made_from,
+        finished_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        snapshot_at=production.about.taken_at,
+        ledger_hash=book.hash(),
+        fates=dict(book.rows.group_by("fate").len().sort("fate").iter_rows()),
+        labels=counts,
+        kept=sum(counts.values()),
+        copied=delivery.copied + verified.repaired,
+    )
+
+
+def _match(experiment: Experiment, production: Snapshot, wanted: Wanted, files: Source) -> Matched:
+    """Give fates, and announce them before the first copy."""
+    rows = pl.read_parquet(production.labels)
+    rows = override(rows, experiment.settings.reconcile.LABEL_OVERRIDES)
+    listing = Listing(production.files, production.about.keys_read_two_ways > 0)
+    matched = match(rows, listing, wanted, experiment.settings, hasher(experiment, files))
+    announce(experiment, matched, listing)
+    return matched
+
+
+def _begin(experiment: Experiment, production: Snapshot, matched: Matched) -> None:
+    """From here on the store changes: the old record no longer speaks of what is there."""
+    experiment.store.delete([layout.RECONCILED])
+    if production.is_new:
+        keep(experiment, production)
+    write_counts(experiment, label_counts(matched.rows))
+
+
+def _artifacts(production: Snapshot) -> int:
+    return int(production.files.select(pl.col("artifact_id").n_unique()).collect().item())

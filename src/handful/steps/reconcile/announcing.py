@@ -1,0 +1,133 @@
+"""What is told between matching and the first copy: labels, their counts, and what looks wrong."""
+
+from __future__ import annotations
+
+import json
+import unicodedata
+from collections import Counter
+from collections.abc import Mapping
+
+import polars as pl
+
+from handful import layout
+from handful.errors import DataError
+from handful.experiment import Experiment
+from handful.records import Fate
+from handful.steps.reconcile.artifacts import Listing
+from handful.steps.reconcile.matching import Matched
+from handful.steps.reconcile.names import quoted
+
+_MOST_LABELS = 30
+_WHERE = "settings.ini [production]"
+
+
+def label_counts(rows: pl.DataFrame) -> dict[str, int]:
+    """Kept artifacts per label, most frequent first."""
+    kept = rows.filter(pl.col("fate") == Fate.KEPT.value)
+    counts = kept.group_by("label").len().sort(["len", "label"], descending=[True, False])
+    return dict(counts.iter_rows())
+
+
+def announce(experiment: Experiment, matched: Matched, listing: Listing) -> None:
+    """Show the labels; `DataError` if no artifact is left, or only one label."""
+    labels = label_counts(matched.rows)
+    fates = Counter(dict(matched.rows.group_by("fate").len().iter_rows()))
+    if len(labels) < 2:
+        raise _nothing_to_learn(matched.rows, listing, labels, fates)
+    shown = list(labels.items())[:_MOST_LABELS]
+    rest = len(labels) - len(shown)
+    if rest:
+        shown.append((f"({rest:,} more labels)", sum(list(labels.values())[_MOST_LABELS:])))
+    experiment.progress.table(
+        f"labels of {sum(labels.values()):,} artifacts", ("label", "artifacts"), shown
+    )
+    warn_of_lookalikes(experiment, matched.rows)
+
+
+def write_counts(experiment: Experiment, labels: Mapping[str, int]) -> None:
+    """`unique_labels_and_counts.json`."""
+    text = json.dumps(labels, indent=2, ensure_ascii=False) + "\n"
+    experiment.store.write(layout.LABEL_COUNTS, text.encode())
+
+
+def warn_of_lookalikes(experiment: Experiment, rows: pl.DataFrame) -> None:
+    """Name labels that only differ in case, spaces or Unicode form, and how to join them."""
+    labelled = rows.filter(pl.col("label").str.strip_chars() != "")
+    counts = dict(labelled.group_by("label").len().iter_rows())
+    aliases = experiment.settings.prepare.LABEL_ALIASES
+    for group in lookalikes(counts, aliases):
+        new, *others = group
+        told = ", ".join(f"{quoted([label])} ({counts[label]:,} rows)" for label in group)
+        lines = [f"{old} = {new}" for old in others if _can_be_alias(old, new)]
+        remedy = (
+            f"to join them, write under LABEL_ALIASES: {'; '.join(lines)}"
+            if len(lines) == len(others)
+            else "settings.ini cannot name spaces at a label's ends: TRIM it in LABEL_QUERY"
+        )
+        experiment.progress.warn(
+            f"labels that look alike: {told} differ only in case, spaces or Unicode form; {remedy}"
+        )
+
+
+def lookalikes(counts: Mapping[str, int], aliases: Mapping[str, str]) -> list[list[str]]:
+    """Groups of labels that a person would read as one, the most frequent first in each."""
+    groups: dict[str, dict[str, int]] = {}
+    for label, count in counts.items():
+        final = aliases.get(label, label)
+        folded = " ".join(unicodedata.normalize("NFKC", final).casefold().split())
+        group = groups.setdefault(folded, {})
+        group[final] = group.get(final, 0) + (count if final in counts else 0)
+    found = [
+        sorted((name for name in group if name in counts), key=lambda name: (-group[name], name))
+        for group in groups.values()
+    ]
+    return [group for group in found if len(group) > 1]
+
+
+def _can_be_alias(old: str, new: str) -> bool:
+    """Can settings.ini hold this line? It trims both sides, and `=` parts them."""
+    plain = all(name == name.strip() and name.isprintable() for name in (old, new))
+    return plain and "=" not in old
+
+
+def _nothing_to_learn(
+    rows: pl.DataFrame, listing: Listing, labels: Mapping[str, int], fates: Counter[str]
+) -> DataError:
+    told = ", ".join(f"{name} {count:,}" for name, count in fates.most_common())
+    if labels:
+        (label,) = labels
+        return DataError(
+            f"all {labels[label]:,} artifacts that are left have the label {quoted([label])}; "
+            f"a classifier needs two. Fates: {told}",
+            where=f"{_WHERE} LABEL_QUERY",
+            remedy="the reasons are in the data; does the query filter by label?",
+        )
+    cause, remedy = _likely_cause(rows, listing, fates)
+    return DataError(
+        f"no artifact is left after matching. Fates: {told}. {cause}", where=_WHERE, remedy=remedy
+    )
+
+
+def _likely_cause(rows: pl.DataFrame, listing: Listing, fates: Counter[str]) -> tuple[str, str]:
+    without = rows.filter(pl.col("fate") == Fate.NO_FILES.value)
+    worst = fates.most_common(1)[0][0]
+    if without.is_empty() or worst not in (Fate.NO_FILES, Fate.NO_LABEL_ROW):
+        example = rows.filter(pl.col("fate") == worst).head(1).to_dicts()[0]
+        told = f"For example {quoted([example['artifact_id']])}: {example['reason']}"
+        return told, "mend the cause that is named"
+    folded = pl.col("artifact_id").str.strip_chars().str.to_lowercase()
+    keys = listing.files.select("artifact_id", "key", folded=folded).unique("folded").collect()
+    near = without.with_columns(folded=folded).join(keys, on="folded", suffix="_key").head(1)
+    if near.height:
+        pair = near.to_dicts()[0]
+        return (
+            f"The ids differ only in case or spaces: {quoted([pair['artifact_id']])} in the "
+            f"label rows, {quoted([pair['artifact_id_key']])} in the keys",
+            "bring them together in LABEL_QUERY, e.g. LOWER(TRIM(id)) AS artifact_id",
+        )
+    key = keys.sort("key").head(1).to_dicts()[0]
+    return (
+        f"The key {quoted([key['key']])} is read as artifact {quoted([key['artifact_id']])}; an "
+        f"id of the label rows is {quoted([without['artifact_id'][0]])}",
+        "check KEY_PATTERN, FILES_URL and the ids that LABEL_QUERY gives",
+    )

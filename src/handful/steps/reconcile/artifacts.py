@@ -1,0 +1,174 @@
+"""The files' side of matching: what production holds for each artifact, and what it lacks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import polars as pl
+
+from handful.records import Fate
+from handful.steps.reconcile.names import Wanted, file_fault, matches, shown
+from handful.steps.reconcile.verdicts import give, give_by, join_some
+
+
+@dataclass(frozen=True)
+class Listing:
+    """The keys of production that KEY_PATTERN fits."""
+
+    files: pl.LazyFrame
+    """artifact_id, file, key, size, etag."""
+    two_ways: bool
+    """Are there keys that stand for files of two artifacts?"""
+
+
+_VERDICTS = {"artifact_id": pl.String, "reason": pl.String}
+_ODD = r"[^\x00-\x7f]"
+
+
+def look(listing: Listing, wanted: Wanted) -> pl.DataFrame:
+    """Per artifact id of the listing: `copied` files, and whether it `has_<n>` each needed name."""
+    is_copied = wanted.is_copied()
+    has = {
+        f"has_{n}": (is_copied & matches(pl.col("file"), name)).any()
+        for n, name in enumerate(wanted.from_production)
+    }
+    return (
+        listing.files.group_by("artifact_id")
+        .agg(copied=is_copied.sum(), **has)
+        .collect(engine="streaming")
+    )
+
+
+def files_of(listing: Listing, wanted: Wanted, rows: pl.DataFrame) -> pl.DataFrame:
+    """The files to copy for the artifacts of `rows`, sorted by artifact and name."""
+    ids = rows.select("artifact_id").lazy()
+    files = listing.files.filter(wanted.is_copied()).join(ids, on="artifact_id", how="semi")
+    found = files.sort("artifact_id", "file").collect(engine="streaming")
+    # Should a bucket list one key twice, it is copied once (if the two agree; else `_two_keys`).
+    again = pl.struct("artifact_id", "key") == pl.struct("artifact_id", "key").shift()
+    return found.filter(~again.fill_null(False))
+
+
+def files_side(
+    rows: pl.DataFrame, listing: Listing, seen: pl.DataFrame, wanted: Wanted
+) -> pl.DataFrame:
+    """The fates that depend on files: no_files, ambiguous_key, unsafe_name, missing_files."""
+    joined = rows.join(seen, on="artifact_id", how="left", maintain_order="left")
+    joined = give(
+        joined,
+        pl.col("copied").is_null(),
+        Fate.NO_FILES,
+        pl.lit("no file of this artifact is in the file store"),
+    )
+    joined = give_by(joined, _ambiguous(listing, wanted), "artifact_id", Fate.AMBIGUOUS_KEY)
+    joined = give_by(joined, _badly_named(listing, wanted), "artifact_id", Fate.UNSAFE_NAME)
+    missing = pl.concat_str(
+        [
+            pl.when(pl.col(f"has_{n}")).then(None).otherwise(pl.lit(f"'{name}'"))
+            for n, name in enumerate(wanted.from_production)
+        ]
+        or [pl.lit("")],
+        separator=", ",
+        ignore_nulls=True,
+    )
+    joined = give(joined, missing != "", Fate.MISSING_FILES, pl.lit("production lacks ") + missing)
+    none = "production has none of FILES_FROM_PROD: " + ", ".join(f"'{n}'" for n in wanted.copied)
+    joined = give(joined, pl.col("copied") == 0, Fate.MISSING_FILES, pl.lit(none))
+    return joined.select(rows.columns)
+
+
+def _badly_named(listing: Listing, wanted: Wanted) -> pl.DataFrame:
+    """Artifacts with a file to copy whose name cannot be trusted: artifact_id, reason."""
+    fault = file_fault(pl.col("file"))
+    found = (
+        listing.files.filter(wanted.is_copied())
+        .select("artifact_id", "file", fault=fault)
+        .filter(pl.col("fault").is_not_null())
+        .collect(engine="streaming")
+    )
+    first = found.sort("artifact_id", "file").group_by("artifact_id", maintain_order=True).first()
+    named = pl.lit("the file ") + shown(pl.col("file")) + " " + pl.col("fault")
+    return first.select("artifact_id", reason=named)
+
+
+def _ambiguous(listing: Listing, wanted: Wanted) -> pl.DataFrame:
+    """Artifacts with two keys for one file, or one key for two artifacts: artifact_id, reason."""
+    found = [_two_keys(listing, wanted), _two_ways(listing, wanted)]
+    return pl.concat(found).unique("artifact_id", keep="first", maintain_order=True)
+
+
+def _two_keys(listing: Listing, wanted: Wanted) -> pl.DataFrame:
+    """Names that are one to a person and to some file systems, but two to the bucket.
+
+    Under a pattern each pair of artifact and file has one key, so this is either a key that was
+    listed twice, differently, or two Unicode forms of one name.
+    """
+    is_copied = wanted.is_copied()
+    # A name in another Unicode form than FILES_FROM_PROD's is a rival of one that fits it.
+    rival = _is_odd("file") & wanted.is_copied("composed")
+    mine = listing.files.with_columns(
+        composed=_composed("file"), owner=_composed("artifact_id")
+    ).filter(is_copied | rival)
+    same = pl.struct("owner", "composed").hash()
+    hashes = mine.select(same=same).collect(engine="streaming")["same"]
+    twice = hashes.filter(hashes.is_duplicated()).unique()
+    if twice.is_empty():
+        return pl.DataFrame(schema=_VERDICTS)
+    suspects = (
+        mine.with_columns(same=same, is_copied=is_copied)
+        .join(pl.LazyFrame({"same": twice}), on="same", how="semi")
+        .unique(["artifact_id", "file", "key", "size", "etag"])
+        .collect()
+    )
+    pairs = (
+        suspects.sort("artifact_id", "key")
+        .group_by("owner", "composed", maintain_order=True)
+        .agg("artifact_id", "key", "is_copied")
+        .filter((pl.col("key").list.len() > 1) & pl.col("is_copied").list.any())
+    )
+    reason = pl.lit("two keys stand for one file: ") + join_some("key", 2)
+    return _by_artifact(pairs.with_columns(reason=reason))
+
+
+def _two_ways(listing: Listing, wanted: Wanted) -> pl.DataFrame:
+    """Keys that KEY_PATTERN reads as files of two labelled artifacts."""
+    if not listing.two_ways:
+        return pl.DataFrame(schema=_VERDICTS)
+    hashes = listing.files.select(pl.col("key").hash()).collect(engine="streaming")["key"]
+    twice = hashes.filter(hashes.is_duplicated()).unique()
+    if twice.is_empty():
+        return pl.DataFrame(schema=_VERDICTS)
+    readings = (
+        listing.files.with_columns(same=pl.col("key").hash(), is_copied=wanted.is_copied())
+        .join(pl.LazyFrame({"same": twice}), on="same", how="semi")
+        .collect()
+        .sort("key", "artifact_id")
+        .group_by("key", maintain_order=True)
+        .agg(pl.col("artifact_id").unique(maintain_order=True), "is_copied")
+        .filter((pl.col("artifact_id").list.len() > 1) & pl.col("is_copied").list.any())
+    )
+    reason = (
+        pl.lit("the key ")
+        + shown(pl.col("key"))
+        + pl.lit(" can be read as a file of ")
+        + join_some("artifact_id", 4)
+    )
+    return _by_artifact(readings.with_columns(reason=reason))
+
+
+def _by_artifact(groups: pl.DataFrame) -> pl.DataFrame:
+    rows = (
+        groups.select("artifact_id", "reason").explode("artifact_id").sort("artifact_id", "reason")
+    )
+    return rows.unique("artifact_id", keep="first", maintain_order=True)
+
+
+def _is_odd(column: str) -> pl.Expr:
+    return pl.col(column).str.contains(_ODD)
+
+
+def _composed(column: str) -> pl.Expr:
+    """The name in one Unicode form."""
+    return (
+        pl.when(_is_odd(column)).then(pl.col(column).str.normalize("NFC")).otherwise(pl.col(column))
+    )

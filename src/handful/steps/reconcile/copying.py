@@ -1,0 +1,176 @@
+"""Copies what is missing or different; what has arrived whole is not copied again.
+
+Whether a copy is the file of the snapshot is told by its size, and by its etag where that can be
+compared: between two single-part uploads on S3, and between two local files (copies keep the
+modification time). Otherwise `copies.parquet` remembers with which etag the copy of which source
+etag arrived; so a production file that changed, but not in size, is copied again after a refresh.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+
+import polars as pl
+
+from handful import layout
+from handful.errors import Full, StoreError
+from handful.experiment import Experiment
+from handful.steps.reconcile import tables
+from handful.steps.reconcile.pool import in_threads
+from handful.steps.reconcile.troubles import Troubles
+from handful.storage.base import Source
+
+PRESENT = pl.Schema(
+    {"artifact_id": pl.String, "file": pl.String, "size": pl.Int64, "etag": pl.String}
+)
+"""What is in the store below `data/reconciled_artifacts`."""
+_COPIES = pl.Schema(
+    {"artifact_id": pl.String, "file": pl.String, "source_etag": pl.String, "etag": pl.String}
+)
+FILE = ["artifact_id", "file"]
+_MD5 = "^[0-9a-f]{32}$"
+
+
+@dataclass
+class Delivery:
+    """What copying did."""
+
+    copied: int = 0
+    bytes: int = 0
+    errors: dict[tuple[str, str], StoreError] = field(default_factory=dict)
+    """(artifact id, file) → why it could not be copied."""
+
+
+def present(experiment: Experiment) -> pl.DataFrame:
+    """The destination's listing, as `PRESENT`."""
+    prefix = f"{layout.ARTIFACTS}/"
+    found = [pl.DataFrame(schema={"key": pl.String, "size": pl.Int64, "etag": pl.String})]
+    seen = 0
+    for batch in experiment.store.list(prefix):
+        found.append(pl.DataFrame(pl.from_arrow(batch)))
+        seen += batch.num_rows
+        experiment.progress.advance("listing the store", seen, None, "files")
+    experiment.progress.advance("listing the store", seen, seen, "files")
+    parts = pl.col("key").str.strip_prefix(prefix).str.splitn("/", 2).struct
+    listed = pl.concat(found).select(
+        parts.field("field_0").alias("artifact_id"),
+        parts.field("field_1").alias("file"),
+        "size",
+        "etag",
+    )
+    return listed.with_columns(pl.col("file").fill_null(""))
+
+
+def remembered(experiment: Experiment) -> pl.DataFrame:
+    """Which copy of which source etag arrived, in earlier runs."""
+    return tables.load(experiment, layout.COPIES, _COPIES)
+
+
+def remember(experiment: Experiment, files: pl.DataFrame, here: pl.DataFrame) -> None:
+    """Keep with which etags the verified copies stand."""
+    table = files.rename({"etag": "source_etag"}).join(here.drop("size"), on=FILE)
+    tables.save(experiment, table.select(_COPIES.names()).sort(FILE), layout.COPIES)
+
+
+def compare(files: pl.DataFrame, here: pl.DataFrame, memory: pl.DataFrame) -> pl.DataFrame:
+    """`files` with what was found: `same`, `doubtful`, `lost`, `size_here`, `etag_here`.
+
+    same: the copy is there, as far as can be told. doubtful: only its etag differs. lost: it had
+    arrived in an earlier run, and is no longer as it was.
+    """
+    joined = files.join(here, on=FILE, how="left", suffix="_here", maintain_order="left").join(
+        memory, on=FILE, how="left", suffix="_then", maintain_order="left"
+    )
+    same_size = (pl.col("size") == pl.col("size_here")).fill_null(False)
+    source, copy = pl.col("etag"), pl.col("etag_here")
+    comparable = (source.str.contains(_MD5) & copy.str.contains(_MD5)) | (
+        source.str.starts_with("mtime-") & copy.str.starts_with("mtime-")
+    )
+    same_etag = (
+        pl.when(copy == pl.col("etag_then"))
+        .then(source == pl.col("source_etag"))
+        .when(comparable)
+        .then(source == copy)
+        .otherwise(pl.lit(True))
+    )
+    same = same_size & same_etag
+    return joined.select(
+        *files.columns,
+        "size_here",
+        "etag_here",
+        same=same,
+        doubtful=same_size & ~same_etag,
+        lost=~same & (pl.col("source_etag") == source).fill_null(False),
+    )
+
+
+def plan(
+    files: pl.DataFrame, here: pl.DataFrame, memory: pl.DataFrame, *, overwrite: bool
+) -> pl.DataFrame:
+    """The files to copy: those that are missing or different, or all; with what `compare` says."""
+    compared = compare(files, here, memory)
+    return compared if overwrite else compared.filter(~pl.col("same"))
+
+
+def tell(experiment: Experiment, planned: pl.DataFrame, files: pl.DataFrame) -> None:
+    """Say what will be copied, in the original's three cases."""
+    if planned.is_empty():
+        experiment.progress.note(f"copies: all {files.height:,} files are there")
+        return
+    there = planned.filter(pl.col("size_here").is_not_null()).height
+    megabytes = int(planned["size"].sum()) / 1e6
+    experiment.progress.note(
+        f"copies: {planned.height:,} of {files.height:,} files "
+        f"({megabytes:,.1f} MB); {there:,} of them are there and are replaced"
+    )
+
+
+def note_repairs(planned: pl.DataFrame, delivery: Delivery, troubles: Troubles) -> None:
+    """A copy that had arrived in an earlier run, was lost, and is back, is a repair."""
+    for artifact_id, file in planned.filter("lost").select(FILE).iter_rows():
+        if (artifact_id, file) not in delivery.errors:
+            troubles.repair(artifact_id, f"{file} was lost from the store and was fetched again")
+
+
+def copy(
+    experiment: Experiment, source: Source, files: pl.DataFrame, troubles: Troubles
+) -> Delivery:
+    """Copy `files` (artifact_id, file, key, size) into the store.
+
+    A file that cannot be copied is recorded with its cause. Raises `Full` at once, and `StepError`
+    when more artifacts have failed than MAX_FAILED allows.
+    """
+    delivery = Delivery()
+    if files.is_empty():
+        return delivery
+    rows = files.select("artifact_id", "file", "key", "size").iter_rows(named=True)
+    threads = min(experiment.settings.reconcile.COPY_CONCURRENCY, files.height)
+    failing: set[str] = set()
+    began = time.monotonic()
+
+    def one(row: dict[str, str]) -> None:
+        key = layout.artifact_file(row["artifact_id"], row["file"])
+        experiment.store.copy_from(source, row["key"], key)
+
+    for done, (row, _, error) in enumerate(in_threads(one, rows, threads), start=1):
+        if error is None:
+            delivery.copied += 1
+            delivery.bytes += int(row["size"])
+        elif isinstance(error, Full):
+            raise error
+        else:
+            delivery.errors[row["artifact_id"], row["file"]] = error
+            failing.add(row["artifact_id"])
+            _stop_if_too_many(delivery, failing, troubles)
+        rate = delivery.bytes / 1e6 / max(time.monotonic() - began, 1e-3)
+        experiment.progress.advance(
+            "copying", done, files.height, "files", {"MB/s": round(rate, 1)}
+        )
+    return delivery
+
+
+def _stop_if_too_many(delivery: Delivery, failing: set[str], troubles: Troubles) -> None:
+    if not troubles.limit.allows(len(failing), troubles.artifacts):
+        causes = [f"{file} of '{i}': {error}" for (i, file), error in delivery.errors.items()]
+        raise troubles.too_many(len(failing), causes)

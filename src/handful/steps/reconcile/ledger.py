@@ -1,0 +1,210 @@
+"""The ledger, its summary, and the record that the next step gets."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import polars as pl
+
+from handful import layout
+from handful.errors import StepError
+from handful.experiment import Experiment
+from handful.records import Fate
+from handful.steps.reconcile import tables
+from handful.steps.reconcile.announcing import label_counts, write_counts
+from handful.steps.reconcile.copying import FILE
+from handful.steps.reconcile.matching import Matched
+from handful.steps.reconcile.snapshot import About
+from handful.steps.reconcile.troubles import Troubles
+from handful.steps.reconcile.verify import Verified
+
+LEDGER = pl.Schema(
+    [
+        ("artifact_id", pl.String),
+        ("label", pl.String),
+        ("label_source", pl.String),
+        ("file_hash", pl.String),
+        ("fate", pl.String),
+        ("reason", pl.String),
+        ("files", pl.List(pl.String)),
+        ("files_made", pl.List(pl.String)),
+        ("repaired", pl.Boolean),
+        ("row", pl.String),
+    ]
+)
+_STALE_NAMED = 1_000
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """What the step ends with."""
+
+    rows: pl.DataFrame
+    """`LEDGER`."""
+    files: pl.DataFrame
+    """Of kept artifacts: artifact_id, file, size, content (etag or hash), made."""
+    stale: pl.DataFrame
+    """What is in the store beside them: artifact_id, file, size, etag."""
+
+    def hash(self) -> str:
+        """sha256 over what later steps read, whatever the order of the rows."""
+        kept = self.rows.filter(pl.col("fate") == Fate.KEPT.value).sort("artifact_id")
+        digest = hashlib.sha256()
+        for line in kept.select("artifact_id", "label", "file_hash", "row").iter_rows():
+            digest.update(json.dumps(line).encode() + b"\n")
+        for line in self.files.select(*FILE, "size", "content").sort(FILE).iter_rows():
+            digest.update(json.dumps(line).encode() + b"\n")
+        return digest.hexdigest()
+
+
+def conclude(matched: Matched, verified: Verified, troubles: Troubles) -> Ledger:
+    """Join what matching, copying, process_func and verification said."""
+    failed = pl.DataFrame(
+        [(i, fate.value, reason) for i, (fate, reason) in troubles.failed.items()],
+        {"artifact_id": pl.String, "fate_late": pl.String, "reason_late": pl.String},
+        orient="row",
+    )
+    repaired = pl.DataFrame(
+        [(i, "; ".join(how)) for i, how in troubles.repaired.items()],
+        {"artifact_id": pl.String, "how": pl.String},
+        orient="row",
+    )
+    rows = matched.rows
+    for late in (failed, repaired):
+        rows = rows.join(late, on="artifact_id", how="left", maintain_order="left")
+    kept = pl.col("fate") == Fate.KEPT.value
+    rows = rows.with_columns(
+        fate=pl.when(kept).then(pl.coalesce("fate_late", "fate")).otherwise("fate"),
+        reason=pl.when(kept).then(pl.coalesce("reason_late", "how", "reason")).otherwise("reason"),
+    )
+    rows = rows.with_columns(repaired=kept & pl.col("how").is_not_null())
+    files = _files(matched, verified, rows.filter(kept))
+    lists = files.sort(FILE).group_by("artifact_id", maintain_order=True)
+    named = lists.agg(files="file", files_made=pl.col("file").filter("made"))
+    # Only the one kept row of an artifact has its files.
+    kept_rows = (
+        rows.filter(kept)
+        .join(named, on="artifact_id", how="left")
+        .select("nr", "files", "files_made")
+    )
+    nothing = pl.lit([], pl.List(pl.String))
+    full = rows.join(kept_rows, on="nr", how="left", maintain_order="left").with_columns(
+        files=pl.col("files").fill_null(nothing), files_made=pl.col("files_made").fill_null(nothing)
+    )
+    stale = verified.here.join(files, on=FILE, how="anti").sort(FILE)
+    return Ledger(full.select(LEDGER.names()), files, stale)
+
+
+def _files(matched: Matched, verified: Verified, kept: pl.DataFrame) -> pl.DataFrame:
+    copied = matched.files.select(*FILE, "size", content="etag", made=pl.lit(False))
+    made = verified.made.select(*FILE, "size", "content", made=pl.lit(True))
+    both = pl.concat([copied, made])
+    return both.join(kept.select("artifact_id"), on="artifact_id", how="semi")
+
+
+def summarise(ledger: Ledger, about: About, production: int) -> dict[str, Any]:
+    """Totals per fate, for label rows and for artifacts.
+
+    `production`: artifacts in the file store's listing. `StepError` if anything does not add up.
+    """
+    rows = ledger.rows.with_columns(is_row=pl.col("label_source").is_not_null())
+    label_rows = _per_fate(rows.filter("is_row"))
+    named = rows.filter(pl.col("artifact_id").is_not_null())
+    artifacts = _per_fate(_one_each(named))
+    ids = named.select("artifact_id").n_unique()
+    unlabelled = rows.filter(~pl.col("is_row")).height
+    labelled_ids = named.filter("is_row").select("artifact_id").n_unique()
+    for what, total, parts in (
+        ("label rows", about.label_rows, sum(label_rows.values())),
+        ("artifacts", ids, sum(artifacts.values())),
+        ("artifacts of both sides", ids, labelled_ids + unlabelled),
+        ("ledger rows", rows.height, about.label_rows + unlabelled),
+    ):
+        if total != parts:
+            raise StepError(
+                f"the ledger does not add up: {total:,} {what}, but {parts:,} fates",
+                where=layout.LEDGER,
+                remedy="this is a fault of handful's; please report it with the summary",
+            )
+    return {
+        "production_as_of": about.taken_at,
+        "label_rows": {"total": about.label_rows, "fates": label_rows},
+        "artifacts": {
+            "total": ids,
+            "in_label_rows": labelled_ids,
+            "in_file_store": production,
+            "fates": artifacts,
+        },
+        "keys": {
+            "total": about.keys + about.unmatched_keys,
+            "not_fitting_key_pattern": about.unmatched_keys,
+        },
+        "stale": _stale(ledger.stale),
+    }
+
+
+def _one_each(rows: pl.DataFrame) -> pl.DataFrame:
+    """One row an artifact: the one that came furthest, not those beside it."""
+    beside = pl.col("fate").replace_strict(
+        {Fate.DUPLICATE_ROW.value: 1, Fate.NO_LABEL.value: 2}, default=0, return_dtype=pl.Int8
+    )
+    return rows.sort(beside, maintain_order=True).unique(
+        "artifact_id", keep="first", maintain_order=True
+    )
+
+
+def _per_fate(rows: pl.DataFrame) -> dict[str, int]:
+    counts = dict(rows.group_by("fate").len().iter_rows())
+    return {fate.value: counts[fate.value] for fate in Fate if fate.value in counts}
+
+
+def _stale(stale: pl.DataFrame) -> dict[str, Any]:
+    ids = stale["artifact_id"].unique().sort()
+    return {
+        "artifacts": ids.len(),
+        "files": stale.height,
+        "bytes": int(stale["size"].sum()),
+        "ids": ids.head(_STALE_NAMED).to_list(),
+    }
+
+
+def write(experiment: Experiment, ledger: Ledger, summary: Mapping[str, Any]) -> dict[str, int]:
+    """Write the ledger, the summary and the final label counts; kept artifacts per label."""
+    labels = label_counts(ledger.rows)
+    write_counts(experiment, labels)
+    tables.save(experiment, ledger.rows, layout.LEDGER)
+    text = json.dumps(summary, indent=2, ensure_ascii=False) + "\n"
+    experiment.store.write(layout.SUMMARY, text.encode())
+    return labels
+
+
+def show(experiment: Experiment, summary: Mapping[str, Any]) -> None:
+    """The summary, as a table that a person reads in ten seconds."""
+    rows, artifacts = summary["label_rows"]["fates"], summary["artifacts"]["fates"]
+    lines = [
+        (fate.value, rows.get(fate.value, 0), artifacts.get(fate.value, 0))
+        for fate in Fate
+        if fate.value in rows or fate.value in artifacts
+    ]
+    total = ("total", summary["label_rows"]["total"], summary["artifacts"]["total"])
+    experiment.progress.table(
+        "what became of them", ("fate", "label rows", "artifacts"), [*lines, total]
+    )
+
+
+def prune(experiment: Experiment, stale: pl.DataFrame, *, remove: bool) -> None:
+    """Name what the ledger no longer keeps, or remove it."""
+    if stale.is_empty():
+        return
+    ids = stale["artifact_id"].n_unique()
+    what = f"{stale.height:,} stale files of {ids:,} artifacts"
+    if not remove:
+        experiment.progress.note(f"{what} are in the store and not used; --prune removes them")
+        return
+    keys = (layout.artifact_file(i, file) for i, file in stale.select(FILE).iter_rows())
+    experiment.store.delete(keys)
+    experiment.progress.note(f"removed {what}")

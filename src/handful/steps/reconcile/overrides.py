@@ -1,0 +1,83 @@
+"""LABEL_OVERRIDES: a CSV of artifact id and label that corrects the database, openly.
+
+A first line `artifact_id,label` is a header; without one, the first line is data.
+"""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import polars as pl
+
+from handful.errors import DataError
+from handful.steps.reconcile.names import quoted
+
+HEADER = ["artifact_id", "label"]
+_WHERE = "settings.ini [reconcile] LABEL_OVERRIDES"
+
+
+def override(rows: pl.DataFrame, path: Path | None) -> pl.DataFrame:
+    """`rows` with the labels of the CSV, and where each label came from (`label_source`).
+
+    `DataError` if the CSV is missing, malformed, contradicts itself or names an unknown artifact.
+    """
+    if path is None:
+        return rows.with_columns(label_source=pl.lit("query"))
+    changes = read(Path(path))
+    unknown = changes.join(rows, on="artifact_id", how="anti")
+    if unknown.height:
+        raise DataError(
+            f"no label row has the artifact id {quoted(unknown['artifact_id'])}",
+            where=str(path),
+            remedy="correct the ids, or remove these lines",
+        )
+    joined = rows.join(changes, on="artifact_id", how="left", maintain_order="left", suffix="_new")
+    return joined.with_columns(
+        label=pl.coalesce("label_new", "label"),
+        label_source=pl.when(pl.col("label_new").is_null())
+        .then(pl.lit("query"))
+        .otherwise(pl.lit("override")),
+    ).drop("label_new")
+
+
+def read(path: Path) -> pl.DataFrame:
+    """The CSV's artifact_id and label, each id once; see `override` for the errors."""
+    found: dict[str, str] = {}
+    for line, fields in _lines(path):
+        where = f"{path}:{line}"
+        if len(fields) != len(HEADER):
+            raise DataError(
+                f"a line must hold an artifact id and a label, not {len(fields)} fields",
+                where=where,
+                remedy="put a field that holds a comma in double quotes",
+            )
+        artifact_id, label = fields
+        if not artifact_id or not label.strip():
+            raise DataError("the artifact id or the label is empty", where=where)
+        if found.setdefault(artifact_id, label) != label:
+            raise DataError(
+                f"{quoted([artifact_id])} has another label in an earlier line",
+                where=where,
+                remedy="keep one of the two",
+            )
+    if not found:
+        raise DataError("the file holds no line", where=str(path), remedy=f"or drop {_WHERE}")
+    schema = {"artifact_id": pl.String, "label": pl.String}
+    return pl.DataFrame({"artifact_id": list(found), "label": list(found.values())}, schema)
+
+
+def _lines(path: Path) -> list[tuple[int, list[str]]]:
+    """The CSV's lines with their numbers, without the header and empty ones."""
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.reader(file, strict=True)
+            lines = [(reader.line_num, fields) for fields in reader if fields]
+    except OSError as error:
+        words = error.strerror or str(error)
+        raise DataError(f"{path} cannot be read: {words}", where=_WHERE) from error
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise DataError(f"is no CSV in UTF-8: {error}", where=str(path)) from error
+    if lines and [field.strip().lower() for field in lines[0][1]] == HEADER:
+        lines.pop(0)
+    return lines

@@ -1,0 +1,200 @@
+"""Production is asked once: its label rows and its listing are kept in the store, and dated.
+
+    labels.parquet    every label row, as the database gave it
+    listing.parquet   every key that KEY_PATTERN fits, whatever FILES_FROM_PROD says
+    snapshot.json     when, from where, how many; written last, removed first
+
+Who finds snapshot.json finds the other two, whole. A snapshot that was made from other settings is
+never used in silence: the user asks for a new one.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pyarrow.parquet as pq
+
+from handful import layout
+from handful.errors import Absent, DataError, UserError
+from handful.experiment import Experiment
+from handful.labels.base import LabelSource
+from handful.settings import Settings
+from handful.steps.reconcile.taking import take
+from handful.storage.base import Source
+
+
+@dataclass(frozen=True)
+class About:
+    """`snapshot.json`."""
+
+    taken_at: str
+    """ISO 8601, UTC."""
+    made_from: Mapping[str, str]
+    label_rows: int
+    keys: int
+    """Rows of listing.parquet."""
+    unmatched_keys: int
+    """Keys of production that KEY_PATTERN does not fit."""
+    keys_read_two_ways: int
+
+    def to_json(self) -> bytes:
+        return (json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n").encode()
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """Production at one moment, on this machine."""
+
+    about: About
+    labels: Path
+    """Parquet of `LABELS_SCHEMA`."""
+    listing: Path
+    """Parquet: artifact_id, file, key, size, etag."""
+    is_new: bool = False
+    """It is not in the store yet: see `keep`."""
+
+    @property
+    def files(self) -> pl.LazyFrame:
+        return pl.scan_parquet(self.listing)
+
+
+def snapshot(
+    experiment: Experiment, labels: LabelSource, files: Source, *, refresh: bool
+) -> Snapshot:
+    """The snapshot that is there, or a new one of production.
+
+    A first one is kept at once, so that a restart finds it. One that would replace another is new
+    until it has proved usable and the caller keeps it.
+
+    Raises:
+        UserError: the one that is there was made from other settings.
+        DataError: production has no label rows or no usable keys, or the snapshot is damaged.
+    """
+    kept = _kept(experiment)
+    made_from = made_of(experiment.settings)
+    if kept and not refresh:
+        _check_same(experiment, kept.about, made_from)
+        told = f"{told_at(kept.about.taken_at)}, {age(kept.about.taken_at)}"
+        experiment.progress.note(f"production as of {told} (--refresh takes it anew)")
+        return kept
+    taken = take(experiment, labels, files)
+    new = Snapshot(
+        About(
+            taken_at=datetime.now(UTC).isoformat(timespec="seconds"),
+            made_from=made_from,
+            label_rows=taken.label_rows,
+            keys=taken.keys,
+            unmatched_keys=taken.unmatched,
+            keys_read_two_ways=taken.two_ways,
+        ),
+        taken.labels,
+        taken.listing,
+        is_new=True,
+    )
+    if kept is None:
+        keep(experiment, new)
+        return replace(new, is_new=False)
+    from handful.steps.reconcile.difference import show_difference
+
+    show_difference(experiment.progress, kept, new)
+    return new
+
+
+def made_of(settings: Settings) -> dict[str, str]:
+    """What a snapshot depends on: names that a person understands → values without secrets."""
+    import hashlib
+
+    from sqlalchemy.engine import make_url
+    from sqlalchemy.exc import ArgumentError
+
+    production = settings.production
+    try:
+        url = make_url(production.DATABASE_URL)
+        host = url.host or url.query.get("host") or ""
+        port = f":{url.port}" if url.port else ""
+        database = f"{url.get_backend_name()}://{host}{port}/{url.database or ''}"
+    except ArgumentError:
+        database = "(no URL)"  # the label source says so, and better
+    return {
+        "[production] DATABASE_URL": database,
+        "[production] LABEL_QUERY": hashlib.sha256(production.LABEL_QUERY.encode()).hexdigest(),
+        "[production] FILES_URL": production.FILES_URL,
+        "[production] S3_ENDPOINT_URL": production.S3_ENDPOINT_URL or "",
+        "[production] KEY_PATTERN": production.KEY_PATTERN,
+    }
+
+
+def told_at(moment: str) -> str:
+    """An ISO moment as a person reads it: `2026-11-20 14:03 UTC`."""
+    return datetime.fromisoformat(moment).astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
+
+
+def age(moment: str) -> str:
+    """How long ago an ISO moment was."""
+    seconds = (datetime.now(UTC) - datetime.fromisoformat(moment)).total_seconds()
+    for unit, size in (("day", 86_400), ("hour", 3_600), ("minute", 60)):
+        if seconds >= size:
+            count = int(seconds // size)
+            return f"{count} {unit}{'s' if count > 1 else ''} ago"
+    return "just now"
+
+
+def _check_same(experiment: Experiment, about: About, made_from: Mapping[str, str]) -> None:
+    changed = [
+        name
+        for name in {**made_from, **about.made_from}
+        if made_from.get(name) != about.made_from.get(name)
+    ]
+    if changed:
+        raise UserError(
+            f"the snapshot of production ({told_at(about.taken_at)}) was made before "
+            f"{' and '.join(changed)} changed",
+            where=f"{experiment.store.url}/{layout.SNAPSHOT}",
+            remedy=f"take production anew: `handful reconcile {experiment.directory} --refresh`",
+        )
+
+
+def keep(experiment: Experiment, new: Snapshot) -> None:
+    """Replace the snapshot in the store: the marker goes first and comes last."""
+    store = experiment.store
+    store.delete([layout.SNAPSHOT])
+    store.send(new.labels, layout.LABELS)
+    store.send(new.listing, layout.LISTING)
+    store.write(layout.SNAPSHOT, new.about.to_json())
+
+
+def _kept(experiment: Experiment) -> Snapshot | None:
+    store = experiment.store
+    try:
+        raw = json.loads(store.read(layout.SNAPSHOT))
+        about = About(**{f.name: raw[f.name] for f in fields(About)})
+    except Absent:
+        return None
+    except (ValueError, KeyError, TypeError) as error:
+        raise _damaged(experiment, layout.SNAPSHOT) from error
+    places = {}
+    for key, rows in ((layout.LABELS, about.label_rows), (layout.LISTING, about.keys)):
+        path = experiment.scratch / f"kept-{key.rsplit('/', 1)[-1]}"
+        try:
+            store.fetch(key, path)
+            found: Any = pq.read_metadata(path).num_rows
+        except (Absent, OSError, ValueError) as error:
+            raise _damaged(experiment, key) from error
+        if found != rows:
+            raise _damaged(experiment, key)
+        places[key] = path
+    return Snapshot(about, places[layout.LABELS], places[layout.LISTING])
+
+
+def _damaged(experiment: Experiment, key: str) -> DataError:
+    return DataError(
+        "the snapshot of production is damaged",
+        where=f"{experiment.store.url}/{key}",
+        remedy=f"remove {layout.SNAPSHOT} from the store; production is then asked again",
+    )

@@ -1,0 +1,104 @@
+"""Takes production to this machine: all label rows, and all keys that KEY_PATTERN fits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+import pyarrow as pa
+
+from handful.errors import DataError
+from handful.experiment import Experiment
+from handful.labels.base import LABELS_SCHEMA, LabelSource
+from handful.steps.reconcile import tables
+from handful.steps.reconcile.keys import KeyPattern
+from handful.steps.reconcile.names import quoted
+from handful.storage.base import Source
+
+FILES_SCHEMA = pa.schema(
+    [
+        ("artifact_id", pa.string()),
+        ("file", pa.string()),
+        ("key", pa.string()),
+        ("size", pa.int64()),
+        ("etag", pa.string()),
+    ]
+)
+"""`listing.parquet`: one row a key of production, and what it stands for."""
+_EXAMPLES = 3
+
+
+@dataclass(frozen=True)
+class Taken:
+    """What production gave."""
+
+    labels: Path
+    listing: Path
+    label_rows: int
+    keys: int
+    unmatched: int
+    two_ways: int
+
+
+def take(experiment: Experiment, labels: LabelSource, files: Source) -> Taken:
+    """Ask production for everything; nothing is kept in the store yet.
+
+    `DataError` if there is no label row, no key, or no key that KEY_PATTERN fits.
+    """
+    label_file = experiment.scratch / "taken-labels.parquet"
+    listing_file = experiment.scratch / "taken-listing.parquet"
+    rows = _take_labels(experiment, labels, label_file)
+    known = pl.scan_parquet(label_file).select("artifact_id").drop_nulls().unique().collect()
+    counts = _take_listing(experiment, files, listing_file, known)
+    return Taken(label_file, listing_file, rows, *counts)
+
+
+def _take_labels(experiment: Experiment, labels: LabelSource, path: Path) -> int:
+    with tables.writing(path, LABELS_SCHEMA) as writer:
+        for batch in labels.rows():
+            writer.add(batch)
+            experiment.progress.advance("label rows", writer.rows, None, "rows")
+    experiment.progress.advance("label rows", writer.rows, writer.rows, "rows")
+    if not writer.rows:
+        raise DataError(
+            "the query gives no label rows",
+            where="settings.ini [production] LABEL_QUERY",
+            remedy="run the query in the database's own client; is it the right database?",
+        )
+    return writer.rows
+
+
+def _take_listing(
+    experiment: Experiment, files: Source, path: Path, known: pl.DataFrame
+) -> tuple[int, int, int]:
+    """Rows written, keys that do not fit, keys that can be read in two ways."""
+    pattern = KeyPattern.of(experiment.settings.production.KEY_PATTERN)
+    seen = unmatched = two_ways = 0
+    examples: list[str] = []
+    with tables.writing(path, FILES_SCHEMA) as writer:
+        for batch in files.list(pattern.folder):
+            keys = pl.DataFrame(pl.from_arrow(batch))
+            read = pattern.read(keys, known)
+            writer.add(read.files)
+            seen += keys.height
+            unmatched += read.unmatched
+            two_ways += read.two_ways
+            examples += keys["key"].head(max(0, _EXAMPLES - len(examples))).to_list()
+            experiment.progress.advance("listing", seen, None, "keys")
+    experiment.progress.advance("listing", seen, seen, "keys")
+    where = f"{files.url.rstrip('/')}/{pattern.folder}"
+    if not seen:
+        raise DataError(
+            "there is no file",
+            where=where,
+            remedy="check [production] FILES_URL, and the folder that KEY_PATTERN begins with",
+        )
+    if not writer.rows:
+        raise DataError(
+            f"none of the {seen:,} keys fits KEY_PATTERN "
+            f"{experiment.settings.production.KEY_PATTERN!r}; they look like {quoted(examples)}",
+            where=where,
+            remedy="write the pattern so that it fits them",
+        )
+    return writer.rows, unmatched, two_ways

@@ -1,0 +1,79 @@
+"""The step that tests: all trained models on the held-out split, in one recorded look."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from handful.backends.base import Backend, Job
+from handful.errors import Absent, DataError
+from handful.experiment import Experiment
+from handful.records import Evaluation, Fingerprint, Prepared, Tested, Trained
+
+
+def test(
+    experiment: Experiment,
+    prepared: Prepared,
+    trained: Trained,
+    backend: Backend,
+    *,
+    made_from: Fingerprint,
+) -> Tested:
+    """Evaluate every run of `trained`, and note the look in evaluation/looks.jsonl.
+
+    Raises `DataError` if the test split is empty, and what the job raises.
+    """
+    for run in trained.runs:
+        if not prepared.rows[run.model].get("test"):
+            raise DataError(
+                f"the test split of {run.model} has no rows",
+                where="[prepare] SPLIT",
+                remedy="give the test split a share, or label more artifacts",
+            )
+    arguments = {
+        "label2id": dict(prepared.label2id),
+        "runs": [
+            {
+                "model": run.model,
+                "seed": run.seed,
+                "weights_hash": run.weights_hash,
+                "rows": prepared.rows[run.model]["test"],
+            }
+            for run in trained.runs
+        ],
+    }
+    job = Job("test", str(experiment.directory), experiment.overrides, arguments)
+    answer = backend.run(job, experiment.progress)
+    evaluations = tuple(Evaluation(**one) for one in answer["evaluations"])
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    looks = _note_look(experiment, _look(now, arguments, made_from))
+    return Tested(evaluations=evaluations, looks=looks, made_from=made_from, finished_at=now)
+
+
+def _look(now: str, arguments: Mapping[str, Any], made_from: Fingerprint) -> dict[str, Any]:
+    content = json.dumps(dict(made_from), sort_keys=True).encode()
+    return {
+        "when": now,
+        "runs": [
+            {name: run[name] for name in ("model", "seed", "weights_hash")}
+            for run in arguments["runs"]
+        ],
+        "settings_hash": hashlib.sha256(content).hexdigest(),
+    }
+
+
+def _note_look(experiment: Experiment, look: Mapping[str, Any]) -> int:
+    """Add a line to looks.jsonl; how many there are now."""
+    key = experiment.layout.looks
+    try:
+        before = experiment.store.read(key)
+    except Absent:
+        before = b""
+    if before and not before.endswith(b"\n"):
+        before += b"\n"
+    line = json.dumps(look, ensure_ascii=False).encode() + b"\n"
+    experiment.store.write(key, before + line)
+    return (before + line).count(b"\n")

@@ -1,0 +1,142 @@
+"""The step that trains: every model with every seed, each as a job of its own."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from handful.backends.base import Backend, Job
+from handful.errors import Absent, DataError
+from handful.experiment import Experiment
+from handful.fingerprint import difference
+from handful.layout import FINAL_RECORD, check_model_folders, model_folder
+from handful.records import Fingerprint, Prepared, Run, Trained
+from handful.settings import counted_for_model
+from handful.sources import function_hashes
+
+FUNCTIONS = ("load_model", "compute_metrics")
+LOCAL = ("/", ".", "~")
+"""What a local model's name begins with."""
+
+
+def train(
+    experiment: Experiment, prepared: Prepared, backend: Backend, *, made_from: Fingerprint
+) -> Trained:
+    """Train `MODEL_NAMES` × `SEEDS`; those whose final/ stands and is up to date are passed over.
+
+    Raises `DataError` if there is nothing to train or to validate on, and what the jobs raise.
+    """
+    models = experiment.settings.train.MODEL_NAMES
+    check_model_folders(models)
+    _check_rows(experiment, prepared, models)
+    runs = [
+        _trained(experiment, prepared, backend, model, seed)
+        for model in models
+        for seed in experiment.settings.train.SEEDS
+    ]
+    finished = datetime.now(UTC).isoformat(timespec="seconds")
+    return Trained(runs=tuple(runs), made_from=made_from, finished_at=finished)
+
+
+def run_fingerprint(
+    experiment: Experiment, prepared: Prepared, model: str, seed: int
+) -> dict[str, str]:
+    """What one run is made from: independent of the other models and seeds."""
+    hashes = function_hashes(experiment.directory)
+    return {
+        **counted_for_model(experiment.settings, model),
+        **{f"{name} in functions.py": hashes[name] for name in FUNCTIONS if name in hashes},
+        "the encoded data": prepared.data_hash[model],
+        "the model it starts from": _identity(model),
+        "the seed": str(seed),
+    }
+
+
+def _identity(model: str) -> str:
+    """A hub name or s3:// folder as it is; the hash of all files of a local directory."""
+    if not model.startswith(LOCAL):
+        return model
+    folder = Path(model).expanduser()
+    digest = hashlib.sha256()
+    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
+        with path.open("rb") as file:
+            content = hashlib.file_digest(file, "sha256").hexdigest()
+        digest.update(f"{path.relative_to(folder).as_posix()}\0{content}\n".encode())
+    return digest.hexdigest()
+
+
+def _check_rows(experiment: Experiment, prepared: Prepared, models: tuple[str, ...]) -> None:
+    for model in models:
+        if model not in prepared.rows:
+            raise DataError(
+                f"{model} has no encoded data",
+                where=f"{experiment.store.url}/{experiment.layout.encoded(model)}",
+                remedy="run `handful prepare` for it first",
+            )
+        for split in ("train", "validation"):
+            if not prepared.rows[model].get(split):
+                raise DataError(
+                    f"the {split} split of {model} has no rows",
+                    where="[prepare] SPLIT",
+                    remedy="give that split a share, or label more artifacts",
+                )
+
+
+def _trained(
+    experiment: Experiment, prepared: Prepared, backend: Backend, model: str, seed: int
+) -> Run:
+    name = f"{model_folder(model)} seed {seed}"
+    own = run_fingerprint(experiment, prepared, model, seed)
+    standing, reason = _standing(experiment, model, seed, own)
+    if standing is not None:
+        experiment.progress.note(f"train: {name}: up to date")
+        # Left behind if the run was killed after its last write.
+        experiment.store.delete_tree(experiment.layout.checkpoints(model, seed))
+        return as_run(standing)
+    experiment.progress.note(f"train: {name}: {reason}")
+    arguments = {
+        "model": model,
+        "seed": seed,
+        "label2id": dict(prepared.label2id),
+        "rows": dict(prepared.rows[model]),
+        "data_hash": prepared.data_hash[model],
+        "made_from": own,
+    }
+    job = Job("train", str(experiment.directory), experiment.overrides, arguments)
+    return as_run(backend.run(job, experiment.progress))
+
+
+def _standing(
+    experiment: Experiment, model: str, seed: int, own: Fingerprint
+) -> tuple[Mapping[str, Any] | None, str]:
+    """What final/handful.json says if it is up to date; else why the run has to be done."""
+    key = f"{experiment.layout.final(model, seed)}/{FINAL_RECORD}"
+    try:
+        record = json.loads(experiment.store.read(key))
+        before = record["made_from"]
+        as_run(record)
+    except Absent:
+        return None, "not trained yet"
+    except (ValueError, KeyError, TypeError):
+        return None, f"{key} is damaged"
+    change = difference(before, own)
+    return (None, change) if change else (record, "")
+
+
+def as_run(record: Mapping[str, Any]) -> Run:
+    """A run out of what handful.json holds."""
+    return Run(
+        model=record["model"],
+        seed=record["seed"],
+        metrics=record["metrics"],
+        # 0.5 epochs end in the first one.
+        best_epoch=math.ceil(record["best_epoch"] - 1e-9),
+        seconds=record["seconds"],
+        weights_hash=record["weights_hash"],
+        parameters=record["parameters"],
+    )

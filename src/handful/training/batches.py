@@ -1,0 +1,99 @@
+"""Which examples stand in which batch: pure functions of lengths, seed and epoch.
+
+An epoch's order is drawn anew from (seed, epoch) alone, so that a run resumed at any step goes on
+with the very batches that the straight run would have seen, and reads nothing of those passed.
+
+Bucketing by length, with its trade: the shuffled examples are cut into stretches of `STRETCH`
+batches, each stretch is sorted by length and cut into batches, and all batches are shuffled. An
+example still meets other neighbours in every epoch, though of about its own length.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+Indices = npt.NDArray[np.int64]
+
+STRETCH = 50
+"""Batches that are sorted together: padding falls little beyond it, and the shuffle suffers."""
+
+
+def epoch_batches(lengths: Indices, batch_size: int, seed: int, epoch: int) -> list[Indices]:
+    """Every index of `lengths` once, in shuffled batches of about equal length.
+
+    Only the last batch that was cut may hold fewer than `batch_size`; none is dropped. In the
+    first epoch the batch of the longest example comes first, so that a batch that is too large
+    for the memory shows at once.
+    """
+    draw = np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, epoch])))
+    shuffled = draw.permutation(len(lengths)).astype(np.int64)
+    sorted_parts = []
+    for start in range(0, len(shuffled), STRETCH * batch_size):
+        part = shuffled[start : start + STRETCH * batch_size]
+        sorted_parts.append(part[np.argsort(-lengths[part], kind="stable")])
+    ordered = np.concatenate(sorted_parts) if sorted_parts else shuffled
+    batches = _cut(ordered, batch_size)
+    batches = [batches[position] for position in draw.permutation(len(batches))]
+    if epoch == 0 and batches:
+        longest = max(range(len(batches)), key=lambda b: int(lengths[batches[b]].max()))
+        batches.insert(0, batches.pop(longest))
+    return batches
+
+
+def length_order(lengths: Indices, batch_size: int) -> list[Indices]:
+    """Every index once, longest first: for evaluation, where the order does not matter."""
+    return _cut(np.argsort(-lengths, kind="stable").astype(np.int64), batch_size)
+
+
+def _cut(indices: Indices, size: int) -> list[Indices]:
+    return [indices[start : start + size] for start in range(0, len(indices), size)]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How many steps there are, and where in them an epoch ends."""
+
+    examples: int
+    batch_size: int
+    epochs: float
+    """May be a fraction: 0.5 trains on half of the batches."""
+
+    @property
+    def steps_per_epoch(self) -> int:
+        return math.ceil(self.examples / self.batch_size)
+
+    @property
+    def total_steps(self) -> int:
+        # 3 × 7 steps must not become 22 because of a float just above 21.
+        return max(1, math.ceil(self.epochs * self.steps_per_epoch - 1e-6))
+
+    def epoch_at(self, step: int) -> float:
+        """Epochs done after `step` steps."""
+        return step / self.steps_per_epoch
+
+    def next_evaluation(self, step: int, validated: int) -> int:
+        """The step to validate at: an epoch's end, or the end of all.
+
+        It is `step` itself when that is such an end and was not validated yet (`validated` is the
+        last step that was).
+        """
+        ends_here = step > 0 and (step % self.steps_per_epoch == 0 or step >= self.total_steps)
+        if ends_here and validated < step:
+            return step
+        return min(self.total_steps, (step // self.steps_per_epoch + 1) * self.steps_per_epoch)
+
+
+def positions(lengths: Indices) -> tuple[int, int]:
+    """How many positions a batch of these lengths has: real ones, and with padding."""
+    return int(lengths.sum()), int(lengths.max(initial=0)) * len(lengths)
+
+
+def padding_share(lengths: Indices, batches: Sequence[Indices]) -> float:
+    """Padding's share of all positions in `batches`."""
+    real, padded = np.array([positions(lengths[batch]) for batch in batches]).sum(axis=0)
+    return float(1 - real / padded) if padded else 0.0

@@ -1,0 +1,127 @@
+"""For `handful check`: two steps of training on a few rows, and the metrics of their logits."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from handful.experiment import Experiment
+from handful.functions import Functions
+from handful.layout import model_folder
+from handful.settings import TrainSection
+from handful.training import runtime
+from handful.training.calls import settings_for
+from handful.training.checks import check_features, check_forward
+from handful.training.collate import Collator
+from handful.training.data import ID, LENGTH, SplitData, as_split
+from handful.training.metrics import Metrics
+from handful.training.model import build_model, find_model, load_tokenizer, pad_values
+from handful.training.optimizer import make_optimizer
+from handful.training.prediction import predict
+from handful.training.trainer import make_objective
+
+if TYPE_CHECKING:
+    import torch
+    from accelerate import Accelerator
+    from datasets import Features
+
+STEPS = 2
+
+
+@dataclass(frozen=True)
+class CheckResult:
+    """What two steps have shown."""
+
+    model: str
+    losses: tuple[float, ...]
+    """One a step."""
+    metrics: Mapping[str, float]
+    """Of the few rows, after the steps: they show that the functions work, nothing more."""
+    parameters: int
+    seconds_per_step: float
+    """Of the last step; the first one warms up."""
+    precision: str
+    device: str
+
+
+def try_steps(
+    experiment: Experiment,
+    model_name: str,
+    functions: Functions,
+    features: Features,
+    rows: Sequence[Mapping[str, Any]],
+    label2id: Mapping[str, int],
+) -> CheckResult:
+    """Train two steps on `rows` (as encode_data returned them, `labels` included).
+
+    `artifact_id` and `length` may be left out of the rows. Writes nothing to the store. Raises
+    `UserError` for whatever a run would raise it for: a feature that `forward` does not take, a
+    wrong number of logits, no loss, a `METRIC` that is not there, a model that cannot be loaded.
+    """
+    data = _as_data(features, rows)
+    labels = len(label2id)
+    section = experiment.settings.train_for(model_name)
+    runtime.use_threads()
+    precision = runtime.chosen_precision(section.PRECISION)
+    source = find_model(experiment, model_name)
+    metrics = Metrics(functions, label2id, settings_for(experiment.settings, model_name))
+    with runtime.accelerated(precision) as accelerator:
+        runtime.seed_everything(experiment.settings.experiment.SEED)
+        model = build_model(experiment, functions, source, label2id)
+        metrics.check_name(section.METRIC, data.references)
+        check_features(model, data.features)
+        collate = Collator(pad_values(model, load_tokenizer(source, experiment.progress)))
+        check_forward(model, data, collate, labels)
+        prepared, losses, seconds = _steps(accelerator, model, data, collate, section, labels)
+        predicted = predict(prepared, data, collate, len(data), labels)
+        return CheckResult(
+            model=model_folder(model_name),
+            losses=tuple(losses),
+            metrics=metrics(predicted.logits, data.references),
+            parameters=sum(parameter.numel() for parameter in model.parameters()),
+            seconds_per_step=seconds,
+            precision=precision,
+            device=accelerator.device.type,
+        )
+
+
+def _steps(
+    accelerator: Accelerator,
+    model: torch.nn.Module,
+    data: SplitData,
+    collate: Collator,
+    section: TrainSection,
+    labels: int,
+) -> tuple[torch.nn.Module, list[float], float]:
+    """The model as Accelerate has it, the loss of each step, and how long the last one took."""
+    device, objective = accelerator.device, make_objective(section, data.references, labels)
+    own = make_optimizer(model, section.LEARNING_RATE, section.WEIGHT_DECAY, device)
+    prepared, optimizer = accelerator.prepare(model, own)
+    prepared.train()
+    losses, seconds = [], 0.0
+    for _ in range(STEPS):
+        started = time.perf_counter()
+        batch = collate(data.batch(np.arange(len(data))))
+        batch = {name: tensor.to(device) for name, tensor in batch.items()}
+        loss = objective(prepared(**batch), batch)
+        accelerator.backward(loss)
+        optimizer.step()
+        optimizer.zero_grad()
+        losses.append(float(loss.detach()))
+        seconds = time.perf_counter() - started
+    return prepared, losses, seconds
+
+
+def _as_data(features: Features, rows: Sequence[Mapping[str, Any]]) -> SplitData:
+    from datasets import Dataset
+
+    names = [name for name in features if name not in (ID, LENGTH)]
+    columns = {name: [row[name] for row in rows] for name in names}
+    dataset = Dataset.from_dict(columns, features=type(features)({n: features[n] for n in names}))
+    if ID not in dataset.column_names:
+        dataset = dataset.add_column(ID, [str(row.get(ID, n)) for n, row in enumerate(rows)])
+    return as_split(dataset)

@@ -1,0 +1,99 @@
+"""The encoded splits, opened memory-mapped: a batch is read when it is needed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+
+from handful.errors import DataError
+from handful.experiment import Experiment
+from handful.training.batches import Indices
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+ID, LENGTH, LABELS = "artifact_id", "length", "labels"
+
+
+@dataclass(frozen=True)
+class SplitData:
+    """One split of one model's encoded data."""
+
+    rows: Dataset
+    """In Arrow's format."""
+    lengths: Indices
+    """[N] positions of each row before padding, as `encode_data` left them."""
+    references: Indices
+    """[N] label ids."""
+    features: tuple[str, ...]
+    """The columns that go to the model."""
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def batch(self, indices: Indices) -> pa.Table:
+        """The model's columns of some rows."""
+        return self.rows[indices.tolist()].select(list(self.features))
+
+    def ids(self, indices: Indices | None = None) -> list[str]:
+        """Artifact ids of some rows, or of all."""
+        table = self.rows[:] if indices is None else self.rows[indices.tolist()]
+        found: list[str] = table.column(ID).to_pylist()
+        return found
+
+
+def as_split(dataset: Dataset) -> SplitData:
+    """A dataset with `artifact_id` and `labels`, and perhaps `length`, as a `SplitData`."""
+    dataset = dataset.with_format("arrow")
+    table = dataset.data.table if dataset._indices is None else dataset[:]
+    references = _column(table, LABELS)
+    lengths = _column(table, LENGTH) if LENGTH in table.column_names else np.ones_like(references)
+    features = tuple(name for name in dataset.column_names if name not in (ID, LENGTH))
+    return SplitData(dataset, lengths, references, features)
+
+
+def _column(table: pa.Table, name: str) -> Indices:
+    return np.asarray(table.column(name).to_numpy(), dtype=np.int64)
+
+
+def open_split(experiment: Experiment, model: str, split: str, rows: int) -> SplitData:
+    """The split as it stands in the store; `DataError` if it is empty or not of `rows` rows."""
+    from datasets import load_from_disk
+
+    key = experiment.layout.encoded_split(model, split)
+    where = f"{experiment.store.url}/{key}"
+    if rows == 0:  # datasets cannot open a Dataset that was saved empty
+        raise DataError(
+            f"the {split} split of {model} has no rows",
+            where=where,
+            remedy="give it a share in [prepare] SPLIT, or label more artifacts",
+        )
+    folder = experiment.store.fetch_tree(key, experiment.scratch / "encoded")
+    data = as_split(load_from_disk(str(folder)))
+    if len(data) != rows:
+        raise DataError(
+            f"the {split} split of {model} has {len(data)} rows, but prepare wrote {rows}",
+            where=where,
+            remedy="run `handful run --redo prepare`",
+        )
+    return data
+
+
+def check_label_map(experiment: Experiment, label2id: Mapping[str, int]) -> None:
+    """`DataError` if the label map in the store is not the one that prepare recorded."""
+    key = experiment.layout.label2id
+    try:
+        stored: Any = json.loads(experiment.store.read(key))
+    except ValueError as error:
+        stored = error
+    if stored != dict(label2id):
+        raise DataError(
+            "the label map in the store is not the one that the data was encoded with",
+            where=f"{experiment.store.url}/{key}",
+            remedy="run `handful run --redo prepare`",
+        )

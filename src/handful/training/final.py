@@ -1,0 +1,135 @@
+"""final/: the trained model as it leaves, and how it is opened again.
+
+A model of transformers is written with `save_pretrained`, so that `from_pretrained` opens it; any
+other module as `model.safetensors`, which is put into what the user's `load_model` builds.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_model, save_model
+
+from handful.errors import StepError, UserError
+from handful.experiment import Experiment
+from handful.functions import Functions
+from handful.layout import FINAL_RECORD
+from handful.training.card import model_card
+from handful.training.checkpoints import file_hash
+from handful.training.model import (
+    LOAD_MODEL,
+    ModelSource,
+    build_model,
+    default_model,
+    inverse,
+)
+
+WEIGHTS = "model.safetensors"
+OWN_WEIGHTS = "module.safetensors"
+"""Beside `WEIGHTS` when save_pretrained gives the weights other names than the module has."""
+CARD = "README.md"
+FORMAT = 1
+_ONE_FILE = "100TB"
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A trained model, and what its handful.json says."""
+
+    model: torch.nn.Module
+    record: Mapping[str, Any]
+
+
+def save_final(
+    folder: Path, model: torch.nn.Module, tokenizer: Any | None, record: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Write the whole of final/ to the local `folder`; the record with its weights' hashes.
+
+    `record` is what handful.json says beside them; it has `label2id` and what the card tells.
+    """
+    folder.mkdir(parents=True)
+    _name_labels(model, record["label2id"])
+    if tokenizer is not None:
+        tokenizer.save_pretrained(folder)
+    weights = _save_weights(folder, model)
+    full = {
+        "format": FORMAT,
+        **record,
+        "weights": weights,
+        "weights_hash": file_hash(folder / WEIGHTS),
+        "class": f"{type(model).__module__}.{type(model).__qualname__}",
+    }
+    (folder / CARD).write_text(model_card(full))
+    (folder / FINAL_RECORD).write_text(json.dumps(full, indent=2, ensure_ascii=False) + "\n")
+    return full
+
+
+def _name_labels(model: torch.nn.Module, label2id: Mapping[str, int]) -> None:
+    config = getattr(model, "config", None)
+    if config is not None and hasattr(config, "id2label"):
+        config.id2label, config.label2id = inverse(label2id), dict(label2id)
+
+
+def _save_weights(folder: Path, model: torch.nn.Module) -> dict[str, str]:
+    """Write the weights; file name → sha256 of what load_model's module is filled from."""
+    from transformers import PreTrainedModel
+
+    name = WEIGHTS
+    if isinstance(model, PreTrainedModel):
+        model.save_pretrained(folder, max_shard_size=_ONE_FILE)
+        if not _fits(model, folder / WEIGHTS):
+            name = OWN_WEIGHTS
+            save_model(model, str(folder / name))
+    else:
+        save_model(model, str(folder / name))
+    return {name: file_hash(folder / name)}
+
+
+def _fits(model: torch.nn.Module, weights: Path) -> bool:
+    """Can the file be loaded into the module as it is? (It holds the very same numbers.)"""
+    try:
+        load_model(model, str(weights), strict=True)
+    except RuntimeError:
+        return False
+    return True
+
+
+def open_final(
+    experiment: Experiment,
+    functions: Functions,
+    source: ModelSource,
+    folder: Path,
+    weights_hash: str,
+) -> Opened:
+    """The model as it was trained.
+
+    `StepError` if the weights are not those of `weights_hash`; `UserError` if `load_model` builds
+    another model now than when it was trained.
+    """
+    record = json.loads((folder / FINAL_RECORD).read_text())
+    for name, expected in [(WEIGHTS, weights_hash), *record["weights"].items()]:
+        if file_hash(folder / name) != expected:
+            raise StepError(
+                "the weights are not those that were trained",
+                where=str(folder / name),
+                remedy="run `handful run --redo train`",
+            )
+    label2id = record["label2id"]
+    if not functions.has(LOAD_MODEL):
+        return Opened(default_model(str(folder), label2id), record)
+    model = build_model(experiment, functions, source, label2id)
+    (name,) = record["weights"]
+    try:
+        load_model(model, str(folder / name), strict=True)
+    except RuntimeError as error:
+        raise UserError(
+            f"builds another model than was trained: {' '.join(str(error).split())[:300]}",
+            where="load_model in functions.py",
+            remedy="let it depend only on its parameters, or run `handful run --redo train`",
+        ) from error
+    return Opened(model, record)

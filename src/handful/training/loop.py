@@ -1,0 +1,273 @@
+"""The training loop: short, of our own, because a resumed run has to end bit for bit the same.
+
+    train to the next evaluation → validate → checkpoint → … → the best weights
+
+Everything that a step depends on is either in the checkpoint (weights, optimizer, random state) or
+a pure function of the step's number (its batch, its learning rate). Accelerate brings the device
+and the arithmetic. One process; no gradient accumulation yet.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from handful.errors import StepError
+from handful.progress import Progress
+from handful.settings import TrainSection
+from handful.training import optimizer as optimizing
+from handful.training.batches import Indices, Plan, epoch_batches
+from handful.training.checkpoints import Checkpoint, Checkpoints
+from handful.training.collate import Collator
+from handful.training.data import SplitData
+from handful.training.meter import Meter
+from handful.training.metrics import Metrics
+from handful.training.objective import Objective
+from handful.training.prediction import Predicted, predict
+from handful.training.state import RunState, random_state, set_random_state
+from handful.training.stopping import Stopping
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+    from handful.storage.base import Store
+
+
+@dataclass(frozen=True)
+class Work:
+    """What is trained on what: fixed from the first step to the last."""
+
+    name: str
+    """As the progress shows it: "MiniLM seed 0"."""
+    section: TrainSection
+    seed: int
+    train: SplitData
+    validation: SplitData
+    collate: Collator
+    objective: Objective
+    metrics: Metrics
+    log: tuple[Store, str]
+    """The store and the key of metrics.jsonl."""
+
+    @property
+    def plan(self) -> Plan:
+        return Plan(len(self.train), self.section.BATCH_SIZE, self.section.EPOCHS)
+
+    @property
+    def labels(self) -> int:
+        return len(self.metrics.label2id)
+
+
+class _Stopped(Exception):
+    pass
+
+
+class Loop:
+    """Trains one model; `run` to the end, `restore` before it to go on from a checkpoint."""
+
+    def __init__(
+        self,
+        work: Work,
+        model: torch.nn.Module,
+        accelerator: Accelerator,
+        checkpoints: Checkpoints,
+        environment: dict[str, Any],
+        progress: Progress,
+        stopping: Stopping,
+    ) -> None:
+        self.work, self._accelerator, self._checkpoints = work, accelerator, checkpoints
+        self._environment, self._progress, self._stopping = environment, progress, stopping
+        self.plan, self.state = work.plan, RunState()
+        section = work.section
+        self._raw_optimizer = optimizing.make_optimizer(
+            model, section.LEARNING_RATE, section.WEIGHT_DECAY, accelerator.device
+        )
+        self._model, self._optimizer = accelerator.prepare(model, self._raw_optimizer)
+        self._module: torch.nn.Module = accelerator.unwrap_model(self._model)
+        self._meter = self._new_meter()
+        self._written = self._clock = time.monotonic()
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Go on from `checkpoint`."""
+        self.state = checkpoint.state
+        checkpoint.load_weights(self._module)
+        tensors = checkpoint.tensors()
+        self._raw_optimizer.load_state_dict(tensors["optimizer"])
+        if self._accelerator.scaler is not None and tensors["scaler"]:
+            self._accelerator.scaler.load_state_dict(tensors["scaler"])
+        set_random_state(tensors["random"])
+        self._meter = self._new_meter()
+
+    def run(self) -> RunState:
+        """Train to the end; the model then has the weights of the best validation.
+
+        Raises `StepError` when the loss is no number, when the memory does not suffice, and, with
+        a checkpoint written, on SIGTERM; `Interrupted` on Ctrl-C.
+        """
+        self._clock = time.monotonic()
+        self._model.train()
+        while not self._finished():
+            self._train_to(self.plan.next_evaluation(self.state.step, self.state.validated))
+            self._validate()
+            self._save()
+        if self.state.best_step != self.state.step:
+            self._checkpoints.at(self.state.best_step).load_weights(self._module)
+        return self.state
+
+    def _new_meter(self) -> Meter:
+        fp16 = self._environment["precision"] == "fp16"
+        return Meter(self.work.train, self.state, self.plan.total_steps, overflows=fp16)
+
+    def _finished(self) -> bool:
+        patience = self.work.section.EARLY_STOPPING_PATIENCE
+        if patience is not None and self.state.waited >= patience:
+            self._progress.note(
+                f"{self.work.name}: stopped early after epoch "
+                f"{self.plan.epoch_at(self.state.step):g}: {self.work.section.METRIC} was best "
+                f"after epoch {self.state.best_epoch:g}"
+            )
+            return True
+        return self.state.validated >= self.plan.total_steps
+
+    # --- training ----------------------------------------------------------------------------
+
+    def _train_to(self, end: int) -> None:
+        epoch = self.state.step // self.plan.steps_per_epoch
+        if self.state.step >= end:
+            return  # resumed between an epoch's last step and its validation
+        lengths, size = self.work.train.lengths, self.plan.batch_size
+        batches = epoch_batches(lengths, size, self.work.seed, epoch)
+        offset = epoch * self.plan.steps_per_epoch
+        for indices in batches[self.state.step - offset : end - offset]:
+            self._step(indices)
+            self.state.step += 1
+            if self._meter.due:
+                self._tell()
+            if self._stopping.heard:
+                self._leave()
+            if time.monotonic() - self._written >= self.work.section.CHECKPOINT_EVERY:
+                self._save()
+        self._tell()
+
+    def _step(self, indices: Indices) -> None:
+        batch = self.work.collate(self.work.train.batch(indices))
+        device = self._accelerator.device
+        batch = {name: tensor.to(device, non_blocking=True) for name, tensor in batch.items()}
+        optimizing.set_learning_rate(self._raw_optimizer, self._rate())
+        try:
+            loss = self.work.objective(self._model(**batch), batch)
+            self._accelerator.backward(loss)
+        except RuntimeError as error:
+            clear = out_of_memory(error, len(indices), batch)
+            if clear is None:
+                raise
+            raise clear from error
+        norm = self._accelerator.clip_grad_norm_(self._model.parameters(), optimizing.CLIP_NORM)
+        self._optimizer.step()
+        self._optimizer.zero_grad()
+        self._meter.add(indices, loss, torch.as_tensor(norm))
+
+    def _rate(self) -> float:
+        section = self.work.section
+        return optimizing.learning_rate_at(
+            self.state.step, self.plan.total_steps, section.LEARNING_RATE, section.WARMUP
+        )
+
+    def _tell(self) -> None:
+        epoch = self.plan.epoch_at(self.state.step)
+        figures = self._meter.look(self._raw_optimizer.param_groups[0]["lr"], epoch)
+        self._progress.advance(
+            f"train {self.work.name}",
+            self.state.step,
+            self.plan.total_steps,
+            "steps",
+            {**figures, "padding": f"{figures['padding']:.1%}"},
+        )
+
+    # --- validation --------------------------------------------------------------------------
+
+    def _validate(self) -> None:
+        try:
+            predicted = self._predicted()
+        except _Stopped:
+            self._leave()
+        section = self.work.section
+        metrics = self.work.metrics(predicted.logits, self.work.validation.references)
+        if section.METRIC not in metrics:
+            raise StepError(
+                f"compute_metrics gave no {section.METRIC!r} this time",
+                where="compute_metrics in functions.py",
+                remedy="return it every time, or name another [train] METRIC",
+            )
+        epoch = self.plan.epoch_at(self.state.step)
+        best = self.state.take(metrics[section.METRIC], metrics, epoch, section.METRIC_GOAL)
+        self.state.history.append(
+            {
+                "step": self.state.step,
+                "epoch": round(epoch, 4),
+                "validation": {"loss": predicted.loss, **metrics},
+            }
+        )
+        self._progress.note(
+            f"{self.work.name}: epoch {epoch:g}: {section.METRIC} {metrics[section.METRIC]:.4f} "
+            f"on validation, loss {predicted.loss:.4f}{' (best)' if best else ''}"
+        )
+        self._meter.restart_clock()
+
+    def _predicted(self) -> Predicted:
+        name = f"validate {self.work.name}"
+        total = len(self.work.validation)
+
+        def tick(done: int) -> None:
+            if self._stopping.heard:
+                raise _Stopped
+            self._progress.advance(name, done, total, "documents")
+
+        return predict(
+            self._model,
+            self.work.validation,
+            self.work.collate,
+            self.plan.batch_size,
+            self.work.labels,
+            tick,
+        )
+
+    # --- checkpoints -------------------------------------------------------------------------
+
+    def _save(self) -> None:
+        self._tell()  # a loss that is no number must not reach a checkpoint
+        now = time.monotonic()
+        self.state.seconds += now - self._clock
+        self._clock = now
+        scaler = self._accelerator.scaler
+        tensors = {
+            "optimizer": self._raw_optimizer.state_dict(),
+            "scaler": scaler.state_dict() if scaler is not None else {},
+            "random": random_state(),
+        }
+        self._checkpoints.save(self._module, tensors, self.state, self._environment)
+        store, key = self.work.log
+        store.write(key, "".join(json.dumps(line) + "\n" for line in self.state.history).encode())
+        self._written = time.monotonic()
+
+    def _leave(self) -> None:
+        self._save()
+        raise self._stopping.error(self.state.step)
+
+
+def out_of_memory(
+    error: RuntimeError, examples: int, batch: dict[str, torch.Tensor]
+) -> StepError | None:
+    """A clear error if `error` means that the batch did not fit into memory."""
+    if not isinstance(error, torch.OutOfMemoryError) and "allocate memory" not in str(error):
+        return None
+    shape = max((list(tensor.shape) for tensor in batch.values()), key=len)
+    return StepError(
+        f"a batch of {examples} examples, padded to {shape}, does not fit into memory",
+        where="[train] BATCH_SIZE",
+        remedy="lower BATCH_SIZE, set GRADIENT_CHECKPOINTING = true, or encode shorter inputs",
+    )

@@ -1,0 +1,151 @@
+"""The model: fetched, built by the user's `load_model` or the default, and checked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from handful.errors import Absent, UserError
+from handful.experiment import Experiment
+from handful.functions import Functions
+from handful.progress import Progress
+from handful.storage.open import open_source
+from handful.training.calls import HUB_REMEDY, call, remedy_for, settings_for
+
+LOAD_MODEL = "load_model"
+
+
+@dataclass(frozen=True)
+class ModelSource:
+    """Where a model comes from."""
+
+    model: str
+    """As `MODEL_NAMES` has it."""
+    name: str
+    """What `from_pretrained` takes: a hub name or a local directory."""
+
+    @property
+    def is_local(self) -> bool:
+        return Path(self.name).is_dir()
+
+
+def find_model(experiment: Experiment, model: str) -> ModelSource:
+    """Fetch an `s3://` folder, and check that a local directory is there. `UserError` if not."""
+    if model.startswith("s3://"):
+        mine = experiment.settings.experiment
+        parent, _, folder = model.rstrip("/").rpartition("/")
+        if parent == "s3:/":
+            parent, folder = model.rstrip("/"), ""
+        source = open_source(parent, endpoint_url=mine.S3_ENDPOINT_URL, profile=mine.AWS_PROFILE)
+        try:
+            local = source.fetch_tree(folder, experiment.scratch / "models")
+        except Absent as error:
+            raise _no_model(model, "there is nothing in that folder") from error
+        return ModelSource(model, str(local))
+    if model.startswith(("/", ".", "~")):
+        path = Path(model).expanduser()
+        if not path.is_dir():
+            raise _no_model(model, "there is no such directory")
+        return ModelSource(model, str(path))
+    return ModelSource(model, model)
+
+
+def _no_model(model: str, what: str) -> UserError:
+    remedy = "write a hub name, a local directory (./models/NAME) or an s3://bucket/folder"
+    return UserError(f"{model}: {what}", where="[train] MODEL_NAMES", remedy=remedy)
+
+
+def build_model(
+    experiment: Experiment, functions: Functions, source: ModelSource, label2id: Mapping[str, int]
+) -> torch.nn.Module:
+    """The model before training, by `load_model` or the default. `UserError` if it cannot be."""
+    quiet_libraries()
+    if not functions.has(LOAD_MODEL):
+        return default_model(source.name, label2id)
+    model = call(
+        functions,
+        LOAD_MODEL,
+        model_name=source.name,
+        label2id=dict(label2id),
+        id2label=inverse(label2id),
+        settings=settings_for(experiment.settings, source.model),
+    )
+    if not isinstance(model, torch.nn.Module):
+        raise UserError(
+            f"returned {type(model).__name__}, not a torch.nn.Module",
+            where="load_model in functions.py",
+        )
+    return model
+
+
+def default_model(name: str, label2id: Mapping[str, int]) -> torch.nn.Module:
+    """`AutoModelForSequenceClassification` with both label maps.
+
+    A head of another number of labels is replaced by a fresh one.
+    """
+    from transformers import AutoModelForSequenceClassification
+
+    try:
+        model: torch.nn.Module = AutoModelForSequenceClassification.from_pretrained(
+            name,
+            num_labels=len(label2id),
+            label2id=dict(label2id),
+            id2label=inverse(label2id),
+            ignore_mismatched_sizes=True,
+        )
+    except (OSError, ValueError) as error:
+        remedy = remedy_for(error)
+        if not remedy and not Path(name).is_dir():
+            remedy = HUB_REMEDY
+        raise UserError(
+            f"the model {name} cannot be loaded: {' '.join(str(error).split())[:300]}",
+            where="[train] MODEL_NAMES",
+            remedy=remedy or "write a load_model in functions.py for a model of another kind",
+        ) from error
+    return model
+
+
+def inverse(label2id: Mapping[str, int]) -> dict[int, str]:
+    return {number: label for label, number in label2id.items()}
+
+
+def quiet_libraries() -> None:
+    """Their bars and hints would tear the progress of the command line apart."""
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+
+
+def pad_values(model: torch.nn.Module, tokenizer: Any | None) -> dict[str, int]:
+    """What `input_ids` are padded with: the model's padding token, else the tokenizer's, else 0."""
+    token = getattr(getattr(model, "config", None), "pad_token_id", None)
+    if token is None:
+        token = getattr(tokenizer, "pad_token_id", None)
+    return {"input_ids": int(token) if token is not None else 0}
+
+
+_TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "vocab.txt", "vocab.json")
+_SENTENCEPIECE = ("*.model", "*.spm")
+
+
+def load_tokenizer(source: ModelSource, progress: Progress) -> Any | None:
+    """The tokenizer that belongs to the model; None if it has none (not every model reads text)."""
+    if source.is_local:
+        folder = Path(source.name)
+        named = any((folder / name).is_file() for name in _TOKENIZER_FILES)
+        if not named and not any(next(folder.glob(p), None) for p in _SENTENCEPIECE):
+            return None
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(source.name)
+    except Exception as error:  # noqa: BLE001 - libraries of all kinds; training goes without it
+        progress.warn(
+            f"{source.model}: its tokenizer cannot be loaded and will not stand in final/: {error}"
+        )
+        return None

@@ -1,0 +1,82 @@
+"""How far a run has come, and the random state: all that a checkpoint holds beside weights."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+
+
+@dataclass
+class RunState:
+    """The position of a run; plain JSON values."""
+
+    step: int = 0
+    """Steps of the optimizer done; the data's position and the learning rate follow from it."""
+    validated: int = 0
+    """The step of the last validation; 0 before the first."""
+    best_step: int = 0
+    best_value: float | None = None
+    best_epoch: float = 0.0
+    best_metrics: dict[str, float] = field(default_factory=dict)
+    waited: int = 0
+    """Validations since the best one."""
+    seconds: float = 0.0
+    """Time spent training and validating, earlier processes included."""
+    loss_sum: float = 0.0
+    """Of the steps since the last line of the history, `loss_steps` of them."""
+    loss_steps: int = 0
+    real: int = 0
+    """Positions that were trained on, without padding."""
+    padded: int = 0
+    """The same, with padding."""
+    history: list[dict[str, Any]] = field(default_factory=list)
+    """The lines of metrics.jsonl so far."""
+
+    @property
+    def padding(self) -> float:
+        """Padding's share of all positions, 0 to 1."""
+        return 1 - self.real / self.padded if self.padded else 0.0
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    def take(self, value: float, metrics: Mapping[str, float], epoch: float, goal: str) -> bool:
+        """Note a validation's result; True if it is the best so far."""
+        self.validated = self.step
+        better = self.best_value is None or (
+            value > self.best_value if goal == "max" else value < self.best_value
+        )
+        if not better:
+            self.waited += 1
+            return False
+        self.waited, self.best_step, self.best_epoch = 0, self.step, epoch
+        self.best_value, self.best_metrics = value, dict(metrics)
+        return True
+
+
+def random_state() -> dict[str, Any]:
+    """The state of every generator that a model may draw from, as tensors and plain values."""
+    _, keys, position, has_gauss, cached = np.random.get_state(legacy=True)
+    version, words, gauss = random.getstate()
+    return {
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        "numpy": (torch.from_numpy(np.asarray(keys, np.int64)), position, has_gauss, cached),
+        "python": (version, torch.tensor(words, dtype=torch.int64), gauss),
+    }
+
+
+def set_random_state(state: Mapping[str, Any]) -> None:
+    """Go on drawing where `random_state` was taken."""
+    torch.set_rng_state(state["torch"])
+    if state["cuda"] and torch.cuda.device_count() == len(state["cuda"]):
+        torch.cuda.set_rng_state_all(state["cuda"])
+    keys, position, has_gauss, cached = state["numpy"]
+    np.random.set_state(("MT19937", keys.numpy().astype(np.uint32), position, has_gauss, cached))
+    version, words, gauss = state["python"]
+    random.setstate((version, tuple(words.tolist()), gauss))

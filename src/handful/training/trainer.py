@@ -1,0 +1,247 @@
+"""The worker's task "train": one model with one seed, from encoded data to final/."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any
+
+import torch
+
+from handful.errors import UserError
+from handful.experiment import Experiment
+from handful.fingerprint import difference
+from handful.functions import Functions, load_functions
+from handful.layout import FINAL_RECORD, model_folder
+from handful.settings import TrainSection, counted_for_model
+from handful.training import runtime
+from handful.training.batches import Indices
+from handful.training.calls import settings_for
+from handful.training.checkpoints import Checkpoint, Checkpoints
+from handful.training.checks import check_features, check_forward
+from handful.training.collate import Collator
+from handful.training.data import SplitData, check_label_map, open_split
+from handful.training.final import save_final
+from handful.training.loop import Loop, Work
+from handful.training.metrics import Metrics
+from handful.training.model import build_model, find_model, load_tokenizer, pad_values
+from handful.training.objective import Objective, balanced_weights
+from handful.training.state import random_state, set_random_state
+from handful.training.stopping import Stopping
+
+LIBRARIES = ("handful", "torch", "transformers", "accelerate", "datasets", "safetensors")
+
+
+@dataclass(frozen=True)
+class Order:
+    """What the driver asks for: the job's arguments."""
+
+    model: str
+    seed: int
+    label2id: Mapping[str, int]
+    rows: Mapping[str, int]
+    """Split → rows."""
+    data_hash: str
+    made_from: Mapping[str, str]
+    """The run's own fingerprint."""
+
+
+def train(experiment: Experiment, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Train as `arguments` (those of `Order`) say; what final/handful.json holds.
+
+    Goes on from the last good checkpoint of the same settings, data and functions.
+    """
+    order = Order(**arguments)
+    functions = load_functions(experiment.directory)
+    check_label_map(experiment, order.label2id)
+    data = _splits(experiment, order)
+    source = find_model(experiment, order.model)
+    runtime.use_threads()
+    checkpoints = Checkpoints(
+        experiment.store,
+        experiment.layout.checkpoints(order.model, order.seed),
+        experiment.scratch,
+        order.made_from,
+        experiment.progress,
+    )
+    found = _to_resume(experiment, order, checkpoints)
+    section = experiment.settings.train_for(order.model)
+    environment = runtime.environment(_precision(section, found))
+    with ExitStack() as stack:
+        stopping = stack.enter_context(Stopping())
+        accelerator = stack.enter_context(runtime.accelerated(environment["precision"]))
+        runtime.seed_everything(order.seed)
+        model = build_model(experiment, functions, source, order.label2id)
+        tokenizer = load_tokenizer(source, experiment.progress)
+        work = _work(experiment, functions, order, data, model, tokenizer)
+        _check_before(model, work)
+        _prepare_memory(model, section)
+        size = sum(parameter.numel() for parameter in model.parameters())
+        progress = experiment.progress
+        loop = Loop(work, model, accelerator, checkpoints, environment, progress, stopping)
+        _tell(experiment, loop, environment, found)
+        if found:
+            loop.restore(found)
+        loop.run()
+        model = accelerator.unwrap_model(model, keep_fp32_wrapper=False)
+        record = _send(experiment, order, model, tokenizer, _record(order, loop, environment, size))
+    checkpoints.remove_all()
+    return record
+
+
+def _splits(experiment: Experiment, order: Order) -> tuple[SplitData, SplitData]:
+    return (
+        open_split(experiment, order.model, "train", order.rows.get("train", 0)),
+        open_split(experiment, order.model, "validation", order.rows.get("validation", 0)),
+    )
+
+
+def _to_resume(experiment: Experiment, order: Order, checkpoints: Checkpoints) -> Checkpoint | None:
+    """The checkpoint to go on from; those of another fingerprint are dropped, with the reason."""
+    before = checkpoints.made_from()
+    if before is None:
+        return None
+    change = difference(before, order.made_from)
+    if change:
+        name = _name(order)
+        experiment.progress.warn(f"{name}: its checkpoints are dropped, since {change}")
+        checkpoints.remove_all()
+        return None
+    return checkpoints.last_good()
+
+
+def _precision(section: TrainSection, found: Checkpoint | None) -> str:
+    """What was measured before the interruption holds: a second probe might say otherwise."""
+    before = found.environment.get("precision") if found else None
+    if section.PRECISION == "auto" and before:
+        return str(before)
+    return runtime.chosen_precision(section.PRECISION)
+
+
+def _work(
+    experiment: Experiment,
+    functions: Functions,
+    order: Order,
+    data: tuple[SplitData, SplitData],
+    model: torch.nn.Module,
+    tokenizer: Any | None,
+) -> Work:
+    section = experiment.settings.train_for(order.model)
+    return Work(
+        name=_name(order),
+        section=section,
+        seed=order.seed,
+        train=data[0],
+        validation=data[1],
+        collate=Collator(pad_values(model, tokenizer)),
+        objective=make_objective(section, data[0].references, len(order.label2id)),
+        metrics=Metrics(functions, order.label2id, settings_for(experiment.settings, order.model)),
+        log=(experiment.store, experiment.layout.metrics_log(order.model, order.seed)),
+    )
+
+
+def make_objective(section: TrainSection, references: Indices, labels: int) -> Objective:
+    """The loss that `LABEL_SMOOTHING` and `CLASS_WEIGHTS` ask for."""
+    balanced = section.CLASS_WEIGHTS == "balanced"
+    weights = balanced_weights(references, labels) if balanced else None
+    return Objective(section.LABEL_SMOOTHING, weights)
+
+
+def _check_before(model: torch.nn.Module, work: Work) -> None:
+    """Find out before training what would go wrong after it. Leaves the random state as it was."""
+    before = random_state()
+    work.metrics.check_name(work.section.METRIC, work.validation.references)
+    check_features(model, work.train.features)
+    check_forward(model, work.train, work.collate, work.labels)
+    set_random_state(before)
+
+
+def _prepare_memory(model: torch.nn.Module, section: TrainSection) -> None:
+    if not section.GRADIENT_CHECKPOINTING:
+        return
+    enable = getattr(model, "gradient_checkpointing_enable", None)
+    if enable is None:
+        raise UserError(
+            f"{type(model).__name__} has no gradient checkpointing",
+            where="[train] GRADIENT_CHECKPOINTING",
+            remedy="write false, or give the module a gradient_checkpointing_enable method",
+        )
+    enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+
+
+def _tell(
+    experiment: Experiment, loop: Loop, environment: Mapping[str, Any], found: Checkpoint | None
+) -> None:
+    progress, plan = experiment.progress, loop.plan
+    progress.note(
+        f"{loop.work.name}: {plan.examples} examples, {plan.total_steps} steps of "
+        f"{plan.batch_size}, {environment['precision']} on {environment['device']} "
+        f"({environment['threads']} threads)"
+    )
+    if found is None:
+        return
+    step = found.state.step
+    progress.note(
+        f"{loop.work.name}: goes on from the checkpoint of step {step} of {plan.total_steps}"
+    )
+    change = difference(
+        {name: str(value) for name, value in found.environment.items()},
+        {name: str(value) for name, value in environment.items()},
+    )
+    if change:
+        progress.warn(
+            f"{loop.work.name}: {change}; the result will not be bit for bit the straight run's"
+        )
+
+
+def _name(order: Order) -> str:
+    return f"{model_folder(order.model)} seed {order.seed}"
+
+
+def _record(
+    order: Order, loop: Loop, environment: Mapping[str, Any], parameters: int
+) -> dict[str, Any]:
+    state = loop.state
+    return {
+        "model": order.model,
+        "seed": order.seed,
+        "label2id": dict(order.label2id),
+        "rows": dict(order.rows),
+        "data_hash": order.data_hash,
+        "made_from": dict(order.made_from),
+        "metrics": state.best_metrics,
+        "best_epoch": state.best_epoch,
+        "best_step": state.best_step,
+        "steps": state.step,
+        "epochs": loop.plan.epoch_at(state.step),
+        "seconds": round(state.seconds, 3),
+        "padding": state.padding,
+        "parameters": parameters,
+        "environment": dict(environment),
+        "versions": {
+            "python": platform.python_version(),
+            **{name: version(name) for name in LIBRARIES},
+        },
+    }
+
+
+def _send(
+    experiment: Experiment,
+    order: Order,
+    model: torch.nn.Module,
+    tokenizer: Any | None,
+    record: Mapping[str, Any],
+) -> dict[str, Any]:
+    folder = experiment.scratch / "final"
+    named = {
+        **record,
+        "experiment": experiment.settings.experiment.NAME,
+        "settings": dict(counted_for_model(experiment.settings, order.model)),
+    }
+    full = save_final(folder, model, tokenizer, named)
+    final = experiment.layout.final(order.model, order.seed)
+    experiment.store.send_tree(folder, final, last=FINAL_RECORD)
+    return full

@@ -1,0 +1,324 @@
+"""Matching against a plain-Python oracle, on generated label rows and keys of every kind."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections import Counter, defaultdict
+from fnmatch import fnmatchcase
+from types import SimpleNamespace
+from typing import Any
+
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from handful.errors import DataError, StepError
+from handful.records import Fate
+from handful.settings import Limit
+from handful.steps.reconcile.artifacts import Listing
+from handful.steps.reconcile.contents import Hashes
+from handful.steps.reconcile.copying import PRESENT
+from handful.steps.reconcile.ledger import Ledger, conclude, summarise
+from handful.steps.reconcile.matching import Matched, match
+from handful.steps.reconcile.names import Wanted
+from handful.steps.reconcile.processing import PROCESSED, made_files
+from handful.steps.reconcile.snapshot import About
+from handful.steps.reconcile.troubles import Troubles
+from handful.steps.reconcile.verify import Verified
+
+ROWS = {
+    "artifact_id": pl.String,
+    "label": pl.String,
+    "label_source": pl.String,
+    "file_hash": pl.String,
+    "row": pl.String,
+}
+FILES = {
+    "artifact_id": pl.String,
+    "file": pl.String,
+    "key": pl.String,
+    "size": pl.Int64,
+    "etag": pl.String,
+}
+WANTED = Wanted(("raw", "p*"), ("raw", "p*"), ())
+Row = tuple[str | None, str | None, str | None, int]
+Key = tuple[str, str, str]
+
+ids = st.sampled_from(["a", "b", "c", "d", "e", "é", "e\u0301", "..", "x\ny", "q/r", ""])
+rows_drawn = st.lists(
+    st.tuples(
+        st.one_of(st.none(), ids),
+        st.sampled_from([None, "", "  ", "cat", "dog", "Cat"]),
+        st.sampled_from([None, "", "h1", "h2", "h3", "h4", "h5"]),
+        st.integers(0, 1),
+    ),
+    max_size=12,
+)
+keys_drawn = st.lists(
+    st.tuples(
+        ids.filter(lambda i: "/" not in i and i != ""),
+        st.sampled_from(["raw", "p1", "p\n", "pé", "pe\u0301", "other", "p/../q"]),
+        st.sampled_from(["e1", "e2"]),
+    ),
+    max_size=14,
+    unique_by=lambda key: key[:2],
+)
+
+
+def tables(rows: list[Row], keys: list[Key]) -> tuple[pl.DataFrame, Listing]:
+    labels = [(i, label, "query", hash, f'{{"n": {n}}}') for i, label, hash, n in rows]
+    files = [(i, file, f"{i}/{file}", 1, etag) for i, file, etag in keys]
+    return (
+        pl.DataFrame(labels, ROWS, orient="row"),
+        Listing(pl.LazyFrame(files, FILES, orient="row"), two_ways=False),
+    )
+
+
+def by_etags(files: pl.DataFrame) -> Hashes:
+    found: dict[str, list[tuple[str, str]]] = defaultdict(list)
+    for row in files.to_dicts():
+        found[row["artifact_id"]].append((row["file"], row["etag"]))
+    hashes = {i: f"etags:{sorted(pairs)}" for i, pairs in found.items()}
+    frame = {"artifact_id": list(hashes), "file_hash": list(hashes.values())}
+    return Hashes(pl.DataFrame(frame, {"artifact_id": pl.String, "file_hash": pl.String}))
+
+
+def options(conflict: str = "drop", missing: str = "drop") -> Any:
+    section = SimpleNamespace(ON_LABEL_CONFLICT=conflict, ON_MISSING_FILES=missing)
+    return SimpleNamespace(reconcile=section)
+
+
+def matched(rows: list[Row], keys: list[Key], **stop: str) -> Matched:
+    labels, listing = tables(rows, keys)
+    return match(labels, listing, WANTED, options(**stop), by_etags)
+
+
+# --- the oracle: the docstring of matching.py, row by row ----------------------------------------
+
+
+def bad_id(artifact_id: str | None) -> bool:
+    return not artifact_id or artifact_id == ".." or any(c in artifact_id for c in "/\n\\")
+
+
+def oracle(rows: list[Row], keys: list[Key]) -> tuple[list[str], dict[str, str]]:
+    """The fate of each row, and of each artifact without one."""
+    labelled = [bool(label and label.strip()) for _, label, _, _ in rows]
+    hashes = [hash if hash and hash.strip() else None for _, _, hash, _ in rows]
+    fates: list[str | None] = [None] * len(rows)
+
+    def give(index: int, fate: Fate) -> None:
+        if fates[index] is None:
+            fates[index] = fate.value
+
+    for n, (artifact_id, *_) in enumerate(rows):
+        if bad_id(artifact_id):
+            give(n, Fate.UNSAFE_NAME)
+        if not labelled[n]:
+            give(n, Fate.NO_LABEL)
+
+    def conflicts(witnesses: list[int]) -> None:
+        touched = set()
+        for n in witnesses:
+            for m in witnesses:
+                same_id = rows[n][0] is not None and rows[n][0] == rows[m][0]
+                same_hash = hashes[n] is not None and hashes[n] == hashes[m]
+                if (same_id or same_hash) and rows[n][1] != rows[m][1]:
+                    touched |= {rows[n][0], rows[m][0]}
+        for n, row in enumerate(rows):
+            if row[0] in touched:
+                give(n, Fate.CONFLICT)
+
+    conflicts([n for n in range(len(rows)) if labelled[n]])
+    by_id: dict[str | None, list[int]] = defaultdict(list)
+    for n in range(len(rows)):
+        if fates[n] is None:
+            by_id[rows[n][0]].append(n)
+    for same in by_id.values():
+        _, *others = sorted(same, key=lambda n: (hashes[n] or "\uffff", rows[n][3], n))
+        for n in others:
+            give(n, Fate.DUPLICATE_ROW)
+
+    has: dict[str, list[Key]] = defaultdict(list)
+    for key in keys:
+        has[key[0]].append(key)
+    forms: dict[tuple[str, str], list[Key]] = defaultdict(list)
+    for key in keys:
+        nfc = unicodedata.normalize("NFC", key[0]), unicodedata.normalize("NFC", key[1])
+        forms[nfc].append(key)
+    copied = [k for k in keys if k[1] == "raw" or fnmatchcase(k[1], "p*")]
+    rivals = {
+        k[0] for same in forms.values() if len(same) > 1 and set(same) & set(copied) for k in same
+    }
+    for n, (artifact_id, *_) in enumerate(rows):
+        mine = [file for i, file, _ in copied if i == artifact_id]
+        if artifact_id not in has:
+            give(n, Fate.NO_FILES)
+        elif artifact_id in rivals:
+            give(n, Fate.AMBIGUOUS_KEY)
+        elif any("\n" in file or ".." in file for file in mine):
+            give(n, Fate.UNSAFE_NAME)
+        elif "raw" not in mine or not any(file.startswith("p") for file in mine):
+            give(n, Fate.MISSING_FILES)
+        elif fates[n] is None and hashes[n] is None:
+            hashes[n] = f"etags:{sorted(k[1:] for k in copied if k[0] == artifact_id)}"
+    conflicts([n for n in range(len(rows)) if fates[n] is None])
+    groups: dict[str | None, list[int]] = defaultdict(list)
+    for n in range(len(rows)):
+        if fates[n] is None:
+            groups[hashes[n]].append(n)
+    for same in groups.values():
+        smallest = min(rows[n][0] or "" for n in same)
+        for n in same:
+            give(n, Fate.KEPT if rows[n][0] == smallest else Fate.DUPLICATE)
+    named = {row[0] for row in rows}
+    rest = {i: Fate.UNSAFE_NAME if bad_id(i) else Fate.NO_LABEL_ROW for i in has if i not in named}
+    return [str(fate) for fate in fates], {i: fate.value for i, fate in rest.items()}
+
+
+@settings(max_examples=400, deadline=None)
+@given(rows_drawn, keys_drawn)
+def test_every_row_and_artifact_gets_the_one_fate_that_the_order_says(
+    rows: list[Row], keys: list[Key]
+) -> None:
+    found = matched(rows, keys)
+    expected, without = oracle(rows, keys)
+    mine = found.rows.filter(pl.col("nr").is_not_null())
+    assert mine["nr"].to_list() == list(range(len(rows))), "every row once, in order"
+    assert mine["fate"].to_list() == expected
+    rest = found.rows.filter(pl.col("nr").is_null())
+    assert dict(rest.select("artifact_id", "fate").iter_rows()) == without
+    assert rest.height == len(without)
+    kept = found.rows.filter(pl.col("fate") == "kept")
+    assert kept["artifact_id"].is_unique().all()
+    assert set(found.files["artifact_id"]) == set(kept["artifact_id"])
+    others = found.rows.filter(pl.col("fate") != "kept")
+    assert (others["reason"] != "").all(), "a reason for everyone who is not kept"
+
+
+@settings(max_examples=100, deadline=None)
+@given(rows_drawn, keys_drawn, st.randoms(use_true_random=False))
+def test_the_order_of_rows_and_keys_changes_nothing(
+    rows: list[Row], keys: list[Key], random: Any
+) -> None:
+    order = list(range(len(rows)))
+    random.shuffle(order)
+    shuffled = list(keys)
+    random.shuffle(shuffled)
+
+    def told(found: Matched, numbers: list[int]) -> list[tuple[Any, ...]]:
+        frame = found.rows.filter(pl.col("nr").is_not_null())
+        triples = frame.select("artifact_id", "label", "file_hash", "row", "fate", "reason").rows()
+        return sorted(map(repr, triples))
+
+    assert told(matched(rows, keys), order) == told(
+        matched([rows[n] for n in order], shuffled), order
+    )
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    rows_drawn, keys_drawn, st.sets(ids), st.sampled_from([Fate.COPY_FAILED, Fate.PROCESS_FAILED])
+)
+def test_the_summary_adds_up_on_both_sides(
+    rows: list[Row], keys: list[Key], failing: set[str], late: Fate
+) -> None:
+    found = matched(rows, keys)
+    troubles = Troubles(Limit(1.0, True), len(rows))
+    for artifact_id in failing:
+        troubles.fail(artifact_id, late, "because")
+    here = found.files.select("artifact_id", "file", "size", "etag")
+    made = made_files(pl.DataFrame(schema=PROCESSED))
+    ledger = conclude(found, Verified(here, made, 0), troubles)
+    told = summarise(ledger, about(len(rows), len(keys)), len({k[0] for k in keys}))
+    labels, artifacts = told["label_rows"], told["artifacts"]
+    assert labels["total"] == sum(labels["fates"].values()) == len(rows)
+    everyone = {row[0] for row in rows if row[0] is not None} | {key[0] for key in keys}
+    assert artifacts["total"] == sum(artifacts["fates"].values()) == len(everyone)
+    kept = set(ledger.rows.filter(pl.col("fate") == "kept")["artifact_id"])
+    assert artifacts["fates"].get("kept", 0) == len(kept)
+    assert not kept & failing
+    assert set(ledger.stale["artifact_id"]) <= failing
+    fates = Counter(ledger.rows["fate"])
+    assert sum(fates.values()) == len(rows) + len({k[0] for k in keys} - {r[0] for r in rows})
+
+
+def about(label_rows: int, keys: int) -> About:
+    return About("2026-11-20T14:03:00+00:00", {}, label_rows, keys, 0, 0)
+
+
+def test_a_ledger_that_does_not_add_up_is_never_written() -> None:
+    found = matched([("a", "cat", "h1", 0)], [("a", "raw", "e1"), ("a", "p1", "e1")])
+    here = pl.DataFrame(schema=PRESENT)
+    made = made_files(pl.DataFrame(schema=PROCESSED))
+    ledger = conclude(found, Verified(here, made, 0), Troubles(Limit(0.0, False), 1))
+    with pytest.raises(StepError, match="does not add up: 2 label rows, but 1 fates"):
+        summarise(ledger, about(2, 2), 1)
+    twice = Ledger(pl.concat([ledger.rows, ledger.rows]), ledger.files, ledger.stale)
+    with pytest.raises(StepError, match="does not add up"):
+        summarise(twice, about(1, 2), 1)
+
+
+# --- what a person reads -------------------------------------------------------------------------
+
+GOOD = [("a", "raw", "e1"), ("a", "p1", "e1"), ("b", "raw", "e2"), ("b", "p1", "e2")]
+
+
+def reasons(found: Matched) -> dict[str, str]:
+    return dict(found.rows.select("artifact_id", "reason").iter_rows())
+
+
+def test_a_conflict_names_labels_and_artifacts() -> None:
+    rows: list[Row] = [("a", "cat", "h", 0), ("b", "dog", "h", 0)]
+    told = reasons(matched(rows, GOOD))
+    assert told["a"] == "the same content has the labels 'cat', 'dog': artifacts 'a', 'b'"
+    with pytest.raises(DataError, match="'a', 'b'"):
+        matched(rows, GOOD, conflict="stop")
+
+
+def test_long_lists_are_cut() -> None:
+    rows: list[Row] = [("a", f"label-{n}", "h", 0) for n in range(9)]
+    told = reasons(matched(rows, GOOD))
+    assert told["a"].endswith("'label-0', 'label-1', 'label-2', 'label-3' and 5 more")
+
+
+def test_duplicate_rows_with_another_hash_say_so_and_the_smallest_stays() -> None:
+    rows: list[Row] = [("a", "cat", "h2", 0), ("a", "cat", None, 0), ("a", "cat", "h1", 0)]
+    found = matched(rows, GOOD).rows.filter(pl.col("nr").is_not_null())
+    assert found["fate"].to_list() == ["duplicate_row", "duplicate_row", "kept"]
+    assert "this one says file_hash h2, that one h1" in found["reason"][0]
+
+
+def test_of_duplicates_the_smallest_usable_id_survives() -> None:
+    rows: list[Row] = [("c", "cat", "h", 0), ("b", "cat", "h", 0), ("a", "cat", "h", 0)]
+    keys = [("b", "raw", "e"), ("b", "p1", "e"), ("c", "raw", "e"), ("c", "p1", "e")]
+    found = matched(rows, keys)
+    fates = dict(found.rows.select("artifact_id", "fate").iter_rows())
+    assert fates == {"a": "no_files", "b": "kept", "c": "duplicate"}
+    assert reasons(found)["c"] == "the same content and label as artifact 'b'"
+
+
+def test_missing_files_are_all_named() -> None:
+    told = reasons(matched([("a", "cat", "h", 0)], [("a", "other", "e")]))
+    assert told["a"] == "production lacks 'raw', 'p*'"
+
+
+def test_a_key_that_is_read_in_two_ways_spoils_both_artifacts() -> None:
+    labels, _ = tables([("a", "cat", "h1", 0), ("a_raw", "dog", "h2", 0)], [])
+    files = [("a", "raw_raw", "a_raw_raw", 1, "e"), ("a_raw", "raw", "a_raw_raw", 1, "e")]
+    files += [("a", "raw", "a_raw", 1, "e")]
+    listing = Listing(pl.LazyFrame(files, FILES, orient="row"), two_ways=True)
+    wanted = Wanted(("raw*",), ("raw*",), ())
+    found = match(labels, listing, wanted, options(), by_etags)
+    assert found.rows["fate"].to_list() == ["ambiguous_key", "ambiguous_key"]
+    assert "the key 'a_raw_raw' can be read as a file of 'a', 'a_raw'" in found.rows["reason"][0]
+
+
+def test_a_key_that_was_listed_twice_with_another_size_is_ambiguous() -> None:
+    labels, _ = tables([("a", "cat", "h1", 0), ("b", "dog", "h2", 0)], [])
+    files = [("a", "raw", "a/raw", 1, "e"), ("a", "raw", "a/raw", 2, "f")]
+    files += [("b", "raw", "b/raw", 1, "e"), ("b", "raw", "b/raw", 1, "e")]
+    listing = Listing(pl.LazyFrame(files, FILES, orient="row"), two_ways=False)
+    found = match(labels, listing, Wanted(("raw",), ("raw",), ()), options(), by_etags)
+    assert found.rows["fate"].to_list() == ["ambiguous_key", "kept"]
+    assert found.files.height == 1

@@ -1,0 +1,97 @@
+"""`try_steps`: what `handful check` does with a model before anything is trained."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from datasets import Features, List, Value
+
+from encoded import Encoded, examples, make
+from handful.errors import SettingsError, UserError
+from handful.functions import load_functions
+from handful.training.check import CheckResult, try_steps
+
+FEATURES = Features(
+    {
+        "input_ids": List(Value("int32")),
+        "attention_mask": List(Value("int8")),
+        "labels": Value("int64"),
+    }
+)
+
+
+@pytest.fixture
+def one(tmp_path: Path) -> Encoded:
+    return make(tmp_path / "EXP-1", rows={})
+
+
+def tried(one: Encoded, scratch: Path, features: Features = FEATURES, **more: Any) -> CheckResult:
+    experiment = one.open(scratch)
+    rows = [{**row, **more} for row in examples("train", 3)]
+    return try_steps(
+        experiment,
+        experiment.settings.train.MODEL_NAMES[0],
+        load_functions(one.directory),
+        features,
+        rows,
+        one.prepared.label2id,
+    )
+
+
+def test_two_steps_and_their_metrics(one: Encoded, tmp_path: Path) -> None:
+    result = tried(one, tmp_path / "s")
+    assert len(result.losses) == 2
+    assert result.losses[1] < result.losses[0] < 2
+    assert 0 <= result.metrics["macro_f1"] <= 1
+    assert result.parameters > 20_000
+    assert 0 < result.seconds_per_step < 60
+    assert (result.model, result.precision, result.device) == ("model", "fp32", "cpu")
+    assert not one.store.joinpath("results").exists()
+
+
+def test_a_second_precision_in_the_same_process(one: Encoded, tmp_path: Path) -> None:
+    tried(one, tmp_path / "s")
+    one.settings(PRECISION="bf16")
+    assert tried(one, tmp_path / "t").precision == "bf16"
+
+
+def test_rows_without_ids_will_do(one: Encoded, tmp_path: Path) -> None:
+    experiment = one.open(tmp_path / "s")
+    rows = [{name: row[name] for name in FEATURES} for row in examples("train", 3)]
+    (model,) = experiment.settings.train.MODEL_NAMES
+    functions = load_functions(one.directory)
+    result = try_steps(experiment, model, functions, FEATURES, rows, one.prepared.label2id)
+    assert len(result.losses) == 2
+
+
+def test_a_feature_too_many(one: Encoded, tmp_path: Path) -> None:
+    features = Features({**FEATURES, "colour": Value("int64")})
+    with pytest.raises(UserError, match="does not take 'colour'"):
+        tried(one, tmp_path / "s", features, colour=3)
+
+
+def test_a_metric_that_is_not_there(one: Encoded, tmp_path: Path) -> None:
+    one.settings(METRIC="macro_f2")
+    with pytest.raises(SettingsError, match="no 'macro_f2'"):
+        tried(one, tmp_path / "s")
+
+
+@pytest.mark.parametrize(
+    ("more", "says"),
+    [
+        ("", "ignore_mismatched_sizes=True to from_pretrained"),
+        (", ignore_mismatched_sizes=True", r"shape \[2, 4\].*there are 3 labels"),
+    ],
+)
+def test_a_model_with_another_number_of_labels(
+    one: Encoded, tmp_path: Path, more: str, says: str
+) -> None:
+    one.functions(
+        "\ndef load_model(model_name):\n"
+        "    from transformers import AutoModelForSequenceClassification as Auto\n"
+        f"    return Auto.from_pretrained(model_name, num_labels=4{more})\n"
+    )
+    with pytest.raises(UserError, match=says):
+        tried(one, tmp_path / "s")
