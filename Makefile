@@ -48,4 +48,4 @@ bench: $(READY)
 
 ## make clean     remove what the demo made; the venv stays
 clean:
-	rm -rf examples/business $(EXP)/store .pytest_cache .mypy_cache .ruff_cache
+	rm -rf examples/business examples/store .pytest_cache .mypy_cache .ruff_cache

@@ -36,14 +36,14 @@ def main() -> int:
         print(line("building the business", [built]))
         experiment = examples / EXPERIMENT
         shutil.copytree(
-            ROOT / "examples" / EXPERIMENT, experiment, ignore=shutil.ignore_patterns("store")
+            ROOT / "examples" / EXPERIMENT, experiment
         )
         whole = run([HANDFUL, "run", str(experiment)], demo_environment())
         print(line("handful run, from nothing", [whole], 360.0))
         if whole.status:
             print(f"the run left with status {whole.status}")
             return 1
-        store = experiment / "store" / EXPERIMENT
+        store = examples / "store" / EXPERIMENT
         for step, kept_at in RECORDS.items():
             record = json.loads((store / kept_at).read_text())
             print(f"  {step:32} {record['seconds']:6.1f} s")

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import polars as pl
+import pyarrow as pa
 
 from handful import layout
 from handful.experiment import Experiment, open_experiment
@@ -195,3 +197,30 @@ def tree(folder: Path) -> dict[str, bytes]:
         for path in sorted(folder.rglob("*"))
         if path.is_file()
     }
+
+
+def artifacts(business: Business) -> Path:
+    """Where the copies lie, if the store is the directory beside the experiment."""
+    return business.folder / "store" / "EXP-1" / layout.ARTIFACTS
+
+
+def summary(outcome: Outcome) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(outcome.store.read(layout.SUMMARY))
+    return found
+
+
+class Forbidden:
+    """A production that must not be asked."""
+
+    url = "forbidden"
+
+    def __getattr__(self, name: str) -> Any:
+        raise AssertionError(f"production was asked to {name}")
+
+    def list(self, prefix: str = "") -> Iterator[pa.RecordBatch]:
+        raise AssertionError("production was listed")
+
+
+class Silent:
+    def rows(self) -> Iterator[pa.RecordBatch]:
+        raise AssertionError("the database was asked")

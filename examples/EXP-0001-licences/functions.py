@@ -15,7 +15,7 @@ from handful import Encoded
 
 
 def process_func(artifact, artifact_path):
-    """Put the label beside the text, so that an artifact's folder is complete without a database."""
+    """Put the label beside the text, so that the folder says all there is to know."""
     label = json.dumps({"label": artifact.label})
     (artifact_path / "ground_truth_label.json").write_text(label)
 
@@ -48,7 +48,7 @@ def load_model(model_name, label2id, id2label, settings):
         model_name,
         label2id=label2id,
         id2label=id2label,
-        attention_probs_dropout_prob=0.0,  # without it a CPU takes the fused attention: twice as fast
+        attention_probs_dropout_prob=0.0,  # lets a CPU take its fused attention: twice as fast
     )
     lowest = model.bert.encoder.layer[: settings.user.FROZEN_LAYERS]
     for part in (model.bert.embeddings, *lowest):

@@ -157,9 +157,9 @@ def test_too_many_bad_documents_stop_the_run(tiny: Tiny) -> None:
 
 def test_a_store_that_cannot_be_written(tiny: Tiny) -> None:
     """A file stands where the store's directory should be."""
-    (tiny.experiment / "store").write_text("in the way")
+    (tiny.root / "store").write_text("in the way")
     done = tiny.handful("run")
     assert done.returncode in {1, 2}
     assert "Traceback" not in done.stderr
     assert "store" in done.stderr
-    assert (tiny.experiment / "store").read_text() == "in the way"
+    assert (tiny.root / "store").read_text() == "in the way"

@@ -73,9 +73,9 @@ NUM_PROCESSES = 1
 NEAR_DUPLICATES = ignore
 [train]
 MODEL_NAMES = ../model
-EPOCHS = 2
+EPOCHS = 6
 BATCH_SIZE = 8
-LEARNING_RATE = 5e-3
+LEARNING_RATE = 1e-2
 PRECISION = fp32
 """
 
@@ -92,7 +92,7 @@ class Tiny:
 
     @property
     def store(self) -> Path:
-        return self.experiment / "store" / "EXP-0001-tiny"
+        return self.root / "store" / "EXP-0001-tiny"
 
     @property
     def files(self) -> Path:

@@ -152,5 +152,5 @@ def test_the_default_metrics_need_no_network_and_leave_no_files(tmp_path: Path) 
         env={"HOME": str(tmp_path), "HF_HOME": str(tmp_path / "hf"), "OMP_NUM_THREADS": "1"},
     )
     assert (done.returncode, done.stdout) == (0, "0.666667"), done.stderr
-    left = [p for p in tmp_path.rglob("*.arrow*")] + [p for p in tmp_path.rglob("*.lock")]
+    left = list(tmp_path.rglob("*.arrow*")) + list(tmp_path.rglob("*.lock"))
     assert not left

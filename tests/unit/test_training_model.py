@@ -94,13 +94,13 @@ class Own(torch.nn.Module):
 
 
 def test_a_feature_that_forward_does_not_take_is_named(one: Encoded) -> None:
-    with pytest.raises(UserError, match="'bbox'.*\n.*it takes input_ids, labels"):
+    with pytest.raises(UserError, match=r"'bbox'.*\n.*it takes input_ids, labels"):
         check_features(Own(), ("input_ids", "bbox", "labels"))
     check_features(Own(), ("input_ids", "labels"))
     bert = default_model(str(one.directory / "model"), LABEL2ID)
     check_features(bert, ("input_ids", "attention_mask", "labels"))
     # forward of transformers takes any keyword, and would pass over this one in silence.
-    with pytest.raises(UserError, match="'bbox'.*\n.*it takes input_ids, attention_mask"):
+    with pytest.raises(UserError, match=r"'bbox'.*\n.*it takes input_ids, attention_mask"):
         check_features(bert, ("input_ids", "bbox", "labels"))
 
 

@@ -65,16 +65,24 @@ class Paces:
 
     def __init__(self, *, quiet_start: bool = False) -> None:
         self._paces: dict[str, Pace] = {}
+        self._finished: dict[str, int] = {}
         self._quiet_start = quiet_start
 
     def _shown_first(self) -> float:
         return time.monotonic() if self._quiet_start else 0.0
 
+    def is_over(self, task: str, done: int) -> bool:
+        """Was the end of this task told already?"""
+        return self._finished.get(task) == done
+
     def of(self, task: str, done: int, total: int | None) -> Pace:
         pace = self._paces.setdefault(task, Pace(done, shown=self._shown_first()))
         if total is not None and done >= total:
             del self._paces[task]
+            self._finished[task] = done
             pace.shown = 0.0
+        else:
+            self._finished.pop(task, None)
         return pace
 
 
@@ -142,6 +150,8 @@ class PlainLines:
         unit: str = "",
         figures: Mapping[str, Scalar] | None = None,
     ) -> None:
+        if self._paces.is_over(task, done):
+            return
         pace = self._paces.of(task, done, total)
         if not pace.due(LINE_EVERY_SECONDS):
             return

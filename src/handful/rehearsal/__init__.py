@@ -19,10 +19,10 @@ from handful.pipeline import production_files, production_labels, states
 from handful.progress import Scalar, Silent
 from handful.rehearsal.sample import Chosen, Rows, take_sample
 from handful.steps.prepare.artifacts import Artifact, kept_artifacts
-from handful.steps.prepare.encoding import check_sample, features_of
 from handful.steps.prepare.inputs import Inputs
 from handful.steps.prepare.instance import Instance
 from handful.steps.prepare.labels import label_map, renamed
+from handful.steps.prepare.sampling import check_sample, features_of
 from handful.steps.prepare.schema import LABELS, refuse, table_rows
 from handful.storage.open import open_store
 

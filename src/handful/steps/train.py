@@ -71,6 +71,12 @@ def _identity(model: str) -> str:
 
 
 def _check_rows(experiment: Experiment, prepared: Prepared, models: tuple[str, ...]) -> None:
+    if len(prepared.label2id) < 2:
+        raise DataError(
+            f"there is only the label {', '.join(prepared.label2id)!r}, so nothing can be learnt",
+            where=f"{experiment.store.url}/{experiment.layout.label2id}",
+            remedy="two labels at least must remain: see IGNORED_LABELS and LABEL_ALIASES",
+        )
     for model in models:
         if model not in prepared.rows:
             raise DataError(

@@ -12,10 +12,10 @@ def model_card(record: Mapping[str, Any]) -> str:
     """Markdown from what handful.json says: data, settings, metrics, versions."""
     metrics = record["metrics"]
     shown = [name for name in metrics if "." not in name] or list(metrics)
-    rows = record["rows"]
+    rows, model = record["rows"], _safe(model_folder(record["model"]))
     parts = [
         "---\npipeline_tag: text-classification\nlibrary_name: transformers\n---\n",
-        f"# {_safe(record['experiment'])}: {_safe(model_folder(record['model']))}, seed {record['seed']}\n",
+        f"# {_safe(record['experiment'])}: {model}, seed {record['seed']}\n",
         "A single-label classifier, trained by handful.\n",
         "## Data\n",
         f"{rows.get('train', 0)} training, {rows.get('validation', 0)} validation and "

@@ -99,6 +99,7 @@ def _steps(
 ) -> tuple[torch.nn.Module, list[float], float]:
     """The model as Accelerate has it, the loss of each step, and how long the last one took."""
     device, objective = accelerator.device, make_objective(section, data.references, labels)
+    model.to(device)
     own = make_optimizer(model, section.LEARNING_RATE, section.WEIGHT_DECAY, device)
     prepared, optimizer = accelerator.prepare(model, own)
     prepared.train()

@@ -50,7 +50,7 @@ class SplitData:
 def as_split(dataset: Dataset) -> SplitData:
     """A dataset with `artifact_id` and `labels`, and perhaps `length`, as a `SplitData`."""
     dataset = dataset.with_format("arrow")
-    table = dataset.data.table if dataset._indices is None else dataset[:]
+    table = dataset[:]  # memory-mapped: nothing is read yet
     references = _column(table, LABELS)
     lengths = _column(table, LENGTH) if LENGTH in table.column_names else np.ones_like(references)
     features = tuple(name for name in dataset.column_names if name not in (ID, LENGTH))

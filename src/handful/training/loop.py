@@ -83,6 +83,7 @@ class Loop:
         self._environment, self._progress, self._stopping = environment, progress, stopping
         self.plan, self.state = work.plan, RunState()
         section = work.section
+        model.to(accelerator.device)
         self._raw_optimizer = optimizing.make_optimizer(
             model, section.LEARNING_RATE, section.WEIGHT_DECAY, accelerator.device
         )

@@ -96,6 +96,8 @@ def default_model(name: str, label2id: Mapping[str, int]) -> torch.nn.Module:
             label2id=dict(label2id),
             id2label=inverse(label2id),
             ignore_mismatched_sizes=True,
+            # A saved model may have been for several labels at once, or for regression.
+            problem_type="single_label_classification",
         )
     except (OSError, ValueError) as error:
         remedy = remedy_for(error)

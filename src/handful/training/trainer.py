@@ -162,14 +162,17 @@ def _check_before(model: torch.nn.Module, work: Work) -> None:
 def _prepare_memory(model: torch.nn.Module, section: TrainSection) -> None:
     if not section.GRADIENT_CHECKPOINTING:
         return
-    enable = getattr(model, "gradient_checkpointing_enable", None)
-    if enable is None:
-        raise UserError(
-            f"{type(model).__name__} has no gradient checkpointing",
-            where="[train] GRADIENT_CHECKPOINTING",
-            remedy="write false, or give the module a gradient_checkpointing_enable method",
-        )
-    enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    # Its newer name in transformers, and the one of old.
+    for word in ("activation", "gradient"):
+        enable = getattr(model, f"{word}_checkpointing_enable", None)
+        if enable is not None:
+            enable(**{f"{word}_checkpointing_kwargs": {"use_reentrant": False}})
+            return
+    raise UserError(
+        f"{type(model).__name__} has no gradient checkpointing",
+        where="[train] GRADIENT_CHECKPOINTING",
+        remedy="write false, or give the module a gradient_checkpointing_enable method",
+    )
 
 
 def _tell(

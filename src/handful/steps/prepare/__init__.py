@@ -24,7 +24,6 @@ from handful.steps.prepare.ledger import Ledger, keep_ledger, previous_ledger
 from handful.steps.prepare.links import links_between
 from handful.steps.prepare.model import prepare_model
 from handful.steps.prepare.plan import EncodedModel, Plan
-from handful.steps.prepare.samples import Sample, sample_instances
 from handful.steps.prepare.sampling import check_sample, features_of
 from handful.steps.prepare.schema import FieldCheck, table_rows
 from handful.steps.prepare.selection import chosen
@@ -34,11 +33,9 @@ from handful.steps.prepare.workers import Workers
 __all__ = [
     "FieldCheck",
     "Instance",
-    "Sample",
     "check_sample",
     "features_of",
     "prepare",
-    "sample_instances",
     "table_rows",
 ]
 

@@ -31,14 +31,12 @@ class Artifact:
     file_hash: str | None = None
 
     def column(self, name: str) -> Any:
-        """Its value in the column `name` of the label rows; KeyError if there is no such column."""
-        if name == "file_hash":
-            return self.file_hash
-        return json.loads(self.row or "{}")[name]
+        """Its value in the column `name` of the label rows; None if it has none."""
+        return self.file_hash if name == "file_hash" else json.loads(self.row).get(name)
 
     def columns(self) -> tuple[str, ...]:
         """The names that `column` knows."""
-        return ("file_hash", *json.loads(self.row or "{}"))
+        return ("file_hash", *json.loads(self.row))
 
 
 def kept_artifacts(experiment: Experiment) -> tuple[Artifact, ...]:

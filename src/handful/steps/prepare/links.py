@@ -58,13 +58,12 @@ def _column(artifacts: Sequence[Artifact], name: str | None) -> list[Hashable | 
     """Each artifact's value in the column, as text; None where it has none."""
     if name is None:
         return [None] * len(artifacts)
-    try:
-        values = [artifact.column(name) for artifact in artifacts]
-    except KeyError:
+    if not any(name in artifact.columns() for artifact in artifacts):
         columns = {column for artifact in artifacts for column in artifact.columns()}
         raise UserError(
             f"the label rows have no column {name!r}",
             where="[prepare] GROUP_BY",
             remedy=f"did you mean {nearest(name, columns)}?",
-        ) from None
+        )
+    values = [artifact.column(name) for artifact in artifacts]
     return [None if value is None else str(value) for value in values]

@@ -66,9 +66,7 @@ def reconcile(
     )
     production = snapshot(experiment, labels, files, refresh=refresh)
     matched = _match(experiment, production, wanted, files)
-    troubles = Troubles.of(settings.reconcile.MAX_FAILED, matched.rows)
-    troubles.check()
-    _begin(experiment, production, matched)
+    troubles = _begin(experiment, production, matched)
 
     here, memory = copying.present(experiment), copying.remembered(experiment)
     plan = copying.plan(matched.files, here, memory, overwrite=settings.reconcile.OVERWRITE)
@@ -85,18 +83,15 @@ def reconcile(
     verified = verifier.verify(delivery)
 
     book = ledger.conclude(matched, verified, troubles)
-    summary = ledger.summarise(book, production.about, _artifacts(production))
-    ledger.prune(experiment, book.stale, remove=prune)
-    counts = ledger.write(experiment, book, summary)
-    ledger.show(experiment, summary)
+    labels_kept = _write(experiment, book, production, prune=prune)
     return Reconciled(
         made_from=made_from,
         finished_at=datetime.now(UTC).isoformat(timespec="seconds"),
         snapshot_at=production.about.taken_at,
         ledger_hash=book.hash(),
         fates=dict(book.rows.group_by("fate").len().sort("fate").iter_rows()),
-        labels=counts,
-        kept=sum(counts.values()),
+        labels=labels_kept,
+        kept=sum(labels_kept.values()),
         copied=delivery.copied + verified.repaired,
     )
 
@@ -111,13 +106,24 @@ def _match(experiment: Experiment, production: Snapshot, wanted: Wanted, files: 
     return matched
 
 
-def _begin(experiment: Experiment, production: Snapshot, matched: Matched) -> None:
+def _begin(experiment: Experiment, production: Snapshot, matched: Matched) -> Troubles:
     """From here on the store changes: the old record no longer speaks of what is there."""
+    troubles = Troubles.of(experiment.settings.reconcile.MAX_FAILED, matched.rows)
+    troubles.check()
     experiment.store.delete([layout.RECONCILED])
     if production.is_new:
         keep(experiment, production)
     write_counts(experiment, label_counts(matched.rows))
+    return troubles
 
 
-def _artifacts(production: Snapshot) -> int:
-    return int(production.files.select(pl.col("artifact_id").n_unique()).collect().item())
+def _write(
+    experiment: Experiment, book: ledger.Ledger, production: Snapshot, *, prune: bool
+) -> dict[str, int]:
+    """Write the ledger and its summary, and show it; kept artifacts per label."""
+    listed = production.files.select(pl.col("artifact_id").n_unique()).collect().item()
+    summary = ledger.summarise(book, production.about, int(listed))
+    ledger.prune(experiment, book.stale, remove=prune)
+    counts = ledger.write(experiment, book, summary)
+    ledger.show(experiment, summary)
+    return counts

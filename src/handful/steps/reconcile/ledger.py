@@ -37,6 +37,7 @@ LEDGER = pl.Schema(
     ]
 )
 _STALE_NAMED = 1_000
+_HASHED_AT_ONCE = 50_000
 
 
 @dataclass(frozen=True)
@@ -54,10 +55,13 @@ class Ledger:
         """sha256 over what later steps read, whatever the order of the rows."""
         kept = self.rows.filter(pl.col("fate") == Fate.KEPT.value).sort("artifact_id")
         digest = hashlib.sha256()
-        for line in kept.select("artifact_id", "label", "file_hash", "row").iter_rows():
-            digest.update(json.dumps(line).encode() + b"\n")
-        for line in self.files.select(*FILE, "size", "content").sort(FILE).iter_rows():
-            digest.update(json.dumps(line).encode() + b"\n")
+        for table in (
+            kept.select("artifact_id", "label", "file_hash", "row"),
+            self.files.select(*FILE, "size", "content").sort(FILE),
+        ):
+            lines = pl.struct(pl.all()).struct.json_encode().str.join("\n")
+            for part in table.iter_slices(_HASHED_AT_ONCE):
+                digest.update(part.select(lines).item().encode() + b"\n")
         return digest.hexdigest()
 
 

@@ -1,0 +1,234 @@
+"""What the page shows, read from the store: small frozen records, no words and no drawing."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+import polars as pl
+
+from handful import layout
+from handful.errors import Absent
+from handful.experiment import Experiment
+from handful.records import Fate, Prepared, Tested, Trained
+
+EXAMPLES_PER_FATE = 3
+MISTAKES = 25
+BEGINNING = 300
+"""Characters of a document's text."""
+
+
+@dataclass(frozen=True)
+class FateRow:
+    """One fate: how many label rows or artifacts, and a few of them with their reasons."""
+
+    fate: str
+    count: int
+    examples: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class LabelScore:
+    """One label on the test split."""
+
+    label: str
+    support: int
+    precision: float
+    recall: float
+    f1: float
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """A wrong prediction, and how sure the model was of it."""
+
+    artifact_id: str
+    label: str
+    prediction: str
+    confidence: float
+    beginning: str | None
+
+
+@dataclass(frozen=True)
+class Result:
+    """One model with one seed on the held-out split."""
+
+    model: str
+    seed: int
+    metrics: Mapping[str, float]
+    validation: Mapping[str, float]
+    labels: tuple[str, ...]
+    matrix: tuple[tuple[int, ...], ...]
+    """True label by row, prediction by column, in the order of `labels`."""
+    scores: tuple[LabelScore, ...]
+    mistakes: tuple[Mistake, ...]
+    wrong: int
+    artifacts: int
+    loss: tuple[tuple[float, float], ...]
+    """(epoch, training loss)"""
+    curve: tuple[tuple[float, float, float], ...]
+    """(epoch, validation loss, METRIC)"""
+    seconds: float
+    parameters: int
+
+
+def fates(experiment: Experiment) -> tuple[FateRow, ...]:
+    """Every fate of the ledger, kept first, then by count."""
+    columns = ["artifact_id", "fate", "reason"]
+    ledger = _parquet(experiment, layout.LEDGER).select(columns)
+    rows = []
+    for (fate,), part in ledger.group_by("fate"):
+        shown = part.sort("artifact_id", nulls_last=True).head(EXAMPLES_PER_FATE)
+        examples = tuple(
+            (str(row["artifact_id"]), row["reason"] or "") for row in shown.iter_rows(named=True)
+        )
+        rows.append(FateRow(str(fate), part.height, () if fate == Fate.KEPT else examples))
+    return tuple(sorted(rows, key=lambda row: (row.fate != Fate.KEPT, -row.count, row.fate)))
+
+
+def split_counts(
+    experiment: Experiment,
+) -> tuple[tuple[str, ...], tuple[tuple[str, tuple[int, ...]], ...]]:
+    """The splits, and for each label its artifacts in each of them; largest label first."""
+    splits = _parquet(experiment, experiment.layout.splits)
+    names = tuple(name for name in (*layout.SPLITS, "left_out") if (splits["split"] == name).any())
+    table = splits.group_by("label", "split").len()
+    counts: dict[str, dict[str, int]] = {}
+    for label, split, count in table.iter_rows():
+        counts.setdefault(label, {})[split] = count
+    rows = [(label, tuple(found.get(name, 0) for name in names)) for label, found in counts.items()]
+    return names, tuple(sorted(rows, key=lambda row: (-sum(row[1]), row[0])))
+
+
+def results(
+    experiment: Experiment, trained: Trained, tested: Tested, prepared: Prepared
+) -> tuple[Result, ...]:
+    """Every evaluation, in the order of the settings."""
+    runs = {(run.model, run.seed): run for run in trained.runs}
+    labels = tuple(sorted(prepared.label2id, key=lambda label: prepared.label2id[label]))
+    found = []
+    for evaluation in tested.evaluations:
+        model, seed = evaluation.model, evaluation.seed
+        run = runs[model, seed]
+        predictions = _parquet(experiment, experiment.layout.predictions(model, seed))
+        wrong = predictions.filter(pl.col("label") != pl.col("prediction"))
+        loss, curve = _curves(experiment, model, seed)
+        found.append(
+            Result(
+                layout.model_folder(model),
+                seed,
+                evaluation.metrics,
+                run.metrics,
+                labels,
+                _matrix(predictions, labels),
+                _scores(predictions, labels),
+                _mistakes(experiment, wrong),
+                wrong.height,
+                predictions.height,
+                loss,
+                curve,
+                run.seconds,
+                run.parameters,
+            )
+        )
+    return tuple(found)
+
+
+def _matrix(predictions: pl.DataFrame, labels: tuple[str, ...]) -> tuple[tuple[int, ...], ...]:
+    counts = {
+        (a, b): n for a, b, n in predictions.group_by("label", "prediction").len().iter_rows()
+    }
+    return tuple(tuple(counts.get((a, b), 0) for b in labels) for a in labels)
+
+
+def _scores(predictions: pl.DataFrame, labels: tuple[str, ...]) -> tuple[LabelScore, ...]:
+    matrix = _matrix(predictions, labels)
+    scores = []
+    for index, label in enumerate(labels):
+        right, support = matrix[index][index], sum(matrix[index])
+        given = sum(row[index] for row in matrix)
+        precision = right / given if given else 0.0
+        recall = right / support if support else 0.0
+        f1 = 2 * right / (given + support) if given + support else 0.0
+        scores.append(LabelScore(label, support, precision, recall, f1))
+    return tuple(sorted(scores, key=lambda score: (-score.support, score.label)))
+
+
+def _mistakes(experiment: Experiment, wrong: pl.DataFrame) -> tuple[Mistake, ...]:
+    worst = (
+        wrong.with_columns(pl.col("probabilities").list.max().alias("confidence"))
+        .sort("confidence", "artifact_id", descending=[True, False])
+        .head(MISTAKES)
+    )
+    return tuple(
+        Mistake(
+            row["artifact_id"],
+            row["label"],
+            row["prediction"],
+            row["confidence"],
+            _beginning(experiment, row["artifact_id"]),
+        )
+        for row in worst.iter_rows(named=True)
+    )
+
+
+def _beginning(experiment: Experiment, artifact_id: str) -> str | None:
+    """The beginning of the artifact's first text-like input file; None if it is not to be shown."""
+    if not experiment.settings.report.SHOW_DOCUMENTS:
+        return None
+    for name in experiment.settings.prepare.MODEL_INPUT_FILES:
+        if not name.endswith((".txt", ".json", ".md", ".html", ".csv")) or "*" in name:
+            continue
+        try:
+            data = experiment.store.read(layout.artifact_file(artifact_id, name))
+        except Absent:
+            continue
+        return _text(data, name)[:BEGINNING]
+    return None
+
+
+def _text(data: bytes, name: str) -> str:
+    text = data[: 64 * BEGINNING].decode(errors="replace")
+    if name.endswith(".json"):
+        # What is not the JSON that its name says is shown as it is.
+        with suppress(ValueError):
+            text = " ".join(_strings(json.loads(data)))
+    return " ".join(text.split())
+
+
+def _strings(value: Any) -> list[str]:
+    if isinstance(value, str):
+        return [value]
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, list):
+        return [text for item in value for text in _strings(item)]
+    return []
+
+
+def _curves(experiment: Experiment, model: str, seed: int) -> tuple[Any, Any]:
+    metric = experiment.settings.train_for(model).METRIC
+    loss, curve = [], []
+    for line in experiment.store.read(experiment.layout.metrics_log(model, seed)).splitlines():
+        event = json.loads(line)
+        if "validation" in event:
+            found = event["validation"]
+            curve.append((event["epoch"], found["loss"], found[metric]))
+        else:
+            loss.append((event["epoch"], event["loss"]))
+    return tuple(loss), tuple(curve)
+
+
+def encoding(experiment: Experiment, model: str) -> tuple[Mapping[str, Any], pl.DataFrame]:
+    """truncation.json and quarantine.parquet of one model."""
+    folder = experiment.layout.encoded(model)
+    truncation = json.loads(experiment.store.read(f"{folder}/{layout.TRUNCATION}"))
+    return truncation, _parquet(experiment, f"{folder}/{layout.QUARANTINE}")
+
+
+def _parquet(experiment: Experiment, key: str) -> pl.DataFrame:
+    return pl.read_parquet(io.BytesIO(experiment.store.read(key)))

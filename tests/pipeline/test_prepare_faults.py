@@ -1,0 +1,213 @@
+"""prepare under faults: documents, functions and processes that go wrong cost only themselves."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from handful.errors import DataError, StepError
+from handful.steps.prepare import shards, workers
+from preparing import FUNCTIONS, Bench, bench
+
+HEAD = "def encode_data(instance):\n"
+BATCHED = """
+@handful.batched
+def encode_data(instances):
+    return [encode_one(instance) for instance in instances]
+"""
+
+
+@pytest.fixture(autouse=True)
+def _small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shards, "SIZE", 8)
+    monkeypatch.setattr(workers, "WARM_UP", 5.0)
+
+
+def misbehaving(line: str, *, batched: bool = False) -> str:
+    """functions.py whose encode_data runs `line` first; `n` is the number in the artifact's id."""
+    head = f"{HEAD}    n = int(instance.id[-4:])\n    {line}\n"
+    source = "import os, signal, sys, time\nimport handful\n" + FUNCTIONS.replace(HEAD, head)
+    if batched:
+        source = source.replace("def encode_data(instance)", "def encode_one(instance)") + BATCHED
+    return source
+
+
+def errors(made: Bench) -> dict[str, str]:
+    return {one["artifact_id"]: one["error"] for one in made.quarantine()}
+
+
+@pytest.mark.parametrize("batched", [False, True])
+def test_a_bad_document_costs_itself_alone(tmp_path: Path, batched: bool) -> None:
+    made = bench(tmp_path, 30, misbehaving("", batched=batched))
+    ids = sorted(made.artifacts)
+    made.artifacts[ids[3]]["files"] = {"raw_text.json": b"\xff\xfe\x00 not json"}
+    made.artifacts[ids[20]]["files"] = {"raw_text.json": b""}
+    record = made.prepare()
+    assert record.quarantined == {"tiny": 2}
+    assert sum(record.rows["tiny"].values()) == 28
+    found = errors(made)
+    assert found[ids[20]].startswith("JSONDecodeError: Expecting value")
+    assert set(found) == {ids[3], ids[20]}
+    one = made.quarantine()[0]
+    assert "in numbers" in one["traceback"]
+    assert "functions.py" in one["traceback"].splitlines()[1], "it begins with our own frames"
+    assert (one["files"], one["file_sizes"]) == (["raw_text.json"], [12])
+    assert made.splits()[ids[3]]["split"] != "left_out", "the ledger depends on no model"
+
+
+@pytest.mark.parametrize("batched", [False, True])
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("if n == 5: time.sleep(600)", "took longer than 2 s (ENCODE_TIMEOUT)"),
+        ("if n == 5: os.kill(os.getpid(), signal.SIGKILL)", "killed by SIGKILL"),
+        ("if n == 5: os._exit(3)", "ended with status 3"),
+        ("if n == 5: sys.exit('enough')", "SystemExit: enough"),
+    ],
+)
+def test_a_hanging_or_dying_function_costs_its_instance(
+    tmp_path: Path, batched: bool, line: str, told: str
+) -> None:
+    made = bench(tmp_path, 24, misbehaving(line, batched=batched))
+    record = made.prepare(prepare_ENCODE_TIMEOUT="2s", prepare_NUM_PROCESSES=2)
+    assert record.quarantined == {"tiny": 1}
+    assert told in errors(made)["artifact-0005"]
+    assert sum(record.rows["tiny"].values()) == 23
+
+
+def test_functions_that_print_fork_and_change_the_world(tmp_path: Path) -> None:
+    line = (
+        "print('noise'); os.chdir('/'); os.environ.clear(); sys.stdout = None\n"
+        "    if n % 10 == 0 and os.fork() == 0: return None"
+    )
+    made = bench(tmp_path, 24, misbehaving(line))
+    plain = bench(tmp_path / "plain", 24)
+    assert made.prepare().data_hash == plain.prepare().data_hash
+
+
+def test_functions_cannot_change_the_label_map(tmp_path: Path) -> None:
+    source = FUNCTIONS.replace(HEAD, "def encode_data(instance, label2id):\n    label2id.clear()\n")
+    made = bench(tmp_path, 12, source)
+    assert made.prepare().label2id == {"invoice": 0, "letter": 1, "report": 2}
+
+
+def test_too_many_stop_the_run_with_the_most_frequent_errors(tmp_path: Path) -> None:
+    line = "assert n % 3, 'a third'\n    if n % 7 == 0: raise KeyError('a seventh')"
+    made = bench(tmp_path, 30, misbehaving(line))
+    with pytest.raises(DataError, match=r"more than MAX_QUARANTINED = 10% allows") as raised:
+        made.prepare()
+    told = str(raised.value)
+    assert "× AssertionError: a third (such as artifact-0000)" in told
+    assert not (made.prepared / "tiny/train").exists()
+    assert made.prepare(prepare_MAX_QUARANTINED="50%").quarantined == {"tiny": 13}
+
+
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [
+        ("answers[:-1]", "returned 11 results for 12 instances"),
+        ("answers[0]", "returned dict for 12"),
+    ],
+)
+def test_a_batch_of_another_length_is_an_error(tmp_path: Path, answer: str, told: str) -> None:
+    source = misbehaving("", batched=True).replace(
+        "    return [encode_one", "    answers = [encode_one"
+    )
+    made = bench(tmp_path, 30, f"{source}    return {answer}\n")
+    made.fill(12, tuple(f"label {number}" for number in range(12)))
+    with pytest.raises(DataError, match=told) as raised:
+        made.prepare()
+    assert "one dict or None per instance" in str(raised.value)
+
+
+def test_a_row_that_arrow_refuses_costs_itself_alone(tmp_path: Path) -> None:
+    source = FUNCTIONS.replace(
+        "    return {", "    ids = ['x'] if instance.id == 'artifact-0013' else ids\n    return {"
+    )
+    made = bench(tmp_path, 24, source)
+    record = made.prepare()
+    assert record.quarantined == {"tiny": 1}
+    assert list(errors(made)) == ["artifact-0013"]
+
+
+def test_later_faults_are_told_apart(tmp_path: Path) -> None:
+    source = FUNCTIONS.replace(
+        "    return {",
+        "    if instance.id == 'artifact-0013': return {'input_ids': ids}\n"
+        "    if instance.id == 'artifact-0014': return {'input_ids': ids, 'attention_mask': ids[:0],"
+        " 'labels': 1}\n"
+        "    return {",
+    )
+    made = bench(tmp_path, 24, source)
+    made.prepare()
+    assert errors(made) == {
+        "artifact-0013": "ValueError: missing field attention_mask: "
+        "it does not fit get_dataset_features",
+        "artifact-0014": "ValueError: field labels: expected 2 ('report'), "
+        "found 1, which is another label than the ledger's",
+    }
+
+
+def test_workers_that_cannot_start_end_the_step_with_their_last_words(tmp_path: Path) -> None:
+    source = f"import os, sys\nsys.stderr.write('no luck\\n')\nsys.stderr.flush()\nos._exit(9)\n{FUNCTIONS}"
+    made = bench(tmp_path, 12, source)
+    with pytest.raises(StepError, match="ended with status 9, 3 times") as raised:
+        made.prepare()
+    assert "no luck" in str(raised.value)
+
+
+RUN = """
+import sys
+sys.path[:0] = {path!r}
+from pathlib import Path
+from preparing import Bench
+from handful.steps.prepare import shards, workers
+shards.SIZE = 8
+made = Bench(Path({root!r}))
+made.fill(60)
+made.prepare(prepare_NUM_PROCESSES=2)
+"""
+
+
+def test_killed_and_run_again_it_is_as_if_nothing_had_happened(tmp_path: Path) -> None:
+    calls = tmp_path / "calls"
+    line = f"time.sleep(0.03); open({str(calls)!r}, 'a').write(f'{{instance.id}}\\n')"
+    undisturbed = bench(tmp_path / "undisturbed", 60, misbehaving(line))
+    expected = undisturbed.prepare()
+    made = bench(tmp_path / "killed", 60, misbehaving(line))
+    calls.unlink()
+    script = RUN.format(path=[str(Path(__file__).parents[1])], root=str(made.root))
+    process = subprocess.Popen([sys.executable, "-c", script], start_new_session=True)
+    markers: list[Path] = []
+    end = time.monotonic() + 120
+    while len(markers) < 3 and process.poll() is None and time.monotonic() < end:
+        markers = list(made.prepared.glob("tiny/shards/*/0*.json"))
+        time.sleep(0.01)
+    workers = [int(pid) for pid in _children(process.pid)]
+    os.kill(process.pid, signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL, "it ended before it was killed"
+    assert workers
+    assert len(markers) >= 3
+    assert not (made.prepared / "tiny/train").exists()
+    while any(Path(f"/proc/{pid}").exists() for pid in workers):
+        assert time.monotonic() < end, "a worker outlived its driver"
+        time.sleep(0.01)
+    kept = list(made.prepared.glob("tiny/shards/*/0*.json"))
+    before = len(calls.read_text().splitlines())
+    record = made.prepare()
+    assert record.data_hash == expected.data_hash
+    assert record.splits_hash == expected.splits_hash
+    again = calls.read_text().splitlines()[before:]
+    assert len(again) <= 60 - 8 * len(kept)
+    ours, theirs = made.bytes(), undisturbed.bytes()
+    assert ours == theirs
+
+
+def _children(pid: int) -> list[str]:
+    return Path(f"/proc/{pid}/task/{pid}/children").read_text().split()

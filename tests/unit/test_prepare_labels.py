@@ -1,0 +1,73 @@
+"""The label knobs, the label map, and the sample of MAX_ARTIFACTS."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from handful.steps.prepare.artifacts import Artifact
+from handful.steps.prepare.labels import label_map, nearest, renamed
+from handful.steps.prepare.selection import Candidate, sample
+
+
+def test_a_label_map_is_sorted_at_first_and_then_only_grows() -> None:
+    first = label_map(["b", "a", "c", "a"], None)
+    assert first == {"a": 0, "b": 1, "c": 2}
+    assert label_map(["Z", "b", "aa"], first) == {"a": 0, "b": 1, "c": 2, "Z": 3, "aa": 4}
+
+
+@given(st.lists(st.sets(st.text(max_size=3)), max_size=6))
+def test_old_ids_stay(waves: list[set[str]]) -> None:
+    found: dict[str, int] = {}
+    for wave in waves:
+        grown = label_map(wave, found)
+        assert all(grown[label] == number for label, number in found.items())
+        assert sorted(grown.values()) == list(range(len(grown)))
+        found = grown
+    assert set(found) == set().union(*waves)
+
+
+def test_aliases_are_applied_once_so_two_labels_can_be_swapped() -> None:
+    mine = tuple(Artifact(str(n), label, (), "{}") for n, label in enumerate("abc"))
+    swapped = renamed(mine, {"a": "b", "b": "a"})
+    assert [one.label for one in swapped] == ["b", "a", "c"]
+
+
+def test_the_nearest_label_is_named() -> None:
+    assert nearest("permisive", ["Copyleft", "Permissive"]) == "'Permissive'"
+    assert nearest("COPYLEFT", ["Copyleft", "Permissive"]) == "'Copyleft'"
+    assert nearest("xyz", ["b", "a"]) == "one of 'a', 'b'"
+
+
+candidates = st.lists(
+    st.tuples(st.sampled_from("aaaabbc"), st.sampled_from(("train", "validation", "test"))),
+    max_size=80,
+).map(lambda rows: [Candidate(f"id-{n}", *row) for n, row in enumerate(rows)])
+
+
+@given(candidates, st.integers(0, 90), st.integers(0, 90), st.integers(0, 3))
+def test_a_smaller_sample_is_contained_in_a_larger(
+    mine: list[Candidate], one: int, other: int, seed: int
+) -> None:
+    small, large = sorted((one, other))
+    assert sample(mine, small, seed) <= sample(mine, large, seed)
+    assert len(sample(mine, small, seed)) == min(small, len(mine))
+    assert sample(mine, small, seed) == sample(list(reversed(mine)), small, seed)
+
+
+def test_a_sample_has_the_mix_of_the_whole() -> None:
+    mine = [
+        Candidate(f"{label}-{n}", label, split)
+        for label, count in (("big", 1000), ("small", 100), ("rare", 3))
+        for n in range(count)
+        for split in ["train" if n % 10 < 8 else "test" if n % 10 == 8 else "validation"]
+    ]
+    taken = [one for one in mine if one.id in sample(mine, 110, 0)]
+    by_label = Counter(one.label for one in taken)
+    assert by_label["rare"] >= 1
+    assert abs(by_label["big"] - 100) <= 3
+    by_split = Counter(one.split for one in taken if one.label == "big")
+    assert abs(by_split["test"] - 10) <= 1
+    assert sample(mine, 110, 0) != sample(mine, 110, 1)

@@ -1,0 +1,134 @@
+"""Words of files, and near-duplicates among documents, on planted pairs."""
+
+from __future__ import annotations
+
+import json
+import random
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from handful.steps.prepare.near_duplicates import (
+    THRESHOLD,
+    Shingled,
+    alike_pairs,
+    families,
+    jaccard,
+    signatures,
+)
+from handful.steps.prepare.words import shingles, words_of
+
+VOCABULARY = [f"w{number}" for number in range(5000)]
+
+
+def changed(words: list[str], count: int, chance: random.Random) -> list[str]:
+    copy = list(words)
+    for place in chance.sample(range(len(copy)), count):
+        copy[place] = chance.choice(VOCABULARY)
+    return copy
+
+
+def test_planted_pairs_are_found_and_nothing_below_the_threshold() -> None:
+    chance = random.Random(3)
+    documents = [chance.choices(VOCABULARY, k=chance.randint(60, 300)) for _ in range(3000)]
+    planted = []
+    for number in range(1000):
+        planted.append((number, len(documents)))
+        original = documents[number]
+        documents.append(changed(original, chance.randint(0, len(original) // 6), chance))
+    shingled = Shingled.of([shingles(words) for words in documents])
+    found = families(shingled, signatures(shingled))
+    likeness = {pair: jaccard(shingled[pair[0]], shingled[pair[1]]) for pair in planted}
+    alike = [pair for pair, share in likeness.items() if share >= THRESHOLD]
+    unlike = [pair for pair, share in likeness.items() if share < THRESHOLD]
+    assert len(alike) > 150
+    assert len(unlike) > 150
+    tied = {pair for pair in planted if found[pair[0]] is not None}
+    assert len([pair for pair in alike if pair in tied]) >= 0.97 * len(alike)
+    assert not [pair for pair in unlike if pair in tied]
+    assert all(found[a] == found[b] for a, b in tied)
+    assert all(found[number] is None for number in range(1000, 3000))
+
+
+def test_signatures_tell_the_likeness() -> None:
+    chance = random.Random(5)
+    original = chance.choices(VOCABULARY, k=400)
+    copies = [changed(original, count, chance) for count in range(0, 200, 4)]
+    shingled = Shingled.of([shingles(words) for words in [original, *copies]])
+    signed = signatures(shingled)
+    told = (signed[1:] == signed[0]).mean(axis=1)
+    true = [jaccard(shingled[0], shingled[n]) for n in range(1, len(shingled))]
+    assert told[0] == 1
+    assert np.abs(told - true).max() < 0.16  # four deviations
+    assert np.abs(told - true).mean() < 0.05
+
+
+def test_a_family_is_a_chain_and_documents_without_words_have_none() -> None:
+    words = random.Random(1).choices(VOCABULARY, k=120)
+    chain = [words[start : start + 100] for start in (0, 6, 12, 18)]
+    shingled = Shingled.of([shingles(each) for each in [[], *chain, []]])
+    assert all(jaccard(shingled[a], shingled[b]) >= THRESHOLD for a, b in pairwise(range(1, 5)))
+    assert jaccard(shingled[1], shingled[4]) < THRESHOLD
+    assert families(shingled, signatures(shingled)) == [None, 1, 1, 1, 1, None]
+    pairs = set(alike_pairs(shingled, signatures(shingled)))
+    assert pairs >= {(1, 2), (2, 3), (3, 4)}
+    assert (1, 4) not in pairs
+
+
+def test_hundreds_of_copies_are_one_family() -> None:
+    words = [f"same{number}" for number in range(50)]
+    documents = [shingles(words)] * 400 + [shingles(VOCABULARY[:50])]
+    found = families(shingled := Shingled.of(documents), signatures(shingled))
+    assert found == [0] * 400 + [None]
+
+
+def test_jaccard() -> None:
+    one, other = np.array([1, 2, 3], np.uint32), np.array([2, 3, 4, 9], np.uint32)
+    assert jaccard(one, other) == pytest.approx(2 / 5)
+    assert jaccard(one, one) == 1
+    assert jaccard(one, np.empty(0, np.uint32)) == 0
+
+
+def test_few_words_are_one_shingle() -> None:
+    assert len(shingles([])) == 0
+    assert len(shingles(["a"])) == len(shingles(["a", "b"])) == len(shingles(["a", "b", "c"])) == 1
+    assert shingles(["a", "b"]) != shingles(["b", "a"])
+    assert len(shingles(list("abcabcabc"))) == 3
+
+
+def words(path: Path, content: bytes) -> list[int]:
+    path.write_bytes(content)
+    return words_of([path]).shingles.tolist()
+
+
+def test_the_text_of_a_file_is_what_a_person_reads(tmp_path: Path) -> None:
+    text = "One two THREE, four; fünf 6."
+    expected = words(tmp_path / "a.txt", text.encode())
+    assert len(expected) == 4
+    told = {"keys": {"do not": "One two"}, "count": ["three", {"x": "four fünf"}, 6, None, True]}
+    assert words(tmp_path / "a.json", json.dumps(told).encode()) == expected
+    assert words(tmp_path / "b", json.dumps(told).encode()) == expected
+    assert words(tmp_path / "c.txt", b"\xef\xbb\xbf" + text.encode()) == expected
+    assert words(tmp_path / "d.txt", text.encode("utf-16")) == expected
+    assert words(tmp_path / "e.json", b"{ not json at all") != []
+    assert words(tmp_path / "f.txt", "caf\xe9 au lait".encode("latin-1")) != []
+    assert words(tmp_path / "g.png", b"\x89PNG\0\0one two three") == []
+    assert words(tmp_path / "h.json", b"[" * 100_000) == []
+    assert words(tmp_path / "i.json", b'"\\ud800 lone"') != []
+    assert words(tmp_path / "j.txt", b"") == []
+
+
+def test_content_is_exact_whatever_the_files_are(tmp_path: Path) -> None:
+    one, other, third = (tmp_path / name for name in ("one.bin", "other.bin", "third.bin"))
+    one.write_bytes(b"\0" * 5_000_000)
+    other.write_bytes(b"\0" * 5_000_000)
+    third.write_bytes(b"\0" * 4_999_999 + b"\1")
+    assert words_of([one]).content == words_of([other]).content != words_of([third]).content
+    one.write_bytes(b"ab")
+    other.write_bytes(b"c")
+    third.write_bytes(b"a")
+    (tmp_path / "fourth").write_bytes(b"bc")
+    cut_elsewhere = words_of([third, tmp_path / "fourth"])
+    assert words_of([one, other]).content != cut_elsewhere.content

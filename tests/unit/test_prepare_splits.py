@@ -1,0 +1,206 @@
+"""The draw: sizes, groups that stay whole, and nobody who moves."""
+
+from __future__ import annotations
+
+import itertools
+import random
+import time
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from handful.steps.prepare.artifacts import Artifact
+from handful.steps.prepare.groups import Links
+from handful.steps.prepare.splits import SPLITS, Drawn, draw, quota
+
+SHARES = (0.8, 0.1, 0.1)
+shares = st.tuples(st.integers(1, 20), st.integers(1, 20), st.integers(1, 20)).map(
+    lambda parts: tuple(part / sum(parts) for part in parts)
+)
+labels = st.lists(st.sampled_from("abcdef"), min_size=1, max_size=60)
+
+
+def artifacts(names: Sequence[str]) -> list[Artifact]:
+    return [Artifact(f"id-{n:05d}", label, (), "{}") for n, label in enumerate(names)]
+
+
+def alone(count: int) -> Links:
+    return Links([()] * count, [None] * count, lambda members: [])
+
+
+def sharing(values: Sequence[object]) -> Links:
+    keys = [() if value is None else (value,) for value in values]
+    return Links(keys, [None] * len(keys), lambda members: [])
+
+
+@given(st.integers(0, 400), shares)
+def test_a_quota_is_the_share_rounded_up_or_down(count: int, parts: tuple[float, ...]) -> None:
+    seats = quota(count, parts)  # type: ignore[arg-type]
+    assert sum(seats) == count
+    assert all(abs(seat - count * part) < 1 for seat, part in zip(seats, parts, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("count", "seats"),
+    [
+        (0, (0, 0, 0)),
+        (1, (1, 0, 0)),
+        (2, (1, 0, 1)),
+        (3, (2, 0, 1)),
+        (6, (4, 1, 1)),
+        (10, (8, 1, 1)),
+    ],
+)
+def test_rare_labels_go_to_train_then_test_then_validation(
+    count: int, seats: tuple[int, int, int]
+) -> None:
+    assert quota(count, SHARES) == seats
+
+
+@given(labels, shares, st.integers(0, 3))
+def test_without_groups_every_label_is_within_one_of_its_share(
+    names: list[str], parts: tuple[float, float, float], seed: int
+) -> None:
+    mine = artifacts(names)
+    drawn = draw(mine, alone(len(mine)), {}, parts, seed)
+    counts = Counter((a.label, drawn[a.id].split) for a in mine)
+    for label, total in Counter(names).items():
+        for split, part in zip(SPLITS, parts, strict=True):
+            assert abs(counts[label, split] - total * part) < 1
+
+
+@given(st.data(), labels, shares)
+def test_groups_are_never_cut(data: st.DataObject, names: list[str], parts: tuple) -> None:  # type: ignore[type-arg]
+    values = data.draw(
+        st.lists(st.none() | st.integers(0, 8), min_size=len(names), max_size=len(names))
+    )
+    mine = artifacts(names)
+    drawn = draw(mine, sharing(values), {}, parts, 0)
+    seen: dict[object, set[tuple[str, str]]] = defaultdict(set)
+    for artifact, value in zip(mine, values, strict=True):
+        place = drawn[artifact.id]
+        assert place.split in SPLITS
+        seen[value if value is not None else artifact.id].add((place.split, place.group))
+    assert all(len(places) == 1 for places in seen.values())
+
+
+@given(st.lists(st.integers(1, 12), min_size=1, max_size=40), st.integers(0, 3))
+def test_grouped_labels_are_within_one_group_of_their_share(sizes: list[int], seed: int) -> None:
+    values = [number for number, size in enumerate(sizes) for _ in range(size)]
+    mine = artifacts(["a"] * len(values))
+    drawn = draw(mine, sharing(values), {}, SHARES, seed)
+    counts = Counter(place.split for place in drawn.values())
+    for split, part in zip(SPLITS, SHARES, strict=True):
+        assert abs(counts[split] - len(values) * part) < max(sizes) + 1
+
+
+@given(st.data(), labels, st.integers(0, 3))
+@settings(max_examples=200)
+def test_those_who_come_later_move_nobody(data: st.DataObject, names: list[str], seed: int) -> None:
+    """And no group is in two splits, but for what is left out."""
+    values = data.draw(
+        st.lists(st.none() | st.integers(0, 6), min_size=len(names), max_size=len(names))
+    )
+    others = data.draw(
+        st.lists(st.none() | st.integers(10, 13), min_size=len(names), max_size=len(names))
+    )
+    early = data.draw(st.sets(st.integers(0, len(names) - 1)))
+    everyone = artifacts(names)
+    keys = [
+        tuple(key for key in pair if key is not None) for pair in zip(values, others, strict=True)
+    ]
+    first = sorted(early)
+    before = draw(
+        [everyone[i] for i in first],
+        Links([keys[i] for i in first], [None] * len(first), lambda members: []),
+        {},
+        SHARES,
+        seed,
+    )
+    links = Links(keys, [None] * len(keys), lambda members: [])
+    after = draw(everyone, links, before, SHARES, seed)
+    assert all(after[i].split == place.split for i, place in before.items())
+    split_of_key: dict[object, set[str]] = defaultdict(set)
+    for artifact, mine in zip(everyone, keys, strict=True):
+        if after[artifact.id].split != "left_out":
+            for key in mine:
+                split_of_key[key].add(after[artifact.id].split)
+    assert all(len(found) == 1 for found in split_of_key.values())
+    for artifact in everyone:
+        if after[artifact.id].split == "left_out":
+            assert artifact.id not in before
+            assert "together" in after[artifact.id].reason
+    assert draw(everyone, links, after, SHARES, seed) == after
+
+
+@given(labels, st.randoms(use_true_random=False))
+def test_only_the_seed_and_the_ids_decide(names: list[str], chance: random.Random) -> None:
+    mine = artifacts(names)
+    drawn = draw(mine, alone(len(mine)), {}, SHARES, 1)
+    assert drawn == draw(mine, alone(len(mine)), {}, SHARES, 1)
+    if len(names) > 30:
+        seeds = (draw(mine, alone(len(mine)), {}, SHARES, seed) for seed in range(2, 8))
+        assert any(other != drawn for other in seeds)
+
+
+def test_likeness_through_one_who_is_left_out_does_not_count() -> None:
+    """a – x – b: a in train, b in test, x is left out; y is like x only, and stays."""
+    mine = artifacts(["l"] * 4)
+    a, b, x, y = range(4)
+    pairs = {(a, x), (b, x), (x, y)}
+    links = Links(
+        [()] * 4,
+        ["f"] * 4,
+        lambda members: [(i, j) for i, j in pairs if i in members and j in members],
+    )
+    before = {mine[a].id: Drawn("train", mine[a].id, "drawn")}
+    before |= {mine[b].id: Drawn("test", mine[b].id, "drawn")}
+    outcomes = set()
+    for seed in range(20):
+        drawn = draw(mine, links, before, SHARES, seed)
+        assert drawn[mine[a].id].split == "train"
+        assert drawn[mine[b].id].split == "test"
+        assert drawn[mine[x].id].split == "left_out"
+        assert drawn[mine[x].id].reason == "it would tie test and train together"
+        assert drawn[mine[y].id].split in SPLITS
+        assert drawn[mine[y].id].group == mine[y].id
+        outcomes.add(drawn[mine[y].id].split)
+        again = draw(mine, links, drawn, SHARES, seed)
+        assert again == drawn
+    assert outcomes
+
+
+def test_a_chain_of_newcomers_is_cut_at_one_only() -> None:
+    """a – x – y – b: one of the two newcomers joins, the other is left out."""
+    mine = artifacts(["l"] * 4)
+    chain = [(0, 2), (2, 3), (3, 1)]
+    links = Links([()] * 4, ["f"] * 4, lambda members: chain)
+    before = {
+        mine[0].id: Drawn("train", mine[0].id, "drawn"),
+        mine[1].id: Drawn("validation", mine[1].id, "drawn"),
+    }
+    for seed in range(10):
+        drawn = draw(mine, links, before, SHARES, seed)
+        assert sorted(drawn[mine[i].id].split == "left_out" for i in (2, 3)) == [False, True]
+
+
+def test_skewed_groups_stay_near_their_share_and_large_ledgers_are_quick() -> None:
+    chance = random.Random(0)
+    names = [f"label {int(60 * chance.random() ** 3)}" for _ in range(50_000)]
+    values: list[int] = []
+    for number in itertools.count():
+        values += [number] * chance.choice([1, 1, 1, 2, 5, 60])
+        if len(values) >= len(names):
+            break
+    values = values[: len(names)]
+    mine = artifacts(sorted(names))
+    began = time.process_time()
+    drawn = draw(mine, sharing(values), {}, SHARES, 0)
+    assert time.process_time() - began < 10
+    counts = Counter((a.label, drawn[a.id].split) for a in mine)
+    for label, total in Counter(names).items():
+        for split, part in zip(SPLITS, SHARES, strict=True):
+            assert abs(counts[label, split] - total * part) <= 31, (label, split)
