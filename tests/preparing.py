@@ -48,8 +48,8 @@ from datasets import Features, Sequence, Value
 
 
 def get_dataset_features():
-    ids, mask = Sequence(Value("int32")), Sequence(Value("int8"))
-    return Features({"input_ids": ids, "attention_mask": mask})
+    tokens, mask = Sequence(Value("int32")), Sequence(Value("int8"))
+    return Features({"input_ids": tokens, "attention_mask": mask})
 
 
 def numbers(path):

@@ -101,13 +101,13 @@ class Prepared(Record):
 
     label2id: Mapping[str, int]
     rows: Mapping[str, Mapping[str, int]]
-    """Model name → split → rows."""
+    """Model → split → rows. Records name a model by its folder, so that an experiment may move."""
     quarantined: Mapping[str, int]
-    """Model name → instances that could not be encoded."""
+    """Model → instances that could not be encoded."""
     left_out: Mapping[str, int]
-    """Model name → instances for which `encode_data` returned None."""
+    """Model → instances for which `encode_data` returned None."""
     data_hash: Mapping[str, str]
-    """Model name → sha256 of its encoded datasets."""
+    """Model → sha256 of its encoded datasets."""
     splits_hash: str
 
 
@@ -116,6 +116,7 @@ class Run:
     """One model trained with one seed."""
 
     model: str
+    """The model's folder."""
     seed: int
     metrics: Mapping[str, float]
     """Validation metrics of the best checkpoint."""

@@ -362,7 +362,7 @@ def test_a_store_on_s3(tmp_path: Path, s3_server, monkeypatch: pytest.MonkeyPatc
             experiment.layout.encoded_split("tiny", "train"), tmp_path / "fetched"
         )
         assert len(datasets.load_from_disk(str(folder))) == record.rows["tiny"]["train"]
-        assert not [b for b in experiment.store.list("data/prepared_data/full_dataset/tiny/shards")]
+        assert not list(experiment.store.list("data/prepared_data/full_dataset/tiny/shards"))
 
 
 # --- what the functions promise ------------------------------------------------------------------

@@ -140,8 +140,8 @@ def test_later_faults_are_told_apart(tmp_path: Path) -> None:
     source = FUNCTIONS.replace(
         "    return {",
         "    if instance.id == 'artifact-0013': return {'input_ids': ids}\n"
-        "    if instance.id == 'artifact-0014': return {'input_ids': ids, 'attention_mask': ids[:0],"
-        " 'labels': 1}\n"
+        "    if instance.id == 'artifact-0014':\n"
+        "        return {'input_ids': ids, 'attention_mask': ids[:0], 'labels': 1}\n"
         "    return {",
     )
     made = bench(tmp_path, 24, source)
@@ -155,7 +155,7 @@ def test_later_faults_are_told_apart(tmp_path: Path) -> None:
 
 
 def test_workers_that_cannot_start_end_the_step_with_their_last_words(tmp_path: Path) -> None:
-    source = f"import os, sys\nsys.stderr.write('no luck\\n')\nsys.stderr.flush()\nos._exit(9)\n{FUNCTIONS}"
+    source = f"import os\nos.write(2, b'no luck')\nos._exit(9)\n{FUNCTIONS}"
     made = bench(tmp_path, 12, source)
     with pytest.raises(StepError, match="ended with status 9, 3 times") as raised:
         made.prepare()

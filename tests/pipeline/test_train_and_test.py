@@ -432,6 +432,23 @@ def test_sigterm_leaves_a_checkpoint_and_says_so(tmp_path: Path) -> None:
 # --- knobs ---------------------------------------------------------------------------------------
 
 
+def validation_loss(one: Encoded) -> float:
+    """Of the weights in final/, one example at a time."""
+    import torch
+    from datasets import load_from_disk
+    from transformers import AutoModelForSequenceClassification
+
+    model = AutoModelForSequenceClassification.from_pretrained(final_of(one)).eval()
+    folder = one.store / "data/prepared_data/full_dataset/model/validation"
+    rows = load_from_disk(str(folder)).with_format("torch")
+    with torch.inference_mode():
+        losses = [
+            model(input_ids=row["input_ids"][None].long(), labels=row["labels"][None]).loss.item()
+            for row in rows
+        ]
+    return float(np.mean(losses))
+
+
 def test_early_stopping_waits_as_long_as_it_was_told(tmp_path: Path) -> None:
     one = make(
         tmp_path / "EXP-1",
@@ -449,6 +466,11 @@ def test_early_stopping_waits_as_long_as_it_was_told(tmp_path: Path) -> None:
     assert (run.best_epoch, run.metrics) == (3, {"mine": 0.4})
     assert [line["epoch"] for line in log_of(one) if "validation" in line] == [1, 2, 3, 4, 5]
     assert any("stopped early after epoch 5" in note for note in told.notes)
+    losses = {
+        line["epoch"]: line["validation"]["loss"] for line in log_of(one) if "validation" in line
+    }
+    assert validation_loss(one) == pytest.approx(losses[3], abs=1e-6)
+    assert all(abs(losses[epoch] - losses[3]) > 1e-3 for epoch in (1, 2, 4, 5))
 
 
 def test_a_part_of_an_epoch(tmp_path: Path) -> None:

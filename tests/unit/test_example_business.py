@@ -6,6 +6,7 @@ import hashlib
 import importlib.util
 import json
 import sqlite3
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
@@ -35,10 +36,7 @@ def _script() -> ModuleType:
     assert spec
     assert spec.loader
     module = importlib.util.module_from_spec(spec)
-    # dataclasses look their module up by name.
-    import sys
-
-    sys.modules[spec.name] = module
+    sys.modules[spec.name] = module  # where dataclasses look for it
     spec.loader.exec_module(module)
     return module
 

@@ -64,10 +64,11 @@ def test_a_sample_has_the_mix_of_the_whole() -> None:
         for n in range(count)
         for split in ["train" if n % 10 < 8 else "test" if n % 10 == 8 else "validation"]
     ]
-    taken = [one for one in mine if one.id in sample(mine, 110, 0)]
+    chosen = sample(mine, 110, 0)
+    taken = [one for one in mine if one.id in chosen]
     by_label = Counter(one.label for one in taken)
     assert by_label["rare"] >= 1
     assert abs(by_label["big"] - 100) <= 3
     by_split = Counter(one.split for one in taken if one.label == "big")
     assert abs(by_split["test"] - 10) <= 1
-    assert sample(mine, 110, 0) != sample(mine, 110, 1)
+    assert chosen != sample(mine, 110, 1)

@@ -112,11 +112,12 @@ def _answer(result_file: Path, status: int, log: IO[bytes]) -> Any:
 def error_from_json(answer: dict[str, Any]) -> HandfulError:
     """The error that `handful.worker.error_to_json` wrote; its traceback as a note on it."""
     faults = [Fault(*fault) for fault in answer["faults"]]
-    kind = getattr(errors, answer["class"], StepError)
+    many = {"SettingsError": errors.SettingsError, "FunctionsError": errors.FunctionsError}
     error: HandfulError
-    if issubclass(kind, errors.SettingsError | errors.FunctionsError):
-        error = kind(faults)
+    if answer["class"] in many:
+        error = many[answer["class"]](faults)
     else:
+        kind: type[HandfulError] = getattr(errors, answer["class"], StepError)
         error = kind(faults[0].what, where=faults[0].where, remedy=faults[0].remedy)
     error.add_note(answer["traceback"])
     return error

@@ -11,6 +11,7 @@ from typing import Any
 from handful.backends.base import Backend, Job
 from handful.errors import Absent, DataError
 from handful.experiment import Experiment
+from handful.layout import model_folder
 from handful.records import Evaluation, Fingerprint, Prepared, Tested, Trained
 
 
@@ -33,11 +34,12 @@ def test(
                 where="[prepare] SPLIT",
                 remedy="give the test split a share, or label more artifacts",
             )
+    names = {model_folder(name): name for name in experiment.settings.train.MODEL_NAMES}
     arguments = {
         "label2id": dict(prepared.label2id),
         "runs": [
             {
-                "model": run.model,
+                "model": names.get(run.model, run.model),
                 "seed": run.seed,
                 "weights_hash": run.weights_hash,
                 "rows": prepared.rows[run.model]["test"],
@@ -47,7 +49,9 @@ def test(
     }
     job = Job("test", str(experiment.directory), experiment.overrides, arguments)
     answer = backend.run(job, experiment.progress)
-    evaluations = tuple(Evaluation(**one) for one in answer["evaluations"])
+    evaluations = tuple(
+        Evaluation(**{**one, "model": model_folder(one["model"])}) for one in answer["evaluations"]
+    )
     now = datetime.now(UTC).isoformat(timespec="seconds")
     looks = _note_look(experiment, _look(now, arguments, made_from))
     return Tested(evaluations=evaluations, looks=looks, made_from=made_from, finished_at=now)
@@ -58,7 +62,11 @@ def _look(now: str, arguments: Mapping[str, Any], made_from: Fingerprint) -> dic
     return {
         "when": now,
         "runs": [
-            {name: run[name] for name in ("model", "seed", "weights_hash")}
+            {
+                "model": model_folder(run["model"]),
+                "seed": run["seed"],
+                "weights_hash": run["weights_hash"],
+            }
             for run in arguments["runs"]
         ],
         "settings_hash": hashlib.sha256(content).hexdigest(),

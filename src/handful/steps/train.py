@@ -51,7 +51,7 @@ def run_fingerprint(
     return {
         **counted_for_model(experiment.settings, model),
         **{f"{name} in functions.py": hashes[name] for name in FUNCTIONS if name in hashes},
-        "the encoded data": prepared.data_hash[model],
+        "the encoded data": prepared.data_hash[model_folder(model)],
         "the model it starts from": _identity(model),
         "the seed": str(seed),
     }
@@ -78,14 +78,14 @@ def _check_rows(experiment: Experiment, prepared: Prepared, models: tuple[str, .
             remedy="two labels at least must remain: see IGNORED_LABELS and LABEL_ALIASES",
         )
     for model in models:
-        if model not in prepared.rows:
+        if model_folder(model) not in prepared.rows:
             raise DataError(
                 f"{model} has no encoded data",
                 where=f"{experiment.store.url}/{experiment.layout.encoded(model)}",
                 remedy="run `handful prepare` for it first",
             )
         for split in ("train", "validation"):
-            if not prepared.rows[model].get(split):
+            if not prepared.rows[model_folder(model)].get(split):
                 raise DataError(
                     f"the {split} split of {model} has no rows",
                     where="[prepare] SPLIT",
@@ -109,8 +109,8 @@ def _trained(
         "model": model,
         "seed": seed,
         "label2id": dict(prepared.label2id),
-        "rows": dict(prepared.rows[model]),
-        "data_hash": prepared.data_hash[model],
+        "rows": dict(prepared.rows[model_folder(model)]),
+        "data_hash": prepared.data_hash[model_folder(model)],
         "made_from": own,
     }
     job = Job("train", str(experiment.directory), experiment.overrides, arguments)
@@ -137,7 +137,7 @@ def _standing(
 def as_run(record: Mapping[str, Any]) -> Run:
     """A run out of what handful.json holds."""
     return Run(
-        model=record["model"],
+        model=model_folder(record["model"]),
         seed=record["seed"],
         metrics=record["metrics"],
         # 0.5 epochs end in the first one.

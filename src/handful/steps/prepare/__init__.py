@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from handful.experiment import Experiment
-from handful.layout import check_model_folders
+from handful.layout import check_model_folders, model_folder
 from handful.machine import cores
 from handful.records import Fingerprint, Prepared, Reconciled
 from handful.steps.prepare.artifacts import kept_artifacts
@@ -115,9 +115,9 @@ def _record(
         made_from=made_from,
         finished_at=datetime.now(UTC).isoformat(timespec="seconds"),
         label2id=label2id,
-        rows={model: dict(one.rows) for model, one in encoded.items()},
-        quarantined={model: one.quarantined for model, one in encoded.items()},
-        left_out={model: one.left_out for model, one in encoded.items()},
-        data_hash={model: one.data_hash for model, one in encoded.items()},
+        rows={model_folder(model): dict(one.rows) for model, one in encoded.items()},
+        quarantined={model_folder(model): one.quarantined for model, one in encoded.items()},
+        left_out={model_folder(model): one.left_out for model, one in encoded.items()},
+        data_hash={model_folder(model): one.data_hash for model, one in encoded.items()},
         splits_hash=ledger.hash(),
     )
