@@ -29,6 +29,7 @@ from handful.records import (
     Tested,
     Trained,
 )
+from handful.sources import function_hashes
 from handful.storage.base import Source
 
 STORE_FORMAT = 1
@@ -213,6 +214,9 @@ STEP_NAMES = tuple(step.name for step in STEPS)
 def run(experiment: Experiment, choice: Choice) -> Mapping[str, Record]:
     """Bring every chosen step up to date; the records, by step."""
     first, last = _bounds(choice)
+    function_hashes(
+        experiment.directory
+    )  # tells of a missing or broken file before the first write
     _open_store(experiment)
     records: Records = {}
     for index, step in enumerate(STEPS[: last + 1]):

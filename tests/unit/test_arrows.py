@@ -38,7 +38,16 @@ ARROWS: dict[str, set[str]] = {
     "backends": LEAVES | {"worker"},
     "worker": LEAVES | {"experiment", "functions", "backends.base", "backends.events", "training"},
     "pipeline": LEAVES
-    | {"experiment", "fingerprint", "settings", "functions", "labels", "storage", "steps"}
+    | {
+        "experiment",
+        "fingerprint",
+        "settings",
+        "functions",
+        "sources",
+        "labels",
+        "storage",
+        "steps",
+    }
     | {"backends"},
     "rehearsal": LEAVES
     | {"experiment", "settings", "functions", "labels", "storage", "steps", "training"}

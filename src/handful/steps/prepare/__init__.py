@@ -75,8 +75,6 @@ def prepare(
         )
         ledger = chosen(labelled, drawn, settings)
         label2id = label_map(labelled.labels, frozen)
-        keep_label_map(experiment, label2id)
-        keep_ledger(experiment, ledger)
         _tell(experiment, ledger, label2id)
         used = {row.artifact_id for row in ledger.used()}
         by_id = {document.id: document for document in documents if document.id in used}
@@ -84,6 +82,9 @@ def prepare(
         encoded = {
             model: prepare_model(experiment, model, plan, workers, redo=redo) for model in models
         }
+    # Only now: a first run that fails freezes nothing, and a later one draws the same again.
+    keep_label_map(experiment, label2id)
+    keep_ledger(experiment, ledger)
     return _record(made_from, ledger, label2id, encoded)
 
 

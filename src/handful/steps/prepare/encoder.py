@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from handful import layout
 from handful.experiment import Experiment
 from handful.steps.prepare import quarantine, schema
 from handful.steps.prepare.encoding import EncodeShard, Shard
@@ -29,6 +30,11 @@ class ModelEncoder:
     plan: Plan
     shards: ShardStore
 
+    @property
+    def name(self) -> str:
+        """The model, as people are told of it."""
+        return layout.model_folder(self.model)
+
     def run(self, workers: Workers) -> dict[int, Shard]:
         """Every shard, by number."""
         finished = self.shards.finished()
@@ -37,7 +43,7 @@ class ModelEncoder:
         if not todo:
             return finished
         if finished:
-            told = f"{self.model}: {len(finished)} of {len(works)} shards were encoded before"
+            told = f"{self.name}: {len(finished)} of {len(works)} shards were encoded before"
             self.experiment.progress.note(told)
         bad = [one for one in self.plan.documents.values() if one.fault]
         self._check([q for work in works for q in work.set_aside.values()] if bad else [])
@@ -114,7 +120,7 @@ class ModelEncoder:
 
         def watch(in_flight: int) -> None:
             self.experiment.progress.advance(
-                f"encoding for {self.model}",
+                f"encoding for {self.name}",
                 done + in_flight,
                 total,
                 "instances",
@@ -137,7 +143,7 @@ class ModelEncoder:
 
     def _check(self, quarantined: Sequence[Quarantined]) -> None:
         limit = self.experiment.settings.prepare.MAX_QUARANTINED
-        quarantine.check_limit(quarantined, len(self.plan.ledger.used()), limit, self.model)
+        quarantine.check_limit(quarantined, len(self.plan.ledger.used()), limit, self.name)
 
 
 def sampled(plan: Plan) -> list[tuple[Document, str]]:

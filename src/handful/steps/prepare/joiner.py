@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from handful import layout
 from handful.errors import DataError
@@ -27,12 +29,17 @@ class ModelJoiner:
     plan: Plan
     shards: ShardStore
 
+    @property
+    def name(self) -> str:
+        """The model, as people are told of it."""
+        return layout.model_folder(self.model)
+
     def run(self, found: Mapping[int, Shard], made_from: str) -> EncodedModel:
         quarantined = [q for number in sorted(found) for q in found[number].quarantined]
         left_out = sum(len(shard.left_out) for shard in found.values())
         limit = self.experiment.settings.prepare.MAX_QUARANTINED
         total = len(self.plan.ledger.used())
-        quarantine.check_limit(quarantined, total, limit, self.model)
+        quarantine.check_limit(quarantined, total, limit, self.name)
         features = self.shards.features()
         if features is None:
             raise DataError(
@@ -44,7 +51,7 @@ class ModelJoiner:
             (self.shards.local(number) for number in sorted(found)),
             features,
             {row.artifact_id: row.split for row in self.plan.ledger.used()},
-            self.experiment.scratch / "joined" / layout.model_folder(self.model),
+            Path(tempfile.mkdtemp(prefix="joined-", dir=self.experiment.scratch)),
         )
         self._check_rows(folders, quarantined, left_out)
         self._send(folders, quarantined, found)
@@ -66,14 +73,14 @@ class ModelJoiner:
     ) -> None:
         if not folders["train"].rows:
             raise DataError(
-                f"no row is left to train {self.model} on: {len(quarantined)} instances could not "
+                f"no row is left to train {self.name} on: {len(quarantined)} instances could not "
                 f"be encoded, and encode_data left out {left_out}",
                 where="[prepare]",
                 remedy="look at SPLIT, the label knobs, and encode_data",
             )
         for split in SPLITS:
             if not folders[split].rows:
-                self.experiment.progress.warn(f"{self.model}: the {split} split has no row")
+                self.experiment.progress.warn(f"{self.name}: the {split} split has no row")
 
     def _send(
         self,

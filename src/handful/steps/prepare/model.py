@@ -49,7 +49,8 @@ def prepare_model(
     made_from = _made_from(experiment, model, plan)
     kept = None if redo else _kept(experiment, model)
     if kept and (kept.encoding, kept.splits) == (made_from, plan.ledger.hash()):
-        experiment.progress.note(f"{model}: nothing that its encoded data are made of changed")
+        name = layout.model_folder(model)
+        experiment.progress.note(f"{name}: nothing that its encoded data are made of changed")
         return kept
     marker = f"{experiment.layout.encoded(model)}/{layout.ENCODED_RECORD}"
     experiment.store.delete([marker])

@@ -39,7 +39,7 @@ class ShardStore:
         self._store = experiment.store
         self._all = f"{experiment.layout.encoded(model)}/{layout.SHARDS}"
         self._folder = f"{self._all}/{fingerprint[:16]}"
-        self._scratch = experiment.scratch / "shards" / layout.model_folder(model)
+        self._scratch = experiment.scratch / "shards" / layout.model_folder(model) / fingerprint
         self._sending: list[Future[None]] = []
         self._senders = ThreadPoolExecutor(_SENDERS, thread_name_prefix="handful-shards")
 

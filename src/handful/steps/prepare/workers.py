@@ -12,6 +12,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -50,7 +51,8 @@ class Workers:
 
     def __init__(self, directory: Path, settings: Settings, scratch: Path, most: int) -> None:
         self._setup = Setup(directory, settings)
-        self._scratch = scratch
+        scratch.mkdir(parents=True, exist_ok=True)
+        self._scratch = Path(tempfile.mkdtemp(dir=scratch))
         self._most = most
         self._started = 0
         self._idle: list[_Process] = []
@@ -98,7 +100,6 @@ class Workers:
 
     def _start(self) -> _Process:
         self._started += 1
-        self._scratch.mkdir(parents=True, exist_ok=True)
         return _Process(self._setup, self._scratch / f"worker-{self._started}")
 
     def _answers(self) -> Iterator[tuple[Any, Any]]:
