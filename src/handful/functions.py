@@ -123,8 +123,7 @@ def load_functions(directory: Path) -> Functions:
 def _imported(directory: Path) -> ModuleType:
     path = directory / FILE
     if not path.is_file():
-        remedy = "`handful init NAME` writes one to start from"
-        raise FunctionsError([Fault(str(path), "there is no such file", remedy)])
+        raise FunctionsError([missing_file(directory)])
     if str(directory) not in sys.path:
         sys.path.insert(0, str(directory))
     spec = importlib.util.spec_from_file_location("handful_experiment_functions", path)
@@ -141,6 +140,12 @@ def _imported(directory: Path) -> ModuleType:
     except Exception as error:  # any error of the user's own code, told with its place
         raise FunctionsError([_own_fault(directory, error)]) from error
     return module
+
+
+def missing_file(directory: Path) -> Fault:
+    """An experiment without functions.py."""
+    remedy = "`handful init NAME` writes one to start from"
+    return Fault(str(directory / FILE), "there is no such file", remedy)
 
 
 def _syntax_fault(error: SyntaxError) -> Fault:

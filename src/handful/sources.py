@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from handful.errors import Fault, FunctionsError
-from handful.functions import FILE, MENUS
+from handful.functions import FILE, MENUS, missing_file
 
 _OPAQUE = {"globals", "exec", "eval", "vars", "locals"}
 _FUNCTIONS = ast.FunctionDef | ast.AsyncFunctionDef
@@ -30,7 +30,7 @@ def function_hashes(directory: Path) -> dict[str, str]:
     reader = _Reader(directory)
     module = reader.module(FILE.removesuffix(".py"))
     if module is None:
-        raise FunctionsError([Fault(str(directory / FILE), "there is no such file")])
+        raise FunctionsError([missing_file(directory)])
     return {
         menu.name: _sha256(reader.parts_of("functions", menu.name))
         for menu in MENUS
