@@ -35,9 +35,7 @@ def main() -> int:
         built = run([sys.executable, f"{ROOT}/examples/build_business.py", f"{folder}/business"])
         print(line("building the business", [built]))
         experiment = examples / EXPERIMENT
-        shutil.copytree(
-            ROOT / "examples" / EXPERIMENT, experiment
-        )
+        shutil.copytree(ROOT / "examples" / EXPERIMENT, experiment)
         whole = run([HANDFUL, "run", str(experiment)], demo_environment())
         print(line("handful run, from nothing", [whole], 360.0))
         if whole.status:

@@ -97,17 +97,16 @@ def make(directory: Path, rows: Mapping[str, int] | None = None, functions: str 
     """Write an experiment with a random two-layer BERT and encoded splits below `directory`."""
     directory.mkdir(parents=True)
     rows = dict(ROWS if rows is None else rows)
-    model = str(directory / "model")
-    tiny_bert(Path(model))
+    tiny_bert(directory / "model")
     label2id = {label: number for number, label in enumerate(LABELS)}
     prepared = Prepared(
         made_from={},
         finished_at="2026-01-01T00:00:00+00:00",
         label2id=label2id,
-        rows={model: rows},
-        quarantined={model: 0},
-        left_out={model: 0},
-        data_hash={model: "0" * 64},
+        rows={"model": rows},
+        quarantined={"model": 0},
+        left_out={"model": 0},
+        data_hash={"model": "0" * 64},
         splits_hash="1" * 64,
     )
     one = Encoded(directory, prepared)

@@ -49,9 +49,7 @@ def test(
     }
     job = Job("test", str(experiment.directory), experiment.overrides, arguments)
     answer = backend.run(job, experiment.progress)
-    evaluations = tuple(
-        Evaluation(**{**one, "model": model_folder(one["model"])}) for one in answer["evaluations"]
-    )
+    evaluations = tuple(Evaluation(**one) for one in answer["evaluations"])
     now = datetime.now(UTC).isoformat(timespec="seconds")
     looks = _note_look(experiment, _look(now, arguments, made_from))
     return Tested(evaluations=evaluations, looks=looks, made_from=made_from, finished_at=now)

@@ -137,7 +137,7 @@ def _standing(
 def as_run(record: Mapping[str, Any]) -> Run:
     """A run out of what handful.json holds."""
     return Run(
-        model=model_folder(record["model"]),
+        model=record["model"],
         seed=record["seed"],
         metrics=record["metrics"],
         # 0.5 epochs end in the first one.

@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from handful.layout import model_folder
-
 
 def model_card(record: Mapping[str, Any]) -> str:
     """Markdown from what handful.json says: data, settings, metrics, versions."""
     metrics = record["metrics"]
     shown = [name for name in metrics if "." not in name] or list(metrics)
-    rows, model = record["rows"], _safe(model_folder(record["model"]))
+    rows, model = record["rows"], _safe(record["model"])
     parts = [
         "---\npipeline_tag: text-classification\nlibrary_name: transformers\n---\n",
         f"# {_safe(record['experiment'])}: {model}, seed {record['seed']}\n",

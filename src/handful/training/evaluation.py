@@ -90,7 +90,7 @@ def _evaluated(
     write_confusion(folder / CONFUSION, predicted.logits, data.references, labels)
     figures = summary(predicted.logits, data.references, labels, metrics)
     result = {
-        "model": wanted.model,
+        "model": model_folder(wanted.model),
         "seed": wanted.seed,
         "metrics": figures["metrics"],
         "artifacts": len(ids),

@@ -1,7 +1,7 @@
 """Which arithmetic to train in. `auto` takes bf16 only where this very hardware is faster with it.
 
-A processor that lists AVX512-BF16 or AMX need not be faster in bf16, so one layer of a
-small transformer is timed, forward and backward, in both.
+A processor that lists AVX512-BF16 or AMX need not be faster in bf16, so one layer of a small
+transformer is timed, forward and backward, in both.
 """
 
 from __future__ import annotations
@@ -43,19 +43,28 @@ def _has_bf16_instructions() -> bool:
 def bf16_speedup() -> float:
     """How many times less CPU time a transformer layer trains in bf16 than in fp32 here.
 
-    CPU time, and the least of a few turns: whatever else this machine does at the moment must not
-    decide.
+    On one thread, by CPU time, and the least of a few turns: whatever else this machine does at
+    the moment, and threads that wait for one another, must not decide.
     """
-    with torch.random.fork_rng(devices=[]):
-        layer = torch.nn.TransformerEncoderLayer(384, 12, 1536, dropout=0.0, batch_first=True)
-        inputs = torch.randn(4, 128, 384)  # [batch, tokens, hidden], as in a small BERT
-    times: dict[bool, list[float]] = {False: [], True: []}
-    for turn in range(_TURNS + 1):
-        for bf16 in (False, True):
-            started = time.process_time()
-            with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
-                loss = layer(inputs).float().square().mean()
-            torch.autograd.grad(loss, list(layer.parameters()))
-            if turn:  # the first turn warms up
-                times[bf16].append(time.process_time() - started)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with torch.random.fork_rng(devices=[]):
+            layer = torch.nn.TransformerEncoderLayer(384, 12, 1536, dropout=0.0, batch_first=True)
+            inputs = torch.randn(4, 128, 384)  # [batch, tokens, hidden], as in a small BERT
+        times: dict[bool, list[float]] = {False: [], True: []}
+        for _ in range(_TURNS):
+            for bf16 in (False, True):
+                times[bf16].append(_trained(layer, inputs, bf16))
+    finally:
+        torch.set_num_threads(threads)
     return min(times[False]) / min(times[True])
+
+
+def _trained(layer: torch.nn.Module, inputs: torch.Tensor, bf16: bool) -> float:
+    """CPU seconds of one step, forward and backward."""
+    started = time.process_time()
+    with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+        loss = layer(inputs).float().square().mean()
+    torch.autograd.grad(loss, list(layer.parameters()))
+    return time.process_time() - started

@@ -209,7 +209,7 @@ def _record(
 ) -> dict[str, Any]:
     state = loop.state
     return {
-        "model": order.model,
+        "model": model_folder(order.model),
         "seed": order.seed,
         "label2id": dict(order.label2id),
         "rows": dict(order.rows),

@@ -45,8 +45,8 @@ def apply_knobs(artifacts: tuple[Artifact, ...], settings: Settings) -> Labelled
     dropped = _ignored(counts, knobs.IGNORED_LABELS, knobs.LABEL_ALIASES)
     for label, count in sorted(counts.items()):
         if label not in dropped and count < knobs.NUM_LABELS_THRESHOLD:
-            threshold = f"NUM_LABELS_THRESHOLD = {knobs.NUM_LABELS_THRESHOLD}"
-            dropped[label] = f"its label has {count} artifacts, fewer than {threshold}"
+            wanted = f"{knobs.NUM_LABELS_THRESHOLD} artifacts that NUM_LABELS_THRESHOLD asks for"
+            dropped[label] = f"its label has only {count} of the {wanted}"
     labelled = Labelled(artifacts, dropped)
     _check_enough(labelled)
     return labelled
