@@ -147,7 +147,7 @@ def test_bad_documents_cost_themselves_only(tiny: Tiny) -> None:
 
 def test_too_many_bad_documents_stop_the_run(tiny: Tiny) -> None:
     for number in range(6):
-        (tiny.files / f"artifact-{number:04d}" / "text.txt").write_bytes(b"\xff\xfe")
+        (tiny.files / f"artifact-{number:04d}" / "text.txt").write_bytes(b"\xff%d" % number)
     done = tiny.handful("run", "--until", "prepare")
     assert done.returncode == 2, done.stdout + done.stderr
     assert "UnicodeDecodeError" in done.stderr
