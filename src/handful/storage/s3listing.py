@@ -13,45 +13,66 @@ from handful.storage.base import LISTING_SCHEMA
 from handful.storage.keys import HIDDEN
 from handful.storage.s3clients import Clients
 from handful.storage.s3errors import answer_of, asking
+from handful.storage.shards import sharded
 
-CHUNK = 10_000
+PAGE = 1_000
+"""Keys that a server gives at once."""
 
 
 def listed(clients: Clients, root: str, prefix: str, where: str) -> Iterator[pa.RecordBatch]:
     """Every object below the folder `root` ("" or ending in `/`) whose key there begins so.
 
+    A long listing is read by many hands (see `handful.storage.shards`).
+    """
+
+    def pages(after: str | None) -> Iterator[pa.RecordBatch]:
+        return _pages(clients, root + prefix, after, where)
+
+    for page in sharded(pages, root + prefix):
+        yield from _relative(page, root, prefix)
+
+
+def _pages(
+    clients: Clients, prefix: str, after: str | None, where: str
+) -> Iterator[pa.RecordBatch]:
+    """The keys behind `after`, in the server's order.
+
     obstore knows only whole folders, and stops at keys that no path may have (`a//b`, a line
     break); then boto3 goes on behind the last key that was seen, since such keys must come into
     the ledger too.
     """
-    last: str | None = None
+    last = after
     if not prefix or prefix.endswith("/"):
-        chunks = _obstore_chunks(clients, root + prefix, where)
         try:
-            for chunk in chunks:
-                if chunk.num_rows:
-                    last = chunk.column("key")[-1].as_py()
-                yield from _relative(chunk, root, prefix)
+            for page in _obstore_pages(clients, prefix, after, where):
+                if page.num_rows:
+                    last = page.column("key")[-1].as_py()
+                yield page
         except _OddKey:
             pass
         else:
             return
-    for chunk in _boto_chunks(clients, root + prefix, last, where):
-        yield from _relative(chunk, root, prefix)
+    yield from _boto_pages(clients, prefix, last, where)
 
 
 class _OddKey(Exception):
     """obstore met a key that it cannot have."""
 
 
-def _obstore_chunks(clients: Clients, folder: str, where: str) -> Iterator[pa.RecordBatch]:
+def _obstore_pages(
+    clients: Clients, folder: str, after: str | None, where: str
+) -> Iterator[pa.RecordBatch]:
     import obstore
 
     # Without arro3 obstore has no Arrow; then the same comes as dictionaries, some times slower.
     arrow = find_spec("arro3") is not None
     with asking(where, clients.bucket):
         stream: Any = obstore.list(
-            clients.bucket_store(), folder.rstrip("/") or None, chunk_size=CHUNK, return_arrow=arrow
+            clients.bucket_store(),
+            folder.rstrip("/") or None,
+            offset=after,
+            chunk_size=PAGE,
+            return_arrow=arrow,
         )
         while True:
             try:
@@ -66,7 +87,7 @@ def _obstore_chunks(clients: Clients, folder: str, where: str) -> Iterator[pa.Re
             yield _from_arrow(chunk) if arrow else _from_entries(chunk)
 
 
-def _boto_chunks(
+def _boto_pages(
     clients: Clients, prefix: str, after: str | None, where: str
 ) -> Iterator[pa.RecordBatch]:
     start = {"StartAfter": after} if after else {}

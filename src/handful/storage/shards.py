@@ -1,0 +1,257 @@
+"""Lists a long listing by many hands, though nobody knows how its keys are spread.
+
+A server gives keys a page at a time, and the next page only after the last: one reader waits for
+the network most of the time. So while one reads, idle hands split what is left: they guess a key in
+the middle of the widest rest, and read from there on. A guess behind the last key costs one request
+and halves the rest; sixteen of them at once find the right place within a few round trips.
+
+Nothing is lost at a seam. A reader stops where its neighbour began only if the next key it was
+given *is* the neighbour's first one; otherwise it reads on until that key comes (or the end).
+So every key is given at least once whatever the server's order is, if only it is always the same:
+SeaweedFS sorts folder by folder, AWS byte by byte. Where the two differ, a key may come twice.
+"""
+
+from __future__ import annotations
+
+import re
+import string
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from queue import Full, Queue
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+Pages = Callable[[str | None], Iterator[pa.RecordBatch]]
+"""The listing behind a key (None: from its start), page by page; column 0 holds the keys."""
+
+HANDS = 16
+"""Readers at most."""
+WORTH = 2_000
+"""Keys that a rest should hold to be split."""
+_WAITING = 64
+"""Pages that wait for the consumer."""
+_LETTERS = "".join(sorted(string.digits + string.ascii_letters))
+_SAFE = re.compile(r"[A-Za-z0-9_./-]*")
+_POSITION_BYTES = 48
+_PATIENCE = 0.2
+"""Seconds between two looks whether anybody still listens."""
+
+
+def sharded(pages: Pages, common: str) -> Iterator[pa.RecordBatch]:
+    """Everything that `pages(None)` gives, read by up to `HANDS` threads; in no particular order.
+
+    Args:
+        common: what every key begins with.
+
+    Raises what `pages` raises, from whichever thread it came first.
+    """
+    listing = _Listing(pages, common)
+    listing.start(1)
+    try:
+        yield from listing.found()
+    finally:
+        listing.stop()
+
+
+def between(low: str, high: str | None) -> str | None:
+    """A key between two, about in the middle; None if there is none that is safe to ask for.
+
+    It ends in a letter or digit, which sort behind `/`: so the orders of all servers agree on what
+    lies before it, as far as its last part goes.
+    """
+    same = 0
+    while high is not None and low[same : same + 1] == high[same : same + 1] != "":
+        same += 1
+    for depth in range(same, len(low) + 1):
+        above = low[depth : depth + 1]
+        below = high[depth : depth + 1] if high is not None and depth == same else ""
+        letters = [c for c in _LETTERS if c > above and (not below or c < below)]
+        if letters:
+            guess = low[:depth] + letters[len(letters) // 2]
+            return guess if _SAFE.fullmatch(guess) else None
+    return None
+
+
+@dataclass(eq=False)
+class _Range:
+    """A run of the listing: from behind `after` to the next range's first key."""
+
+    after: str | None
+    until: str | None
+    """Keys from here on are the next range's; None: there is no next one."""
+    next: _Range | None = None
+    first: str | None = None
+    """Its first key; None, once `begun`: it has none."""
+    begun: threading.Event = field(default_factory=threading.Event)
+    last: str | None = None
+    seen: int = 0
+    closed: bool = False
+    """Nothing of it is left to be split."""
+
+
+class _Listing:
+    """What the hands share."""
+
+    def __init__(self, pages: Pages, common: str) -> None:
+        self._pages = pages
+        self._common = common
+        self._change = threading.Condition()
+        self._ranges = [_Range(None, None)]
+        self._waiting: list[_Range] = list(self._ranges)
+        self._at_work = 0
+        self._stopped = False
+        self._hands = 0
+        self._out: Queue[pa.RecordBatch | BaseException | None] = Queue(_WAITING)
+
+    def start(self, hands: int) -> None:
+        """Let there be so many of them."""
+        for number in range(self._hands, hands):
+            threading.Thread(target=self.work, name=f"handful-list-{number}", daemon=True).start()
+        self._hands = max(self._hands, hands)
+
+    def found(self) -> Iterator[pa.RecordBatch]:
+        while (item := self._out.get()) is not None:
+            if isinstance(item, BaseException):
+                raise item
+            yield item
+
+    def stop(self) -> None:
+        """Whoever waits for room in the queue, or for a neighbour, ends soon."""
+        with self._change:
+            self._stopped = True
+            for one in self._ranges:
+                one.begun.set()
+            self._change.notify_all()
+
+    def work(self) -> None:
+        """What each hand does: take a range, or make one, until nothing is left."""
+        try:
+            while (mine := self._take()) is not None:
+                try:
+                    self._read(mine)
+                finally:
+                    with self._change:
+                        mine.closed = True
+                        mine.begun.set()
+                        self._at_work -= 1
+                        self._change.notify_all()
+        except BaseException as error:  # noqa: BLE001 - raised again by the consumer's thread
+            self._put(error)
+            self.stop()
+
+    def _take(self) -> _Range | None:
+        with self._change:
+            while not self._stopped:
+                if self._waiting or self._split():
+                    self._at_work += 1
+                    return self._waiting.pop()
+                if not self._at_work:
+                    break
+                self._change.wait()
+            last = not self._at_work and not self._stopped
+            self._stopped = self._stopped or last
+            self._change.notify_all()
+        if last:
+            self._out.put(None)
+        return None
+
+    def _split(self) -> bool:
+        """Cut the widest rest in two; False if none is worth it."""
+        open_ones = [r for r in self._ranges if not r.closed and r.last is not None]
+        for one in sorted(open_ones, key=self._left, reverse=True):
+            if self._left(one) < WORTH or one.seen < WORTH:
+                break
+            guess = self._guess(one)
+            if guess is None:
+                continue
+            new = _Range(guess, one.until, one.next)
+            one.until, one.next = guess, new
+            self._ranges.append(new)
+            self._waiting.append(new)
+            return True
+        return False
+
+    def _guess(self, one: _Range) -> str | None:
+        inside = len(self._common)
+        last = str(one.last)
+        found = between(last[inside:], one.until[inside:] if one.until is not None else None)
+        return None if found is None else self._common + found
+
+    def _left(self, one: _Range) -> float:
+        """About how many keys are left, if they go on as densely as they came so far."""
+        first, last = self._position(one.first), self._position(one.last)
+        end = self._position(one.until) if one.until is not None else 256**_POSITION_BYTES
+        return one.seen * max(0, end - last) / max(1, last - first)
+
+    def _position(self, key: str | None) -> int:
+        rest = str(key).encode()[len(self._common.encode()) :][:_POSITION_BYTES]
+        return int.from_bytes(rest.ljust(_POSITION_BYTES, b"\0"))
+
+    def _read(self, mine: _Range) -> None:
+        pages = self._pages(mine.after)
+        for page in pages:
+            if not page.num_rows:
+                continue
+            with self._change:
+                if self._stopped:
+                    return
+                cut = self._claim(mine, page)
+                if mine.seen >= WORTH:  # the listing has proved to be long
+                    self.start(HANDS)
+                self._change.notify_all()
+            self._put(page.slice(0, cut))
+            if cut < page.num_rows:
+                self._to_the_seam(mine, page.slice(cut), pages)
+                return
+
+    def _claim(self, mine: _Range, page: pa.RecordBatch) -> int:
+        """How many keys of the page are before the end of the range; from now on they are its."""
+        keys = page.column(0)
+        if not mine.begun.is_set():
+            mine.first = keys[0].as_py()
+            mine.begun.set()
+        cut = len(keys)
+        if mine.until is not None:
+            behind = pc.index(pc.greater_equal(keys, mine.until), True).as_py()
+            cut = behind if behind >= 0 else cut
+        mine.closed = cut < len(keys)
+        mine.seen += cut
+        if cut:
+            mine.last = keys[cut - 1].as_py()
+        return cut
+
+    def _to_the_seam(
+        self, mine: _Range, page: pa.RecordBatch, pages: Iterator[pa.RecordBatch]
+    ) -> None:
+        """Give what lies before the neighbour's first key: nothing, if the order is as expected."""
+        target = self._first_after(mine)
+        while not self._stopped:
+            met = pc.index(page.column(0), target).as_py() if target is not None else -1
+            self._put(page.slice(0, met) if met >= 0 else page)
+            if met >= 0:
+                return
+            following = next(pages, None)
+            if following is None:
+                return
+            page = following
+
+    def _first_after(self, mine: _Range) -> str | None:
+        neighbour = mine.next
+        while neighbour is not None:
+            neighbour.begun.wait()
+            if neighbour.first is not None:
+                return neighbour.first
+            neighbour = neighbour.next
+        return None
+
+    def _put(self, item: pa.RecordBatch | BaseException) -> None:
+        if isinstance(item, pa.RecordBatch) and not item.num_rows:
+            return
+        while not self._stopped:
+            try:
+                self._out.put(item, timeout=_PATIENCE)
+            except Full:
+                continue
+            return
