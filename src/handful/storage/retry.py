@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 RETRIES = 10
+COPY_RETRIES = 2
+"""Copies are many: the server's wish for fewer must be heard soon (see `handful.storage.pace`)."""
 BOTO_ATTEMPTS = 4
 """boto3 waits up to 1, 2, 4, … seconds between them."""
 FIRST_WAIT = timedelta(milliseconds=100)
@@ -32,6 +34,10 @@ CONNECT_SECONDS = 5
 READ_SECONDS = 60
 """How long a server may stay silent, in a request or in the middle of a body."""
 CONNECTIONS = 64
+
+
+class Throttled(Unreachable):
+    """The server asks for fewer requests (503 SlowDown, 429)."""
 
 
 class BrokenOff(Unreachable):
@@ -49,10 +55,10 @@ def again(call: Callable[[], T]) -> T:
     return call()
 
 
-def obstore_retries() -> RetryConfig:
+def obstore_retries(retries: int = RETRIES) -> RetryConfig:
     """The policy for obstore."""
     return {
-        "max_retries": RETRIES,
+        "max_retries": retries,
         "backoff": {"init_backoff": FIRST_WAIT, "max_backoff": LONGEST_WAIT, "base": 2},
         "retry_timeout": GIVE_UP_AFTER,
     }

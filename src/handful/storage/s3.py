@@ -20,6 +20,7 @@ from handful.storage.base import Source
 from handful.storage.keys import folder
 from handful.storage.local import LocalSource
 from handful.storage.oserrors import reading
+from handful.storage.pace import Pace
 from handful.storage.s3copy import ServerCopy
 from handful.storage.s3source import S3Source
 from handful.storage.s3stream import put_streamed
@@ -45,13 +46,16 @@ class S3Store(S3Source):
         super().__init__(bucket, prefix, endpoint_url=endpoint_url, profile=profile)
         self._copies: dict[str, ServerCopy] = {}
         self._conditional: bool | None = None
+        self._pace = Pace()
         self._lock = threading.Lock()
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in vars(self).items() if name not in _NOT_PICKLED}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update(state, _copies={}, _conditional=None, _lock=threading.Lock())
+        vars(self).update(
+            state, _copies={}, _conditional=None, _pace=Pace(), _lock=threading.Lock()
+        )
 
     def write(self, key: str, data: bytes) -> None:
         import obstore
@@ -125,7 +129,12 @@ class S3Store(S3Source):
     def copy_from(self, source: Source, source_key: str, key: str) -> None:
         if isinstance(source, S3Source):
             if source.clients.access == self.clients.access:
-                self._server_copy(source).copy(source.full(source_key), self.full(key))
+                copy, original, full = (
+                    self._server_copy(source),
+                    source.full(source_key),
+                    self.full(key),
+                )
+                self._pace.keep(lambda: copy.copy(original, full))
             else:
                 self._stream_from(source, source_key, key)
         elif isinstance(source, LocalSource):
@@ -164,4 +173,4 @@ def _part_bytes(size: int) -> int:
     return max(PART, size // MAX_PARTS + 1)
 
 
-_NOT_PICKLED = {"_copies", "_conditional", "_lock"}
+_NOT_PICKLED = {"_copies", "_conditional", "_pace", "_lock"}

@@ -8,7 +8,13 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from handful.errors import Denied, UserError
-from handful.storage.retry import boto_config, obstore_client, obstore_retries
+from handful.storage.retry import (
+    COPY_RETRIES,
+    RETRIES,
+    boto_config,
+    obstore_client,
+    obstore_retries,
+)
 from handful.storage.s3errors import asking
 
 if TYPE_CHECKING:
@@ -136,5 +142,5 @@ class Clients:
                 virtual_hosted_style_request=any_bucket,
                 credential_provider=self._credentials,
                 client_options=obstore_client(allow_http=endpoint.startswith("http://")),
-                retry_config=obstore_retries(),
+                retry_config=obstore_retries(COPY_RETRIES if any_bucket else RETRIES),
             )

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from handful.errors import Absent, Denied, Full, StoreError, Unreachable, UserError
+from handful.storage.retry import Throttled
 
 _STATUS = re.compile(r"status code: (\d{3})")
 _CODE = re.compile(r"<Code>([^<]{1,80})</Code>|\(code: (\w{1,80})\)")
@@ -25,6 +26,7 @@ _DENIED = {
     "TokenRefreshRequired",
 }
 _FULL = {"InsufficientStorage", "QuotaExceeded", "XMinioStorageFull"}
+_THROTTLED = {"SlowDown", "Throttling", "ThrottlingException", "RequestLimitExceeded"}
 _TOO_LARGE = ("larger than the maximum allowable size", "EntityTooLarge")
 _REMEDIES = {
     "SignatureDoesNotMatch": "the secret key does not belong to the access key",
@@ -81,7 +83,8 @@ def translated(answer: Answer, where: str, bucket: str) -> StoreError:
             remedy="set AWS_REGION, or the region of AWS_PROFILE",
         )
     if status is None or status >= 500 or status == 429:
-        return Unreachable(
+        kind = Throttled if status in {429, 503} or code in _THROTTLED else Unreachable
+        return kind(
             f"no good answer, although it was asked again and again ({answer.words})",
             where=where,
             remedy="is S3_ENDPOINT_URL right, and the server up?",
