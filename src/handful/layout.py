@@ -24,7 +24,10 @@ PROCESSED = f"{RECONCILIATION}/processed.parquet"
 COPIES = f"{RECONCILIATION}/copies.parquet"
 CONTENTS = f"{RECONCILIATION}/contents.parquet"
 RECONCILED = f"{RECONCILIATION}/reconciled.json"
-LOCK = f"{RECONCILIATION}/lock.json"
+LOCK = f"{RECONCILIATION}/lock"
+"""A folder: see `handful.storage.lock`."""
+OVERWRITING = f"{RECONCILIATION}/overwriting"
+"""A folder: what an interrupted OVERWRITE has copied again."""
 ARTIFACTS = "data/reconciled_artifacts"
 NEAR_DUPLICATES = "data/near_duplicates.parquet"
 PREPARED_DATA = "data/prepared_data"
@@ -90,6 +93,10 @@ class Layout:
     def prepared_record(self) -> str:
         return f"{self.prepared}/prepared.json"
 
+    @property
+    def prepared_lock(self) -> str:
+        return f"{self.prepared}/lock"
+
     def encoded(self, model: str) -> str:
         """The folder of one model's Arrow datasets, quarantine and truncation report."""
         return f"{self.prepared}/{model_folder(model)}"
@@ -100,6 +107,10 @@ class Layout:
     @property
     def results(self) -> str:
         return f"results/{self.encoded_data_dir}"
+
+    @property
+    def results_lock(self) -> str:
+        return f"{self.results}/lock"
 
     @property
     def trained_record(self) -> str:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import socket
+from dataclasses import dataclass
 from pathlib import Path
 
 CGROUP = Path("/sys/fs/cgroup")
+PROC = Path("/proc")
 
 
 def cores(cgroup: Path = CGROUP) -> int:
@@ -24,3 +27,50 @@ def _cgroup_cores(cgroup: Path) -> int | None:
     except (OSError, ValueError):
         return None
     return None if quota == "max" else max(1, int(quota) // int(period))
+
+
+@dataclass(frozen=True)
+class ProcessIdentity:
+    """A process, told apart from any other that ever has the same number."""
+
+    pid: int
+    machine: str
+    """Which running machine (or container) counts its processes so."""
+    started: str
+    """When, in the machine's own ticks; empty where that is not to be had."""
+
+
+def this_process() -> ProcessIdentity:
+    """The process that calls."""
+    return ProcessIdentity(os.getpid(), _machine(), _started(os.getpid()))
+
+
+def is_alive(process: ProcessIdentity) -> bool | None:
+    """Whether it still runs; None if that cannot be seen from here."""
+    if process.machine != _machine():
+        return None
+    try:
+        os.kill(process.pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass  # it is there, and somebody else's
+    return _started(process.pid) == process.started
+
+
+def _machine() -> str:
+    """The boot and the namespace of process numbers; the host's name where neither is known."""
+    try:
+        boot = (PROC / "sys/kernel/random/boot_id").read_text().strip()
+        return f"{boot} {(PROC / 'self/ns/pid').readlink()}"
+    except OSError:
+        return socket.gethostname()
+
+
+def _started(pid: int) -> str:
+    try:
+        # The name in parentheses may hold anything; what follows the last one is in columns.
+        fields = (PROC / str(pid) / "stat").read_text().rsplit(")", 1)[1].split()
+        return "" if fields[0] == "Z" else fields[19]
+    except (OSError, IndexError):
+        return ""

@@ -60,6 +60,8 @@ class Step:
     record: type[Record]
     kept_at: Callable[[Experiment], str]
     made_from: Callable[[Experiment, Records], Fingerprint]
+    locked_at: Callable[[Experiment], str]
+    """Whoever runs the step holds the lock in this folder of the store."""
     outputs: Callable[[Experiment, Any], list[str]]
     """A few keys whose absence means that somebody removed the step's results."""
     run: Callable[[Experiment, Records, Fingerprint, Choice], Record]
@@ -163,6 +165,7 @@ STEPS: tuple[Step, ...] = (
         Reconciled,
         lambda _: layout.RECONCILED,
         lambda e, _: fingerprint.of_reconcile(e.directory, e.settings),
+        lambda _: layout.LOCK,
         lambda _, __: [layout.LEDGER, layout.SNAPSHOT],
         _reconcile,
     ),
@@ -173,6 +176,7 @@ STEPS: tuple[Step, ...] = (
         lambda e, r: fingerprint.of_prepare(
             e.directory, e.settings, cast(Reconciled, r["reconcile"])
         ),
+        lambda e: e.layout.prepared_lock,
         lambda e, _: [e.layout.splits, e.layout.label2id],
         _prepare,
     ),
@@ -181,6 +185,7 @@ STEPS: tuple[Step, ...] = (
         Trained,
         lambda e: e.layout.trained_record,
         lambda e, r: fingerprint.of_train(e.directory, e.settings, cast(Prepared, r["prepare"])),
+        lambda e: e.layout.results_lock,
         lambda e, trained: [
             f"{e.layout.final(run.model, run.seed)}/{layout.FINAL_RECORD}" for run in trained.runs
         ],
@@ -193,6 +198,7 @@ STEPS: tuple[Step, ...] = (
         lambda e, r: fingerprint.of_test(
             e.directory, e.settings, cast(Prepared, r["prepare"]), cast(Trained, r["train"])
         ),
+        lambda e: e.layout.results_lock,
         lambda e, tested: [e.layout.predictions(x.model, x.seed) for x in tested.evaluations],
         _test,
     ),
@@ -201,6 +207,7 @@ STEPS: tuple[Step, ...] = (
         Reported,
         lambda e: e.layout.reported_record,
         lambda e, r: fingerprint.of_report(e.settings, r.values()),
+        lambda e: e.layout.results_lock,
         lambda _, reported: [reported.key],
         _report,
     ),
@@ -267,14 +274,21 @@ def look(experiment: Experiment, step: Step, records: Records) -> State:
 
 
 def _run(experiment: Experiment, step: Step, records: Records, choice: Choice) -> Record:
+    from handful.storage.guarded import Guarded
+    from handful.storage.lock import locked
+
     started = time.monotonic()
-    record = step.run(experiment, records, step.made_from(experiment, records), choice)
-    record = replace(
-        record,
-        seconds=round(time.monotonic() - started, 3),
-        finished_at=datetime.now(UTC).isoformat(timespec="seconds"),
-    )
-    experiment.store.write(step.kept_at(experiment), record.to_json())
+    doing = f"{step.name} of {experiment.settings.experiment.NAME}"
+    with locked(experiment.store, step.locked_at(experiment), doing) as held:
+        # Should the lock be lost, this process stops at its next write.
+        mine = replace(experiment, store=Guarded(experiment.store, held.check))
+        record = step.run(mine, records, step.made_from(mine, records), choice)
+        record = replace(
+            record,
+            seconds=round(time.monotonic() - started, 3),
+            finished_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        )
+        mine.store.write(step.kept_at(mine), record.to_json())
     return record
 
 

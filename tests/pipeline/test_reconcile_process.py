@@ -290,6 +290,30 @@ def test_killed_at_random_moments_a_rerun_ends_the_same(tmp_path: Path) -> None:
     assert interrupted >= 1
 
 
+def test_of_two_at_once_the_second_stops_and_a_killed_one_gives_way(tmp_path: Path) -> None:
+    business = slow(tmp_path)
+    fill(business)
+    prepare(business)
+    first = start(business)
+    try:
+        lock = business.folder / "store" / "EXP-1" / layout.LOCK
+        until = time.monotonic() + 60
+        while not lock.is_dir() and time.monotonic() < until:
+            time.sleep(0.01)
+        second = start(business)
+        _, told = second.communicate(timeout=60)
+        assert second.returncode == 1
+        assert f"one at a time: reconcile of EXP-1 by process {first.pid}" in told
+        assert first.poll() is None
+    finally:
+        first.kill()
+        first.communicate()
+    third = start(business)
+    _, told = third.communicate(timeout=120)
+    assert third.returncode == 0, told
+    assert not list(lock.glob("*"))
+
+
 def test_a_killed_run_leaves_no_orphans(business: Business) -> None:
     business.some()
     pid = business.folder / "pid"

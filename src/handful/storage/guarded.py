@@ -1,0 +1,79 @@
+"""A store that writes only as long as its guard agrees: who lost a lock stops at the next write."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+import pyarrow as pa
+from upath import UPath
+
+from handful.storage.base import Entry, Source, Store
+
+
+class Guarded:
+    """`store`, asking `check` before every write; `check` raises what the writer should see.
+
+    Pickled to another process it is the bare store: the guard looks after this process alone.
+    """
+
+    def __init__(self, store: Store, check: Callable[[], None]) -> None:
+        self._store = store
+        self._check = check
+
+    def __reduce__(self) -> tuple[Callable[[Store], Store], tuple[Store]]:
+        return _bare, (self._store,)
+
+    @property
+    def url(self) -> str:
+        return self._store.url
+
+    def list(self, prefix: str = "") -> Iterator[pa.RecordBatch]:
+        return self._store.list(prefix)
+
+    def head(self, key: str) -> Entry:
+        return self._store.head(key)
+
+    def read(self, key: str) -> bytes:
+        return self._store.read(key)
+
+    def fetch(self, key: str, path: Path) -> None:
+        self._store.fetch(key, path)
+
+    def fetch_tree(self, prefix: str, scratch: Path) -> Path:
+        return self._store.fetch_tree(prefix, scratch)
+
+    def path(self, key: str = "") -> Path | UPath:
+        return self._store.path(key)
+
+    def write(self, key: str, data: bytes) -> None:
+        self._check()
+        self._store.write(key, data)
+
+    def create(self, key: str, data: bytes) -> bool:
+        self._check()
+        return self._store.create(key, data)
+
+    def send(self, path: Path, key: str) -> None:
+        self._check()
+        self._store.send(path, key)
+
+    def send_tree(self, directory: Path, prefix: str, *, last: str = "") -> None:
+        self._check()
+        self._store.send_tree(directory, prefix, last=last)
+
+    def delete(self, keys: Iterable[str]) -> None:
+        self._check()
+        self._store.delete(keys)
+
+    def delete_tree(self, prefix: str) -> None:
+        self._check()
+        self._store.delete_tree(prefix)
+
+    def copy_from(self, source: Source, source_key: str, key: str) -> None:
+        self._check()
+        self._store.copy_from(source, source_key, key)
+
+
+def _bare(store: Store) -> Store:
+    return store
