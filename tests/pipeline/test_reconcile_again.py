@@ -13,6 +13,7 @@ import pytest
 
 from handful import layout
 from handful.errors import DataError, Denied, Full, StepError, StoreError, UserError
+from handful.steps.reconcile import overwriting
 from handful.storage.base import Entry, Source
 from handful.storage.local import LocalSource, LocalStore
 from reconciling import PROCESS, Business, Silent, artifacts, summary, tree
@@ -127,6 +128,43 @@ def test_overwrite_copies_everything_again(business: Business) -> None:
     business.run()
     business.settings["reconcile"]["OVERWRITE"] = "true"
     assert business.run().record.copied == 4
+
+
+def test_an_interrupted_overwrite_goes_on_where_it_was(
+    business: Business, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(overwriting, "SAVE_SECONDS", 0.0)
+    log = business.folder / "log"
+    said = f'    open("{log}", "a").write(artifact.id + "\\n")\n    told'
+    business.functions += PROCESS.replace("    told", said, 1)
+    business.settings["reconcile"] |= {
+        "FILES_ON_RESEARCH": "raw.txt, truth.json",
+        "COPY_CONCURRENCY": "1",
+    }
+    business.some(8)
+    expected = business.run()
+    log.unlink()
+    business.settings["reconcile"]["OVERWRITE"] = "true"
+    copied: list[str] = []
+
+    class Ends(LocalStore):
+        """Loses its machine while the sixth file is copied."""
+
+        def copy_from(self, source: Source, source_key: str, key: str) -> None:
+            if len(copied) == 5:
+                raise KeyboardInterrupt
+            super().copy_from(source, source_key, key)
+            copied.append(key)
+
+    with pytest.raises(KeyboardInterrupt):
+        business.run(store=Ends(business.folder / "store" / "EXP-1"))
+    assert len(copied) == 5
+    outcome = business.run()
+    assert outcome.record.copied == 3
+    assert "OVERWRITE goes on: 5 files and artifacts were done before" in outcome.heard.notes
+    assert sorted(log.read_text().split()) == [f"good-{n}" for n in range(8)]
+    assert outcome.ledger.equals(expected.ledger)
+    assert business.run().record.copied == 8, "the next one begins anew"
 
 
 def test_what_was_lost_or_cut_short_in_the_store_is_brought_back(business: Business) -> None:

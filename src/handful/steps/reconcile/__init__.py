@@ -30,6 +30,7 @@ from handful.steps.reconcile.contents import hasher
 from handful.steps.reconcile.matching import Matched, match
 from handful.steps.reconcile.names import Wanted
 from handful.steps.reconcile.overrides import override
+from handful.steps.reconcile.overwriting import Journal
 from handful.steps.reconcile.processing import Processing, function_key, inputs_of
 from handful.steps.reconcile.snapshot import Snapshot, keep, snapshot
 from handful.steps.reconcile.troubles import Troubles
@@ -69,21 +70,25 @@ def reconcile(
     troubles = _begin(experiment, production, matched)
 
     here, memory = copying.present(experiment), copying.remembered(experiment)
-    plan = copying.plan(matched.files, here, memory, overwrite=settings.reconcile.OVERWRITE)
+    journal = Journal(experiment, production.about.taken_at)
+    plan = copying.plan(matched.files, here, memory, journal)
     copying.tell(experiment, plan, matched.files)
-    delivery = copying.copy(experiment, files, plan, troubles)
+    delivery = copying.copy(experiment, files, plan, troubles, journal)
     copying.note_repairs(plan, delivery, troubles)
 
     processing = None
     if process is not None:
         key = function_key(process, settings)
-        processing = Processing(experiment, key, inputs_of(matched))
+        processing = Processing(experiment, key, inputs_of(matched), journal)
         processing.run_where_needed(here, delivery, troubles)
-    verifier = Verifier(experiment, files, matched.files, wanted, memory, processing, troubles)
+    verifier = Verifier(
+        experiment, files, matched.files, wanted, memory, processing, troubles, journal
+    )
     verified = verifier.verify(delivery)
 
     book = ledger.conclude(matched, verified, troubles)
     labels_kept = _write(experiment, book, production, prune=prune)
+    journal.end()
     return Reconciled(
         made_from=made_from,
         finished_at=datetime.now(UTC).isoformat(timespec="seconds"),

@@ -17,6 +17,7 @@ from handful import layout
 from handful.errors import Full, StoreError
 from handful.experiment import Experiment
 from handful.steps.reconcile import tables
+from handful.steps.reconcile.overwriting import Journal
 from handful.steps.reconcile.pool import in_threads
 from handful.steps.reconcile.troubles import Troubles
 from handful.storage.base import Source
@@ -59,7 +60,8 @@ def present(experiment: Experiment) -> pl.DataFrame:
         "size",
         "etag",
     )
-    return listed.with_columns(pl.col("file").fill_null(""))
+    # Some servers may list a key twice (see `handful.storage.shards`).
+    return listed.with_columns(pl.col("file").fill_null("")).unique(FILE, keep="last")
 
 
 def remembered(experiment: Experiment) -> pl.DataFrame:
@@ -106,11 +108,18 @@ def compare(files: pl.DataFrame, here: pl.DataFrame, memory: pl.DataFrame) -> pl
 
 
 def plan(
-    files: pl.DataFrame, here: pl.DataFrame, memory: pl.DataFrame, *, overwrite: bool
+    files: pl.DataFrame, here: pl.DataFrame, memory: pl.DataFrame, journal: Journal
 ) -> pl.DataFrame:
-    """The files to copy: those that are missing or different, or all; with what `compare` says."""
+    """The files to copy, with what `compare` says of them.
+
+    Those that are missing or different; with OVERWRITE all that the journal does not know.
+    """
     compared = compare(files, here, memory)
-    return compared if overwrite else compared.filter(~pl.col("same"))
+    if not journal.overwrites:
+        return compared.filter(~pl.col("same"))
+    done = journal.done.with_columns(done=pl.lit(True))
+    again = compared.join(done, on=FILE, how="left", maintain_order="left")
+    return again.filter(~pl.col("same") | pl.col("done").is_null()).drop("done")
 
 
 def tell(experiment: Experiment, planned: pl.DataFrame, files: pl.DataFrame) -> None:
@@ -134,7 +143,11 @@ def note_repairs(planned: pl.DataFrame, delivery: Delivery, troubles: Troubles) 
 
 
 def copy(
-    experiment: Experiment, source: Source, files: pl.DataFrame, troubles: Troubles
+    experiment: Experiment,
+    source: Source,
+    files: pl.DataFrame,
+    troubles: Troubles,
+    journal: Journal,
 ) -> Delivery:
     """Copy `files` (artifact_id, file, key, size) into the store.
 
@@ -157,6 +170,7 @@ def copy(
         if error is None:
             delivery.copied += 1
             delivery.bytes += int(row["size"])
+            journal.add(row["artifact_id"], row["file"])
         elif isinstance(error, Full):
             raise error
         else:
@@ -167,6 +181,7 @@ def copy(
         experiment.progress.advance(
             "copying", done, files.height, "files", {"MB/s": round(rate, 1)}
         )
+    journal.save()
     return delivery
 
 

@@ -21,6 +21,8 @@ from handful.settings import Settings
 from handful.steps.reconcile import tables
 from handful.steps.reconcile.copying import FILE, Delivery
 from handful.steps.reconcile.matching import Matched
+from handful.steps.reconcile.overwriting import PROCESSED as PROCESSED_AGAIN
+from handful.steps.reconcile.overwriting import Journal
 from handful.steps.reconcile.processor import Place, Result, Task
 from handful.steps.reconcile.troubles import Troubles
 from handful.steps.reconcile.workers import Workers
@@ -71,9 +73,12 @@ def made_files(processed: pl.DataFrame) -> pl.DataFrame:
 class Processing:
     """process_func over the kept artifacts of one run."""
 
-    def __init__(self, experiment: Experiment, function: str, tasks: pl.DataFrame) -> None:
+    def __init__(
+        self, experiment: Experiment, function: str, tasks: pl.DataFrame, journal: Journal
+    ) -> None:
         """`function`: see `function_key`; `tasks`: see `inputs_of`."""
         self._experiment = experiment
+        self._journal = journal
         self._function = function
         self._tasks = tasks
         self._known = tables.load(experiment, layout.PROCESSED, PROCESSED)
@@ -103,9 +108,10 @@ class Processing:
 
     def needed(self, here: pl.DataFrame) -> pl.DataFrame:
         """The tasks that have to run: artifacts whose outputs do not stand."""
-        if self._experiment.settings.reconcile.OVERWRITE:
-            return self._tasks
         standing = self.valid().join(self.lost(here), on="artifact_id", how="anti")
+        if self._journal.overwrites:
+            again = self._journal.done.filter(pl.col("file") == PROCESSED_AGAIN)
+            standing = standing.join(again, on="artifact_id", how="semi")
         return self._tasks.join(standing, on="artifact_id", how="anti", maintain_order="left")
 
     def run_where_needed(self, here: pl.DataFrame, delivery: Delivery, troubles: Troubles) -> None:
@@ -176,9 +182,13 @@ class Processing:
 
     def _save(self) -> None:
         if self._fresh:
+            for row in self._fresh:
+                self._journal.note(str(row["artifact_id"]), PROCESSED_AGAIN)
             self._known = self.processed.sort("artifact_id")
             self._fresh = []
             tables.save(self._experiment, self._known, layout.PROCESSED)
+            # Only now may an interrupted OVERWRITE believe that they have run.
+            self._journal.save()
 
     def _note(self, task: Task, result: Result) -> None:
         for line in result.said:

@@ -17,6 +17,7 @@ from handful.experiment import Experiment
 from handful.records import Fate
 from handful.steps.reconcile.copying import FILE, Delivery, compare, copy, present, remember
 from handful.steps.reconcile.names import Wanted, matches
+from handful.steps.reconcile.overwriting import Journal
 from handful.steps.reconcile.pool import in_threads
 from handful.steps.reconcile.processing import Processing
 from handful.steps.reconcile.troubles import Troubles
@@ -62,6 +63,7 @@ class Verifier:
     processing: Processing | None
     """None: there is no process_func."""
     troubles: Troubles
+    journal: Journal
 
     def verify(self, delivery: Delivery) -> Verified:
         """Look, mend, look again; failures go to `troubles`.
@@ -77,7 +79,7 @@ class Verifier:
                 f"verification: {wrong.height:,} files to fetch again, "
                 f"{unmade.height:,} artifacts to process again"
             )
-            mended = copy(self.experiment, self.source, wrong, self.troubles)
+            mended = copy(self.experiment, self.source, wrong, self.troubles, self.journal)
             self._process_again(unmade, wrong, mended.errors)
             here = present(self.experiment)
             self._judge(wrong, unmade, here, mended.errors)
