@@ -19,7 +19,8 @@ $(READY): pyproject.toml constraints.txt
 ## make demo      the licences experiment, end to end: SQLite, local files, CPU
 demo: $(READY)
 	$(BIN)/python examples/build_business.py examples/business
-	HANDFUL_DEMO_MODEL="$$($(BIN)/python examples/model_path.py)" $(BIN)/handful run $(EXP)
+	$(BIN)/python examples/get_model.py examples/models
+	$(BIN)/handful run $(EXP)
 
 ## make test      all tests but the slow ones
 test: $(READY)
@@ -48,4 +49,4 @@ bench: $(READY)
 
 ## make clean     remove what the demo made; the venv stays
 clean:
-	rm -rf examples/business examples/store .pytest_cache .mypy_cache .ruff_cache
+	rm -rf examples/business examples/models examples/store .pytest_cache .mypy_cache .ruff_cache

@@ -15,7 +15,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from startup import HANDFUL, ROOT, demo_environment
+from startup import HANDFUL, ROOT
 from timing import line, run
 
 BARS = {"accuracy": 0.68, "macro_f1": 0.52}
@@ -34,9 +34,10 @@ def main() -> int:
         examples = Path(folder)
         built = run([sys.executable, f"{ROOT}/examples/build_business.py", f"{folder}/business"])
         print(line("building the business", [built]))
+        run([sys.executable, f"{ROOT}/examples/get_model.py", f"{folder}/models"])
         experiment = examples / EXPERIMENT
         shutil.copytree(ROOT / "examples" / EXPERIMENT, experiment)
-        whole = run([HANDFUL, "run", str(experiment)], demo_environment())
+        whole = run([HANDFUL, "run", str(experiment)])
         print(line("handful run, from nothing", [whole], 360.0))
         if whole.status:
             print(f"the run left with status {whole.status}")

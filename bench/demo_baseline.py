@@ -13,7 +13,6 @@ from __future__ import annotations
 import io
 import itertools
 import json
-import os
 import sys
 import tempfile
 import time
@@ -27,7 +26,6 @@ from scipy.sparse import csr_matrix
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import accuracy_score, f1_score
-from startup import demo_environment
 
 from handful.errors import Absent
 from handful.experiment import Experiment, open_experiment
@@ -51,7 +49,6 @@ def main() -> int:
     if len(sys.argv) != 2:
         print("usage: python bench/demo_baseline.py EXPERIMENT_DIR")
         return 2
-    os.environ.update(demo_environment() | dict(os.environ))
     with tempfile.TemporaryDirectory() as scratch:
         experiment = open_experiment(Path(sys.argv[1]), (), Silent(), Path(scratch))
         started = time.perf_counter()

@@ -9,7 +9,6 @@ timed on it. The other two need nothing.
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 import sysconfig
 import tempfile
@@ -29,16 +28,6 @@ EPOCHS = many
 """
 
 
-def demo_environment() -> dict[str, str]:
-    model = subprocess.run(
-        [sys.executable, str(ROOT / "examples" / "model_path.py")],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    return {"HANDFUL_DEMO_MODEL": model.stdout.strip()}
-
-
 def main() -> int:
     experiment = sys.argv[1] if len(sys.argv) > 1 else str(ROOT / "examples/EXP-0001-licences")
     print(f"medians of {RUNS} on {os.cpu_count()} cores")
@@ -51,12 +40,11 @@ def main() -> int:
             ("handful run, nothing to do", [HANDFUL, "run", experiment], 0, 3.0),
         ]
         for name, command, status, limit in cases:
-            env = demo_environment()
-            first = run(command, env)
+            first = run(command)
             if first.status != status:
                 print(f"{name}: left with {first.status} rather than {status}; is EXP finished?")
                 return 1
-            samples = [run(command, env) for _ in range(RUNS)]
+            samples = [run(command) for _ in range(RUNS)]
             print(line(name, samples, limit))
             kept = kept and sorted(s.wall for s in samples)[RUNS // 2] < limit
     return 0 if kept else 1

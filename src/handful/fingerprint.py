@@ -12,6 +12,8 @@ from collections.abc import Iterable, Mapping
 from importlib.metadata import version
 from pathlib import Path
 
+from handful.layout import model_folder
+from handful.model_files import encoding_identity, model_identity
 from handful.records import Fingerprint, Prepared, Reconciled, Record, Trained
 from handful.settings import Settings, counted
 from handful.sources import function_hashes
@@ -34,6 +36,10 @@ def of_prepare(directory: Path, settings: Settings, reconciled: Reconciled) -> F
         **counted(settings, "prepare"),
         **_functions(directory, ("get_dataset_features", "encode_data")),
         "the ledger": reconciled.ledger_hash,
+        **{
+            f"the tokenizer and config of {model_folder(name)}": encoding_identity(name)
+            for name in settings.train.MODEL_NAMES
+        },
         **{f"{name}'s version": version(name) for name in ENCODING_LIBRARIES},
     }
 
@@ -42,6 +48,10 @@ def of_train(directory: Path, settings: Settings, prepared: Prepared) -> Fingerp
     return {
         **counted(settings, "train"),
         **_functions(directory, ("load_model", "compute_metrics")),
+        **{
+            f"the files of {model_folder(name)}": model_identity(name)
+            for name in settings.train.MODEL_NAMES
+        },
         **{f"the encoded data of {name}": h for name, h in prepared.data_hash.items()},
     }
 

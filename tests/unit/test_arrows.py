@@ -10,7 +10,7 @@ SOURCE = Path(__file__).parents[2] / "src" / "handful"
 # What `handful init` writes is the user's, no room of ours.
 FILES = sorted(file for file in SOURCE.rglob("*.py") if "templates" not in file.parts)
 
-LEAVES = {"errors", "records", "layout", "progress", "machine"}
+LEAVES = {"errors", "records", "layout", "progress", "machine", "model_files"}
 """Rooms that everyone may enter."""
 
 ARROWS: dict[str, set[str]] = {
@@ -18,6 +18,7 @@ ARROWS: dict[str, set[str]] = {
     "errors": set(),
     "progress": set(),
     "machine": set(),
+    "model_files": set(),
     "records": set(),
     "layout": {"errors"},
     "settings": LEAVES,

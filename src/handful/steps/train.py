@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 from handful.backends.base import Backend, Job
@@ -15,13 +13,12 @@ from handful.errors import Absent, DataError
 from handful.experiment import Experiment
 from handful.fingerprint import difference
 from handful.layout import FINAL_RECORD, check_model_folders, model_folder
+from handful.model_files import model_identity
 from handful.records import Fingerprint, Prepared, Run, Trained
 from handful.settings import counted_for_model
 from handful.sources import function_hashes
 
 FUNCTIONS = ("load_model", "compute_metrics")
-LOCAL = ("/", ".", "~")
-"""What a local model's name begins with."""
 
 
 def train(
@@ -52,22 +49,9 @@ def run_fingerprint(
         **counted_for_model(experiment.settings, model),
         **{f"{name} in functions.py": hashes[name] for name in FUNCTIONS if name in hashes},
         "the encoded data": prepared.data_hash[model_folder(model)],
-        "the model it starts from": _identity(model),
+        "the model it starts from": model_identity(model),
         "the seed": str(seed),
     }
-
-
-def _identity(model: str) -> str:
-    """A hub name or s3:// folder as it is; the hash of all files of a local directory."""
-    if not model.startswith(LOCAL):
-        return model
-    folder = Path(model).expanduser()
-    digest = hashlib.sha256()
-    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
-        with path.open("rb") as file:
-            content = hashlib.file_digest(file, "sha256").hexdigest()
-        digest.update(f"{path.relative_to(folder).as_posix()}\0{content}\n".encode())
-    return digest.hexdigest()
 
 
 def _check_rows(experiment: Experiment, prepared: Prepared, models: tuple[str, ...]) -> None:

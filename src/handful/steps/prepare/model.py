@@ -11,6 +11,7 @@ from handful import layout
 from handful.errors import Absent
 from handful.experiment import Experiment
 from handful.fingerprint import ENCODING_LIBRARIES
+from handful.model_files import encoding_identity
 from handful.settings import counted
 from handful.sources import function_hashes
 from handful.steps.prepare import joining
@@ -71,7 +72,7 @@ def _made_from(experiment: Experiment, model: str, plan: Plan) -> str:
     settings = counted(experiment.settings, "prepare")
     functions = function_hashes(experiment.directory)
     told = {
-        "model": model,
+        "model": [layout.model_folder(model), encoding_identity(model)],
         "settings": {
             name: value
             for name, value in settings.items()
