@@ -6,6 +6,10 @@ import os
 import socket
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import psutil
 
 CGROUP = Path("/sys/fs/cgroup")
 PROC = Path("/proc")
@@ -56,6 +60,30 @@ def is_alive(process: ProcessIdentity) -> bool | None:
     except PermissionError:
         pass  # it is there, and somebody else's
     return _started(process.pid) == process.started
+
+
+def resident(pid: int) -> int:
+    """Bytes of memory that the process and its children have in hand; 0 if it is gone.
+
+    What they share is counted for each of them.
+    """
+    import psutil
+
+    try:
+        process = psutil.Process(pid)
+        own = int(process.memory_info().rss)
+        return own + sum(_own(child) for child in process.children(recursive=True))
+    except psutil.Error:
+        return 0
+
+
+def _own(process: psutil.Process) -> int:
+    import psutil
+
+    try:
+        return int(process.memory_info().rss)
+    except psutil.Error:
+        return 0
 
 
 def _machine() -> str:

@@ -131,6 +131,30 @@ def _prepare(
     return prepare(experiment, reconciled, made_from=made_from, redo="prepare" in choice.redo)
 
 
+def prepare_share(experiment: Experiment, worker: int, of: int) -> None:
+    """Encode one of `of` machines' shares of the shards; a last `prepare` joins them all.
+
+    `UserError` if reconcile has not been done, or there is no such machine.
+    """
+    from handful.steps.prepare import Share, encode_share
+    from handful.storage.guarded import Guarded
+    from handful.storage.lock import locked
+
+    if not 0 <= worker < of:
+        raise UserError(
+            f"there is no worker {worker} of {of}",
+            where="--worker",
+            remedy=f"workers are counted from 0, so the last one is {max(of - 1, 0)}",
+        )
+    reconciled = cast(Reconciled, _as_it_stands(experiment, STEPS[0], {}))
+    doing = f"prepare, worker {worker} of {of}, of {experiment.settings.experiment.NAME}"
+    folder = f"{experiment.layout.prepared_lock}-worker-{worker}"
+    with locked(experiment.store, folder, doing) as held:
+        mine = replace(experiment, store=Guarded(experiment.store, held.check))
+        count = encode_share(mine, reconciled, Share(worker, of))
+    experiment.progress.note(f"prepare: worker {worker} of {of} has encoded {count:,} shards")
+
+
 def _train(experiment: Experiment, records: Records, made_from: Fingerprint, _: Choice) -> Record:
     from handful.backends.local import Local
     from handful.steps.train import train

@@ -136,7 +136,36 @@ def _verb(step: str, help_text: str) -> None:
     app.command(step, help=help_text)(verb)
 
 
-_verb("prepare", "Encode the files into Arrow datasets, and split them.")
+@app.command()
+def prepare(
+    directory: Directory,
+    redo: Annotated[bool, typer.Option("--redo", help="Draw splits and encode anew.")] = False,
+    worker: Annotated[
+        int | None,
+        typer.Option("--worker", metavar="I", help="Only encode the share of machine I, from 0."),
+    ] = None,
+    of: Annotated[int, typer.Option("--of", metavar="N", help="Of so many machines.")] = 1,
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+    traceback: Traceback = False,
+) -> None:
+    """Encode the files into Arrow datasets, and split them."""
+    with _opened(directory, overrides, as_json, traceback) as experiment:
+        from handful.pipeline import Choice, prepare_share
+
+        if worker is None:
+            again = frozenset({"prepare"}) if redo else frozenset[str]()
+            _run(experiment, Choice("prepare", "prepare", again))
+        elif redo:
+            raise UserError(
+                "--redo would remove what the other workers encode",
+                where="prepare --worker",
+                remedy="run `handful prepare EXP --redo` on one machine",
+            )
+        else:
+            prepare_share(experiment, worker, of)
+
+
 _verb("tune", "Search for better settings, on validation only (not built yet).")
 _verb("train", "Train every model with every seed.")
 _verb("test", "Look at the held-out split, once.")

@@ -209,7 +209,7 @@ class PrepareSection:
         counts="prepare",
     )
     SPLIT_FROM: str | None = key(
-        _WORD, None, "Another experiment, whose split is taken.", counts="prepare", built=False
+        _WORD, None, "Another experiment in STORE, whose split is taken.", counts="prepare"
     )
     GROUP_BY: str | None = key(
         optional(text("column")),
@@ -229,7 +229,9 @@ class PrepareSection:
         size, "10MB", "An instance whose files are larger is quarantined.", counts="prepare"
     )
     WORKER_MEMORY: int | None = key(
-        optional(size), None, "A cap on the memory of each worker.", built=False
+        optional(size),
+        None,
+        "A worker that takes more memory is ended, and costs the instance in its hand.",
     )
     MAX_QUARANTINED: Limit = key(
         limit(), "1%", "How many instances may be quarantined before the step fails."

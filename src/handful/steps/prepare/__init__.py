@@ -17,13 +17,14 @@ from handful.layout import check_model_folders, model_folder
 from handful.machine import cores
 from handful.records import Fingerprint, Prepared, Reconciled
 from handful.steps.prepare.artifacts import kept_artifacts
+from handful.steps.prepare.borrowed import borrowed
 from handful.steps.prepare.inputs import Inputs
 from handful.steps.prepare.instance import Instance
 from handful.steps.prepare.labels import apply_knobs, frozen_label_map, keep_label_map, label_map
 from handful.steps.prepare.ledger import Ledger, keep_ledger, previous_ledger
 from handful.steps.prepare.links import links_between
-from handful.steps.prepare.model import prepare_model
-from handful.steps.prepare.plan import EncodedModel, Plan
+from handful.steps.prepare.model import encode_model, prepare_model
+from handful.steps.prepare.plan import EncodedModel, Plan, Share
 from handful.steps.prepare.sampling import check_sample, features_of
 from handful.steps.prepare.schema import FieldCheck, table_rows
 from handful.steps.prepare.selection import chosen
@@ -33,7 +34,9 @@ from handful.steps.prepare.workers import Workers
 __all__ = [
     "FieldCheck",
     "Instance",
+    "Share",
     "check_sample",
+    "encode_share",
     "features_of",
     "prepare",
     "table_rows",
@@ -53,39 +56,60 @@ def prepare(
     settings that do not fit the data or the ledger, `DataError` for data that cannot be used,
     `FunctionsError` for faults of functions.py, and `StepError` when workers or the store fail.
     """
+    models = experiment.settings.train.MODEL_NAMES
+    with _workers(experiment) as workers:
+        plan = _plan(experiment, reconciled, workers, redo=redo)
+        _tell(experiment, plan.ledger, plan.label2id)
+        encoded = {
+            model: prepare_model(experiment, model, plan, workers, redo=redo) for model in models
+        }
+    # Only now: a first run that fails freezes nothing, and a later one draws the same again.
+    keep_label_map(experiment, plan.label2id)
+    keep_ledger(experiment, plan.ledger)
+    return _record(made_from, plan.ledger, plan.label2id, encoded)
+
+
+def encode_share(experiment: Experiment, reconciled: Reconciled, share: Share) -> int:
+    """Encode this machine's share of the shards into the store; how many it encoded.
+
+    Every machine draws the same plan from the same store, so that none waits for another. What is
+    encoded becomes datasets when `prepare` is called once all machines are through. Raises what
+    `prepare` raises.
+    """
+    with _workers(experiment) as workers:
+        plan = _plan(experiment, reconciled, workers, redo=False)
+        models = experiment.settings.train.MODEL_NAMES
+        return sum(encode_model(experiment, model, plan, workers, share) for model in models)
+
+
+def _workers(experiment: Experiment) -> Workers:
     settings = experiment.settings
-    models = settings.train.MODEL_NAMES
-    check_model_folders(models)
+    most = settings.prepare.NUM_PROCESSES or cores()
+    return Workers(experiment.directory, settings, experiment.scratch / "workers", most)
+
+
+def _plan(experiment: Experiment, reconciled: Reconciled, workers: Workers, *, redo: bool) -> Plan:
+    """Who goes where, under which label id: the same for all models."""
+    settings = experiment.settings
+    check_model_folders(settings.train.MODEL_NAMES)
     labelled = apply_knobs(kept_artifacts(experiment), settings)
     previous = None if redo else previous_ledger(experiment)
     frozen = None if redo else frozen_label_map(experiment)
     inputs = Inputs(experiment)
     documents = inputs.documents(labelled.artifacts)
-    most = settings.prepare.NUM_PROCESSES or cores()
-    with Workers(experiment.directory, settings, experiment.scratch / "workers", most) as workers:
-        links = links_between(
-            experiment, reconciled, labelled.artifacts, documents, inputs, workers
-        )
-        drawn = draw(
-            labelled.artifacts,
-            links,
-            previous.drawn() if previous else {},
-            settings.prepare.SPLIT,
-            settings.experiment.SEED,
-        )
-        ledger = chosen(labelled, drawn, settings)
-        label2id = label_map(labelled.labels, frozen)
-        _tell(experiment, ledger, label2id)
-        used = {row.artifact_id for row in ledger.used()}
-        by_id = {document.id: document for document in documents if document.id in used}
-        plan = Plan(ledger, label2id, by_id, inputs, reconciled.ledger_hash)
-        encoded = {
-            model: prepare_model(experiment, model, plan, workers, redo=redo) for model in models
-        }
-    # Only now: a first run that fails freezes nothing, and a later one draws the same again.
-    keep_label_map(experiment, label2id)
-    keep_ledger(experiment, ledger)
-    return _record(made_from, ledger, label2id, encoded)
+    links = links_between(experiment, reconciled, labelled.artifacts, documents, inputs, workers)
+    drawn = draw(
+        labelled.artifacts,
+        links,
+        {**borrowed(experiment), **(previous.drawn() if previous else {})},
+        settings.prepare.SPLIT,
+        settings.experiment.SEED,
+    )
+    ledger = chosen(labelled, drawn, settings)
+    label2id = label_map(labelled.labels, frozen)
+    used = {row.artifact_id for row in ledger.used()}
+    by_id = {document.id: document for document in documents if document.id in used}
+    return Plan(ledger, label2id, by_id, inputs, reconciled.ledger_hash)
 
 
 def _tell(experiment: Experiment, ledger: Ledger, label2id: Mapping[str, int]) -> None:

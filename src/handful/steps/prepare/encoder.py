@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from handful import layout
@@ -11,7 +11,7 @@ from handful.experiment import Experiment
 from handful.steps.prepare import quarantine, schema
 from handful.steps.prepare.encoding import EncodeShard, Shard
 from handful.steps.prepare.inputs import Document
-from handful.steps.prepare.plan import Plan
+from handful.steps.prepare.plan import Plan, Share
 from handful.steps.prepare.quarantine import Quarantined
 from handful.steps.prepare.sampling import EncodeSample
 from handful.steps.prepare.shards import ShardStore, cut
@@ -23,12 +23,13 @@ _SAMPLE = 12
 
 @dataclass
 class ModelEncoder:
-    """Encodes what the store does not have yet."""
+    """Encodes what the store does not have yet of the shards of `share`."""
 
     experiment: Experiment
     model: str
     plan: Plan
     shards: ShardStore
+    share: Share = field(default_factory=Share)
 
     @property
     def name(self) -> str:
@@ -38,12 +39,13 @@ class ModelEncoder:
     def run(self, workers: Workers) -> dict[int, Shard]:
         """Every shard, by number."""
         finished = self.shards.finished()
-        works = self._works()
+        works = [work for work in self._works() if self.share.has(work.number)]
         todo = [work for work in works if work.number not in finished]
         if not todo:
             return finished
         if finished:
-            told = f"{self.name}: {len(finished)} of {len(works)} shards were encoded before"
+            done = len(works) - len(todo)
+            told = f"{self.name}: {done} of {len(works)} shards were encoded before"
             self.experiment.progress.note(told)
         bad = [one for one in self.plan.documents.values() if one.fault]
         self._check([q for work in works for q in work.set_aside.values()] if bad else [])
@@ -67,7 +69,7 @@ class ModelEncoder:
             )
             for work in todo
         ]
-        return self._encode(workers, todo, finished)
+        return self._encode(workers, works, todo, finished)
 
     def _works(self) -> list[EncodeShard]:
         """All shards; their features are filled in later."""
@@ -112,9 +114,13 @@ class ModelEncoder:
         return result.features, work.set_aside
 
     def _encode(
-        self, workers: Workers, todo: Sequence[EncodeShard], finished: dict[int, Shard]
+        self,
+        workers: Workers,
+        works: Sequence[EncodeShard],
+        todo: Sequence[EncodeShard],
+        finished: dict[int, Shard],
     ) -> dict[int, Shard]:
-        total = len(self.plan.ledger.used())
+        total = sum(len(work.instances) for work in works)
         done = total - sum(len(work.instances) for work in todo)
         quarantined = {q.artifact_id: q for s in finished.values() for q in s.quarantined}
 

@@ -21,6 +21,7 @@ from handful.layout import PREPARED_DATA, Layout
 from handful.records import Split
 from handful.settings import Settings
 from handful.steps.prepare.splits import SPLITS, Drawn
+from handful.storage.base import Store
 
 _COLUMNS = ("artifact_id", "label", "split", "group", "reason", "drawn")
 _METADATA = b"handful"
@@ -78,6 +79,7 @@ def drawn_with(settings: Settings) -> dict[str, Any]:
         "SEED": settings.experiment.SEED,
         "GROUP_BY": settings.prepare.GROUP_BY,
         "NEAR_DUPLICATES": settings.prepare.NEAR_DUPLICATES,
+        "SPLIT_FROM": settings.prepare.SPLIT_FROM,
     }
 
 
@@ -89,9 +91,9 @@ def previous_ledger(experiment: Experiment) -> Ledger | None:
     one's. `UserError` if this dataset's own was drawn with other settings.
     """
     now = drawn_with(experiment.settings)
-    own = _read(experiment, experiment.layout.splits)
+    own = read_ledger(experiment.store, experiment.layout.splits)
     if own is None:
-        others = [_read(experiment, key) for key in _others(experiment)]
+        others = [read_ledger(experiment.store, key) for key in _others(experiment)]
         same = [ledger for ledger in others if ledger and ledger.drawn_with == now]
         return max(same, key=lambda ledger: len(ledger.rows), default=None)
     changed = [key for key in now if own.drawn_with.get(key) != now[key]]
@@ -152,12 +154,13 @@ def _others(experiment: Experiment) -> Iterable[str]:
                 yield key
 
 
-def _read(experiment: Experiment, key: str) -> Ledger | None:
+def read_ledger(store: Store, key: str) -> Ledger | None:
+    """The split ledger at `key`, None if there is none. `DataError` if it cannot be read."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
-        data = experiment.store.read(key)
+        data = store.read(key)
     except Absent:
         return None
     try:
@@ -168,7 +171,7 @@ def _read(experiment: Experiment, key: str) -> Ledger | None:
     except (pa.ArrowException, ValueError, KeyError, TypeError) as error:
         raise DataError(
             f"the split ledger cannot be read: {error}",
-            where=f"{experiment.store.url}/{key}",
+            where=f"{store.url}/{key}",
             remedy="restore the file, or draw new splits with `--redo prepare`",
         ) from error
 

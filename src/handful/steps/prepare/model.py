@@ -17,7 +17,7 @@ from handful.sources import function_hashes
 from handful.steps.prepare import joining
 from handful.steps.prepare.encoder import ModelEncoder
 from handful.steps.prepare.joiner import ModelJoiner
-from handful.steps.prepare.plan import EncodedModel, Plan
+from handful.steps.prepare.plan import EncodedModel, Plan, Share
 from handful.steps.prepare.shards import ShardStore
 from handful.steps.prepare.splits import SPLITS
 from handful.steps.prepare.workers import Workers
@@ -66,6 +66,29 @@ def prepare_model(
     finally:
         shards.close()
     return done
+
+
+def encode_model(
+    experiment: Experiment, model: str, plan: Plan, workers: Workers, share: Share
+) -> int:
+    """Encode one model's shards of `share`, and leave them in the store; how many were encoded.
+
+    Raises as `prepare_model` does.
+    """
+    made_from = _made_from(experiment, model, plan)
+    kept = _kept(experiment, model)
+    name = layout.model_folder(model)
+    if kept and kept.encoding == made_from:
+        experiment.progress.note(f"{name}: nothing that its encoded data are made of changed")
+        return 0
+    shards = ShardStore(experiment, model, made_from)
+    try:
+        encoder = ModelEncoder(experiment, model, plan, shards, share)
+        before = shards.finished()
+        found = encoder.run(workers)
+    finally:
+        shards.close()
+    return len(found.keys() - before.keys())
 
 
 def _made_from(experiment: Experiment, model: str, plan: Plan) -> str:

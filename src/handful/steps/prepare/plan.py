@@ -10,6 +10,19 @@ from handful.steps.prepare.ledger import Ledger
 
 
 @dataclass(frozen=True)
+class Share:
+    """Which of several machines this one is; all shards belong to the only machine."""
+
+    worker: int = 0
+    """From 0."""
+    of: int = 1
+
+    def has(self, number: int) -> bool:
+        """Whether the shard `number` is this machine's. Neighbours go to different machines."""
+        return number % self.of == self.worker
+
+
+@dataclass(frozen=True)
 class Plan:
     """What all models have in common."""
 

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from handful.errors import StepError
+from handful.machine import resident
 from handful.settings import Settings
 from handful.steps.prepare.gauge import Gauge, Reading
 from handful.steps.prepare.work import Done, Failed, Setup, Work
@@ -127,6 +128,7 @@ class _Process:
     """One worker process."""
 
     def __init__(self, setup: Setup, base: Path) -> None:
+        self._most_memory = setup.settings.prepare.WORKER_MEMORY
         gauge = base.with_suffix(".gauge")
         self._gauge = Gauge(gauge)
         self._log = base.with_suffix(".log")
@@ -185,6 +187,8 @@ class _Process:
         patience = self.work.patience + (0 if reading.warm else WARM_UP)
         if reading.in_hand and time.monotonic() - self._since > patience:
             self._ended = f"took longer than {self.work.patience:g} s"
+        if self._most_memory and resident(self._process.pid) > self._most_memory:
+            self._ended = "used more memory"
         return bool(self._ended)
 
     def retry(self) -> Any:
@@ -215,6 +219,9 @@ class _Process:
         code = self._process.returncode
         if self._ended.startswith("took"):
             return f"it {self._ended} (ENCODE_TIMEOUT)"
+        if self._ended.startswith("used"):
+            most = (self._most_memory or 0) / 1e6
+            return f"its worker {self._ended} than {most:,.0f} MB (WORKER_MEMORY)"
         if code is not None and code < 0:
             return f"the worker was killed by {signal.Signals(-code).name}"
         return f"the worker ended with status {code}"
