@@ -217,8 +217,6 @@ def test_one_fault_each(folder: Path, lines: str, where: str, remedy: str) -> No
         "[experiment]\nASSUME_ROLE_ARN = arn:x",
         "[experiment]\nKMS_KEY = k",
         "[production]\nASSUME_ROLE_ARN = arn:x",
-        "[prepare]\nSPLIT_FROM = EXP-2",
-        "[prepare]\nWORKER_MEMORY = 1GB",
         "[train]\nAUTO_BATCH = true",
         "[train]\nCOMPILE = true",
         "[train]\nSHARDING = fsdp",

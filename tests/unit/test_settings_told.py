@@ -81,8 +81,6 @@ def test_every_key_is_described() -> None:
         "experiment.ASSUME_ROLE_ARN",
         "experiment.KMS_KEY",
         "production.ASSUME_ROLE_ARN",
-        "prepare.SPLIT_FROM",
-        "prepare.WORKER_MEMORY",
         "train.AUTO_BATCH",
         "train.COMPILE",
         "train.SHARDING",
