@@ -77,16 +77,23 @@ def of_report(settings: Settings, before: Iterable[Record]) -> Fingerprint:
 
 def difference(then: Fingerprint, now: Fingerprint) -> str | None:
     """The first thing that changed, in words; None if nothing did."""
+    return next(iter(differences(then, now)), None)
+
+
+def differences(then: Fingerprint, now: Fingerprint) -> list[str]:
+    """Everything that changed, in words."""
+    found = []
     for name in [*now, *(n for n in then if n not in now)]:
         before, after = then.get(name), now.get(name)
         if before == after:
             continue
         if before is None or after is None:
-            return f"{name} is {'new' if before is None else 'gone'}"
-        if max(len(before), len(after)) > _SHORT or _is_hash(after):
-            return f"{name} changed"
-        return f"{name} changed from {before} to {after}"
-    return None
+            found.append(f"{name} is {'new' if before is None else 'gone'}")
+        elif max(len(before), len(after)) > _SHORT or _is_hash(after):
+            found.append(f"{name} changed")
+        else:
+            found.append(f"{name} changed from {before} to {after}")
+    return found
 
 
 def _functions(directory: Path, names: tuple[str, ...]) -> Mapping[str, str]:

@@ -33,6 +33,16 @@ def _cgroup_cores(cgroup: Path) -> int | None:
     return None if quota == "max" else max(1, int(quota) // int(period))
 
 
+def gpus() -> int:
+    """NVIDIA GPUs that this process may use, without asking torch; 0 if there is none."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    found = PROC / "driver/nvidia/gpus"
+    count = len(list(found.iterdir())) if found.is_dir() else 0
+    if visible is None:
+        return count
+    return min(count, len([one for one in visible.split(",") if one.strip() not in {"", "-1"}]))
+
+
 @dataclass(frozen=True)
 class ProcessIdentity:
     """A process, told apart from any other that ever has the same number."""

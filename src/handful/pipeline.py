@@ -50,6 +50,8 @@ class Choice:
     """Take production anew."""
     prune: bool = False
     """Remove what the ledger no longer keeps."""
+    resume_anyway: bool = False
+    """Go on with an interrupted training although something changed."""
 
 
 @dataclass(frozen=True)
@@ -155,11 +157,19 @@ def prepare_share(experiment: Experiment, worker: int, of: int) -> None:
     experiment.progress.note(f"prepare: worker {worker} of {of} has encoded {count:,} shards")
 
 
-def _train(experiment: Experiment, records: Records, made_from: Fingerprint, _: Choice) -> Record:
+def _train(
+    experiment: Experiment, records: Records, made_from: Fingerprint, choice: Choice
+) -> Record:
     from handful.backends.local import Local
-    from handful.steps.train import train
+    from handful.steps.train import Anew, train
 
-    return train(experiment, cast(Prepared, records["prepare"]), Local(), made_from=made_from)
+    anew = Anew.WHAT_CHANGED
+    if "train" in choice.redo:
+        anew = Anew.EVERYTHING
+    elif choice.resume_anyway:
+        anew = Anew.NOTHING_THAT_WAS_BEGUN
+    prepared = cast(Prepared, records["prepare"])
+    return train(experiment, prepared, Local(), made_from=made_from, anew=anew)
 
 
 def _test(experiment: Experiment, records: Records, made_from: Fingerprint, _: Choice) -> Record:

@@ -18,6 +18,7 @@ import tempfile
 import threading
 import traceback
 from collections.abc import Mapping
+from contextlib import suppress
 from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
@@ -29,7 +30,7 @@ from handful.errors import HandfulError, StepError
 from handful.experiment import Experiment, open_experiment
 from handful.functions import MENUS, load_functions
 from handful.machine import cores
-from handful.progress import Progress
+from handful.progress import Progress, Silent
 
 TASKS: Mapping[str, str] = {
     "look_around": "handful.worker:look_around",
@@ -98,15 +99,25 @@ def main(argv: list[str] | None = None) -> int:
     if options.leash:
         threading.Thread(target=_end_with_driver, daemon=True).start()
     job = Job.from_json(options.job.read_text())
-    with EventWriter(options.events) as progress:
+    rank = int(os.environ.get("RANK", "0"))  # torchrun's, if there are several of us
+    with EventWriter(options.events) as events:
+        progress: Progress = Silent() if rank else events
         try:
             answer = {"result": run_job(job, progress)}
         except Exception as error:  # noqa: BLE001 - every end of a task goes home in the result file
             answer = {"error": error_to_json(error)}
-    aside = options.result.with_suffix(".part")
-    aside.write_text(json.dumps(answer))
-    aside.replace(options.result)
+    if rank == 0 or "error" in answer:
+        _write_first(options.result, answer, rank)
     return 1 if "error" in answer else 0
+
+
+def _write_first(result: Path, answer: Mapping[str, Any], rank: int) -> None:
+    """Write the result, whole. Of several the first counts: it is the cause of the others."""
+    aside = result.with_name(f"{result.name}.{rank}")
+    aside.write_text(json.dumps(answer))
+    with suppress(FileExistsError):
+        os.link(aside, result)
+    aside.unlink()
 
 
 def _end_with_driver() -> None:

@@ -27,6 +27,7 @@ from handful.progress import Scalar
 from handful.records import Tested as Results
 from handful.records import Trained
 from handful.steps.test import test as run_test
+from handful.steps.train import Anew
 from handful.steps.train import train as run_train
 from handful.storage.open import open_store
 from servers import S3Server
@@ -288,22 +289,57 @@ def test_a_run_that_crashed_ends_bit_for_bit_as_the_straight_one(
         assert any(said in note for note in last.notes)
 
 
-def test_changed_settings_start_anew_and_say_why(tmp_path: Path) -> None:
-    one = make(tmp_path / "EXP-1")
+def interrupted(one: Encoded, scratch: Path) -> None:
+    """Leave a checkpoint of step 14 behind."""
     one.settings(EPOCHS="3", CHECKPOINT_EVERY="1ms")
     told = CrashAt()
     told.step = 15
     with pytest.raises(Crash):
-        train(one, tmp_path / "s", told)
-    one.settings(EPOCHS="1")
+        train(one, scratch, told)
+
+
+def test_changed_settings_are_refused_in_the_middle_of_a_run(tmp_path: Path) -> None:
+    one = make(tmp_path / "EXP-1")
+    interrupted(one, tmp_path / "s")
+    one.settings(EPOCHS="2", LEARNING_RATE="1e-3")
+    with pytest.raises(UserError) as raised:
+        train(one, tmp_path / "t")
+    told = str(raised.value)
+    assert "[train] EPOCHS changed from 3.0 to 2.0" in told
+    assert "[train] LEARNING_RATE changed from 0.003 to 0.001" in told
+    assert "--redo train" in told
+    assert "--resume-anyway" in told
+    going_on = Told()
+    experiment = one.open(tmp_path / "u", going_on)
+    anew = Anew.NOTHING_THAT_WAS_BEGUN
+    run_train(experiment, one.prepared, Inline(), made_from=MADE_FROM, anew=anew)
+    assert any("goes on from the checkpoint of step 14 of 24" in n for n in going_on.notes)
+
+
+def test_redo_starts_over(tmp_path: Path) -> None:
+    one, other = make(tmp_path / "EXP-1"), make(tmp_path / "EXP-2")
+    interrupted(one, tmp_path / "s")
+    for each in (one, other):
+        each.settings(EPOCHS="1")
     last = Told()
-    train(one, tmp_path / "t", last)
-    assert any("[train] EPOCHS changed from 3.0 to 1.0" in warning for warning in last.warnings)
+    experiment = one.open(tmp_path / "t", last)
+    done = run_train(experiment, one.prepared, Inline(), made_from=MADE_FROM, anew=Anew.EVERYTHING)
     assert not any("goes on from" in note for note in last.notes)
-    other = make(tmp_path / "EXP-2")
-    other.settings(EPOCHS="1")
-    expected = train(other, tmp_path / "u").runs[0].weights_hash
-    assert json.loads((final_of(one) / "handful.json").read_text())["weights_hash"] == expected
+    assert done.runs[0].weights_hash == train(other, tmp_path / "u").runs[0].weights_hash
+    again = Told()
+    experiment = one.open(tmp_path / "v", again)
+    run_train(experiment, one.prepared, Inline(), made_from=MADE_FROM, anew=Anew.EVERYTHING)
+    assert any("asked to do it again" in note for note in again.notes), "although nothing changed"
+
+
+def test_a_run_that_was_interrupted_elsewhere_is_not_mixed_in_silence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = make(tmp_path / "EXP-1")
+    interrupted(one, tmp_path / "s")
+    monkeypatch.setattr("torch.get_num_threads", lambda: 99)
+    with pytest.raises(UserError, match=r"threads changed from \d+ to 99"):
+        train(one, tmp_path / "t")
 
 
 SLOW = """

@@ -84,7 +84,7 @@ SEEDS = choice 1 2
 EPOCH = int 1 2
 [compute]
 BACKEND = sagemaker
-TRAIN_PROCESSES = 2
+TRAIN_PROCESSES = 0
 [sagemaker]
 DOCKER_IMAGE_PATH = image
 IMAGE_URI = other
@@ -147,7 +147,7 @@ IMAGE_URI = other
         "settings.ini:31 [tune] SEEDS": "cannot be tuned",
         "settings.ini:32 [tune] EPOCH": "did you mean EPOCHS?",
         "settings.ini:34 [compute] BACKEND": "'sagemaker' is known but not built yet",
-        "settings.ini:35 [compute] TRAIN_PROCESSES": "'2' is known but not built yet",
+        "settings.ini:35 [compute] TRAIN_PROCESSES": "'0' is not a whole number of at least 1",
         "settings.ini:38 [sagemaker] IMAGE_URI": "the same as DOCKER_IMAGE_PATH",
         "--set SEED": "write --set experiment.SEED=value",
         "--set train.EPOCH": "did you mean EPOCHS?",
@@ -217,7 +217,6 @@ def test_one_fault_each(folder: Path, lines: str, where: str, remedy: str) -> No
         "[experiment]\nASSUME_ROLE_ARN = arn:x",
         "[experiment]\nKMS_KEY = k",
         "[production]\nASSUME_ROLE_ARN = arn:x",
-        "[train]\nAUTO_BATCH = true",
         "[train]\nCOMPILE = true",
         "[train]\nSHARDING = fsdp",
         "[tune]\nTRIALS = 5",
@@ -227,7 +226,6 @@ def test_one_fault_each(folder: Path, lines: str, where: str, remedy: str) -> No
         "[tracking]\nPROJECT = p",
         "[tracking]\nMODE = offline",
         "[compute]\nBACKEND = sagemaker",
-        "[compute]\nTRAIN_PROCESSES = 2",
         "[sagemaker]\nREGION = eu-central-1",
         "[sagemaker]\nVOLUME_SIZE_GB = 50",
         "[sagemaker]\nSECRETS = A = arn:b",

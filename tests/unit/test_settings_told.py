@@ -81,7 +81,6 @@ def test_every_key_is_described() -> None:
         "experiment.ASSUME_ROLE_ARN",
         "experiment.KMS_KEY",
         "production.ASSUME_ROLE_ARN",
-        "train.AUTO_BATCH",
         "train.COMPILE",
         "train.SHARDING",
     }

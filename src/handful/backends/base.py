@@ -25,6 +25,8 @@ class Job:
     """The `--set section.KEY=value` of the command line."""
     arguments: Mapping[str, Any] = field(default_factory=dict)
     """What the task needs beside the settings: JSON values only."""
+    processes: int = 1
+    """How many processes do it together, on this machine."""
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), indent=2)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from handful.backends.base import Job
+from handful.errors import UserError
 from handful.progress import Progress
 
 
@@ -14,4 +15,10 @@ class Inline:
     def run(self, job: Job, progress: Progress) -> Any:
         from handful.worker import run_job
 
+        if job.processes > 1:
+            raise UserError(
+                f"{job.processes} processes cannot run in this one",
+                where="[compute] TRAIN_PROCESSES",
+                remedy="use the local backend",
+            )
         return run_job(job, progress)

@@ -11,13 +11,13 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 import tempfile
 import threading
 from pathlib import Path
 from typing import IO, Any
 
 from handful import errors
+from handful.backends import launch
 from handful.backends.base import Job
 from handful.backends.events import replay
 from handful.errors import Fault, HandfulError, Interrupted, StepError
@@ -43,14 +43,14 @@ def _run(job: Job, progress: Progress, folder: Path) -> Any:
     os.mkfifo(events)
     # Opened for reading and writing, so that neither side waits for the other to come or go.
     pipe = os.open(events, os.O_RDWR)
-    command = [sys.executable, "-m", "handful.worker", str(job_file), str(result_file)]
+    worker_arguments = [str(job_file), str(result_file), "--events", str(events), "--leash"]
     with (folder / "stderr").open("w+b") as log:
         worker = subprocess.Popen(
-            [*command, "--events", str(events), "--leash"],
+            launch.command(worker_arguments, job.processes),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=log,
-            env={**os.environ, "PYTHONUNBUFFERED": "1"},
+            env={**os.environ, **launch.environment(job.processes)},
         )
         assert worker.stdout is not None  # because stdout=PIPE
         listeners = [

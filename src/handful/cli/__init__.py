@@ -36,7 +36,12 @@ Overrides = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Tell everything as JSON, for machines.")]
 Traceback = Annotated[bool, typer.Option("--traceback", help="Show where an error came from.")]
-StepOption = typer.Option(metavar="STEP", help="reconcile, prepare, train, test or report.")
+ResumeAnyway = Annotated[
+    bool,
+    typer.Option(
+        "--resume-anyway", help="Go on with an interrupted training although something changed."
+    ),
+]
 
 
 @app.command()
@@ -76,6 +81,7 @@ def run(
         list[str] | None,
         typer.Option("--redo", metavar="STEP", help="Do this step although nothing changed."),
     ] = None,
+    resume_anyway: ResumeAnyway = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only show what would be done.")
     ] = False,
@@ -89,7 +95,7 @@ def run(
 
         for step in (first, last, *(redo or ())):
             _must_be_built(step)
-        choice = Choice(first=first, last=last, redo=frozenset(redo or ()))
+        choice = Choice(first, last, frozenset(redo or ()), resume_anyway=resume_anyway)
         if dry_run:
             _show_states(experiment, choice)
         else:
@@ -167,7 +173,25 @@ def prepare(
 
 
 _verb("tune", "Search for better settings, on validation only (not built yet).")
-_verb("train", "Train every model with every seed.")
+
+
+@app.command()
+def train(
+    directory: Directory,
+    redo: Annotated[bool, typer.Option("--redo", help="Do it although nothing changed.")] = False,
+    resume_anyway: ResumeAnyway = False,
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+    traceback: Traceback = False,
+) -> None:
+    """Train every model with every seed."""
+    with _opened(directory, overrides, as_json, traceback) as experiment:
+        from handful.pipeline import Choice
+
+        again = frozenset({"train"}) if redo else frozenset[str]()
+        _run(experiment, Choice("train", "train", again, resume_anyway=resume_anyway))
+
+
 _verb("test", "Look at the held-out split, once.")
 _verb("compare", "Rank the models and give a verdict (not built yet).")
 _verb("report", "Write the report: one HTML page.")

@@ -54,7 +54,7 @@ class TrainSection:
         counts="train",
     )
     AUTO_BATCH: bool = key(
-        boolean, "false", "Find the largest batch per device that fits.", built=False
+        boolean, "false", "Find the largest batch per device that fits; the rest is accumulated."
     )
     LEARNING_RATE: float = key(
         real(_POSITIVE), "2e-5", "The highest learning rate.", counts="train"
@@ -165,9 +165,8 @@ class ComputeSection:
     TRAIN_PROCESSES: int | None = key(
         optional(whole(1, 1024, "processes")),
         None,
-        "Training processes on one machine (only 1 is built yet).",
+        "Training processes on one machine.",
         said="GPUs, else 1",
-        works=(None, 1),
     )
 
 

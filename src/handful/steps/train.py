@@ -6,13 +6,15 @@ import json
 import math
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from enum import Enum
 from typing import Any
 
 from handful.backends.base import Backend, Job
-from handful.errors import Absent, DataError
+from handful.errors import Absent, DataError, UserError
 from handful.experiment import Experiment
 from handful.fingerprint import difference
 from handful.layout import FINAL_RECORD, check_model_folders, model_folder
+from handful.machine import gpus
 from handful.model_files import model_identity
 from handful.records import Fingerprint, Prepared, Run, Trained
 from handful.settings import counted_for_model
@@ -21,18 +23,33 @@ from handful.sources import function_hashes
 FUNCTIONS = ("load_model", "compute_metrics")
 
 
+class Anew(Enum):
+    """What is trained once more."""
+
+    WHAT_CHANGED = "what changed"
+    EVERYTHING = "everything"
+    NOTHING_THAT_WAS_BEGUN = "nothing that was begun"
+    """An interrupted run goes on, although something changed."""
+
+
 def train(
-    experiment: Experiment, prepared: Prepared, backend: Backend, *, made_from: Fingerprint
+    experiment: Experiment,
+    prepared: Prepared,
+    backend: Backend,
+    *,
+    made_from: Fingerprint,
+    anew: Anew = Anew.WHAT_CHANGED,
 ) -> Trained:
     """Train `MODEL_NAMES` × `SEEDS`; those whose final/ stands and is up to date are passed over.
 
-    Raises `DataError` if there is nothing to train or to validate on, and what the jobs raise.
+    Raises `DataError` if there is nothing to train or to validate on, `UserError` if the batch
+    cannot be shared among the processes, and what the jobs raise.
     """
     models = experiment.settings.train.MODEL_NAMES
     check_model_folders(models)
     _check_rows(experiment, prepared, models)
     runs = [
-        _trained(experiment, prepared, backend, model, seed)
+        _trained(experiment, prepared, backend, (model, seed), anew)
         for model in models
         for seed in experiment.settings.train.SEEDS
     ]
@@ -52,6 +69,21 @@ def run_fingerprint(
         "the model it starts from": model_identity(model),
         "the seed": str(seed),
     }
+
+
+def _processes(experiment: Experiment, model: str) -> int:
+    """How many train together; `UserError` if they cannot share a batch evenly."""
+    processes = experiment.settings.compute.TRAIN_PROCESSES or max(1, gpus())
+    size = experiment.settings.train_for(model).BATCH_SIZE
+    if size % processes:
+        below = size // processes * processes
+        nearest = " or ".join(str(n) for n in (below, below + processes) if n)
+        raise UserError(
+            f"{size} examples cannot be shared evenly among {processes} processes",
+            where="[train] BATCH_SIZE",
+            remedy=f"write {nearest}",
+        )
+    return processes
 
 
 def _check_rows(experiment: Experiment, prepared: Prepared, models: tuple[str, ...]) -> None:
@@ -78,12 +110,21 @@ def _check_rows(experiment: Experiment, prepared: Prepared, models: tuple[str, .
 
 
 def _trained(
-    experiment: Experiment, prepared: Prepared, backend: Backend, model: str, seed: int
+    experiment: Experiment,
+    prepared: Prepared,
+    backend: Backend,
+    which: tuple[str, int],
+    anew: Anew,
 ) -> Run:
+    model, seed = which
     name = f"{model_folder(model)} seed {seed}"
+    processes = _processes(experiment, model)
     own = run_fingerprint(experiment, prepared, model, seed)
     standing, reason = _standing(experiment, model, seed, own)
-    if standing is not None:
+    if anew is Anew.EVERYTHING:
+        reason = reason or "asked to do it again"
+        experiment.store.delete_tree(experiment.layout.checkpoints(model, seed))
+    elif standing is not None:
         experiment.progress.note(f"train: {name}: up to date")
         # Left behind if the run was killed after its last write.
         experiment.store.delete_tree(experiment.layout.checkpoints(model, seed))
@@ -96,8 +137,11 @@ def _trained(
         "rows": dict(prepared.rows[model_folder(model)]),
         "data_hash": prepared.data_hash[model_folder(model)],
         "made_from": own,
+        "processes": processes,
+        "resume_anyway": anew is Anew.NOTHING_THAT_WAS_BEGUN,
     }
-    job = Job("train", str(experiment.directory), experiment.overrides, arguments)
+    directory = str(experiment.directory)
+    job = Job("train", directory, experiment.overrides, arguments, processes)
     return as_run(backend.run(job, experiment.progress))
 
 

@@ -50,6 +50,12 @@ def length_order(lengths: Indices, batch_size: int) -> list[Indices]:
     return _cut(np.argsort(-lengths, kind="stable").astype(np.int64), batch_size)
 
 
+def share(indices: Indices, rank: int, size: int) -> Indices:
+    """The part of a batch that one of `size` processes takes: every `size`-th, so that lengths even
+    out."""
+    return indices[rank::size]
+
+
 def _cut(indices: Indices, size: int) -> list[Indices]:
     return [indices[start : start + size] for start in range(0, len(indices), size)]
 

@@ -25,7 +25,8 @@ from handful.storage.base import Store
 from handful.training.state import RunState
 
 MARKER, WEIGHTS, TENSORS, RUN = "checkpoint.json", "model.safetensors", "tensors.pt", "run.json"
-FORMAT = 1
+FORMAT = 2
+"""2: the random state of every process."""
 KEPT = 2
 
 

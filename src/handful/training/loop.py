@@ -4,13 +4,15 @@
 
 Everything that a step depends on is either in the checkpoint (weights, optimizer, random state) or
 a pure function of the step's number (its batch, its learning rate). Accelerate brings the device
-and the arithmetic. One process; no gradient accumulation yet.
+and the arithmetic. In a team every process takes its share of each batch, and what is decided is
+decided together; the learning rate is set once a step, however many they are.
 """
 
 from __future__ import annotations
 
 import json
 import time
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -20,16 +22,18 @@ from handful.errors import StepError
 from handful.progress import Progress
 from handful.settings import TrainSection
 from handful.training import optimizer as optimizing
-from handful.training.batches import Indices, Plan, epoch_batches
+from handful.training.batches import Indices, Plan, epoch_batches, share
 from handful.training.checkpoints import Checkpoint, Checkpoints
 from handful.training.collate import Collator
 from handful.training.data import SplitData
+from handful.training.fitting import is_out_of_memory, largest
 from handful.training.meter import Meter
 from handful.training.metrics import Metrics
 from handful.training.objective import Objective
 from handful.training.prediction import Predicted, predict
 from handful.training.state import RunState, random_state, set_random_state
 from handful.training.stopping import Stopping
+from handful.training.team import Team
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -52,6 +56,7 @@ class Work:
     metrics: Metrics
     log: tuple[Store, str]
     """The store and the key of metrics.jsonl."""
+    team: Team
 
     @property
     def plan(self) -> Plan:
@@ -89,6 +94,8 @@ class Loop:
         )
         self._model, self._optimizer = accelerator.prepare(model, self._raw_optimizer)
         self._module: torch.nn.Module = accelerator.unwrap_model(self._model)
+        self._team = work.team
+        self._piece = self._at_once()
         self._meter = self._new_meter()
         self._written = self._clock = time.monotonic()
 
@@ -100,7 +107,7 @@ class Loop:
         self._raw_optimizer.load_state_dict(tensors["optimizer"])
         if self._accelerator.scaler is not None and tensors["scaler"]:
             self._accelerator.scaler.load_state_dict(tensors["scaler"])
-        set_random_state(tensors["random"])
+        set_random_state(tensors["random"][self._team.rank])
         self._meter = self._new_meter()
 
     def run(self) -> RunState:
@@ -115,13 +122,32 @@ class Loop:
             self._train_to(self.plan.next_evaluation(self.state.step, self.state.validated))
             self._validate()
             self._save()
-        if self.state.best_step != self.state.step:
+        if self.state.best_step != self.state.step and self._team.leads:
             self._checkpoints.at(self.state.best_step).load_weights(self._module)
         return self.state
 
     def _new_meter(self) -> Meter:
         fp16 = self._environment["precision"] == "fp16"
-        return Meter(self.work.train, self.state, self.plan.total_steps, overflows=fp16)
+        total = self.plan.total_steps
+        return Meter(self.work.train, self.state, total, overflows=fp16, team=self.work.team)
+
+    @property
+    def per_device(self) -> int:
+        """Examples that one process takes at once."""
+        return self._piece
+
+    def _at_once(self) -> int:
+        most = -(-self.plan.batch_size // self._team.size)
+        if not self.work.section.AUTO_BATCH:
+            return most
+
+        def attempt(indices: Indices) -> None:
+            batch = self._batch(indices)
+            self._accelerator.backward(self.work.objective(self._module(**batch), batch))
+            self._optimizer.zero_grad()
+
+        self._module.train()
+        return self._team.least(largest(attempt, self.work.train, most, self._module))
 
     def _finished(self) -> bool:
         patience = self.work.section.EARLY_STOPPING_PATIENCE
@@ -146,31 +172,56 @@ class Loop:
         for indices in batches[self.state.step - offset : end - offset]:
             self._step(indices)
             self.state.step += 1
-            if self._meter.due:
+            late = time.monotonic() - self._written >= self.work.section.CHECKPOINT_EVERY
+            look, stop, save = self._team.any(
+                self._meter.due, self._stopping.heard is not None, late
+            )
+            if look:
                 self._tell()
-            if self._stopping.heard:
+            if stop:
                 self._leave()
-            if time.monotonic() - self._written >= self.work.section.CHECKPOINT_EVERY:
+            if save:
                 self._save()
         self._tell()
 
     def _step(self, indices: Indices) -> None:
+        optimizing.set_learning_rate(self._raw_optimizer, self._rate())
+        mine = share(indices, self._team.rank, self._team.size)
+        # Who gets nothing of a last, small batch goes along with an example that does not count.
+        pieces = [mine[at : at + self._piece] for at in range(0, len(mine), self._piece)] or [
+            indices[:1]
+        ]
+        counted = self.work.objective.mass(self.work.train.references[indices])
+        loss = torch.zeros((), device=self._accelerator.device)
+        for number, piece in enumerate(pieces, start=1):
+            weight = self.work.objective.mass(self.work.train.references[piece]) / counted
+            ready = number == len(pieces)
+            loss += self._backward(piece, weight if len(mine) else 0.0, exchange=ready)
+        norm = self._accelerator.clip_grad_norm_(self._model.parameters(), optimizing.CLIP_NORM)
+        self._optimizer.step()
+        self._optimizer.zero_grad()
+        self._meter.add(indices, loss, torch.as_tensor(norm))
+
+    def _batch(self, indices: Indices) -> dict[str, torch.Tensor]:
         batch = self.work.collate(self.work.train.batch(indices))
         device = self._accelerator.device
-        batch = {name: tensor.to(device, non_blocking=True) for name, tensor in batch.items()}
-        optimizing.set_learning_rate(self._raw_optimizer, self._rate())
+        return {name: tensor.to(device, non_blocking=True) for name, tensor in batch.items()}
+
+    def _backward(self, indices: Indices, weight: float, *, exchange: bool) -> torch.Tensor:
+        """Add the gradient of a part of the batch; its part of the batch's loss."""
+        batch = self._batch(indices)
+        alone = nullcontext() if exchange else self._accelerator.no_sync(self._model)
         try:
-            loss = self.work.objective(self._model(**batch), batch)
-            self._accelerator.backward(loss)
+            with alone:
+                loss = self.work.objective(self._model(**batch), batch) * weight
+                # The processes' gradients are averaged, but they are parts of a sum.
+                self._accelerator.backward(loss * self._team.size)
         except RuntimeError as error:
             clear = out_of_memory(error, len(indices), batch)
             if clear is None:
                 raise
             raise clear from error
-        norm = self._accelerator.clip_grad_norm_(self._model.parameters(), optimizing.CLIP_NORM)
-        self._optimizer.step()
-        self._optimizer.zero_grad()
-        self._meter.add(indices, loss, torch.as_tensor(norm))
+        return loss.detach()
 
     def _rate(self) -> float:
         section = self.work.section
@@ -197,7 +248,7 @@ class Loop:
         except _Stopped:
             self._leave()
         section = self.work.section
-        metrics = self.work.metrics(predicted.logits, self.work.validation.references)
+        metrics = self._metrics(predicted)
         if section.METRIC not in metrics:
             raise StepError(
                 f"compute_metrics gave no {section.METRIC!r} this time",
@@ -219,22 +270,33 @@ class Loop:
         )
         self._meter.restart_clock()
 
+    def _metrics(self, predicted: Predicted) -> dict[str, float]:
+        """The leader's answer counts: the user's function is called once."""
+        found: dict[str, float] = {}
+        if self._team.leads:
+            found = dict(self.work.metrics(predicted.logits, self.work.validation.references))
+        told: dict[str, float] = self._team.collect(found)[0]
+        return told
+
     def _predicted(self) -> Predicted:
         name = f"validate {self.work.name}"
         total = len(self.work.validation)
 
         def tick(done: int) -> None:
-            if self._stopping.heard:
+            # In a team somebody would wait for ever for the one that left.
+            if self._stopping.heard and self._team.size == 1:
                 raise _Stopped
             self._progress.advance(name, done, total, "documents")
 
+        # Not through DDP, whose forward waits for the others at every batch.
         return predict(
-            self._model,
+            self._module,
             self.work.validation,
             self.work.collate,
-            self.plan.batch_size,
+            self._piece,
             self.work.labels,
             tick,
+            self._team,
         )
 
     # --- checkpoints -------------------------------------------------------------------------
@@ -248,11 +310,14 @@ class Loop:
         tensors = {
             "optimizer": self._raw_optimizer.state_dict(),
             "scaler": scaler.state_dict() if scaler is not None else {},
-            "random": random_state(),
+            "random": self._team.collect(random_state()),
         }
-        self._checkpoints.save(self._module, tensors, self.state, self._environment)
-        store, key = self.work.log
-        store.write(key, "".join(json.dumps(line) + "\n" for line in self.state.history).encode())
+        if self._team.leads:
+            self._checkpoints.save(self._module, tensors, self.state, self._environment)
+            lines = "".join(json.dumps(line) + "\n" for line in self.state.history)
+            store, key = self.work.log
+            store.write(key, lines.encode())
+        self._team.wait()
         self._written = time.monotonic()
 
     def _leave(self) -> None:
@@ -264,11 +329,11 @@ def out_of_memory(
     error: RuntimeError, examples: int, batch: dict[str, torch.Tensor]
 ) -> StepError | None:
     """A clear error if `error` means that the batch did not fit into memory."""
-    if not isinstance(error, torch.OutOfMemoryError) and "allocate memory" not in str(error):
+    if not is_out_of_memory(error):
         return None
     shape = max((list(tensor.shape) for tensor in batch.values()), key=len)
     return StepError(
         f"a batch of {examples} examples, padded to {shape}, does not fit into memory",
         where="[train] BATCH_SIZE",
-        remedy="lower BATCH_SIZE, set GRADIENT_CHECKPOINTING = true, or encode shorter inputs",
+        remedy="set AUTO_BATCH = true or GRADIENT_CHECKPOINTING = true, or lower BATCH_SIZE",
     )

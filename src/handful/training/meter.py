@@ -11,9 +11,10 @@ import time
 import torch
 
 from handful.errors import StepError
-from handful.training.batches import Indices, positions
+from handful.training.batches import Indices, positions, share
 from handful.training.data import SplitData
 from handful.training.state import RunState
+from handful.training.team import Team
 
 LOOK_SECONDS = 0.5
 LINES = 200
@@ -24,21 +25,33 @@ _NAMED_IDS = 64
 class Meter:
     """Collects steps, and turns them into figures for the progress and the history."""
 
-    def __init__(self, data: SplitData, state: RunState, total_steps: int, overflows: bool) -> None:
+    def __init__(
+        self,
+        data: SplitData,
+        state: RunState,
+        total_steps: int,
+        overflows: bool,
+        team: Team | None = None,
+    ) -> None:
         """`overflows`: fp16, whose gradients may overflow; the scaler then passes over the step."""
         self._data, self._state, self._overflows = data, state, overflows
+        self._team = team or Team()
         self._line_every = max(1, total_steps // LINES)
         self._waiting: list[tuple[Indices, torch.Tensor, torch.Tensor]] = []
         self._looked = self._started = time.monotonic()
         self._documents = 0
 
     def add(self, indices: Indices, loss: torch.Tensor, norm: torch.Tensor) -> None:
-        """One step: its examples, its loss and its gradient's norm (scalars, on any device)."""
+        """One step: all its examples, its loss and its gradient's norm (scalars, on any device).
+
+        In a team the loss is this process's part of the whole: their sum is the step's.
+        """
         self._waiting.append((indices, loss.detach(), norm.detach()))
         self._documents += len(indices)
-        real, padded = positions(self._data.lengths[indices])
-        self._state.real += real
-        self._state.padded += padded
+        for rank in range(self._team.size):
+            real, padded = positions(self._data.lengths[share(indices, rank, self._team.size)])
+            self._state.real += real
+            self._state.padded += padded
 
     @property
     def due(self) -> bool:
@@ -67,7 +80,8 @@ class Meter:
         if not self._waiting:
             return []
         waiting, self._waiting = self._waiting, []
-        losses = torch.stack([loss for _, loss, _ in waiting]).float().cpu().tolist()
+        parts = torch.stack([loss for _, loss, _ in waiting]).double().cpu().numpy()
+        losses = self._team.sum(parts).tolist()
         norms = torch.stack([norm for _, _, norm in waiting]).float().cpu()
         finite = torch.isfinite(norms).tolist()
         first = self._state.step - len(waiting)

@@ -35,6 +35,12 @@ class Objective:
             logits, batch[LABELS], weight=weights, label_smoothing=self.smoothing
         )
 
+    def mass(self, references: Indices) -> float:
+        """What the mean is divided by: parts of a batch are put together in this proportion."""
+        if self.weights is None:
+            return float(len(references))
+        return float(self.weights.double()[torch.from_numpy(references)].sum())
+
 
 def balanced_weights(references: Indices, labels: int) -> torch.Tensor:
     """[C] n / (labels that are there × n_c), as scikit-learn's "balanced"; 0 for absent labels."""

@@ -15,6 +15,7 @@ from handful.training.checks import check_output
 from handful.training.collate import Collator
 from handful.training.data import LABELS, SplitData
 from handful.training.metrics import Logits
+from handful.training.team import Team
 
 
 @dataclass(frozen=True)
@@ -35,21 +36,25 @@ def predict(
     batch_size: int,
     labels: int,
     tick: Callable[[int], None] = lambda _: None,
+    team: Team | None = None,
 ) -> Predicted:
     """Run `model` over `data` in length order; `tick` is told how many examples are done.
+
+    In a `team` each process takes every n-th batch, and all get the whole answer.
 
     `StepError` if an example was met twice or never, or if a logit is no finite number. What
     `tick` raises is raised; the model is left in the mode in which it was.
     """
     started, training = time.monotonic(), model.training
     device = next(model.parameters()).device
-    logits = np.full((len(data), labels), np.nan)
+    team = team or Team()
+    logits = np.zeros((len(data), labels))
     seen = np.zeros(len(data), dtype=np.int64)
     loss, done = 0.0, 0
     model.eval()
     try:
         with torch.inference_mode():
-            for indices in length_order(data.lengths, batch_size):
+            for indices in length_order(data.lengths, batch_size)[team.rank :: team.size]:
                 batch = {k: v.to(device) for k, v in collate(data.batch(indices)).items()}
                 output = model(**batch)
                 check_output(output, batch, labels)
@@ -57,11 +62,13 @@ def predict(
                 seen[indices] += 1
                 loss += float(output.loss.float().mean()) * len(batch[LABELS])
                 done += len(indices)
-                tick(done)
+                tick(min(done * team.size, len(data)))
     finally:
         model.train(training)
+    logits, seen = team.sum(logits), team.sum(seen.astype(np.float64)).astype(np.int64)
+    total_loss, total = team.sum(np.array([loss, done], np.float64)).tolist()
     _check_all(data, seen, logits)
-    return Predicted(logits, loss / max(1, done), time.monotonic() - started)
+    return Predicted(logits, total_loss / max(1, total), time.monotonic() - started)
 
 
 def _check_all(data: SplitData, seen: Indices, logits: Logits) -> None:

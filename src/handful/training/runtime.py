@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from handful.errors import StepError
 from handful.machine import cores
 from handful.training.precision import resolve
 
@@ -34,20 +35,37 @@ def default_device() -> torch.device:
 
 
 @contextmanager
-def accelerated(precision: str) -> Iterator[Accelerator]:
-    """An `Accelerator` for "fp32", "bf16" or "fp16", ended properly whatever happens."""
+def accelerated(precision: str, processes: int = 1) -> Iterator[Accelerator]:
+    """An `Accelerator` for "fp32", "bf16" or "fp16", ended properly whatever happens.
+
+    `StepError` if it does not see as many processes as there are: each would train a model alone.
+    """
     from accelerate import Accelerator
     from accelerate.state import AcceleratorState
 
     # Accelerate keeps one state per process and refuses a second precision; here one model may
     # follow another in the same process.
     AcceleratorState._reset_state(reset_partial_state=True)
-    accelerator = Accelerator(mixed_precision=_ACCELERATES_WORD[precision])
+    # Unless it is told so, it takes processes without GPUs for strangers to each other.
+    together_on_cpus = processes > 1 and not torch.cuda.is_available()
+    accelerator = Accelerator(mixed_precision=_ACCELERATES_WORD[precision], cpu=together_on_cpus)
     try:
+        if accelerator.num_processes != processes:
+            raise StepError(
+                f"there are {processes} processes, but Accelerate sees {accelerator.num_processes}",
+                where="[compute] TRAIN_PROCESSES",
+                remedy="unset the ACCELERATE_ variables of the environment",
+            )
         yield accelerator
     finally:
         accelerator.end_training()
         AcceleratorState._reset_state(reset_partial_state=True)
+
+
+def seed_dropout(seed: int, rank: int) -> None:
+    """From here on the processes of a team draw differently; a lone one goes on as it was."""
+    if rank:
+        seed_everything(seed + 1_000_003 * rank)
 
 
 def seed_everything(seed: int) -> None:
@@ -57,7 +75,7 @@ def seed_everything(seed: int) -> None:
     set_seed(seed)
 
 
-def environment(precision: str) -> dict[str, Any]:
+def environment(precision: str, processes: int = 1) -> dict[str, Any]:
     """What a run's bits depend on beside its settings."""
     device = default_device()
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
@@ -65,7 +83,7 @@ def environment(precision: str) -> dict[str, Any]:
         "device": name,
         "precision": precision,
         "threads": torch.get_num_threads(),
-        "processes": 1,
+        "processes": processes,
         "torch": torch.__version__,
     }
 

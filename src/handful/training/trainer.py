@@ -13,7 +13,7 @@ import torch
 
 from handful.errors import UserError
 from handful.experiment import Experiment
-from handful.fingerprint import difference
+from handful.fingerprint import difference, differences
 from handful.functions import Functions, load_functions
 from handful.layout import FINAL_RECORD, model_folder
 from handful.settings import TrainSection, counted_for_model
@@ -31,7 +31,10 @@ from handful.training.model import build_model, find_model, load_tokenizer, pad_
 from handful.training.objective import Objective, balanced_weights
 from handful.training.state import random_state, set_random_state
 from handful.training.stopping import Stopping
+from handful.training.team import Team, joined, left
 
+_MUST_MATCH = ("device", "precision", "threads", "processes")
+"""What the bits of a result depend on; another version of torch is only warned about."""
 LIBRARIES = ("handful", "torch", "transformers", "accelerate", "datasets", "safetensors")
 
 
@@ -47,6 +50,10 @@ class Order:
     data_hash: str
     made_from: Mapping[str, str]
     """The run's own fingerprint."""
+    processes: int = 1
+    """How many train together."""
+    resume_anyway: bool = False
+    """Go on from a checkpoint although something has changed."""
 
 
 def train(experiment: Experiment, arguments: Mapping[str, Any]) -> dict[str, Any]:
@@ -60,6 +67,7 @@ def train(experiment: Experiment, arguments: Mapping[str, Any]) -> dict[str, Any
     data = _splits(experiment, order)
     source = find_model(experiment, order.model)
     runtime.use_threads()
+    team = joined(order.processes)
     checkpoints = Checkpoints(
         experiment.store,
         experiment.layout.checkpoints(order.model, order.seed),
@@ -67,25 +75,30 @@ def train(experiment: Experiment, arguments: Mapping[str, Any]) -> dict[str, Any
         order.made_from,
         experiment.progress,
     )
-    found = _to_resume(experiment, order, checkpoints)
+    found = _found_by_all(_to_resume(order, checkpoints) if team.leads else None, checkpoints, team)
     section = experiment.settings.train_for(order.model)
-    environment = runtime.environment(_precision(section, found))
+    environment = runtime.environment(_precision(section, found), team.size)
+    _check_environment(order, environment, found)
     with ExitStack() as stack:
+        stack.callback(left)
         stopping = stack.enter_context(Stopping())
-        accelerator = stack.enter_context(runtime.accelerated(environment["precision"]))
+        accelerator = stack.enter_context(runtime.accelerated(environment["precision"], team.size))
         runtime.seed_everything(order.seed)
         model = build_model(experiment, functions, source, order.label2id)
         tokenizer = load_tokenizer(source, experiment.progress)
-        work = _work(experiment, functions, order, data, model, tokenizer)
+        work = _work(experiment, functions, order, data, model, tokenizer, team)
         _check_before(model, work)
         _prepare_memory(model, section)
         size = sum(parameter.numel() for parameter in model.parameters())
         progress = experiment.progress
+        runtime.seed_dropout(order.seed, team.rank)
         loop = Loop(work, model, accelerator, checkpoints, environment, progress, stopping)
         _tell(experiment, loop, environment, found)
         if found:
             loop.restore(found)
         loop.run()
+        if not team.leads:
+            return {}
         model = accelerator.unwrap_model(model, keep_fp32_wrapper=False)
         record = _send(experiment, order, model, tokenizer, _record(order, loop, environment, size))
     checkpoints.remove_all()
@@ -99,18 +112,48 @@ def _splits(experiment: Experiment, order: Order) -> tuple[SplitData, SplitData]
     )
 
 
-def _to_resume(experiment: Experiment, order: Order, checkpoints: Checkpoints) -> Checkpoint | None:
-    """The checkpoint to go on from; those of another fingerprint are dropped, with the reason."""
+def _to_resume(order: Order, checkpoints: Checkpoints) -> Checkpoint | None:
+    """The checkpoint to go on from. `UserError` if it was made from something else."""
     before = checkpoints.made_from()
     if before is None:
         return None
-    change = difference(before, order.made_from)
-    if change:
-        name = _name(order)
-        experiment.progress.warn(f"{name}: its checkpoints are dropped, since {change}")
-        checkpoints.remove_all()
-        return None
+    changes = differences(before, order.made_from)
+    if changes and not order.resume_anyway:
+        raise UserError(
+            f"{_name(order)} was interrupted, and since then {'; '.join(changes)}",
+            where="the checkpoints of an unfinished training",
+            remedy="undo that, or start over with `--redo train`, or go on from the checkpoint "
+            "all the same with `--resume-anyway`",
+        )
     return checkpoints.last_good()
+
+
+def _found_by_all(
+    found: Checkpoint | None, checkpoints: Checkpoints, team: Team
+) -> Checkpoint | None:
+    """The checkpoint that the leader found, on each process."""
+    step = team.told(found.state.step if found else -1)
+    if step < 0 or team.leads:
+        return found
+    return checkpoints.at(step)
+
+
+def _check_environment(
+    order: Order, environment: Mapping[str, Any], found: Checkpoint | None
+) -> None:
+    """`UserError` if the interrupted run would go on to another end here."""
+    if found is None or order.resume_anyway:
+        return
+    before = {name: str(found.environment.get(name)) for name in _MUST_MATCH}
+    changes = differences(before, {name: str(environment[name]) for name in _MUST_MATCH})
+    if changes:
+        raise UserError(
+            f"{_name(order)} was interrupted elsewhere: {'; '.join(changes)}; "
+            "the result would not be the straight run's",
+            where="the checkpoints of an unfinished training",
+            remedy="run it as before, start over with `--redo train`, or go on all the same "
+            "with `--resume-anyway`",
+        )
 
 
 def _precision(section: TrainSection, found: Checkpoint | None) -> str:
@@ -128,6 +171,7 @@ def _work(
     data: tuple[SplitData, SplitData],
     model: torch.nn.Module,
     tokenizer: Any | None,
+    team: Team,
 ) -> Work:
     section = experiment.settings.train_for(order.model)
     return Work(
@@ -140,6 +184,7 @@ def _work(
         objective=make_objective(section, data[0].references, len(order.label2id)),
         metrics=Metrics(functions, order.label2id, settings_for(experiment.settings, order.model)),
         log=(experiment.store, experiment.layout.metrics_log(order.model, order.seed)),
+        team=team,
     )
 
 
@@ -181,7 +226,7 @@ def _tell(
     progress, plan = experiment.progress, loop.plan
     progress.note(
         f"{loop.work.name}: {plan.examples} examples, {plan.total_steps} steps of "
-        f"{plan.batch_size}, {environment['precision']} on {environment['device']} "
+        f"{plan.batch_size}{_parts(loop)}, {environment['precision']} on {environment['device']} "
         f"({environment['threads']} threads)"
     )
     if found is None:
@@ -198,6 +243,16 @@ def _tell(
         progress.warn(
             f"{loop.work.name}: {change}; the result will not be bit for bit the straight run's"
         )
+
+
+def _parts(loop: Loop) -> str:
+    """How a batch comes about, if it is not taken at once."""
+    size, team = loop.plan.batch_size, loop.work.team.size
+    times = -(-size // (team * loop.per_device))
+    if team == times == 1:
+        return ""
+    accumulated = f" x {times} accumulated" if times > 1 else ""
+    return f" ({team} processes x {loop.per_device}{accumulated})"
 
 
 def _name(order: Order) -> str:
