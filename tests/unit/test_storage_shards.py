@@ -52,6 +52,7 @@ def all_of(server: Server, common: str) -> list[str]:
 
 @pytest.fixture
 def eager(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shards, "FULL", 10)
     monkeypatch.setattr(shards, "WORTH", 20)
 
 
@@ -82,11 +83,12 @@ def test_every_key_comes(eager: None, kind: str, order: Order) -> None:
 )
 @settings(max_examples=150, deadline=None)
 def test_every_key_comes_whatever_it_is(keys: set[str], order: Order, page: int) -> None:
-    worth, shards.WORTH = shards.WORTH, 5
+    before = shards.FULL, shards.WORTH
+    shards.FULL, shards.WORTH = 3, 5
     try:
         assert set(all_of(Server(keys, order, page), "")) == keys
     finally:
-        shards.WORTH = worth
+        shards.FULL, shards.WORTH = before
 
 
 def test_many_hands_share_a_long_listing(eager: None) -> None:
@@ -132,7 +134,7 @@ def test_who_stops_listening_leaves_no_hand_at_work(eager: None) -> None:
     until = time.monotonic() + 10
     while threading.active_count() > before and time.monotonic() < until:
         time.sleep(0.01)
-    assert threading.active_count() == before
+    assert threading.active_count() <= before
 
 
 @given(st.text("az/-.09é", min_size=0, max_size=6), st.none() | st.text("az09-é", max_size=6))

@@ -100,14 +100,21 @@ class _Columns:
         texts = [
             pa.nulls(len(rows), pa.string())
             if index is None
-            else pa.array([as_text(row[index]) for row in rows], pa.string())
+            else _texts([as_text(row[index]) for row in rows])
             for index in self.named
         ]
-        row = pa.array([self._row(row) for row in rows], pa.string())
+        row = _texts([self._row(row) for row in rows])
         return pa.RecordBatch.from_arrays([*texts, row], schema=LABELS_SCHEMA)
 
     def _row(self, row: Sequence[Any]) -> str:
         return as_json({name: row[index] for index, name in self.others})
+
+
+def _texts(values: list[str | None]) -> pa.Array:
+    """A column. pyarrow itself would import pandas to look at a list: 50 MB for nothing."""
+    import polars as pl
+
+    return pl.Series(values, dtype=pl.String).to_arrow().cast(pa.string())
 
 
 def _apart(columns: list[tuple[int, str]]) -> Iterator[tuple[int, str]]:

@@ -50,9 +50,14 @@ def again(call: Callable[[], T]) -> T:
         try:
             return call()
         except BrokenOff:
-            longest = min(FIRST_WAIT * 2**tries, LONGEST_WAIT)
-            time.sleep(random.uniform(0, longest.total_seconds()))
+            pause(tries)
     return call()
+
+
+def pause(tries: int) -> None:
+    """Wait before the next try: longer after each, and never all at the same moment."""
+    longest = min(FIRST_WAIT * 2**tries, LONGEST_WAIT)
+    time.sleep(random.uniform(0, longest.total_seconds()))
 
 
 def obstore_retries(retries: int = RETRIES) -> RetryConfig:

@@ -11,6 +11,7 @@ import os
 import tempfile
 import threading
 from collections.abc import Iterable
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -74,7 +75,8 @@ class S3Store(S3Source):
         from obstore.exceptions import AlreadyExistsError
 
         full = self.full(key)
-        with self._asking(key):
+
+        def created() -> bool:
             store = self.clients.bucket_store()
             with self._lock:
                 if self._conditional is None:
@@ -85,7 +87,9 @@ class S3Store(S3Source):
                 obstore.put(store, full, data, mode="create")
             except AlreadyExistsError:
                 return False
-        return True
+            return True
+
+        return self._asked(key, created)
 
     def send(self, path: Path, key: str) -> None:
         import obstore
@@ -119,8 +123,10 @@ class S3Store(S3Source):
         rest = iter(keys)
         while batch := list(islice(rest, DELETE_AT_ONCE)):
             full = [self.full(key) for key in batch]
-            with self._asking(batch[0] if len(batch) == 1 else ""):
-                obstore.delete(self.clients.bucket_store(), full)
+            self._asked(
+                batch[0] if len(batch) == 1 else "",
+                partial(obstore.delete, self.clients.bucket_store(), full),
+            )
 
     def delete_tree(self, prefix: str) -> None:
         below = folder(prefix, self.url)

@@ -9,11 +9,15 @@ pace. Objects too large for one request (5 GiB on AWS) are copied by boto3 in pa
 from __future__ import annotations
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from handful.errors import Absent, StoreError
+from handful.errors import Absent, StoreError, Unreachable
 from handful.storage.s3clients import Clients
 from handful.storage.s3errors import answer_of, asking, is_too_large, translated
+
+FIRSTS = 4
+"""After so many first copies that nobody answered, the way itself may be at fault."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +36,7 @@ class ServerCopy:
         self._target = target
         self._same = source.bucket == target.bucket
         self._trusted: bool | None = True if self._same else None
+        self._unanswered = 0
         self._lock = threading.Lock()
 
     def copy(self, source_key: str, key: str) -> None:
@@ -49,11 +54,18 @@ class ServerCopy:
 
     def _first(self, job: Job) -> bool:
         """Copy, look whether it arrived, and say whether obstore may go on."""
-        original = self._entry(self._source, job.source_key)
-        old = self._entry_or_none(job.key)
+        with ThreadPoolExecutor(1) as other:
+            looked = other.submit(self._entry_or_none, job.key)
+            original = self._entry(self._source, job.source_key)
+            old = looked.result()
         try:
             self._by_obstore(job)
             new = self._entry_or_none(job.key)
+        except Unreachable:
+            self._unanswered += 1
+            if self._unanswered < FIRSTS:
+                raise  # it says nothing about this way; the next copy is the first again
+            new = None
         except StoreError:
             new = None  # if the fault is not this way's, boto3 meets and tells it below
         # Where something stood before, only an equal etag says that it was replaced.

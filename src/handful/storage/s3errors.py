@@ -8,11 +8,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from handful.errors import Absent, Denied, Full, StoreError, Unreachable, UserError
-from handful.storage.retry import Throttled
+from handful.storage.retry import BrokenOff, Throttled
 
 _STATUS = re.compile(r"status code: (\d{3})")
 _CODE = re.compile(r"<Code>([^<]{1,80})</Code>|\(code: (\w{1,80})\)")
 _MESSAGE = re.compile(r"<Message>([^<]{1,300})</Message>")
+_INTERRUPTED = re.compile(r"kind: Interrupted")
+_REPEATED = re.compile(r"\bretries: [1-9]")
 _CAUSE = re.compile(r'message: "([^"]{1,120})"|"(dns error)"|kind: (TimedOut|Timeout)')
 _MISSING_BUCKET = {"NoSuchBucket"}
 _DENIED = {
@@ -45,6 +47,9 @@ class Answer:
     code: str
     words: str
     bad_key: bool = False
+    interrupted: bool = False
+    """The connection ended in the middle, and the client did not ask again (obstore repeats
+    neither conditional puts nor deletions nor pages of a listing)."""
 
 
 @contextmanager
@@ -82,6 +87,8 @@ def translated(answer: Answer, where: str, bucket: str) -> StoreError:
             where=where,
             remedy="set AWS_REGION, or the region of AWS_PROFILE",
         )
+    if answer.interrupted:
+        return BrokenOff(f"the connection broke off ({answer.words})", where=where)
     if status is None or status >= 500 or status == 429:
         kind = Throttled if status in {429, 503} or code in _THROTTLED else Unreachable
         return kind(
@@ -121,7 +128,9 @@ def _obstore_answer(error: Exception) -> Answer:
     if number is None and code:
         number = 400  # a bulk delete answers 200 with errors inside
     words = _found(_MESSAGE, text) or _found(_CAUSE, text) or text.splitlines()[0].strip()
-    return Answer(number, code, f"{code}: {words}" if code else _with_status(words, number))
+    interrupted = number is None and bool(_INTERRUPTED.search(text)) and not _REPEATED.search(text)
+    said = f"{code}: {words}" if code else _with_status(words, number)
+    return Answer(number, code, said, interrupted=interrupted)
 
 
 def _boto_answer(error: Exception) -> Answer:

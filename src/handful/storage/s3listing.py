@@ -7,9 +7,9 @@ from importlib.util import find_spec
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from handful.storage.base import LISTING_SCHEMA
+from handful.storage import retry
+from handful.storage.columns import as_listing
 from handful.storage.keys import HIDDEN
 from handful.storage.s3clients import Clients
 from handful.storage.s3errors import answer_of, asking
@@ -41,18 +41,24 @@ def _pages(
     break); then boto3 goes on behind the last key that was seen, since such keys must come into
     the ledger too.
     """
-    last = after
-    if not prefix or prefix.endswith("/"):
+    last, broken = after, 0
+    pages = _obstore_pages if not prefix or prefix.endswith("/") else _boto_pages
+    while True:
         try:
-            for page in _obstore_pages(clients, prefix, after, where):
+            for page in pages(clients, prefix, last, where):
+                broken = 0
                 if page.num_rows:
                     last = page.column("key")[-1].as_py()
                 yield page
-        except _OddKey:
-            pass
-        else:
             return
-    yield from _boto_pages(clients, prefix, last, where)
+        except _OddKey:
+            pages = _boto_pages
+        except retry.BrokenOff:
+            # obstore does not ask for a page again whose body ended early.
+            broken += 1
+            if broken > retry.RETRIES:
+                raise
+            retry.pause(broken)
 
 
 class _OddKey(Exception):
@@ -60,7 +66,7 @@ class _OddKey(Exception):
 
 
 def _obstore_pages(
-    clients: Clients, folder: str, after: str | None, where: str
+    clients: Clients, prefix: str, after: str | None, where: str
 ) -> Iterator[pa.RecordBatch]:
     import obstore
 
@@ -69,7 +75,7 @@ def _obstore_pages(
     with asking(where, clients.bucket):
         stream: Any = obstore.list(
             clients.bucket_store(),
-            folder.rstrip("/") or None,
+            prefix.rstrip("/") or None,
             offset=after,
             chunk_size=PAGE,
             return_arrow=arrow,
@@ -120,19 +126,27 @@ def _from_entries(chunk: Any) -> pa.RecordBatch:
 
 
 def _batch(keys: Any, sizes: Any, etags: Any) -> pa.RecordBatch:
-    columns = [pa.array(keys, pa.string()), pa.array(sizes, pa.int64())]
-    tags = pc.utf8_trim(pa.array(etags, pa.string()), characters='"')
-    return pa.RecordBatch.from_arrays([*columns, tags.fill_null("")], schema=LISTING_SCHEMA)
+    import polars as pl
+
+    return as_listing(
+        pl.DataFrame(
+            {
+                "key": pl.Series(keys, dtype=pl.String),
+                "size": pl.Series(sizes, dtype=pl.Int64),
+                "etag": pl.Series(etags, dtype=pl.String).str.strip_chars('"').fill_null(""),
+            }
+        )
+    )
 
 
 def _relative(batch: pa.RecordBatch, root: str, prefix: str) -> Iterator[pa.RecordBatch]:
     """The batch with keys relative to `root`; its own marker and our aside folder are left out."""
-    keys = batch.column("key")
-    wanted = pc.starts_with(keys, root + prefix)
-    hidden = pc.or_(pc.starts_with(keys, f"{root}{HIDDEN}/"), pc.equal(keys, root))
-    kept = batch.filter(pc.and_(wanted, pc.invert(hidden)))
-    if kept.num_rows:
-        short = pc.utf8_slice_codeunits(kept.column("key"), len(root)) if root else kept.column(0)
-        yield pa.RecordBatch.from_arrays(
-            [short, kept.column("size"), kept.column("etag")], schema=LISTING_SCHEMA
-        )
+    import polars as pl
+
+    key = pl.col("key")
+    wanted = key.str.starts_with(root + prefix) & (key != root)
+    found = pl.DataFrame(pl.from_arrow(batch)).filter(
+        wanted & ~key.str.starts_with(f"{root}{HIDDEN}/")
+    )
+    if found.height:
+        yield as_listing(found.with_columns(key.str.strip_prefix(root)))

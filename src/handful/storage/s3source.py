@@ -9,9 +9,9 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pyarrow as pa
 
@@ -27,6 +27,8 @@ from handful.storage.s3listing import listed
 if TYPE_CHECKING:
     from obstore import GetResult
     from upath import UPath
+
+T = TypeVar("T")
 
 BODY_CHUNK = 4 * 1024 * 1024
 LONGEST_KEY = 1_024
@@ -67,8 +69,7 @@ class S3Source:
         import obstore
 
         full = self.full(key)
-        with self._asking(key):
-            found = obstore.head(self.clients.bucket_store(), full)
+        found = self._asked(key, lambda: obstore.head(self.clients.bucket_store(), full))
         return Entry(key, found["size"], (found["e_tag"] or "").strip('"'))
 
     def read(self, key: str) -> bytes:
@@ -136,13 +137,22 @@ class S3Source:
     def _asking(self, key: str) -> contextlib.AbstractContextManager[None]:
         return asking(self._where(key), self.bucket)
 
+    def _asked(self, key: str, call: Callable[[], T]) -> T:
+        """`call()` with the store's own errors, again while the connection breaks off."""
+
+        def asked() -> T:
+            with self._asking(key):
+                return call()
+
+        return retry.again(asked)
+
     def body(self, key: str) -> Iterator[bytes]:
         """The content in pieces; `BrokenOff` if it ends early."""
         import obstore
 
         full = self.full(key)
         with self._asking(key):
-            result = obstore.get(self.clients.bucket_store(), full)
+            result = obstore.get(self.clients.bucket_store(), full)  # `BrokenOff` here, too
             size = result.meta["size"]
         got = 0
         try:

@@ -18,17 +18,18 @@ import string
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from queue import Full, Queue
+from queue import Empty, Full, Queue
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 Pages = Callable[[str | None], Iterator[pa.RecordBatch]]
 """The listing behind a key (None: from its start), page by page; column 0 holds the keys."""
 
 HANDS = 16
 """Readers at most."""
-WORTH = 2_000
+FULL = 1_000
+"""Keys of a full page: a range that gave fewer may be at its end."""
+WORTH = 2 * FULL
 """Keys that a rest should hold to be split."""
 _WAITING = 64
 """Pages that wait for the consumer."""
@@ -103,7 +104,8 @@ class _Listing:
         self._at_work = 0
         self._stopped = False
         self._hands = 0
-        self._out: Queue[pa.RecordBatch | BaseException | None] = Queue(_WAITING)
+        self._error: BaseException | None = None
+        self._out: Queue[pa.RecordBatch | None] = Queue(_WAITING)
 
     def start(self, hands: int) -> None:
         """Let there be so many of them."""
@@ -112,9 +114,16 @@ class _Listing:
         self._hands = max(self._hands, hands)
 
     def found(self) -> Iterator[pa.RecordBatch]:
-        while (item := self._out.get()) is not None:
-            if isinstance(item, BaseException):
-                raise item
+        while True:
+            # Not by way of the queue, where an error might find no room.
+            if self._error is not None:
+                raise self._error
+            try:
+                item = self._out.get(timeout=_PATIENCE)
+            except Empty:
+                continue
+            if item is None:
+                return
             yield item
 
     def stop(self) -> None:
@@ -127,19 +136,19 @@ class _Listing:
 
     def work(self) -> None:
         """What each hand does: take a range, or make one, until nothing is left."""
-        try:
-            while (mine := self._take()) is not None:
-                try:
-                    self._read(mine)
-                finally:
-                    with self._change:
-                        mine.closed = True
-                        mine.begun.set()
-                        self._at_work -= 1
-                        self._change.notify_all()
-        except BaseException as error:  # noqa: BLE001 - raised again by the consumer's thread
-            self._put(error)
-            self.stop()
+        while (mine := self._take()) is not None:
+            try:
+                self._read(mine)
+            except BaseException as error:  # noqa: BLE001 - raised again by the consumer's thread
+                # Before the turn is given up: no idle hand may take this for the end.
+                self._error = self._error or error
+                self.stop()
+            finally:
+                with self._change:
+                    mine.closed = True
+                    mine.begun.set()
+                    self._at_work -= 1
+                    self._change.notify_all()
 
     def _take(self) -> _Range | None:
         with self._change:
@@ -161,8 +170,10 @@ class _Listing:
         """Cut the widest rest in two; False if none is worth it."""
         open_ones = [r for r in self._ranges if not r.closed and r.last is not None]
         for one in sorted(open_ones, key=self._left, reverse=True):
-            if self._left(one) < WORTH or one.seen < WORTH:
+            if self._left(one) < WORTH:
                 break
+            if one.seen < FULL:
+                continue
             guess = self._guess(one)
             if guess is None:
                 continue
@@ -198,7 +209,7 @@ class _Listing:
                 if self._stopped:
                     return
                 cut = self._claim(mine, page)
-                if mine.seen >= WORTH:  # the listing has proved to be long
+                if mine.seen >= FULL:  # the listing may be long
                     self.start(HANDS)
                 self._change.notify_all()
             self._put(page.slice(0, cut))
@@ -214,8 +225,9 @@ class _Listing:
             mine.begun.set()
         cut = len(keys)
         if mine.until is not None:
-            behind = pc.index(pc.greater_equal(keys, mine.until), True).as_py()
-            cut = behind if behind >= 0 else cut
+            until = mine.until
+            behind = (at for at, key in enumerate(keys.to_pylist()) if key >= until)
+            cut = next(behind, cut)
         mine.closed = cut < len(keys)
         mine.seen += cut
         if cut:
@@ -228,10 +240,11 @@ class _Listing:
         """Give what lies before the neighbour's first key: nothing, if the order is as expected."""
         target = self._first_after(mine)
         while not self._stopped:
-            met = pc.index(page.column(0), target).as_py() if target is not None else -1
-            self._put(page.slice(0, met) if met >= 0 else page)
-            if met >= 0:
+            keys = page.column(0).to_pylist()
+            if target in keys:
+                self._put(page.slice(0, keys.index(target)))
                 return
+            self._put(page)
             following = next(pages, None)
             if following is None:
                 return
@@ -246,10 +259,8 @@ class _Listing:
             neighbour = neighbour.next
         return None
 
-    def _put(self, item: pa.RecordBatch | BaseException) -> None:
-        if isinstance(item, pa.RecordBatch) and not item.num_rows:
-            return
-        while not self._stopped:
+    def _put(self, item: pa.RecordBatch) -> None:
+        while item.num_rows and not self._stopped:
             try:
                 self._out.put(item, timeout=_PATIENCE)
             except Full:

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from handful.storage.base import LISTING_SCHEMA, Entry
+from handful.storage.base import Entry
+from handful.storage.columns import as_listing
 from handful.storage.keys import HIDDEN
 from handful.storage.oserrors import translated
 
@@ -47,14 +48,19 @@ def files_below(root: Path, prefix: str) -> Iterator[Entry]:
 
 def batches(entries: Iterable[Entry]) -> Iterator[pa.RecordBatch]:
     """The entries as batches of `LISTING_SCHEMA`."""
+    import polars as pl
+
     rest = iter(entries)
     while chunk := list(islice(rest, BATCH)):
-        columns = [
-            pa.array([entry.key for entry in chunk], pa.string()),
-            pa.array([entry.size for entry in chunk], pa.int64()),
-            pa.array([entry.etag for entry in chunk], pa.string()),
-        ]
-        yield pa.RecordBatch.from_arrays(columns, schema=LISTING_SCHEMA)
+        yield as_listing(
+            pl.DataFrame(
+                {
+                    "key": pl.Series([entry.key for entry in chunk], dtype=pl.String),
+                    "size": pl.Series([entry.size for entry in chunk], dtype=pl.Int64),
+                    "etag": pl.Series([entry.etag for entry in chunk], dtype=pl.String),
+                }
+            )
+        )
 
 
 def _children(directory: str, root: Path) -> Iterator[os.DirEntry[str]]:

@@ -179,10 +179,12 @@ def _stale(stale: pl.DataFrame) -> dict[str, Any]:
 def write(experiment: Experiment, ledger: Ledger, summary: Mapping[str, Any]) -> dict[str, int]:
     """Write the ledger, the summary and the final label counts; kept artifacts per label."""
     labels = label_counts(ledger.rows)
-    write_counts(experiment, labels)
-    tables.save(experiment, ledger.rows, layout.LEDGER)
     text = json.dumps(summary, indent=2, ensure_ascii=False) + "\n"
-    experiment.store.write(layout.SUMMARY, text.encode())
+    tables.together(
+        lambda: write_counts(experiment, labels),
+        lambda: tables.save(experiment, ledger.rows, layout.LEDGER),
+        lambda: experiment.store.write(layout.SUMMARY, text.encode()),
+    )
     return labels
 
 

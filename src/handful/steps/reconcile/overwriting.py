@@ -72,6 +72,8 @@ class Journal:
 
     def end(self) -> None:
         """Everything is done: the next OVERWRITE begins anew."""
+        if not self.overwrites:
+            return  # what an interrupted one did stays true, should it ever go on
         # The mark goes first: without it the rest means nothing.
         self._experiment.store.delete([_BEGUN])
         self._experiment.store.delete_tree(layout.OVERWRITING)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from queue import SimpleQueue
 from typing import TypeVar
 
 from handful.errors import StoreError
 
+TOGETHER_SECONDS = 0.05
+"""What a thread does in this time, it hands over together."""
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -23,19 +26,27 @@ def in_threads(
     """
     rest = iter(items)
     lock, stop = threading.Lock(), threading.Event()
-    results: SimpleQueue[tuple[Item, Result | None, StoreError | None] | BaseException | None]
+    results: SimpleQueue[list[tuple[Item, Result | None, StoreError | None]] | BaseException | None]
     results = SimpleQueue()
     nothing_left = object()
 
     def work() -> None:
+        done: list[tuple[Item, Result | None, StoreError | None]] = []
+        handed = time.monotonic()
         try:
             while not stop.is_set():
                 with lock:
                     item = next(rest, nothing_left)
                 if item is nothing_left:
                     break
-                results.put(_tried(do, item))  # type: ignore[arg-type]
+                done.append(_tried(do, item))  # type: ignore[arg-type]
+                # Thousands a second, each handed over alone, would cost more than many of them.
+                if (now := time.monotonic()) - handed > TOGETHER_SECONDS:
+                    results.put(done)
+                    done, handed = [], now
+            results.put(done)
         except BaseException as error:  # noqa: BLE001 - raised again by the caller's thread
+            results.put(done)
             results.put(error)
         finally:
             results.put(None)
@@ -55,7 +66,7 @@ def in_threads(
             elif isinstance(result, BaseException):
                 raise result
             else:
-                yield result
+                yield from result
     finally:
         stop.set()
         for worker in workers:

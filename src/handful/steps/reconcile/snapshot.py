@@ -25,6 +25,7 @@ from handful.errors import Absent, DataError, UserError
 from handful.experiment import Experiment
 from handful.labels.base import LabelSource
 from handful.settings import Settings
+from handful.steps.reconcile import tables
 from handful.steps.reconcile.taking import take
 from handful.storage.base import Source
 
@@ -164,8 +165,10 @@ def keep(experiment: Experiment, new: Snapshot) -> None:
     """Replace the snapshot in the store: the marker goes first and comes last."""
     store = experiment.store
     store.delete([layout.SNAPSHOT])
-    store.send(new.labels, layout.LABELS)
-    store.send(new.listing, layout.LISTING)
+    tables.together(
+        lambda: store.send(new.labels, layout.LABELS),
+        lambda: store.send(new.listing, layout.LISTING),
+    )
     store.write(layout.SNAPSHOT, new.about.to_json())
 
 
