@@ -42,10 +42,17 @@ format: $(READY)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-## make bench     start-up times, and the demo against its baseline
+## make bench     start-up times, the demo against its baseline, reconcile against other copiers
 bench: $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+	  --constraint constraints.txt --editable '.[bench]'
 	$(BIN)/python bench/startup.py
 	$(BIN)/python bench/demo.py
+	$(BIN)/python bench/reconcile.py copy --server latency
+	$(BIN)/python bench/reconcile.py copy --server seaweedfs
+	$(BIN)/python bench/reconcile.py listing
+	$(BIN)/python bench/reconcile.py match
+	$(BIN)/python bench/reconcile.py again
 
 ## make clean     remove what the demo made; the venv stays
 clean:
