@@ -46,6 +46,14 @@ def test_help_names_every_command_and_imports_nothing_heavy() -> None:
     assert not imported_by("--help") & {*HEAVY, "rich", "pyarrow", "numpy"}
 
 
+def test_the_version_is_told() -> None:
+    from importlib.metadata import version
+
+    told = subprocess.run([HANDFUL, "--version"], capture_output=True, text=True, check=True)
+    assert told.stdout == f"handful {version('handful')}\n"
+
+
+
 def test_faulty_settings_are_all_told_with_status_2_before_functions_are_imported(
     tmp_path: Path,
 ) -> None:

@@ -44,6 +44,26 @@ ResumeAnyway = Annotated[
 ]
 
 
+def _tell_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        print(f"handful {version('handful')}")
+        raise typer.Exit
+
+
+@app.callback()
+def handful(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_tell_version, is_eager=True, help="Tell the version and leave."
+        ),
+    ] = False,
+) -> None:
+    """From labels in a database and files in a bucket to a compared, tested classifier."""
+
+
 @app.command()
 def init(
     name: Annotated[str, typer.Argument(metavar="NAME")], traceback: Traceback = False
