@@ -27,6 +27,7 @@ from handful.steps.reconcile import copying, ledger
 from handful.steps.reconcile.announcing import announce, label_counts, write_counts
 from handful.steps.reconcile.artifacts import Listing
 from handful.steps.reconcile.contents import hasher
+from handful.steps.reconcile.difference import show_difference
 from handful.steps.reconcile.matching import Matched, match
 from handful.steps.reconcile.names import Wanted
 from handful.steps.reconcile.overrides import override
@@ -66,6 +67,8 @@ def reconcile(
         has_process=process is not None,
     )
     production = snapshot(experiment, labels, files, refresh=refresh)
+    if production.replaces:
+        show_difference(experiment.progress, production.replaces, production)
     matched = _match(experiment, production, wanted, files)
     troubles = _begin(experiment, production, matched)
 

@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import polars as pl
 
 from handful.progress import Progress
-
-if TYPE_CHECKING:
-    from handful.steps.reconcile.snapshot import Snapshot
+from handful.steps.reconcile.snapshot import Snapshot, told_at
 
 EXAMPLES = 5
 
 
 def show_difference(progress: Progress, old: Snapshot, new: Snapshot) -> None:
     """Show a table of the difference between two snapshots, and a few relabelled artifacts."""
-    from handful.steps.reconcile.snapshot import told_at
-
     was, now = _labels(old), _labels(new)
     both = was.join(now, on="artifact_id", suffix="_now")
     relabelled = both.filter(pl.col("labels") != pl.col("labels_now")).sort("artifact_id")

@@ -59,6 +59,8 @@ class Snapshot:
     """Parquet: artifact_id, file, key, size, etag."""
     is_new: bool = False
     """It is not in the store yet: see `keep`."""
+    replaces: Snapshot | None = None
+    """The one before it, after a refresh."""
 
     @property
     def files(self) -> pl.LazyFrame:
@@ -101,10 +103,7 @@ def snapshot(
     if kept is None:
         keep(experiment, new)
         return replace(new, is_new=False)
-    from handful.steps.reconcile.difference import show_difference
-
-    show_difference(experiment.progress, kept, new)
-    return new
+    return replace(new, replaces=kept)
 
 
 def made_of(settings: Settings) -> dict[str, str]:
