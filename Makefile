@@ -4,6 +4,8 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 EXP    := examples/EXP-0001-licences
+# A test file stays with one process, as the fixtures of a file are costly.
+SHARED := --numprocesses=2 --dist=loadfile
 
 .PHONY: demo test test-all check format bench docs clean help
 
@@ -24,11 +26,11 @@ demo: $(READY)
 
 ## make test      all tests but the slow ones
 test: $(READY)
-	$(BIN)/python -m pytest -m "not slow and not live"
+	$(BIN)/python -m pytest $(SHARED) -m "not slow and not live"
 
 ## make test-all  the slow ones, too
 test-all: $(READY)
-	$(BIN)/python -m pytest -m "not live"
+	$(BIN)/python -m pytest $(SHARED) -m "not live"
 
 ## make check     style, types, and the arrows between the rooms
 check: $(READY)
