@@ -12,10 +12,9 @@ SHARED := --numprocesses=2 --dist=loadfile
 help:
 	@sed -n 's/^## //p' Makefile
 
-# Without --no-compile half of the time goes into byte code that mostly nobody runs.
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check \
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
 	  --constraint constraints.txt --editable '.[dev,parts,postgresql]'
 	@touch $(READY)
 
@@ -47,7 +46,7 @@ format: $(READY)
 
 ## make bench     start-up times, the demo against its baseline, reconcile against other copiers
 bench: $(READY)
-	$(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check \
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
 	  --constraint constraints.txt --editable '.[bench]'
 	$(BIN)/python bench/startup.py
 	$(BIN)/python bench/demo.py
