@@ -53,7 +53,6 @@ def test_the_version_is_told() -> None:
     assert told.stdout == f"handful {version('handful')}\n"
 
 
-
 def test_faulty_settings_are_all_told_with_status_2_before_functions_are_imported(
     tmp_path: Path,
 ) -> None:
