@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
+SHOWN  := $(VENV)/.ready-to-show
 EXP    := examples/EXP-0001-licences
 # A test file stays with one process, as the fixtures of a file are costly.
 SHARED := --numprocesses=2 --dist=loadfile
@@ -12,14 +13,20 @@ SHARED := --numprocesses=2 --dist=loadfile
 help:
 	@sed -n 's/^## //p' Makefile
 
+INSTALL = $(PYTHON) -m venv $(VENV) && $(BIN)/python -m pip install --quiet \
+  --disable-pip-version-check --constraint constraints.txt --editable
+
 $(READY): pyproject.toml constraints.txt
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
-	  --constraint constraints.txt --editable '.[dev,parts,postgresql]'
-	@touch $(READY)
+	$(INSTALL) '.[dev,onnx,parts,peft,postgresql,trackers]'
+	@touch $(READY) $(SHOWN)
+
+# The demo needs less than the tests do.
+$(SHOWN): pyproject.toml constraints.txt
+	$(INSTALL) '.[demo]'
+	@touch $(SHOWN)
 
 ## make demo      the licences experiment, end to end: SQLite, local files, CPU
-demo: $(READY)
+demo: $(SHOWN)
 	$(BIN)/python examples/build_business.py examples/business
 	$(BIN)/python examples/get_model.py examples/models
 	$(BIN)/handful run $(EXP)

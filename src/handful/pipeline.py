@@ -11,10 +11,10 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any, cast
+from typing import cast
 
 from handful import fingerprint, layout
 from handful.errors import Absent, DataError, UserError
@@ -30,58 +30,11 @@ from handful.records import (
     Trained,
 )
 from handful.sources import function_hashes
+from handful.standing import as_it_stands, look, told
+from handful.step import Choice, Records, Step
 from handful.storage.base import Source
 
 STORE_FORMAT = 1
-Records = dict[str, Record]
-
-
-@dataclass(frozen=True)
-class Choice:
-    """Which steps a call wants."""
-
-    first: str | None = None
-    """`--from`: the steps before it are taken as they stand."""
-    last: str | None = None
-    """`--until`: the steps after it are not run."""
-    redo: frozenset[str] = frozenset()
-    """`--redo`: run these even if nothing changed."""
-    refresh: bool = False
-    """Take production anew."""
-    prune: bool = False
-    """Remove what the ledger no longer keeps."""
-    resume_anyway: bool = False
-    """Go on with an interrupted training although something changed."""
-
-
-@dataclass(frozen=True)
-class Step:
-    """One step: its name, the class of its record, where that is kept, and how it is done."""
-
-    name: str
-    record: type[Record]
-    kept_at: Callable[[Experiment], str]
-    made_from: Callable[[Experiment, Records], Fingerprint]
-    locked_at: Callable[[Experiment], str]
-    """Whoever runs the step holds the lock in this folder of the store."""
-    outputs: Callable[[Experiment, Any], list[str]]
-    """A few keys whose absence means that somebody removed the step's results."""
-    run: Callable[[Experiment, Records, Fingerprint, Choice], Record]
-
-
-@dataclass(frozen=True)
-class State:
-    """What would happen to a step, and why."""
-
-    step: str
-    record: Record | None
-    reason: str
-    """Empty if the step is up to date; else why it has to run."""
-
-    @property
-    def up_to_date(self) -> bool:
-        return not self.reason
-
 
 # --- the steps, in order -------------------------------------------------------------------------
 
@@ -148,7 +101,7 @@ def prepare_share(experiment: Experiment, worker: int, of: int) -> None:
             where="--worker",
             remedy=f"workers are counted from 0, so the last one is {max(of - 1, 0)}",
         )
-    reconciled = cast(Reconciled, _as_it_stands(experiment, STEPS[0], {}))
+    reconciled = cast(Reconciled, as_it_stands(experiment, STEPS[0], {}))
     doing = f"prepare, worker {worker} of {of}, of {experiment.settings.experiment.NAME}"
     folder = f"{experiment.layout.prepared_lock}-worker-{worker}"
     with locked(experiment.store, folder, doing) as held:
@@ -262,49 +215,17 @@ def run(experiment: Experiment, choice: Choice) -> Mapping[str, Record]:
     records: Records = {}
     for index, step in enumerate(STEPS[: last + 1]):
         if index < first:
-            records[step.name] = _as_it_stands(experiment, step, records)
+            records[step.name] = as_it_stands(experiment, step, records)
             continue
         state = look(experiment, step, records)
         if state.record and state.up_to_date and step.name not in choice.redo | _refreshed(choice):
-            experiment.progress.note(f"{step.name}: up to date{_told(state.record)}")
+            experiment.progress.note(f"{step.name}: up to date{told(state.record)}")
             records[step.name] = state.record
             continue
         why = state.reason or "asked to do it again"
         experiment.progress.note(f"{step.name}: {why}")
         records[step.name] = _run(experiment, step, records, choice)
     return records
-
-
-def states(experiment: Experiment) -> list[State]:
-    """What `run` would find, step by step; reads the store and changes nothing."""
-    records: Records = {}
-    found: list[State] = []
-    for step in STEPS:
-        if len(records) < len(found):
-            kept = _kept(experiment, step)
-            found.append(State(step.name, kept, f"{found[-1].step} has to run first"))
-            continue
-        state = look(experiment, step, records)
-        found.append(state)
-        if state.record and state.up_to_date:
-            records[step.name] = state.record
-    return found
-
-
-def look(experiment: Experiment, step: Step, records: Records) -> State:
-    """Is `step` up to date, given the records of those before it?"""
-    kept = _kept(experiment, step)
-    if kept is None:
-        return State(step.name, None, "not done yet")
-    change = fingerprint.difference(kept.made_from, step.made_from(experiment, records))
-    if change:
-        return State(step.name, kept, change)
-    for key in step.outputs(experiment, kept):
-        try:
-            experiment.store.head(key)
-        except Absent:
-            return State(step.name, kept, f"{key} is gone from the store")
-    return State(step.name, kept, "")
 
 
 def _run(experiment: Experiment, step: Step, records: Records, choice: Choice) -> Record:
@@ -326,34 +247,6 @@ def _run(experiment: Experiment, step: Step, records: Records, choice: Choice) -
     return record
 
 
-def _as_it_stands(experiment: Experiment, step: Step, records: Records) -> Record:
-    state = look(experiment, step, records)
-    if state.record is None:
-        raise UserError(
-            f"{step.name} has not been done yet",
-            where=str(experiment.directory),
-            remedy=f"run `handful {step.name} {experiment.directory}` first, or `handful run`",
-        )
-    if state.reason:
-        experiment.progress.warn(f"{step.name} is taken as it stands, although {state.reason}")
-    return state.record
-
-
-def _kept(experiment: Experiment, step: Step) -> Record | None:
-    try:
-        data = experiment.store.read(step.kept_at(experiment))
-    except Absent:
-        return None
-    try:
-        return step.record.from_json(data)
-    except (ValueError, TypeError) as error:
-        raise DataError(
-            f"the record of {step.name} cannot be read: {error}",
-            where=f"{experiment.store.url}/{step.kept_at(experiment)}",
-            remedy="remove that file; the step will be done again",
-        ) from error
-
-
 def _bounds(choice: Choice) -> tuple[int, int]:
     first = STEP_NAMES.index(choice.first) if choice.first else 0
     last = STEP_NAMES.index(choice.last) if choice.last else len(STEPS) - 1
@@ -364,22 +257,6 @@ def _bounds(choice: Choice) -> tuple[int, int]:
 
 def _refreshed(choice: Choice) -> frozenset[str]:
     return frozenset({"reconcile"} if choice.refresh or choice.prune else ())
-
-
-def _told(record: Record) -> str:
-    if isinstance(record, Reconciled):
-        return f" (production as of {record.snapshot_at}, {age(record.snapshot_at)})"
-    return f" (done {age(record.finished_at)})"
-
-
-def age(moment: str) -> str:
-    """How long ago an ISO moment was, as a person says it."""
-    seconds = (datetime.now(UTC) - datetime.fromisoformat(moment)).total_seconds()
-    for unit, size in (("day", 86_400), ("hour", 3_600), ("minute", 60)):
-        if seconds >= size:
-            count = int(seconds // size)
-            return f"{count} {unit}{'s' if count > 1 else ''} ago"
-    return "just now"
 
 
 def _open_store(experiment: Experiment) -> None:

@@ -25,21 +25,29 @@ ARROWS: dict[str, set[str]] = {
     "functions": LEAVES,
     "sources": LEAVES | {"functions"},
     "init": LEAVES,
+    "scoring": LEAVES,
+    "comparing": LEAVES | {"scoring"},
+    "baseline": LEAVES | {"scoring"},
     "storage": LEAVES,
     "labels": LEAVES,
     "experiment": LEAVES | {"settings", "storage.base", "storage.open"},
     "fingerprint": LEAVES | {"settings", "sources"},
     "steps": LEAVES
     | {"experiment", "settings", "functions", "sources", "storage.base", "storage.open"}
-    | {"labels.base", "backends.base", "report", "fingerprint", "__init__"},
+    | {"labels.base", "backends.base", "report", "fingerprint", "__init__"}
+    | {"scoring", "comparing", "baseline"},
     "training": LEAVES
     | {"experiment", "settings", "functions", "sources", "storage.base", "storage.open"}
-    | {"fingerprint", "__init__"},
-    "report": LEAVES | {"experiment", "settings", "storage.base", "__init__"},
+    | {"fingerprint", "scoring", "baseline", "__init__"},
+    "report": LEAVES | {"experiment", "settings", "storage.base", "scoring", "__init__"},
     "backends": LEAVES | {"worker"},
     "worker": LEAVES | {"experiment", "functions", "backends.base", "backends.events", "training"},
+    "step": LEAVES | {"experiment"},
+    "standing": LEAVES | {"experiment", "fingerprint", "step"},
     "pipeline": LEAVES
     | {
+        "step",
+        "standing",
         "experiment",
         "fingerprint",
         "settings",
@@ -52,8 +60,9 @@ ARROWS: dict[str, set[str]] = {
     | {"backends"},
     "rehearsal": LEAVES
     | {"experiment", "settings", "functions", "labels", "storage", "steps", "training"}
-    | {"pipeline", "backends"},
-    "cli": LEAVES | {"experiment", "settings", "init", "pipeline", "rehearsal", "worker"},
+    | {"pipeline", "standing", "backends"},
+    "cli": LEAVES
+    | {"experiment", "settings", "init", "pipeline", "rehearsal", "standing", "step", "worker"},
 }
 
 

@@ -18,7 +18,7 @@ from handful.errors import HandfulError, Interrupted, NotBuilt, UserError
 if TYPE_CHECKING:
     from handful.cli.console import Listener
     from handful.experiment import Experiment
-    from handful.pipeline import Choice
+    from handful.step import Choice
 
 app = typer.Typer(
     name="handful",
@@ -111,7 +111,7 @@ def run(
 ) -> None:
     """Bring the whole experiment up to date, from labels to the report."""
     with _opened(directory, overrides, as_json, traceback) as experiment:
-        from handful.pipeline import Choice
+        from handful.step import Choice
 
         for step in (first, last, *(redo or ())):
             _must_be_built(step)
@@ -134,7 +134,7 @@ def reconcile(
 ) -> None:
     """Match labels with files, and copy them into the experiment's store."""
     with _opened(directory, overrides, as_json, traceback) as experiment:
-        from handful.pipeline import Choice
+        from handful.step import Choice
 
         again = frozenset({"reconcile"}) if redo else frozenset[str]()
         _run(experiment, Choice("reconcile", "reconcile", again, refresh, prune))
@@ -153,7 +153,7 @@ def _verb(step: str, help_text: str) -> None:
         traceback: Traceback = False,
     ) -> None:
         with _opened(directory, overrides, as_json, traceback) as experiment:
-            from handful.pipeline import Choice
+            from handful.step import Choice
 
             _must_be_built(step)
             again = frozenset({step}) if redo else frozenset[str]()
@@ -177,7 +177,8 @@ def prepare(
 ) -> None:
     """Encode the files into Arrow datasets, and split them."""
     with _opened(directory, overrides, as_json, traceback) as experiment:
-        from handful.pipeline import Choice, prepare_share
+        from handful.pipeline import prepare_share
+        from handful.step import Choice
 
         if worker is None:
             again = frozenset({"prepare"}) if redo else frozenset[str]()
@@ -206,7 +207,7 @@ def train(
 ) -> None:
     """Train every model with every seed."""
     with _opened(directory, overrides, as_json, traceback) as experiment:
-        from handful.pipeline import Choice
+        from handful.step import Choice
 
         again = frozenset({"train"}) if redo else frozenset[str]()
         _run(experiment, Choice("train", "train", again, resume_anyway=resume_anyway))
@@ -226,7 +227,7 @@ def status(
 ) -> None:
     """Show how far the experiment is, and what a run would do."""
     with _opened(directory, overrides, as_json, traceback) as experiment:
-        from handful.pipeline import Choice
+        from handful.step import Choice
 
         _show_states(experiment, Choice())
 
@@ -340,10 +341,11 @@ def _run(experiment: Experiment, choice: Choice) -> None:
 
 
 def _show_states(experiment: Experiment, choice: Choice) -> None:
-    from handful.pipeline import age, states
+    from handful.pipeline import STEPS
+    from handful.standing import age, states
 
     rows = []
-    for state in states(experiment):
+    for state in states(experiment, STEPS):
         done = age(state.record.finished_at) if state.record else "never"
         what = "up to date" if state.up_to_date else f"to do: {state.reason}"
         if state.step in choice.redo:

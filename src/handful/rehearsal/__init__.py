@@ -15,9 +15,10 @@ from handful import layout
 from handful.errors import Absent, DataError
 from handful.experiment import Experiment
 from handful.functions import Encoded, Functions, load_functions
-from handful.pipeline import production_files, production_labels, states
+from handful.pipeline import STEPS, production_files, production_labels
 from handful.progress import Scalar, Silent
 from handful.rehearsal.sample import Chosen, Rows, take_sample
+from handful.standing import states
 from handful.steps.prepare.artifacts import Artifact, kept_artifacts
 from handful.steps.prepare.inputs import Inputs
 from handful.steps.prepare.instance import Instance
@@ -46,7 +47,7 @@ def rehearse(experiment: Experiment) -> None:
         _try_model(stage, functions, instances, model, label2id)
     plan = [
         (state.step, "nothing: up to date" if state.up_to_date else f"run: {state.reason}")
-        for state in states(experiment)
+        for state in states(experiment, STEPS)
     ]
     progress.table("what `handful run` will do", ("step", "what"), plan)
 

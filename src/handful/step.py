@@ -1,0 +1,60 @@
+"""What a step is, what a call wants of the steps, and in what state a step is found."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from handful.experiment import Experiment
+from handful.records import Fingerprint, Record
+
+Records = dict[str, Record]
+"""The records of the steps before, by step."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Which steps a call wants."""
+
+    first: str | None = None
+    """`--from`: the steps before it are taken as they stand."""
+    last: str | None = None
+    """`--until`: the steps after it are not run."""
+    redo: frozenset[str] = frozenset()
+    """`--redo`: run these even if nothing changed."""
+    refresh: bool = False
+    """Take production anew."""
+    prune: bool = False
+    """Remove what the ledger no longer keeps."""
+    resume_anyway: bool = False
+    """Go on with an interrupted training although something changed."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step: its name, the class of its record, where that is kept, and how it is done."""
+
+    name: str
+    record: type[Record]
+    kept_at: Callable[[Experiment], str]
+    made_from: Callable[[Experiment, Records], Fingerprint]
+    locked_at: Callable[[Experiment], str]
+    """Whoever runs the step holds the lock in this folder of the store."""
+    outputs: Callable[[Experiment, Any], list[str]]
+    """A few keys whose absence means that somebody removed the step's results."""
+    run: Callable[[Experiment, Records, Fingerprint, Choice], Record]
+
+
+@dataclass(frozen=True)
+class State:
+    """What would happen to a step, and why."""
+
+    step: str
+    record: Record | None
+    reason: str
+    """Empty if the step is up to date; else why it has to run."""
+
+    @property
+    def up_to_date(self) -> bool:
+        return not self.reason
