@@ -6,6 +6,7 @@ only), and end with the tests. A server that cannot be started is a failure, nev
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import secrets
@@ -94,15 +95,23 @@ def free_ports(number: int) -> list[int]:
 
 
 @contextmanager
-def running_s3() -> Iterator[S3Server]:
-    """Start SeaweedFS, make its buckets, and stop it at the end."""
+def running_s3(*, roles: bool = False) -> Iterator[S3Server]:
+    """Start SeaweedFS, make its buckets, and stop it at the end.
+
+    With `roles` it lends them (STS): `role("reads")` reads the bucket of production, and
+    `role("writes")` does everything in the bucket of the store, and nothing elsewhere. It also
+    encrypts with KMS keys of any name then.
+    """
     directory = Path(tempfile.mkdtemp(prefix="handful-s3-"))
     owner = Login("owner", secrets.token_hex(16))
     reader = Login("reader", secrets.token_hex(16))
     ports = free_ports(8)
     log = (directory / "log").open("wb")
+    command = _weed_command(directory, ports, _identities(directory, owner, reader))
+    if roles:
+        command.append(f"-s3.iam.config={_roles(directory)}")
     process = subprocess.Popen(
-        _weed_command(directory, ports, _identities(directory, owner, reader)),
+        command,
         stdout=log,
         stderr=subprocess.STDOUT,
         cwd=directory,
@@ -126,7 +135,46 @@ def _identities(directory: Path, owner: Login, reader: Login) -> Path:
     everything = ["Admin", "Read", "List", "Tagging", "Write"]
     people = [identity(owner, everything), identity(reader, ["Read", "List"])]
     path = directory / "identities.json"
-    path.write_text(json.dumps({"identities": people}))
+    keys = {"local": {"type": "local", "enableOnDemandCreate": True}}
+    kms = {"default_provider": "local", "providers": keys}
+    path.write_text(json.dumps({"identities": people, "kms": kms}))
+    return path
+
+
+def role(name: str) -> str:
+    """The ARN of a role that `running_s3(roles=True)` lends."""
+    return f"arn:aws:iam::000000000000:role/{name}"
+
+
+def _roles(directory: Path) -> Path:
+    def statement(**what: Any) -> dict[str, Any]:
+        return {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", **what}]}
+
+    def policy(bucket: str, *actions: str) -> dict[str, Any]:
+        places = [f"arn:aws:s3:::{bucket}", f"arn:aws:s3:::{bucket}/*"]
+        return statement(Action=list(actions), Resource=places)
+
+    policies = {
+        "reads": policy("handful-production", "s3:Get*", "s3:List*", "s3:Head*"),
+        "writes": policy("handful-store", "s3:*"),
+    }
+    anyone = statement(Principal="*", Action=["sts:AssumeRole"])
+    sts = {"tokenDuration": "1h", "maxSessionLength": "12h", "issuer": "tests"}
+    config = {
+        "sts": {**sts, "signingKey": base64.b64encode(secrets.token_bytes(32)).decode()},
+        "policies": [{"name": name, "document": what} for name, what in policies.items()],
+        "roles": [
+            {
+                "roleName": name,
+                "roleArn": role(name),
+                "trustPolicy": anyone,
+                "attachedPolicies": [name],
+            }
+            for name in policies
+        ],
+    }
+    path = directory / "roles.json"
+    path.write_text(json.dumps(config))
     return path
 
 

@@ -39,6 +39,8 @@ def open_experiment(
         f"{mine.STORE.rstrip('/')}/{mine.NAME}",
         endpoint_url=mine.S3_ENDPOINT_URL,
         profile=mine.AWS_PROFILE,
+        role_arn=mine.ASSUME_ROLE_ARN,
+        kms_key=mine.KMS_KEY,
     )
     layout = Layout(settings.prepare.ENCODED_DATA_DIR)
     return Experiment(directory, settings, store, layout, progress, scratch, overrides)

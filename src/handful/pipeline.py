@@ -56,6 +56,7 @@ def production_files(experiment: Experiment) -> Source:
         production.FILES_URL,
         endpoint_url=production.S3_ENDPOINT_URL,
         profile=production.AWS_PROFILE,
+        role_arn=production.ASSUME_ROLE_ARN,
     )
 
 

@@ -214,9 +214,6 @@ def test_one_fault_each(folder: Path, lines: str, where: str, remedy: str) -> No
 @pytest.mark.parametrize(
     "line",
     [
-        "[experiment]\nASSUME_ROLE_ARN = arn:x",
-        "[experiment]\nKMS_KEY = k",
-        "[production]\nASSUME_ROLE_ARN = arn:x",
         "[train]\nCOMPILE = true",
         "[train]\nSHARDING = fsdp",
         "[tune]\nTRIALS = 5",

@@ -78,9 +78,6 @@ def test_every_key_is_described() -> None:
     }
     not_built = {f"{key.section}.{key.key}" for key in keys.values() if not key.built}
     assert {name for name in not_built if not name.startswith(("tune.", "tracking.", "sage"))} == {
-        "experiment.ASSUME_ROLE_ARN",
-        "experiment.KMS_KEY",
-        "production.ASSUME_ROLE_ARN",
         "train.COMPILE",
         "train.SHARDING",
     }
@@ -245,7 +242,7 @@ def test_no_secret_is_told_anywhere(folder: Path) -> None:
         f"experiment.S3_ENDPOINT_URL=https://u:{SECRET}@host",
         f"experiment.STORE=gs://u:{SECRET}@bucket",
         "experiment.NAME=/${HANDFUL_TEST_PASSWORD}",
-        "experiment.KMS_KEY=${HANDFUL_TEST_PASSWORD}",
+        "experiment.ASSUME_ROLE_ARN=${HANDFUL_TEST_PASSWORD}",
         "train.MODEL_NAMES=a, ${HANDFUL_TEST_PASSWORD}, ${HANDFUL_TEST_PASSWORD}",
         f"user.API_KEY=3 # {SECRET} ${{",
         "tune.BATCH_SIZE=choice 1 ${HANDFUL_TEST_PASSWORD}",

@@ -68,9 +68,11 @@ class ExperimentSection:
         "The profile of the AWS configuration whose credentials open STORE.",
         said="AWS's own search",
     )
-    ASSUME_ROLE_ARN: str | None = key(_WORD, None, "A role to assume for STORE.", built=False)
+    ASSUME_ROLE_ARN: str | None = key(
+        optional(text("ARN", names.role_arn)), None, "A role to assume for STORE."
+    )
     KMS_KEY: str | None = key(
-        _WORD, None, "The KMS key that encrypts what is written to STORE.", built=False
+        _WORD, None, "The KMS key (id, alias or ARN) that encrypts what is written to STORE."
     )
 
 
@@ -125,7 +127,9 @@ class ProductionSection:
         "The profile of the AWS configuration whose credentials open FILES_URL.",
         said="AWS's own search",
     )
-    ASSUME_ROLE_ARN: str | None = key(_WORD, None, "A role to assume for FILES_URL.", built=False)
+    ASSUME_ROLE_ARN: str | None = key(
+        optional(text("ARN", names.role_arn)), None, "A role to assume for FILES_URL."
+    )
 
 
 @dataclass(frozen=True)

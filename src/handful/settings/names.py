@@ -103,3 +103,9 @@ def server_url(url: str) -> None:
     match = re.fullmatch(r"https?://[^\s/@]+/?", url)
     if not match:
         raise Wrong("{} is no address of a server", remedy="write http://host:port or https://host")
+
+
+def role_arn(arn: str) -> None:
+    """The ARN of an IAM role."""
+    if not re.fullmatch(r"arn:[a-z-]+:iam::\d{12}:role/[\w+=,.@/-]{1,512}", arn):
+        raise Wrong("{} is no ARN of a role", remedy="write arn:aws:iam::<12 digits>:role/<name>")

@@ -13,32 +13,50 @@ _SCHEME = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]*)://")
 _SUPPORTED = "s3://bucket/prefix, file:///directory, or the path of a local directory"
 
 
-def open_source(url: str, *, endpoint_url: str | None = None, profile: str | None = None) -> Source:
+def open_source(
+    url: str,
+    *,
+    endpoint_url: str | None = None,
+    profile: str | None = None,
+    role_arn: str | None = None,
+) -> Source:
     """A place to read from. A missing local directory or bucket is found out at first use.
 
-    `endpoint_url` and `profile` are for S3 only: another server than AWS, and the section of the
-    AWS configuration whose credentials are used. `UserError` for a URL of another kind.
+    The other arguments are for S3 only: another server than AWS, the section of the AWS
+    configuration whose credentials are used, and the role that they assume. `UserError` for a URL
+    of another kind.
     """
     if _scheme(url) == "s3":
+        from handful.storage.s3session import Access
         from handful.storage.s3source import S3Source
 
-        server = _endpoint(endpoint_url)
-        return S3Source(*_bucket_and_prefix(url), endpoint_url=server, profile=profile)
+        return S3Source(
+            *_bucket_and_prefix(url), Access(_endpoint(endpoint_url), profile, role_arn)
+        )
     from handful.storage.local import LocalSource
 
     return LocalSource(_directory(url))
 
 
-def open_store(url: str, *, endpoint_url: str | None = None, profile: str | None = None) -> Store:
+def open_store(
+    url: str,
+    *,
+    endpoint_url: str | None = None,
+    profile: str | None = None,
+    role_arn: str | None = None,
+    kms_key: str | None = None,
+) -> Store:
     """A place to read from and write to; a missing local directory is made at the first write.
 
-    The arguments and errors are those of `open_source`.
+    `kms_key` encrypts what is written to S3 (SSE-KMS); None: as the bucket does by default. The
+    other arguments and the errors are those of `open_source`.
     """
     if _scheme(url) == "s3":
         from handful.storage.s3 import S3Store
+        from handful.storage.s3session import Access
 
-        server = _endpoint(endpoint_url)
-        return S3Store(*_bucket_and_prefix(url), endpoint_url=server, profile=profile)
+        access = Access(_endpoint(endpoint_url), profile, role_arn)
+        return S3Store(*_bucket_and_prefix(url), access, kms_key)
     from handful.storage.local import LocalStore
 
     return LocalStore(_directory(url))

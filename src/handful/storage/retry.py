@@ -2,8 +2,9 @@
 
 Tried again, with exponential backoff and jitter: server errors (503 among them), refused and reset
 connections, timeouts, and bodies that break off. Never: an absence, a denial, a request that is
-wrong. Each client library gets the policy in its own words, so no loop is written twice. Whoever
-answers nothing at all is given up after about twenty seconds.
+wrong. Each client library gets the policy in its own words, so no loop is written twice. Who never
+answered is given up after a few seconds, as the address may be wrong; who answered before is waited
+for longer: as long as a lock in that store can be believed in (see `handful.storage.lock`).
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 RETRIES = 10
+PATIENT_RETRIES = 1_000
+"""More than fit into the time: `WAIT_FOR_KNOWN` ends them."""
 COPY_RETRIES = 2
 """Copies are many: the server's wish for fewer must be heard soon (see `handful.storage.pace`)."""
 BOTO_ATTEMPTS = 4
@@ -30,6 +33,7 @@ BOTO_ATTEMPTS = 4
 FIRST_WAIT = timedelta(milliseconds=100)
 LONGEST_WAIT = timedelta(seconds=4)
 GIVE_UP_AFTER = timedelta(seconds=20)
+WAIT_FOR_KNOWN = timedelta(seconds=40)
 CONNECT_SECONDS = 5
 READ_SECONDS = 60
 """How long a server may stay silent, in a request or in the middle of a body."""
@@ -60,12 +64,12 @@ def pause(tries: int) -> None:
     time.sleep(random.uniform(0, longest.total_seconds()))
 
 
-def obstore_retries(retries: int = RETRIES) -> RetryConfig:
+def obstore_retries(retries: int = RETRIES, timeout: timedelta = GIVE_UP_AFTER) -> RetryConfig:
     """The policy for obstore."""
     return {
         "max_retries": retries,
         "backoff": {"init_backoff": FIRST_WAIT, "max_backoff": LONGEST_WAIT, "base": 2},
-        "retry_timeout": GIVE_UP_AFTER,
+        "retry_timeout": timeout,
     }
 
 

@@ -23,6 +23,7 @@ from handful.storage.local import LocalSource
 from handful.storage.oserrors import reading
 from handful.storage.pace import Pace
 from handful.storage.s3copy import ServerCopy
+from handful.storage.s3session import Access
 from handful.storage.s3source import S3Source
 from handful.storage.s3stream import put_streamed
 
@@ -37,14 +38,9 @@ class S3Store(S3Source):
     """Reads and writes below a prefix of a bucket; the bucket must exist."""
 
     def __init__(
-        self,
-        bucket: str,
-        prefix: str,
-        *,
-        endpoint_url: str | None = None,
-        profile: str | None = None,
+        self, bucket: str, prefix: str, access: Access | None = None, kms_key: str | None = None
     ) -> None:
-        super().__init__(bucket, prefix, endpoint_url=endpoint_url, profile=profile)
+        super().__init__(bucket, prefix, access, kms_key)
         self._copies: dict[str, ServerCopy] = {}
         self._conditional: bool | None = None
         self._pace = Pace()

@@ -3,37 +3,28 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from handful.errors import Denied, UserError
 from handful.storage.retry import (
     COPY_RETRIES,
-    RETRIES,
+    PATIENT_RETRIES,
+    WAIT_FOR_KNOWN,
     boto_config,
     obstore_client,
     obstore_retries,
 )
 from handful.storage.s3errors import asking
+from handful.storage.s3session import REGION, Access, session_of
 
 if TYPE_CHECKING:
     import boto3
     from obstore.auth.boto3 import Boto3CredentialProvider
+    from obstore.store import RetryConfig, S3Config
     from obstore.store import S3Store as Obstore
 
-REGION = "us-east-1"
-"""The region where none is configured; servers other than AWS mostly do not care."""
-
-
-@dataclass(frozen=True)
-class Access:
-    """Which server, and whose credentials: equal ones may copy on the server's side."""
-
-    endpoint_url: str | None = None
-    """None: AWS, or what the AWS configuration says."""
-    profile: str | None = None
-    """The section of the AWS configuration; None: the usual chain."""
+KMS: Final = "aws:kms"
 
 
 class Clients:
@@ -42,15 +33,20 @@ class Clients:
     After unpickling, in another process, they are made anew.
     """
 
-    def __init__(self, access: Access, bucket: str) -> None:
+    def __init__(self, access: Access, bucket: str, kms_key: str | None = None) -> None:
         self.access = access
         self.bucket = bucket
+        self.kms_key = kms_key
+        """Encrypts what is written here; None: as the bucket does by default."""
+        self.answered = False
+        """Has the server ever answered? Then it is waited for longer."""
+        self._server_stores: dict[str | None, Obstore] = {}
         self._lock = threading.RLock()
 
-    def __getstate__(self) -> tuple[Access, str]:
-        return self.access, self.bucket
+    def __getstate__(self) -> tuple[Access, str, str | None]:
+        return self.access, self.bucket, self.kms_key
 
-    def __setstate__(self, state: tuple[Access, str]) -> None:
+    def __setstate__(self, state: tuple[Access, str, str | None]) -> None:
         self.__init__(*state)  # type: ignore[misc]
 
     def boto(self) -> Any:
@@ -58,20 +54,42 @@ class Clients:
         with self._lock:
             return self._boto
 
-    def bucket_store(self) -> Obstore:
-        """obstore on the whole bucket."""
+    def bucket_store(self, *, patient: bool = True) -> Obstore:
+        """obstore on the whole bucket. Who is not `patient` wants to hear of trouble soon."""
         with self._lock:
-            return self._bucket_store
+            return self._patient_store if patient and self.answered else self._bucket_store
 
-    def server_store(self) -> Obstore:
+    def server_store(self, kms_key: str | None = None) -> Obstore:
         """obstore that reads its *destination* keys as `bucket/key`, for copies across buckets.
 
+        `kms_key` encrypts what is copied: the destination's, not this bucket's.
         Told that the endpoint already names the bucket, it puts the key right behind the endpoint:
         a path-style address of any bucket. What is copied is still looked for in this bucket.
         Undocumented, therefore tested at first use (see `handful.storage.s3copy`).
         """
         with self._lock:
-            return self._server_store
+            if kms_key not in self._server_stores:
+                self._server_stores[kms_key] = self._store(
+                    obstore_retries(COPY_RETRIES), kms_key, any_bucket=True
+                )
+            return self._server_stores[kms_key]
+
+    @property
+    def extra(self) -> dict[str, str]:
+        """What boto3 says beside every object that it writes."""
+        if self.kms_key is None:
+            return {}
+        return {"ServerSideEncryption": KMS, "SSEKMSKeyId": self.kms_key}
+
+    def login(self) -> dict[str, str | None]:
+        """Access key, secret and token as they are now, for clients that know no role."""
+        with self._lock:
+            found = self._credentials()
+        return {
+            "key": found["access_key_id"],
+            "secret": found["secret_access_key"],
+            "token": found.get("token"),
+        }
 
     @property
     def region(self) -> str:
@@ -85,15 +103,7 @@ class Clients:
 
     @cached_property
     def _session(self) -> boto3.Session:
-        import boto3
-        from botocore.exceptions import BotoCoreError
-
-        try:
-            return boto3.Session(profile_name=self.access.profile)
-        except BotoCoreError as error:
-            raise UserError(
-                str(error), where="AWS_PROFILE", remedy="name a section of the AWS configuration"
-            ) from None
+        return session_of(self.access)
 
     @cached_property
     def _boto(self) -> Any:
@@ -124,16 +134,21 @@ class Clients:
 
     @cached_property
     def _bucket_store(self) -> Obstore:
-        return self._store(any_bucket=False)
+        return self._store(obstore_retries(), self.kms_key)
 
     @cached_property
-    def _server_store(self) -> Obstore:
-        return self._store(any_bucket=True)
+    def _patient_store(self) -> Obstore:
+        return self._store(obstore_retries(PATIENT_RETRIES, WAIT_FOR_KNOWN), self.kms_key)
 
-    def _store(self, *, any_bucket: bool) -> Obstore:
+    def _store(
+        self, retries: RetryConfig, kms_key: str | None, *, any_bucket: bool = False
+    ) -> Obstore:
         from obstore.store import S3Store as Obstore
 
         endpoint = self.endpoint_url
+        encryption: S3Config = {}
+        if kms_key is not None:
+            encryption = {"server_side_encryption": KMS, "sse_kms_key_id": kms_key}
         with asking(f"s3://{self.bucket}", self.bucket):
             return Obstore(
                 self.bucket,
@@ -142,5 +157,6 @@ class Clients:
                 virtual_hosted_style_request=any_bucket,
                 credential_provider=self._credentials,
                 client_options=obstore_client(allow_http=endpoint.startswith("http://")),
-                retry_config=obstore_retries(COPY_RETRIES if any_bucket else RETRIES),
+                retry_config=retries,
+                config=encryption,
             )

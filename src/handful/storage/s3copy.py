@@ -68,7 +68,8 @@ class ServerCopy:
             new = None
         except StoreError:
             new = None  # if the fault is not this way's, boto3 meets and tells it below
-        # Where something stood before, only an equal etag says that it was replaced.
+        # Where something stood before, only an equal etag says that it was replaced. (One that is
+        # encrypted by KMS never has the original's; then boto3 goes on.)
         if new and new[0] == original[0] and (old is None or new == original):
             return True
         self._by_boto(job)
@@ -80,10 +81,11 @@ class ServerCopy:
 
         try:
             if self._same:
-                obstore.copy(self._target.bucket_store(), job.source_key, job.key)
+                obstore.copy(self._target.bucket_store(patient=False), job.source_key, job.key)
             else:
                 to = f"{self._target.bucket}/{job.key}"
-                obstore.copy(self._source.server_store(), job.source_key, to)
+                server = self._source.server_store(self._target.kms_key)
+                obstore.copy(server, job.source_key, to)
         except (BaseError, FileNotFoundError) as error:
             if is_too_large(error):
                 self._by_boto(job)
@@ -99,6 +101,7 @@ class ServerCopy:
                 {"Bucket": self._source.bucket, "Key": job.source_key},
                 self._target.bucket,
                 job.key,
+                ExtraArgs=self._target.extra,
                 SourceClient=self._source.boto(),
             )
         except (Boto3Error, BotoCoreError, ClientError) as error:

@@ -15,14 +15,15 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import pyarrow as pa
 
-from handful.errors import Absent, StoreError
+from handful.errors import Absent, StoreError, Unreachable
 from handful.storage import aside, retry, tree
 from handful.storage.base import Entry
 from handful.storage.keys import checked, checked_prefix, folder
 from handful.storage.oserrors import writing
-from handful.storage.s3clients import Access, Clients
+from handful.storage.s3clients import Clients
 from handful.storage.s3errors import answer_of, asking
 from handful.storage.s3listing import listed
+from handful.storage.s3session import Access
 
 if TYPE_CHECKING:
     from obstore import GetResult
@@ -38,19 +39,14 @@ LONGEST_KEY = 1_024
 class S3Source:
     """Reads below a prefix of a bucket. Nothing here writes to it.
 
-    Credentials come from the usual AWS chain, or from the section `profile` of its configuration.
-    `endpoint_url` names another server than AWS. Nothing is asked before the first call.
+    Nothing is asked before the first call.
     """
 
     def __init__(
-        self,
-        bucket: str,
-        prefix: str,
-        *,
-        endpoint_url: str | None = None,
-        profile: str | None = None,
+        self, bucket: str, prefix: str, access: Access | None = None, kms_key: str | None = None
     ) -> None:
-        self.clients = Clients(Access(endpoint_url, profile), bucket)
+        """`kms_key` encrypts what is written, in a subclass that writes."""
+        self.clients = Clients(access or Access(), bucket, kms_key)
         self.bucket = bucket
         self._root = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
 
@@ -115,8 +111,12 @@ class S3Source:
         options["client_kwargs"] = {"region_name": self.clients.region}
         if access.endpoint_url:
             options["endpoint_url"] = access.endpoint_url
-        if access.profile:
+        if access.role_arn:
+            options.update(self.clients.login())  # s3fs knows no roles; these last an hour or so
+        elif access.profile:
             options["profile"] = access.profile
+        if self.clients.extra:
+            options["s3_additional_kwargs"] = self.clients.extra
         found: UPath = UPath(f"s3://{self.bucket}/{full}", **options)
         return found
 
@@ -134,8 +134,18 @@ class S3Source:
     def _where(self, key: str) -> str:
         return f"s3://{self.bucket}/{self._root}{key}".rstrip("/")
 
-    def _asking(self, key: str) -> contextlib.AbstractContextManager[None]:
-        return asking(self._where(key), self.bucket)
+    @contextlib.contextmanager
+    def _asking(self, key: str) -> Iterator[None]:
+        """`asking`, which also notes that the server answers, with whatever."""
+        try:
+            with asking(self._where(key), self.bucket):
+                yield
+        except Unreachable:
+            raise
+        except StoreError:
+            self.clients.answered = True
+            raise
+        self.clients.answered = True
 
     def _asked(self, key: str, call: Callable[[], T]) -> T:
         """`call()` with the store's own errors, again while the connection breaks off."""

@@ -54,4 +54,6 @@ def put_streamed(
     )
     config.max_in_memory_upload_chunks = PARTS_AT_ONCE
     with asking(where, clients.bucket), io.BufferedReader(Pieces(pieces), part_bytes) as file:
-        clients.boto().upload_fileobj(file, clients.bucket, key, Config=config)
+        clients.boto().upload_fileobj(
+            file, clients.bucket, key, ExtraArgs=clients.extra, Config=config
+        )

@@ -40,7 +40,12 @@ def find_model(experiment: Experiment, model: str) -> ModelSource:
         parent, _, folder = model.rstrip("/").rpartition("/")
         if parent == "s3:/":
             parent, folder = model.rstrip("/"), ""
-        source = open_source(parent, endpoint_url=mine.S3_ENDPOINT_URL, profile=mine.AWS_PROFILE)
+        source = open_source(
+            parent,
+            endpoint_url=mine.S3_ENDPOINT_URL,
+            profile=mine.AWS_PROFILE,
+            role_arn=mine.ASSUME_ROLE_ARN,
+        )
         try:
             local = source.fetch_tree(folder, experiment.scratch / "models")
         except Absent as error:

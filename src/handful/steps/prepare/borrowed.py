@@ -57,6 +57,7 @@ def _store(experiment: Experiment, name: str) -> Store:
         f"{mine.STORE.rstrip('/')}/{name}",
         endpoint_url=mine.S3_ENDPOINT_URL,
         profile=mine.AWS_PROFILE,
+        role_arn=mine.ASSUME_ROLE_ARN,
     )
 
 

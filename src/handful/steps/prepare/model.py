@@ -52,6 +52,8 @@ def prepare_model(
     if kept and (kept.encoding, kept.splits) == (made_from, plan.ledger.hash()):
         name = layout.model_folder(model)
         experiment.progress.note(f"{name}: nothing that its encoded data are made of changed")
+        # A run that was killed right after its marker has left its shards behind.
+        experiment.store.delete_tree(f"{experiment.layout.encoded(model)}/{layout.SHARDS}")
         return kept
     marker = f"{experiment.layout.encoded(model)}/{layout.ENCODED_RECORD}"
     experiment.store.delete([marker])
