@@ -138,6 +138,10 @@ class Layout:
         """One JSON object a line: training loss and validation metrics as they came."""
         return f"{self.run(model, seed)}/metrics.jsonl"
 
+    def tracking(self, model: str, seed: int) -> str:
+        """A folder: what a tracker wrote that has no other place (TRACKER, MODE = offline)."""
+        return f"{self.run(model, seed)}/tracking"
+
     @property
     def evaluation(self) -> str:
         return f"{self.results}/evaluation"

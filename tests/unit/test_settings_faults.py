@@ -71,7 +71,7 @@ LERNING_RATE = 1
 PRECISION: fp32
 a stray line
 [train]
-COMPILE = true
+SHARDING = fsdp
 [train:org/modl]
 EPOCHS = 1
 [train:org/model]
@@ -106,7 +106,7 @@ IMAGE_URI = other
         "settings.ini:19 [train] PRECISION",
         "settings.ini:20 [train]",
         "settings.ini:21 [train]",
-        "settings.ini:22 [train] COMPILE",
+        "settings.ini:22 [train] SHARDING",
         "settings.ini:23 [train:org/modl]",
         "settings.ini:26 [train:org/model] SEEDS",
         "settings.ini:28 [tune] TRIALS",
@@ -139,7 +139,7 @@ IMAGE_URI = other
         "settings.ini:18 [train] LERNING_RATE": "did you mean LEARNING_RATE?",
         "settings.ini:19 [train] PRECISION": "write PRECISION = …",
         "settings.ini:21 [train]": "began in line 14 already",
-        "settings.ini:22 [train] COMPILE": "known but not built yet",
+        "settings.ini:22 [train] SHARDING": "known but not built yet",
         "settings.ini:23 [train:org/modl]": "did you mean org/model?",
         "settings.ini:26 [train:org/model] SEEDS": "the same for all models",
         "settings.ini:29 [tune] LEARNING_RATE": "tuning is known but not built yet",
@@ -214,14 +214,10 @@ def test_one_fault_each(folder: Path, lines: str, where: str, remedy: str) -> No
 @pytest.mark.parametrize(
     "line",
     [
-        "[train]\nCOMPILE = true",
         "[train]\nSHARDING = fsdp",
         "[tune]\nTRIALS = 5",
         "[tune]\nPARALLEL = 2",
         "[tune]\nuser.POOLING = choice cls mean",
-        "[tracking]\nTRACKER = wandb",
-        "[tracking]\nPROJECT = p",
-        "[tracking]\nMODE = offline",
         "[compute]\nBACKEND = sagemaker",
         "[sagemaker]\nREGION = eu-central-1",
         "[sagemaker]\nVOLUME_SIZE_GB = 50",

@@ -103,7 +103,9 @@ class TrainSection:
         "The arithmetic of training; auto: bf16 where the hardware is faster with it.",
         counts="train",
     )
-    COMPILE: bool = key(boolean, "false", "Compile the model.", built=False)
+    COMPILE: bool = key(
+        boolean, "false", "Compile the model for training (torch.compile).", counts="train"
+    )
     GRADIENT_CHECKPOINTING: bool = key(boolean, "false", "Trade time for memory.")
     SHARDING: str = key(
         choice("none", "fsdp"), "none", "Spread a model over several GPUs.", built=False
@@ -141,14 +143,13 @@ class TrackingSection:
     """Another place that is told how training goes."""
 
     TRACKER: str = key(
-        choice("none", "wandb", "trackio", "tensorboard"),
-        "none",
-        "The tracker that is told.",
-        built=False,
+        choice("none", "wandb", "trackio", "tensorboard"), "none", "The tracker that is told."
     )
-    PROJECT: str | None = key(_WORD, None, "The tracker's project.", built=False)
+    PROJECT: str | None = key(_WORD, None, "The tracker's project.", said="= NAME")
     MODE: str = key(
-        choice("online", "offline"), "online", "Whether the tracker uses the network.", built=False
+        choice("online", "offline"),
+        "online",
+        "Whether the tracker uses the network; what it writes offline is kept in the store.",
     )
 
 

@@ -33,6 +33,8 @@ WEIGHTS = "model.safetensors"
 OWN_WEIGHTS = "module.safetensors"
 """Beside `WEIGHTS` when save_pretrained gives the weights other names than the module has."""
 CARD = "README.md"
+ADAPTER = "adapter"
+"""A folder."""
 FORMAT = 1
 _ONE_FILE = "100TB"
 
@@ -64,6 +66,7 @@ def save_final(
         "weights_hash": file_hash(folder / WEIGHTS),
         "class": f"{type(model).__module__}.{type(model).__qualname__}",
     }
+    _save_adapter(folder, model)
     (folder / CARD).write_text(model_card(full))
     (folder / FINAL_RECORD).write_text(json.dumps(full, indent=2, ensure_ascii=False) + "\n")
     return full
@@ -88,6 +91,14 @@ def _save_weights(folder: Path, model: torch.nn.Module) -> dict[str, str]:
     else:
         save_model(model, str(folder / name))
     return {name: file_hash(folder / name)}
+
+
+def _save_adapter(folder: Path, model: torch.nn.Module) -> None:
+    """Of a model that PEFT wraps, its adapter alone, too: small, and opened by PEFT itself."""
+    adapted: Any = model
+    if hasattr(model, "peft_config") and hasattr(model, "save_pretrained"):
+        # "auto" would ask the hub whether the base model's vocabulary has changed.
+        adapted.save_pretrained(str(folder / ADAPTER), save_embedding_layers=False)
 
 
 def _fits(model: torch.nn.Module, weights: Path) -> bool:

@@ -25,8 +25,10 @@ from handful.training import optimizer as optimizing
 from handful.training.batches import Indices, Plan, epoch_batches, share
 from handful.training.checkpoints import Checkpoint, Checkpoints
 from handful.training.collate import Collator
+from handful.training.compiling import compiled
 from handful.training.data import SplitData
 from handful.training.fitting import is_out_of_memory, largest
+from handful.training.forecast import Forecast
 from handful.training.meter import Meter
 from handful.training.metrics import Metrics
 from handful.training.objective import Objective
@@ -34,6 +36,7 @@ from handful.training.prediction import Predicted, predict
 from handful.training.state import RunState, random_state, set_random_state
 from handful.training.stopping import Stopping
 from handful.training.team import Team
+from handful.training.tracking import Tracking
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -57,6 +60,7 @@ class Work:
     log: tuple[Store, str]
     """The store and the key of metrics.jsonl."""
     team: Team
+    tracking: Tracking
 
     @property
     def plan(self) -> Plan:
@@ -94,6 +98,10 @@ class Loop:
         )
         self._model, self._optimizer = accelerator.prepare(model, self._raw_optimizer)
         self._module: torch.nn.Module = accelerator.unwrap_model(self._model)
+        self._forward = (
+            compiled(self._model, accelerator.device) if section.COMPILE else self._model
+        )
+        self._forecast = Forecast(self.plan.total_steps)
         self._team = work.team
         self._piece = self._at_once()
         self._meter = self._new_meter()
@@ -172,6 +180,7 @@ class Loop:
         for indices in batches[self.state.step - offset : end - offset]:
             self._step(indices)
             self.state.step += 1
+            self._tell_forecast()
             late = time.monotonic() - self._written >= self.work.section.CHECKPOINT_EVERY
             look, stop, save = self._team.any(
                 self._meter.due, self._stopping.heard is not None, late
@@ -213,7 +222,7 @@ class Loop:
         alone = nullcontext() if exchange else self._accelerator.no_sync(self._model)
         try:
             with alone:
-                loss = self.work.objective(self._model(**batch), batch) * weight
+                loss = self.work.objective(self._forward(**batch), batch) * weight
                 # The processes' gradients are averaged, but they are parts of a sum.
                 self._accelerator.backward(loss * self._team.size)
         except RuntimeError as error:
@@ -239,6 +248,12 @@ class Loop:
             "steps",
             {**figures, "padding": f"{figures['padding']:.1%}"},
         )
+        self.work.tracking.follow(self.state.history)
+
+    def _tell_forecast(self) -> None:
+        found = self._forecast.step(self.state.step)
+        if found:
+            self._progress.note(f"{self.work.name}: {found}")
 
     # --- validation --------------------------------------------------------------------------
 
@@ -268,6 +283,7 @@ class Loop:
             f"{self.work.name}: epoch {epoch:g}: {section.METRIC} {metrics[section.METRIC]:.4f} "
             f"on validation, loss {predicted.loss:.4f}{' (best)' if best else ''}"
         )
+        self.work.tracking.follow(self.state.history)
         self._meter.restart_clock()
 
     def _metrics(self, predicted: Predicted) -> dict[str, float]:

@@ -32,6 +32,7 @@ from handful.training.objective import Objective, balanced_weights
 from handful.training.state import random_state, set_random_state
 from handful.training.stopping import Stopping
 from handful.training.team import Team, joined, left
+from handful.training.tracking import Tracking, tracking
 
 _MUST_MATCH = ("device", "precision", "threads", "processes")
 """What the bits of a result depend on; another version of torch is only warned about."""
@@ -86,7 +87,9 @@ def train(experiment: Experiment, arguments: Mapping[str, Any]) -> dict[str, Any
         runtime.seed_everything(order.seed)
         model = build_model(experiment, functions, source, order.label2id)
         tokenizer = load_tokenizer(source, experiment.progress)
-        work = _work(experiment, functions, order, data, model, tokenizer, team)
+        followed = tracking(experiment, order.model, order.seed, environment, leads=team.leads)
+        stack.callback(followed.end)
+        work = _work(experiment, functions, order, data, model, tokenizer, team, followed)
         _check_before(model, work)
         _prepare_memory(model, section)
         size = sum(parameter.numel() for parameter in model.parameters())
@@ -172,6 +175,7 @@ def _work(
     model: torch.nn.Module,
     tokenizer: Any | None,
     team: Team,
+    followed: Tracking,
 ) -> Work:
     section = experiment.settings.train_for(order.model)
     return Work(
@@ -185,6 +189,7 @@ def _work(
         metrics=Metrics(functions, order.label2id, settings_for(experiment.settings, order.model)),
         log=(experiment.store, experiment.layout.metrics_log(order.model, order.seed)),
         team=team,
+        tracking=followed,
     )
 
 
