@@ -93,6 +93,22 @@ def test_a_table_is_sorted_by_keyboard(page: Page) -> None:
     assert table.locator("thead th").first.get_attribute("aria-sort") == "ascending"
 
 
+def test_the_matrix_is_sorted_and_leads_to_examples(page: Page) -> None:
+    matrix = page.locator("table.matrix").first
+    heads = matrix.locator("thead th").all_inner_texts()
+    matrix.get_by_role("button", name=heads[2]).click()
+    column = [row.locator("td").nth(1).inner_text() for row in matrix.locator("tbody tr").all()]
+    numbers = [int(text or 0) for text in column]
+    assert numbers == sorted(numbers, reverse=True)
+    cell = matrix.locator("td a").first
+    count, target = cell.inner_text(), page.locator(cell.get_attribute("href") or "none")
+    cell.focus()
+    page.keyboard.press("Enter")
+    assert target.locator("td.num").first.inner_text() == count
+    assert target.locator(".example").count() == min(3, int(count))
+    assert target.locator("q").first.inner_text().strip('“”"').startswith("<script>")
+
+
 def test_everything_has_a_name_for_a_screen_reader(page: Page) -> None:
     assert page.locator("html").get_attribute("lang") == "en"
     assert page.locator("h1").count() == 1

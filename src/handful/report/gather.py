@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import polars as pl
@@ -15,6 +16,7 @@ from handful import layout
 from handful.errors import Absent
 from handful.experiment import Experiment
 from handful.records import Fate, Prepared, Tested, Trained
+from handful.report.confusion import Confused, confusions
 
 EXAMPLES_PER_FATE = 3
 MISTAKES = 25
@@ -66,6 +68,7 @@ class Result:
     """True label by row, prediction by column, in the order of `labels`."""
     scores: tuple[LabelScore, ...]
     mistakes: tuple[Mistake, ...]
+    confused: tuple[Confused, ...]
     wrong: int
     artifacts: int
     loss: tuple[tuple[float, float], ...]
@@ -127,6 +130,7 @@ def results(
                 _matrix(predictions, labels),
                 _scores(predictions, labels),
                 _mistakes(experiment, wrong),
+                confusions(predictions, partial(_beginning, experiment)),
                 wrong.height,
                 predictions.height,
                 loss,

@@ -122,12 +122,14 @@ def _is_per_label(name: str, labels: Iterable[str]) -> bool:
 
 def _matrix_rows(result: Result) -> list[dict[str, Any]]:
     rows = []
+    kinds = {(kind.label, kind.prediction): n for n, kind in enumerate(result.confused)}
     for true, counts in enumerate(result.matrix):
         total = sum(counts) or 1
         cells = [
             {
                 "count": count,
                 "right": true == predicted,
+                "kind": kinds.get((result.labels[true], result.labels[predicted])),
                 # Shades by the share of the row; anything above zero is seen.
                 "heat": max(1, round(count / total * SHADES)) if count else 0,
             }

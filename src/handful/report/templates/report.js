@@ -1,7 +1,8 @@
 "use strict";
 for (const table of document.querySelectorAll("table.sortable")) {
   const body = table.tBodies[0];
-  table.querySelectorAll("thead th").forEach((head, column) => {
+  table.querySelectorAll("thead th").forEach((head) => {
+    const column = head.cellIndex;
     const button = document.createElement("button");
     button.type = "button";
     button.textContent = head.textContent;

@@ -1,0 +1,150 @@
+"""Training against the usual scripts, on the same data, in one run.
+
+    python bench/train.py speed [--documents N] [--rounds N]    licence texts, MiniLM-L6
+    python bench/train.py r8    [--documents N]                 Reuters R8, three seeds
+
+speed: all share attention, dropout, batch, epochs and threads. Every round runs each contestant
+once, in turn, in a process of its own; ratios are of medians. "The maximum" of the padding is the
+longest document of the data, never more than MAX_TOKENS.
+r8: the official split; settings in bench/r8_settings.ini. `--documents` takes fewer, to try it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from train_parts import encoded, licences, r8
+from train_parts.contestants import CONTESTANTS
+
+ROOT = Path(__file__).parents[1]
+MODEL = "all-MiniLM-L6-v2"
+MAX_TOKENS = {"speed": 256, "r8": 128}
+SPEED = "EPOCHS = 1\nBATCH_SIZE = 16\nLEARNING_RATE = 2e-4\nMETRIC = accuracy\n"
+GOAL_R8 = 0.975
+
+MAXIMUM, GROUPED, GROUPED_BF16, FP32, BF16, AUTO, TWO = CONTESTANTS
+BARS = (
+    (FP32, MAXIMUM, 2.0),
+    (FP32, GROUPED, 1.0),
+    (BF16, GROUPED_BF16, 1.0),
+    (AUTO, GROUPED, 1.3),
+    (TWO, FP32, None),
+)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One contestant's run."""
+
+    pace: float
+    """Documents a second."""
+    peak: float
+    """Megabytes of the largest process."""
+    result: Mapping[str, float]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else "")
+    parser.add_argument("what", choices=("speed", "r8"))
+    parser.add_argument("--documents", type=int)
+    parser.add_argument("--rounds", type=int, default=3)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        scratch = Path(folder)
+        command = [sys.executable, str(ROOT / "examples/get_model.py"), str(scratch / "models")]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        model = scratch / "models" / MODEL
+        if options.what == "speed":
+            return speed(scratch, model, options.documents or 480, options.rounds)
+        return on_r8(scratch, model, options.documents)
+
+
+def speed(scratch: Path, model: Path, documents: int, rounds: int) -> int:
+    splits = licences.texts(scratch, documents, 160)
+    directory = scratch / "EXP"
+    encoded.write(directory, model, splits, MAX_TOKENS["speed"], SPEED)
+    print(f"{documents} licence texts, one epoch, {MODEL}; {rounds} rounds", flush=True)
+    samples: dict[str, list[Sample]] = {name: [] for name in CONTESTANTS}
+    for _ in range(rounds):
+        for name in CONTESTANTS:
+            samples[name].append(_run(name, directory))
+    paces = {name: statistics.median(s.pace for s in found) for name, found in samples.items()}
+    for name, found in samples.items():
+        print(_line(name, paces[name], found))
+    missed = 0
+    for mine, theirs, bar in BARS:
+        ratio = paces[mine] / paces[theirs]
+        verdict = "" if bar is None else f"   bar {bar}: {'kept' if ratio >= bar else 'MISSED'}"
+        missed += bar is not None and ratio < bar
+        print(f"  {mine} / {theirs:40} {ratio:5.2f}{verdict}")
+    peaks = {name: statistics.median(s.peak for s in found) for name, found in samples.items()}
+    higher = peaks[FP32] > peaks[GROUPED]
+    word = "MISSED" if higher else "kept"
+    print(f"  peak memory {peaks[FP32]:.0f} MB, theirs {peaks[GROUPED]:.0f} MB: {word}")
+    return int(missed > 0 or higher)
+
+
+def _run(name: str, directory: Path) -> Sample:
+    here = Path(__file__).parent
+    paths = os.pathsep.join([str(here), os.environ.get("PYTHONPATH", "")])
+    process = subprocess.Popen(
+        [sys.executable, "-m", "train_parts.contestants", name, str(directory)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": paths},
+    )
+    out, err = process.communicate()
+    if process.returncode:
+        raise SystemExit(f"{name} ended with {process.returncode}:\n{err[-3000:]}")
+    result = json.loads(out.strip().splitlines()[-1])
+    return Sample(result["documents"] / result["seconds"], result["peak"], result)
+
+
+def _line(name: str, pace: float, found: Sequence[Sample]) -> str:
+    least, most = min(s.pace for s in found), max(s.pace for s in found)
+    accuracy = statistics.median(s.result["accuracy"] for s in found)
+    padding = found[0].result.get("padding")
+    more = "" if padding is None else f"   padding {padding:.1%}"
+    return (
+        f"  {name:32} {pace:6.1f} documents/s ({least:.1f} to {most:.1f})   "
+        f"peak {statistics.median(s.peak for s in found):5.0f} MB   accuracy {accuracy:.3f}{more}"
+    )
+
+
+def on_r8(scratch: Path, model: Path, documents: int | None) -> int:
+    from handful.backends.local import Local
+    from handful.cli.console import listener
+    from handful.experiment import open_experiment
+    from handful.steps.test import test
+    from handful.steps.train import train
+
+    splits = {name: texts[:documents] for name, texts in r8.texts(scratch).items()}
+    print(", ".join(f"{name} {len(texts):,}" for name, texts in splits.items()), flush=True)
+    directory = scratch / "EXP-R8"
+    settings = (Path(__file__).parent / "r8_settings.ini").read_text()
+    encoded.write(directory, model, splits, MAX_TOKENS["r8"], settings)
+    experiment = open_experiment(directory, (), listener(False), scratch)
+    record = encoded.prepared(directory)
+    trained = train(experiment, record, Local(), made_from={})
+    tested = test(experiment, record, trained, Local(), made_from={})
+    found = [one.metrics["accuracy"] for one in tested.evaluations]
+    mean, spread = statistics.fmean(found), statistics.pstdev(found)
+    kept = mean >= GOAL_R8
+    print(f"R8 accuracy by seed: {', '.join(f'{value:.4f}' for value in found)}")
+    print(f"  mean {mean:.4f}, spread {spread:.4f}; goal {GOAL_R8}: {'kept' if kept else 'MISSED'}")
+    print(f"  {sum(run.seconds for run in trained.runs):.0f} s of training")
+    return int(not kept)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Training side by side: the data, the contestants, and R8."""
