@@ -8,13 +8,14 @@ without torch, transformers or datasets, so that a run with nothing to do stays 
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterable, Mapping
 from importlib.metadata import version
 from pathlib import Path
 
 from handful.layout import model_folder
 from handful.model_files import encoding_identity, model_identity
-from handful.records import Fingerprint, Prepared, Reconciled, Record, Trained
+from handful.records import Fingerprint, Prepared, Reconciled, Record, Tested, Trained
 from handful.settings import Settings, counted
 from handful.sources import function_hashes
 
@@ -64,6 +65,30 @@ def of_test(
         **_functions(directory, ("load_model", "compute_metrics")),
         **{f"the encoded data of {name}": h for name, h in prepared.data_hash.items()},
         **{f"the weights of {r.model}, seed {r.seed}": r.weights_hash for r in trained.runs},
+    }
+
+
+def of_compare(
+    settings: Settings, trained: Trained, tested: Tested, baselines: Mapping[str, bytes]
+) -> Fingerprint:
+    """`baselines`: the metrics.json of each."""
+    measured = {
+        f"the validation metrics of {r.model}, seed {r.seed}": _sha256(
+            json.dumps(dict(r.metrics), sort_keys=True).encode()
+        )
+        for r in trained.runs
+    }
+    return {
+        "[train] METRIC": settings.train.METRIC,
+        "[train] METRIC_GOAL": settings.train.METRIC_GOAL,
+        "[experiment] SEED": str(settings.experiment.SEED),
+        **measured,
+        **{
+            f"the predictions of {e.model}, seed {e.seed}": e.predictions_hash
+            for e in tested.evaluations
+        },
+        "the number of looks at the test split": str(tested.looks),
+        **{f"the results of {name}": _sha256(data) for name, data in baselines.items()},
     }
 
 

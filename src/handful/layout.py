@@ -121,6 +121,14 @@ class Layout:
         return f"{self.results}/tested.json"
 
     @property
+    def comparison(self) -> str:
+        return f"{self.results}/comparison.json"
+
+    @property
+    def compared_record(self) -> str:
+        return f"{self.results}/compared.json"
+
+    @property
     def reported_record(self) -> str:
         return f"{self.results}/reported.json"
 

@@ -1,6 +1,6 @@
 """The story: the steps in their order, what is up to date, and who runs where.
 
-    reconcile → prepare → train → test → report
+    reconcile → prepare → train → test → compare → report
 
 Each step takes the records of those before it and hands on its own. A record is saved in the
 experiment's store when its step is done, with the fingerprint of what it was made from; a step
@@ -21,6 +21,7 @@ from handful.errors import Absent, DataError, UserError
 from handful.experiment import Experiment
 from handful.labels.base import LabelSource
 from handful.records import (
+    Compared,
     Fingerprint,
     Prepared,
     Reconciled,
@@ -134,6 +135,25 @@ def _test(experiment: Experiment, records: Records, made_from: Fingerprint, _: C
     return test(experiment, prepared, trained, Local(), made_from=made_from)
 
 
+def _of_compare(experiment: Experiment, records: Records) -> Fingerprint:
+    from handful.steps.compare.baselines import baseline_files
+
+    trained, tested = cast(Trained, records["train"]), cast(Tested, records["test"])
+    return fingerprint.of_compare(experiment.settings, trained, tested, baseline_files(experiment))
+
+
+def _compare(experiment: Experiment, records: Records, made_from: Fingerprint, _: Choice) -> Record:
+    from handful.steps.compare import compare
+
+    return compare(
+        experiment,
+        cast(Prepared, records["prepare"]),
+        cast(Trained, records["train"]),
+        cast(Tested, records["test"]),
+        made_from=made_from,
+    )
+
+
 def _report(experiment: Experiment, records: Records, made_from: Fingerprint, _: Choice) -> Record:
     from handful.steps.report import report
 
@@ -189,6 +209,15 @@ STEPS: tuple[Step, ...] = (
         lambda e: e.layout.results_lock,
         lambda e, tested: [e.layout.predictions(x.model, x.seed) for x in tested.evaluations],
         _test,
+    ),
+    Step(
+        "compare",
+        Compared,
+        lambda e: e.layout.compared_record,
+        _of_compare,
+        lambda e: e.layout.results_lock,
+        lambda e, _: [e.layout.comparison],
+        _compare,
     ),
     Step(
         "report",

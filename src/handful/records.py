@@ -1,7 +1,7 @@
 """The frozen records that pass between the steps, and how they are kept as JSON.
 
     settings → reconcile → Reconciled → prepare → Prepared → train → Trained → test → Tested
-             → report → Reported
+             → compare → Compared → report → Reported
 
 Each is saved in the experiment's store, together with the `Fingerprint` of what it was made from,
 so that a step can be started alone, skipped when nothing that matters changed, and tested from a
@@ -161,6 +161,23 @@ class Tested(Record):
         object.__setattr__(
             self, "evaluations", tuple(_as(Evaluation, one) for one in self.evaluations)
         )
+
+
+@dataclass(frozen=True)
+class Compared(Record):
+    """All models stand in a ranking, and what is really different is said (`comparison.json`)."""
+
+    winner: str
+    """The model's folder; chosen on validation."""
+    verdict: str
+    ranking: tuple[str, ...]
+    """Models and baselines, the best on validation first."""
+    beats_baseline: bool | None
+    """Of the winner; None if there is no baseline."""
+    artifacts: int
+    """Those that all were tested on."""
+    looks_after_verdict: int
+    """Looks at the test split that came after a verdict, at other models or weights."""
 
 
 @dataclass(frozen=True)

@@ -214,7 +214,7 @@ def train(
 
 
 _verb("test", "Look at the held-out split, once.")
-_verb("compare", "Rank the models and give a verdict (not built yet).")
+_verb("compare", "Rank the models, and say which differences are real.")
 _verb("report", "Write the report: one HTML page.")
 
 
@@ -269,7 +269,7 @@ def _stop(*_: object) -> None:
 def _must_be_built(word: str | None, where: str = "") -> None:
     from handful.pipeline import STEP_NAMES
 
-    if word in {"tune", "compare", "predict"}:
+    if word in {"tune", "predict"}:
         built = f"built are {', '.join(STEP_NAMES)}"
         raise NotBuilt(f"{word} is not built yet", where=where, remedy=built)
     if word is not None and word not in STEP_NAMES:

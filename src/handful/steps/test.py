@@ -13,6 +13,7 @@ from handful.errors import Absent, DataError
 from handful.experiment import Experiment
 from handful.layout import model_folder
 from handful.records import Evaluation, Fingerprint, Prepared, Tested, Trained
+from handful.steps.looks import after_verdict
 
 
 def test(
@@ -80,6 +81,11 @@ def _note_look(experiment: Experiment, look: Mapping[str, Any]) -> int:
         before = b""
     if before and not before.endswith(b"\n"):
         before += b"\n"
+    if after_verdict(experiment, [run["weights_hash"] for run in look["runs"]]):
+        look = {**look, "after_verdict": True}
+        experiment.progress.warn(
+            "this look at the test split came after a verdict about other models; it is marked so"
+        )
     line = json.dumps(look, ensure_ascii=False).encode() + b"\n"
     experiment.store.write(key, before + line)
     return (before + line).count(b"\n")

@@ -1,0 +1,75 @@
+"""Two models side by side on the same test examples: what is different, and is it real?"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from itertools import combinations
+
+import numpy as np
+
+from handful.comparing.arrays import Floats
+from handful.comparing.bootstrap import Answers, interval
+from handful.comparing.holm import holm
+from handful.comparing.mcnemar import McNemar, mcnemar
+
+LOWER_IS_BETTER = frozenset({"log_loss"})
+
+
+@dataclass(frozen=True)
+class Difference:
+    """The first model's metric less the second's, with its paired bootstrap interval."""
+
+    value: float
+    low: float
+    high: float
+
+    @property
+    def sign(self) -> int:
+        """1 or -1 if the whole interval lies on one side of zero, else 0."""
+        return 1 if self.low > 0 else -1 if self.high < 0 else 0
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two models, the test between them, and the difference of every metric."""
+
+    first: str
+    second: str
+    test: McNemar
+    p_holm: float
+    """The test's p, corrected for all pairs that were tested together."""
+    differences: Mapping[str, Difference]
+
+
+def every_two(models: int) -> list[tuple[int, int]]:
+    """All pairs of `models`, by number."""
+    return list(combinations(range(models), 2))
+
+
+def paired(
+    names: list[str],
+    answers: Answers,
+    which: list[tuple[int, int]],
+    values: Mapping[str, Floats],
+    draws: Mapping[str, Floats],
+) -> list[Pair]:
+    """The pairs `which` of the M models of `answers`, corrected together.
+
+    `values` (name → [M]) and `draws` (name → [M, R]) are what `measured` and `resampled` gave.
+    """
+    right = answers.predictions == answers.references
+    pairs = []
+    for first, second in which:
+        differences = {
+            name: Difference(
+                float(values[name][first] - values[name][second]),
+                *interval(found[first] - found[second]),
+            )
+            for name, found in draws.items()
+            if np.isfinite(found[[first, second]]).all()
+        }
+        test = mcnemar(right[first], right[second])
+        pairs.append(Pair(names[first], names[second], test, test.p, differences))
+    corrected = holm([pair.test.p for pair in pairs])
+    return [replace(pair, p_holm=p) for pair, p in zip(pairs, corrected, strict=True)]

@@ -1,0 +1,264 @@
+"""From the evidence to what comparison.json holds: ranking, pairs, winner and verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from handful.comparing.arrays import Floats
+from handful.comparing.bootstrap import RESAMPLES, Answers, interval, measured, resampled
+from handful.comparing.pairs import Pair, every_two, paired
+from handful.comparing.verdict import ALPHA, Verdict, judged
+from handful.errors import UserError
+from handful.steps.compare.evidence import Answered, Contestant, common, restricted
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is asked of the evidence."""
+
+    metric: str
+    goal: str
+    """max or min."""
+    labels: tuple[str, ...]
+    """By id."""
+    seed: int
+    """Of the bootstrap's draws."""
+    resamples: int = RESAMPLES
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A pair with its verdict."""
+
+    pair: Pair
+    verdict: Verdict
+
+
+@dataclass(frozen=True)
+class Findings:
+    """All that the comparison found."""
+
+    artifacts: int
+    """Those that all contestants were tested on."""
+    ranked: tuple[Contestant, ...]
+    """The best on validation first."""
+    validation: Mapping[str, float | None]
+    """Contestant → mean of the metric over its seeds."""
+    values: Mapping[str, Floats]
+    """Metric → [M], of each contestant's first seed on test, in the order of `ranked`."""
+    draws: Mapping[str, Floats]
+    """Metric → [M, R]."""
+    spread: Mapping[str, Mapping[str, Sequence[float]]]
+    """Contestant → metric → one value for each seed, on test."""
+    judged: tuple[Judged, ...]
+    winner: Contestant
+    best_baseline: Contestant | None
+    given: Mapping[str, int]
+    """Contestant → how many labels its first seed gave at all."""
+    without_examples: tuple[str, ...]
+    """Labels that no common test artifact bears."""
+
+    def against(self, first: str, second: str) -> Judged | None:
+        """The pair of these two, in either order."""
+        wanted = {first, second}
+        return next((j for j in self.judged if {j.pair.first, j.pair.second} == wanted), None)
+
+
+def find(contestants: Sequence[Contestant], question: Question) -> Findings:
+    """Compare them; `DataError` if they have no artifact in common, `UserError` for the metric."""
+    ids = common(contestants)
+    validation = {each.name: _mean_validation(each, question.metric) for each in contestants}
+    _check_metric(contestants, validation, question.metric)
+    ranked = _ranked(contestants, validation, question.goal)
+    tables = {each.name: [restricted(r.table, ids) for r in each.runs] for each in ranked}
+    answers = _answers([tables[each.name][0] for each in ranked], len(question.labels))
+    values = measured(answers)
+    draws = resampled(answers, seed=question.seed, resamples=question.resamples)
+    winner = next(each for each in ranked if not each.baseline)
+    best_baseline = next((each for each in ranked if each.baseline), None)
+    pairs = paired(
+        [each.name for each in ranked], answers, _which(ranked, best_baseline), values, draws
+    )
+    support = np.bincount(answers.references, minlength=len(question.labels))
+    return Findings(
+        artifacts=len(ids),
+        ranked=ranked,
+        validation=validation,
+        values=values,
+        draws=draws,
+        spread={name: _over_seeds(each, len(question.labels)) for name, each in tables.items()},
+        judged=tuple(Judged(p, judged(p, question.metric, question.goal)) for p in pairs),
+        winner=winner,
+        best_baseline=best_baseline,
+        given={
+            each.name: len(np.unique(one))
+            for each, one in zip(ranked, answers.predictions, strict=True)
+        },
+        without_examples=tuple(
+            label for label, count in zip(question.labels, support, strict=True) if not count
+        ),
+    )
+
+
+def ranking(findings: Findings, question: Question) -> list[dict[str, Any]]:
+    """The rows of the ranking, as JSON values; the best on validation first."""
+    return [
+        _row(findings, question, rank, each) for rank, each in enumerate(findings.ranked, start=1)
+    ]
+
+
+def pairs(findings: Findings) -> list[dict[str, Any]]:
+    """The pairs, as JSON values."""
+    return [
+        {
+            "first": one.pair.first,
+            "second": one.pair.second,
+            **asdict(one.pair.test),
+            "p_holm": one.pair.p_holm,
+            "differences": {n: asdict(found) for n, found in one.pair.differences.items()},
+            **asdict(one.verdict),
+        }
+        for one in findings.judged
+    ]
+
+
+def beats_baseline(findings: Findings, name: str) -> bool | None:
+    """Does the model beat the best baseline? None if there is no baseline.
+
+    It does if it is right more often by McNemar's test, or if it is not worse by that test and the
+    whole interval of the metric's difference is in its favour.
+    """
+    if findings.best_baseline is None:
+        return None
+    one = findings.against(name, findings.best_baseline.name)
+    if one is None:
+        return None
+    baseline = findings.best_baseline.name
+    favour = {one.verdict.better, one.verdict.better_by_metric}
+    more_often = one.pair.p_holm < ALPHA and _more_often(one.pair) == baseline
+    return name in favour and not more_often
+
+
+def _more_often(pair: Pair) -> str:
+    return pair.first if pair.test.only_first > pair.test.only_second else pair.second
+
+
+def _which(ranked: Sequence[Contestant], best_baseline: Contestant | None) -> list[tuple[int, int]]:
+    """All pairs of models, and every model with the best baseline."""
+
+    def wanted(one: Contestant) -> bool:
+        return not one.baseline or one is best_baseline
+
+    return [(a, b) for a, b in every_two(len(ranked)) if wanted(ranked[a]) and wanted(ranked[b])]
+
+
+def _mean_validation(each: Contestant, metric: str) -> float | None:
+    found = [run.validation.get(metric) for run in each.runs]
+    values = [value for value in found if value is not None and np.isfinite(value)]
+    return float(np.mean(values)) if len(values) == len(found) else None
+
+
+def _check_metric(
+    contestants: Sequence[Contestant], validation: Mapping[str, float | None], metric: str
+) -> None:
+    for each in contestants:
+        if not each.baseline and validation[each.name] is None:
+            there = ", ".join(sorted(each.runs[0].validation))
+            raise UserError(
+                f"{each.name} has no {metric!r} on validation, so no winner can be chosen",
+                where="[train] METRIC",
+                remedy=f"write one that training gave ({there}), and train with it",
+            )
+
+
+def _ranked(
+    contestants: Sequence[Contestant], validation: Mapping[str, float | None], goal: str
+) -> tuple[Contestant, ...]:
+    """The best on validation first; a baseline without the metric last. Ties by name."""
+    sign = -1.0 if goal == "max" else 1.0
+
+    def place(each: Contestant) -> tuple[bool, float, str]:
+        value = validation[each.name]
+        return value is None, sign * (value or 0.0), each.name
+
+    return tuple(sorted(contestants, key=place))
+
+
+def _answers(tables: Sequence[pl.DataFrame], labels: int) -> Answers:
+    return Answers(
+        tables[0]["label"].to_numpy(),
+        np.stack([table["prediction"].to_numpy() for table in tables]),
+        np.stack([_finite(table["loss"].to_numpy()) for table in tables]),
+        labels,
+    )
+
+
+def _finite(losses: Floats) -> Floats:
+    """An infinite loss has no mean: the whole metric of that model is not defined."""
+    return losses if np.isfinite(losses).all() else np.full_like(losses, np.nan)
+
+
+def _over_seeds(tables: Sequence[pl.DataFrame], labels: int) -> dict[str, list[float]]:
+    found = measured(_answers(tables, labels))
+    return {name: [float(value) for value in values] for name, values in found.items()}
+
+
+def _row(findings: Findings, question: Question, rank: int, each: Contestant) -> dict[str, Any]:
+    number = rank - 1
+    first = each.runs[0]
+    by_seed = [(run.seed, run.validation.get(question.metric)) for run in each.runs]
+    validation = {str(seed): value for seed, value in by_seed if value is not None}
+    return {
+        "rank": rank,
+        "model": each.name,
+        "baseline": each.baseline,
+        "winner": each is findings.winner,
+        "seeds": [run.seed for run in each.runs],
+        "validation": {**_summary(list(validation.values())), "by_seed": validation},
+        "metrics": {
+            name: _with_interval(float(values[number]), findings.draws[name][number])
+            for name, values in findings.values.items()
+        },
+        "own_metrics": _own(first, findings.values),
+        "spread": {name: _summary(values) for name, values in findings.spread[each.name].items()},
+        "artifacts_tested": first.table.height,
+        "labels_given": findings.given[each.name],
+        "documents_per_second": _rate(first),
+        "parameters": first.parameters,
+        "training_seconds": _total([run.training_seconds for run in each.runs]),
+        "beats_baseline": None if each.baseline else beats_baseline(findings, each.name),
+    }
+
+
+def _with_interval(value: float, draws: Floats) -> dict[str, float | None]:
+    if not np.isfinite(value) or not np.isfinite(draws).all():
+        return {"value": None, "low": None, "high": None}
+    low, high = interval(draws)
+    return {"value": value, "low": low, "high": high}
+
+
+def _summary(values: Sequence[float]) -> dict[str, float | None]:
+    """Mean, standard deviation (of a sample: n - 1), least and greatest."""
+    if not values or not np.isfinite(values).all():
+        return dict.fromkeys(("mean", "sd", "min", "max"), None)
+    sd = float(np.std(values, ddof=1)) if len(values) > 1 else None
+    return {"mean": float(np.mean(values)), "sd": sd, "min": min(values), "max": max(values)}
+
+
+def _own(run: Answered, known: Mapping[str, Any]) -> dict[str, float]:
+    """What the test told beside the metrics computed here: the user's own, and those per label."""
+    return {n: v for n, v in run.told.items() if n not in known and np.isfinite(v)}
+
+
+def _rate(run: Answered) -> float | None:
+    return round(run.table.height / run.test_seconds, 3) if run.test_seconds > 0 else None
+
+
+def _total(seconds: Sequence[float | None]) -> float | None:
+    known = [value for value in seconds if value is not None]
+    return round(sum(known), 3) if known else None

@@ -1,0 +1,121 @@
+"""The findings as sentences: the verdict first, then what should give pause."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from handful.steps.compare.findings import Findings, Judged, Question, beats_baseline
+
+_NOT_BEATEN = "NOT beat the baseline"
+FEW_DIFFERENCES = 3
+"""So many rivals of the winner are told one by one; the others are in the table of pairs."""
+
+
+@dataclass(frozen=True)
+class Looks:
+    """How often the test split was looked at, and how often after a verdict."""
+
+    count: int
+    after_verdict: int
+
+
+def sentences(findings: Findings, question: Question) -> list[str]:
+    """The verdict, sentence by sentence; the first names the winner."""
+    told = [_winner(findings, question)]
+    rivals = [each for each in findings.ranked if not each.baseline and each != findings.winner]
+    for rival in rivals[:FEW_DIFFERENCES]:
+        one = findings.against(findings.winner.name, rival.name)
+        if one is not None:
+            told.append(one.verdict.words)
+    return told + _baseline(findings)
+
+
+def remarks(findings: Findings, question: Question, looks: Looks) -> list[str]:
+    """What a reader should know before believing it."""
+    told = [_looks(looks)]
+    largest = max(run.table.height for each in findings.ranked for run in each.runs)
+    if findings.artifacts < largest:
+        told.append(
+            f"Compared on the {findings.artifacts:,} artifacts that all were tested on; "
+            f"a model was tested on up to {largest:,}."
+        )
+    if findings.without_examples:
+        names = ", ".join(findings.without_examples)
+        told.append(
+            f"No test artifact bears the label {names}: nothing is known about it, and it counts "
+            "in a macro mean only where a model gave it."
+        )
+    told += [
+        f"{each.name} gives one label only: every test artifact gets the same answer."
+        for each in findings.ranked
+        if not each.baseline and findings.given[each.name] == 1
+    ]
+    if question.metric not in findings.draws:
+        told.append(
+            f"{question.metric} is the experiment's own: it chooses the winner, but it cannot be "
+            "computed from single answers, so it has no interval."
+        )
+    return told
+
+
+def is_loud(sentence: str) -> bool:
+    """Does it say that a model does not beat a baseline?"""
+    return _NOT_BEATEN in sentence
+
+
+def _winner(findings: Findings, question: Question) -> str:
+    winner = findings.winner
+    seeds = len(winner.runs)
+    mean = f", the mean of {seeds} seeds" if seeds > 1 else ""
+    value = findings.validation[winner.name]
+    models = sum(not each.baseline for each in findings.ranked)
+    if models == 1:
+        return (
+            f"There is one model, {winner.name} ({question.metric} {value:.3f} on "
+            f"validation{mean}), so no choice between models was made."
+        )
+    return (
+        f"{winner.name} is chosen: the best of {models} models by {question.metric} on "
+        f"validation ({value:.3f}{mean})."
+    )
+
+
+def _baseline(findings: Findings) -> list[str]:
+    """The winner against the best baseline, and who else does not beat it."""
+    baseline = findings.best_baseline
+    if baseline is None:
+        return []
+    told = []
+    against = findings.against(findings.winner.name, baseline.name)
+    if against is not None:
+        told.append(_against_baseline(findings, against))
+    losers = [
+        each.name
+        for each in findings.ranked
+        if not each.baseline
+        and each != findings.winner
+        and beats_baseline(findings, each.name) is False
+    ]
+    if losers:
+        verb = "does" if len(losers) == 1 else "do"
+        told.append(f"{', '.join(losers)} {verb} {_NOT_BEATEN}.")
+    return told
+
+
+def _against_baseline(findings: Findings, against: Judged) -> str:
+    winner, baseline = findings.winner.name, against.verdict.words
+    if beats_baseline(findings, winner):
+        return f"{winner} beats the best baseline. {baseline}"
+    return f"{winner} does {_NOT_BEATEN}! {baseline}"
+
+
+def _looks(looks: Looks) -> str:
+    times = "once" if looks.count == 1 else f"{looks.count} times"
+    told = f"The test split was looked at {times}."
+    if not looks.after_verdict:
+        return told
+    after = "One look" if looks.after_verdict == 1 else f"{looks.after_verdict} looks"
+    return (
+        f"{told} {after} came after a verdict, at other models or weights: the test split has "
+        "begun to choose, and its figures are too good."
+    )
