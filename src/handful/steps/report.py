@@ -13,6 +13,7 @@ from handful.layout import model_folder
 from handful.records import Fingerprint, Prepared, Reconciled, Record, Reported, Tested, Trained
 from handful.report import gather, render
 from handful.report.gather import Result
+from handful.report.ranking import chosen_model, ranking
 from handful.report.render import Tile
 from handful.settings import public_text
 
@@ -52,6 +53,7 @@ def report(
         "encodings": [_encoding(experiment, prepared, model) for model in prepared.rows],
         "results": parts,
         "looks": tested.looks,
+        "ranking": ranking(experiment),
         "steps": _steps(reconciled, prepared, trained, tested),
         "settings_text": public_text(experiment.directory, experiment.overrides),
         "provenance": _provenance(reconciled, prepared, trained, tested),
@@ -95,9 +97,13 @@ def _verdict(
 
 
 def _best(experiment: Experiment, results: Sequence[Result]) -> Result:
-    """The winner is chosen on validation, never on test."""
+    """The winner is chosen on validation, never on test; by `compare` if there are several."""
     sign = 1.0 if experiment.settings.train.METRIC_GOAL == "max" else -1.0
-    return max(results, key=lambda r: sign * r.validation[_metric(experiment, r)])
+    chosen = chosen_model(experiment)
+    return max(
+        [r for r in results if r.model == chosen] or results,
+        key=lambda r: sign * r.validation[_metric(experiment, r)],
+    )
 
 
 def _tiles(

@@ -16,6 +16,9 @@ from handful.comparing.verdict import ALPHA, Verdict, judged
 from handful.errors import UserError
 from handful.steps.compare.evidence import Answered, Contestant, common, restricted
 
+FEW_EXAMPLES = 10
+"""Below this the interval of a mean over labels is too narrow: `bench/truth.py intervals`."""
+
 
 @dataclass(frozen=True)
 class Question:
@@ -62,6 +65,8 @@ class Findings:
     """Contestant → how many labels its first seed gave at all."""
     without_examples: tuple[str, ...]
     """Labels that no common test artifact bears."""
+    rare: tuple[str, ...]
+    """Labels that fewer than `FEW_EXAMPLES` of them bear, but at least one."""
 
     def against(self, first: str, second: str) -> Judged | None:
         """The pair of these two, in either order."""
@@ -84,7 +89,13 @@ def find(contestants: Sequence[Contestant], question: Question) -> Findings:
     pairs = paired(
         [each.name for each in ranked], answers, _which(ranked, best_baseline), values, draws
     )
-    support = np.bincount(answers.references, minlength=len(question.labels))
+    support = dict(
+        zip(
+            question.labels,
+            np.bincount(answers.references, minlength=len(question.labels)).tolist(),
+            strict=True,
+        )
+    )
     return Findings(
         artifacts=len(ids),
         ranked=ranked,
@@ -99,9 +110,8 @@ def find(contestants: Sequence[Contestant], question: Question) -> Findings:
             each.name: len(np.unique(one))
             for each, one in zip(ranked, answers.predictions, strict=True)
         },
-        without_examples=tuple(
-            label for label, count in zip(question.labels, support, strict=True) if not count
-        ),
+        without_examples=tuple(label for label, count in support.items() if not count),
+        rare=tuple(label for label, count in support.items() if 0 < count < FEW_EXAMPLES),
     )
 
 

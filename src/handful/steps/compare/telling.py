@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from handful.steps.compare.findings import Findings, Judged, Question, beats_baseline
+from handful.steps.compare.findings import FEW_EXAMPLES, Findings, Judged, Question, beats_baseline
 
 _NOT_BEATEN = "NOT beat the baseline"
+NAMED = 5
 FEW_DIFFERENCES = 3
 """So many rivals of the winner are told one by one; the others are in the table of pairs."""
 
@@ -40,10 +41,17 @@ def remarks(findings: Findings, question: Question, looks: Looks) -> list[str]:
             f"a model was tested on up to {largest:,}."
         )
     if findings.without_examples:
-        names = ", ".join(findings.without_examples)
+        missing = findings.without_examples
+        names = ", ".join(missing[:NAMED]) + (" …" if len(missing) > NAMED else "")
         told.append(
             f"No test artifact bears the label {names}: nothing is known about it, and it counts "
             "in a macro mean only where a model gave it."
+        )
+    if findings.rare:
+        names = ", ".join(findings.rare[:NAMED]) + (" …" if len(findings.rare) > NAMED else "")
+        told.append(
+            f"Fewer than {FEW_EXAMPLES} test artifacts bear the label {names}: means over labels "
+            "(macro, balanced) are less certain than their intervals say."
         )
     told += [
         f"{each.name} gives one label only: every test artifact gets the same answer."

@@ -1,0 +1,73 @@
+"""The words: who is better, no real difference, and where test and metric disagree."""
+
+from __future__ import annotations
+
+import pytest
+
+from handful.comparing.mcnemar import McNemar
+from handful.comparing.pairs import Difference, Pair
+from handful.comparing.verdict import judged, told_p
+
+
+def pair(first: int, second: int, p: float, difference: tuple[float, float, float]) -> Pair:
+    test = McNemar(first, second, 100, 10, p, "exact")
+    return Pair("A", "B", test, p, {"macro_f1": Difference(*difference)})
+
+
+def test_better() -> None:
+    found = judged(pair(30, 10, 0.002, (0.05, 0.02, 0.08)), "macro_f1")
+    assert (found.better, found.better_by_metric) == ("A", "A")
+    assert found.words == (
+        "A is better than B: of 150 artifacts A alone is right on 30 and B alone on 10 "
+        "(McNemar p = 0.002); macro_f1 of A less that of B is +0.050 "
+        "(95 % interval +0.020 to +0.080)."
+    )
+    assert judged(pair(10, 30, 0.002, (-0.05, -0.08, -0.02)), "macro_f1").better == "B"
+
+
+def test_no_real_difference() -> None:
+    found = judged(pair(12, 10, 0.83, (0.01, -0.02, 0.04)), "macro_f1")
+    assert (found.better, found.better_by_metric) == (None, None)
+    assert found.words.startswith("No real difference between A and B: ")
+
+
+def test_the_level_itself_is_no_difference() -> None:
+    assert judged(pair(30, 10, 0.05, (0.01, -0.02, 0.04)), "macro_f1").better is None
+
+
+def test_right_equally_often_but_better_by_the_metric() -> None:
+    found = judged(pair(12, 10, 0.83, (0.05, 0.01, 0.09)), "macro_f1")
+    assert (found.better, found.better_by_metric) == (None, "A")
+    assert "right equally often, but A has the better macro_f1" in found.words
+
+
+def test_right_more_often_but_worse_by_the_metric() -> None:
+    found = judged(pair(30, 10, 0.002, (-0.05, -0.08, -0.02)), "macro_f1")
+    assert (found.better, found.better_by_metric) == (None, "B")
+    assert "A is right more often, but B has the better macro_f1" in found.words
+
+
+def test_a_metric_that_is_better_when_lower() -> None:
+    assert judged(pair(30, 10, 0.002, (-0.05, -0.08, -0.02)), "macro_f1", "min").better == "A"
+
+
+def test_a_metric_without_interval_leaves_the_test_alone() -> None:
+    found = judged(pair(30, 10, 0.002, (0.05, 0.02, 0.08)), "own_metric")
+    assert found.better == "A"
+    assert "own_metric" not in found.words
+
+
+def test_a_corrected_p_is_told_beside_the_raw_one() -> None:
+    one = pair(30, 10, 0.02, (0.05, 0.02, 0.08))
+    corrected = Pair(one.first, one.second, one.test, 0.06, one.differences)
+    found = judged(corrected, "macro_f1")
+    assert found.better is None
+    assert "(McNemar p = 0.02, p = 0.06 corrected)" in found.words
+
+
+@pytest.mark.parametrize(
+    ("p", "told"),
+    [(0.2, "p = 0.20"), (0.0012, "p = 0.0012"), (1e-9, "p < 0.0001"), (1, "p = 1.00")],
+)
+def test_probabilities_in_words(p: float, told: str) -> None:
+    assert told_p(p) == told
