@@ -127,3 +127,14 @@ def answered(
     """Predictions that are right with a probability, else another label."""
     wrong = (references + chance.integers(1, labels, len(references))) % labels
     return np.where(chance.random(len(references)) < right, references, wrong)
+
+
+def split_ledger(one: Compared, train: Sequence[str], test: Sequence[str]) -> None:
+    """splits.parquet, as far as a comparison across experiments reads it."""
+    import polars as pl
+
+    folder = one.directory.parent / "store" / one.directory.name / "data/prepared_data/full_dataset"
+    folder.mkdir(parents=True, exist_ok=True)
+    splits = ["train"] * len(train) + ["test"] * len(test)
+    table = pl.DataFrame({"artifact_id": [*train, *test], "split": splits})
+    table.write_parquet(folder / "splits.parquet")

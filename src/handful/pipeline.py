@@ -11,10 +11,10 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import cast
+from typing import Any, cast
 
 from handful import fingerprint, layout
 from handful.errors import Absent, DataError, UserError
@@ -152,6 +152,30 @@ def _compare(experiment: Experiment, records: Records, made_from: Fingerprint, _
         cast(Tested, records["test"]),
         made_from=made_from,
     )
+
+
+def compare_across(experiments: Sequence[Experiment]) -> dict[str, Any]:
+    """The chosen models of several experiments, on what all tested and none trained on.
+
+    Only reads. `UserError` if an experiment has not been compared yet, `DataError` if their
+    labels differ or no artifact is left.
+    """
+    from handful.steps.compare.across import Side, across
+
+    sides = []
+    for experiment in experiments:
+        records: Records = {}
+        for step in STEPS[: STEP_NAMES.index("compare") + 1]:
+            records[step.name] = as_it_stands(experiment, step, records)
+        sides.append(
+            Side(
+                experiment,
+                cast(Prepared, records["prepare"]),
+                cast(Tested, records["test"]),
+                cast(Compared, records["compare"]),
+            )
+        )
+    return across(sides)
 
 
 def _report(experiment: Experiment, records: Records, made_from: Fingerprint, _: Choice) -> Record:

@@ -380,3 +380,26 @@ def test_a_run_compares_all_models_and_seeds(finished: Tiny) -> None:
     )
     assert again.returncode == 0, again.stderr
     assert "compare: up to date" in again.stdout
+
+
+def test_the_report_shows_ranking_baseline_and_pairs(finished: Tiny, tmp_path: Path) -> None:
+    tiny = Tiny(Path(shutil.copytree(finished.root, tmp_path / "copy")))
+    evaluation = tiny.store / "results/full_dataset/evaluation"
+    shutil.copytree(evaluation / "other", evaluation / "baseline-tfidf")
+    path = evaluation / "baseline-tfidf/seed-0/metrics.json"
+    told = json.loads(path.read_text())
+    path.write_text(json.dumps({**told, "baseline": True, "validation": {"macro_f1": 0.9}}))
+    sets = ("--set", "train.SEEDS=0, 1", "--set", "train:../other.EPOCHS=6")
+    done = tiny.handful("run", *sets)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "compare: the results of baseline-tfidf is new" in done.stdout
+    assert "test: up to date" in done.stdout
+    page = (tiny.store / "results/full_dataset/report.html").read_text()
+    part = page[page.index('<section id="ranking"') :].partition("</section>")[0]
+    assert "other is chosen: the best of 2 models by macro_f1" in part
+    assert '<p class="wrong" role="note">other does NOT beat the baseline!' in part
+    assert "does not beat baseline-tfidf" in part
+    assert "(baseline)" in part
+    assert "No real difference between" in part
+    assert "The test split was looked at once." in part
+    assert page.index('id="ranking"') < page.index('<section id="data"')

@@ -7,7 +7,7 @@ import signal
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -214,7 +214,36 @@ def train(
 
 
 _verb("test", "Look at the held-out split, once.")
-_verb("compare", "Rank the models, and say which differences are real.")
+
+
+@app.command()
+def compare(
+    directories: Annotated[
+        list[Path], typer.Argument(metavar="EXP…", help="One experiment, or several.")
+    ],
+    redo: Annotated[bool, typer.Option("--redo", help="Do it although nothing changed.")] = False,
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+    traceback: Traceback = False,
+) -> None:
+    """Rank the models, or several experiments, and say which differences are real."""
+    with ExitStack() as stack:
+        opened = [
+            stack.enter_context(_opened(directory, overrides, as_json, traceback))
+            for directory in directories
+        ]
+        if len(opened) == 1:
+            from handful.step import Choice
+
+            again = frozenset({"compare"}) if redo else frozenset[str]()
+            _run(opened[0], Choice("compare", "compare", again))
+        else:
+            from handful.cli.comparison import show
+            from handful.pipeline import compare_across
+
+            show(opened[0].progress, compare_across(opened), as_json)
+
+
 _verb("report", "Write the report: one HTML page.")
 
 

@@ -157,6 +157,11 @@ def restricted(table: pl.DataFrame, ids: pl.Series) -> pl.DataFrame:
     )
 
 
+def finite(losses: Floats) -> Floats:
+    """An infinite loss has no mean: then the log-loss of that model is not defined at all."""
+    return losses if np.isfinite(losses).all() else np.full_like(losses, np.nan)
+
+
 def _check_numbers(raw: pl.DataFrame, who: str, where: str) -> None:
     for name in ("logits", "probabilities"):
         bad = (

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import polars as pl
 
 from handful.comparing.arrays import Floats
-from handful.comparing.bootstrap import RESAMPLES, Answers, interval, measured, resampled
+from handful.comparing.bootstrap import RESAMPLES, Answers, measured, resampled
 from handful.comparing.pairs import Pair, every_two, paired
 from handful.comparing.verdict import ALPHA, Verdict, judged
 from handful.errors import UserError
-from handful.steps.compare.evidence import Answered, Contestant, common, restricted
+from handful.steps.compare.evidence import Answered, Contestant, common, finite, restricted
+from handful.steps.compare.values import pair_as_json, with_interval
 
 FEW_EXAMPLES = 10
 """Below this the interval of a mean over labels is too narrow: `bench/truth.py intervals`."""
@@ -124,17 +125,7 @@ def ranking(findings: Findings, question: Question) -> list[dict[str, Any]]:
 
 def pairs(findings: Findings) -> list[dict[str, Any]]:
     """The pairs, as JSON values."""
-    return [
-        {
-            "first": one.pair.first,
-            "second": one.pair.second,
-            **asdict(one.pair.test),
-            "p_holm": one.pair.p_holm,
-            "differences": {n: asdict(found) for n, found in one.pair.differences.items()},
-            **asdict(one.verdict),
-        }
-        for one in findings.judged
-    ]
+    return [pair_as_json(one.pair, one.verdict) for one in findings.judged]
 
 
 def beats_baseline(findings: Findings, name: str) -> bool | None:
@@ -203,14 +194,9 @@ def _answers(tables: Sequence[pl.DataFrame], labels: int) -> Answers:
     return Answers(
         tables[0]["label"].to_numpy(),
         np.stack([table["prediction"].to_numpy() for table in tables]),
-        np.stack([_finite(table["loss"].to_numpy()) for table in tables]),
+        np.stack([finite(table["loss"].to_numpy()) for table in tables]),
         labels,
     )
-
-
-def _finite(losses: Floats) -> Floats:
-    """An infinite loss has no mean: the whole metric of that model is not defined."""
-    return losses if np.isfinite(losses).all() else np.full_like(losses, np.nan)
 
 
 def _over_seeds(tables: Sequence[pl.DataFrame], labels: int) -> dict[str, list[float]]:
@@ -231,7 +217,7 @@ def _row(findings: Findings, question: Question, rank: int, each: Contestant) ->
         "seeds": [run.seed for run in each.runs],
         "validation": {**_summary(list(validation.values())), "by_seed": validation},
         "metrics": {
-            name: _with_interval(float(values[number]), findings.draws[name][number])
+            name: with_interval(float(values[number]), findings.draws[name][number])
             for name, values in findings.values.items()
         },
         "own_metrics": _own(first, findings.values),
@@ -243,13 +229,6 @@ def _row(findings: Findings, question: Question, rank: int, each: Contestant) ->
         "training_seconds": _total([run.training_seconds for run in each.runs]),
         "beats_baseline": None if each.baseline else beats_baseline(findings, each.name),
     }
-
-
-def _with_interval(value: float, draws: Floats) -> dict[str, float | None]:
-    if not np.isfinite(value) or not np.isfinite(draws).all():
-        return {"value": None, "low": None, "high": None}
-    low, high = interval(draws)
-    return {"value": value, "low": low, "high": high}
 
 
 def _summary(values: Sequence[float]) -> dict[str, float | None]:

@@ -1,0 +1,33 @@
+"""Pairs and metrics as JSON values."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from handful.comparing.arrays import Floats
+from handful.comparing.bootstrap import interval
+from handful.comparing.pairs import Pair
+from handful.comparing.verdict import Verdict
+
+
+def pair_as_json(pair: Pair, verdict: Verdict) -> dict[str, Any]:
+    """The test, the differences and the verdict of one pair."""
+    return {
+        "first": pair.first,
+        "second": pair.second,
+        **asdict(pair.test),
+        "p_holm": pair.p_holm,
+        "differences": {name: asdict(found) for name, found in pair.differences.items()},
+        **asdict(verdict),
+    }
+
+
+def with_interval(value: float, draws: Floats) -> dict[str, float | None]:
+    """A metric and its interval; None where it is not defined."""
+    if not np.isfinite(value) or not np.isfinite(draws).all():
+        return {"value": None, "low": None, "high": None}
+    low, high = interval(draws)
+    return {"value": value, "low": low, "high": high}
