@@ -1,6 +1,6 @@
 """Can the product's verdicts be believed? Synthetic results with a known answer.
 
-    python bench/truth.py verdicts [--pairs 10000]
+    python bench/truth.py verdicts [--pairs 4000]
     python bench/truth.py intervals [--draws 1000]
 
 verdicts   pairs of equally good models: how often a difference is claimed (at most 5 % is wanted);
@@ -39,7 +39,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(dest="command", required=True)
     one = commands.add_parser("verdicts")
-    one.add_argument("--pairs", type=int, default=10_000, help="of each kind")
+    one.add_argument("--pairs", type=int, default=4_000, help="of each kind")
     one = commands.add_parser("intervals")
     one.add_argument("--draws", type=int, default=1_000, help="test splits of each kind")
     return parser

@@ -5,11 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from handful.comparing.bootstrap import LEVEL, interval, resampled
+from handful.steps.compare.findings import FEW_EXAMPLES
 from truth_parts.synthetic import World, even, rate, skewed
 
 ALLOWED = 0.02
-FEWEST = 8
-"""Expected artifacts of the rarest label. `compare` makes a remark below `FEW_EXAMPLES` = 10."""
 RESAMPLES = 1_000
 
 
@@ -22,6 +21,7 @@ def intervals(draws: int) -> bool:
     for name, shares, examples in (
         ("5 even labels, 300 artifacts", even(5), 300),
         ("5 even labels, 1,000 artifacts", even(5), 1_000),
+        ("11 skewed labels, 2,000 artifacts", skewed(11), 2_000),
         ("11 skewed labels, 1,000 artifacts", skewed(11), 1_000),
         ("11 skewed labels, 226 artifacts", skewed(11), 226),
     ):
@@ -29,7 +29,7 @@ def intervals(draws: int) -> bool:
         right = np.stack([np.linspace(high, low, len(shares)), np.full(len(shares), 0.75)])
         print(f"{name}, {draws:,} test splits:")
         sound = _covered(World(shares, right), examples, draws)
-        if min(shares) * examples >= FEWEST:
+        if min(shares) * examples >= FEW_EXAMPLES:
             kept &= sound
         else:
             print(f"  (the rarest label has {min(shares) * examples:.1f} artifacts: ", end="")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,10 @@ from tiny import Tiny, make
 
 from compared import MADE_FROM, Compared, answered
 from encoded import Told
+from handful.backends.base import Job
 from handful.errors import DataError, UserError
 from handful.steps.compare import compare
+from handful.steps.test import test as run_test
 
 
 def run(one: Compared, scratch: Path, told: Told | None = None, **train: str) -> Any:
@@ -207,6 +209,40 @@ def test_looks_are_counted_and_those_after_a_verdict_are_marked(
     assert record.looks_after_verdict == 1
     assert whole["looks"] == {"count": 2, "after_verdict": 1}
     assert "One look came after a verdict" in whole["remarks"][0]
+
+
+class Answering:
+    """A backend whose `test` job is done already."""
+
+    def __init__(self, one: Compared) -> None:
+        self.evaluations = [asdict(evaluation) for evaluation in one.evaluations]
+
+    def run(self, job: Job, progress: Any) -> Any:
+        return {"evaluations": self.evaluations}
+
+
+def test_test_itself_marks_a_look_after_a_verdict(
+    one: Compared, chance: np.random.Generator, tmp_path: Path
+) -> None:
+    truth = chance.integers(0, 3, 50)
+    one.model("model", truth, answered(truth, 0.8, 3, chance))
+    told = Told()
+    experiment = one.open(tmp_path / "s", told)
+
+    def look() -> dict[str, Any]:
+        run_test(experiment, one.prepared, one.trained, Answering(one), made_from=MADE_FROM)
+        lines = (one.results / "evaluation/looks.jsonl").read_text().splitlines()
+        return dict(json.loads(lines[-1]))
+
+    assert "after_verdict" not in look()
+    run(one, tmp_path / "s")
+    assert "after_verdict" not in look(), "the same weights again"
+    assert not told.warnings
+    one.runs[0] = replace(one.runs[0], weights_hash="trained once more")
+    assert look()["after_verdict"] is True
+    assert "came after a verdict" in told.warnings[0]
+    _, whole = run(one, tmp_path / "s")
+    assert whole["looks"] == {"count": 3, "after_verdict": 1}
 
 
 # --- bad input -----------------------------------------------------------------------------------

@@ -135,6 +135,8 @@ def test_two_experiments_on_the_command_line(tmp_path: Path) -> None:
     found = handful("compare", str(tiny.experiment), str(other), "--json")
     event = json.loads(found.stdout.splitlines()[-1])
     assert (event["event"], event["artifacts"]) == ("comparison", 12)
+    again = handful("compare", str(tiny.experiment), str(other), "--redo")
+    assert again.returncode == 2
     assert _files(tiny) == before, "a comparison across experiments writes nothing"
 
 

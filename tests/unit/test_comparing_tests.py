@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from scipy.stats import binomtest
+from scipy.stats import binomtest, chi2
 
 from handful.comparing.holm import holm
 from handful.comparing.mcnemar import FEW, mcnemar, p_value
@@ -23,6 +23,7 @@ def test_many_disagreements_by_chi_square_with_continuity_correction() -> None:
     p, method = p_value(121, 59)
     assert method == "chi-square"
     assert p == pytest.approx(5.45e-6, rel=2e-3)
+    assert p == pytest.approx(chi2.sf(61**2 / 180, 1), rel=1e-9)
     assert p_value(59, 121) == (p, method)
 
 

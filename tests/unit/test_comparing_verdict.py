@@ -11,7 +11,7 @@ from handful.comparing.verdict import judged, told_p
 
 def pair(first: int, second: int, p: float, difference: tuple[float, float, float]) -> Pair:
     test = McNemar(first, second, 100, 10, p, "exact")
-    return Pair("A", "B", test, p, {"macro_f1": Difference(*difference)})
+    return Pair("A", "B", test, p, {"macro_f1": Difference(*difference, sure=True)})
 
 
 def test_better() -> None:
@@ -39,6 +39,14 @@ def test_right_equally_often_but_better_by_the_metric() -> None:
     found = judged(pair(12, 10, 0.83, (0.05, 0.01, 0.09)), "macro_f1")
     assert (found.better, found.better_by_metric) == (None, "A")
     assert "right equally often, but A has the better macro_f1" in found.words
+
+
+def test_an_interval_beside_zero_is_not_yet_a_claim() -> None:
+    """Of twenty equal pairs one interval of 95 % lies beside zero."""
+    one = pair(12, 10, 0.83, (0.05, 0.01, 0.09))
+    unsure = Pair("A", "B", one.test, 0.83, {"macro_f1": Difference(0.05, 0.01, 0.09, sure=False)})
+    assert judged(unsure, "macro_f1").better_by_metric is None
+    assert "No real difference" in judged(unsure, "macro_f1").words
 
 
 def test_right_more_often_but_worse_by_the_metric() -> None:

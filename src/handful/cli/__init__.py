@@ -229,19 +229,17 @@ def compare(
     """Rank the models, or several experiments, and say which differences are real."""
     with ExitStack() as stack:
         opened = [
-            stack.enter_context(_opened(directory, overrides, as_json, traceback))
-            for directory in directories
+            stack.enter_context(_opened(one, overrides, as_json, traceback)) for one in directories
         ]
-        if len(opened) == 1:
-            from handful.step import Choice
+        if len(opened) > 1:
+            from handful.cli.comparison import show_across
 
-            again = frozenset({"compare"}) if redo else frozenset[str]()
-            _run(opened[0], Choice("compare", "compare", again))
-        else:
-            from handful.cli.comparison import show
-            from handful.pipeline import compare_across
+            show_across(opened, redo, as_json)
+            return
+        from handful.step import Choice
 
-            show(opened[0].progress, compare_across(opened), as_json)
+        again = frozenset({"compare"}) if redo else frozenset[str]()
+        _run(opened[0], Choice("compare", "compare", again))
 
 
 _verb("report", "Write the report: one HTML page.")

@@ -3,19 +3,35 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
-from handful.progress import Progress
+from handful.errors import UserError
+
+if TYPE_CHECKING:
+    from handful.experiment import Experiment
 
 COLUMNS = ("experiment / model", "seed", "tested", "metric", "value", "95 % interval", "accuracy")
 
 
-def show(progress: Progress, found: Mapping[str, Any], as_json: bool) -> None:
-    """Print the table, the verdict and the remarks; with `as_json` one JSON event."""
+def show_across(experiments: Sequence[Experiment], redo: bool, as_json: bool) -> None:
+    """Print the table, the verdict and the remarks; with `as_json` one JSON event.
+
+    `UserError` if it is asked to be done again, since nothing of it is kept.
+    """
+    from handful.pipeline import compare_across
+
+    if redo:
+        raise UserError(
+            "--redo is for one experiment",
+            where="compare",
+            remedy="a comparison across experiments is always done anew: leave --redo out",
+        )
+    found = compare_across(experiments)
     if as_json:
         print(json.dumps({"event": "comparison", **found}, ensure_ascii=False), flush=True)
         return
+    progress = experiments[0].progress
     rows = [_row(row, found["metric"]) for row in found["ranking"]]
     progress.table(f"On {found['artifacts']:,} artifacts in common", COLUMNS, rows)
     for sentence in (*found["sentences"], *found["remarks"]):

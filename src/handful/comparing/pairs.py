@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from itertools import combinations
+from statistics import NormalDist
 
 import numpy as np
 
@@ -13,7 +14,11 @@ from handful.comparing.bootstrap import Answers, interval
 from handful.comparing.holm import holm
 from handful.comparing.mcnemar import McNemar, mcnemar
 
-LOWER_IS_BETTER = frozenset({"log_loss"})
+METRIC_ALPHA = 0.01
+"""The level of what the metric may claim without the test, shared among all pairs (Bonferroni).
+
+So both kinds of claims together stay below the 5 % of the verdict: `bench/truth.py verdicts`.
+"""
 
 
 @dataclass(frozen=True)
@@ -23,11 +28,13 @@ class Difference:
     value: float
     low: float
     high: float
+    sure: bool
+    """Is it too great for chance, at `METRIC_ALPHA` over all pairs?"""
 
     @property
     def sign(self) -> int:
-        """1 or -1 if the whole interval lies on one side of zero, else 0."""
-        return 1 if self.low > 0 else -1 if self.high < 0 else 0
+        """1 or -1 if it is sure and the whole interval lies on one side of zero, else 0."""
+        return (1 if self.low > 0 else -1 if self.high < 0 else 0) if self.sure else 0
 
 
 @dataclass(frozen=True)
@@ -59,12 +66,14 @@ def paired(
     `values` (name → [M]) and `draws` (name → [M, R]) are what `measured` and `resampled` gave.
     """
     right = answers.predictions == answers.references
+    deviations = NormalDist().inv_cdf(1 - METRIC_ALPHA / 2 / max(len(which), 1))
     pairs = []
     for first, second in which:
         differences = {
-            name: Difference(
+            name: _difference(
                 float(values[name][first] - values[name][second]),
-                *interval(found[first] - found[second]),
+                found[first] - found[second],
+                deviations,
             )
             for name, found in draws.items()
             if np.isfinite(found[[first, second]]).all()
@@ -73,3 +82,9 @@ def paired(
         pairs.append(Pair(names[first], names[second], test, test.p, differences))
     corrected = holm([pair.test.p for pair in pairs])
     return [replace(pair, p_holm=p) for pair, p in zip(pairs, corrected, strict=True)]
+
+
+def _difference(value: float, draws: Floats, deviations: float) -> Difference:
+    """`deviations`: so many standard deviations of the draws are too many for chance."""
+    low, high = interval(draws)
+    return Difference(value, low, high, abs(value) > deviations * float(draws.std(ddof=1)))

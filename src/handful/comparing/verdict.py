@@ -2,7 +2,7 @@
 
 McNemar's test decides who is right more often. The metric that the experiment is about may tell
 another story (macro-F1 cares for rare labels, the test does not): its paired interval stands
-beside the test, and where the two disagree the words say so.
+beside the test, and where the two disagree, at a stricter level, the words say so.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class Verdict:
     better: str | None
     """The model that is right more often, and not worse by the metric; None: no real difference."""
     better_by_metric: str | None
-    """The model whose metric is better with its whole interval; None: no real difference."""
+    """The model whose metric is better, beyond chance; None: no real difference."""
     words: str
 
 

@@ -132,7 +132,7 @@ def beats_baseline(findings: Findings, name: str) -> bool | None:
     """Does the model beat the best baseline? None if there is no baseline.
 
     It does if it is right more often by McNemar's test, or if it is not worse by that test and the
-    whole interval of the metric's difference is in its favour.
+    metric's difference is in its favour, beyond chance.
     """
     if findings.best_baseline is None:
         return None
