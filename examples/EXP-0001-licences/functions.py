@@ -30,15 +30,14 @@ def get_dataset_features():
 
 
 def encode_data(instance, label2id, model_name, settings):
-    """The first MAX_TOKENS tokens of the text, and the label."""
+    """The first MAX_TOKENS tokens of the text, and the label if there is one."""
     ids = tokenizer(model_name)(read(instance["raw_text.json"])["text"])["input_ids"]
     limit = settings.user.MAX_TOKENS
     kept = ids if len(ids) <= limit else [*ids[: limit - 1], ids[-1]]  # ids[-1] is [SEP]
-    features = {
-        "input_ids": kept,
-        "attention_mask": [1] * len(kept),
-        "labels": label2id[read(instance["ground_truth_label.json"])["label"]],
-    }
+    features = {"input_ids": kept, "attention_mask": [1] * len(kept)}
+    label = read(instance["ground_truth_label.json"])["label"]
+    if label is not None:  # a document to predict has none
+        features["labels"] = label2id[label]
     return Encoded(features, full_length=len(ids))
 
 

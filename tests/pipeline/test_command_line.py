@@ -92,7 +92,7 @@ def test_settings_as_text_and_as_json() -> None:
     assert "NEAR_DUPLICATES" in text
 
 
-@pytest.mark.parametrize("word", ["tune", "predict"])
+@pytest.mark.parametrize("word", ["tune"])
 def test_what_is_not_built_yet_says_so(word: str, experiment_files: Path) -> None:
     done = handful(word, experiment_files)
     assert done.returncode == 2

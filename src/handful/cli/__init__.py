@@ -272,11 +272,34 @@ def settings(as_json: AsJson = False) -> None:
 
 @app.command()
 def predict(
-    directory: Directory, paths: Annotated[list[str] | None, typer.Argument()] = None
+    directory: Directory,
+    paths: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="PATH...",
+            help="Artifact folders, folders of them, or s3:// prefixes of such.",
+        ),
+    ],
+    model: Annotated[
+        str | None, typer.Option("--model", metavar="NAME", help="Not the winner on validation.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option("--seed", metavar="N", help="Of this seed.")] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", metavar="FILE", help="JSONL; what is in it is not done again."),
+    ] = None,
+    every_label: Annotated[
+        bool, typer.Option("--all", help="Tell the probability of every label.")
+    ] = False,
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+    traceback: Traceback = False,
 ) -> None:
-    """Classify documents with the trained model (not built yet)."""
-    with _errors_told(traceback=False):
-        _must_be_built("predict", f"{directory}: {len(paths or ())} paths")
+    """Classify documents with the trained model."""
+    with _opened(directory, overrides, as_json, traceback) as experiment:
+        from handful.cli.predictions import Wish, predict_all
+
+        predict_all(experiment, paths, Wish(model, seed, output, every_label, as_json))
 
 
 def main() -> None:
@@ -296,7 +319,7 @@ def _stop(*_: object) -> None:
 def _must_be_built(word: str | None, where: str = "") -> None:
     from handful.pipeline import STEP_NAMES
 
-    if word in {"tune", "predict"}:
+    if word == "tune":
         built = f"built are {', '.join(STEP_NAMES)}"
         raise NotBuilt(f"{word} is not built yet", where=where, remedy=built)
     if word is not None and word not in STEP_NAMES:

@@ -1,0 +1,91 @@
+"""`handful predict` in words: lines of JSON to standard output or to a file, and a count."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from handful.experiment import Experiment
+from handful.progress import Silent
+
+if TYPE_CHECKING:
+    from handful.predicting.classifier import Classifier, Prediction
+    from handful.predicting.lines import Lines
+
+
+@dataclass(frozen=True)
+class Wish:
+    """The options of one call."""
+
+    model: str | None
+    seed: int | None
+    output: Path | None
+    every_label: bool
+    as_json: bool
+
+
+class OnStandardError(Silent):
+    """Standard output belongs to the predictions; what a person should act upon goes here."""
+
+    def warn(self, message: str) -> None:
+        print(f"warning: {message}", file=sys.stderr, flush=True)
+
+
+def predict_all(experiment: Experiment, paths: Sequence[str], wish: Wish) -> None:
+    """Predict every document of `paths`; the errors are those of `Classifier`."""
+    from handful.predicting.choosing import choose
+    from handful.predicting.classifier import Classifier
+    from handful.predicting.lines import Lines
+
+    if wish.output is None and not wish.as_json:
+        experiment = replace(experiment, progress=OnStandardError())
+    chosen = choose(experiment, wish.model, wish.seed)
+    with Classifier(experiment, chosen) as classifier:
+        for warning in classifier.warnings():
+            experiment.progress.warn(warning)
+        if wish.output is None:
+            _print(classifier, paths, wish)
+            return
+        made_from = {**classifier.made_from(), "--all": str(wish.every_label)}
+        with Lines(wish.output, made_from) as lines:
+            _write(classifier, paths, wish, lines)
+
+
+def _print(classifier: Classifier, paths: Sequence[str], wish: Wish) -> None:
+    try:
+        for prediction in _counted(classifier, classifier.iterate(paths)):
+            print(prediction.to_json(every_label=wish.every_label), flush=True)
+    except BrokenPipeError:
+        # Whoever read has had enough, such as `head`; Python would complain again at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise typer.Exit(1) from None
+
+
+def _write(classifier: Classifier, paths: Sequence[str], wish: Wish, lines: Lines) -> None:
+    progress = classifier.experiment.progress
+    if lines.done:
+        progress.note(f"{len(lines.done):,} documents are in {lines.path} already")
+    found = classifier.iterate(paths, skip=lines.done.__contains__)
+    for prediction in _counted(classifier, found):
+        lines.add([prediction.to_json(every_label=wish.every_label)])
+    progress.note(f"the predictions: {lines.path}")
+
+
+def _counted(classifier: Classifier, found: Iterable[Prediction]) -> Iterator[Prediction]:
+    """The same predictions; how many there are is told meanwhile, and how many errors at last."""
+    progress, errors, done = classifier.experiment.progress, 0, 0
+    for done, prediction in enumerate(found, 1):
+        errors += prediction.error is not None
+        yield prediction
+        progress.advance("predict", done, None, "documents", {"errors": errors})
+    progress.advance("predict", done, done, "documents", {"errors": errors})
+    if errors:
+        progress.warn(
+            f"{errors:,} of {done:,} documents could not be predicted; their lines say why"
+        )

@@ -1,0 +1,123 @@
+"""Which trained model predicts: the winner on validation, or the one that was asked for."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from handful import layout
+from handful.errors import Absent, DataError, UserError
+from handful.experiment import Experiment
+from handful.records import Prepared, Run, Trained
+from handful.sources import function_hashes
+
+_ENCODING = ("get_dataset_features", "encode_data")
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """One trained model."""
+
+    model: str
+    """As `MODEL_NAMES` has it."""
+    seed: int
+    weights_hash: str
+    final: Path | None = None
+    """Its final/ on this machine; None: the one in the experiment's store."""
+
+    @property
+    def name(self) -> str:
+        return f"{layout.model_folder(self.model)} seed {self.seed}"
+
+
+def choose(experiment: Experiment, model: str | None = None, seed: int | None = None) -> Chosen:
+    """The best by `METRIC` on validation, of all `MODEL_NAMES` × `SEEDS` or of those asked for.
+
+    Ties go to the first in the order of training. Raises `DataError` if nothing is trained, and
+    `UserError` if no trained model is the one asked for.
+    """
+    where = f"{experiment.store.url}/{experiment.layout.trained_record}"
+    try:
+        trained = Trained.from_json(experiment.store.read(experiment.layout.trained_record))
+    except Absent as error:
+        remedy = "run `handful run EXP` first"
+        raise DataError("no model is trained yet", where=where, remedy=remedy) from error
+    wanted = layout.model_folder(model) if model else None
+    runs = [
+        run
+        for run in trained.runs
+        if wanted in (None, run.model) and (seed is None or run.seed == seed)
+    ]
+    if not runs:
+        there = ", ".join(f"{run.model} seed {run.seed}" for run in trained.runs)
+        asked = " ".join([model or "any model", f"seed {seed}" if seed is not None else ""])
+        raise UserError(f"{asked.strip()} is not trained", where=where, remedy=f"there are {there}")
+    best = runs[0] if len(runs) == 1 else max(runs, key=lambda run: _merit(experiment, run))
+    return Chosen(_full_name(experiment, best.model), best.seed, best.weights_hash)
+
+
+def choose_final(experiment: Experiment, final: Path) -> Chosen:
+    """The model of a final/ folder that lies on this machine. `DataError` if it is none."""
+    path = final / layout.FINAL_RECORD
+    try:
+        record = json.loads(path.read_text())
+        found = Chosen(record["model"], int(record["seed"]), record["weights_hash"], final)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        remedy = "name the final/ folder of a model that handful has trained"
+        raise DataError(f"cannot be read: {error}", where=str(path), remedy=remedy) from error
+    model = _full_name(experiment, found.model)
+    return Chosen(model, found.seed, found.weights_hash, final)
+
+
+def temperature_of(record: Mapping[str, Any]) -> float:
+    """What the logits are divided by before softmax; 1 where none was fitted. `DataError`."""
+    value = record.get("temperature", 1.0)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        good = False
+    else:
+        good = math.isfinite(value) and value > 0
+    if not good:
+        what = f"the temperature {value!r} is no positive number"
+        raise DataError(what, where=layout.FINAL_RECORD, remedy="run `handful run --redo train`")
+    return float(value)
+
+
+def changed_since(experiment: Experiment) -> list[str]:
+    """Which encoding functions are not those that the training data was encoded with."""
+    try:
+        record = experiment.store.read(experiment.layout.prepared_record)
+        made_from = Prepared.from_json(record).made_from
+    except (Absent, ValueError, TypeError):
+        return []
+    now = function_hashes(experiment.directory)
+    key = "{} in functions.py"
+    return [name for name in _ENCODING if made_from.get(key.format(name)) != now.get(name)]
+
+
+def _merit(experiment: Experiment, run: Run) -> float:
+    section = experiment.settings.train
+    value = run.metrics.get(section.METRIC)
+    if value is None:
+        raise DataError(
+            f"{run.model} seed {run.seed} was not validated by {section.METRIC!r}",
+            where="[train] METRIC",
+            remedy="run `handful run` with the METRIC of the training, or name --model and --seed",
+        )
+    return value if section.METRIC_GOAL == "max" else -value
+
+
+def _full_name(experiment: Experiment, folder: str) -> str:
+    """The name in `MODEL_NAMES` whose folder it is; `UserError` if there is none any more."""
+    names = experiment.settings.train.MODEL_NAMES
+    for name in names:
+        if layout.model_folder(name) == folder:
+            return name
+    raise UserError(
+        f"the trained model {folder!r} is no longer named there",
+        where="[train] MODEL_NAMES",
+        remedy=f"add it again, or run `handful run`; there are {', '.join(names)}",
+    )

@@ -1,0 +1,155 @@
+"""A trained model at work on documents without labels: logits, whatever may be wrong with a few."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from handful.errors import StepError, UserError
+from handful.experiment import Experiment
+from handful.functions import Functions
+from handful.training import runtime
+from handful.training.batches import Indices, length_order
+from handful.training.collate import Collator
+from handful.training.final import open_final
+from handful.training.metrics import Logits, probabilities_of
+from handful.training.model import find_model, load_tokenizer, pad_values, quiet_libraries
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+BATCH_SIZE = 32
+_AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+@dataclass(frozen=True)
+class Scored:
+    """What a model says about some rows, in their order."""
+
+    logits: Logits
+    """[N, C]; rows of zeros where there is a fault."""
+    faults: Mapping[int, str]
+    """Row → why there is no answer."""
+
+
+@dataclass
+class Scorer:
+    """A trained model, opened once."""
+
+    model: torch.nn.Module
+    record: Mapping[str, Any]
+    """What its handful.json says."""
+    collate: Collator
+    device: torch.device
+    dtype: torch.dtype | None = None
+    """Of autocast; None: the arithmetic is that of the weights."""
+    labels: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.labels = len(self.record["label2id"])
+        self.model.to(self.device).eval()
+
+    def score(self, table: pa.Table, lengths: Sequence[int]) -> Scored:
+        """`table`: N rows of the model's features, without labels; `lengths`: how long each is.
+
+        In length order, so that there is next to no padding. A batch that fails is tried again in
+        halves, down to the rows that are guilty; those become faults. `StepError` if the device
+        itself is broken.
+        """
+        logits = np.zeros((table.num_rows, self.labels))
+        faults: dict[int, str] = {}
+        order = length_order(np.asarray(lengths, dtype=np.int64), BATCH_SIZE)
+        with torch.inference_mode(), self._arithmetic():
+            waiting = list(reversed(order))
+            while waiting:
+                indices = waiting.pop()
+                found = self._forward(table, indices)
+                if not isinstance(found, str):
+                    logits[indices] = found
+                elif len(indices) > 1:
+                    waiting += [indices[len(indices) // 2 :], indices[: len(indices) // 2]]
+                else:
+                    faults[int(indices[0])] = found
+        for row in np.flatnonzero(~np.isfinite(logits).all(axis=1)).tolist():
+            faults[row] = "the model's logits are not finite"
+            logits[row] = 0.0
+        return Scored(logits, faults)
+
+    def _forward(self, table: pa.Table, indices: Indices) -> Logits | str:
+        """The logits of some rows, or why there are none."""
+        try:
+            batch = self.collate(table.take(indices))
+            self._check_ids(batch)
+            output = self.model(**{name: tensor.to(self.device) for name, tensor in batch.items()})
+            found: Logits = output.logits.float().cpu().numpy()
+        except (RuntimeError, IndexError, ValueError, TypeError) as error:
+            if "device-side assert" in str(error):
+                raise StepError(
+                    f"the GPU gave up: {error}", remedy="try again with CUDA_VISIBLE_DEVICES="
+                ) from error
+            return " ".join(f"the model failed: {type(error).__name__}: {error}".split())[:300]
+        if found.shape != (len(indices), self.labels):
+            raise UserError(
+                f"forward returned logits of shape {list(found.shape)} for {len(indices)} "
+                f"documents and {self.labels} labels",
+                where="load_model in functions.py",
+            )
+        return found
+
+    def _check_ids(self, batch: Mapping[str, torch.Tensor]) -> None:
+        """A token that the model does not know must not reach a GPU: it would never recover."""
+        ids = batch.get("input_ids")
+        embeddings = getattr(self.model, "get_input_embeddings", lambda: None)()
+        known = getattr(embeddings, "num_embeddings", None)
+        if ids is None or known is None or not ids.numel():
+            return
+        if int(ids.min()) < 0 or int(ids.max()) >= known:
+            raise IndexError(f"input_ids outside 0 to {known - 1}")
+
+    @contextmanager
+    def _arithmetic(self) -> Iterator[None]:
+        with torch.autocast(self.device.type, self.dtype, enabled=self.dtype is not None):
+            yield
+
+
+def open_scorer(
+    experiment: Experiment, functions: Functions, model: str, folder: Path, weights_hash: str
+) -> Scorer:
+    """Open the final/ at the local `folder`, in the precision of its training where it can be.
+
+    `model` is its name in MODEL_NAMES. Raises what `open_final` raises.
+    """
+    quiet_libraries()
+    runtime.use_threads()
+    source = find_model(experiment, model)
+    opened = open_final(experiment, functions, source, folder, weights_hash)
+    tokenizer = load_tokenizer(source, experiment.progress)
+    device = _device()
+    trained = str(opened.record["environment"]["precision"])
+    if trained == "fp16" and device.type != "cuda":
+        trained = "fp32"  # the same as the test does
+    return Scorer(
+        opened.model,
+        opened.record,
+        Collator(pad_values(opened.model, tokenizer)),
+        device,
+        _AUTOCAST.get(trained),
+    )
+
+
+def probabilities(logits: Logits, temperature: float) -> Logits:
+    """[N, C]: softmax of the logits divided by the temperature that validation has fitted."""
+    return probabilities_of(logits / temperature)
+
+
+def _device() -> torch.device:
+    # Not Accelerate's: its state belongs to the whole process, which may be somebody else's.
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
