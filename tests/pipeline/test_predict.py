@@ -71,3 +71,11 @@ def test_the_predictions_are_those_of_the_test_step(trained: Tiny) -> None:
         assert found[one]["probability"] == pytest.approx(probabilities[label], abs=1e-5)
     # Production is only read.
     assert {path: path.stat().st_mtime_ns for path in trained.files.rglob("*")} == before
+
+
+def test_the_onnx_file_says_what_the_model_says(trained: Tiny, tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    done = trained.handful("export", "--onnx", "--output", str(path))
+    assert done.returncode == 0, done.stderr
+    assert "greatest difference" in done.stdout
+    assert [p.name for p in tmp_path.iterdir()] == ["model.onnx"]

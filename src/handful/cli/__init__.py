@@ -302,6 +302,30 @@ def predict(
         predict_all(experiment, paths, Wish(model, seed, output, every_label, as_json))
 
 
+@app.command()
+def export(
+    directory: Directory,
+    onnx: Annotated[bool, typer.Option("--onnx", help="As an ONNX file.")] = False,
+    model: Annotated[
+        str | None, typer.Option("--model", metavar="NAME", help="Not the winner on validation.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option("--seed", metavar="N", help="Of this seed.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", metavar="FILE", help="Default: EXP-MODEL.onnx here.")
+    ] = None,
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+    traceback: Traceback = False,
+) -> None:
+    """Write the trained model for other programs."""
+    with _opened(directory, overrides, as_json, traceback) as experiment:
+        from handful.cli.predictions import export_model
+
+        if not onnx:
+            raise UserError("to what?", where="handful export", remedy="say --onnx")
+        export_model(experiment, model, seed, output)
+
+
 def main() -> None:
     """The console script."""
     # A stop from outside ends like Ctrl-C does: workers get the time for a last checkpoint.

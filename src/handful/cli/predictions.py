@@ -89,3 +89,28 @@ def _counted(classifier: Classifier, found: Iterable[Prediction]) -> Iterator[Pr
         progress.warn(
             f"{errors:,} of {done:,} documents could not be predicted; their lines say why"
         )
+
+
+def export_model(
+    experiment: Experiment, model: str | None, seed: int | None, output: Path | None
+) -> None:
+    """Write the ONNX file, and tell how well it agrees."""
+    from handful.layout import model_folder
+    from handful.predicting.choosing import choose
+    from handful.training.exporting import export_onnx
+
+    chosen = choose(experiment, model, seed)
+    name = f"{experiment.settings.experiment.NAME}-{model_folder(chosen.model)}.onnx"
+    final = experiment.layout.final(chosen.model, chosen.seed)
+    folder = experiment.store.fetch_tree(final, experiment.scratch / "trained")
+    path = output or Path(name)
+    done = export_onnx(experiment, chosen.model, folder, chosen.weights_hash, path)
+    told: list[tuple[str, str | int | float]] = [
+        ("model", chosen.name),
+        ("inputs", ", ".join(done.inputs)),
+        ("rows of validation compared", done.rows),
+        ("shapes of their batches", ", ".join(str(list(shape)) for shape in done.shapes)),
+        ("greatest difference of a logit", done.difference),
+        ("bytes", done.size),
+    ]
+    experiment.progress.table(f"written: {done.path}", ("what", "value"), told)
