@@ -32,6 +32,10 @@ ARTIFACTS = "data/reconciled_artifacts"
 NEAR_DUPLICATES = "data/near_duplicates.parquet"
 PREPARED_DATA = "data/prepared_data"
 
+# Beside the models' folders in evaluation/.
+BASELINE_TFIDF = "baseline-tfidf"
+BASELINE_MAJORITY = "baseline-majority"
+
 # Inside <model>/ of the prepared data.
 QUARANTINE = "quarantine.parquet"
 TRUNCATION = "truncation.json"
@@ -170,6 +174,16 @@ class Layout:
     @property
     def looks(self) -> str:
         return f"{self.evaluation}/looks.jsonl"
+
+    @property
+    def label_review(self) -> str:
+        """For the labellers: labels that are probably wrong, and their decisions."""
+        return f"{self.results}/label_review.csv"
+
+    @property
+    def label_review_notes(self) -> str:
+        """Who judged how many labels, and why not all."""
+        return f"{self.results}/label_review.json"
 
     @property
     def report(self) -> str:

@@ -231,7 +231,9 @@ STEPS: tuple[Step, ...] = (
             e.directory, e.settings, cast(Prepared, r["prepare"]), cast(Trained, r["train"])
         ),
         lambda e: e.layout.results_lock,
-        lambda e, tested: [e.layout.predictions(x.model, x.seed) for x in tested.evaluations],
+        lambda e, tested: [
+            e.layout.predictions(x.model, x.seed) for x in (*tested.evaluations, *tested.baselines)
+        ],
         _test,
     ),
     Step(

@@ -156,11 +156,14 @@ class Tested(Record):
     evaluations: tuple[Evaluation, ...]
     looks: int
     """How often the test split was looked at, this time included."""
+    baselines: tuple[Evaluation, ...] = ()
+    """Simple models on the same split, in the same look."""
 
     def __post_init__(self) -> None:
         object.__setattr__(
             self, "evaluations", tuple(_as(Evaluation, one) for one in self.evaluations)
         )
+        object.__setattr__(self, "baselines", tuple(_as(Evaluation, one) for one in self.baselines))
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -47,16 +48,41 @@ def test(
             }
             for run in trained.runs
         ],
+        # Names, in the settings' order: the baselines stand on the first data that allow it.
+        "baseline_rows": {
+            names.get(run.model, run.model): dict(prepared.rows[run.model]) for run in trained.runs
+        },
+        "best_run": _best_run(experiment, trained),
     }
     job = Job("test", str(experiment.directory), experiment.overrides, arguments)
     answer = backend.run(job, experiment.progress)
     evaluations = tuple(Evaluation(**one) for one in answer["evaluations"])
+    baselines = tuple(Evaluation(**one) for one in answer["baselines"])
     now = datetime.now(UTC).isoformat(timespec="seconds")
-    looks = _note_look(experiment, _look(now, arguments, made_from))
-    return Tested(evaluations=evaluations, looks=looks, made_from=made_from, finished_at=now)
+    looks = _note_look(experiment, _look(now, arguments, baselines, made_from))
+    return Tested(
+        evaluations=evaluations,
+        baselines=baselines,
+        looks=looks,
+        made_from=made_from,
+        finished_at=now,
+    )
 
 
-def _look(now: str, arguments: Mapping[str, Any], made_from: Fingerprint) -> dict[str, Any]:
+def _best_run(experiment: Experiment, trained: Trained) -> int:
+    """The number of the run that is best on validation: it judges labels, never on its own data."""
+    train = experiment.settings.train
+    sign = 1.0 if train.METRIC_GOAL == "max" else -1.0
+    scores = [sign * run.metrics.get(train.METRIC, -sign * math.inf) for run in trained.runs]
+    return scores.index(max(scores))
+
+
+def _look(
+    now: str,
+    arguments: Mapping[str, Any],
+    baselines: Sequence[Evaluation],
+    made_from: Fingerprint,
+) -> dict[str, Any]:
     content = json.dumps(dict(made_from), sort_keys=True).encode()
     return {
         "when": now,
@@ -68,6 +94,7 @@ def _look(now: str, arguments: Mapping[str, Any], made_from: Fingerprint) -> dic
             }
             for run in arguments["runs"]
         ],
+        "baselines": [one.model for one in baselines],
         "settings_hash": hashlib.sha256(content).hexdigest(),
     }
 

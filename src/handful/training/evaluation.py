@@ -14,7 +14,7 @@ from handful.errors import StepError
 from handful.experiment import Experiment
 from handful.functions import Functions, load_functions
 from handful.layout import model_folder
-from handful.training import runtime
+from handful.training import baselines, reviewing, runtime
 from handful.training.calls import settings_for
 from handful.training.checkpoints import file_hash
 from handful.training.checks import check_features
@@ -50,9 +50,12 @@ class Written:
 
 
 def evaluate(experiment: Experiment, arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """`arguments`: `label2id`, and `runs` (a list of what `Wanted` holds).
+    """`arguments`: `label2id`, and `runs` (a list of what `Wanted` holds); `baseline_rows` (see
+    `baselines.grounds`), without which there are no baselines, and `best_run`, the number of the
+    run that judges labels.
 
-    Returns `evaluations`: what `records.Evaluation` holds, one for each run. Raises `DataError`
+    Returns `evaluations`: what `records.Evaluation` holds, one for each run, and `baselines`, the
+    same of those. Raises `DataError`
     for an empty test split, `StepError` if the weights are not those that were trained, or if an
     artifact was not evaluated exactly once.
     """
@@ -61,13 +64,21 @@ def evaluate(experiment: Experiment, arguments: Mapping[str, Any]) -> dict[str, 
     functions = load_functions(experiment.directory)
     runtime.use_threads()
     written = []
+    simple = baselines.made(experiment, functions, label2id, arguments.get("baseline_rows", {}))
     for number, run in enumerate(arguments["runs"]):
         folder = experiment.scratch / f"evaluated-{number}"
         written.append(_evaluated(experiment, functions, label2id, Wanted(**run), folder))
     for one in written:
         where = experiment.layout.evaluated(one.wanted.model, one.wanted.seed)
         experiment.store.send_tree(one.folder, where, last=METRICS)
-    return {"evaluations": [one.result for one in written]}
+    if simple:
+        baselines.send(experiment, simple)
+        best = written[arguments.get("best_run", 0)]
+        reviewing.review_labels(experiment, label2id, simple.data, best.folder / PREDICTIONS)
+    return {
+        "evaluations": [one.result for one in written],
+        "baselines": [one.result for one in simple.made] if simple else [],
+    }
 
 
 def _evaluated(

@@ -1,6 +1,8 @@
 """LABEL_OVERRIDES: a CSV of artifact id and label that corrects the database, openly.
 
-A first line `artifact_id,label` is a header; without one, the first line is data.
+A first line `artifact_id,label` is a header; without one, the first line is data. A
+label_review.csv that came back from the labellers is read, too: what stands in its column
+`decision` is the label then.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ from pathlib import Path
 
 import polars as pl
 
+from handful.baseline.review import as_meant, is_review
 from handful.errors import DataError
 from handful.steps.reconcile.names import quoted
 
@@ -44,7 +47,8 @@ def override(rows: pl.DataFrame, path: Path | None) -> pl.DataFrame:
 def read(path: Path) -> pl.DataFrame:
     """The CSV's artifact_id and label, each id once; see `override` for the errors."""
     found: dict[str, str] = {}
-    for line, fields in _lines(path):
+    lines, review = _lines(path)
+    for line, fields in lines:
         where = f"{path}:{line}"
         if len(fields) != len(HEADER):
             raise DataError(
@@ -61,23 +65,45 @@ def read(path: Path) -> pl.DataFrame:
                 where=where,
                 remedy="keep one of the two",
             )
-    if not found:
+    if not found and not review:
         raise DataError("the file holds no line", where=str(path), remedy=f"or drop {_WHERE}")
     schema = {"artifact_id": pl.String, "label": pl.String}
     return pl.DataFrame({"artifact_id": list(found), "label": list(found.values())}, schema)
 
 
-def _lines(path: Path) -> list[tuple[int, list[str]]]:
-    """The CSV's lines with their numbers, without the header and empty ones."""
+def _lines(path: Path) -> tuple[list[tuple[int, list[str]]], bool]:
+    """The CSV's lines with their numbers, without the header and empty ones; is it a review?"""
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.reader(file, strict=True)
+            separator = ";" if is_review(file.readline().split(";")) else ","
+            file.seek(0)
+            reader = csv.reader(file, strict=True, delimiter=separator)
             lines = [(reader.line_num, fields) for fields in reader if fields]
     except OSError as error:
         words = error.strerror or str(error)
         raise DataError(f"{path} cannot be read: {words}", where=_WHERE) from error
     except (csv.Error, UnicodeDecodeError) as error:
         raise DataError(f"is no CSV in UTF-8: {error}", where=str(path)) from error
+    if lines and is_review(lines[0][1]):
+        return _decided(lines, path), True
     if lines and [field.strip().lower() for field in lines[0][1]] == HEADER:
         lines.pop(0)
-    return lines
+    return lines, False
+
+
+def _decided(lines: list[tuple[int, list[str]]], path: Path) -> list[tuple[int, list[str]]]:
+    """Artifact id and decision of the lines of a review that have one."""
+    header = [field.strip().lower() for field in lines[0][1]]
+    artifact_id, decision = header.index("artifact_id"), header.index("decision")
+    for line, fields in lines[1:]:
+        if len(fields) != len(header):
+            raise DataError(
+                f"the line holds {len(fields)} fields, and the first line {len(header)}",
+                where=f"{path}:{line}",
+                remedy="put a field that holds a comma in double quotes",
+            )
+    return [
+        (line, [as_meant(fields[artifact_id]), as_meant(fields[decision].strip())])
+        for line, fields in lines[1:]
+        if fields[decision].strip()
+    ]
