@@ -15,13 +15,14 @@ sys.path.insert(0, str(Path(__file__).parent))
 from tiny import Tiny, make
 
 RESULTS = "results/full_dataset"
-WRONG = {"artifact-0000": "letter", "artifact-0004": "report", "artifact-0008": "invoice"}
+LABELS = ("invoice", "letter", "report")
+WRONG = {f"artifact-{n:04d}": LABELS[(n + 1) % 3] for n in (0, 4, 8, 31, 47, 63, 80, 96)}
 """Artifacts with another label than their words have."""
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
-    tiny = make(tmp_path_factory.mktemp("baselines"), artifacts=90)
+    tiny = make(tmp_path_factory.mktemp("baselines"), artifacts=120)
     tiny.sql(
         *(f"UPDATE labels SET label = '{x}' WHERE artifact_id = '{a}'" for a, x in WRONG.items())
     )
@@ -75,11 +76,39 @@ def test_planted_wrong_labels_are_found(finished: Tiny) -> None:
         finished.store / "data/prepared_data/full_dataset/splits.parquet"
     ).filter(pl.col("split") != "test")
     planted = set(WRONG) & set(splits["artifact_id"])
-    assert planted
-    assert planted <= set(rows)
-    for name in planted:
+    found = planted & set(rows)
+    assert len(found) >= max(3, len(planted) // 2)
+    for name in found:
         assert rows[name]["label"] == WRONG[name]
-        truth = ("invoice", "letter", "report")[int(name[-4:]) % 3]
-        assert rows[name]["suggested_label"] == truth
+        assert rows[name]["suggested_label"] == LABELS[int(name[-4:]) % 3]
+        assert "baseline" in rows[name]["source"]
         assert Path(rows[name]["path"], "text.txt").is_file()
         assert rows[name]["decision"] == ""
+    scores = [float(row["score"]) for row in rows.values()]
+    assert scores == sorted(scores)
+
+
+def test_the_report_shows_both(finished: Tiny) -> None:
+    page = (finished.store / RESULTS / "report.html").read_text()
+    assert "Against simple models" in page
+    assert "baseline-majority" in page
+    assert "Labels to look at again" in page
+    assert "The TF-IDF or linear baseline, by five folds, judged" in page
+
+
+def test_decisions_are_read_back_and_outlive_the_next_run(finished: Tiny) -> None:
+    review = finished.store / RESULTS / "label_review.csv"
+    with review.open(encoding="utf-8-sig", newline="") as file:
+        header, *rows = csv.reader(file)
+    rows[0][header.index("decision")] = rows[0][header.index("suggested_label")]
+    with review.open("w", encoding="utf-8-sig", newline="") as file:
+        csv.writer(file).writerows([header, *rows])
+    words = ("--set", "train.EPOCHS=2", "--set", f"reconcile.LABEL_OVERRIDES={review}")
+    done = finished.handful("run", "--until", "test", *words)
+    assert done.returncode == 0, done.stdout + done.stderr
+    ledger = pl.read_parquet(finished.store / "data/reconciliation/ledger.parquet")
+    corrected = ledger.filter(pl.col("label_source") == "override")
+    assert corrected.select("artifact_id", "label").rows() == [(rows[0][0], rows[0][2])]
+    with review.open(encoding="utf-8-sig", newline="") as file:
+        after = {row["artifact_id"]: row["decision"] for row in csv.DictReader(file)}
+    assert after[rows[0][0]] == rows[0][2]

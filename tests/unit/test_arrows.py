@@ -39,7 +39,8 @@ ARROWS: dict[str, set[str]] = {
     "training": LEAVES
     | {"experiment", "settings", "functions", "sources", "storage.base", "storage.open"}
     | {"fingerprint", "scoring", "baseline", "__init__"},
-    "report": LEAVES | {"experiment", "settings", "storage.base", "scoring", "__init__"},
+    "report": LEAVES
+    | {"experiment", "settings", "storage.base", "scoring", "baseline", "__init__"},
     "backends": LEAVES | {"worker"},
     "worker": LEAVES | {"experiment", "functions", "backends.base", "backends.events", "training"},
     "step": LEAVES | {"experiment"},

@@ -21,6 +21,9 @@ FOLDS = 5
 LEAST = 5
 """Examples that a label needs, for its probabilities to say anything."""
 FILTER = "prune_by_noise_rate"
+"""cleanlab's own default: for each pair of labels as many as confident learning counts, the
+widest margins first. Of the counting filters it misses the fewest planted errors.
+"""
 
 
 @dataclass(frozen=True)

@@ -174,13 +174,13 @@ def _mistakes(experiment: Experiment, wrong: pl.DataFrame) -> tuple[Mistake, ...
             row["label"],
             row["prediction"],
             row["confidence"],
-            _beginning(experiment, row["artifact_id"]),
+            beginning(experiment, row["artifact_id"]),
         )
         for row in worst.iter_rows(named=True)
     )
 
 
-def _beginning(experiment: Experiment, artifact_id: str) -> str | None:
+def beginning(experiment: Experiment, artifact_id: str) -> str | None:
     """The beginning of the artifact's first text-like input file; None if it is not to be shown."""
     if not experiment.settings.report.SHOW_DOCUMENTS:
         return None

@@ -11,7 +11,7 @@ from handful.errors import Absent
 from handful.experiment import Experiment
 from handful.layout import model_folder
 from handful.records import Fingerprint, Prepared, Reconciled, Record, Reported, Tested, Trained
-from handful.report import gather, render
+from handful.report import baselines, gather, label_review, render
 from handful.report.gather import Result
 from handful.report.ranking import chosen_model, ranking
 from handful.report.render import Tile
@@ -34,14 +34,22 @@ def report(
     results = gather.results(experiment, trained, tested, prepared)
     split_names, split_rows = gather.split_counts(experiment)
     majority_label = max(split_rows, key=lambda row: row[1][0])[0]
+    best = _best(experiment, results)
+    simple = baselines.part(
+        experiment, tested, _metric(experiment, best), experiment.settings.train.METRIC_GOAL
+    )
     parts = [
         render.result_part(result, _metric(experiment, result), index, len(results) == 1)
         for index, result in enumerate(results)
     ]
     context = {
         "name": experiment.settings.experiment.NAME,
-        "verdict": _verdict(experiment, reconciled, results, majority_label),
-        "tiles": _tiles(experiment, reconciled, results, majority_label, tested),
+        "verdict": _verdict(experiment, reconciled, results, majority_label)
+        + baselines.verdict(simple, best.model, best.seed),
+        "tiles": _tiles(experiment, reconciled, results, majority_label, tested)
+        + baselines.tiles(simple, best.model, best.seed),
+        "baselines": simple,
+        "label_review": label_review.part(experiment),
         "snapshot_at": reconciled.snapshot_at,
         "fates": fates,
         "fate_bar": render.fate_bar(fates),

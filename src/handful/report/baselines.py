@@ -1,0 +1,126 @@
+"""Does a model beat the simple ones? In words, a tile and a table."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from handful.errors import Absent
+from handful.experiment import Experiment
+from handful.layout import BASELINE_TFIDF
+from handful.records import Evaluation, Tested
+from handful.report.render import Tile
+
+SHOWN = ("accuracy", "macro_f1", "log_loss")
+_TOLD = {None: "", True: "beats {}", False: "does NOT beat {}"}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One model with one seed, or one baseline."""
+
+    name: str
+    seed: int
+    baseline: bool
+    values: tuple[str, ...]
+    beats: bool | None
+    """Whether it is better than TF-IDF by the metric; None for a baseline, or without TF-IDF."""
+    told: str
+
+
+@dataclass(frozen=True)
+class Part:
+    """What the page shows of the baselines."""
+
+    metric: str
+    """What decides; the experiment's METRIC if the baseline has it."""
+    names: tuple[str, ...]
+    """Of the metrics in `Row.values`."""
+    rows: tuple[Row, ...]
+    bar: float | None
+    """TF-IDF's value of `metric`; None if there is no such baseline."""
+    name: str
+    """What that baseline is called: it is TF-IDF only where there are token ids."""
+    reason: str
+    """Why there is none."""
+    losers: int
+
+
+def part(experiment: Experiment, tested: Tested, metric: str, goal: str) -> Part | None:
+    """Models and baselines on the test split; None if no baseline was tested.
+
+    `goal`: `max` or `min`, what is better by `metric`.
+    """
+    if not tested.baselines:
+        return None
+    tfidf = next((one for one in tested.baselines if one.model == BASELINE_TFIDF), None)
+    if metric not in tested.baselines[0].metrics:
+        metric, goal = "macro_f1", "max"
+    names = tuple(dict.fromkeys((metric, *SHOWN)))
+    bar = tfidf.metrics.get(metric) if tfidf else None
+    abouts = {one.model: _about(experiment, one) for one in tested.baselines}
+    words = abouts.get(BASELINE_TFIDF, {}).get("told", "")
+    name = "TF-IDF" if words.startswith("TF-IDF") else "the linear model"
+    rows = []
+    for one in tested.evaluations:
+        beats = _beats(one, metric, goal, bar)
+        rows.append(
+            Row(one.model, one.seed, False, _values(one, names), beats, _TOLD[beats].format(name))
+        )
+    rows += [
+        Row(one.model, one.seed, True, _values(one, names), None, abouts[one.model].get("told", ""))
+        for one in tested.baselines
+    ]
+    reasons = [about["reason"] for about in abouts.values() if about.get("reason")]
+    losers = sum(row.beats is False for row in rows)
+    return Part(metric, names, tuple(rows), bar, name, "; ".join(reasons), losers)
+
+
+def verdict(found: Part | None, model: str, seed: int) -> str:
+    """A sentence about the best model, to stand behind the verdict; empty without baselines."""
+    row = _row(found, model, seed)
+    if found is None or row is None or row.beats is None or found.bar is None:
+        return ""
+    reached = row.values[found.names.index(found.metric)]
+    if row.beats:
+        return f" Its {found.metric} of {reached} beats the {found.bar:.3f} of {found.name}."
+    return (
+        f" It does NOT beat the baseline, {found.name}: {found.metric} is {reached}, and "
+        f"{found.bar:.3f} for what takes seconds."
+    )
+
+
+def tiles(found: Part | None, model: str, seed: int) -> list[Tile]:
+    """One tile, green or red; none without TF-IDF."""
+    row = _row(found, model, seed)
+    if found is None or row is None or row.beats is None or found.bar is None:
+        return []
+    note = "beaten by the best model" if row.beats else "NOT beaten by the best model"
+    value, name = f"{found.bar:.3f}", f"{found.metric} of {found.name}"
+    return [Tile(name, value, note, good=row.beats, bad=not row.beats)]
+
+
+def _row(found: Part | None, model: str, seed: int) -> Row | None:
+    rows = found.rows if found else ()
+    return next((row for row in rows if (row.name, row.seed) == (model, seed)), None)
+
+
+def _values(one: Evaluation, names: tuple[str, ...]) -> tuple[str, ...]:
+    found = [one.metrics.get(name) for name in names]
+    return tuple("" if value is None else f"{value:.3f}" for value in found)
+
+
+def _beats(one: Evaluation, metric: str, goal: str, bar: float | None) -> bool | None:
+    value = one.metrics.get(metric)
+    if value is None or bar is None:
+        return None
+    return value < bar if goal == "min" else value > bar
+
+
+def _about(experiment: Experiment, one: Evaluation) -> Mapping[str, str]:
+    try:
+        found = json.loads(experiment.store.read(experiment.layout.metrics(one.model, one.seed)))
+    except Absent:
+        return {}
+    return {name: str(found[name]) for name in ("told", "reason") if name in found}
