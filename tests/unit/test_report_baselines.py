@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
+from handful import records
 from handful.experiment import Experiment
 from handful.layout import Layout
 from handful.progress import Silent
-from handful import records
 from handful.records import Evaluation
 from handful.report import baselines
 from handful.storage.open import open_store
