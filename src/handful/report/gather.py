@@ -130,7 +130,7 @@ def results(
                 _matrix(predictions, labels),
                 _scores(predictions, labels),
                 _mistakes(experiment, wrong),
-                confusions(predictions, partial(_beginning, experiment)),
+                confusions(predictions, partial(beginning, experiment)),
                 wrong.height,
                 predictions.height,
                 loss,
