@@ -20,6 +20,7 @@ from compared import MADE_FROM, Compared, answered
 from encoded import Told
 from handful.backends.base import Job
 from handful.errors import DataError, UserError
+from handful.report.ranking import ranking
 from handful.steps.compare import compare
 from handful.steps.test import test as run_test
 
@@ -381,6 +382,42 @@ def test_a_baseline_of_another_dataset(
     one.baseline("tfidf", (truth + 1) % 3, truth)
     with pytest.raises(DataError, match="a-00000 has two labels"):
         run(one, tmp_path / "s")
+
+
+# --- the report's part ---------------------------------------------------------------------------
+
+
+def test_the_report_has_no_ranking_without_a_comparison(one: Compared, tmp_path: Path) -> None:
+    assert ranking(one.open(tmp_path / "s", MODEL_NAMES="./m")) is None
+
+
+@pytest.mark.parametrize(
+    ("better", "by_metric", "p", "told"),
+    [
+        ("good", "good", 0.001, "good"),
+        (None, None, 0.5, "no real difference"),
+        (None, "poor", 0.5, "poor, by macro_f1 only"),
+        (None, "poor", 0.001, "each in its own way"),
+    ],
+)
+def test_the_report_says_who_is_better(
+    one: Compared,
+    chance: np.random.Generator,
+    tmp_path: Path,
+    better: str | None,
+    by_metric: str | None,
+    p: float,
+    told: str,
+) -> None:
+    truth = chance.integers(0, 3, 100)
+    one.model("good", truth, answered(truth, 0.9, 3, chance))
+    one.model("poor", truth, answered(truth, 0.6, 3, chance))
+    _, whole = run(one, tmp_path / "s")
+    whole["pairs"][0].update(better=better, better_by_metric=by_metric, p_holm=p)
+    (one.results / "comparison.json").write_text(json.dumps(whole))
+    shown = ranking(one.open(tmp_path / "s"))
+    assert shown is not None
+    assert shown["pairs"][0]["better"] == told
 
 
 # --- a whole experiment, from labels to the report -----------------------------------------------

@@ -71,10 +71,11 @@ def _words(pair: Pair, metric: str, right: str | None, by_metric: str | None) ->
 def _figures(pair: Pair, metric: str) -> str:
     test = pair.test
     total = test.both + test.neither + test.only_first + test.only_second
-    corrected = f", {told_p(pair.p_holm)} corrected" if pair.p_holm != test.p else ""
+    raw, after = told_p(test.p), told_p(pair.p_holm)
+    corrected = f", {after} corrected" if after != raw else ""
     text = (
         f"of {total:,} artifacts {pair.first} alone is right on {test.only_first:,} and "
-        f"{pair.second} alone on {test.only_second:,} (McNemar {told_p(test.p)}{corrected})"
+        f"{pair.second} alone on {test.only_second:,} (McNemar {raw}{corrected})"
     )
     found = pair.differences.get(metric)
     if found is None:

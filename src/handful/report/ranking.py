@@ -78,11 +78,18 @@ def _pair(one: Mapping[str, Any], metric: str, alpha: float) -> dict[str, Any]:
         "p": _p(one["p"]),
         "p_holm": _p(one["p_holm"]),
         "real": one["p_holm"] < alpha,
-        "method": one["method"],
         "difference": told,
         "words": one["words"],
-        "better": one["better"] or "no real difference",
+        "better": one["better"] or _without_one_better(one, metric, alpha),
     }
+
+
+def _without_one_better(one: Mapping[str, Any], metric: str, alpha: float) -> str:
+    if one["better_by_metric"] is None:
+        return "no real difference"
+    if one["p_holm"] < alpha:
+        return "each in its own way"
+    return f"{one['better_by_metric']}, by {metric} only"
 
 
 def _interval(row: Mapping[str, Any], name: str) -> str:
