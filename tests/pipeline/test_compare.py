@@ -201,7 +201,10 @@ def test_looks_are_counted_and_those_after_a_verdict_are_marked(
     looks.write_text(json.dumps({"when": "x", "runs": []}) + "\n")
     _, whole = run(one, tmp_path / "s")
     assert whole["looks"] == {"count": 1, "after_verdict": 0}
-    assert "The test split was looked at once." in whole["remarks"]
+    assert (
+        "The test split was looked at once, and never at other models after a verdict."
+        in whole["remarks"]
+    )
     assert not after_verdict(experiment, [one.runs[0].weights_hash])
     assert after_verdict(experiment, [one.runs[0].weights_hash, "other weights"])
     with looks.open("a") as file:
@@ -474,5 +477,5 @@ def test_the_report_shows_ranking_baseline_and_pairs(finished: Tiny, tmp_path: P
     assert "does not beat baseline-tfidf" in part
     assert "(baseline)" in part
     assert "No real difference between" in part
-    assert "The test split was looked at once." in part
+    assert "The test split was looked at once, and never at other models after a verdict." in part
     assert page.index('id="ranking"') < page.index('<section id="data"')

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from tiny import HANDFUL, Tiny, make
 
 from compared import MADE_FROM, Compared, answered, split_ledger
-from handful.errors import DataError
+from handful.errors import DataError, UserError
 from handful.steps.compare import compare
 from handful.steps.compare.across import Side, across
 
@@ -103,6 +104,13 @@ def test_an_artifact_whose_label_changed_is_left_out(tmp_path: Path, truth: np.n
     assert found["artifacts"] == 35
     assert found["left_out"]["labels_differ"] == 5
     assert found["sentences"][0].startswith("No real difference")
+
+
+def test_a_choice_that_was_not_tested_again(tmp_path: Path, truth: np.ndarray) -> None:
+    sides = two(tmp_path, truth, ("invoice", "letter", "report"))
+    old = replace(sides[1], compared=replace(sides[1].compared, winner="older"))
+    with pytest.raises(UserError, match="older was chosen, but not tested any more"):
+        across([sides[0], old])
 
 
 def test_two_experiments_on_the_command_line(tmp_path: Path) -> None:

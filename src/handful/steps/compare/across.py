@@ -17,7 +17,7 @@ import polars as pl
 from handful.comparing.bootstrap import Answers, measured, resampled
 from handful.comparing.pairs import every_two, paired
 from handful.comparing.verdict import judged
-from handful.errors import DataError
+from handful.errors import DataError, UserError
 from handful.experiment import Experiment
 from handful.records import Compared, Evaluation, Prepared, Split, Tested
 from handful.steps.compare.evidence import finite, predictions
@@ -46,8 +46,15 @@ class Side:
 
     @property
     def evaluation(self) -> Evaluation:
-        """Of the chosen model's first seed."""
-        return next(e for e in self.tested.evaluations if e.model == self.compared.winner)
+        """Of the chosen model's first seed; `UserError` if it is not among what was tested."""
+        for one in self.tested.evaluations:
+            if one.model == self.compared.winner:
+                return one
+        raise UserError(
+            f"{self.compared.winner} was chosen, but not tested any more",
+            where=self.experiment_name,
+            remedy=f"run `handful compare {self.experiment.directory}` for it alone first",
+        )
 
 
 @dataclass(frozen=True)

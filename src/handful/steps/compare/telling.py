@@ -119,11 +119,11 @@ def _against_baseline(findings: Findings, against: Judged) -> str:
 
 def _looks(looks: Looks) -> str:
     times = "once" if looks.count == 1 else f"{looks.count} times"
-    told = f"The test split was looked at {times}."
+    told = f"The test split was looked at {times}"
     if not looks.after_verdict:
-        return told
+        return f"{told}, and never at other models after a verdict."
     after = "One look" if looks.after_verdict == 1 else f"{looks.after_verdict} looks"
     return (
-        f"{told} {after} came after a verdict, at other models or weights: the test split has "
+        f"{told}. {after} came after a verdict, at other models or weights: the test split has "
         "begun to choose, and its figures are too good."
     )
