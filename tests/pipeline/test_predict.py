@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -333,6 +334,26 @@ def test_in_a_fresh_process_and_no_worker_outlives_it(trained: Tiny, documents: 
         [psutil.Process(int(pid)) for pid in pids.split() if psutil.pid_exists(int(pid))], 10
     )
     assert not alive
+
+
+def test_the_examples_of_the_documentation_run(
+    trained: Tiny, documents: Path, tmp_path: Path
+) -> None:
+    page = Path(__file__).parents[2] / "docs" / "predict.md"
+    (tmp_path / "new-documents").symlink_to(documents)
+    blocks = re.findall(r"```(sh|python)\n(.*?)```", page.read_text(), re.DOTALL)
+    assert [kind for kind, _ in blocks] == ["sh", "python", "sh"]
+    for kind, text in blocks:
+        code = text.replace("EXP-0001", str(trained.experiment))
+        shell = [tiny.HANDFUL, *code.split()[1:]]
+        command = shell if kind == "sh" else [sys.executable, "-c", code]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        if kind == "python":
+            assert done.stdout.count("artifact-") == 3
+    told = lines((tmp_path / "predictions.jsonl").read_text())
+    assert len(told) == 3
+    assert (tmp_path / "model.onnx").stat().st_size > 10_000
 
 
 def test_the_onnx_file_says_what_the_model_says(
