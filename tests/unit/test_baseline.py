@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from datasets import Array2D, Array3D, Dataset, Features, List, Value
 
+from handful.baseline import linear
 from handful.baseline.choosing import Numbers, Tokens, Unusable, choose
 from handful.baseline.linear import Read, fit, fit_best, majority, read
 from handful.baseline.numbers import Pools, pools
@@ -161,6 +162,22 @@ def test_labels_that_train_lacks_stay_possible(known: list[int]) -> None:
     assert answer.shape == (150, 4)
     assert np.isfinite(answer).all()
     assert set(answer.argmax(axis=1)) <= set(known)
+
+
+def test_of_too_many_rows_the_same_sample_of_each_label_is_fitted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    found, references = learned()
+    raw, given = found.splits["train"], references["train"].copy()
+    given[:4] = 3
+    monkeypatch.setattr(linear, "MOST_WORK", raw.nnz * 4 // 2)
+    monkeypatch.setattr(linear, "LEAST_ROWS", 4)
+    one, two = (fit(found.kind, raw, given, 4, 1.0) for _ in range(2))
+    assert 70 <= one.rows <= 85
+    assert one.seen.tolist() == [0, 1, 2, 3]
+    answers = [each.log_probabilities(found.splits["test"]) for each in (one, two)]
+    assert np.array_equal(*answers)
+    assert accuracy(answers[0], references["test"]) > 0.9
 
 
 def test_arrays_are_learned_by_a_linear_model() -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
+from scipy import sparse
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
@@ -19,6 +20,10 @@ from handful.baseline.numbers import pools
 from handful.baseline.tokens import Tfidf, token_counts
 
 MOST_STEPS = 300
+MOST_WORK = 100_000_000
+"""Values × labels in one fit: some seconds on one core. Of more rows a sample is fitted."""
+LEAST_ROWS = 50
+"""Of a label, in such a sample."""
 _ABSENT = np.log(1e-9)
 """What a label gets that the train split has no example of."""
 
@@ -59,6 +64,8 @@ class Linear:
     """The label ids that train holds, in the order of the model's own."""
     labels: int
     strength: float
+    rows: int
+    """How many rows of train it was fitted on."""
 
     def log_probabilities(self, raw: Any) -> Floats:
         """[N, D] → [N, C] natural logarithms of probabilities, all finite."""
@@ -99,13 +106,28 @@ def fit(kind: Kind, raw: Any, references: Ids, labels: int, strength: float) -> 
     seen = np.unique(references)
     weights = kind.fit(raw)
     if len(seen) < 2:
-        return Linear(weights, None, seen, labels, strength)
+        return Linear(weights, None, seen, labels, strength, raw.shape[0])
+    rows = _affordable(raw, references, labels)
     model = LogisticRegression(C=strength, max_iter=MOST_STEPS, tol=1e-3)
     with warnings.catch_warnings():
         # Stopped a little early it is still a baseline, and always the same one.
         warnings.simplefilter("ignore", ConvergenceWarning)
-        model.fit(weights.transform(raw), references)
-    return Linear(weights, model, seen, labels, strength)
+        model.fit(weights.transform(raw[rows]), references[rows])
+    return Linear(weights, model, seen, labels, strength, len(rows))
+
+
+def _affordable(raw: Any, references: Ids, labels: int) -> Ids:
+    """The rows to fit on: all, or the same stratified sample every time."""
+    work = (raw.nnz if sparse.issparse(raw) else raw.size) * labels
+    if work <= MOST_WORK:
+        return np.arange(len(references), dtype=np.int64)
+    order = np.random.default_rng(0).permutation(len(references))
+    counts = np.bincount(references, minlength=labels)
+    wanted = np.maximum(LEAST_ROWS, np.ceil(counts * (MOST_WORK / work)))
+    by_label = order[np.argsort(references[order], kind="stable")]
+    places = np.arange(len(order)) - np.repeat(np.cumsum(counts) - counts, counts)
+    chosen: Ids = np.sort(by_label[places < wanted[references[by_label]]])
+    return chosen
 
 
 def fit_best(

@@ -169,6 +169,7 @@ def evaluated(
         about = {
             "training_seconds": round(data.fitted.seconds, 3),
             "parameters": model.parameters,
+            "fitted_on": model.rows,
             "told": found.kind.told,
             "strength": model.strength,
         }
