@@ -146,7 +146,7 @@ class ReconcileSection:
     LABEL_OVERRIDES: Path | None = key(
         optional(text("path of a CSV")),
         None,
-        "A CSV of artifact id and label, applied to the label rows before matching.",
+        "A CSV of artifact id and label, or a label_review.csv, applied before matching.",
     )
     OVERWRITE: bool = key(boolean, "false", "Copy again what is there already.")
     NUM_PROCESSES: int | None = key(
