@@ -10,7 +10,7 @@ SOURCE = Path(__file__).parents[2] / "src" / "handful"
 # What `handful init` writes is the user's, no room of ours.
 FILES = sorted(file for file in SOURCE.rglob("*.py") if "templates" not in file.parts)
 
-LEAVES = {"errors", "records", "layout", "progress", "machine", "model_files"}
+LEAVES = {"errors", "records", "layout", "progress", "machine", "model_files", "metric_lines"}
 """Rooms that everyone may enter."""
 
 ARROWS: dict[str, set[str]] = {
@@ -19,6 +19,7 @@ ARROWS: dict[str, set[str]] = {
     "progress": set(),
     "machine": set(),
     "model_files": set(),
+    "metric_lines": set(),
     "records": set(),
     "layout": {"errors"},
     "settings": LEAVES,
@@ -41,7 +42,7 @@ ARROWS: dict[str, set[str]] = {
     | {"fingerprint", "scoring", "baseline", "__init__"},
     "report": LEAVES
     | {"experiment", "settings", "storage.base", "scoring", "baseline", "__init__"},
-    "backends": LEAVES | {"worker"},
+    "backends": LEAVES | {"worker", "settings", "experiment", "storage.base", "__init__"},
     "worker": LEAVES | {"experiment", "functions", "backends.base", "backends.events", "training"},
     "step": LEAVES | {"experiment"},
     "standing": LEAVES | {"experiment", "fingerprint", "step"},

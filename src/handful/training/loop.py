@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from handful.errors import StepError
+from handful.metric_lines import best_line, validation_line
 from handful.progress import Progress
 from handful.settings import TrainSection
 from handful.training import optimizer as optimizing
@@ -132,6 +133,9 @@ class Loop:
             self._save()
         if self.state.best_step != self.state.step and self._team.leads:
             self._checkpoints.at(self.state.best_step).load_weights(self._module)
+        if self.state.best_value is not None:
+            told = self.work.section.METRIC, self.state.best_value
+            self._progress.note(best_line(self.work.name, self.state.best_epoch, told))
         return self.state
 
     def _new_meter(self) -> Meter:
@@ -279,10 +283,8 @@ class Loop:
                 "validation": {"loss": predicted.loss, **metrics},
             }
         )
-        self._progress.note(
-            f"{self.work.name}: epoch {epoch:g}: {section.METRIC} {metrics[section.METRIC]:.4f} "
-            f"on validation, loss {predicted.loss:.4f}{' (best)' if best else ''}"
-        )
+        told = section.METRIC, metrics[section.METRIC]
+        self._progress.note(validation_line(self.work.name, epoch, told, predicted.loss, best))
         self.work.tracking.follow(self.state.history)
         self._meter.restart_clock()
 
