@@ -8,6 +8,7 @@ from handful.settings.model_sections import TrainSection
 from handful.settings.public import public_text
 from handful.settings.read import read_settings
 from handful.settings.sections import Settings
+from handful.settings.travel import travelling_text, variables_of
 from handful.settings.types import FrozenMap, Limit, Range, User
 
 __all__ = [
@@ -24,4 +25,6 @@ __all__ = [
     "public_text",
     "read_settings",
     "settings_markdown",
+    "travelling_text",
+    "variables_of",
 ]

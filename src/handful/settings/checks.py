@@ -158,7 +158,7 @@ def _models(reading: Reading, directory: Path) -> None:
     if not reading.has_text("train", "SEEDS"):
         train["SEEDS"] = (reading.of("experiment").get("SEED", 0),)
     written: tuple[str, ...] = train.get("MODEL_NAMES", ())
-    full = tuple(_model(name, directory) for name in written)
+    full = tuple(full_model(name, directory) for name in written)
     if full != written:
         reading.as_written["[train] MODEL_NAMES"] = ", ".join(written)
     if written:
@@ -173,7 +173,7 @@ def _models(reading: Reading, directory: Path) -> None:
     _per_model(reading, dict(zip(written, full, strict=True)), directory)
 
 
-def _model(name: str, directory: Path) -> str:
+def full_model(name: str, directory: Path) -> str:
     """A model's name; a local directory's as an absolute path."""
     return _absolute(name, directory) if name.startswith(("/", ".", "~")) else name
 
@@ -184,7 +184,7 @@ def _per_model(reading: Reading, models: dict[str, str], directory: Path) -> Non
     headers = {name: line for name, line in reading.sections.items() if name.startswith("train:")}
     for section in {**headers, **places}:
         model = section.removeprefix("train:")
-        full = _model(model, directory) if model else ""
+        full = full_model(model, directory) if model else ""
         if models and full and full not in models.values():
             line = headers.get(section, OVERRIDES)
             where = f"{FILE}:{line} [{section}]" if section in headers else places[section].where

@@ -47,3 +47,11 @@ def is_secret(section: str, key: str) -> bool:
 def is_variable(text: str) -> bool:
     """Is the whole text one `${NAME}`?"""
     return bool(_VARIABLE.fullmatch(text))
+
+
+_LOGIN = re.compile(r"://[^\s/@:?\"'{}]*:(?!\*\*\*@)[^\s/@\"'{}$]+@")
+
+
+def shows_secret(text: str) -> bool:
+    """Does a token, or a password inside a URL, stand in the text? Words like `password` do not."""
+    return bool(_TOKEN.search(text) or _LOGIN.search(text))
