@@ -31,6 +31,10 @@ OVERWRITING = f"{RECONCILIATION}/overwriting"
 ARTIFACTS = "data/reconciled_artifacts"
 NEAR_DUPLICATES = "data/near_duplicates.parquet"
 PREPARED_DATA = "data/prepared_data"
+BUNDLES = "bundles"
+"""A folder for each bundle that went to another machine, named by its content's hash."""
+JOBS = "jobs"
+"""A folder for each job that ran on another machine."""
 
 # Beside the models' folders in evaluation/.
 BASELINE_TFIDF = "baseline-tfidf"
@@ -45,6 +49,21 @@ SPLITS = ("train", "validation", "test")
 
 # Inside final/ of a trained model, beside what from_pretrained wants.
 FINAL_RECORD = "handful.json"
+
+
+def job_result(name: str) -> str:
+    """What the job of this name returned, or its error."""
+    return f"{JOBS}/{name}/result.json"
+
+
+def job_sent(name: str) -> str:
+    """What was sent under this name; written before it is sent."""
+    return f"{JOBS}/{name}/sent.json"
+
+
+def job_taken(name: str) -> str:
+    """The mark that the job's answer was taken."""
+    return f"{JOBS}/{name}/taken.json"
 
 
 def artifact(artifact_id: str) -> str:

@@ -58,11 +58,15 @@ class Hosts:
 
 
 def command(
-    worker: Sequence[str], processes: int, hosts: Hosts | None = None, port: int = PORT
+    worker: Sequence[str],
+    processes: int,
+    hosts: Hosts | None = None,
+    port: int = PORT,
+    module: str = _MODULE,
 ) -> list[str]:
-    """The command line that runs `handful.worker` with these arguments, `processes` times."""
+    """The command line that runs `module` with these arguments, `processes` times."""
     if processes == 1 and (hosts is None or len(hosts.hosts) == 1):
-        return [sys.executable, "-m", _MODULE, *worker]
+        return [sys.executable, "-m", module, *worker]
     torchrun = [sys.executable, "-m", "torch.distributed.run", f"--nproc-per-node={processes}"]
     if hosts is None or len(hosts.hosts) == 1:
         where = ["--standalone", "--nnodes=1"]
@@ -73,7 +77,7 @@ def command(
             f"--master-addr={hosts.hosts[0]}",
             f"--master-port={port}",
         ]
-    return [*torchrun, *where, "-m", _MODULE, *worker]
+    return [*torchrun, *where, "-m", module, *worker]
 
 
 def environment(processes: int, hosts: Hosts | None = None) -> Mapping[str, str]:

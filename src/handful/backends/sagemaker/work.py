@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from handful.backends.base import Job
 
@@ -44,3 +45,17 @@ class Work:
     """Which type of several to ask for; empty: the first."""
     versions: Mapping[str, str] = field(default_factory=dict)
     """Library → version of the caller; the container checks that its own fit."""
+
+
+def with_models(value: Any, renamed: Callable[[str], str]) -> Any:
+    """A job's arguments with every model (what stands under "model", at any depth) renamed."""
+    if isinstance(value, Mapping):
+        return {
+            key: renamed(one)
+            if key == "model" and isinstance(one, str)
+            else with_models(one, renamed)
+            for key, one in value.items()
+        }
+    if isinstance(value, list | tuple):
+        return [with_models(one, renamed) for one in value]
+    return value

@@ -1,0 +1,124 @@
+"""From a job to a work: what is packed and uploaded, and under which name it is found again."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+
+from handful import layout
+from handful.backends.base import Job
+from handful.backends.sagemaker import names
+from handful.backends.sagemaker.bundle import FILE, Bundle, make_bundle
+from handful.backends.sagemaker.work import (
+    EXPERIMENT_CHANNEL,
+    JOB_CHANNEL,
+    JOB_FILE,
+    MODEL_CHANNEL,
+    Channel,
+    Work,
+    with_models,
+)
+from handful.errors import Absent
+from handful.experiment import Experiment
+from handful.layout import model_folder
+from handful.model_files import LOCAL, model_identity
+from handful.settings import travelling_text
+
+VERSIONS = ("handful", "datasets", "pyarrow", "tokenizers", "torch", "transformers")
+"""Libraries on which results depend: the container has to have the caller's."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All that a job needs over there, and nothing sent yet."""
+
+    job: Job
+    """As it travels: no path of this machine is in it."""
+    bundle: Bundle
+    settings_text: str
+    models: Mapping[str, str]
+    """Local model (absolute path) → its folder in the store."""
+    stem: names.Stem
+    content: str
+    """A hash of all that decides what the job does."""
+
+
+def plan(experiment: Experiment, job: Job) -> Plan:
+    """Pack what `job` needs. Raises what the bundle and the settings raise; writes nothing."""
+    settings = experiment.settings
+    local = [name for name in settings.train.MODEL_NAMES if name.startswith(LOCAL)]
+    there = {name: f"../models/{model_folder(name)}" for name in local}
+    text = travelling_text(experiment.directory, job.overrides, there)
+    apart = [Path(name) for name in local]
+    if "://" not in settings.experiment.STORE:
+        apart.append(Path(settings.experiment.STORE))
+    bundle = make_bundle(experiment.directory, text, apart)
+    arguments = with_models(job.arguments, lambda name: there.get(name, name))
+    travelling = replace(job, experiment="", overrides=(), arguments=arguments)
+    found = hashlib.sha256((bundle.digest + travelling.to_json()).encode()).hexdigest()
+    folders = {
+        name: f"{layout.BUNDLES}/model-{model_identity(name)[:32]}/{model_folder(name)}"
+        for name in local
+    }
+    return Plan(travelling, bundle, text, folders, _stem(experiment, job), found)
+
+
+def _stem(experiment: Experiment, job: Job) -> names.Stem:
+    """By the place of the results alone: who changed the code still finds what runs there."""
+    model, seed = job.arguments.get("model"), job.arguments.get("seed")
+    dataset = experiment.layout.encoded_data_dir
+    place = {
+        "store": experiment.store.url,
+        "dataset": dataset,
+        "task": job.task,
+        "model": model_folder(str(model)) if model else "",
+        "seed": seed,
+    }
+    what = dataset if model is None else f"{model_folder(str(model))}-s{seed}"
+    words = {"experiment": experiment.settings.experiment.NAME, "task": job.task, "what": what}
+    limit = names.TUNING_LIMIT if job.task == "tune" else names.JOB_LIMIT
+    return names.stem(words, place, limit)
+
+
+def work_of(experiment: Experiment, planned: Plan, name: str, instance_type: str = "") -> Work:
+    """The work that is sent under `name`; its channels lead into the experiment's store."""
+    url = experiment.store.url
+    models = [
+        Channel(f"{MODEL_CHANNEL}{number}", f"{url}/{folder.rpartition('/')[0]}")
+        for number, folder in enumerate(planned.models.values())
+    ]
+    bundle = Channel(EXPERIMENT_CHANNEL, f"{url}/{_bundle_folder(planned)}")
+    return Work(
+        name=name,
+        job=planned.job,
+        bundle_hash=planned.bundle.digest,
+        settings_text=planned.settings_text,
+        folder=f"{url}/{layout.JOBS}/{name}",
+        channels=(bundle, *models),
+        instance_type=instance_type,
+        versions={library: version(library) for library in VERSIONS},
+    )
+
+
+def upload(experiment: Experiment, planned: Plan, name: str) -> None:
+    """Bring to the store what is not there yet: by content hash, so nothing is sent twice."""
+    store = experiment.store
+    store.create(f"{_bundle_folder(planned)}/{FILE}", planned.bundle.content)
+    for local, folder in planned.models.items():
+        # Beside the folder: a channel would bring it along.
+        whole = f"{folder.rpartition('/')[0]}.whole.json"
+        try:
+            store.read(whole)
+        except Absent:
+            store.send_tree(Path(local), folder)
+            store.write(whole, json.dumps({"model": model_folder(local)}).encode())
+    folder = f"{layout.JOBS}/{name}/{JOB_CHANNEL}"
+    store.write(f"{folder}/{JOB_FILE}", planned.job.to_json().encode())
+
+
+def _bundle_folder(planned: Plan) -> str:
+    return f"{layout.BUNDLES}/{planned.bundle.digest}"
