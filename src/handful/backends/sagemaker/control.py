@@ -1,0 +1,176 @@
+"""SageMaker's control plane: create, describe and stop jobs of each kind, over one boto3 client.
+
+Throttled and failed calls are repeated by botocore (adaptive mode), in one place: `make_client`.
+What is raised is handful's own, so that nobody else has to know botocore's errors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from handful.backends.sagemaker.request import PROCESSING, TRAINING, TUNING, Request
+from handful.errors import Denied, HandfulError, StepError, Unreachable
+from handful.settings import Settings
+
+ATTEMPTS = 10
+_WORDS = {
+    # kind: (method's noun, name's parameter, status' member)
+    PROCESSING: ("processing_job", "ProcessingJobName", "ProcessingJobStatus"),
+    TRAINING: ("training_job", "TrainingJobName", "TrainingJobStatus"),
+    TUNING: (
+        "hyper_parameter_tuning_job",
+        "HyperParameterTuningJobName",
+        "HyperParameterTuningJobStatus",
+    ),
+}
+_CREATE = {
+    "CreateProcessingJob": "create_processing_job",
+    "CreateTrainingJob": "create_training_job",
+    "CreateHyperParameterTuningJob": "create_hyper_parameter_tuning_job",
+}
+_NO_SUCH = {"ValidationException", "ValidationError", "ResourceNotFound"}
+_IS_THERE = {"ResourceInUse", "ResourceInUseException"}
+_FULL = {"ResourceLimitExceeded", "CapacityError"}
+_EXPIRED = {"ExpiredToken", "ExpiredTokenException", "RequestExpired"}
+_DENIED = {"AccessDenied", "AccessDeniedException", "UnrecognizedClientException"}
+
+
+class NoRoom(StepError):
+    """There are no instances of this type to be had: no capacity, or no quota."""
+
+
+class NameTaken(StepError):
+    """There is a job of this name already."""
+
+
+@dataclass(frozen=True)
+class Status:
+    """What SageMaker says of a job."""
+
+    state: str
+    """InProgress | Completed | Failed | Stopping | Stopped"""
+    reason: str = ""
+    """Why it failed: what the container left, or SageMaker's own words."""
+    phase: str = ""
+    """What it is about: Starting, Downloading, Training, …"""
+
+    @property
+    def is_over(self) -> bool:
+        return self.state in {"Completed", "Failed", "Stopped"}
+
+
+def make_client(settings: Settings) -> Any:
+    """A boto3 client for SageMaker; nothing is asked yet. `Denied` without region."""
+    import boto3
+    from botocore.config import Config
+    from botocore.exceptions import BotoCoreError
+
+    config = Config(retries={"mode": "adaptive", "total_max_attempts": ATTEMPTS})
+    section = settings.sagemaker
+    try:
+        session = boto3.Session(profile_name=settings.experiment.AWS_PROFILE)
+        return session.client(
+            "sagemaker",
+            region_name=section.REGION,
+            endpoint_url=section.ENDPOINT_URL,
+            config=config,
+        )
+    except BotoCoreError as error:
+        raise Denied(
+            f"there is no way to ask SageMaker: {error}",
+            where="[sagemaker] REGION",
+            remedy="write the region, and let AWS_PROFILE name credentials",
+        ) from error
+
+
+class Control:
+    """Calls by kind of job."""
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+
+    def create(self, request: Request) -> None:
+        """Send `request`. `NameTaken` if such a job is there, `NoRoom` without quota."""
+        with _told(request.operation):
+            getattr(self._client, _CREATE[request.operation])(**request.parameters)
+
+    def status(self, kind: str, name: str) -> Status | None:
+        """The job's; None if there is no job of this name."""
+        noun, parameter, member = _WORDS[kind]
+        try:
+            with _told(f"describe {noun}"):
+                answer = getattr(self._client, f"describe_{noun}")(**{parameter: name})
+        except _NoSuchJob:
+            return None
+        reason = answer.get("FailureReason") or answer.get("ExitMessage") or ""
+        exit_message = answer.get("ExitMessage") or ""
+        # A processing job's own words say more than SageMaker's.
+        words = exit_message if exit_message else reason
+        return Status(answer[member], words, answer.get("SecondaryStatus", ""))
+
+    def stop(self, kind: str, name: str) -> None:
+        """Ask for the job's end; it gets its time for a last checkpoint."""
+        noun, parameter, _ = _WORDS[kind]
+        with _told(f"stop {noun}"):
+            getattr(self._client, f"stop_{noun}")(**{parameter: name})
+
+
+class _NoSuchJob(Exception):
+    pass
+
+
+@contextmanager
+def _told(doing: str) -> Iterator[None]:
+    """Raise botocore's errors as handful's."""
+    from botocore.exceptions import (
+        BotoCoreError,
+        ClientError,
+        NoCredentialsError,
+        PartialCredentialsError,
+    )
+
+    try:
+        yield
+    except (NoCredentialsError, PartialCredentialsError) as error:
+        raise Denied(
+            "there are no AWS credentials",
+            where=doing,
+            remedy="log in (`aws sso login`), or let [experiment] AWS_PROFILE name a profile",
+        ) from error
+    except ClientError as error:
+        raise _from_answer(error.response, doing) from error
+    except BotoCoreError as error:
+        raise Unreachable(
+            f"SageMaker did not answer: {type(error).__name__}",
+            where=doing,
+            remedy="check the network, [sagemaker] REGION and ENDPOINT_URL; then run again",
+        ) from error
+
+
+def _from_answer(response: Any, doing: str) -> HandfulError | _NoSuchJob:
+    code = str(response.get("Error", {}).get("Code", ""))
+    message = str(response.get("Error", {}).get("Message", ""))
+    status = int(response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+    missing = "not found" in message.lower() or "could not find" in message.lower()
+    if code in _NO_SUCH and missing and doing.startswith(("describe", "stop")):
+        return _NoSuchJob(message)
+    if code in _IS_THERE:
+        return NameTaken(f"{code}: {message}", where=doing)
+    if code in _FULL:
+        return NoRoom(
+            f"{code}: {message}",
+            where=doing,
+            remedy="name other types in [sagemaker] TRAIN_INSTANCE_TYPE, or ask AWS for a quota",
+        )
+    if code in _EXPIRED:
+        remedy = "log in again and run the same command: jobs go on meanwhile, and are found again"
+        return Denied("the AWS credentials have expired", where=doing, remedy=remedy)
+    if code in _DENIED:
+        remedy = "let your identity do this on SageMaker, and pass the role (iam:PassRole)"
+        return Denied(f"{code}: {message}", where=doing, remedy=remedy)
+    if status >= 500 or "Throttl" in code:
+        return Unreachable(f"{code}: {message}", where=doing, remedy="run again in a while")
+    return StepError(f"{code}: {message}", where=doing)
