@@ -18,6 +18,9 @@ from typing import Any
 
 from handful.backends.sagemaker.request import Request
 
+TRAIN = Path(__file__).parents[1] / "docker" / "train"
+"""What the image has on its PATH."""
+
 
 @dataclass
 class Host:
@@ -80,12 +83,13 @@ class Host:
         scratch.mkdir(exist_ok=True)
         return subprocess.Popen(
             [
-                *(sys.executable, "-m", "handful.backends.sagemaker.container.entry", "train"),
+                str(TRAIN),
                 *("--root", str(self.root), "--port", str(self.port)),
             ],
             env={
                 **os.environ,
                 "OMP_NUM_THREADS": "1",
+                "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
                 "TMPDIR": str(scratch),
                 **definition["Environment"],
                 **({"TRAINING_JOB_NAME": name} if name else {}),

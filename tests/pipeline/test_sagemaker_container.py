@@ -275,7 +275,7 @@ def test_a_bundle_that_was_changed_on_the_way_is_refused(tmp_path: Path) -> None
     ("variables", "words"),
     [
         ({"HANDFUL_VERSION_torch": "0.1"}, "the image has torch"),
-        ({"HANDFUL_VERSION_no-such-library": "1"}, "the image has no-such-library none"),
+        ({"HANDFUL_VERSION_no_such_library": "1"}, "the image has no_such_library none"),
     ],
 )
 def test_other_versions_than_the_callers_are_refused(

@@ -9,7 +9,8 @@ from handful.backends.sagemaker.work import Work
 from handful.errors import UserError
 from handful.settings import Settings
 
-ENTRY = ("python", "-m", "handful.backends.sagemaker.container.entry")
+ENTRY = ("train",)
+"""What an image of `docker/Dockerfile` has on its PATH, and what SageMaker runs by itself, too."""
 DAY = 86_400
 LONGEST_TRAINING = 28 * DAY
 LONGEST_PROCESSING = 9 * DAY

@@ -20,6 +20,7 @@ from pathlib import Path
 
 from handful.backends import launch
 from handful.backends.sagemaker.container import secrets
+from handful.backends.sagemaker.container.arrival import Here, job_here
 from handful.backends.sagemaker.container.environment import (
     ROOT,
     Container,
@@ -27,7 +28,6 @@ from handful.backends.sagemaker.container.environment import (
     read,
     tell_failure,
 )
-from handful.backends.sagemaker.container.prepare_job import Here, job_here
 from handful.backends.sagemaker.container.run import STOPPED
 from handful.worker import error_to_json
 

@@ -70,7 +70,8 @@ def check_versions(environment: Mapping[str, str]) -> None:
             here = version(library)
         except PackageNotFoundError:
             here = "none"
-        if here != value:
+        # `2.9.0+cpu` at home and `2.9.0+cu130` there are one version.
+        if here.partition("+")[0] != value.partition("+")[0]:
             raise UserError(
                 f"the image has {library} {here}, but the caller has {value}",
                 where="[sagemaker] IMAGE_URI",
@@ -93,7 +94,7 @@ def install(requirements: Path) -> None:
 
 
 def _link_models(container: Container, models: Path) -> None:
-    """Local models lie beside the experiment, as its settings say: `../models/<name>`."""
+    """Local models lie beside the experiment, as its settings say here: `../models/<name>`."""
     for name, folder in container.inputs.items():
         if name.startswith(MODEL_CHANNEL):
             models.mkdir(exist_ok=True)
