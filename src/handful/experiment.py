@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from handful.layout import Layout
@@ -44,3 +45,24 @@ def open_experiment(
     )
     layout = Layout(settings.prepare.ENCODED_DATA_DIR)
     return Experiment(directory, settings, store, layout, progress, scratch, overrides)
+
+
+def with_values(experiment: Experiment, model: str, values: Mapping[str, str]) -> Experiment:
+    """The experiment as `model` sees it with these values; `SettingsError` if one cannot be.
+
+    They travel as the overrides of a call do, so every worker reads them by the same reader, and
+    `user.KEY` reaches the functions through `settings`.
+
+    `values`: a key of `[train]`, or `user.KEY` → its text.
+    """
+    if not values:
+        return experiment
+    # The section as the file spells it, so that a value there is replaced and not met.
+    section = f"[train:{model}]"
+    section = experiment.settings.as_written.get(section, section)[1:-1]
+    overrides = experiment.overrides + tuple(
+        f"{key if key.startswith('user.') else f'{section}.{key}'}={text}"
+        for key, text in values.items()
+    )
+    settings = read_settings(experiment.directory, overrides)
+    return replace(experiment, settings=settings, overrides=overrides)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from handful.layout import model_folder
 from handful.model_files import encoding_identity, model_identity
-from handful.records import Fingerprint, Prepared, Reconciled, Record, Tested, Trained
+from handful.records import Fingerprint, Prepared, Reconciled, Record, Tested, Trained, Tuned
 from handful.settings import Settings, counted
 from handful.sources import function_hashes
 
@@ -42,6 +42,26 @@ def of_prepare(directory: Path, settings: Settings, reconciled: Reconciled) -> F
             for name in settings.train.MODEL_NAMES
         },
         **{f"{name}'s version": version(name) for name in ENCODING_LIBRARIES},
+    }
+
+
+def of_tune(directory: Path, settings: Settings, prepared: Prepared) -> Fingerprint:
+    """Without `TRIALS` nothing is tuned, whatever else is set."""
+    if settings.tune.TRIALS is None:
+        return {"[tune] TRIALS": "none"}
+    return {
+        **of_train(directory, settings, prepared),
+        **counted(settings, "tune"),
+        "[train] SEEDS": str(settings.train.SEEDS[0]),
+        "[experiment] SEED": str(settings.experiment.SEED),
+    }
+
+
+def of_tuned(tuned: Tuned) -> Fingerprint:
+    """What training takes from tuning."""
+    return {
+        f"what tune found for {best.model}": ", ".join(f"{k} = {v}" for k, v in best.values.items())
+        for best in tuned.best
     }
 
 

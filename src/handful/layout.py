@@ -50,6 +50,15 @@ SPLITS = ("train", "validation", "test")
 # Inside final/ of a trained model, beside what from_pretrained wants.
 FINAL_RECORD = "handful.json"
 
+# Inside <model>/ of the tuning.
+TUNING = "tuning.json"
+BEST = "best.ini"
+TRIAL = "trial.json"
+
+# Inside the folder of a run, and of a trial.
+CHECKPOINTS = "checkpoints"
+METRICS_LOG = "metrics.jsonl"
+
 
 def job_result(name: str) -> str:
     """What the job of this name returned, or its error."""
@@ -136,6 +145,18 @@ class Layout:
         return f"{self.results}/lock"
 
     @property
+    def tuned_record(self) -> str:
+        return f"{self.results}/tuned.json"
+
+    def tuning(self, model: str) -> str:
+        """The folder of one model's search for better settings."""
+        return f"{self.results}/tuning/{model_folder(model)}"
+
+    def trial(self, model: str, number: int) -> str:
+        """The folder of one trial, counted from 0."""
+        return f"{self.tuning(model)}/trial-{number:04d}"
+
+    @property
     def trained_record(self) -> str:
         return f"{self.results}/trained.json"
 
@@ -160,14 +181,14 @@ class Layout:
         return f"{self.results}/models/{model_folder(model)}/seed-{seed}"
 
     def checkpoints(self, model: str, seed: int) -> str:
-        return f"{self.run(model, seed)}/checkpoints"
+        return f"{self.run(model, seed)}/{CHECKPOINTS}"
 
     def final(self, model: str, seed: int) -> str:
         return f"{self.run(model, seed)}/final"
 
     def metrics_log(self, model: str, seed: int) -> str:
         """One JSON object a line: training loss and validation metrics as they came."""
-        return f"{self.run(model, seed)}/metrics.jsonl"
+        return f"{self.run(model, seed)}/{METRICS_LOG}"
 
     def tracking(self, model: str, seed: int) -> str:
         """A folder: what a tracker wrote that has no other place (TRACKER, MODE = offline)."""

@@ -1,6 +1,6 @@
 """The story: the steps in their order, what is up to date, and who runs where.
 
-    reconcile → prepare → train → test → compare → report
+    reconcile → prepare → tune → train → test → compare → report
 
 Each step takes the records of those before it and hands on its own. A record is saved in the
 experiment's store when its step is done, with the fingerprint of what it was made from; a step
@@ -29,6 +29,7 @@ from handful.records import (
     Reported,
     Tested,
     Trained,
+    Tuned,
 )
 from handful.sources import function_hashes
 from handful.standing import as_it_stands, look, told
@@ -112,6 +113,22 @@ def prepare_share(experiment: Experiment, worker: int, of: int) -> None:
     experiment.progress.note(f"prepare: worker {worker} of {of} has encoded {count:,} shards")
 
 
+def _tune(
+    experiment: Experiment, records: Records, made_from: Fingerprint, choice: Choice
+) -> Record:
+    from handful.backends.local import Local
+    from handful.steps.tune import tune
+
+    prepared = cast(Prepared, records["prepare"])
+    anew = "tune" in choice.redo
+    return tune(experiment, prepared, Local(), made_from=made_from, anew=anew)
+
+
+def _tuned(experiment: Experiment, tuned: Tuned) -> list[str]:
+    folder = experiment.layout.tuning
+    return [f"{folder(best.model)}/{layout.TUNING}" for best in tuned.best]
+
+
 def _train(
     experiment: Experiment, records: Records, made_from: Fingerprint, choice: Choice
 ) -> Record:
@@ -124,7 +141,8 @@ def _train(
     elif choice.resume_anyway:
         anew = Anew.NOTHING_THAT_WAS_BEGUN
     prepared = cast(Prepared, records["prepare"])
-    return train(experiment, prepared, Local(), made_from=made_from, anew=anew)
+    tuned = cast(Tuned, records["tune"])
+    return train(experiment, prepared, Local(), made_from=made_from, anew=anew, tuned=tuned)
 
 
 def _test(experiment: Experiment, records: Records, made_from: Fingerprint, _: Choice) -> Record:
@@ -132,7 +150,8 @@ def _test(experiment: Experiment, records: Records, made_from: Fingerprint, _: C
     from handful.steps.test import test
 
     prepared, trained = cast(Prepared, records["prepare"]), cast(Trained, records["train"])
-    return test(experiment, prepared, trained, Local(), made_from=made_from)
+    tuned = cast(Tuned, records["tune"])
+    return test(experiment, prepared, trained, Local(), made_from=made_from, tuned=tuned)
 
 
 def _of_compare(experiment: Experiment, records: Records) -> Fingerprint:
@@ -213,10 +232,22 @@ STEPS: tuple[Step, ...] = (
         _prepare,
     ),
     Step(
+        "tune",
+        Tuned,
+        lambda e: e.layout.tuned_record,
+        lambda e, r: fingerprint.of_tune(e.directory, e.settings, cast(Prepared, r["prepare"])),
+        lambda e: e.layout.results_lock,
+        _tuned,
+        _tune,
+    ),
+    Step(
         "train",
         Trained,
         lambda e: e.layout.trained_record,
-        lambda e, r: fingerprint.of_train(e.directory, e.settings, cast(Prepared, r["prepare"])),
+        lambda e, r: {
+            **fingerprint.of_train(e.directory, e.settings, cast(Prepared, r["prepare"])),
+            **fingerprint.of_tuned(cast(Tuned, r["tune"])),
+        },
         lambda e: e.layout.results_lock,
         lambda e, trained: [
             f"{e.layout.final(run.model, run.seed)}/{layout.FINAL_RECORD}" for run in trained.runs
@@ -227,9 +258,12 @@ STEPS: tuple[Step, ...] = (
         "test",
         Tested,
         lambda e: e.layout.tested_record,
-        lambda e, r: fingerprint.of_test(
-            e.directory, e.settings, cast(Prepared, r["prepare"]), cast(Trained, r["train"])
-        ),
+        lambda e, r: {
+            **fingerprint.of_test(
+                e.directory, e.settings, cast(Prepared, r["prepare"]), cast(Trained, r["train"])
+            ),
+            **fingerprint.of_tuned(cast(Tuned, r["tune"])),
+        },
         lambda e: e.layout.results_lock,
         lambda e, tested: [
             e.layout.predictions(x.model, x.seed) for x in (*tested.evaluations, *tested.baselines)
@@ -270,7 +304,8 @@ def run(experiment: Experiment, choice: Choice) -> Mapping[str, Record]:
     _open_store(experiment)
     records: Records = {}
     for index, step in enumerate(STEPS[: last + 1]):
-        if index < first:
+        nothing_asked = step.name == "tune" and experiment.settings.tune.TRIALS is None
+        if index < first and not nothing_asked:
             records[step.name] = as_it_stands(experiment, step, records)
             continue
         state = look(experiment, step, records)

@@ -1,7 +1,7 @@
 """The frozen records that pass between the steps, and how they are kept as JSON.
 
-    settings → reconcile → Reconciled → prepare → Prepared → train → Trained → test → Tested
-             → compare → Compared → report → Reported
+    settings → reconcile → Reconciled → prepare → Prepared → tune → Tuned → train → Trained
+             → test → Tested → compare → Compared → report → Reported
 
 Each is saved in the experiment's store, together with the `Fingerprint` of what it was made from,
 so that a step can be started alone, skipped when nothing that matters changed, and tested from a
@@ -109,6 +109,33 @@ class Prepared(Record):
     data_hash: Mapping[str, str]
     """Model → sha256 of its encoded datasets."""
     splits_hash: str
+
+
+@dataclass(frozen=True)
+class Best:
+    """The best trial of one model, by validation."""
+
+    model: str
+    """The model's folder."""
+    trial: int
+    value: float
+    """Of `[train] METRIC` on validation."""
+    values: Mapping[str, str]
+    """Key of `[train]`, or `user.KEY` → its value as settings.ini would write it."""
+
+
+@dataclass(frozen=True)
+class Tuned(Record):
+    """Better settings were searched for on validation; nothing in `best` if none were asked for."""
+
+    best: tuple[Best, ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "best", tuple(_as(Best, one) for one in self.best))
+
+    def values_for(self, model: str) -> Mapping[str, str]:
+        """The settings found for the model of that folder; empty if none were."""
+        return next((one.values for one in self.best if one.model == model), {})
 
 
 @dataclass(frozen=True)

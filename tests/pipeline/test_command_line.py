@@ -92,13 +92,6 @@ def test_settings_as_text_and_as_json() -> None:
     assert "NEAR_DUPLICATES" in text
 
 
-@pytest.mark.parametrize("word", ["tune"])
-def test_what_is_not_built_yet_says_so(word: str, experiment_files: Path) -> None:
-    done = handful(word, experiment_files)
-    assert done.returncode == 2
-    assert "not built yet" in done.stderr
-
-
 def test_a_missing_directory_and_an_unknown_step(tmp_path: Path, experiment_files: Path) -> None:
     done = handful("run", tmp_path / "nowhere")
     assert done.returncode == 2

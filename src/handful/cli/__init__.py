@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from handful.errors import HandfulError, Interrupted, NotBuilt, UserError
+from handful.errors import HandfulError, Interrupted, UserError
 
 if TYPE_CHECKING:
     from handful.cli.console import Listener
@@ -114,7 +114,7 @@ def run(
         from handful.step import Choice
 
         for step in (first, last, *(redo or ())):
-            _must_be_built(step)
+            _must_be_a_step(step)
         choice = Choice(first, last, frozenset(redo or ()), resume_anyway=resume_anyway)
         if dry_run:
             _show_states(experiment, choice)
@@ -155,7 +155,7 @@ def _verb(step: str, help_text: str) -> None:
         with _opened(directory, overrides, as_json, traceback) as experiment:
             from handful.step import Choice
 
-            _must_be_built(step)
+            _must_be_a_step(step)
             again = frozenset({step}) if redo else frozenset[str]()
             _run(experiment, Choice(step, step, again))
 
@@ -193,7 +193,7 @@ def prepare(
             prepare_share(experiment, worker, of)
 
 
-_verb("tune", "Search for better settings, on validation only (not built yet).")
+_verb("tune", "Search for better settings, on validation only.")
 
 
 @app.command()
@@ -340,12 +340,9 @@ def _stop(*_: object) -> None:
     raise KeyboardInterrupt
 
 
-def _must_be_built(word: str | None, where: str = "") -> None:
+def _must_be_a_step(word: str | None) -> None:
     from handful.pipeline import STEP_NAMES
 
-    if word == "tune":
-        built = f"built are {', '.join(STEP_NAMES)}"
-        raise NotBuilt(f"{word} is not built yet", where=where, remedy=built)
     if word is not None and word not in STEP_NAMES:
         raise UserError(f"there is no step {word!r}", remedy=f"steps: {', '.join(STEP_NAMES)}")
 

@@ -16,7 +16,7 @@ from handful.settings.ini import FILE
 from handful.settings.names import covers, folder_name
 from handful.settings.reading import OVERRIDES, Reading, shown
 from handful.settings.sections import SECTIONS
-from handful.settings.unknown import nearest
+from handful.settings.unknown import known_keys, nearest
 from handful.settings.values import Wrong
 
 _SQLITE = re.compile(r"(sqlite(?:\+\w+)?:///)(?!/)([^?]+)(.*)", re.DOTALL)
@@ -33,6 +33,7 @@ def check(reading: Reading, directory: Path) -> None:
     _files(reading)
     _labels(reading, directory)
     _models(reading, directory)
+    _tuning(reading)
 
 
 def _required(reading: Reading) -> None:
@@ -171,6 +172,15 @@ def _models(reading: Reading, directory: Path) -> None:
             what = "two of the models would share one folder" if hidden else fault.what
             reading.fault_of(*_MODELS, what, fault.remedy)
     _per_model(reading, dict(zip(written, full, strict=True)), directory)
+
+
+def _tuning(reading: Reading) -> None:
+    own = known_keys("tune")
+    ranged = any(section == "tune" and key not in own for section, key in reading.places)
+    if reading.of("tune").get("TRIALS") and not ranged:
+        what = "there is no range to choose from"
+        remedy = "add one, such as LEARNING_RATE = log 1e-5 1e-3"
+        reading.fault_of("tune", "TRIALS", what, remedy)
 
 
 def full_model(name: str, directory: Path) -> str:

@@ -10,7 +10,7 @@ from handful.settings.model_sections import TrainSection
 from handful.settings.secrets import hide_passwords, is_secret, without_login
 from handful.settings.sections import SECTIONS, Settings
 
-USER_COUNTS = frozenset({"reconcile", "prepare", "train", "test"})
+USER_COUNTS = frozenset({"reconcile", "prepare", "tune", "train", "test"})
 """Any function of the user may read `[user]`; the report calls none."""
 _NOT_PER_RUN = frozenset({"MODEL_NAMES", "SEEDS"})
 
@@ -27,8 +27,9 @@ def counted(settings: Settings, step: str | None = None) -> Mapping[str, str]:
             if step is None or step in key.counts_for:
                 value = getattr(getattr(settings, section), key.name)
                 found[f"[{section}] {key.name}"] = _told(settings, section, key, value)
-    if step in (None, "train"):
+    if step in (None, "tune"):
         found |= {f"[tune] {one.key}": str(one) for one in settings.tune.ranges}
+    if step in (None, "train"):
         found |= _per_model(settings, step)
     if step is None or step in USER_COUNTS:
         found |= _user(settings)

@@ -10,7 +10,7 @@ from typing import Any
 
 from handful.settings.values import Parser
 
-STEPS = ("reconcile", "prepare", "train", "test", "report")
+STEPS = ("reconcile", "prepare", "tune", "train", "test", "report")
 
 
 @dataclass(frozen=True)

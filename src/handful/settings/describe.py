@@ -30,8 +30,8 @@ _RANGE = KeyDescription(
     "none",
     "The values among which a trial may choose for that key.",
     False,
-    False,
-    ("train",),
+    True,
+    ("tune",),
 )
 _USER = KeyDescription(
     "user",
@@ -41,7 +41,7 @@ _USER = KeyDescription(
     "Reaches every function as settings.user.KEY.",
     False,
     True,
-    ("reconcile", "prepare", "train", "test"),
+    ("reconcile", "prepare", "tune", "train", "test"),
 )
 
 

@@ -31,7 +31,7 @@ def read_user(reading: Reading, entry: Entry) -> None:
 
 
 def read_range(reading: Reading, entry: Entry) -> None:
-    """A range of `[tune]`, checked although tuning is not built yet."""
+    """A range of `[tune]`."""
     known = tunable_keys()
     of_user = entry.key.startswith("user.") and entry.key.removeprefix("user.").isidentifier()
     if entry.key in NOT_TUNABLE:
@@ -46,4 +46,3 @@ def read_range(reading: Reading, entry: Entry) -> None:
         fine, found = reading.value(entry, parser)
         if fine:
             reading.ranges.append(found)
-            reading.fault(entry, "tuning is known but not built yet", "remove the line")

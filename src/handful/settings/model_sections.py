@@ -129,11 +129,13 @@ class TuneSection:
         None,
         "How many settings to try.",
         said="none: no tuning",
-        counts="train",
-        built=False,
+        counts="tune",
     )
     PARALLEL: int = key(
-        whole(1, unit="trials at once"), "1", "How many trials run at the same time.", built=False
+        whole(1, unit="trials at once"),
+        "1",
+        "How many trials run at the same time; they are drawn together, in rounds.",
+        counts="tune",
     )
     ranges: tuple[Range, ...] = field(default=(), kw_only=True)
 

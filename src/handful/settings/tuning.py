@@ -29,7 +29,10 @@ def parse_range(key: str, text: str) -> Range:
     if kind == "choice":
         if len(set(words)) < 2 or len(set(words)) < len(words):
             raise Wrong("{} needs at least two different values", remedy=f"write {_SHAPE}")
-        return Range(key, kind, choices=tuple(_through(parser, word) for word in words))
+        choices = tuple(_through(parser, word) for word in words)
+        if len({str(choice) for choice in choices}) < len(choices):
+            raise Wrong("{} holds one value twice", remedy="write each once")
+        return Range(key, kind, choices=choices)
     return _numbers(key, kind, words, parser)
 
 
@@ -48,6 +51,8 @@ def _numbers(key: str, kind: str, words: tuple[str, ...], parser: Parser) -> Ran
         value = _through(parser, word)
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise Wrong(f"{key} does not take numbers, as {{}} would give", remedy="use choice")
+        if kind != "int" and isinstance(value, int) and not key.startswith("user."):
+            raise Wrong(f"{key} takes whole numbers only, and {{}} gives others", remedy="use int")
     return Range(key, kind, low, high)
 
 

@@ -13,7 +13,7 @@ from handful.backends.base import Backend, Job
 from handful.errors import Absent, DataError
 from handful.experiment import Experiment
 from handful.layout import model_folder
-from handful.records import Evaluation, Fingerprint, Prepared, Tested, Trained
+from handful.records import Evaluation, Fingerprint, Prepared, Tested, Trained, Tuned
 from handful.steps.looks import after_verdict
 
 
@@ -24,6 +24,7 @@ def test(
     backend: Backend,
     *,
     made_from: Fingerprint,
+    tuned: Tuned | None = None,  # noqa: PT028 - a step, and no test of pytest's
 ) -> Tested:
     """Evaluate every run of `trained`, and note the look in evaluation/looks.jsonl.
 
@@ -45,6 +46,7 @@ def test(
                 "seed": run.seed,
                 "weights_hash": run.weights_hash,
                 "rows": prepared.rows[run.model]["test"],
+                "values": dict(tuned.values_for(run.model)) if tuned else {},
             }
             for run in trained.runs
         ],

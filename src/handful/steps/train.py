@@ -16,9 +16,10 @@ from handful.fingerprint import difference
 from handful.layout import FINAL_RECORD, check_model_folders, model_folder
 from handful.machine import gpus
 from handful.model_files import model_identity
-from handful.records import Fingerprint, Prepared, Run, Trained
+from handful.records import Fingerprint, Prepared, Run, Trained, Tuned
 from handful.settings import counted_for_model
 from handful.sources import function_hashes
+from handful.steps.tuned import for_model
 
 FUNCTIONS = ("load_model", "compute_metrics")
 
@@ -39,17 +40,23 @@ def train(
     *,
     made_from: Fingerprint,
     anew: Anew = Anew.WHAT_CHANGED,
+    tuned: Tuned | None = None,
 ) -> Trained:
     """Train `MODEL_NAMES` × `SEEDS`; those whose final/ stands and is up to date are passed over.
+
+    The values in `tuned` take the place of a model's own.
 
     Raises `DataError` if there is nothing to train or to validate on, `UserError` if the batch
     cannot be shared among the processes, and what the jobs raise.
     """
     models = experiment.settings.train.MODEL_NAMES
     check_model_folders(models)
-    _check_rows(experiment, prepared, models)
+    check_rows(experiment, prepared, models)
+    for best in tuned.best if tuned else ():
+        values = ", ".join(f"{key} = {text}" for key, text in best.values.items())
+        experiment.progress.note(f"train: {best.model} with the settings that tune found: {values}")
     runs = [
-        _trained(experiment, prepared, backend, (model, seed), anew)
+        _trained(for_model(experiment, tuned, model), prepared, backend, (model, seed), anew)
         for model in models
         for seed in experiment.settings.train.SEEDS
     ]
@@ -71,7 +78,7 @@ def run_fingerprint(
     }
 
 
-def _processes(experiment: Experiment, model: str) -> int:
+def processes_for(experiment: Experiment, model: str) -> int:
     """How many train together; `UserError` if they cannot share a batch evenly."""
     processes = experiment.settings.compute.TRAIN_PROCESSES or max(1, gpus())
     size = experiment.settings.train_for(model).BATCH_SIZE
@@ -86,7 +93,7 @@ def _processes(experiment: Experiment, model: str) -> int:
     return processes
 
 
-def _check_rows(experiment: Experiment, prepared: Prepared, models: tuple[str, ...]) -> None:
+def check_rows(experiment: Experiment, prepared: Prepared, models: tuple[str, ...]) -> None:
     if len(prepared.label2id) < 2:
         raise DataError(
             f"there is only the label {', '.join(prepared.label2id)!r}, so nothing can be learnt",
@@ -118,7 +125,7 @@ def _trained(
 ) -> Run:
     model, seed = which
     name = f"{model_folder(model)} seed {seed}"
-    processes = _processes(experiment, model)
+    processes = processes_for(experiment, model)
     own = run_fingerprint(experiment, prepared, model, seed)
     standing, reason = _standing(experiment, model, seed, own)
     if anew is Anew.EVERYTHING:

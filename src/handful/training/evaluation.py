@@ -6,12 +6,12 @@ No result is written before all models have been evaluated, so that a look is wh
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from handful.errors import StepError
-from handful.experiment import Experiment
+from handful.experiment import Experiment, with_values
 from handful.functions import Functions, load_functions
 from handful.layout import model_folder
 from handful.training import baselines, reviewing, runtime
@@ -38,6 +38,8 @@ class Wanted:
     weights_hash: str
     rows: int
     """Rows of the test split, as prepare wrote them."""
+    values: Mapping[str, str] = field(default_factory=dict)
+    """The settings that tune found for it."""
 
 
 @dataclass(frozen=True)
@@ -66,8 +68,9 @@ def evaluate(experiment: Experiment, arguments: Mapping[str, Any]) -> dict[str, 
     written = []
     simple = baselines.made(experiment, functions, label2id, arguments.get("baseline_rows", {}))
     for number, run in enumerate(arguments["runs"]):
-        folder = experiment.scratch / f"evaluated-{number}"
-        written.append(_evaluated(experiment, functions, label2id, Wanted(**run), folder))
+        folder, wanted = experiment.scratch / f"evaluated-{number}", Wanted(**run)
+        mine = with_values(experiment, wanted.model, wanted.values)
+        written.append(_evaluated(mine, functions, label2id, wanted, folder))
     for one in written:
         where = experiment.layout.evaluated(one.wanted.model, one.wanted.seed)
         experiment.store.send_tree(one.folder, where, last=METRICS)

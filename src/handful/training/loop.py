@@ -34,6 +34,7 @@ from handful.training.meter import Meter
 from handful.training.metrics import Metrics
 from handful.training.objective import Objective
 from handful.training.prediction import Predicted, predict
+from handful.training.pruning import Pruning
 from handful.training.state import RunState, random_state, set_random_state
 from handful.training.stopping import Stopping
 from handful.training.team import Team
@@ -62,6 +63,8 @@ class Work:
     """The store and the key of metrics.jsonl."""
     team: Team
     tracking: Tracking
+    pruning: Pruning | None = None
+    """Of a trial: when it is given up."""
 
     @property
     def plan(self) -> Plan:
@@ -92,6 +95,8 @@ class Loop:
         self.work, self._accelerator, self._checkpoints = work, accelerator, checkpoints
         self._environment, self._progress, self._stopping = environment, progress, stopping
         self.plan, self.state = work.plan, RunState()
+        self.pruned = False
+        """Was it a trial that is not worth its remaining epochs?"""
         section = work.section
         model.to(accelerator.device)
         self._raw_optimizer = optimizing.make_optimizer(
@@ -170,7 +175,19 @@ class Loop:
                 f"after epoch {self.state.best_epoch:g}"
             )
             return True
-        return self.state.validated >= self.plan.total_steps
+        if self.state.validated >= self.plan.total_steps:
+            return True
+        if self.state.validated == self.state.step and self.work.pruning:
+            self.pruned = self.work.pruning.hopeless(self.seen())
+        if self.pruned:
+            epoch = self.plan.epoch_at(self.state.step)
+            self._progress.note(f"{self.work.name}: given up after epoch {epoch:g}")
+        return self.pruned
+
+    def seen(self) -> list[float]:
+        """METRIC after each validation so far."""
+        lines = [line["validation"] for line in self.state.history if "validation" in line]
+        return [float(line[self.work.section.METRIC]) for line in lines]
 
     # --- training ----------------------------------------------------------------------------
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import platform
 from collections.abc import Mapping
 from contextlib import ExitStack
@@ -15,7 +16,7 @@ from handful.errors import UserError
 from handful.experiment import Experiment
 from handful.fingerprint import difference, differences
 from handful.functions import Functions, load_functions
-from handful.layout import FINAL_RECORD, model_folder
+from handful.layout import CHECKPOINTS, FINAL_RECORD, METRICS_LOG, TRIAL, Layout, model_folder
 from handful.settings import TrainSection, counted_for_model
 from handful.training import runtime
 from handful.training.batches import Indices
@@ -29,6 +30,7 @@ from handful.training.loop import Loop, Work
 from handful.training.metrics import Metrics
 from handful.training.model import build_model, find_model, load_tokenizer, pad_values
 from handful.training.objective import Objective, balanced_weights
+from handful.training.pruning import Pruning
 from handful.training.state import random_state, set_random_state
 from handful.training.stopping import Stopping
 from handful.training.team import Team, joined, left
@@ -55,6 +57,15 @@ class Order:
     """How many train together."""
     resume_anyway: bool = False
     """Go on from a checkpoint although something has changed."""
+    trial: Mapping[str, Any] | None = None
+    """Of a trial: its `number`, its `values`, and what was seen of those `before` it. A trial
+    leaves no final/ behind but a trial.json."""
+
+    def folder(self, layout: Layout) -> str:
+        """Where in the store the run leaves what it makes."""
+        if self.trial is not None:
+            return layout.trial(self.model, self.trial["number"])
+        return layout.run(self.model, self.seed)
 
 
 def train(experiment: Experiment, arguments: Mapping[str, Any]) -> dict[str, Any]:
@@ -71,7 +82,7 @@ def train(experiment: Experiment, arguments: Mapping[str, Any]) -> dict[str, Any
     team = joined(order.processes)
     checkpoints = Checkpoints(
         experiment.store,
-        experiment.layout.checkpoints(order.model, order.seed),
+        f"{order.folder(experiment.layout)}/{CHECKPOINTS}",
         experiment.scratch,
         order.made_from,
         experiment.progress,
@@ -102,8 +113,12 @@ def train(experiment: Experiment, arguments: Mapping[str, Any]) -> dict[str, Any
         loop.run()
         if not team.leads:
             return {}
-        model = accelerator.unwrap_model(model, keep_fp32_wrapper=False)
-        record = _send(experiment, order, model, tokenizer, _record(order, loop, environment, size))
+        record = _record(order, loop, environment, size)
+        if order.trial is not None:
+            record = _send_trial(experiment, order, loop, record)
+        else:
+            model = accelerator.unwrap_model(model, keep_fp32_wrapper=False)
+            record = _send(experiment, order, model, tokenizer, record)
     checkpoints.remove_all()
     return record
 
@@ -121,6 +136,9 @@ def _to_resume(order: Order, checkpoints: Checkpoints) -> Checkpoint | None:
     if before is None:
         return None
     changes = differences(before, order.made_from)
+    if changes and order.trial is not None:
+        checkpoints.remove_all()  # of another search: nobody waits for its end
+        return None
     if changes and not order.resume_anyway:
         raise UserError(
             f"{_name(order)} was interrupted, and since then {'; '.join(changes)}",
@@ -187,9 +205,10 @@ def _work(
         collate=Collator(pad_values(model, tokenizer)),
         objective=make_objective(section, data[0].references, len(order.label2id)),
         metrics=Metrics(functions, order.label2id, settings_for(experiment.settings, order.model)),
-        log=(experiment.store, experiment.layout.metrics_log(order.model, order.seed)),
+        log=(experiment.store, f"{order.folder(experiment.layout)}/{METRICS_LOG}"),
         team=team,
         tracking=followed,
+        pruning=_pruning(order, section),
     )
 
 
@@ -261,7 +280,15 @@ def _parts(loop: Loop) -> str:
 
 
 def _name(order: Order) -> str:
+    if order.trial is not None:
+        return f"{model_folder(order.model)} trial {order.trial['number']}"
     return f"{model_folder(order.model)} seed {order.seed}"
+
+
+def _pruning(order: Order, section: TrainSection) -> Pruning | None:
+    if order.trial is None:
+        return None
+    return Pruning(tuple(tuple(line) for line in order.trial["before"]), section.METRIC_GOAL)
 
 
 def _record(
@@ -308,3 +335,22 @@ def _send(
     final = experiment.layout.final(order.model, order.seed)
     experiment.store.send_tree(folder, final, last=FINAL_RECORD)
     return full
+
+
+def _send_trial(
+    experiment: Experiment, order: Order, loop: Loop, record: Mapping[str, Any]
+) -> dict[str, Any]:
+    trial: Mapping[str, Any] = order.trial or {}
+    told = {
+        "number": trial["number"],
+        "values": dict(trial["values"]),
+        "state": "pruned" if loop.pruned else "complete",
+        "value": loop.state.best_value,
+        "seen": loop.seen(),
+        **{name: record[name] for name in ("made_from", "metrics", "best_epoch", "seconds")},
+        "environment": record["environment"],
+        "versions": record["versions"],
+    }
+    key = f"{order.folder(experiment.layout)}/{TRIAL}"
+    experiment.store.write(key, (json.dumps(told, indent=2, ensure_ascii=False) + "\n").encode())
+    return told

@@ -1,0 +1,143 @@
+"""tune: a search for better settings, model by model, judged on validation only.
+
+The driver draws the trials, a worker trains each of them; what a worker is told leaves the test
+split out. Every trial's end is a file of its own, so that a search that was killed goes on where
+it was: finished trials stand, a trial that was cut off goes on from its checkpoint.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from handful.backends.base import Backend
+from handful.errors import HandfulError, StepError
+from handful.experiment import Experiment
+from handful.fingerprint import difference
+from handful.layout import check_model_folders
+from handful.records import Best, Fingerprint, Prepared, Tuned
+from handful.steps.train import check_rows
+from handful.steps.tune import trials
+from handful.steps.tune.drawing import draw
+from handful.steps.tune.running import Search, run_round
+from handful.steps.tune.trials import State, Trial
+from handful.steps.tune.writing import write_search
+
+FAILURES_TOLD = 3
+
+
+def tune(
+    experiment: Experiment,
+    prepared: Prepared,
+    backend: Backend,
+    *,
+    made_from: Fingerprint,
+    anew: bool = False,
+) -> Tuned:
+    """Search each model's settings in `TRIALS` trials; none of them without `TRIALS`.
+
+    Trials that have ended and are up to date are kept, unless `anew`. Raises `StepError` if no
+    trial of a model could be finished, and what no trial is to blame for.
+    """
+    settings, best = experiment.settings, []
+    if settings.tune.TRIALS is None:
+        experiment.progress.note("tune: no [tune] TRIALS, so the settings stay as they are")
+    else:
+        check_model_folders(settings.train.MODEL_NAMES)
+        check_rows(experiment, prepared, settings.train.MODEL_NAMES)
+        for model in settings.train.MODEL_NAMES:
+            if anew:
+                experiment.store.delete_tree(experiment.layout.tuning(model))
+            best.append(_tuned(Search(experiment, prepared, backend, model), settings.tune.TRIALS))
+    finished = datetime.now(UTC).isoformat(timespec="seconds")
+    return Tuned(best=tuple(best), made_from=made_from, finished_at=finished)
+
+
+def _tuned(search: Search, count: int) -> Best:
+    settings, progress = search.experiment.settings, search.experiment.progress
+    found = _all_trials(search, count)
+    best = best_of(search, found)
+    write_search(search, found, best)
+    values = ", ".join(f"{key} = {text}" for key, text in best.values.items())
+    progress.note(
+        f"tune: {search.folder}: trial {best.number} was the best of {len(found)}: "
+        f"{settings.train.METRIC} {best.value:.4f} on validation with {values}"
+    )
+    return Best(search.folder, best.number, best.value or 0.0, dict(best.values))
+
+
+def best_of(search: Search, found: Sequence[Trial]) -> Trial:
+    """The finished trial with the best value, the first of equals; `StepError` if none is."""
+    complete = [one for one in found if one.state is State.COMPLETE]
+    if not complete:
+        failed = [one for one in found if one.state is State.FAILED]
+        told = [f"trial {one.number}: {one.error}" for one in failed[:FAILURES_TOLD]]
+        raise StepError(
+            "\n    ".join(
+                [
+                    f"of {len(found)} trials of {search.folder} {len(failed)} failed and "
+                    f"{len(found) - len(failed)} were pruned, so no settings could be chosen",
+                    *told,
+                ]
+            ),
+            where="[tune]",
+            remedy="mend what failed, or give narrower ranges; the next run tries again",
+        )
+    sign = 1.0 if search.experiment.settings.train.METRIC_GOAL == "max" else -1.0
+    return max(complete, key=lambda one: (sign * (one.value or 0.0), -one.number))
+
+
+def _all_trials(search: Search, count: int) -> list[Trial]:
+    """Every trial, round by round: those that stand as they are, the others run."""
+    settings = search.experiment.settings
+    standing = _standing(search, count)
+    found: list[Trial] = []
+    for first in range(0, count, settings.tune.PARALLEL):
+        numbers = range(first, min(first + settings.tune.PARALLEL, count))
+        kept = {number: standing[number] for number in numbers if number in standing}
+        if len(kept) < len(numbers):
+            ranges, seed = settings.tune.ranges, settings.experiment.SEED
+            drawn = draw(ranges, settings.train.METRIC_GOAL, seed, numbers, found)
+            missing = {n: v for n, v in zip(numbers, drawn, strict=True) if n not in kept}
+            for number, values in missing.items():
+                told = ", ".join(f"{key} = {text}" for key, text in values.items())
+                search.experiment.progress.note(
+                    f"tune: {search.folder} trial {number} of {count} (from 0): {told}"
+                )
+            kept |= {one.number: one for one in run_round(search, missing, found)}
+        found += [kept[number] for number in numbers]
+    return found
+
+
+def _standing(search: Search, count: int) -> dict[int, Trial]:
+    """The trials that have ended and are up to date, by number.
+
+    If every one of them failed, none stands: what was wrong may have been mended.
+    """
+    found = {}
+    for number in range(count):
+        trial = trials.read(search.experiment, search.model, number)
+        if trial is None:
+            continue
+        change = _change(search, trial)
+        if change:
+            search.experiment.progress.note(
+                f"tune: {search.folder} trial {number} is done again: {change}"
+            )
+            search.experiment.store.delete_tree(
+                search.experiment.layout.trial(search.model, number)
+            )
+        else:
+            found[number] = trial
+    if all(one.state is State.FAILED for one in found.values()):
+        return {}
+    if found:
+        search.experiment.progress.note(f"tune: {search.folder}: {len(found)} trials stand")
+    return found
+
+
+def _change(search: Search, trial: Trial) -> str | None:
+    try:
+        return difference(trial.made_from, search.made_from(trial.values))
+    except HandfulError as error:
+        return str(error)

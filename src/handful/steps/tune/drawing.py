@@ -1,0 +1,104 @@
+"""What a trial tries: Optuna's TPE, asked by the driver alone.
+
+The method: Bergstra et al. 2011, "Algorithms for Hyper-Parameter Optimization". A trial's values
+depend on SEED, its number and the trials before its round, and on nothing that a restart forgets:
+the study is built anew from the finished trials, and each draw has a generator of its own.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from handful.settings.counted import as_text
+from handful.settings.types import Range
+from handful.steps.tune.trials import State, Trial
+
+if TYPE_CHECKING:
+    from optuna import Study
+    from optuna.distributions import BaseDistribution
+    from optuna.trial import FrozenTrial
+
+RANDOM_TRIALS = 10
+"""So many are drawn at random before the model of good values is asked: Optuna's default."""
+
+
+def draw(
+    ranges: Sequence[Range], goal: str, seed: int, numbers: Sequence[int], before: Sequence[Trial]
+) -> list[dict[str, str]]:
+    """The values of the trials `numbers`, which run together, given those finished `before`.
+
+    Key → text as settings.ini would write it.
+    """
+    from optuna.samplers import TPESampler
+
+    study = study_of(ranges, goal, before)
+    found = []
+    for number in numbers:
+        # Those of the same round that were asked before count as running: TPE avoids them.
+        study.sampler = TPESampler(n_startup_trials=RANDOM_TRIALS, seed=_seed(seed, number))
+        asked = study.ask(distributions(ranges))
+        found.append({one.key: as_text(asked.params[one.key]) for one in ranges})
+    return found
+
+
+def study_of(ranges: Sequence[Range], goal: str, trials: Iterable[Trial]) -> Study:
+    """A study in memory that knows `trials`; those that failed taught nothing."""
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    study = optuna.create_study(direction="maximize" if goal == "max" else "minimize")
+    known = sorted(trials, key=lambda trial: trial.number)
+    study.add_trials(_frozen(ranges, trial) for trial in known if trial.state != State.FAILED)
+    return study
+
+
+def distributions(ranges: Sequence[Range]) -> dict[str, BaseDistribution]:
+    """Optuna's words for the ranges of `[tune]`."""
+    return {one.key: _distribution(one) for one in ranges}
+
+
+def _distribution(one: Range) -> BaseDistribution:
+    from optuna.distributions import (
+        CategoricalDistribution,
+        FloatDistribution,
+        IntDistribution,
+    )
+
+    if one.kind == "choice":
+        return CategoricalDistribution(one.choices)
+    low, high = one.low or 0.0, one.high or 0.0
+    if one.kind == "int":
+        return IntDistribution(int(low), int(high))
+    return FloatDistribution(low, high, log=one.kind == "log")
+
+
+def _frozen(ranges: Sequence[Range], trial: Trial) -> FrozenTrial:
+    from optuna.trial import TrialState, create_trial
+
+    complete = trial.state == State.COMPLETE
+    return create_trial(
+        state=TrialState.COMPLETE if complete else TrialState.PRUNED,
+        value=trial.value if complete else None,
+        params=parsed(ranges, trial.values),
+        distributions=distributions(ranges),
+        intermediate_values=dict(enumerate(trial.seen, start=1)),
+    )
+
+
+def parsed(ranges: Sequence[Range], values: Mapping[str, str]) -> dict[str, Any]:
+    """A trial's texts as the values that Optuna drew."""
+    found: dict[str, Any] = {}
+    for one in ranges:
+        text = values[one.key]
+        if one.kind == "choice":
+            found[one.key] = next(c for c in one.choices if as_text(c) == text)
+        else:
+            found[one.key] = int(text) if one.kind == "int" else float(text)
+    return found
+
+
+def _seed(seed: int, number: int) -> int:
+    digest = hashlib.sha256(f"{seed} trial {number}".encode()).digest()
+    return int.from_bytes(digest[:4], "big")

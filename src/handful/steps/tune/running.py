@@ -1,0 +1,132 @@
+"""A round of trials: each a job of its own, as many at once as `PARALLEL` says."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from handful.backends.base import Backend, Job
+from handful.errors import HandfulError, Interrupted, StoreError
+from handful.experiment import Experiment, with_values
+from handful.layout import model_folder
+from handful.records import Prepared
+from handful.steps.train import processes_for, run_fingerprint
+from handful.steps.tune import trials
+from handful.steps.tune.trials import State, Trial
+
+
+@dataclass(frozen=True)
+class Search:
+    """The search for one model's settings."""
+
+    experiment: Experiment
+    prepared: Prepared
+    backend: Backend
+    model: str
+
+    @property
+    def folder(self) -> str:
+        """The model's folder, which names it in records."""
+        return model_folder(self.model)
+
+    @property
+    def seed(self) -> int:
+        """Every trial is trained with the first seed only."""
+        return self.experiment.settings.train.SEEDS[0]
+
+    def made_from(self, values: Mapping[str, str]) -> dict[str, str]:
+        """What a trial with these values is made from."""
+        mine = with_values(self.experiment, self.model, values)
+        settings = self.experiment.settings
+        return {
+            **run_fingerprint(mine, self.prepared, self.model, self.seed),
+            "[experiment] SEED": str(settings.experiment.SEED),
+            **{f"[tune] {one.key}": str(one) for one in settings.tune.ranges},
+        }
+
+
+def run_round(
+    search: Search, drawn: Mapping[int, Mapping[str, str]], before: Sequence[Trial]
+) -> list[Trial]:
+    """Run the trials `drawn` (number → values) at once, to the end of all of them.
+
+    A trial that fails is written down as failed. Raises what no trial is to blame for: an
+    interruption, or a store that does not answer.
+    """
+    ended: dict[int, Trial | HandfulError | BaseException] = {}
+
+    def one(number: int) -> None:
+        try:
+            ended[number] = _run(search, number, drawn[number], before)
+        except Exception as error:  # noqa: BLE001 - handed to the main thread, which judges it
+            ended[number] = error
+
+    if len(drawn) == 1:
+        # Here and not in a thread: Ctrl-C reaches the worker's backend, which lets it finish well.
+        one(next(iter(drawn)))
+    else:
+        _at_once([threading.Thread(target=one, args=(n,), daemon=True) for n in drawn])
+    return [_judged(search, number, drawn[number], ended[number]) for number in sorted(drawn)]
+
+
+def _at_once(threads: Sequence[threading.Thread]) -> None:
+    """Daemons: when this process is told to go, it goes, and each worker's leash ends it."""
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+def _judged(
+    search: Search, number: int, values: Mapping[str, str], found: Trial | BaseException
+) -> Trial:
+    if isinstance(found, Trial):
+        return found
+    if not isinstance(found, HandfulError) or isinstance(found, Interrupted | StoreError):
+        raise found
+    made_from = _made_from_or_nothing(search, values)
+    trial = Trial(number, values, State.FAILED, made_from, error=str(found))
+    trials.write(search.experiment, search.model, trial)
+    search.experiment.progress.warn(f"tune: {search.folder} trial {number} failed: {found}")
+    return trial
+
+
+def _made_from_or_nothing(search: Search, values: Mapping[str, str]) -> dict[str, str]:
+    """Values that the settings refuse have no fingerprint; such a trial is tried again."""
+    try:
+        return search.made_from(values)
+    except HandfulError:
+        return {}
+
+
+def _run(search: Search, number: int, values: Mapping[str, str], before: Sequence[Trial]) -> Trial:
+    mine = with_values(search.experiment, search.model, values)
+    processes = processes_for(mine, search.model)
+    prepared = search.prepared
+    rows = prepared.rows[search.folder]
+    arguments = {
+        "model": search.model,
+        "seed": search.seed,
+        "label2id": dict(prepared.label2id),
+        # A trial is told of no test split.
+        "rows": {split: rows[split] for split in ("train", "validation")},
+        "data_hash": prepared.data_hash[search.folder],
+        "made_from": search.made_from(values),
+        "processes": processes,
+        "trial": {
+            "number": number,
+            "values": dict(values),
+            "before": [list(one.seen) for one in before if one.state is State.COMPLETE],
+        },
+    }
+    job = Job("train", str(mine.directory), mine.overrides, arguments, processes)
+    search.backend.run(job, search.experiment.progress)
+    found = trials.read(search.experiment, search.model, number)
+    if found is None:
+        raise StoreError(
+            "the trial ended without its record",
+            where=trials.key(search.experiment, search.model, number),
+            remedy="run again",
+        )
+    return found

@@ -1,0 +1,82 @@
+"""One trial, and what of it stands in the store: `trial.json`, written last."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from enum import StrEnum
+from typing import Any, Self
+
+from handful.errors import Absent
+from handful.experiment import Experiment
+from handful.layout import TRIAL
+
+
+class State(StrEnum):
+    """How a trial ended."""
+
+    COMPLETE = "complete"
+    PRUNED = "pruned"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A trial that has ended."""
+
+    number: int
+    values: Mapping[str, str]
+    """Key of `[train]`, or `user.KEY` → text."""
+    state: State
+    made_from: Mapping[str, str]
+    value: float | None = None
+    """The best METRIC on validation; None if it failed."""
+    best_epoch: float = 0.0
+    seconds: float = 0.0
+    seen: tuple[float, ...] = ()
+    """METRIC after each validation."""
+    error: str = ""
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    """On validation, at the best epoch."""
+
+    def to_json(self) -> bytes:
+        return (json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n").encode()
+
+    @classmethod
+    def from_json(cls, data: bytes) -> Self:
+        """The trial; ValueError, KeyError or TypeError if `data` is none.
+
+        One whose value is no number has failed: there is nothing to compare it by.
+        """
+        raw: dict[str, Any] = json.loads(data)
+        known = {one.name: raw[one.name] for one in fields(cls) if one.name in raw}
+        found = cls(**{**known, "state": State(known["state"]), "seen": tuple(known["seen"])})
+        if found.state is not State.FAILED and not _finite(found):
+            why = f"METRIC was no number after epoch {len(found.seen)}"
+            return cls(found.number, found.values, State.FAILED, found.made_from, error=why)
+        return found
+
+
+def _finite(trial: Trial) -> bool:
+    return trial.value is not None and all(map(math.isfinite, (trial.value, *trial.seen)))
+
+
+def read(experiment: Experiment, model: str, number: int) -> Trial | None:
+    """The trial as it stands; None if it has not ended, or its record is damaged."""
+    try:
+        return Trial.from_json(experiment.store.read(key(experiment, model, number)))
+    except Absent:
+        return None
+    except (ValueError, KeyError, TypeError) as error:
+        experiment.progress.warn(f"{key(experiment, model, number)} is damaged: {error}")
+        return None
+
+
+def write(experiment: Experiment, model: str, trial: Trial) -> None:
+    experiment.store.write(key(experiment, model, trial.number), trial.to_json())
+
+
+def key(experiment: Experiment, model: str, number: int) -> str:
+    return f"{experiment.layout.trial(model, number)}/{TRIAL}"

@@ -1,0 +1,283 @@
+"""tune, whole: trials on validation only, exact after a kill, and what comes after it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from encoded import Encoded, Told, make
+from handful.backends.base import Job
+from handful.backends.inline import Inline
+from handful.backends.local import Local
+from handful.errors import StepError
+from handful.experiment import with_values
+from handful.progress import Progress
+from handful.records import Tuned
+from handful.settings import read_settings
+from handful.steps.train import train as run_train
+from handful.steps.tune import tune as run_tune
+
+LOAD_MODEL = """
+def load_model(model_name, label2id, settings):
+    from transformers import AutoModelForSequenceClassification
+
+    if settings.user.POOLING not in ("cls", "mean"):
+        raise ValueError(f"no such pooling: {settings.user.POOLING}")
+    model = AutoModelForSequenceClassification.from_pretrained(
+        model_name, num_labels=len(label2id), ignore_mismatched_sizes=True
+    )
+    model.config.pooling = settings.user.POOLING
+    return model
+"""
+TUNE = """
+[tune]
+TRIALS = 3
+LEARNING_RATE = log 1e-4 1e-1
+BATCH_SIZE = choice 8 16
+user.POOLING = choice cls mean
+[user]
+POOLING = none
+"""
+FOLDER = "results/full_dataset/tuning/model"
+
+
+class Jobs(Inline):
+    """Runs jobs here, and remembers them."""
+
+    def __init__(self) -> None:
+        self.jobs: list[Job] = []
+
+    def run(self, job: Job, progress: Progress) -> Any:
+        self.jobs.append(job)
+        return super().run(job, progress)
+
+
+def made(root: Path, tune: str = TUNE, **train: str) -> Encoded:
+    one = make(root / "EXP-1", functions=LOAD_MODEL)
+    one.settings(tune, **{"EPOCHS": "2", **train})
+    return one
+
+
+def tune(one: Encoded, scratch: Path, backend: Inline | None = None) -> tuple[Tuned, Told]:
+    told = Told()
+    experiment = one.open(scratch, told)
+    return run_tune(experiment, one.prepared, backend or Inline(), made_from={}), told
+
+
+def trials_of(one: Encoded) -> list[dict[str, Any]]:
+    """What is the same however often a search was interrupted."""
+    found = json.loads((one.store / FOLDER / "tuning.json").read_text())
+    return [{k: v for k, v in trial.items() if k != "seconds"} for trial in found["trials"]]
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[Encoded, Tuned, Jobs]:
+    """A straight search, without a test split in the store."""
+    root = tmp_path_factory.mktemp("tuned")
+    one, backend = made(root), Jobs()
+    shutil.rmtree(one.store / "data/prepared_data/full_dataset/model/test")
+    tuned, _ = tune(one, root / "scratch", backend)
+    return one, tuned, backend
+
+
+def test_the_best_trial_by_validation_is_found_without_a_test_split(
+    done: tuple[Encoded, Tuned, Jobs],
+) -> None:
+    one, tuned, backend = done
+    trials = trials_of(one)
+    assert [trial["number"] for trial in trials] == [0, 1, 2]
+    assert {trial["state"] for trial in trials} == {"complete"}
+    best = max(trials, key=lambda trial: trial["value"])
+    assert (tuned.best[0].trial, tuned.best[0].value) == (best["number"], best["value"])
+    assert tuned.values_for("model") == best["values"]
+    assert all(set(job.arguments["rows"]) == {"train", "validation"} for job in backend.jobs)
+    assert Tuned.from_json(tuned.to_json()) == tuned
+
+
+def test_a_trial_leaves_its_record_and_no_model(done: tuple[Encoded, Tuned, Jobs]) -> None:
+    one, _, _ = done
+    folder = one.store / FOLDER / "trial-0000"
+    assert sorted(path.name for path in folder.iterdir()) == ["metrics.jsonl", "trial.json"]
+    assert not (one.store / "results/full_dataset/models").exists()
+    trial = json.loads((folder / "trial.json").read_text())
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    seen = [line["validation"]["macro_f1"] for line in lines if "validation" in line]
+    assert trial["seen"] == seen
+    assert trial["value"] == max(seen)
+
+
+def test_best_ini_is_read_by_the_reader_as_the_best_trial(
+    done: tuple[Encoded, Tuned, Jobs], tmp_path: Path
+) -> None:
+    one, tuned, _ = done
+    written = (one.directory / "settings.ini").read_text().partition("[train]")[0]
+    (tmp_path / "settings.ini").write_text(written + (one.store / FOLDER / "best.ini").read_text())
+    read = read_settings(tmp_path)
+    values = tuned.values_for("model")
+    assert float(values["LEARNING_RATE"]) == read.train.LEARNING_RATE
+    assert int(values["BATCH_SIZE"]) == read.train.BATCH_SIZE
+    assert values["user.POOLING"] == read.user.POOLING
+    assert read.train.EPOCHS == 2
+
+
+def test_train_goes_on_with_the_best_settings(
+    done: tuple[Encoded, Tuned, Jobs], tmp_path: Path
+) -> None:
+    one, tuned, _ = done
+    told = Told()
+    experiment = one.open(tmp_path / "s", told)
+    trained = run_train(experiment, one.prepared, Inline(), made_from={}, tuned=tuned)
+    values = tuned.values_for("model")
+    assert any("the settings that tune found" in note for note in told.notes)
+    # The same settings, data and seed: bit for bit what the trial saw.
+    assert trained.runs[0].metrics["macro_f1"] == tuned.best[0].value
+    final = one.store / "results/full_dataset/models/model/seed-0/final"
+    record = json.loads((final / "handful.json").read_text())
+    assert record["settings"]["[train] LEARNING_RATE"] == values["LEARNING_RATE"]
+    config = json.loads((final / "config.json").read_text())
+    assert config["pooling"] == values["user.POOLING"]
+
+
+def test_a_second_search_keeps_the_trials_and_adds_more(
+    done: tuple[Encoded, Tuned, Jobs], tmp_path: Path
+) -> None:
+    one, _, _ = done
+    copy = Encoded(tmp_path / "EXP-1", one.prepared)
+    shutil.copytree(one.directory, copy.directory)
+    shutil.copytree(one.store, copy.store)
+    before = trials_of(copy)
+    copy.settings(TUNE.replace("TRIALS = 3", "TRIALS = 4"))
+    # The directory moved with its relative paths, and with it its trials.
+    backend = Jobs()
+    tune(copy, tmp_path / "s", backend)
+    assert [job.arguments["trial"]["number"] for job in backend.jobs] == [3]
+    assert trials_of(copy)[:3] == before
+
+
+DRIVER = """
+import sys
+from pathlib import Path
+
+sys.path.insert(0, sys.argv[3])
+from encoded import Encoded, Told, make
+from handful.backends.local import Local
+from handful.records import Prepared
+from handful.steps.tune import tune
+
+prepared = Prepared.from_json(Path(sys.argv[2]).read_bytes())
+experiment = Encoded(Path(sys.argv[1]), prepared).open(Path(sys.argv[1]).parent / "scratch")
+tune(experiment, prepared, Local(), made_from={})
+"""
+
+
+def test_a_killed_search_ends_as_a_straight_one(
+    done: tuple[Encoded, Tuned, Jobs], tmp_path: Path
+) -> None:
+    one = made(tmp_path, TUNE, EPOCHS="2", CHECKPOINT_EVERY="0.001s")
+    record = tmp_path / "prepared.json"
+    record.write_bytes(one.prepared.to_json())
+    tests = str(Path(__file__).parents[1])
+    driver = subprocess.Popen(
+        [sys.executable, "-c", DRIVER, str(one.directory), str(record), tests],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    trial = one.store / FOLDER / "trial-0001"
+    deadline = time.monotonic() + 300
+    while not list(trial.glob("checkpoints/*/checkpoint.json")):
+        assert driver.poll() is None, "the search ended before it could be killed"
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    driver.send_signal(signal.SIGKILL)
+    driver.wait()
+    _gone(trial)
+    assert not (trial / "trial.json").exists()
+    told = Told()
+    experiment = one.open(tmp_path / "s", told)
+    tuned = run_tune(experiment, one.prepared, Local(), made_from={})
+    assert any("1 trials stand" in note for note in told.notes)
+    assert any("trial 1: goes on from the checkpoint" in note for note in told.notes)
+    straight, expected, _ = done
+    assert trials_of(one) == trials_of(straight)
+    assert tuned.best == expected.best
+
+
+def _gone(folder: Path) -> None:
+    """Wait until the worker has felt its leash: nothing below `folder` changes any more."""
+    still, before = 0, None
+    while still < 20:
+        now = sorted((str(p), p.stat().st_mtime_ns) for p in folder.rglob("*") if p.exists())
+        still, before = (still + 1, before) if now == before else (0, now)
+        time.sleep(0.05)
+
+
+def test_parallel_trials_are_the_same_every_time(tmp_path: Path) -> None:
+    found = []
+    for name in ("a", "b"):
+        one = made(tmp_path / name, TUNE.replace("TRIALS = 3", "TRIALS = 3\nPARALLEL = 2"))
+        run_tune(one.open(tmp_path / name / "s"), one.prepared, Local(), made_from={})
+        found.append(trials_of(one))
+    assert found[0] == found[1]
+    assert len(found[0]) == 3
+
+
+def test_without_trials_nothing_is_done(tmp_path: Path) -> None:
+    one, backend = made(tmp_path, "[user]\nPOOLING = cls\n"), Jobs()
+    tuned, told = tune(one, tmp_path / "s", backend)
+    assert tuned.best == ()
+    assert backend.jobs == []
+    assert any("no [tune] TRIALS" in note for note in told.notes)
+    assert not (one.store / "results").exists()
+
+
+def test_when_every_trial_fails_the_first_failures_are_told_and_the_next_run_tries_again(
+    tmp_path: Path,
+) -> None:
+    wrong = TUNE.replace("choice cls mean", "choice max min")
+    one, backend = made(tmp_path, wrong), Jobs()
+    for _ in range(2):
+        with pytest.raises(StepError, match="of 3 trials of model 3 failed") as error:
+            tune(one, tmp_path / "s", backend)
+        assert "trial 0" in str(error.value)
+        assert "no such pooling: m" in str(error.value)
+    assert [job.arguments["trial"]["number"] for job in backend.jobs] == [0, 1, 2] * 2
+
+
+def test_a_failed_trial_is_passed_over(tmp_path: Path) -> None:
+    some = TUNE.replace("choice cls mean", "choice cls mean max min")
+    one = made(tmp_path, some.replace("TRIALS = 3", "TRIALS = 4"), EPOCHS="1")
+    tuned, told = tune(one, tmp_path / "s")
+    states = [trial["state"] for trial in trials_of(one)]
+    assert set(states) == {"complete", "failed"}
+    assert trials_of(one)[tuned.best[0].trial]["state"] == "complete"
+    assert any("failed" in warning for warning in told.warnings)
+
+
+def test_a_hopeless_trial_is_given_up_and_so_again_after_an_interruption(tmp_path: Path) -> None:
+    one = made(tmp_path, TUNE.replace("TRIALS = 3", "TRIALS = 1"), EPOCHS="3")
+    experiment = with_values(one.open(tmp_path / "s"), "./model", {})
+    values = {"LEARNING_RATE": "1e-05", "BATCH_SIZE": "8", "user.POOLING": "cls"}
+    model = experiment.settings.train.MODEL_NAMES[0]
+    mine = with_values(experiment, model, values)
+    arguments = {
+        "model": model,
+        "seed": 0,
+        "label2id": dict(one.prepared.label2id),
+        "rows": {"train": 90, "validation": 24},
+        "data_hash": "0" * 64,
+        "made_from": {},
+        "trial": {"number": 6, "values": values, "before": [[0.99, 1.0, 1.0]] * 5},
+    }
+    answer = Inline().run(Job("train", str(one.directory), mine.overrides, arguments), Told())
+    assert answer["state"] == "pruned"
+    assert len(answer["seen"]) == 1
+    folder = one.store / FOLDER / "trial-0006"
+    assert sorted(path.name for path in folder.iterdir()) == ["metrics.jsonl", "trial.json"]
