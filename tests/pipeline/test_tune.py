@@ -25,6 +25,7 @@ from handful.records import Tuned
 from handful.settings import read_settings
 from handful.steps.train import train as run_train
 from handful.steps.tune import tune as run_tune
+from handful.steps.tune.drawing import draw
 
 LOAD_MODEL = """
 def load_model(model_name, label2id, settings):
@@ -219,14 +220,14 @@ def _gone(folder: Path) -> None:
         time.sleep(0.05)
 
 
-def test_parallel_trials_are_the_same_every_time(tmp_path: Path) -> None:
-    found = []
-    for name in ("a", "b"):
-        one = made(tmp_path / name, TUNE.replace("TRIALS = 3", "TRIALS = 3\nPARALLEL = 2"))
-        run_tune(one.open(tmp_path / name / "s"), one.prepared, Local(), made_from={})
-        found.append(trials_of(one))
-    assert found[0] == found[1]
-    assert len(found[0]) == 3
+def test_parallel_trials_run_at_once_with_the_values_of_their_round(tmp_path: Path) -> None:
+    text = TUNE.replace("TRIALS = 3", "TRIALS = 2\nPARALLEL = 2")
+    one, told = made(tmp_path, text, EPOCHS="1"), Told()
+    experiment = one.open(tmp_path / "s", told)
+    run_tune(experiment, one.prepared, Local(), made_from={})
+    drawn = draw(experiment.settings.tune.ranges, "max", 0, (0, 1), ())
+    assert [trial["values"] for trial in trials_of(one)] == drawn
+    assert drawn[0] != drawn[1]
 
 
 def test_without_trials_nothing_is_done(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from handful.report import baselines, gather, label_review, render
 from handful.report.gather import Result
 from handful.report.ranking import chosen_model, ranking
 from handful.report.render import Tile
+from handful.report.tuning import tuning_part
 from handful.settings import public_text
 
 QUARANTINED_SHOWN = 20
@@ -59,6 +60,7 @@ def report(
         "split_totals": [sum(row[1][i] for row in split_rows) for i in range(len(split_names))],
         "grouped": experiment.settings.prepare.NEAR_DUPLICATES == "group",
         "encodings": [_encoding(experiment, prepared, model) for model in prepared.rows],
+        "tuning": tuning_part(experiment),
         "results": parts,
         "looks": tested.looks,
         "ranking": ranking(experiment),

@@ -1,0 +1,87 @@
+"""The report's part about tuning: what was tried, how it went, and what training took from it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from markupsafe import Markup
+
+from handful.errors import Absent
+from handful.experiment import Experiment
+from handful.layout import TUNING
+from handful.report.tuning_drawings import axis, bars, history, parallel
+
+_COLOURS = {"complete": "c0", "pruned": "c7"}
+
+
+def tuning_part(experiment: Experiment) -> list[dict[str, Any]]:
+    """What the template shows of each model's search; nothing if none was asked for."""
+    if experiment.settings.tune.TRIALS is None:
+        return []
+    found = []
+    for model in experiment.settings.train.MODEL_NAMES:
+        try:
+            data = experiment.store.read(f"{experiment.layout.tuning(model)}/{TUNING}")
+        except Absent:
+            continue
+        found.append(shown(json.loads(data)))
+    return found
+
+
+def shown(search: Mapping[str, Any]) -> dict[str, Any]:
+    """One search, `search` being what tuning.json holds, in drawings, words and a table."""
+    trials = search["trials"]
+    states = [trial["state"] for trial in trials]
+    best = next(trial for trial in trials if trial["number"] == search["best"])
+    return {
+        "model": search["model"],
+        "metric": search["metric"],
+        "words": _words(search, states, best),
+        "history": _history(search),
+        "parallel": _parallel(search),
+        "importance": list(search["importance"].items()),
+        "importance_bars": bars(search["importance"], "How much each key mattered"),
+        "keys": list(search["ranges"].items()),
+        "best": search["best"],
+        "trials": trials,
+        "errors": [(trial["number"], trial["error"]) for trial in trials if trial["error"]],
+    }
+
+
+def _words(search: Mapping[str, Any], states: Sequence[str], best: Mapping[str, Any]) -> str:
+    values = ", ".join(f"{key} = {text}" for key, text in best["values"].items())
+    ends = {"pruned": "given up early", "failed": "failed"}
+    counts = [f"{states.count(s)} {word}" for s, word in ends.items() if s in states]
+    others = f" ({', '.join(counts)})" if counts else ""
+    return (
+        f"{len(states):,} trials{others}, each with seed {search['seed']} and judged on validation "
+        f"alone. Trial {best['number']} was the best, with {search['metric']} {best['value']:.4f}. "
+        f"In place of the settings' own values, training used {values}. The value of a best trial "
+        "is a little too good, since it was chosen by it; the held-out split is what counts."
+    )
+
+
+def _history(search: Mapping[str, Any]) -> Markup:
+    points: list[tuple[float, float, str]] = []
+    line: list[tuple[float, float]] = []
+    better = max if search["goal"] == "max" else min
+    for trial in search["trials"]:
+        if trial["value"] is None:
+            continue
+        number, value = float(trial["number"]), float(trial["value"])
+        points.append((number, value, _COLOURS.get(trial["state"], "c7")))
+        if trial["state"] == "complete":
+            line.append((number, better(line[-1][1], value) if line else value))
+    return history(points, line, search["metric"])
+
+
+def _parallel(search: Mapping[str, Any]) -> Markup:
+    valued = [trial for trial in search["trials"] if trial["value"] is not None]
+    axes = [
+        axis(key, [trial["values"][key] for trial in valued], text.partition(" ")[0])
+        for key, text in search["ranges"].items()
+    ]
+    axes.append(axis(search["metric"], [str(trial["value"]) for trial in valued], "float"))
+    return parallel(axes, [trial["number"] for trial in valued], search["best"])
