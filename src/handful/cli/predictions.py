@@ -95,18 +95,11 @@ def export_model(
     experiment: Experiment, model: str | None, seed: int | None, output: Path | None
 ) -> None:
     """Write the ONNX file, and tell how well it agrees."""
-    from handful.layout import model_folder
-    from handful.predicting.choosing import choose
-    from handful.training.exporting import export_onnx
+    from handful.predicting.export import export_model as export
 
-    chosen = choose(experiment, model, seed)
-    name = f"{experiment.settings.experiment.NAME}-{model_folder(chosen.model)}.onnx"
-    final = experiment.layout.final(chosen.model, chosen.seed)
-    folder = experiment.store.fetch_tree(final, experiment.scratch / "trained")
-    path = output or Path(name)
-    done = export_onnx(experiment, chosen.model, folder, chosen.weights_hash, path)
+    name, done = export(experiment, model, seed, output)
     told: list[tuple[str, str | int | float]] = [
-        ("model", chosen.name),
+        ("model", name),
         ("inputs", ", ".join(done.inputs)),
         ("rows of validation compared", done.rows),
         ("shapes of their batches", ", ".join(str(list(shape)) for shape in done.shapes)),

@@ -1,0 +1,30 @@
+"""The chosen trained model as a file for other runtimes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from handful.experiment import Experiment
+from handful.layout import model_folder
+from handful.predicting.choosing import choose
+
+if TYPE_CHECKING:
+    from handful.training.exporting import Exported
+
+
+def export_model(
+    experiment: Experiment, model: str | None, seed: int | None, output: Path | None
+) -> tuple[str, Exported]:
+    """Write the ONNX file, to `output` or beside the caller; the model's name and what was done.
+
+    Raises what `choose` and `export_onnx` raise; no file is there then.
+    """
+    from handful.training.exporting import export_onnx
+
+    chosen = choose(experiment, model, seed)
+    name = f"{experiment.settings.experiment.NAME}-{model_folder(chosen.model)}.onnx"
+    final = experiment.layout.final(chosen.model, chosen.seed)
+    folder = experiment.store.fetch_tree(final, experiment.scratch / "trained")
+    path = output or Path(name)
+    return chosen.name, export_onnx(experiment, chosen.model, folder, chosen.weights_hash, path)
