@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
+
+# The number of threads changes bits: every process that a test starts, and the test's own, train
+# with the same one. The tests run in several processes anyway.
+os.environ["OMP_NUM_THREADS"] = "1"
 
 # With `--import-mode=importlib` no test folder is on the path by itself.
 sys.path.insert(0, str(Path(__file__).parent))

@@ -115,6 +115,8 @@ def running_s3(*, roles: bool = False) -> Iterator[S3Server]:
         stdout=log,
         stderr=subprocess.STDOUT,
         cwd=directory,
+        # It would take a login that it finds there for one more owner, before those it is given.
+        env={name: value for name, value in os.environ.items() if not name.startswith("AWS_")},
     )
     server = S3Server(f"http://127.0.0.1:{ports[-2]}", owner, reader)
     try:

@@ -51,7 +51,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
 def told_by_the_test_step(made: Tiny) -> dict[str, tuple[str, dict[str, float]]]:
     """Artifact id → prediction and probabilities, as the test step wrote them."""
     results = made.store / "results" / "full_dataset"
-    (path,) = results.glob("evaluation/*/seed-*/predictions.parquet")
+    (path,) = results.glob("evaluation/model/seed-*/predictions.parquet")
     labels = json.loads((made.store / "data/prepared_data/full_dataset/label2id.json").read_text())
     rows = pl.read_parquet(path).iter_rows(named=True)
     return {

@@ -146,7 +146,9 @@ def test_two_models_and_two_seeds(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     evaluation = tiny.store / "results/full_dataset/evaluation"
     found = sorted(str(p.parent.relative_to(evaluation)) for p in evaluation.rglob("metrics.json"))
-    assert found == ["model/seed-0", "model/seed-1", "other/seed-0", "other/seed-1"]
+    baselines = ["baseline-majority/seed-0", "baseline-tfidf/seed-0"]
+    models = ["model/seed-0", "model/seed-1", "other/seed-0", "other/seed-1"]
+    assert found == baselines + models
     assert len((evaluation / "looks.jsonl").read_text().splitlines()) == 1
 
 
