@@ -30,8 +30,9 @@ def get_dataset_features():
 
 
 def encode_data(instance, label2id, model_name, settings):
-    """The first MAX_TOKENS tokens of the text, and the label if there is one."""
-    ids = tokenizer(model_name)(read(instance["raw_text.json"])["text"])["input_ids"]
+    """The first MAX_TOKENS tokens of the name and the text, and the label if there is one."""
+    name = read(instance["metadata.json"])["name"]  # people name a licence for what it is
+    ids = tokenizer(model_name)(name, read(instance["raw_text.json"])["text"])["input_ids"]
     limit = settings.user.MAX_TOKENS
     kept = ids if len(ids) <= limit else [*ids[: limit - 1], ids[-1]]  # ids[-1] is [SEP]
     features = {"input_ids": kept, "attention_mask": [1] * len(kept)}

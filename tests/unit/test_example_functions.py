@@ -37,9 +37,10 @@ def model(functions: Functions) -> Any:
 
 def encoded(functions: Functions, folder: Path, text: str) -> Any:
     (folder / "raw_text.json").write_text(json.dumps({"text": text}))
+    (folder / "metadata.json").write_text(json.dumps({"name": "Right"}))
     artifact = SimpleNamespace(label="Permissive")
     functions.call("process_func", artifact=artifact, artifact_path=folder)
-    names = ("raw_text.json", "ground_truth_label.json")
+    names = ("raw_text.json", "metadata.json", "ground_truth_label.json")
     return functions.call(
         "encode_data",
         instance={name: folder / name for name in names},
@@ -52,8 +53,9 @@ def encoded(functions: Functions, folder: Path, text: str) -> Any:
 def test_a_short_text_is_encoded_whole(functions: Functions, tmp_path: Path) -> None:
     short = encoded(functions, tmp_path, "Do what is right.")
     ids = short.features["input_ids"]
-    assert short.full_length == len(ids) == 7
-    assert (ids[0], ids[-1]) == (101, 102)  # [CLS] and [SEP]
+    assert short.full_length == len(ids) == 9
+    assert ids[:3] == [101, 2157, 102]  # [CLS], the name, [SEP]
+    assert ids[-1] == 102
     assert short.features["labels"] == LABEL2ID["Permissive"]
     assert set(short.features) == set(functions.call("get_dataset_features"))
 
@@ -61,9 +63,9 @@ def test_a_short_text_is_encoded_whole(functions: Functions, tmp_path: Path) -> 
 def test_a_long_text_is_cut_and_tells_its_length(functions: Functions, tmp_path: Path) -> None:
     whole = encoded(functions, tmp_path, "right " * 10)
     cut = encoded(functions, tmp_path, "right " * 600)
-    assert cut.full_length == 602
+    assert cut.full_length == 604
     assert len(cut.features["input_ids"]) == len(cut.features["attention_mask"]) == 16
-    assert cut.features["input_ids"][:11] == whole.features["input_ids"][:11]
+    assert cut.features["input_ids"][:13] == whole.features["input_ids"][:13]
     assert cut.features["input_ids"][-1] == 102
 
 
