@@ -11,7 +11,7 @@ resets, server errors) have been retried before they are raised.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -44,11 +44,13 @@ class Source(Protocol):
     def url(self) -> str:
         """The root, as a person would write it: `s3://bucket/prefix` or an absolute path."""
 
-    def list(self, prefix: str = "") -> Iterator[pa.RecordBatch]:
+    def list(self, prefix: str = "", *, near: Sequence[str] = ()) -> Iterator[pa.RecordBatch]:
         """Every object whose key begins with `prefix`, as batches of `LISTING_SCHEMA`.
 
         `prefix` is compared as text (`a/b` finds `a/bc`). In no particular order. An empty or
         missing folder gives nothing; a missing bucket or root directory raises `Absent`.
+        `near` changes nothing but the time it takes: keys, in order, about a page apart in what
+        the caller expects to be there, at which a store may begin to read in many places at once.
         """
 
     def head(self, key: str) -> Entry:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -28,8 +28,8 @@ class Guarded:
     def url(self) -> str:
         return self._store.url
 
-    def list(self, prefix: str = "") -> Iterator[pa.RecordBatch]:
-        return self._store.list(prefix)
+    def list(self, prefix: str = "", *, near: Sequence[str] = ()) -> Iterator[pa.RecordBatch]:
+        return self._store.list(prefix, near=near)
 
     def head(self, key: str) -> Entry:
         return self._store.head(key)

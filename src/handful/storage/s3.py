@@ -22,10 +22,11 @@ from handful.storage.keys import folder
 from handful.storage.local import LocalSource
 from handful.storage.oserrors import reading
 from handful.storage.pace import Pace
+from handful.storage.room import TRANSFERS
 from handful.storage.s3copy import ServerCopy
 from handful.storage.s3session import Access
 from handful.storage.s3source import S3Source
-from handful.storage.s3stream import put_streamed
+from handful.storage.s3stream import held_bytes, put_streamed
 
 PART = 16 * 1024 * 1024
 """Bytes a part; files up to this size go in one request."""
@@ -93,12 +94,13 @@ class S3Store(S3Source):
         full = self.full(key)
         with reading(str(path)), path.open("rb") as file:
             size = os.fstat(file.fileno()).st_size
-        with self._asking(key):
+        part = _part_bytes(size)
+        with TRANSFERS.taken(min(size, part * PARTS_AT_ONCE)), self._asking(key):
             obstore.put(
                 self.clients.bucket_store(),
                 full,
                 path,
-                chunk_size=_part_bytes(size),
+                chunk_size=part,
                 max_concurrency=PARTS_AT_ONCE,
             )
 
@@ -158,16 +160,16 @@ class S3Store(S3Source):
         """Through this machine, piece by piece: no one principal may read there and write here."""
 
         full, size = self.full(key), source.head(source_key).size
-        if size <= PART:
-            self.write(key, source.read(source_key))
-            return
-
         part = _part_bytes(size)
-        retry.again(
-            lambda: put_streamed(
-                self.clients, full, source.body(source_key), part, self._where(key)
+        with TRANSFERS.taken(min(2 * size, held_bytes(part))):
+            if size <= PART:
+                self.write(key, source.read(source_key))
+                return
+            retry.again(
+                lambda: put_streamed(
+                    self.clients, full, source.body(source_key), part, self._where(key)
+                )
             )
-        )
 
 
 def _part_bytes(size: int) -> int:

@@ -14,6 +14,7 @@ itself tells what has arrived, and the record comes last.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import polars as pl
@@ -29,6 +30,7 @@ from handful.steps.reconcile.artifacts import Listing
 from handful.steps.reconcile.contents import hasher
 from handful.steps.reconcile.difference import show_difference
 from handful.steps.reconcile.matching import Matched, match
+from handful.steps.reconcile.meanwhile import Hushed, Meanwhile
 from handful.steps.reconcile.names import Wanted
 from handful.steps.reconcile.overrides import override
 from handful.steps.reconcile.overwriting import Journal
@@ -66,13 +68,16 @@ def reconcile(
         settings.reconcile.FILES_ON_RESEARCH,
         has_process=process is not None,
     )
+    hushed = Hushed(experiment.progress)
+    standing = Meanwhile(lambda: copying.standing(replace(experiment, progress=hushed)))
     production = snapshot(experiment, labels, files, refresh=refresh)
     if production.replaces:
         show_difference(experiment.progress, production.replaces, production)
     matched = _match(experiment, production, wanted, files)
     troubles = _begin(experiment, production, matched)
 
-    here, memory = copying.present(experiment), copying.remembered(experiment)
+    hushed.loud = True  # from now on it is waited for
+    here, memory = standing.get()
     journal = Journal(experiment, production.about.taken_at)
     plan = copying.plan(matched.files, here, memory, journal)
     copying.tell(experiment, plan, matched.files)
@@ -106,11 +111,15 @@ def reconcile(
 
 def _match(experiment: Experiment, production: Snapshot, wanted: Wanted, files: Source) -> Matched:
     """Give fates, and announce them before the first copy."""
-    rows = pl.read_parquet(production.labels)
-    rows = override(rows, experiment.settings.reconcile.LABEL_OVERRIDES)
-    listing = Listing(production.files, production.about.keys_read_two_ways > 0)
-    matched = match(rows, listing, wanted, experiment.settings, hasher(experiment, files))
-    announce(experiment, matched, listing)
+    try:
+        rows = pl.read_parquet(production.labels)
+        rows = override(rows, experiment.settings.reconcile.LABEL_OVERRIDES)
+        listing = Listing(production.files, production.about.keys_read_two_ways > 0)
+        matched = match(rows, listing, wanted, experiment.settings, hasher(experiment, files))
+        announce(experiment, matched, listing)
+    finally:  # whatever is wrong with it, production need not be asked again
+        if production.keeping:
+            production.keeping.get()
     return matched
 
 
@@ -131,7 +140,9 @@ def _write(
     """Write the ledger and its summary, and show it; kept artifacts per label."""
     listed = production.files.select(pl.col("artifact_id").n_unique()).collect().item()
     summary = ledger.summarise(book, production.about, int(listed))
-    ledger.prune(experiment, book.stale, remove=prune)
+    # Only of a ledger that adds up anything is removed; what is gone is stale no more.
+    left = ledger.prune(experiment, book.stale, remove=prune)
+    summary["stale"] = ledger.told_of_stale(left)
     counts = ledger.write(experiment, book, summary)
     ledger.show(experiment, summary)
     return counts

@@ -9,6 +9,7 @@ etag arrived; so a production file that changed, but not in size, is copied agai
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import polars as pl
@@ -17,6 +18,7 @@ from handful import layout
 from handful.errors import Full, StoreError
 from handful.experiment import Experiment
 from handful.steps.reconcile import tables
+from handful.steps.reconcile.keys import PAGE, seams
 from handful.steps.reconcile.overwriting import Journal
 from handful.steps.reconcile.pool import in_threads
 from handful.steps.reconcile.troubles import Troubles
@@ -26,7 +28,7 @@ PRESENT = pl.Schema(
     {"artifact_id": pl.String, "file": pl.String, "size": pl.Int64, "etag": pl.String}
 )
 """What is in the store below `data/reconciled_artifacts`."""
-_COPIES = pl.Schema(
+COPIES = pl.Schema(
     {"artifact_id": pl.String, "file": pl.String, "source_etag": pl.String, "etag": pl.String}
 )
 FILE = ["artifact_id", "file"]
@@ -43,12 +45,12 @@ class Delivery:
     """(artifact id, file) → why it could not be copied."""
 
 
-def present(experiment: Experiment) -> pl.DataFrame:
-    """The destination's listing, as `PRESENT`."""
+def present(experiment: Experiment, near: Sequence[str] = ()) -> pl.DataFrame:
+    """The destination's listing, as `PRESENT`; `near`: ids about a page of it apart."""
     prefix = f"{layout.ARTIFACTS}/"
     found = [pl.DataFrame(schema={"key": pl.String, "size": pl.Int64, "etag": pl.String})]
     seen = 0
-    for batch in experiment.store.list(prefix):
+    for batch in experiment.store.list(prefix, near=[prefix + seam for seam in near]):
         found.append(pl.DataFrame(pl.from_arrow(batch)))
         seen += batch.num_rows
         experiment.progress.advance("listing the store", seen, None, "files")
@@ -66,13 +68,19 @@ def present(experiment: Experiment) -> pl.DataFrame:
 
 def remembered(experiment: Experiment) -> pl.DataFrame:
     """Which copy of which source etag arrived, in earlier runs."""
-    return tables.load(experiment, layout.COPIES, _COPIES)
+    return tables.load(experiment, layout.COPIES, COPIES)
 
 
-def remember(experiment: Experiment, files: pl.DataFrame, here: pl.DataFrame) -> None:
-    """Keep with which etags the verified copies stand."""
+def to_remember(files: pl.DataFrame, here: pl.DataFrame) -> pl.DataFrame:
+    """With which etags the verified copies stand: what `remembered` is to give the next time."""
     table = files.rename({"etag": "source_etag"}).join(here.drop("size"), on=FILE)
-    tables.save(experiment, table.select(_COPIES.names()).sort(FILE), layout.COPIES)
+    return table.select(COPIES.names()).sort(FILE)
+
+
+def standing(experiment: Experiment) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """`present`, quicker for what is `remembered`, and that."""
+    memory = remembered(experiment)
+    return present(experiment, seams(memory["artifact_id"], PAGE)), memory
 
 
 def compare(files: pl.DataFrame, here: pl.DataFrame, memory: pl.DataFrame) -> pl.DataFrame:

@@ -77,7 +77,7 @@ def _take_listing(
     seen = unmatched = two_ways = 0
     examples: list[str] = []
     with tables.writing(path, FILES_SCHEMA) as writer:
-        for batch in files.list(pattern.folder):
+        for batch in files.list(pattern.folder, near=pattern.near(known)):
             keys = pl.DataFrame(pl.from_arrow(batch))
             read = pattern.read(keys, known)
             writer.add(read.files)
