@@ -14,12 +14,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import pyarrow as pa
-from upath import UPath
 
-LISTING_SCHEMA = pa.schema([("key", pa.string()), ("size", pa.int64()), ("etag", pa.string())])
+if TYPE_CHECKING:
+    from upath import UPath
+
+LISTING_SCHEMA = pa.schema(
+    [("key", pa.large_string()), ("size", pa.int64()), ("etag", pa.large_string())]
+)
 """One row an object: key relative to the root, size in bytes, etag.
 
 `etag` changes when the content changes. On S3 it is the object's ETag without quotes; in a local

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
-from upath import UPath
 
 from handful.storage.base import Entry, Source, Store
+
+if TYPE_CHECKING:
+    from upath import UPath
 
 
 class Guarded:

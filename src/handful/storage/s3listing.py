@@ -113,12 +113,10 @@ def _boto_pages(
 
 
 def _from_arrow(chunk: Any) -> pa.RecordBatch:
-    batch = pa.record_batch(chunk)
-    return _batch(
-        batch.column("path").cast(pa.string()),
-        batch.column("size").cast(pa.int64()),
-        batch.column("e_tag").cast(pa.string()),
-    )
+    import polars as pl
+
+    found = pl.DataFrame(pl.from_arrow(pa.record_batch(chunk)))
+    return _batch(found["path"], found["size"].cast(pl.Int64), found["e_tag"])
 
 
 def _from_entries(chunk: Any) -> pa.RecordBatch:

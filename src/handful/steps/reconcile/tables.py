@@ -98,7 +98,8 @@ class Writer:
 
     def add(self, batch: pa.RecordBatch | pl.DataFrame) -> None:
         if isinstance(batch, pl.DataFrame):
-            for part in batch.to_arrow().cast(self._schema).to_batches():
+            # `oldest` has the schema's own types, so nothing is cast (see `storage.columns`).
+            for part in batch.to_arrow(compat_level=pl.CompatLevel.oldest()).to_batches():
                 self.add(part)
             return
         if not batch.num_rows:

@@ -18,11 +18,11 @@ from handful.storage.base import Source
 
 FILES_SCHEMA = pa.schema(
     [
-        ("artifact_id", pa.string()),
-        ("file", pa.string()),
-        ("key", pa.string()),
+        ("artifact_id", pa.large_string()),
+        ("file", pa.large_string()),
+        ("key", pa.large_string()),
         ("size", pa.int64()),
-        ("etag", pa.string()),
+        ("etag", pa.large_string()),
     ]
 )
 """`listing.parquet`: one row a key of production, and what it stands for."""
