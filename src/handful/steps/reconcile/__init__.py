@@ -24,7 +24,7 @@ from handful.experiment import Experiment
 from handful.labels.base import LabelSource
 from handful.records import Fingerprint, Reconciled
 from handful.sources import function_hashes
-from handful.steps.reconcile import copying, ledger
+from handful.steps.reconcile import copying, ledger, tables
 from handful.steps.reconcile.announcing import announce, label_counts, write_counts
 from handful.steps.reconcile.artifacts import Listing
 from handful.steps.reconcile.contents import hasher
@@ -35,7 +35,7 @@ from handful.steps.reconcile.names import Wanted
 from handful.steps.reconcile.overrides import override
 from handful.steps.reconcile.overwriting import Journal
 from handful.steps.reconcile.processing import Processing, function_key, inputs_of
-from handful.steps.reconcile.snapshot import Snapshot, keep, snapshot
+from handful.steps.reconcile.snapshot import Snapshot, replace_kept, snapshot
 from handful.steps.reconcile.troubles import Troubles
 from handful.steps.reconcile.verify import Verifier
 from handful.storage.base import Source
@@ -127,10 +127,16 @@ def _begin(experiment: Experiment, production: Snapshot, matched: Matched) -> Tr
     """From here on the store changes: the old record no longer speaks of what is there."""
     troubles = Troubles.of(experiment.settings.reconcile.MAX_FAILED, matched.rows)
     troubles.check()
-    experiment.store.delete([layout.RECONCILED])
+    counts = label_counts(matched.rows)
     if production.is_new:
-        keep(experiment, production)
-    write_counts(experiment, label_counts(matched.rows))
+        experiment.store.delete([layout.RECONCILED])
+        replace_kept(experiment, production)
+        write_counts(experiment, counts)
+    else:  # of the same snapshot: where the counts differ, the old record is out of date anyway
+        tables.together(
+            lambda: experiment.store.delete([layout.RECONCILED]),
+            lambda: write_counts(experiment, counts),
+        )
     return troubles
 
 

@@ -59,7 +59,7 @@ class Snapshot:
     listing: Path
     """Parquet: artifact_id, file, key, size, etag."""
     is_new: bool = False
-    """It is not in the store yet: see `keep`."""
+    """It is not in the store yet: see `replace_kept`."""
     replaces: Snapshot | None = None
     """The one before it, after a refresh."""
     keeping: Meanwhile[None] | None = None
@@ -76,7 +76,7 @@ def snapshot(
     """The snapshot that is there, or a new one of production.
 
     A first one is kept at once, so that a restart finds it, however it goes on. One that would
-    replace another is new until it has proved usable and the caller keeps it.
+    replace another is new until it has proved usable and the caller keeps it (`replace_kept`).
 
     Raises:
         UserError: the one that is there was made from other settings.
@@ -104,7 +104,7 @@ def snapshot(
         is_new=True,
     )
     if kept is None:
-        return replace(new, is_new=False, keeping=Meanwhile(lambda: keep(experiment, new)))
+        return replace(new, is_new=False, keeping=Meanwhile(lambda: _keep(experiment, new)))
     return replace(new, replaces=kept)
 
 
@@ -162,10 +162,15 @@ def _check_same(experiment: Experiment, about: About, made_from: Mapping[str, st
         )
 
 
-def keep(experiment: Experiment, new: Snapshot) -> None:
+def replace_kept(experiment: Experiment, new: Snapshot) -> None:
     """Replace the snapshot in the store: the marker goes first and comes last."""
+    experiment.store.delete([layout.SNAPSHOT])
+    _keep(experiment, new)
+
+
+def _keep(experiment: Experiment, new: Snapshot) -> None:
+    """Put the snapshot into a store that has no marker of one."""
     store = experiment.store
-    store.delete([layout.SNAPSHOT])
     tables.together(
         lambda: store.send(new.labels, layout.LABELS),
         lambda: store.send(new.listing, layout.LISTING),
