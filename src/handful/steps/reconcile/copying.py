@@ -165,6 +165,7 @@ def copy(
     delivery = Delivery()
     if files.is_empty():
         return delivery
+    tables.give_back()
     rows = files.select("artifact_id", "file", "key", "size").iter_rows(named=True)
     threads = min(experiment.settings.reconcile.COPY_CONCURRENCY, files.height)
     failing: set[str] = set()

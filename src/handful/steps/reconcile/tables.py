@@ -57,6 +57,11 @@ def together(*writes: Callable[[], None]) -> None:
             raise error
 
 
+def give_back() -> None:
+    """Return the memory that reading and writing tables took, before something that takes long."""
+    pa.default_memory_pool().release_unused()
+
+
 def load(experiment: Experiment, key: str, schema: pl.Schema) -> pl.DataFrame:
     """The table at `key`, or an empty one of `schema` if there is none.
 
