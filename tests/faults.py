@@ -50,8 +50,8 @@ class Request:
 
     @property
     def is_copy(self) -> bool:
-        """Does it ask the server to copy an object?"""
-        return self.method == "PUT" and self.copy_source != ""
+        """Does it ask the server to copy an object, and not just to try whether it can?"""
+        return self.method == "PUT" and self.copy_source != "" and "/probe-" not in self.path
 
     @property
     def is_write(self) -> bool:

@@ -110,3 +110,10 @@ class Store(Source, Protocol):
         Server side for S3 to S3, a byte copy for local to local (with its modification time,
         never a link to the original), streamed otherwise.
         """
+
+    def expect_copies(self, source: Source, source_key: str) -> None:
+        """Many copies from `source` will follow, and `source_key` is one of its objects.
+
+        What the first of them would have to find out, while the others wait, is found out now.
+        Nothing of it is left here. Raises what a copy would.
+        """

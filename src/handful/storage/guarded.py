@@ -77,6 +77,10 @@ class Guarded:
         self._check()
         self._store.copy_from(source, source_key, key)
 
+    def expect_copies(self, source: Source, source_key: str) -> None:
+        self._check()
+        self._store.expect_copies(source, source_key)
+
 
 def _bare(store: Store) -> Store:
     return store

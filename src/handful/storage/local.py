@@ -143,6 +143,9 @@ class LocalStore(LocalSource):
         finally:
             part.unlink(missing_ok=True)
 
+    def expect_copies(self, source: Source, source_key: str) -> None:
+        """Nothing has to be found out here."""
+
     def send_tree(self, directory: Path, prefix: str, *, last: str = "") -> None:
         below = folder(prefix, self.url)
         staged = self._aside(prefix)

@@ -8,6 +8,7 @@ rule that aborts incomplete uploads). See `claims` for `create`, `s3copy` for co
 from __future__ import annotations
 
 import os
+import secrets
 import tempfile
 import threading
 from collections.abc import Iterable
@@ -18,7 +19,7 @@ from typing import Any
 
 from handful.storage import claims, retry, tree
 from handful.storage.base import Source
-from handful.storage.keys import folder
+from handful.storage.keys import HIDDEN, folder
 from handful.storage.local import LocalSource
 from handful.storage.oserrors import reading
 from handful.storage.pace import Pace
@@ -148,6 +149,12 @@ class S3Store(S3Source):
                 path = Path(scratch) / "file"
                 source.fetch(source_key, path)
                 self.send(path, key)
+
+    def expect_copies(self, source: Source, source_key: str) -> None:
+        if isinstance(source, S3Source) and source.clients.access == self.clients.access:
+            probe = f"{self._root}{HIDDEN}/probe-{secrets.token_hex(8)}"
+            with self._asking(""):
+                self._server_copy(source).try_out(source.full(source_key), probe)
 
     def _server_copy(self, source: S3Source) -> ServerCopy:
         with self._lock:

@@ -71,6 +71,7 @@ def reconcile(
     hushed = Hushed(experiment.progress)
     standing = Meanwhile(lambda: copying.standing(replace(experiment, progress=hushed)))
     production = snapshot(experiment, labels, files, refresh=refresh)
+    trying = Meanwhile(lambda: _try_out(experiment, production, files))
     if production.replaces:
         show_difference(experiment.progress, production.replaces, production)
     matched = _match(experiment, production, wanted, files)
@@ -82,6 +83,7 @@ def reconcile(
     plan = copying.plan(matched.files, here, memory, journal)
     copying.tell(experiment, plan, matched.files)
     delivery = copying.copy(experiment, files, plan, troubles, journal)
+    trying.get()
     copying.note_repairs(plan, delivery, troubles)
 
     processing = None
@@ -107,6 +109,12 @@ def reconcile(
         kept=sum(labels_kept.values()),
         copied=delivery.copied + verified.repaired,
     )
+
+
+def _try_out(experiment: Experiment, production: Snapshot, files: Source) -> None:
+    """Of a new snapshot there is much to copy; of an old one perhaps nothing."""
+    if production.is_new or production.keeping:
+        copying.try_out(experiment, files, production.files)
 
 
 def _match(experiment: Experiment, production: Snapshot, wanted: Wanted, files: Source) -> Matched:

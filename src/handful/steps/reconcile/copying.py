@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import polars as pl
@@ -32,6 +33,7 @@ COPIES = pl.Schema(
     {"artifact_id": pl.String, "file": pl.String, "source_etag": pl.String, "etag": pl.String}
 )
 FILE = ["artifact_id", "file"]
+_TRIED = 1_000
 _MD5 = "^[0-9a-f]{32}$"
 
 
@@ -113,6 +115,16 @@ def compare(files: pl.DataFrame, here: pl.DataFrame, memory: pl.DataFrame) -> pl
         doubtful=same_size & ~same_etag,
         lost=~same & (pl.col("source_etag") == source).fill_null(False),
     )
+
+
+def try_out(experiment: Experiment, source: Source, listing: pl.LazyFrame) -> None:
+    """Let the store find out how it can best copy from `source`, before hundreds of copies wait.
+
+    `listing`: key, size; a small one of its first files is used.
+    """
+    first = listing.select("key", "size").head(_TRIED).collect()
+    with suppress(StoreError):  # the copies themselves will tell, and be recorded
+        experiment.store.expect_copies(source, first.sort("size", "key")["key"][0])
 
 
 def plan(
