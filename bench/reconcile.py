@@ -1,6 +1,7 @@
 """How fast and how lean reconcile is, beside its rivals; ratios of one run.
 
     python bench/reconcile.py copy [--server seaweedfs|latency] [--objects 3000] [--rounds 3]
+                                    [--only CONTESTANT …]
     python bench/reconcile.py match [--rows 1000000] [--keys 10000000]
     python bench/reconcile.py listing [--keys 200000]
     python bench/reconcile.py again [--objects 20000]
@@ -28,7 +29,7 @@ def main() -> int:
         case "copy":
             from reconcile_parts.copying import copy
 
-            return _status(copy(told.server, told.objects, told.files, told.rounds))
+            return _status(copy(told.server, told.objects, told.files, told.rounds, told.only))
         case "match":
             from reconcile_parts.matching import match
 
@@ -74,6 +75,7 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("--objects", type=int, default=3_000)
     one.add_argument("--files", type=int, default=1, help="of each artifact")
     one.add_argument("--rounds", type=int, default=3)
+    one.add_argument("--only", nargs="*", default=[], help="these contestants beside ours")
     one = commands.add_parser("match")
     one.add_argument("--rows", type=int, default=1_000_000, help="label rows")
     one.add_argument("--keys", type=int, default=10_000_000)

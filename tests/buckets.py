@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, cast
@@ -155,11 +155,11 @@ def copies_of(business: Business, between: Proxy, *, since: int = 0) -> Counter[
     return Counter({k.removeprefix(folder): n for k, n in between.copies(since=since).items()})
 
 
-def in_pipeline(business: Business) -> Reconciled:
+def in_pipeline(business: Business, redo: Collection[str] = ()) -> Reconciled:
     """As `handful reconcile` does it, lock and all, but in this process."""
     with tempfile.TemporaryDirectory() as scratch:
         experiment = business.open(Heard(), Path(scratch))
-        records = run(experiment, Choice("reconcile", "reconcile"))
+        records = run(experiment, Choice("reconcile", "reconcile", frozenset(redo)))
     return cast(Reconciled, records["reconcile"])
 
 

@@ -18,7 +18,8 @@ from urllib.parse import unquote, urlsplit
 
 SLOW_DOWN = b"<Error><Code>SlowDown</Code><Message>Please reduce your rate.</Message></Error>"
 FORBIDDEN = b"<Error><Code>AccessDenied</Code><Message>Access Denied.</Message></Error>"
-FAULTS = {"pass", "503", "403", "reset", "lost", "cut"}
+NO_ROOM = b"<Error><Code>InsufficientStorage</Code><Message>No room.</Message></Error>"
+FAULTS = {"pass", "503", "507", "403", "reset", "lost", "cut"}
 """reset: it never reached the server; lost: the server did it, but the answer never came; cut: the
 answer broke off in the middle."""
 
@@ -49,8 +50,8 @@ class Request:
 
     @property
     def is_copy(self) -> bool:
-        """Does it ask the server to copy an object?"""
-        return self.method == "PUT" and self.copy_source != ""
+        """Does it ask the server to copy an object, and not just to try whether it can?"""
+        return self.method == "PUT" and self.copy_source != "" and "/probe-" not in self.path
 
     @property
     def is_write(self) -> bool:
@@ -183,6 +184,8 @@ class _Handler(BaseHTTPRequestHandler):
     def _do(self, what: str, request: Request, body: bytes) -> None:
         if what == "503":
             self._answer(503, [], SLOW_DOWN)
+        elif what == "507":
+            self._answer(507, [], NO_ROOM)
         elif what == "403":
             self._answer(403, [], FORBIDDEN)
         elif what == "reset":

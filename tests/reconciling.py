@@ -217,7 +217,7 @@ class Forbidden:
     def __getattr__(self, name: str) -> Any:
         raise AssertionError(f"production was asked to {name}")
 
-    def list(self, prefix: str = "") -> Iterator[pa.RecordBatch]:
+    def list(self, prefix: str = "", **_: Any) -> Iterator[pa.RecordBatch]:
         raise AssertionError("production was listed")
 
 

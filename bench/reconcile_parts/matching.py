@@ -114,7 +114,7 @@ class _Production:
             for batch in file.iter_batches(ROWS_AT_ONCE):
                 yield batch.cast(LABELS_SCHEMA)
 
-    def list(self, _: str = "") -> Iterator[pa.RecordBatch]:
+    def list(self, *_: object, **__: object) -> Iterator[pa.RecordBatch]:
         import pyarrow.parquet as pq
 
         with pq.ParquetFile(self._folder / LISTING) as file:

@@ -326,6 +326,22 @@ def test_copies_across_buckets_are_made_by_the_server(
     assert {store.read(f"to/{name}").decode() for name in names} == set(names)
 
 
+def test_how_to_copy_is_found_out_before_the_first_copy(
+    pair: tuple[S3Store, S3Store], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    production, store = pair
+    production.write("a", b"1")
+    with pytest.raises(Absent, match=f"{production.url}/none"):
+        store.expect_copies(production, "none")
+    store.expect_copies(production, "a")
+    mine = store.clients.boto().list_objects_v2(Bucket=store.bucket, Prefix=store.full("x")[:-1])
+    assert "Contents" not in mine, "nothing is left, not even aside"
+    assert store._copies[production.bucket]._trusted is True
+    monkeypatch.setattr(s3copy.ServerCopy, "_first", None)
+    store.copy_from(production, "a", "to/a")
+    assert store.read("to/a") == b"1"
+
+
 def test_boto_copies_where_obstores_way_does_not_work(
     pair: tuple[S3Store, S3Store], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import polars as pl
@@ -74,6 +74,7 @@ def test_stale_copies_are_removed_by_prune_alone(business: Business) -> None:
     assert not (artifacts(business) / "good-0").exists()
     assert (artifacts(business) / "good-1/raw.txt").exists()
     assert any("removed 1 stale files" in note for note in outcome.heard.notes)
+    assert summary(outcome)["stale"] == {"artifacts": 0, "files": 0, "bytes": 0, "ids": []}
 
 
 @pytest.mark.parametrize("key", [layout.LABELS, layout.LISTING, layout.SNAPSHOT])
@@ -195,8 +196,8 @@ class Flaky(LocalSource):
         self.faults: dict[str, list[StoreError]] = {}
         self.after_listing: dict[str, str] = {}
 
-    def list(self, prefix: str = "") -> Iterator[pa.RecordBatch]:
-        yield from super().list(prefix)
+    def list(self, prefix: str = "", *, near: Sequence[str] = ()) -> Iterator[pa.RecordBatch]:
+        yield from super().list(prefix, near=near)
         for key, content in self.after_listing.items():
             path = self._root / key
             if content:

@@ -173,4 +173,31 @@ def test_a_process_func_that_does_not_make_its_file(business: Business) -> None:
     )
     outcome = business.run()
     assert outcome.fate("good-1") == ["process_failed"]
-    assert "did not make truth.json" in outcome.reason("good-1")
+    assert "did not make 'truth.json'" in outcome.reason("good-1")
+
+
+def test_a_file_that_production_or_process_func_might_give_and_nobody_did(
+    business: Business,
+) -> None:
+    """Not known before process_func has run; then it is missing, and nobody has failed."""
+    business.some()
+    business.file("good-0/note.txt")
+    business.settings["production"]["FILES_FROM_PROD"] = "*.txt"
+    business.settings["reconcile"] |= {"FILES_ON_RESEARCH": "raw.txt, note.txt", "MAX_FAILED": "0"}
+    writes = '    if artifact.id == "good-1": (artifact_path / "note.txt").write_text("")\n    told'
+    business.functions += PROCESS.replace("    told", writes, 1)
+    outcome = business.run()
+    fates = {row["artifact_id"]: row["fate"] for row in outcome.ledger.to_dicts()}
+    assert fates == {
+        "good-0": "kept",
+        "good-1": "kept",
+        "good-2": "missing_files",
+        "good-3": "missing_files",
+    }
+    lacks = "production lacks 'note.txt', and process_func did not make it"
+    assert outcome.reason("good-2") == lacks
+    assert outcome.rows("good-1")[0]["files_made"] == ["note.txt", "truth.json"]
+    business.settings["reconcile"]["ON_MISSING_FILES"] = "stop"
+    with pytest.raises(DataError, match="2 artifacts lack files: 'good-2', 'good-3'") as caught:
+        business.run()
+    assert lacks in str(caught.value)

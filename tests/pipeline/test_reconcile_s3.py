@@ -12,7 +12,9 @@ from handful import layout
 from reconciling import PROCESS, Business, Outcome
 from servers import S3Server
 
-NAMES = ["raw.txt", "with space.txt", "plus+percent%20.txt", "ümläut-日本.txt", "sub/x.txt"]
+LONG = "/".join(["n" * 235] * 4) + "/x.txt"
+"""With the artifact's folder before it, a key of about 1,000 bytes, here and there."""
+NAMES = ["raw.txt", "with space.txt", "plus+percent%20.txt", "ümläut-日本.txt", "sub/x.txt", LONG]
 
 
 @pytest.fixture(params=["s3 to s3", "s3 to local", "local to s3"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import pyarrow as pa
 import pytest
@@ -46,8 +46,9 @@ class Server:
             yield pa.record_batch({"key": pa.array(rest[start : start + self.page], pa.string())})
 
 
-def all_of(server: Server, common: str) -> list[str]:
-    return [key for page in sharded(server.after, common) for key in page.column(0).to_pylist()]
+def all_of(server: Server, common: str, seams: Sequence[str] = ()) -> list[str]:
+    pages = sharded(server.after, common, seams)
+    return [key for page in pages for key in page.column(0).to_pylist()]
 
 
 @pytest.fixture
@@ -89,6 +90,35 @@ def test_every_key_comes_whatever_it_is(keys: set[str], order: Order, page: int)
         assert set(all_of(Server(keys, order, page), "")) == keys
     finally:
         shards.FULL, shards.WORTH = before
+
+
+@given(
+    st.sets(st.text("abz/-.09 ~é", min_size=1, max_size=8), max_size=200),
+    st.sets(st.text("abz/-.09 ~é", min_size=1, max_size=8), max_size=40),
+    st.sampled_from([byte_order, folder_order]),
+    st.integers(1, 7),
+)
+@settings(max_examples=150, deadline=None)
+def test_every_key_comes_wherever_it_is_cut(
+    keys: set[str], seams: set[str], order: Order, page: int
+) -> None:
+    before = shards.FULL, shards.WORTH
+    shards.FULL, shards.WORTH = 3, 5
+    try:
+        assert set(all_of(Server(keys, order, page), "", sorted(seams))) == keys
+    finally:
+        shards.FULL, shards.WORTH = before
+
+
+@pytest.mark.parametrize("order", [byte_order, folder_order])
+def test_good_seams_cost_no_page_more_and_no_key_twice(eager: None, order: Order) -> None:
+    """One round trip: each range is a page, and begins at a folder, where all orders agree."""
+    ids = sorted(IDS["dots and dashes"](n).replace("/", "") for n in range(400))
+    server = Server({f"p/{name}/{file}" for name in ids for file in "ab"}, order)
+    found = all_of(server, "p/", [f"p/{name}" for name in ids[4::4]])
+    assert sorted(found) == sorted(server.keys)
+    assert server.pages <= 2 * len(ids) / 8 + 2 * HANDS
+    assert len(server.threads) > 1
 
 
 def test_many_hands_share_a_long_listing(eager: None) -> None:

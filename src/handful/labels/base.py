@@ -9,10 +9,10 @@ import pyarrow as pa
 
 LABELS_SCHEMA = pa.schema(
     [
-        ("artifact_id", pa.string()),
-        ("label", pa.string()),
-        ("file_hash", pa.string()),
-        ("row", pa.string()),
+        ("artifact_id", pa.large_string()),
+        ("label", pa.large_string()),
+        ("file_hash", pa.large_string()),
+        ("row", pa.large_string()),
     ]
 )
 """One row a label row. NULL stays null; `row` holds all other columns as a JSON object."""

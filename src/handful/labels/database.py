@@ -98,7 +98,7 @@ class _Columns:
 
     def batch(self, rows: Sequence[Sequence[Any]]) -> pa.RecordBatch:
         texts = [
-            pa.nulls(len(rows), pa.string())
+            pa.nulls(len(rows), pa.large_string())
             if index is None
             else _texts([as_text(row[index]) for row in rows])
             for index in self.named
@@ -114,7 +114,7 @@ def _texts(values: list[str | None]) -> pa.Array:
     """A column. pyarrow itself would import pandas to look at a list: 50 MB for nothing."""
     import polars as pl
 
-    return pl.Series(values, dtype=pl.String).to_arrow().cast(pa.string())
+    return pl.Series(values, dtype=pl.String).to_arrow(compat_level=pl.CompatLevel.oldest())
 
 
 def _apart(columns: list[tuple[int, str]]) -> Iterator[tuple[int, str]]:

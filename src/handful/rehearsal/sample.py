@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -143,7 +143,12 @@ class Chosen:
     def url(self) -> str:
         return self.source.url
 
-    def list(self, prefix: str = "") -> Iterator[pa.RecordBatch]:
+    def list(
+        self,
+        prefix: str = "",
+        *,
+        near: Sequence[str] = (),  # noqa: ARG002 - the protocol's
+    ) -> Iterator[pa.RecordBatch]:
         starts = pc.starts_with(self.listing["key"], pattern=prefix)
         yield from self.listing.filter(starts).to_batches()
 

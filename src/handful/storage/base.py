@@ -11,15 +11,19 @@ resets, server errors) have been retried before they are raised.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import pyarrow as pa
-from upath import UPath
 
-LISTING_SCHEMA = pa.schema([("key", pa.string()), ("size", pa.int64()), ("etag", pa.string())])
+if TYPE_CHECKING:
+    from upath import UPath
+
+LISTING_SCHEMA = pa.schema(
+    [("key", pa.large_string()), ("size", pa.int64()), ("etag", pa.large_string())]
+)
 """One row an object: key relative to the root, size in bytes, etag.
 
 `etag` changes when the content changes. On S3 it is the object's ETag without quotes; in a local
@@ -44,11 +48,13 @@ class Source(Protocol):
     def url(self) -> str:
         """The root, as a person would write it: `s3://bucket/prefix` or an absolute path."""
 
-    def list(self, prefix: str = "") -> Iterator[pa.RecordBatch]:
+    def list(self, prefix: str = "", *, near: Sequence[str] = ()) -> Iterator[pa.RecordBatch]:
         """Every object whose key begins with `prefix`, as batches of `LISTING_SCHEMA`.
 
         `prefix` is compared as text (`a/b` finds `a/bc`). In no particular order. An empty or
         missing folder gives nothing; a missing bucket or root directory raises `Absent`.
+        `near` changes nothing but the time it takes: keys, in order, about a page apart in what
+        the caller expects to be there, at which a store may begin to read in many places at once.
         """
 
     def head(self, key: str) -> Entry:
@@ -103,4 +109,11 @@ class Store(Source, Protocol):
 
         Server side for S3 to S3, a byte copy for local to local (with its modification time,
         never a link to the original), streamed otherwise.
+        """
+
+    def expect_copies(self, source: Source, source_key: str) -> None:
+        """Many copies from `source` will follow, and `source_key` is one of its objects.
+
+        What the first of them would have to find out, while the others wait, is found out now.
+        Nothing of it is left here. Raises what a copy would.
         """

@@ -13,11 +13,10 @@ if TYPE_CHECKING:
 
 
 def as_listing(entries: pl.DataFrame) -> pa.RecordBatch:
-    """A table of key, size and etag as a batch of `LISTING_SCHEMA`."""
+    """A table of key (text), size (Int64) and etag (text) as a batch of `LISTING_SCHEMA`."""
     from polars import CompatLevel
 
-    columns = [
-        entries[field.name].to_arrow(compat_level=CompatLevel.oldest()).cast(field.type)
-        for field in LISTING_SCHEMA
-    ]
+    # `oldest` has the schema's own types, so nothing is cast: that would import pyarrow.compute.
+    oldest = CompatLevel.oldest()
+    columns = [entries[name].to_arrow(compat_level=oldest) for name in LISTING_SCHEMA.names]
     return pa.RecordBatch.from_arrays(columns, schema=LISTING_SCHEMA)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
-from upath import UPath
 
 from handful.storage.base import Entry, Source, Store
+
+if TYPE_CHECKING:
+    from upath import UPath
 
 
 class Guarded:
@@ -28,8 +31,8 @@ class Guarded:
     def url(self) -> str:
         return self._store.url
 
-    def list(self, prefix: str = "") -> Iterator[pa.RecordBatch]:
-        return self._store.list(prefix)
+    def list(self, prefix: str = "", *, near: Sequence[str] = ()) -> Iterator[pa.RecordBatch]:
+        return self._store.list(prefix, near=near)
 
     def head(self, key: str) -> Entry:
         return self._store.head(key)
@@ -73,6 +76,10 @@ class Guarded:
     def copy_from(self, source: Source, source_key: str, key: str) -> None:
         self._check()
         self._store.copy_from(source, source_key, key)
+
+    def expect_copies(self, source: Source, source_key: str) -> None:
+        self._check()
+        self._store.expect_copies(source, source_key)
 
 
 def _bare(store: Store) -> Store:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -41,7 +41,12 @@ class LocalSource:
     def url(self) -> str:
         return str(self._root)
 
-    def list(self, prefix: str = "") -> Iterator[pa.RecordBatch]:
+    def list(
+        self,
+        prefix: str = "",
+        *,
+        near: Sequence[str] = (),  # noqa: ARG002 - the protocol's
+    ) -> Iterator[pa.RecordBatch]:
         checked_prefix(prefix, self.url)
         if not self._root.is_dir():
             if self.missing_root_is_empty and not self._root.exists():
@@ -137,6 +142,9 @@ class LocalStore(LocalSource):
             aside.placed(part, self._path(key), self._where(key))
         finally:
             part.unlink(missing_ok=True)
+
+    def expect_copies(self, source: Source, source_key: str) -> None:
+        """Nothing has to be found out here."""
 
     def send_tree(self, directory: Path, prefix: str, *, last: str = "") -> None:
         below = folder(prefix, self.url)

@@ -8,6 +8,7 @@ rule that aborts incomplete uploads). See `claims` for `create`, `s3copy` for co
 from __future__ import annotations
 
 import os
+import secrets
 import tempfile
 import threading
 from collections.abc import Iterable
@@ -18,14 +19,15 @@ from typing import Any
 
 from handful.storage import claims, retry, tree
 from handful.storage.base import Source
-from handful.storage.keys import folder
+from handful.storage.keys import HIDDEN, folder
 from handful.storage.local import LocalSource
 from handful.storage.oserrors import reading
 from handful.storage.pace import Pace
+from handful.storage.room import TRANSFERS
 from handful.storage.s3copy import ServerCopy
 from handful.storage.s3session import Access
 from handful.storage.s3source import S3Source
-from handful.storage.s3stream import put_streamed
+from handful.storage.s3stream import held_bytes, put_streamed
 
 PART = 16 * 1024 * 1024
 """Bytes a part; files up to this size go in one request."""
@@ -93,12 +95,13 @@ class S3Store(S3Source):
         full = self.full(key)
         with reading(str(path)), path.open("rb") as file:
             size = os.fstat(file.fileno()).st_size
-        with self._asking(key):
+        part = _part_bytes(size)
+        with TRANSFERS.taken(min(size, part * PARTS_AT_ONCE)), self._asking(key):
             obstore.put(
                 self.clients.bucket_store(),
                 full,
                 path,
-                chunk_size=_part_bytes(size),
+                chunk_size=part,
                 max_concurrency=PARTS_AT_ONCE,
             )
 
@@ -147,6 +150,12 @@ class S3Store(S3Source):
                 source.fetch(source_key, path)
                 self.send(path, key)
 
+    def expect_copies(self, source: Source, source_key: str) -> None:
+        if isinstance(source, S3Source) and source.clients.access == self.clients.access:
+            probe = f"{self._root}{HIDDEN}/probe-{secrets.token_hex(8)}"
+            with self._asking(""):
+                self._server_copy(source).try_out(source.full(source_key), probe)
+
     def _server_copy(self, source: S3Source) -> ServerCopy:
         with self._lock:
             found = self._copies.get(source.bucket)
@@ -158,16 +167,16 @@ class S3Store(S3Source):
         """Through this machine, piece by piece: no one principal may read there and write here."""
 
         full, size = self.full(key), source.head(source_key).size
-        if size <= PART:
-            self.write(key, source.read(source_key))
-            return
-
         part = _part_bytes(size)
-        retry.again(
-            lambda: put_streamed(
-                self.clients, full, source.body(source_key), part, self._where(key)
+        with TRANSFERS.taken(min(2 * size, held_bytes(part))):
+            if size <= PART:
+                self.write(key, source.read(source_key))
+                return
+            retry.again(
+                lambda: put_streamed(
+                    self.clients, full, source.body(source_key), part, self._where(key)
+                )
             )
-        )
 
 
 def _part_bytes(size: int) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
 from typing import Any
 
@@ -13,22 +13,26 @@ from handful.storage.columns import as_listing
 from handful.storage.keys import HIDDEN
 from handful.storage.s3clients import Clients
 from handful.storage.s3errors import answer_of, asking
-from handful.storage.shards import sharded
+from handful.storage.shards import is_safe, sharded
 
 PAGE = 1_000
 """Keys that a server gives at once."""
 
 
-def listed(clients: Clients, root: str, prefix: str, where: str) -> Iterator[pa.RecordBatch]:
+def listed(
+    clients: Clients, root: str, prefix: str, where: str, near: Sequence[str] = ()
+) -> Iterator[pa.RecordBatch]:
     """Every object below the folder `root` ("" or ending in `/`) whose key there begins so.
 
-    A long listing is read by many hands (see `handful.storage.shards`).
+    A long listing is read by many hands (see `handful.storage.shards`), at once where it is told
+    which keys to expect (`near`, relative to `root`).
     """
 
     def pages(after: str | None) -> Iterator[pa.RecordBatch]:
         return _pages(clients, root + prefix, after, where)
 
-    for page in sharded(pages, root + prefix):
+    seams = [root + key for key in near if key.startswith(prefix) and is_safe(key)]
+    for page in sharded(pages, root + prefix, seams):
         yield from _relative(page, root, prefix)
 
 
@@ -109,12 +113,10 @@ def _boto_pages(
 
 
 def _from_arrow(chunk: Any) -> pa.RecordBatch:
-    batch = pa.record_batch(chunk)
-    return _batch(
-        batch.column("path").cast(pa.string()),
-        batch.column("size").cast(pa.int64()),
-        batch.column("e_tag").cast(pa.string()),
-    )
+    import polars as pl
+
+    found = pl.DataFrame(pl.from_arrow(pa.record_batch(chunk)))
+    return _batch(found["path"], found["size"].cast(pl.Int64), found["e_tag"])
 
 
 def _from_entries(chunk: Any) -> pa.RecordBatch:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -20,6 +20,7 @@ from handful.storage import aside, retry, tree
 from handful.storage.base import Entry
 from handful.storage.keys import checked, checked_prefix, folder
 from handful.storage.oserrors import writing
+from handful.storage.room import TRANSFERS
 from handful.storage.s3clients import Clients
 from handful.storage.s3errors import answer_of, asking
 from handful.storage.s3listing import listed
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 BODY_CHUNK = 4 * 1024 * 1024
+HELD = 2 * BODY_CHUNK
+"""What a download may hold: the piece that is written, and what has arrived of the next."""
 LONGEST_KEY = 1_024
 """Bytes of UTF-8, the prefix included: S3's own limit."""
 
@@ -57,9 +60,9 @@ class S3Source:
     def url(self) -> str:
         return f"s3://{self.bucket}/{self._root}".rstrip("/")
 
-    def list(self, prefix: str = "") -> Iterator[pa.RecordBatch]:
+    def list(self, prefix: str = "", *, near: Sequence[str] = ()) -> Iterator[pa.RecordBatch]:
         checked_prefix(prefix, self.url)
-        return listed(self.clients, self._root, prefix, self._where(prefix))
+        return listed(self.clients, self._root, prefix, self._where(prefix), near)
 
     def head(self, key: str) -> Entry:
         import obstore
@@ -158,13 +161,18 @@ class S3Source:
 
     def body(self, key: str) -> Iterator[bytes]:
         """The content in pieces; `BrokenOff` if it ends early."""
+        yield from self._arriving(self._opened(key), key)
+
+    def _opened(self, key: str) -> GetResult:
+        """The answer, of which only the head has arrived; `BrokenOff` here, too."""
         import obstore
 
         full = self.full(key)
         with self._asking(key):
-            result = obstore.get(self.clients.bucket_store(), full)  # `BrokenOff` here, too
-            size = result.meta["size"]
-        got = 0
+            return obstore.get(self.clients.bucket_store(), full)
+
+    def _arriving(self, result: GetResult, key: str) -> Iterator[bytes]:
+        got, size = 0, result.meta["size"]
         try:
             for piece in _pieces(result, size):
                 got += len(piece)
@@ -177,10 +185,17 @@ class S3Source:
         if got != size:
             raise retry.BrokenOff(f"{got} of {size} bytes arrived", where=self._where(key))
 
+    def _roomy(self, key: str) -> Iterator[bytes]:
+        """`body`, as many at once as there is room for what they hold."""
+        result = self._opened(key)
+        with TRANSFERS.taken(min(2 * result.meta["size"], HELD)) as waited:
+            # No server keeps an answer open for as long as others may take.
+            yield from self._arriving(self._opened(key) if waited else result, key)
+
     def _download(self, key: str, part: Path) -> None:
         try:
             with writing(str(part)), part.open("wb") as file:
-                for piece in self.body(key):
+                for piece in self._roomy(key):
                     file.write(piece)
                 file.flush()
                 os.fsync(file.fileno())

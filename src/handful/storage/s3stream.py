@@ -15,6 +15,11 @@ if TYPE_CHECKING:
 PARTS_AT_ONCE = 2
 
 
+def held_bytes(part_bytes: int) -> int:
+    """What `put_streamed` holds: the parts under way, one that is filled, and one that is read."""
+    return part_bytes * (PARTS_AT_ONCE + 2)
+
+
 class Pieces(io.RawIOBase):
     """An iterator of bytes as a file to read from."""
 

@@ -3,7 +3,8 @@
 A server gives keys a page at a time, and the next page only after the last: one reader waits for
 the network most of the time. So while one reads, idle hands split what is left: they guess a key in
 the middle of the widest rest, and read from there on. A guess behind the last key costs one request
-and halves the rest; sixteen of them at once find the right place within a few round trips.
+and halves the rest; sixteen of them at once find the right place within a few round trips. Who
+knows what to expect there (a caller that has just copied it) tells where to cut from the start.
 
 Nothing is lost at a seam. A reader stops where its neighbour began only if the next key it was
 given *is* the neighbour's first one; otherwise it reads on until that key comes (or the end).
@@ -16,7 +17,7 @@ from __future__ import annotations
 import re
 import string
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from queue import Empty, Full, Queue
 
@@ -40,16 +41,17 @@ _PATIENCE = 0.2
 """Seconds between two looks whether anybody still listens."""
 
 
-def sharded(pages: Pages, common: str) -> Iterator[pa.RecordBatch]:
+def sharded(pages: Pages, common: str, seams: Sequence[str] = ()) -> Iterator[pa.RecordBatch]:
     """Everything that `pages(None)` gives, read by up to `HANDS` threads; in no particular order.
 
     Args:
         common: what every key begins with.
+        seams: where to cut from the start, in byte order; best about a page apart.
 
     Raises what `pages` raises, from whichever thread it came first.
     """
-    listing = _Listing(pages, common)
-    listing.start(1)
+    listing = _Listing(pages, common, seams)
+    listing.start(min(HANDS, len(seams) + 1))
     try:
         yield from listing.found()
     finally:
@@ -71,8 +73,13 @@ def between(low: str, high: str | None) -> str | None:
         letters = [c for c in _LETTERS if c > above and (not below or c < below)]
         if letters:
             guess = low[:depth] + letters[len(letters) // 2]
-            return guess if _SAFE.fullmatch(guess) else None
+            return guess if is_safe(guess) else None
     return None
+
+
+def is_safe(key: str) -> bool:
+    """Can every server be asked for what comes behind this key?"""
+    return _SAFE.fullmatch(key) is not None
 
 
 @dataclass(eq=False)
@@ -92,14 +99,25 @@ class _Range:
     """Nothing of it is left to be split."""
 
 
+def _cut(seams: Sequence[str]) -> list[_Range]:
+    """The whole listing as ranges that meet at the seams."""
+    ranges = [_Range(None, None)]
+    for seam in seams:
+        new = _Range(seam, None)
+        ranges[-1].until, ranges[-1].next = seam, new
+        ranges.append(new)
+    return ranges
+
+
 class _Listing:
     """What the hands share."""
 
-    def __init__(self, pages: Pages, common: str) -> None:
+    def __init__(self, pages: Pages, common: str, seams: Sequence[str] = ()) -> None:
         self._pages = pages
         self._common = common
         self._change = threading.Condition()
-        self._ranges = [_Range(None, None)]
+        self._ranges = _cut(seams)
+        # Taken from the end: whoever waits at a seam waits for a range that was begun before.
         self._waiting: list[_Range] = list(self._ranges)
         self._at_work = 0
         self._stopped = False

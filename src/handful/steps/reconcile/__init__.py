@@ -14,6 +14,7 @@ itself tells what has arrived, and the record comes last.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import polars as pl
@@ -23,17 +24,18 @@ from handful.experiment import Experiment
 from handful.labels.base import LabelSource
 from handful.records import Fingerprint, Reconciled
 from handful.sources import function_hashes
-from handful.steps.reconcile import copying, ledger
+from handful.steps.reconcile import copying, ledger, tables
 from handful.steps.reconcile.announcing import announce, label_counts, write_counts
 from handful.steps.reconcile.artifacts import Listing
 from handful.steps.reconcile.contents import hasher
 from handful.steps.reconcile.difference import show_difference
 from handful.steps.reconcile.matching import Matched, match
+from handful.steps.reconcile.meanwhile import Hushed, Meanwhile
 from handful.steps.reconcile.names import Wanted
 from handful.steps.reconcile.overrides import override
 from handful.steps.reconcile.overwriting import Journal
 from handful.steps.reconcile.processing import Processing, function_key, inputs_of
-from handful.steps.reconcile.snapshot import Snapshot, keep, snapshot
+from handful.steps.reconcile.snapshot import Snapshot, replace_kept, snapshot
 from handful.steps.reconcile.troubles import Troubles
 from handful.steps.reconcile.verify import Verifier
 from handful.storage.base import Source
@@ -66,17 +68,22 @@ def reconcile(
         settings.reconcile.FILES_ON_RESEARCH,
         has_process=process is not None,
     )
+    hushed = Hushed(experiment.progress)
+    standing = Meanwhile(lambda: copying.standing(replace(experiment, progress=hushed)))
     production = snapshot(experiment, labels, files, refresh=refresh)
+    trying = Meanwhile(lambda: _try_out(experiment, production, files))
     if production.replaces:
         show_difference(experiment.progress, production.replaces, production)
     matched = _match(experiment, production, wanted, files)
     troubles = _begin(experiment, production, matched)
 
-    here, memory = copying.present(experiment), copying.remembered(experiment)
+    hushed.loud = True  # from now on it is waited for
+    here, memory = standing.get()
     journal = Journal(experiment, production.about.taken_at)
     plan = copying.plan(matched.files, here, memory, journal)
     copying.tell(experiment, plan, matched.files)
     delivery = copying.copy(experiment, files, plan, troubles, journal)
+    trying.get()
     copying.note_repairs(plan, delivery, troubles)
 
     processing = None
@@ -104,13 +111,23 @@ def reconcile(
     )
 
 
+def _try_out(experiment: Experiment, production: Snapshot, files: Source) -> None:
+    """Of a new snapshot there is much to copy; of an old one perhaps nothing."""
+    if production.is_new or production.keeping:
+        copying.try_out(experiment, files, production.files)
+
+
 def _match(experiment: Experiment, production: Snapshot, wanted: Wanted, files: Source) -> Matched:
     """Give fates, and announce them before the first copy."""
-    rows = pl.read_parquet(production.labels)
-    rows = override(rows, experiment.settings.reconcile.LABEL_OVERRIDES)
-    listing = Listing(production.files, production.about.keys_read_two_ways > 0)
-    matched = match(rows, listing, wanted, experiment.settings, hasher(experiment, files))
-    announce(experiment, matched, listing)
+    try:
+        rows = pl.read_parquet(production.labels)
+        rows = override(rows, experiment.settings.reconcile.LABEL_OVERRIDES)
+        listing = Listing(production.files, production.about.keys_read_two_ways > 0)
+        matched = match(rows, listing, wanted, experiment.settings, hasher(experiment, files))
+        announce(experiment, matched, listing)
+    finally:  # whatever is wrong with it, production need not be asked again
+        if production.keeping:
+            production.keeping.get()
     return matched
 
 
@@ -118,10 +135,16 @@ def _begin(experiment: Experiment, production: Snapshot, matched: Matched) -> Tr
     """From here on the store changes: the old record no longer speaks of what is there."""
     troubles = Troubles.of(experiment.settings.reconcile.MAX_FAILED, matched.rows)
     troubles.check()
-    experiment.store.delete([layout.RECONCILED])
+    counts = label_counts(matched.rows)
     if production.is_new:
-        keep(experiment, production)
-    write_counts(experiment, label_counts(matched.rows))
+        experiment.store.delete([layout.RECONCILED])
+        replace_kept(experiment, production)
+        write_counts(experiment, counts)
+    else:  # of the same snapshot: where the counts differ, the old record is out of date anyway
+        tables.together(
+            lambda: experiment.store.delete([layout.RECONCILED]),
+            lambda: write_counts(experiment, counts),
+        )
     return troubles
 
 
@@ -131,7 +154,9 @@ def _write(
     """Write the ledger and its summary, and show it; kept artifacts per label."""
     listed = production.files.select(pl.col("artifact_id").n_unique()).collect().item()
     summary = ledger.summarise(book, production.about, int(listed))
-    ledger.prune(experiment, book.stale, remove=prune)
+    # Only of a ledger that adds up anything is removed; what is gone is stale no more.
+    left = ledger.prune(experiment, book.stale, remove=prune)
+    summary["stale"] = ledger.told_of_stale(left)
     counts = ledger.write(experiment, book, summary)
     ledger.show(experiment, summary)
     return counts

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -29,8 +30,8 @@ from handful.steps.reconcile.pool import in_threads
 from handful.storage.base import Source
 
 _SCHEMA = pl.Schema({"key": pl.String, "size": pl.Int64, "etag": pl.String, "content": pl.String})
-_WHOLE = 32 * 1024 * 1024
-"""Files up to so many bytes are read at once, larger ones through a file."""
+_WHOLE = 2 * 1024 * 1024
+"""Files up to so many bytes are held in memory, by each thread."""
 _THREADS = 32
 
 Hasher = Callable[[pl.DataFrame], "Hashes"]
@@ -131,9 +132,14 @@ def _read_all(
 
 
 def sha256(source: Source, key: str, size: int, scratch: Path) -> str:
-    """sha256 (hex) of one file's content; large ones go through `scratch`."""
+    """sha256 (hex) of one file's content; large ones of a bucket go through `scratch`."""
     if size <= _WHOLE:
         return hashlib.sha256(source.read(key)).hexdigest()
+    local = source.path(key)
+    if isinstance(local, Path):
+        with suppress(OSError), local.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+        # What is wrong with it, the source says better.
     path = scratch / f"hashed-{hashlib.sha256(key.encode()).hexdigest()}"
     try:
         source.fetch(key, path)

@@ -9,6 +9,8 @@ etag arrived; so a production file that changed, but not in size, is copied agai
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import polars as pl
@@ -17,6 +19,7 @@ from handful import layout
 from handful.errors import Full, StoreError
 from handful.experiment import Experiment
 from handful.steps.reconcile import tables
+from handful.steps.reconcile.keys import PAGE, seams
 from handful.steps.reconcile.overwriting import Journal
 from handful.steps.reconcile.pool import in_threads
 from handful.steps.reconcile.troubles import Troubles
@@ -26,10 +29,11 @@ PRESENT = pl.Schema(
     {"artifact_id": pl.String, "file": pl.String, "size": pl.Int64, "etag": pl.String}
 )
 """What is in the store below `data/reconciled_artifacts`."""
-_COPIES = pl.Schema(
+COPIES = pl.Schema(
     {"artifact_id": pl.String, "file": pl.String, "source_etag": pl.String, "etag": pl.String}
 )
 FILE = ["artifact_id", "file"]
+_TRIED = 1_000
 _MD5 = "^[0-9a-f]{32}$"
 
 
@@ -43,12 +47,12 @@ class Delivery:
     """(artifact id, file) → why it could not be copied."""
 
 
-def present(experiment: Experiment) -> pl.DataFrame:
-    """The destination's listing, as `PRESENT`."""
+def present(experiment: Experiment, near: Sequence[str] = ()) -> pl.DataFrame:
+    """The destination's listing, as `PRESENT`; `near`: ids about a page of it apart."""
     prefix = f"{layout.ARTIFACTS}/"
     found = [pl.DataFrame(schema={"key": pl.String, "size": pl.Int64, "etag": pl.String})]
     seen = 0
-    for batch in experiment.store.list(prefix):
+    for batch in experiment.store.list(prefix, near=[prefix + seam for seam in near]):
         found.append(pl.DataFrame(pl.from_arrow(batch)))
         seen += batch.num_rows
         experiment.progress.advance("listing the store", seen, None, "files")
@@ -66,13 +70,19 @@ def present(experiment: Experiment) -> pl.DataFrame:
 
 def remembered(experiment: Experiment) -> pl.DataFrame:
     """Which copy of which source etag arrived, in earlier runs."""
-    return tables.load(experiment, layout.COPIES, _COPIES)
+    return tables.load(experiment, layout.COPIES, COPIES)
 
 
-def remember(experiment: Experiment, files: pl.DataFrame, here: pl.DataFrame) -> None:
-    """Keep with which etags the verified copies stand."""
+def to_remember(files: pl.DataFrame, here: pl.DataFrame) -> pl.DataFrame:
+    """With which etags the verified copies stand: what `remembered` is to give the next time."""
     table = files.rename({"etag": "source_etag"}).join(here.drop("size"), on=FILE)
-    tables.save(experiment, table.select(_COPIES.names()).sort(FILE), layout.COPIES)
+    return table.select(COPIES.names()).sort(FILE)
+
+
+def standing(experiment: Experiment) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """`present`, quicker for what is `remembered`, and that."""
+    memory = remembered(experiment)
+    return present(experiment, seams(memory["artifact_id"], PAGE)), memory
 
 
 def compare(files: pl.DataFrame, here: pl.DataFrame, memory: pl.DataFrame) -> pl.DataFrame:
@@ -105,6 +115,16 @@ def compare(files: pl.DataFrame, here: pl.DataFrame, memory: pl.DataFrame) -> pl
         doubtful=same_size & ~same_etag,
         lost=~same & (pl.col("source_etag") == source).fill_null(False),
     )
+
+
+def try_out(experiment: Experiment, source: Source, listing: pl.LazyFrame) -> None:
+    """Let the store find out how it can best copy from `source`, before hundreds of copies wait.
+
+    `listing`: key, size; a small one of its first files is used.
+    """
+    first = listing.select("key", "size").head(_TRIED).collect()
+    with suppress(StoreError):  # the copies themselves will tell, and be recorded
+        experiment.store.expect_copies(source, first.sort("size", "key")["key"][0])
 
 
 def plan(
@@ -157,6 +177,7 @@ def copy(
     delivery = Delivery()
     if files.is_empty():
         return delivery
+    tables.give_back()
     rows = files.select("artifact_id", "file", "key", "size").iter_rows(named=True)
     threads = min(experiment.settings.reconcile.COPY_CONCURRENCY, files.height)
     failing: set[str] = set()

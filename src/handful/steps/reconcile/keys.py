@@ -16,6 +16,9 @@ from dataclasses import dataclass
 
 import polars as pl
 
+PAGE = 950
+"""Files between two seams: a little less than what one page of a listing holds."""
+_MOST_SEAMS = 64
 _ID, _FILE = "{artifact_id}", "{file}"
 
 
@@ -58,6 +61,16 @@ class KeyPattern:
     def needs_ids(self) -> bool:
         """Can a key be read in more than one way?"""
         return "/" not in self.between
+
+    def near(self, known: pl.DataFrame) -> list[str]:
+        """Where to cut the listing: about a page apart, were each artifact of the label rows one
+        file; the reader finds out how many they are. Nothing, if keys do not begin with the ids.
+
+        `known`: as in `read`.
+        """
+        ids = known["artifact_id"].sort()
+        every = max(PAGE, ids.len() // _MOST_SEAMS)
+        return [self.before + seam for seam in seams(ids, every)] if self.id_first else []
 
     def read(self, keys: pl.DataFrame, known: pl.DataFrame) -> Readings:
         """Read a batch of keys.
@@ -123,6 +136,15 @@ class KeyPattern:
             rest = cut.with_columns(done=pl.col("first") + step, rest=tail + pl.col("second"))
             if self.id_first:
                 rest = rest.filter(~pl.col("done").str.contains("/", literal=True))
+
+
+def seams(ids: pl.Series, every: int) -> list[str]:
+    """One of `every` so many of the ids, in order: where to cut a listing of their files.
+
+    Ids, not whole keys, since a server that sorts folder by folder and one that sorts byte by byte
+    agree about where an id stands.
+    """
+    return ids.gather_every(max(1, every), offset=every).unique().sort().to_list()
 
 
 def literal(text: str) -> str:

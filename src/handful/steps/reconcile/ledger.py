@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import polars as pl
@@ -16,7 +16,7 @@ from handful.experiment import Experiment
 from handful.records import Fate
 from handful.steps.reconcile import tables
 from handful.steps.reconcile.announcing import label_counts, write_counts
-from handful.steps.reconcile.copying import FILE
+from handful.steps.reconcile.copying import COPIES, FILE
 from handful.steps.reconcile.matching import Matched
 from handful.steps.reconcile.snapshot import About
 from handful.steps.reconcile.troubles import Troubles
@@ -50,6 +50,8 @@ class Ledger:
     """Of kept artifacts: artifact_id, file, size, content (etag or hash), made."""
     stale: pl.DataFrame
     """What is in the store beside them: artifact_id, file, size, etag."""
+    copies: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=COPIES))
+    """See `copying.to_remember`."""
 
     def hash(self) -> str:
         """sha256 over what later steps read, whatever the order of the rows."""
@@ -100,7 +102,7 @@ def conclude(matched: Matched, verified: Verified, troubles: Troubles) -> Ledger
         files=pl.col("files").fill_null(nothing), files_made=pl.col("files_made").fill_null(nothing)
     )
     stale = verified.here.join(files, on=FILE, how="anti").sort(FILE)
-    return Ledger(full.select(LEDGER.names()), files, stale)
+    return Ledger(full.select(LEDGER.names()), files, stale, verified.copies)
 
 
 def _files(matched: Matched, verified: Verified, kept: pl.DataFrame) -> pl.DataFrame:
@@ -147,7 +149,7 @@ def summarise(ledger: Ledger, about: About, production: int) -> dict[str, Any]:
             "total": about.keys + about.unmatched_keys,
             "not_fitting_key_pattern": about.unmatched_keys,
         },
-        "stale": _stale(ledger.stale),
+        "stale": told_of_stale(ledger.stale),
     }
 
 
@@ -166,7 +168,8 @@ def _per_fate(rows: pl.DataFrame) -> dict[str, int]:
     return {fate.value: counts[fate.value] for fate in Fate if fate.value in counts}
 
 
-def _stale(stale: pl.DataFrame) -> dict[str, Any]:
+def told_of_stale(stale: pl.DataFrame) -> dict[str, Any]:
+    """How much is in the store beside what the ledger keeps, and of whom."""
     ids = stale["artifact_id"].unique().sort()
     return {
         "artifacts": ids.len(),
@@ -177,12 +180,14 @@ def _stale(stale: pl.DataFrame) -> dict[str, Any]:
 
 
 def write(experiment: Experiment, ledger: Ledger, summary: Mapping[str, Any]) -> dict[str, int]:
-    """Write the ledger, the summary and the final label counts; kept artifacts per label."""
+    """Write the ledger, the summary, the final label counts, and what the next run should remember;
+    kept artifacts per label."""
     labels = label_counts(ledger.rows)
     text = json.dumps(summary, indent=2, ensure_ascii=False) + "\n"
     tables.together(
         lambda: write_counts(experiment, labels),
         lambda: tables.save(experiment, ledger.rows, layout.LEDGER),
+        lambda: tables.save(experiment, ledger.copies, layout.COPIES),
         lambda: experiment.store.write(layout.SUMMARY, text.encode()),
     )
     return labels
@@ -202,15 +207,16 @@ def show(experiment: Experiment, summary: Mapping[str, Any]) -> None:
     )
 
 
-def prune(experiment: Experiment, stale: pl.DataFrame, *, remove: bool) -> None:
-    """Name what the ledger no longer keeps, or remove it."""
+def prune(experiment: Experiment, stale: pl.DataFrame, *, remove: bool) -> pl.DataFrame:
+    """Name what the ledger no longer keeps, or remove it; what of it is left."""
     if stale.is_empty():
-        return
+        return stale
     ids = stale["artifact_id"].n_unique()
     what = f"{stale.height:,} stale files of {ids:,} artifacts"
     if not remove:
         experiment.progress.note(f"{what} are in the store and not used; --prune removes them")
-        return
+        return stale
     keys = (layout.artifact_file(i, file) for i, file in stale.select(FILE).iter_rows())
     experiment.store.delete(keys)
     experiment.progress.note(f"removed {what}")
+    return stale.clear()

@@ -43,7 +43,8 @@ class Wanted:
             production = tuple(name for name in on_research if name in from_prod)
             rest = tuple(name for name in on_research if name not in from_prod)
             return cls(from_prod, production, rest)
-        orphans = [n for n in on_research if not any(may_meet(n, given) for given in from_prod)]
+        wanted = cls(from_prod, on_research, ())
+        orphans = [name for name in on_research if not wanted.may_be_copied(name)]
         if orphans:
             raise UserError(
                 f"nobody can give {', '.join(map(repr, orphans))}: FILES_FROM_PROD does not name "
@@ -51,7 +52,11 @@ class Wanted:
                 where="settings.ini [reconcile] FILES_ON_RESEARCH",
                 remedy="add it to FILES_FROM_PROD, or write a process_func that makes it",
             )
-        return cls(from_prod, on_research, ())
+        return wanted
+
+    def may_be_copied(self, name: str) -> bool:
+        """May production give a file that fits this name or glob, as FILES_FROM_PROD stands?"""
+        return any(may_meet(name, given) for given in self.copied)
 
     def is_copied(self, column: str = "file") -> pl.Expr:
         """Does FILES_FROM_PROD name this file?"""

@@ -26,6 +26,7 @@ from handful.experiment import Experiment
 from handful.labels.base import LabelSource
 from handful.settings import Settings
 from handful.steps.reconcile import tables
+from handful.steps.reconcile.meanwhile import Meanwhile
 from handful.steps.reconcile.taking import take
 from handful.storage.base import Source
 
@@ -58,9 +59,11 @@ class Snapshot:
     listing: Path
     """Parquet: artifact_id, file, key, size, etag."""
     is_new: bool = False
-    """It is not in the store yet: see `keep`."""
+    """It is not in the store yet: see `replace_kept`."""
     replaces: Snapshot | None = None
     """The one before it, after a refresh."""
+    keeping: Meanwhile[None] | None = None
+    """It is on its way into the store: `get` before anything is built on it."""
 
     @property
     def files(self) -> pl.LazyFrame:
@@ -72,8 +75,8 @@ def snapshot(
 ) -> Snapshot:
     """The snapshot that is there, or a new one of production.
 
-    A first one is kept at once, so that a restart finds it. One that would replace another is new
-    until it has proved usable and the caller keeps it.
+    A first one is kept at once, so that a restart finds it, however it goes on. One that would
+    replace another is new until it has proved usable and the caller keeps it (`replace_kept`).
 
     Raises:
         UserError: the one that is there was made from other settings.
@@ -101,8 +104,7 @@ def snapshot(
         is_new=True,
     )
     if kept is None:
-        keep(experiment, new)
-        return replace(new, is_new=False)
+        return replace(new, is_new=False, keeping=Meanwhile(lambda: _keep(experiment, new)))
     return replace(new, replaces=kept)
 
 
@@ -160,10 +162,15 @@ def _check_same(experiment: Experiment, about: About, made_from: Mapping[str, st
         )
 
 
-def keep(experiment: Experiment, new: Snapshot) -> None:
+def replace_kept(experiment: Experiment, new: Snapshot) -> None:
     """Replace the snapshot in the store: the marker goes first and comes last."""
+    experiment.store.delete([layout.SNAPSHOT])
+    _keep(experiment, new)
+
+
+def _keep(experiment: Experiment, new: Snapshot) -> None:
+    """Put the snapshot into a store that has no marker of one."""
     store = experiment.store
-    store.delete([layout.SNAPSHOT])
     tables.together(
         lambda: store.send(new.labels, layout.LABELS),
         lambda: store.send(new.listing, layout.LISTING),

@@ -2,26 +2,52 @@
 
 from __future__ import annotations
 
+import errno
+import re
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from handful.errors import Absent, DataError
+from handful.errors import Absent, DataError, Full
 from handful.experiment import Experiment
 from handful.steps.reconcile.pool import in_threads
 from handful.storage.base import Store
+
+ROWS_TOGETHER = 100_000
+"""Rows of one row group: small ones cost whoever reads them."""
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_SAYS_NO_ROOM = re.compile(rf"(?:os error|errno) (?:{'|'.join(map(str, sorted(_NO_ROOM)))})\b")
+"""polars and pyarrow put the number into their words."""
 
 
 def save(experiment: Experiment, table: pl.DataFrame, key: str) -> None:
     """Put `table` at `key` of the store, whole."""
     path = experiment.scratch / key.rsplit("/", 1)[-1]
-    table.write_parquet(path, compression="zstd")
-    experiment.store.send(path, key)
-    path.unlink()
+    try:
+        with on_this_machine(path):
+            table.write_parquet(path, compression="zstd")
+        experiment.store.send(path, key)
+    finally:
+        path.unlink(missing_ok=True)
+
+
+@contextmanager
+def on_this_machine(path: Path) -> Iterator[None]:
+    """Turn a scratch folder that has no room into `Full`; it is the machine's, not the store's."""
+    try:
+        yield
+    except (OSError, pl.exceptions.PolarsError) as error:
+        if getattr(error, "errno", None) not in _NO_ROOM and not _SAYS_NO_ROOM.search(str(error)):
+            raise
+        raise Full(
+            "no room is left for this step's own files",
+            where=str(path.parent),
+            remedy="free some room there, or let TMPDIR name another folder",
+        ) from error
 
 
 def together(*writes: Callable[[], None]) -> None:
@@ -29,6 +55,11 @@ def together(*writes: Callable[[], None]) -> None:
     for _, _, error in in_threads(lambda write: write(), writes, len(writes)):
         if error is not None:
             raise error
+
+
+def give_back() -> None:
+    """Return the memory that reading and writing tables took, before something that takes long."""
+    pa.default_memory_pool().release_unused()
 
 
 def load(experiment: Experiment, key: str, schema: pl.Schema) -> pl.DataFrame:
@@ -60,10 +91,6 @@ def damaged(store: Store, key: str) -> DataError:
     )
 
 
-ROWS_TOGETHER = 100_000
-"""Rows of one row group: small ones cost whoever reads them."""
-
-
 class Writer:
     """Writes a large table batch by batch."""
 
@@ -76,7 +103,8 @@ class Writer:
 
     def add(self, batch: pa.RecordBatch | pl.DataFrame) -> None:
         if isinstance(batch, pl.DataFrame):
-            for part in batch.to_arrow().cast(self._schema).to_batches():
+            # `oldest` has the schema's own types, so nothing is cast (see `storage.columns`).
+            for part in batch.to_arrow(compat_level=pl.CompatLevel.oldest()).to_batches():
                 self.add(part)
             return
         if not batch.num_rows:
@@ -100,11 +128,13 @@ class Writer:
 @contextmanager
 def writing(path: Path, schema: pa.Schema) -> Iterator[Writer]:
     """A `Writer` that is closed at the end, or whose file is removed when something fails."""
-    writer = Writer(path, schema)
-    try:
-        yield writer
-    except BaseException:
-        writer.close()
-        path.unlink(missing_ok=True)
-        raise
-    writer.close()
+    with on_this_machine(path):
+        writer = Writer(path, schema)
+        try:
+            yield writer
+            writer.close()
+        except BaseException:
+            with suppress(OSError):  # the first error counts
+                writer.close()
+            path.unlink(missing_ok=True)
+            raise

@@ -18,11 +18,11 @@ from handful.storage.base import Source
 
 FILES_SCHEMA = pa.schema(
     [
-        ("artifact_id", pa.string()),
-        ("file", pa.string()),
-        ("key", pa.string()),
+        ("artifact_id", pa.large_string()),
+        ("file", pa.large_string()),
+        ("key", pa.large_string()),
         ("size", pa.int64()),
-        ("etag", pa.string()),
+        ("etag", pa.large_string()),
     ]
 )
 """`listing.parquet`: one row a key of production, and what it stands for."""
@@ -77,7 +77,7 @@ def _take_listing(
     seen = unmatched = two_ways = 0
     examples: list[str] = []
     with tables.writing(path, FILES_SCHEMA) as writer:
-        for batch in files.list(pattern.folder):
+        for batch in files.list(pattern.folder, near=pattern.near(known)):
             keys = pl.DataFrame(pl.from_arrow(batch))
             read = pattern.read(keys, known)
             writer.add(read.files)

@@ -26,6 +26,8 @@ class Troubles:
     """Artifact id → the fate that took its `kept` away, and why."""
     repaired: dict[str, list[str]] = field(default_factory=dict)
     """Artifact id → what was done."""
+    dropped: set[str] = field(default_factory=set)
+    """Those of `failed` that nobody failed on: production never had what they need."""
 
     @classmethod
     def of(cls, limit: Limit, rows: pl.DataFrame) -> Troubles:
@@ -41,14 +43,21 @@ class Troubles:
         """The first failure of an artifact counts."""
         self.failed.setdefault(artifact_id, (fate, reason))
 
+    def drop(self, artifact_id: str, fate: Fate, reason: str) -> None:
+        """As `fail`, but MAX_FAILED does not count it."""
+        if artifact_id not in self.failed:
+            self.fail(artifact_id, fate, reason)
+            self.dropped.add(artifact_id)
+
     def repair(self, artifact_id: str, how: str) -> None:
         self.repaired.setdefault(artifact_id, []).append(how)
 
     def check(self) -> None:
         """`StepError` if more artifacts failed than MAX_FAILED allows."""
-        if not self.limit.allows(len(self.failed), self.artifacts):
-            causes = [f"{quoted([i])}: {reason}" for i, (_, reason) in self.failed.items()]
-            raise self.too_many(len(self.failed), causes)
+        counted = {i: why for i, (_, why) in self.failed.items() if i not in self.dropped}
+        if not self.limit.allows(len(counted), self.artifacts):
+            causes = [f"{quoted([i])}: {reason}" for i, reason in counted.items()]
+            raise self.too_many(len(counted), causes)
 
     def too_many(self, count: int, causes: list[str]) -> StepError:
         told = "".join(f"\n  {cause}" for cause in causes[:EXAMPLES])

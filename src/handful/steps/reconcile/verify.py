@@ -8,15 +8,24 @@ again, or made again by process_func; what cannot be mended takes the artifact's
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import polars as pl
 
-from handful.errors import Absent, StoreError
+from handful.errors import Absent, DataError, StoreError
 from handful.experiment import Experiment
 from handful.records import Fate
-from handful.steps.reconcile.copying import FILE, Delivery, compare, copy, present, remember
-from handful.steps.reconcile.names import Wanted, matches
+from handful.steps.reconcile.copying import (
+    COPIES,
+    FILE,
+    Delivery,
+    compare,
+    copy,
+    present,
+    to_remember,
+)
+from handful.steps.reconcile.keys import PAGE, seams
+from handful.steps.reconcile.names import Wanted, matches, quoted
 from handful.steps.reconcile.overwriting import Journal
 from handful.steps.reconcile.pool import in_threads
 from handful.steps.reconcile.processing import Processing
@@ -47,6 +56,8 @@ class Verified:
     """artifact_id, file, size, etag, content: what process_func made."""
     repaired: int
     """Files that were copied again."""
+    copies: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=COPIES))
+    """See `copying.to_remember`."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +81,8 @@ class Verifier:
 
         `StepError` when more artifacts failed than MAX_FAILED allows.
         """
-        here = present(self.experiment)
+        near = self._near()
+        here = present(self.experiment, near)
         wrong = self._wrong(here, delivery.errors)
         unmade = self._unmade(here)
         mended = Delivery()
@@ -81,12 +93,19 @@ class Verifier:
             )
             mended = copy(self.experiment, self.source, wrong, self.troubles, self.journal)
             self._process_again(unmade, wrong, mended.errors)
-            here = present(self.experiment)
+            here = present(self.experiment, near)
             self._judge(wrong, unmade, here, mended.errors)
         self.troubles.check()
-        remember(self.experiment, self._of_sound(self.files), here)
         made = self.processing.made() if self.processing else pl.DataFrame(schema=_NOTHING_MADE)
-        return Verified(here, made, mended.copied)
+        copies = to_remember(self._of_sound(self.files), here)
+        return Verified(here, made, mended.copied, copies)
+
+    def _near(self) -> list[str]:
+        """Artifacts about a page of the store's listing apart."""
+        made = self.processing.made().height if self.processing else 0
+        return seams(
+            self.files["artifact_id"], PAGE * self.files.height // (self.files.height + made)
+        )
 
     def _of_sound(self, table: pl.DataFrame) -> pl.DataFrame:
         """The rows of artifacts that have not failed."""
@@ -111,9 +130,9 @@ class Verifier:
         return found.join(_pairs(sure), on=FILE, how="anti", maintain_order="left")
 
     def _unmade(self, here: pl.DataFrame) -> pl.DataFrame:
-        """artifact_id, missing: artifacts that lack what process_func makes."""
+        """artifact_id, missing (a list): artifacts that lack what process_func makes."""
         if self.processing is None:
-            return pl.DataFrame(schema={"artifact_id": pl.String, "missing": pl.String})
+            return pl.DataFrame(schema={"artifact_id": pl.String, "missing": pl.List(pl.String)})
         lost = self.processing.lost(here)
         names = pl.concat([self.files.select(FILE), self.processing.made().select(FILE)])
         names = names.join(lost, on=FILE, how="anti")
@@ -126,7 +145,7 @@ class Verifier:
         return (
             self._of_sound(pl.concat(lacking))
             .group_by("artifact_id")
-            .agg(pl.col("missing").unique().sort().str.join(", "))
+            .agg(pl.col("missing").unique().sort())
             .sort("artifact_id")
         )
 
@@ -160,10 +179,32 @@ class Verifier:
             if artifact_id in self.troubles.failed:
                 continue
             if artifact_id in lacking:
-                reason = f"process_func ran, but did not make {lacking[artifact_id]}"
-                self.troubles.fail(artifact_id, Fate.PROCESS_FAILED, reason)
+                self._lacks(artifact_id, lacking[artifact_id])
             elif artifact_id not in refetched:
-                self.troubles.repair(artifact_id, f"{missing} was made again")
+                self.troubles.repair(artifact_id, f"{', '.join(missing)} was made again")
+        self._stop_where_told()
+
+    def _lacks(self, artifact_id: str, missing: list[str]) -> None:
+        """Nobody made what FILES_ON_RESEARCH wants: whose fault is it?"""
+        named = ", ".join(f"'{name}'" for name in missing)
+        if all(self.wanted.may_be_copied(name) for name in missing):
+            reason = f"production lacks {named}, and process_func did not make it"
+            self.troubles.drop(artifact_id, Fate.MISSING_FILES, reason)
+        else:
+            reason = f"process_func ran, but did not make {named}"
+            self.troubles.fail(artifact_id, Fate.PROCESS_FAILED, reason)
+
+    def _stop_where_told(self) -> None:
+        """What matching could not know yet: process_func might have made the file."""
+        dropped = sorted(self.troubles.dropped)
+        if dropped and self.experiment.settings.reconcile.ON_MISSING_FILES == "stop":
+            first = dropped[0]
+            raise DataError(
+                f"{len(dropped):,} artifacts lack files: {quoted(dropped)}; of the first: "
+                f"{self.troubles.failed[first][1]}",
+                where="settings.ini [reconcile] ON_MISSING_FILES",
+                remedy="restore the files, or set ON_MISSING_FILES = drop",
+            )
 
     def _why(self, row: dict[str, object], error: StoreError | None) -> tuple[Fate, str]:
         """Why a file could not be brought: gone, changed, refused, or cut short."""
