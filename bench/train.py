@@ -1,12 +1,14 @@
 """Training against the usual scripts, on the same data, in one run.
 
     python bench/train.py speed [--documents N] [--rounds N]    licence texts, MiniLM-L6
-    python bench/train.py r8    [--documents N]                 Reuters R8, three seeds
+    python bench/train.py r8    [--documents N] [--folder DIR]  Reuters R8, three seeds
 
 speed: all share attention, dropout, batch, epochs and threads. Every round runs each contestant
 once, in turn, in a process of its own; ratios are of medians. "The maximum" of the padding is the
 longest document of the data, never more than MAX_TOKENS.
 r8: the official split; settings in bench/r8_settings.ini. `--documents` takes fewer, to try it.
+With `--folder` the work stays there, and the same command goes on with it after an interruption;
+`--seed` (again and again) trains only some of the seeds, and the table is of those.
 """
 
 from __future__ import annotations
@@ -57,15 +59,24 @@ def main() -> int:
     parser.add_argument("what", choices=("speed", "r8"))
     parser.add_argument("--documents", type=int)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--folder", type=Path)
+    parser.add_argument("--seed", type=int, action="append")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         scratch = Path(folder)
-        command = [sys.executable, str(ROOT / "examples/get_model.py"), str(scratch / "models")]
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-        model = scratch / "models" / MODEL
         if options.what == "speed":
-            return speed(scratch, model, options.documents or 480, options.rounds)
-        return on_r8(scratch, model, options.documents)
+            return speed(scratch, _model(scratch), options.documents or 480, options.rounds)
+        kept: Path = options.folder or scratch
+        return on_r8(scratch, kept, options.documents, options.seed)
+
+
+def _model(folder: Path) -> Path:
+    """The model's directory below `folder`."""
+    model = folder / "models" / MODEL
+    if not model.is_dir():
+        command = [sys.executable, str(ROOT / "examples/get_model.py"), str(folder / "models")]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    return model
 
 
 def speed(scratch: Path, model: Path, documents: int, rounds: int) -> int:
@@ -121,20 +132,22 @@ def _line(name: str, pace: float, found: Sequence[Sample]) -> str:
     )
 
 
-def on_r8(scratch: Path, model: Path, documents: int | None) -> int:
+def on_r8(scratch: Path, kept: Path, documents: int | None, seeds: Sequence[int] | None) -> int:
     from handful.backends.local import Local
     from handful.cli.console import listener
     from handful.experiment import open_experiment
     from handful.steps.test import test
     from handful.steps.train import train
 
-    splits = {name: texts[:documents] for name, texts in r8.texts(scratch).items()}
-    print(", ".join(f"{name} {len(texts):,}" for name, texts in splits.items()), flush=True)
-    directory = scratch / "EXP-R8"
-    settings = (Path(__file__).parent / "r8_settings.ini").read_text()
-    encoded.write(directory, model, splits, MAX_TOKENS["r8"], settings)
-    experiment = open_experiment(directory, (), listener(False), scratch)
+    directory = kept / "EXP-R8"
+    if not encoded.is_written(directory):
+        splits = {name: texts[:documents] for name, texts in r8.texts(scratch).items()}
+        settings = (Path(__file__).parent / "r8_settings.ini").read_text()
+        encoded.write(directory, _model(kept), splits, MAX_TOKENS["r8"], settings)
+    asked = (f"train.SEEDS={', '.join(map(str, seeds))}",) if seeds else ()
+    experiment = open_experiment(directory, asked, listener(False), scratch)
     record = encoded.prepared(directory)
+    print(", ".join(f"{k} {v:,}" for k, v in record.rows[MODEL].items()), flush=True)
     trained = train(experiment, record, Local(), made_from={})
     tested = test(experiment, record, trained, Local(), made_from={})
     found = [one.metrics["accuracy"] for one in tested.evaluations]

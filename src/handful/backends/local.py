@@ -32,25 +32,37 @@ _END = "end of events\n"
 class Local:
     """Each job a fresh process: its memory is gone when it ends."""
 
+    machines = 1
+
     def run(self, job: Job, progress: Progress) -> Any:
         with tempfile.TemporaryDirectory(prefix="handful-job-") as folder:
-            return _run(job, progress, Path(folder))
+            return run_here(job, progress, Path(folder))["result"]
 
 
-def _run(job: Job, progress: Progress, folder: Path) -> Any:
+def run_here(
+    job: Job,
+    progress: Progress,
+    folder: Path,
+    hosts: launch.Hosts | None = None,
+    port: int = launch.PORT,
+) -> dict[str, Any]:
+    """Run `job` as processes of this machine, together with those of the other `hosts`, and return
+    all that the worker's result file says. `folder` is empty and local."""
     job_file, result_file, events = folder / "job.json", folder / "result.json", folder / "events"
     job_file.write_text(job.to_json())
     os.mkfifo(events)
     # Opened for reading and writing, so that neither side waits for the other to come or go.
     pipe = os.open(events, os.O_RDWR)
     worker_arguments = [str(job_file), str(result_file), "--events", str(events), "--leash"]
+    if hosts is not None:
+        worker_arguments.append("--together")
     with (folder / "stderr").open("w+b") as log:
         worker = subprocess.Popen(
-            launch.command(worker_arguments, job.processes),
+            launch.command(worker_arguments, job.processes, hosts, port),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=log,
-            env={**os.environ, **launch.environment(job.processes)},
+            env={**os.environ, **launch.environment(job.processes, hosts)},
         )
         assert worker.stdout is not None  # because stdout=PIPE
         listeners = [
@@ -94,7 +106,7 @@ def _stop(worker: subprocess.Popen[bytes]) -> None:
         worker.wait()
 
 
-def _answer(result_file: Path, status: int, log: IO[bytes]) -> Any:
+def _answer(result_file: Path, status: int, log: IO[bytes]) -> dict[str, Any]:
     if not result_file.exists():
         log.seek(0)
         words = log.read().decode(errors="replace").splitlines()[-LAST_WORDS:]
@@ -103,10 +115,10 @@ def _answer(result_file: Path, status: int, log: IO[bytes]) -> Any:
             f"the worker {how}" + "".join(f"\n    | {line}" for line in words),
             remedy="signal 9 often means that memory ran out" if status == -9 else "",
         )
-    answer = json.loads(result_file.read_text())
+    answer: dict[str, Any] = json.loads(result_file.read_text())
     if "error" in answer:
         raise error_from_json(answer["error"])
-    return answer["result"]
+    return answer
 
 
 def error_from_json(answer: dict[str, Any]) -> HandfulError:

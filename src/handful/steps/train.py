@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from enum import Enum
+from statistics import fmean, stdev
 from typing import Any
 
 from handful.backends.base import Backend, Job
@@ -60,8 +61,21 @@ def train(
         for model in models
         for seed in experiment.settings.train.SEEDS
     ]
+    for model in models:
+        _tell_spread(experiment, model, [r for r in runs if r.model == model_folder(model)])
     finished = datetime.now(UTC).isoformat(timespec="seconds")
     return Trained(runs=tuple(runs), made_from=made_from, finished_at=finished)
+
+
+def _tell_spread(experiment: Experiment, model: str, runs: Sequence[Run]) -> None:
+    metric = experiment.settings.train_for(model).METRIC
+    found = [run.metrics[metric] for run in runs]
+    if len(found) < 2:
+        return
+    experiment.progress.note(
+        f"train: {model_folder(model)}: {metric} {fmean(found):.4f} ± {stdev(found):.4f} on "
+        f"validation, over {len(found)} seeds ({min(found):.4f} to {max(found):.4f})"
+    )
 
 
 def run_fingerprint(
@@ -78,10 +92,22 @@ def run_fingerprint(
     }
 
 
-def processes_for(experiment: Experiment, model: str) -> int:
+def processes_here(experiment: Experiment) -> int:
+    """How many training processes one machine has."""
+    return experiment.settings.compute.TRAIN_PROCESSES or max(1, gpus())
+
+
+def processes_for(experiment: Experiment, model: str, machines: int = 1) -> int:
     """How many train together; `UserError` if they cannot share a batch evenly."""
-    processes = experiment.settings.compute.TRAIN_PROCESSES or max(1, gpus())
-    size = experiment.settings.train_for(model).BATCH_SIZE
+    processes = processes_here(experiment) * machines
+    section = experiment.settings.train_for(model)
+    if section.SHARDING != "none" and processes == 1:
+        raise UserError(
+            "a model can be spread over several processes only; there is one",
+            where="[train] SHARDING",
+            remedy="write none, or name [compute] TRAIN_PROCESSES (usually the number of GPUs)",
+        )
+    size = section.BATCH_SIZE
     if size % processes:
         below = size // processes * processes
         nearest = " or ".join(str(n) for n in (below, below + processes) if n)
@@ -125,7 +151,7 @@ def _trained(
 ) -> Run:
     model, seed = which
     name = f"{model_folder(model)} seed {seed}"
-    processes = processes_for(experiment, model)
+    processes = processes_for(experiment, model, backend.machines)
     own = run_fingerprint(experiment, prepared, model, seed)
     standing, reason = _standing(experiment, model, seed, own)
     if anew is Anew.EVERYTHING:
@@ -148,7 +174,8 @@ def _trained(
         "resume_anyway": anew is Anew.NOTHING_THAT_WAS_BEGUN,
     }
     directory = str(experiment.directory)
-    job = Job("train", directory, experiment.overrides, arguments, processes)
+    here = processes // backend.machines
+    job = Job("train", directory, experiment.overrides, arguments, here)
     return as_run(backend.run(job, experiment.progress))
 
 
