@@ -1,6 +1,7 @@
 """Training against the usual scripts, on the same data, in one run.
 
     python bench/train.py speed [--documents N] [--rounds N]    licence texts, MiniLM-L6
+    python bench/train.py evaluate [--documents N] [--rounds N]  against transformers.pipeline
     python bench/train.py r8    [--documents N] [--folder DIR]  Reuters R8, three seeds
 
 speed: all share attention, dropout, batch, epochs and threads. Every round runs each contestant
@@ -24,7 +25,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from train_parts import encoded, licences, r8
+from train_parts import encoded, evaluating, licences, r8
 from train_parts.contestants import CONTESTANTS
 
 ROOT = Path(__file__).parents[1]
@@ -32,6 +33,7 @@ MODEL = "all-MiniLM-L6-v2"
 MAX_TOKENS = {"speed": 256, "r8": 128}
 SPEED = "EPOCHS = 1\nBATCH_SIZE = 16\nLEARNING_RATE = 2e-4\nMETRIC = accuracy\n"
 GOAL_R8 = 0.975
+BAR_EVALUATE = 2.0
 
 MAXIMUM, GROUPED, GROUPED_BF16, FP32, BF16, AUTO, TWO = CONTESTANTS
 BARS = (
@@ -56,7 +58,7 @@ class Sample:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else "")
-    parser.add_argument("what", choices=("speed", "r8"))
+    parser.add_argument("what", choices=("speed", "evaluate", "r8"))
     parser.add_argument("--documents", type=int)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--folder", type=Path)
@@ -66,6 +68,8 @@ def main() -> int:
         scratch = Path(folder)
         if options.what == "speed":
             return speed(scratch, _model(scratch), options.documents or 480, options.rounds)
+        if options.what == "evaluate":
+            return evaluate(scratch, _model(scratch), options.documents or 320, options.rounds)
         kept: Path = options.folder or scratch
         return on_r8(scratch, kept, options.documents, options.seed)
 
@@ -102,6 +106,19 @@ def speed(scratch: Path, model: Path, documents: int, rounds: int) -> int:
     word = "MISSED" if higher else "kept"
     print(f"  peak memory {peaks[FP32]:.0f} MB, theirs {peaks[GROUPED]:.0f} MB: {word}")
     return int(missed > 0 or higher)
+
+
+def evaluate(scratch: Path, model: Path, documents: int, rounds: int) -> int:
+    texts = [text.text for text in licences.texts(scratch, documents, 16)["train"]]
+    print(f"{len(texts)} licence texts, at most {MAX_TOKENS['speed']} tokens; {rounds} rounds")
+    found = evaluating.paces(model, texts, MAX_TOKENS["speed"], rounds)
+    for name, pace in found.items():
+        print(f"  {name:32} {pace:6.1f} documents/s")
+    ratio = found["handful"] / found["transformers.pipeline"]
+    print(
+        f"  ratio {ratio:.2f}   bar {BAR_EVALUATE}: {'kept' if ratio >= BAR_EVALUATE else 'MISSED'}"
+    )
+    return int(ratio < BAR_EVALUATE)
 
 
 def _run(name: str, directory: Path) -> Sample:

@@ -301,6 +301,9 @@ def interrupted(one: Encoded, scratch: Path) -> None:
 def test_changed_settings_are_refused_in_the_middle_of_a_run(tmp_path: Path) -> None:
     one = make(tmp_path / "EXP-1")
     interrupted(one, tmp_path / "s")
+    marker = json.loads(next(one.store.rglob("step-00000014/checkpoint.json")).read_text())
+    assert marker["label2id"] == dict(one.prepared.label2id)
+    assert marker["settings"]["[train] EPOCHS"] == "3.0"
     one.settings(EPOCHS="2", LEARNING_RATE="1e-3")
     with pytest.raises(UserError) as raised:
         train(one, tmp_path / "t")
@@ -515,6 +518,8 @@ def test_early_stopping_waits_as_long_as_it_was_told(tmp_path: Path) -> None:
     assert (run.best_epoch, run.metrics) == (3, {"mine": 0.4})
     assert [line["epoch"] for line in log_of(one) if "validation" in line] == [1, 2, 3, 4, 5]
     assert any("stopped early after epoch 5" in note for note in told.notes)
+    validated = next(line["validation"] for line in log_of(one) if "validation" in line)
+    assert {"mine", "loss", "f1.invoice", "recall.letter"} <= validated.keys()
     losses = {
         line["epoch"]: line["validation"]["loss"] for line in log_of(one) if "validation" in line
     }

@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Mapping
@@ -237,6 +238,45 @@ def test_sigterm_to_the_team_leaves_a_checkpoint(
     assert last.answer()["result"]["steps"] == 24
     told = (last.folder / "events").read_text()
     assert f"goes on from the checkpoint of step {step} of 24" in told
+
+
+DRIVER = """
+import sys, tempfile
+from pathlib import Path
+from handful.backends.local import Local
+from handful.experiment import open_experiment
+from handful.progress import Silent
+from handful.records import Prepared
+from handful.steps.train import train
+
+with tempfile.TemporaryDirectory() as scratch:
+    experiment = open_experiment(Path(sys.argv[1]), (), Silent(), Path(scratch))
+    train(experiment, Prepared.from_json(Path(sys.argv[2]).read_bytes()), Local(), made_from={})
+"""
+
+
+def test_ctrl_c_in_a_terminal_leaves_a_checkpoint_of_the_team(tmp_path: Path) -> None:
+    """A terminal tells all the processes of its group at once."""
+    one = make(tmp_path / "EXP-1", functions=HOLD, numbered=True)
+    one.settings("[compute]\nTRAIN_PROCESSES = 2\n")
+    (tmp_path / "prepared.json").write_bytes(one.prepared.to_json())
+    trace = tmp_path / "trace"
+    driver = subprocess.Popen(
+        [sys.executable, "-c", DRIVER, str(one.directory), str(tmp_path / "prepared.json")],
+        env={**os.environ, "TRACE": str(trace), "HOLD_AT": "3", "HOLD_FOR": "1"},
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    until = time.monotonic() + 180
+    while not Path(f"{trace}.0.held").exists():
+        assert driver.poll() is None
+        assert time.monotonic() < until
+        time.sleep(0.02)
+    os.killpg(driver.pid, signal.SIGINT)
+    assert "Interrupted" in driver.communicate(timeout=90)[1]
+    markers = list(one.store.rglob("checkpoints/*/checkpoint.json"))
+    assert [json.loads(marker.read_text())["step"] for marker in markers] == [3]
 
 
 def free_port() -> int:

@@ -23,8 +23,6 @@ from handful.backends.events import replay
 from handful.errors import Fault, HandfulError, Interrupted, StepError
 from handful.progress import Progress
 
-GRACE_SECONDS = 60.0
-"""How long an interrupted worker may take to write its checkpoint."""
 LAST_WORDS = 20
 _END = "end of events\n"
 
@@ -62,6 +60,9 @@ def run_here(
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=log,
+            # Ctrl-C in a terminal is for this process alone, which passes it on once: torchrun and
+            # its children would each hear it, and tell each other, and a second one means haste.
+            start_new_session=True,
             env={**os.environ, **launch.environment(job.processes, hosts)},
         )
         assert worker.stdout is not None  # because stdout=PIPE
@@ -100,7 +101,7 @@ def _overhear(said: IO[bytes], progress: Progress) -> None:
 def _stop(worker: subprocess.Popen[bytes]) -> None:
     worker.terminate()
     try:
-        worker.wait(GRACE_SECONDS)
+        worker.wait(launch.GRACE_SECONDS)
     except subprocess.TimeoutExpired:
         worker.kill()
         worker.wait()

@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -31,7 +32,7 @@ from handful.training.fitting import is_out_of_memory, largest
 from handful.training.forecast import Forecast
 from handful.training.holding import held
 from handful.training.meter import Meter
-from handful.training.metrics import Metrics
+from handful.training.metrics import Metrics, label_metrics
 from handful.training.objective import Objective
 from handful.training.prediction import Predicted, predict
 from handful.training.pruning import Pruning
@@ -63,6 +64,8 @@ class Work:
     """The store and the key of metrics.jsonl."""
     team: Team
     tracking: Tracking
+    about: Mapping[str, Any] = field(default_factory=dict)
+    """What each checkpoint tells beside its position: the label map, the settings."""
     pruning: Pruning | None = None
     """Of a trial: when it is given up."""
 
@@ -289,7 +292,7 @@ class Loop:
         except _Stopped:
             self._leave()
         section = self.work.section
-        metrics = self._metrics(predicted)
+        metrics, by_label = self._metrics(predicted)
         if section.METRIC not in metrics:
             raise StepError(
                 f"compute_metrics gave no {section.METRIC!r} this time",
@@ -302,7 +305,7 @@ class Loop:
             {
                 "step": self.state.step,
                 "epoch": round(epoch, 4),
-                "validation": {"loss": predicted.loss, **metrics},
+                "validation": {"loss": predicted.loss, **by_label, **metrics},
             }
         )
         told = section.METRIC, metrics[section.METRIC]
@@ -310,13 +313,16 @@ class Loop:
         self.work.tracking.follow(self.state.history)
         self._meter.restart_clock()
 
-    def _metrics(self, predicted: Predicted) -> dict[str, float]:
-        """The leader's answer counts: the user's function is called once."""
-        found: dict[str, float] = {}
+    def _metrics(self, predicted: Predicted) -> tuple[dict[str, float], dict[str, float]]:
+        """The metrics, and those of each label for the log; the leader's answer counts: the
+        user's function is called once."""
+        found: dict[str, Any] = {}
         if self._team.leads:
-            found = dict(self.work.metrics(predicted.logits, self.work.validation.references))
-        told: dict[str, float] = self._team.collect(found)[0]
-        return told
+            logits, references = predicted.logits, self.work.validation.references
+            by_label = label_metrics(logits, references, self.work.metrics.label2id)
+            found = {"metrics": self.work.metrics(logits, references), "labels": by_label}
+        told = self._team.collect(found)[0]
+        return told["metrics"], told["labels"]
 
     def _predicted(self) -> Predicted:
         name = f"validate {self.work.name}"
@@ -354,7 +360,7 @@ class Loop:
         }
         whole = self._held.gathered()
         if self._team.leads:
-            self._checkpoints.save(whole, tensors, self.state, self._environment)
+            self._checkpoints.save(whole, tensors, self.state, self._environment, self.work.about)
             lines = "".join(json.dumps(line) + "\n" for line in self.state.history)
             store, key = self.work.log
             store.write(key, lines.encode())

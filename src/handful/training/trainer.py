@@ -220,6 +220,10 @@ def _work(
         log=(experiment.store, f"{order.folder(experiment.layout)}/{METRICS_LOG}"),
         team=team,
         tracking=followed,
+        about={
+            "label2id": dict(order.label2id),
+            "settings": dict(counted_for_model(experiment.settings, order.model)),
+        },
         pruning=_pruning(order, section),
     )
 
