@@ -143,8 +143,15 @@ def _train(
         anew = Anew.NOTHING_THAT_WAS_BEGUN
     prepared = cast(Prepared, records["prepare"])
     tuned = cast(Tuned, records["tune"])
-    backend = choice.trainers or Local()
-    return train(experiment, prepared, backend, made_from=made_from, anew=anew, tuned=tuned)
+    return train(
+        experiment,
+        prepared,
+        choice.trainers or Local(),
+        made_from=made_from,
+        anew=anew,
+        tuned=tuned,
+        machines=choice.trainers.machines if choice.trainers else 1,
+    )
 
 
 def train_together(experiment: Experiment, choice: Choice, hosts_file: Path, port: int) -> None:

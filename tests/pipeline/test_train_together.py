@@ -316,7 +316,7 @@ def test_two_nodes_train_together_over_the_loopback(
     experiment = replace(one_seed(nodes, tmp_path), overrides=("train.SEEDS=0, 1",))
     settings = replace(experiment.settings.train, SEEDS=(0, 1))
     experiment = replace(experiment, settings=replace(experiment.settings, train=settings))
-    found = run_train(experiment, nodes.prepared, backend, made_from={})
+    found = run_train(experiment, nodes.prepared, backend, made_from={}, machines=2)
     backend.part(nodes.directory, Told(), 1)
     following.join(timeout=60)
     assert answer == [2], "the jobs in which it took part"
@@ -347,8 +347,9 @@ def test_hosts_with_other_settings_do_not_train_together(
 
     thread = threading.Thread(target=following)
     thread.start()
+    backend = Nodes(leader, port)
     with pytest.raises(UserError, match="not the same on all hosts"):
-        run_train(one_seed(one, tmp_path), one.prepared, Nodes(leader, port), made_from={})
+        run_train(one_seed(one, tmp_path), one.prepared, backend, made_from={}, machines=2)
     thread.join(timeout=60)
     assert raised
 

@@ -41,9 +41,6 @@ class Job:
 class Backend(Protocol):
     """Runs jobs."""
 
-    machines: int
-    """On so many machines at once: each runs `Job.processes`."""
-
     def run(self, job: Job, progress: Progress) -> Any:
         """Run `job` to its end and return what its task returned (JSON values).
 

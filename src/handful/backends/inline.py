@@ -12,8 +12,6 @@ from handful.progress import Progress
 class Inline:
     """A real backend, without a process between: a debugger's breakpoints work in it."""
 
-    machines = 1
-
     def run(self, job: Job, progress: Progress) -> Any:
         from handful.worker import run_job
 

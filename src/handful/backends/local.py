@@ -30,8 +30,6 @@ _END = "end of events\n"
 class Local:
     """Each job a fresh process: its memory is gone when it ends."""
 
-    machines = 1
-
     def run(self, job: Job, progress: Progress) -> Any:
         with tempfile.TemporaryDirectory(prefix="handful-job-") as folder:
             return run_here(job, progress, Path(folder))["result"]

@@ -27,6 +27,7 @@ class Nodes:
     def __init__(self, hosts: Hosts, port: int) -> None:
         """`port` and the one above it have to be free on the leader, and open to the others."""
         self.machines = len(hosts.hosts)
+        """Each of them runs `Job.processes`."""
         self._hosts, self._ports = hosts, Ports(port)
 
     def run(self, job: Job, progress: Progress) -> Any:

@@ -42,10 +42,12 @@ def train(
     made_from: Fingerprint,
     anew: Anew = Anew.WHAT_CHANGED,
     tuned: Tuned | None = None,
+    machines: int = 1,
 ) -> Trained:
     """Train `MODEL_NAMES` × `SEEDS`; those whose final/ stands and is up to date are passed over.
 
-    The values in `tuned` take the place of a model's own.
+    The values in `tuned` take the place of a model's own. `backend` runs each job on so many
+    `machines` at once.
 
     Raises `DataError` if there is nothing to train or to validate on, `UserError` if the batch
     cannot be shared among the processes, and what the jobs raise.
@@ -57,7 +59,9 @@ def train(
         values = ", ".join(f"{key} = {text}" for key, text in best.values.items())
         experiment.progress.note(f"train: {best.model} with the settings that tune found: {values}")
     runs = [
-        _trained(for_model(experiment, tuned, model), prepared, backend, (model, seed), anew)
+        _trained(
+            for_model(experiment, tuned, model), prepared, backend, (model, seed), anew, machines
+        )
         for model in models
         for seed in experiment.settings.train.SEEDS
     ]
@@ -148,10 +152,11 @@ def _trained(
     backend: Backend,
     which: tuple[str, int],
     anew: Anew,
+    machines: int,
 ) -> Run:
     model, seed = which
     name = f"{model_folder(model)} seed {seed}"
-    processes = processes_for(experiment, model, backend.machines)
+    processes = processes_for(experiment, model, machines)
     own = run_fingerprint(experiment, prepared, model, seed)
     standing, reason = _standing(experiment, model, seed, own)
     if anew is Anew.EVERYTHING:
@@ -174,8 +179,7 @@ def _trained(
         "resume_anyway": anew is Anew.NOTHING_THAT_WAS_BEGUN,
     }
     directory = str(experiment.directory)
-    here = processes // backend.machines
-    job = Job("train", directory, experiment.overrides, arguments, here)
+    job = Job("train", directory, experiment.overrides, arguments, processes // machines)
     return as_run(backend.run(job, experiment.progress))
 
 
