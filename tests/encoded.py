@@ -93,8 +93,17 @@ class Encoded:
         (self.directory / "functions.py").write_text(FUNCTIONS + more)
 
 
-def make(directory: Path, rows: Mapping[str, int] | None = None, functions: str = "") -> Encoded:
-    """Write an experiment with a random two-layer BERT and encoded splits below `directory`."""
+def make(
+    directory: Path,
+    rows: Mapping[str, int] | None = None,
+    functions: str = "",
+    *,
+    numbered: bool = False,
+) -> Encoded:
+    """Write an experiment with a random two-layer BERT and encoded splits below `directory`.
+
+    `numbered`: the model is given the `number` of each artifact id, too.
+    """
     directory.mkdir(parents=True)
     rows = dict(ROWS if rows is None else rows)
     tiny_bert(directory / "model")
@@ -116,7 +125,10 @@ def make(directory: Path, rows: Mapping[str, int] | None = None, functions: str 
     folder.mkdir(parents=True)
     for split, count in rows.items():
         if count:
-            write_split(folder / "model" / split, split, examples(split, count))
+            found = examples(split, count)
+            if numbered:
+                found = [{**row, "number": int(row["artifact_id"][-4:])} for row in found]
+            write_split(folder / "model" / split, split, found)
     (folder / "label2id.json").write_text(json.dumps(label2id))
     return one
 
@@ -157,6 +169,8 @@ def write_split(folder: Path, split: str, rows: list[dict[str, Any]]) -> None:
             "length": Value("int32"),
         }
     )
+    if "number" in rows[0]:
+        features["number"] = Value("int64")
     Dataset.from_list(rows, features=features).save_to_disk(str(folder))
 
 

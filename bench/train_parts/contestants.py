@@ -2,8 +2,9 @@
 
     python -m train_parts.contestants NAME DIRECTORY
 
-prints one JSON line: documents, seconds of training (the import of libraries and the loading of
-the model left out), accuracy on the test split, and the padding's share of all positions.
+prints one JSON line: documents, seconds of training and its CPU seconds (the import of libraries
+and the loading of the model left out; CPU seconds of several processes are not known), accuracy on
+the test split, and the padding's share of all positions.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ import resource
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -82,12 +84,12 @@ def trainer(directory: Path, *, to_maximum: bool, precision: str = "fp32") -> Re
                 "accuracy": float((np.argmax(found.predictions, 1) == found.label_ids).mean())
             },
         )
-        began = time.perf_counter()
+        began, cpu = time.perf_counter(), time.process_time()
         mine.train()
-        seconds = time.perf_counter() - began
+        seconds, cpu = time.perf_counter() - began, time.process_time() - cpu
         accuracy = mine.evaluate()["eval_accuracy"]
     documents = len(splits["train"]) * section.EPOCHS
-    return {"documents": documents, "seconds": seconds, "accuracy": accuracy}
+    return {"documents": documents, "seconds": seconds, "cpu": cpu, "accuracy": accuracy}
 
 
 def ours(directory: Path, *, precision: str = "fp32", processes: int = 1) -> Result:
@@ -108,17 +110,41 @@ def ours(directory: Path, *, precision: str = "fp32", processes: int = 1) -> Res
         experiment = open_experiment(directory, overrides, Silent(), Path(scratch))
         record = prepared(directory)
         backend = Inline() if processes == 1 else Local()
-        trained = train(experiment, record, backend, made_from={})
+        cpu: list[float] = []
+        with _counted(cpu):
+            trained = train(experiment, record, backend, made_from={})
         tested = test(experiment, record, trained, Inline(), made_from={})
         final = experiment.layout.final(trained.runs[0].model, trained.runs[0].seed)
         told = json.loads(experiment.store.read(f"{final}/handful.json"))
     return {
         "documents": round(told["rows"]["train"] * told["epochs"]),
         "seconds": told["seconds"],
+        "cpu": sum(cpu),
         "accuracy": tested.evaluations[0].metrics["accuracy"],
         "padding": told["padding"],
         "precision": told["environment"]["precision"],
     }
+
+
+@contextmanager
+def _counted(cpu: list[float]) -> Iterator[None]:
+    """The CPU seconds of a training in this process, without the loading of libraries and model."""
+    from handful.training.loop import Loop
+
+    run = Loop.run
+
+    def counted(loop: Loop) -> Any:
+        began = time.process_time()
+        try:
+            return run(loop)
+        finally:
+            cpu.append(time.process_time() - began)
+
+    Loop.run = counted  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        Loop.run = run  # type: ignore[method-assign]
 
 
 def _copy_of_store(directory: Path, scratch: Path) -> Path:

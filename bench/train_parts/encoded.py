@@ -116,6 +116,17 @@ def _save(
     Dataset.from_dict(rows, features=features).save_to_disk(str(folder))
 
 
+def is_written(directory: Path) -> bool:
+    """Whether `write` has come to its end there; what it left half done is removed."""
+    import shutil
+
+    if (encoded_folder(directory) / "prepared.json").is_file():
+        return True
+    shutil.rmtree(directory, ignore_errors=True)
+    shutil.rmtree(directory.parent / "store", ignore_errors=True)
+    return False
+
+
 def encoded_folder(directory: Path) -> Path:
     """Where the encoded data of the experiment lie, beside prepared.json."""
     return directory.parent / "store" / directory.name / "data/prepared_data/full_dataset"

@@ -14,6 +14,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, cast
 
 from handful import fingerprint, layout
@@ -142,7 +143,35 @@ def _train(
         anew = Anew.NOTHING_THAT_WAS_BEGUN
     prepared = cast(Prepared, records["prepare"])
     tuned = cast(Tuned, records["tune"])
-    return train(experiment, prepared, Local(), made_from=made_from, anew=anew, tuned=tuned)
+    return train(
+        experiment,
+        prepared,
+        choice.trainers or Local(),
+        made_from=made_from,
+        anew=anew,
+        tuned=tuned,
+        machines=choice.trainers.machines if choice.trainers else 1,
+    )
+
+
+def train_together(experiment: Experiment, choice: Choice, hosts_file: Path, port: int) -> None:
+    """Train on several machines: on the first of them the step itself, on the others their part.
+
+    Nothing but the training itself is done on the others; they write nothing of their own.
+    """
+    from handful.backends.launch import Hosts
+    from handful.backends.nodes import Nodes, follow
+    from handful.steps.train import processes_here
+
+    hosts, here = Hosts.read(hosts_file), processes_here(experiment)
+    if hosts.rank:
+        function_hashes(experiment.directory)
+        jobs = follow(experiment.directory, hosts, port, here, experiment.progress)
+        experiment.progress.note(f"train: {hosts.hosts[0]} is done; {jobs} trained together")
+        return
+    nodes = Nodes(hosts, port)
+    run(experiment, replace(choice, trainers=nodes))
+    nodes.part(experiment.directory, experiment.progress, here)
 
 
 def _test(experiment: Experiment, records: Records, made_from: Fingerprint, _: Choice) -> Record:

@@ -29,6 +29,8 @@ class Choice:
     """Remove what the ledger no longer keeps."""
     resume_anyway: bool = False
     """Go on with an interrupted training although something changed."""
+    trainers: Any = None
+    """The backend that trains; None: this machine."""
 
 
 @dataclass(frozen=True)

@@ -1,15 +1,17 @@
 """The worker: a job file in, a result file out, the same at home and in a container.
 
-    python -m handful.worker JOB RESULT [--events PATH] [--leash]
+    python -m handful.worker JOB RESULT [--events PATH] [--leash] [--together]
 
 `--events` names a file or FIFO that takes the progress as JSON lines (else they go to standard
 output). With `--leash` the worker ends when its standard input closes, so that no orphan goes on
-writing after its driver was killed.
+writing after its driver was killed. With `--together` it is one of several on several machines:
+the job is the one that the first of them was given, whatever the file here says.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import os
 import platform
@@ -19,14 +21,16 @@ import threading
 import traceback
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import replace
 from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from handful import layout
 from handful.backends.base import Job
 from handful.backends.events import EventWriter
-from handful.errors import HandfulError, StepError
+from handful.errors import HandfulError, StepError, UserError
 from handful.experiment import Experiment, open_experiment
 from handful.functions import MENUS, load_functions
 from handful.machine import cores
@@ -34,6 +38,7 @@ from handful.progress import Progress, Silent
 
 TASKS: Mapping[str, str] = {
     "look_around": "handful.worker:look_around",
+    "part": "handful.worker:part",
     "train": "handful.training.trainer:train",
     "test": "handful.training.evaluation:evaluate",
 }
@@ -60,6 +65,38 @@ def look_around(experiment: Experiment, arguments: Mapping[str, Any]) -> dict[st
         "versions": {name: version(name) for name in arguments.get("libraries", ())},
         "functions": sorted(menu.name for menu in MENUS if functions.has(menu.name)),
     }
+
+
+def part(_: Experiment, __: Mapping[str, Any]) -> dict[str, Any]:
+    """The last job of those that worked together on several machines: there is nothing left."""
+    from handful.training.team import left
+
+    left()
+    return {}
+
+
+def _told_job(job: Job) -> Job:
+    """The job that the first of the team has, for this machine's own directory.
+
+    `UserError` if the experiment's files here are not those that it has.
+    """
+    from handful.training.team import gathered_at_start
+
+    directory = Path(job.experiment)
+    found = gathered_at_start({"job": job.to_json(), "files": _files_hash(directory)})
+    # All of them look, so that none waits for one that has left.
+    if len({one["files"] for one in found}) > 1:
+        raise UserError(
+            "settings.ini or functions.py is not the same on all hosts",
+            where=str(directory),
+            remedy="give all machines the same copy of the experiment's directory",
+        )
+    return replace(Job.from_json(found[0]["job"]), experiment=job.experiment)
+
+
+def _files_hash(directory: Path) -> str:
+    files = [(directory / name).read_bytes() for name in (layout.SETTINGS, layout.FUNCTIONS)]
+    return hashlib.sha256(b"\0".join(files)).hexdigest()
 
 
 def error_to_json(error: BaseException) -> dict[str, Any]:
@@ -95,6 +132,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("result", type=Path)
     parser.add_argument("--events", type=Path)
     parser.add_argument("--leash", action="store_true")
+    parser.add_argument("--together", action="store_true")
     options = parser.parse_args(argv)
     if options.leash:
         threading.Thread(target=_end_with_driver, daemon=True).start()
@@ -103,11 +141,13 @@ def main(argv: list[str] | None = None) -> int:
     with EventWriter(options.events) as events:
         progress: Progress = Silent() if rank else events
         try:
+            job = _told_job(job) if options.together else job
             answer = {"result": run_job(job, progress)}
         except Exception as error:  # noqa: BLE001 - every end of a task goes home in the result file
             answer = {"error": error_to_json(error)}
-    if rank == 0 or "error" in answer:
-        _write_first(options.result, answer, rank)
+    if rank == 0 or options.together or "error" in answer:
+        about = f"{job.arguments.get('model', '')} seed {job.arguments.get('seed', '')}"
+        _write_first(options.result, {**answer, "task": job.task, "about": about}, rank)
     return 1 if "error" in answer else 0
 
 

@@ -301,6 +301,9 @@ def interrupted(one: Encoded, scratch: Path) -> None:
 def test_changed_settings_are_refused_in_the_middle_of_a_run(tmp_path: Path) -> None:
     one = make(tmp_path / "EXP-1")
     interrupted(one, tmp_path / "s")
+    marker = json.loads(next(one.store.rglob("step-00000014/checkpoint.json")).read_text())
+    assert marker["label2id"] == dict(one.prepared.label2id)
+    assert marker["settings"]["[train] EPOCHS"] == "3.0"
     one.settings(EPOCHS="2", LEARNING_RATE="1e-3")
     with pytest.raises(UserError) as raised:
         train(one, tmp_path / "t")
@@ -343,7 +346,7 @@ def test_a_run_that_was_interrupted_elsewhere_is_not_mixed_in_silence(
 
 
 SLOW = """
-import hashlib, os, time
+import os, time
 import torch
 
 
@@ -356,11 +359,11 @@ class Watched(torch.nn.Module):
         )
         self.steps = 0
 
-    def forward(self, input_ids, attention_mask, labels):
+    def forward(self, input_ids, attention_mask, labels, number):
         if self.training:
             self.steps += 1
             with open(os.environ["TRACE"], "a") as trace:
-                trace.write(hashlib.sha256(input_ids.numpy().tobytes()).hexdigest() + "\\n")
+                trace.write(",".join(f"train-{n:04d}" for n in number.tolist()) + "\\n")
             if self.steps == int(os.environ.get("HOLD_AT", -1)):
                 open(os.environ["TRACE"] + ".held", "w").close()
                 time.sleep(float(os.environ.get("HOLD_FOR", 600)))
@@ -432,8 +435,8 @@ class Worker:
 
 def test_a_run_that_was_killed_twice_ends_bit_for_bit_as_the_straight_one(tmp_path: Path) -> None:
     """SIGKILL in the first epoch, then in the middle of the second; the real worker, and a model
-    of the user's own. The batches are those of the straight run too, step by step."""
-    one = make(tmp_path / "EXP-1", functions=SLOW)
+    of the user's own. The artifact ids are those of the straight run too, step by step."""
+    one = make(tmp_path / "EXP-1", functions=SLOW, numbered=True)
     one.settings(EPOCHS="3", CHECKPOINT_EVERY="1ms")
     batches: list[str] = []
     for name, hold_at in (("first", 6), ("second", 13)):
@@ -448,7 +451,7 @@ def test_a_run_that_was_killed_twice_ends_bit_for_bit_as_the_straight_one(tmp_pa
     resumed = last.answer()["result"]
     assert "goes on from the checkpoint of step 17 of 36" in last.events.read_text()
 
-    other = make(tmp_path / "EXP-2", functions=SLOW)
+    other = make(tmp_path / "EXP-2", functions=SLOW, numbered=True)
     other.settings(EPOCHS="3")
     worker = Worker(other, tmp_path / "straight")
     expected = worker.answer()["result"]
@@ -459,7 +462,7 @@ def test_a_run_that_was_killed_twice_ends_bit_for_bit_as_the_straight_one(tmp_pa
 
 
 def test_sigterm_leaves_a_checkpoint_and_says_so(tmp_path: Path) -> None:
-    one = make(tmp_path / "EXP-1", functions=SLOW)
+    one = make(tmp_path / "EXP-1", functions=SLOW, numbered=True)
     one.settings(EPOCHS="3")  # no checkpoint is due for ten minutes
     worker = Worker(one, tmp_path / "first", HOLD_AT="17", HOLD_FOR="1")
     worker.held()
@@ -472,7 +475,7 @@ def test_sigterm_leaves_a_checkpoint_and_says_so(tmp_path: Path) -> None:
     resumed = last.answer()["result"]
     assert "goes on from the checkpoint of step 17 of 36" in last.events.read_text()
     assert len(last.batches()) == 36 - 17
-    other = make(tmp_path / "EXP-2", functions=SLOW)
+    other = make(tmp_path / "EXP-2", functions=SLOW, numbered=True)
     other.settings(EPOCHS="3")
     expected = Worker(other, tmp_path / "straight").answer()["result"]
     assert resumed["weights_hash"] == expected["weights_hash"]
@@ -515,6 +518,8 @@ def test_early_stopping_waits_as_long_as_it_was_told(tmp_path: Path) -> None:
     assert (run.best_epoch, run.metrics) == (3, {"mine": 0.4})
     assert [line["epoch"] for line in log_of(one) if "validation" in line] == [1, 2, 3, 4, 5]
     assert any("stopped early after epoch 5" in note for note in told.notes)
+    validated = next(line["validation"] for line in log_of(one) if "validation" in line)
+    assert {"mine", "loss", "f1.invoice", "recall.letter"} <= validated.keys()
     losses = {
         line["epoch"]: line["validation"]["loss"] for line in log_of(one) if "validation" in line
     }
@@ -669,7 +674,7 @@ def test_weights_that_were_swapped_are_not_tested(tmp_path: Path) -> None:
 
 
 def test_gradient_checkpointing_that_a_model_has_not(tmp_path: Path) -> None:
-    one = make(tmp_path / "EXP-1", functions=SLOW)
+    one = make(tmp_path / "EXP-1", functions=SLOW, numbered=True)
     one.settings(GRADIENT_CHECKPOINTING="true")
     with pytest.raises(UserError, match="Watched has no gradient checkpointing"):
         train(one, tmp_path / "s")

@@ -8,26 +8,35 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Mapping
+from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from transformers import BertConfig, BertForSequenceClassification
 
-from encoded import Encoded, Told, make
+from encoded import Encoded, Told, examples, make
 from handful.backends.base import Job
 from handful.backends.inline import Inline
 from handful.backends.launch import Hosts, command
 from handful.backends.local import Local
+from handful.backends.nodes import Nodes, follow
 from handful.errors import StepError, UserError
+from handful.experiment import Experiment
 from handful.records import Trained
 from handful.steps.train import Anew
 from handful.steps.train import train as run_train
 from handful.training import fitting, team
+from handful.training.batches import epoch_batches
+from handful.training.data import SplitData
 from handful.training.fitting import largest
+from handful.training.holding import blocks, held
 
 ROWS = {"train": 89, "validation": 25, "test": 9}
 """The last batch of an epoch has one example: one of two processes goes empty-handed."""
@@ -42,7 +51,11 @@ def calm(one: Encoded) -> None:
 
 
 def train(
-    one: Encoded, scratch: Path, processes: int, anew: Anew = Anew.WHAT_CHANGED, **keys: str
+    one: Encoded,
+    scratch: Path,
+    processes: int,
+    anew: Anew = Anew.WHAT_CHANGED,
+    **keys: str,
 ) -> tuple[Trained, Told]:
     one.settings(f"[compute]\nTRAIN_PROCESSES = {processes}\n", **keys)
     told = Told()
@@ -64,13 +77,15 @@ def weights(one: Encoded) -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.parametrize(
-    "keys", [{}, {"CLASS_WEIGHTS": "balanced", "LABEL_SMOOTHING": "0.1"}], ids=["plain", "weighted"]
+    "keys",
+    [{}, {"CLASS_WEIGHTS": "balanced", "LABEL_SMOOTHING": "0.1"}, {"SHARDING": "fsdp"}],
+    ids=["plain", "weighted", "sharded"],
 )
 def test_two_processes_train_as_one_does(tmp_path: Path, keys: Mapping[str, str]) -> None:
     alone, both = make(tmp_path / "EXP-1", ROWS), make(tmp_path / "EXP-2", ROWS)
     for one in (alone, both):
         calm(one)
-    expected, _ = train(alone, tmp_path / "s1", 1, **keys)
+    expected, _ = train(alone, tmp_path / "s1", 1, **{**keys, "SHARDING": "none"})
     found, told = train(both, tmp_path / "s2", 2, **keys)
     assert any("24 steps of 8 (2 processes x 4)" in note for note in told.notes)
     for name, tensor in weights(alone).items():
@@ -101,15 +116,18 @@ class Watched(torch.nn.Module):
         )
         self.steps = 0
 
-    def forward(self, input_ids, attention_mask, labels):
+    def forward(self, input_ids, attention_mask, labels, number):
+        name = os.environ["TRACE"] + "." + os.environ.get("RANK", "0")
         if self.training:
             self.steps += 1
-            name = os.environ["TRACE"] + "." + os.environ.get("RANK", "0")
             with open(name, "a") as trace:
-                trace.write(str(input_ids.sum().item()) + "\\n")
+                trace.write(",".join(f"train-{n:04d}" for n in number.tolist()) + "\\n")
             if self.steps == int(os.environ.get("HOLD_AT", -1)):
                 open(name + ".held", "w").close()
                 time.sleep(float(os.environ.get("HOLD_FOR", 600)))
+        elif self.steps and "HOLD_VALIDATION" in os.environ:
+            open(name + ".held", "w").close()
+            time.sleep(1)
         return self.bert(input_ids=input_ids, attention_mask=attention_mask, labels=labels)
 
 
@@ -171,11 +189,17 @@ def job_of(one: Encoded, processes: int) -> Job:
     return Job("train", str(one.directory), (), arguments)
 
 
-def test_two_processes_killed_in_mid_epoch_end_bit_for_bit_as_undisturbed(tmp_path: Path) -> None:
-    """In the second epoch, with dropout, ragged lengths and buckets; the batches of each too."""
-    one, other = make(tmp_path / "EXP-1", functions=HOLD), make(tmp_path / "EXP-2", functions=HOLD)
-    one.settings(CHECKPOINT_EVERY="1ms")
-    other.settings()
+@pytest.mark.parametrize("sharding", ["none", "fsdp"])
+def test_two_processes_killed_in_mid_epoch_end_bit_for_bit_as_undisturbed(
+    tmp_path: Path, sharding: str
+) -> None:
+    """In the second epoch, with dropout, ragged lengths and buckets; the artifacts of each step
+    too, process by process."""
+    one, other = (
+        make(tmp_path / name, functions=HOLD, numbered=True) for name in ("EXP-1", "EXP-2")
+    )
+    one.settings(CHECKPOINT_EVERY="1 step", SHARDING=sharding)
+    other.settings(SHARDING=sharding)
     first = Team(one, tmp_path / "first", HOLD_AT="17")
     first.held()
     first.kill()
@@ -191,19 +215,68 @@ def test_two_processes_killed_in_mid_epoch_end_bit_for_bit_as_undisturbed(tmp_pa
         done = [*first.batches(rank)[:16], *last.batches(rank)]
         assert done == straight.batches(rank)
     assert straight.batches(0) != straight.batches(1)
+    first_epoch = ",".join(straight.batches(0)[:12] + straight.batches(1)[:12]).split(",")
+    assert len(set(first_epoch)) == 90, "every artifact once, by id"
 
 
-def test_sigterm_to_the_team_leaves_a_checkpoint(tmp_path: Path) -> None:
-    one = make(tmp_path / "EXP-1", functions=HOLD)
+@pytest.mark.parametrize(
+    ("hold", "step"),
+    [({"HOLD_AT": "5", "HOLD_FOR": "1"}, 5), ({"HOLD_VALIDATION": "yes"}, 12)],
+    ids=["training", "validating"],
+)
+def test_sigterm_to_the_team_leaves_a_checkpoint(
+    tmp_path: Path, hold: dict[str, str], step: int
+) -> None:
+    one = make(tmp_path / "EXP-1", functions=HOLD, numbered=True)
     one.settings()
-    team_ = Team(one, tmp_path / "first", HOLD_AT="5", HOLD_FOR="1")
+    team_ = Team(one, tmp_path / "first", **hold)
     team_.held()
     team_.process.terminate()
     error = team_.answer()["error"]
-    assert "at step 5" in error["faults"][0][1]
+    assert f"stopped by SIGTERM at step {step}" in error["faults"][0][1]
     last = Team(one, tmp_path / "last")
     assert last.answer()["result"]["steps"] == 24
-    assert "goes on from the checkpoint of step 5 of 24" in (last.folder / "events").read_text()
+    told = (last.folder / "events").read_text()
+    assert f"goes on from the checkpoint of step {step} of 24" in told
+
+
+DRIVER = """
+import sys, tempfile
+from pathlib import Path
+from handful.backends.local import Local
+from handful.experiment import open_experiment
+from handful.progress import Silent
+from handful.records import Prepared
+from handful.steps.train import train
+
+with tempfile.TemporaryDirectory() as scratch:
+    experiment = open_experiment(Path(sys.argv[1]), (), Silent(), Path(scratch))
+    train(experiment, Prepared.from_json(Path(sys.argv[2]).read_bytes()), Local(), made_from={})
+"""
+
+
+def test_ctrl_c_in_a_terminal_leaves_a_checkpoint_of_the_team(tmp_path: Path) -> None:
+    """A terminal tells all the processes of its group at once."""
+    one = make(tmp_path / "EXP-1", functions=HOLD, numbered=True)
+    one.settings("[compute]\nTRAIN_PROCESSES = 2\n")
+    (tmp_path / "prepared.json").write_bytes(one.prepared.to_json())
+    trace = tmp_path / "trace"
+    driver = subprocess.Popen(
+        [sys.executable, "-c", DRIVER, str(one.directory), str(tmp_path / "prepared.json")],
+        env={**os.environ, "TRACE": str(trace), "HOLD_AT": "3", "HOLD_FOR": "1"},
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    until = time.monotonic() + 180
+    while not Path(f"{trace}.0.held").exists():
+        assert driver.poll() is None
+        assert time.monotonic() < until
+        time.sleep(0.02)
+    os.killpg(driver.pid, signal.SIGINT)
+    assert "Interrupted" in driver.communicate(timeout=90)[1]
+    markers = list(one.store.rglob("checkpoints/*/checkpoint.json"))
+    assert [json.loads(marker.read_text())["step"] for marker in markers] == [3]
 
 
 def free_port() -> int:
@@ -212,37 +285,73 @@ def free_port() -> int:
         return int(found.getsockname()[1])
 
 
-def test_two_nodes_train_together_over_the_loopback(tmp_path: Path) -> None:
+def described(folder: Path) -> list[Hosts]:
+    """Two hosts that are both this machine, from files as SageMaker writes them."""
+    names, found = ["127.0.0.1", "localhost"], []
+    for name in names:
+        path = folder / f"{name}.json"
+        told = {"current_host": name, "hosts": names[::-1], "network_interface_name": "lo"}
+        path.write_text(json.dumps(told))
+        found.append(Hosts.read(path))
+    return found
+
+
+def test_two_nodes_train_together_over_the_loopback(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two seeds, one job after the other; the second host knows of none before it is told."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
     alone, nodes = make(tmp_path / "EXP-1", ROWS), make(tmp_path / "EXP-2", ROWS)
     for one in (alone, nodes):
         calm(one)
-    expected, _ = train(alone, tmp_path / "s1", 1)
-    nodes.settings()
-    job = tmp_path / "job.json"
-    job.write_text(job_of(nodes, 2).to_json())
-    port, hosts = free_port(), ["127.0.0.1", "localhost"]
-    started = []
-    launch = [sys.executable, "-m", "handful.backends.launch", f"--port={port}", str(job)]
-    for host in hosts:
-        described = tmp_path / f"{host}.json"
-        described.write_text(
-            json.dumps({"current_host": host, "hosts": hosts[::-1], "network_interface_name": "lo"})
-        )
-        started.append(
-            subprocess.Popen(
-                [*launch, str(tmp_path / f"{host}.result"), "--hosts", str(described)],
-                env={**os.environ, "OMP_NUM_THREADS": "1"},
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.PIPE,
-                text=True,
-            )
-        )
-    words = [process.communicate(timeout=240)[1] for process in started]
-    assert [process.returncode for process in started] == [0, 0], words
-    result = json.loads((tmp_path / "127.0.0.1.result").read_text())["result"]
-    assert not (tmp_path / "localhost.result").exists(), "the first host leads"
-    assert result["environment"]["processes"] == 2
-    assert result["metrics"] == pytest.approx(expected.runs[0].metrics, abs=1e-3)
+        one.settings(EPOCHS="1")
+    expected = run_train(one_seed(alone, tmp_path), alone.prepared, Inline(), made_from={})
+    leader, other = described(tmp_path)
+    port, answer, heard = free_port(), [], Told()
+    following = threading.Thread(
+        target=lambda: answer.append(follow(nodes.directory, other, port, 1, heard))
+    )
+    following.start()
+    backend = Nodes(leader, port)
+    experiment = replace(one_seed(nodes, tmp_path), overrides=("train.SEEDS=0, 1",))
+    settings = replace(experiment.settings.train, SEEDS=(0, 1))
+    experiment = replace(experiment, settings=replace(experiment.settings, train=settings))
+    found = run_train(experiment, nodes.prepared, backend, made_from={}, machines=2)
+    backend.part(nodes.directory, Told(), 1)
+    following.join(timeout=60)
+    assert answer == [2], "the jobs in which it took part"
+    assert any("seed 1" in note for note in heard.notes)
+    assert [run.seed for run in found.runs] == [0, 1]
+    assert found.runs[0].metrics == pytest.approx(expected.runs[0].metrics, abs=1e-3)
+    for name, tensor in weights(alone).items():
+        torch.testing.assert_close(weights(nodes)[name], tensor, atol=2e-4, rtol=1e-3)
+
+
+def one_seed(one: Encoded, scratch: Path) -> Experiment:
+    return one.open(scratch / one.directory.name.lower())
+
+
+def test_hosts_with_other_settings_do_not_train_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    one, other = make(tmp_path / "EXP-1"), make(tmp_path / "EXP-2")
+    other.settings(EPOCHS="1")
+    leader, second = described(tmp_path)
+    port, raised = free_port(), []
+
+    def following() -> None:
+        with pytest.raises(UserError, match="not the same on all hosts") as caught:
+            follow(other.directory, second, port, 1, Told())
+        raised.append(caught)
+
+    thread = threading.Thread(target=following)
+    thread.start()
+    backend = Nodes(leader, port)
+    with pytest.raises(UserError, match="not the same on all hosts"):
+        run_train(one_seed(one, tmp_path), one.prepared, backend, made_from={}, machines=2)
+    thread.join(timeout=60)
+    assert raised
 
 
 # --- what is refused -----------------------------------------------------------------------------
@@ -258,6 +367,33 @@ def test_a_team_of_another_size_than_asked_for_is_refused(monkeypatch: pytest.Mo
     monkeypatch.setenv("WORLD_SIZE", "1")
     with pytest.raises(StepError, match="4 training processes were asked for, but there are 1"):
         team.joined(4)
+
+
+def test_a_model_is_spread_over_several_processes_only(tmp_path: Path) -> None:
+    one = make(tmp_path / "EXP-1")
+    with pytest.raises(UserError, match="over several processes only; there is one"):
+        train(one, tmp_path / "s", 1, SHARDING="fsdp")
+
+
+@pytest.mark.parametrize(
+    "keys", [{"AUTO_BATCH": "true"}, {"COMPILE": "true"}, {"PRECISION": "fp16"}]
+)
+def test_what_does_not_go_with_sharding(tmp_path: Path, keys: dict[str, str]) -> None:
+    one = make(tmp_path / "EXP-1")
+    one.settings(SHARDING="fsdp", **keys)
+    section = one.open(tmp_path / "s").settings.train
+    with pytest.raises(UserError, match=rf"does not go with {next(iter(keys))}"):
+        held(torch.nn.Linear(2, 2), section, None, team.Team(0, 2))  # type: ignore[arg-type]
+
+
+def test_the_blocks_of_a_model_are_its_layers() -> None:
+    own = torch.nn.Module()
+    own.layers = torch.nn.ModuleList([torch.nn.Linear(2, 2), torch.nn.Linear(2, 2)])
+    own.head = torch.nn.Linear(2, 2)
+    assert list(blocks(own)) == list(own.layers)
+    bert = BertForSequenceClassification(BertConfig(hidden_size=12, num_hidden_layers=2))
+    assert list(blocks(bert)) == [bert.bert.embeddings, *bert.bert.encoder.layer]
+    assert not list(blocks(torch.nn.Linear(2, 2)))
 
 
 @pytest.mark.parametrize(
@@ -295,11 +431,50 @@ def test_the_largest_part_that_fits_is_found(tmp_path: Path) -> None:
     data = open_split(experiment, str(one.directory / "model"), "train", 90)
     model = torch.nn.Linear(2, 2)
     memory = Small(room=5)
-    assert largest(memory, data, 32, model) == 4
-    assert memory.tried == [32, 16, 8, 4]
+    assert largest(memory, data, 32, model) == 5  # 32 in seven parts of 5 or fewer
+    assert memory.tried == [32, 16, 8, 4, 6, 5]
+    assert largest(Small(room=11), data, 32, model) == 11
     assert largest(Small(room=100), data, 32, model) == 32
     with pytest.raises(StepError, match="not even one example"):
         largest(Small(room=0), data, 4, model)
+
+
+class _Crash(RuntimeError):
+    pass
+
+
+def test_a_resumed_run_cuts_its_batches_as_before_and_reads_nothing_that_is_passed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Although the memory would hold more by then."""
+    one = make(tmp_path / "EXP-1")
+    read: list[list[int]] = []
+    real = SplitData.batch
+
+    def watched(data: SplitData, indices: Any) -> Any:
+        if len(data) == 90:
+            read.append(indices.tolist())
+        return real(data, indices)
+
+    def crash(*_: Any) -> None:
+        raise _Crash
+
+    keys = {"AUTO_BATCH": "true", "CHECKPOINT_EVERY": "1 step"}
+    with monkeypatch.context() as patch:
+        patch.setattr(fitting, "_fits", lambda attempt, indices, ballast: len(indices) <= 3)
+        patch.setattr("handful.training.loop.Loop._validate", crash)
+        with pytest.raises(_Crash):
+            train(one, tmp_path / "s1", 1, **keys)
+    monkeypatch.setattr(SplitData, "batch", watched)
+    _, told = train(one, tmp_path / "s2", 1, **keys)
+    assert any("goes on from the checkpoint of step 12 of 24" in note for note in told.notes)
+    assert any("(1 processes x 3 x 3 accumulated)" in note for note in told.notes)
+    lengths = np.array([row["length"] for row in examples("train", 90)])
+    expected = [batch.tolist() for batch in epoch_batches(lengths, 8, 0, 1)]
+    found = read[1:]  # the first is that of the try before training
+    assert list(chain(*found)) == list(chain(*expected))
+    assert len(read[0]) == 2
+    assert max(len(part) for part in found) == 3
 
 
 def test_a_batch_in_parts_trains_as_a_whole_one(

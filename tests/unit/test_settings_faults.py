@@ -71,7 +71,7 @@ LERNING_RATE = 1
 PRECISION: fp32
 a stray line
 [train]
-SHARDING = fsdp
+SHARDING = zero
 [train:org/modl]
 EPOCHS = 1
 [train:org/model]
@@ -137,7 +137,7 @@ IMAGE_URI = other
         "settings.ini:18 [train] LERNING_RATE": "did you mean LEARNING_RATE?",
         "settings.ini:19 [train] PRECISION": "write PRECISION = …",
         "settings.ini:21 [train]": "began in line 14 already",
-        "settings.ini:22 [train] SHARDING": "known but not built yet",
+        "settings.ini:22 [train] SHARDING": "write one of them",
         "settings.ini:23 [train:org/modl]": "did you mean org/model?",
         "settings.ini:26 [train:org/model] SEEDS": "the same for all models",
         "settings.ini:30 [tune] BATCH_SIZE": "'choose 1 2' is no range",
@@ -214,7 +214,6 @@ def test_one_fault_each(folder: Path, lines: str, where: str, remedy: str) -> No
 @pytest.mark.parametrize(
     "line",
     [
-        "[train]\nSHARDING = fsdp",
         "[compute]\nBACKEND = sagemaker",
         "[sagemaker]\nREGION = eu-central-1",
         "[sagemaker]\nVOLUME_SIZE_GB = 50",

@@ -67,7 +67,6 @@ def test_every_key_is_described() -> None:
         assert key.default
     assert keys["train", "EPOCHS"].default == "3"
     assert keys["production", "DATABASE_URL"].required
-    assert not keys["train", "SHARDING"].built
     assert "DOCKER_IMAGE_PATH" in keys["sagemaker", "IMAGE_URI"].meaning
     required = {name for name, key in keys.items() if key.required}
     assert required == {
@@ -77,9 +76,7 @@ def test_every_key_is_described() -> None:
         ("train", "MODEL_NAMES"),
     }
     not_built = {f"{key.section}.{key.key}" for key in keys.values() if not key.built}
-    assert {name for name in not_built if not name.startswith("sage")} == {
-        "train.SHARDING",
-    }
+    assert {name for name in not_built if not name.startswith("sage")} == set()
     json.dumps([asdict(key) for key in keys.values()])
 
 

@@ -13,7 +13,7 @@ from handful.errors import SettingsError
 from handful.settings import Limit, Range, Settings, read_settings
 from handful.settings.names import covers
 from handful.settings.tuning import parse_range
-from handful.settings.types import FrozenMap
+from handful.settings.types import FrozenMap, Steps
 from handful.settings.values import Wrong
 
 MINIMAL = """\
@@ -68,6 +68,8 @@ def value(settings: Settings, name: str) -> Any:
         ("train.CHECKPOINT_EVERY=1 h 30 min", 5_400.0),
         ("train.CHECKPOINT_EVERY=24h", 86_400.0),
         ("train.CHECKPOINT_EVERY=1.5 hours", 5_400.0),
+        ("train.CHECKPOINT_EVERY=500 steps", Steps(500)),
+        ("train.CHECKPOINT_EVERY=1 step", Steps(1)),
         ("reconcile.PROCESS_TIMEOUT=250ms", 0.25),
         ("prepare.MAX_INSTANCE_BYTES=10MB", 10_000_000),
         ("prepare.MAX_INSTANCE_BYTES=10MiB", 10 * 1024 * 1024),
@@ -123,7 +125,8 @@ def test_a_value_is_read_as_a_person_means_it(read: Read, setting: str, expected
         ("train.WEIGHT_DECAY=-1", "is not a number of at least 0", ""),
         ("train.CHECKPOINT_EVERY=10", "'10' has no unit", "90s"),
         ("train.CHECKPOINT_EVERY=ten minutes", "is not a duration", "1h30m"),
-        ("train.CHECKPOINT_EVERY=1h2h", "is not a duration", ""),
+        ("train.CHECKPOINT_EVERY=1h2h", "is not a duration", "500 steps"),
+        ("train.CHECKPOINT_EVERY=0 steps", "above zero", ""),
         ("train.CHECKPOINT_EVERY=0s", "is not a duration above zero", ""),
         ("train.CHECKPOINT_EVERY=-5m", "is not a duration", ""),
         ("prepare.MAX_INSTANCE_BYTES=10M", "is not a size", "10MB"),

@@ -165,6 +165,8 @@ def test_the_padding_token_is_the_models_then_the_tokenizers() -> None:
     assert pad_values(model, SimpleNamespace(pad_token_id=7)) == {"input_ids": 7}
     model.config = SimpleNamespace(pad_token_id=3)  # type: ignore[assignment]
     assert pad_values(model, SimpleNamespace(pad_token_id=7)) == {"input_ids": 3}
+    segments = SimpleNamespace(pad_token_id=7, pad_token_type_id=3)
+    assert pad_values(model, segments) == {"input_ids": 3, "token_type_ids": 3}
 
 
 def test_a_tokenizer_that_cannot_be_loaded_is_told_and_does_not_stop(tmp_path: Path) -> None:

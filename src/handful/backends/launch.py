@@ -22,6 +22,8 @@ from handful.errors import UserError
 from handful.machine import cores
 
 PORT = 7777
+GRACE_SECONDS = 60
+"""How long those that are told to stop may take to write their checkpoint."""
 _MODULE = "handful.worker"
 
 
@@ -81,8 +83,9 @@ def command(
 
 
 def environment(processes: int, hosts: Hosts | None = None) -> Mapping[str, str]:
-    """What the processes need to know: their share of the cores, and the network."""
-    found = {"PYTHONUNBUFFERED": "1"}
+    """What the processes need to know: their share of the cores, the time for a last checkpoint,
+    and the network."""
+    found = {"PYTHONUNBUFFERED": "1", "TORCH_ELASTIC_SHUTDOWN_TIMEOUT": str(GRACE_SECONDS)}
     if processes > 1 and not os.environ.get("OMP_NUM_THREADS"):
         found["OMP_NUM_THREADS"] = str(max(1, cores() // processes))
     if hosts and hosts.interface:

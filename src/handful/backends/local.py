@@ -23,8 +23,6 @@ from handful.backends.events import replay
 from handful.errors import Fault, HandfulError, Interrupted, StepError
 from handful.progress import Progress
 
-GRACE_SECONDS = 60.0
-"""How long an interrupted worker may take to write its checkpoint."""
 LAST_WORDS = 20
 _END = "end of events\n"
 
@@ -34,23 +32,36 @@ class Local:
 
     def run(self, job: Job, progress: Progress) -> Any:
         with tempfile.TemporaryDirectory(prefix="handful-job-") as folder:
-            return _run(job, progress, Path(folder))
+            return run_here(job, progress, Path(folder))["result"]
 
 
-def _run(job: Job, progress: Progress, folder: Path) -> Any:
+def run_here(
+    job: Job,
+    progress: Progress,
+    folder: Path,
+    hosts: launch.Hosts | None = None,
+    port: int = launch.PORT,
+) -> dict[str, Any]:
+    """Run `job` as processes of this machine, together with those of the other `hosts`, and return
+    all that the worker's result file says. `folder` is empty and local."""
     job_file, result_file, events = folder / "job.json", folder / "result.json", folder / "events"
     job_file.write_text(job.to_json())
     os.mkfifo(events)
     # Opened for reading and writing, so that neither side waits for the other to come or go.
     pipe = os.open(events, os.O_RDWR)
     worker_arguments = [str(job_file), str(result_file), "--events", str(events), "--leash"]
+    if hosts is not None:
+        worker_arguments.append("--together")
     with (folder / "stderr").open("w+b") as log:
         worker = subprocess.Popen(
-            launch.command(worker_arguments, job.processes),
+            launch.command(worker_arguments, job.processes, hosts, port),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=log,
-            env={**os.environ, **launch.environment(job.processes)},
+            # Ctrl-C in a terminal is for this process alone, which passes it on once: torchrun and
+            # its children would each hear it, and tell each other, and a second one means haste.
+            start_new_session=True,
+            env={**os.environ, **launch.environment(job.processes, hosts)},
         )
         assert worker.stdout is not None  # because stdout=PIPE
         listeners = [
@@ -88,13 +99,13 @@ def _overhear(said: IO[bytes], progress: Progress) -> None:
 def _stop(worker: subprocess.Popen[bytes]) -> None:
     worker.terminate()
     try:
-        worker.wait(GRACE_SECONDS)
+        worker.wait(launch.GRACE_SECONDS)
     except subprocess.TimeoutExpired:
         worker.kill()
         worker.wait()
 
 
-def _answer(result_file: Path, status: int, log: IO[bytes]) -> Any:
+def _answer(result_file: Path, status: int, log: IO[bytes]) -> dict[str, Any]:
     if not result_file.exists():
         log.seek(0)
         words = log.read().decode(errors="replace").splitlines()[-LAST_WORDS:]
@@ -103,10 +114,10 @@ def _answer(result_file: Path, status: int, log: IO[bytes]) -> Any:
             f"the worker {how}" + "".join(f"\n    | {line}" for line in words),
             remedy="signal 9 often means that memory ran out" if status == -9 else "",
         )
-    answer = json.loads(result_file.read_text())
+    answer: dict[str, Any] = json.loads(result_file.read_text())
     if "error" in answer:
         raise error_from_json(answer["error"])
-    return answer["result"]
+    return answer
 
 
 def error_from_json(answer: dict[str, Any]) -> HandfulError:

@@ -201,16 +201,32 @@ def train(
     directory: Directory,
     redo: Annotated[bool, typer.Option("--redo", help="Do it although nothing changed.")] = False,
     resume_anyway: ResumeAnyway = False,
+    hosts: Annotated[
+        Path | None,
+        typer.Option(
+            "--hosts",
+            metavar="FILE",
+            help="Train with other machines: a JSON file with hosts and current_host.",
+        ),
+    ] = None,
+    port: Annotated[
+        int, typer.Option("--port", help="Of the first host; the next one is used, too.")
+    ] = 7777,
     overrides: Overrides = None,
     as_json: AsJson = False,
     traceback: Traceback = False,
 ) -> None:
     """Train every model with every seed."""
     with _opened(directory, overrides, as_json, traceback) as experiment:
+        from handful.pipeline import train_together
         from handful.step import Choice
 
         again = frozenset({"train"}) if redo else frozenset[str]()
-        _run(experiment, Choice("train", "train", again, resume_anyway=resume_anyway))
+        choice = Choice("train", "train", again, resume_anyway=resume_anyway)
+        if hosts is None:
+            _run(experiment, choice)
+        else:
+            train_together(experiment, choice, hosts, port)
 
 
 _verb("test", "Look at the held-out split, once.")

@@ -9,7 +9,7 @@ from handful.settings.public import public_text
 from handful.settings.read import read_settings
 from handful.settings.sections import Settings
 from handful.settings.travel import travelling_text, variables_of
-from handful.settings.types import FrozenMap, Limit, Range, User
+from handful.settings.types import FrozenMap, Limit, Range, Steps, User
 
 __all__ = [
     "FrozenMap",
@@ -17,6 +17,7 @@ __all__ = [
     "Limit",
     "Range",
     "Settings",
+    "Steps",
     "TrainSection",
     "User",
     "counted",

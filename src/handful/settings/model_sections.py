@@ -18,7 +18,7 @@ from handful.settings.values import (
     Bounds,
     boolean,
     choice,
-    duration,
+    duration_or_steps,
     fraction,
     optional,
     real,
@@ -108,9 +108,14 @@ class TrainSection:
     )
     GRADIENT_CHECKPOINTING: bool = key(boolean, "false", "Trade time for memory.")
     SHARDING: str = key(
-        choice("none", "fsdp"), "none", "Spread a model over several GPUs.", built=False
+        choice("none", "fsdp"),
+        "none",
+        "fsdp: each of several processes holds only its part of the model.",
     )
-    CHECKPOINT_EVERY: float = key(duration, "10m", "How often a checkpoint is written.")
+    # Seconds, or `Steps`, which are numbers too.
+    CHECKPOINT_EVERY: float = key(
+        duration_or_steps, "10m", "How often a checkpoint is written: `10m`, or `500 steps`."
+    )
     SEEDS: tuple[int, ...] = key(
         whole_list(0, SEED_MAX, "seeds"),
         None,

@@ -40,6 +40,13 @@ class FrozenMap(Mapping[str, T], Generic[T]):
         return repr(self._items)
 
 
+class Steps(int):
+    """So many steps of the optimizer, where a duration could have stood."""
+
+    def __str__(self) -> str:
+        return f"{int(self)} steps"
+
+
 @dataclass(frozen=True)
 class Limit:
     """How many may go wrong: a share of all (written with `%`) or a count."""

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from handful.settings.types import Limit
+from handful.settings.types import Limit, Steps
 
 
 class Wrong(Exception):
@@ -207,6 +207,23 @@ def _duration(text: str) -> float:
 
 
 duration = Parser(_duration, "duration")
+_STEPS = re.compile(r"(\d+(?:_\d+)*)\s*steps?", re.ASCII | re.IGNORECASE)
+
+
+def _duration_or_steps(text: str) -> float | Steps:
+    match = _STEPS.fullmatch(text)
+    if match is None:
+        try:
+            return _duration(text)
+        except Wrong as wrong:
+            remedy = f"{wrong.remedy}, or 500 steps" if wrong.remedy else ""
+            raise Wrong(wrong.what, remedy=remedy) from None
+    if int(match[1]) < 1:
+        raise Wrong("{} is not a number of steps above zero")
+    return Steps(match[1])
+
+
+duration_or_steps = Parser(_duration_or_steps, "duration, or a number of steps")
 
 _BYTES = {"b": 1, "byte": 1, "bytes": 1} | {
     f"{letter}{middle}b": (1024 if middle else 1000) ** power

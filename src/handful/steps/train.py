@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from enum import Enum
+from statistics import fmean, stdev
 from typing import Any
 
 from handful.backends.base import Backend, Job
@@ -41,10 +42,12 @@ def train(
     made_from: Fingerprint,
     anew: Anew = Anew.WHAT_CHANGED,
     tuned: Tuned | None = None,
+    machines: int = 1,
 ) -> Trained:
     """Train `MODEL_NAMES` × `SEEDS`; those whose final/ stands and is up to date are passed over.
 
-    The values in `tuned` take the place of a model's own.
+    The values in `tuned` take the place of a model's own. `backend` runs each job on so many
+    `machines` at once.
 
     Raises `DataError` if there is nothing to train or to validate on, `UserError` if the batch
     cannot be shared among the processes, and what the jobs raise.
@@ -56,12 +59,27 @@ def train(
         values = ", ".join(f"{key} = {text}" for key, text in best.values.items())
         experiment.progress.note(f"train: {best.model} with the settings that tune found: {values}")
     runs = [
-        _trained(for_model(experiment, tuned, model), prepared, backend, (model, seed), anew)
+        _trained(
+            for_model(experiment, tuned, model), prepared, backend, (model, seed), anew, machines
+        )
         for model in models
         for seed in experiment.settings.train.SEEDS
     ]
+    for model in models:
+        _tell_spread(experiment, model, [r for r in runs if r.model == model_folder(model)])
     finished = datetime.now(UTC).isoformat(timespec="seconds")
     return Trained(runs=tuple(runs), made_from=made_from, finished_at=finished)
+
+
+def _tell_spread(experiment: Experiment, model: str, runs: Sequence[Run]) -> None:
+    metric = experiment.settings.train_for(model).METRIC
+    found = [run.metrics[metric] for run in runs]
+    if len(found) < 2:
+        return
+    experiment.progress.note(
+        f"train: {model_folder(model)}: {metric} {fmean(found):.4f} ± {stdev(found):.4f} on "
+        f"validation, over {len(found)} seeds ({min(found):.4f} to {max(found):.4f})"
+    )
 
 
 def run_fingerprint(
@@ -78,10 +96,22 @@ def run_fingerprint(
     }
 
 
-def processes_for(experiment: Experiment, model: str) -> int:
+def processes_here(experiment: Experiment) -> int:
+    """How many training processes one machine has."""
+    return experiment.settings.compute.TRAIN_PROCESSES or max(1, gpus())
+
+
+def processes_for(experiment: Experiment, model: str, machines: int = 1) -> int:
     """How many train together; `UserError` if they cannot share a batch evenly."""
-    processes = experiment.settings.compute.TRAIN_PROCESSES or max(1, gpus())
-    size = experiment.settings.train_for(model).BATCH_SIZE
+    processes = processes_here(experiment) * machines
+    section = experiment.settings.train_for(model)
+    if section.SHARDING != "none" and processes == 1:
+        raise UserError(
+            "a model can be spread over several processes only; there is one",
+            where="[train] SHARDING",
+            remedy="write none, or name [compute] TRAIN_PROCESSES (usually the number of GPUs)",
+        )
+    size = section.BATCH_SIZE
     if size % processes:
         below = size // processes * processes
         nearest = " or ".join(str(n) for n in (below, below + processes) if n)
@@ -122,10 +152,11 @@ def _trained(
     backend: Backend,
     which: tuple[str, int],
     anew: Anew,
+    machines: int,
 ) -> Run:
     model, seed = which
     name = f"{model_folder(model)} seed {seed}"
-    processes = processes_for(experiment, model)
+    processes = processes_for(experiment, model, machines)
     own = run_fingerprint(experiment, prepared, model, seed)
     standing, reason = _standing(experiment, model, seed, own)
     if anew is Anew.EVERYTHING:
@@ -148,7 +179,7 @@ def _trained(
         "resume_anyway": anew is Anew.NOTHING_THAT_WAS_BEGUN,
     }
     directory = str(experiment.directory)
-    job = Job("train", directory, experiment.overrides, arguments, processes)
+    job = Job("train", directory, experiment.overrides, arguments, processes // machines)
     return as_run(backend.run(job, experiment.progress))
 
 

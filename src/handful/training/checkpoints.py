@@ -67,8 +67,12 @@ class Checkpoints:
         tensors: Mapping[str, Any],
         state: RunState,
         environment: Mapping[str, Any],
+        about: Mapping[str, Any] | None = None,
     ) -> None:
-        """Write one for `state.step`, then remove those that are not needed any more."""
+        """Write one for `state.step`, then remove those that are not needed any more.
+
+        `about`: what else a person may want to know of it: the label map, the settings.
+        """
         folder = self._scratch / "checkpoint"
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
@@ -81,6 +85,7 @@ class Checkpoints:
             "step": state.step,
             "made_from": self._run,
             "environment": dict(environment),
+            **(about or {}),
             "files": {name: file_hash(folder / name) for name in (WEIGHTS, TENSORS, RUN)},
         }
         (folder / MARKER).write_text(json.dumps(marker, indent=2))

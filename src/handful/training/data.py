@@ -81,7 +81,22 @@ def open_split(experiment: Experiment, model: str, split: str, rows: int) -> Spl
             where=where,
             remedy="run `handful run --redo prepare`",
         )
+    check_ids(data, where)
     return data
+
+
+def check_ids(data: SplitData, where: str) -> None:
+    """`DataError` if an artifact stands in the split more than once."""
+    ids = data.rows[:].column(ID)
+    if len(ids.unique()) == len(ids):
+        return
+    counts = ids.value_counts()
+    twice = [row["values"] for row in counts.to_pylist() if row["counts"] > 1]
+    raise DataError(
+        f"{len(twice)} artifacts stand in it more than once: {', '.join(twice[:10])}",
+        where=where,
+        remedy="run `handful run --redo prepare`",
+    )
 
 
 def check_label_map(experiment: Experiment, label2id: Mapping[str, int]) -> None:

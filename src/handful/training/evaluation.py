@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from handful.errors import StepError
 from handful.experiment import Experiment, with_values
 from handful.functions import Functions, load_functions
 from handful.layout import model_folder
@@ -58,8 +57,8 @@ def evaluate(experiment: Experiment, arguments: Mapping[str, Any]) -> dict[str, 
 
     Returns `evaluations`: what `records.Evaluation` holds, one for each run, and `baselines`, the
     same of those. Raises `DataError`
-    for an empty test split, `StepError` if the weights are not those that were trained, or if an
-    artifact was not evaluated exactly once.
+    for a test split that is empty or holds an artifact twice, `StepError` if the weights are not
+    those that were trained, or if an artifact was not evaluated exactly once.
     """
     label2id = arguments["label2id"]
     check_label_map(experiment, label2id)
@@ -94,8 +93,6 @@ def _evaluated(
     data = open_split(experiment, wanted.model, "test", wanted.rows)
     predicted = _predicted(experiment, functions, wanted, data, len(label2id))
     ids = data.ids()
-    if len(set(ids)) != len(ids):
-        raise StepError(f"the test split of {wanted.model} holds an artifact more than once")
     settings = settings_for(experiment.settings, wanted.model)
     metrics = Metrics(functions, label2id, settings)(predicted.logits, data.references)
     labels = sorted(label2id, key=label2id.__getitem__)

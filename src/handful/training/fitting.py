@@ -1,6 +1,7 @@
 """AUTO_BATCH: how many examples a device can take at once; the rest of a batch is accumulated.
 
-A batch of the longest examples goes forward and back, halved until it fits. The optimizer's state
+A batch of the longest examples goes forward and back, in 1, 2, 4, … parts until one fits, then in
+as few parts as do: of 32 examples where 11 fit, 11 at a time and not 8. The optimizer's state
 does not exist yet at that moment, so room for it is held.
 """
 
@@ -25,25 +26,32 @@ def is_out_of_memory(error: RuntimeError) -> bool:
 
 
 def largest(attempt: Try, data: SplitData, most: int, ballast: torch.nn.Module) -> int:
-    """The largest of `most`, `most`/2, … examples that fit. `StepError` if not even one does.
+    """The largest even part of `most` examples that fits. `StepError` if not even one does.
 
     `ballast`: the model whose optimizer will need two numbers for each trainable parameter.
     """
     before = random_state()
     longest = (-data.lengths).argsort(kind="stable")
-    size = most
+
+    def fits(parts: int) -> bool:
+        return _fits(attempt, longest[: -(-most // parts)], ballast)
+
     try:
-        while not _fits(attempt, longest[:size], ballast):
-            if size == 1:
+        too_few, enough = 0, 1
+        while not fits(enough):
+            if enough >= most:
                 raise StepError(
                     f"not even one example of {int(data.lengths.max())} positions fits into memory",
                     where="[train] AUTO_BATCH",
                     remedy="set GRADIENT_CHECKPOINTING = true, or encode shorter inputs",
                 )
-            size = (size + 1) // 2
+            too_few, enough = enough, min(2 * enough, most)
+        while enough - too_few > 1:
+            middle = (too_few + enough) // 2
+            too_few, enough = (too_few, middle) if fits(middle) else (middle, enough)
     finally:
         set_random_state(before)
-    return size
+    return -(-most // enough)
 
 
 def _fits(attempt: Try, indices: Indices, ballast: torch.nn.Module) -> bool:

@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import json
 import time
-from contextlib import nullcontext
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -21,7 +21,7 @@ import torch
 from handful.errors import StepError
 from handful.metric_lines import best_line, validation_line
 from handful.progress import Progress
-from handful.settings import TrainSection
+from handful.settings import Steps, TrainSection
 from handful.training import optimizer as optimizing
 from handful.training.batches import Indices, Plan, epoch_batches, share
 from handful.training.checkpoints import Checkpoint, Checkpoints
@@ -30,8 +30,9 @@ from handful.training.compiling import compiled
 from handful.training.data import SplitData
 from handful.training.fitting import is_out_of_memory, largest
 from handful.training.forecast import Forecast
+from handful.training.holding import held
 from handful.training.meter import Meter
-from handful.training.metrics import Metrics
+from handful.training.metrics import Metrics, label_metrics
 from handful.training.objective import Objective
 from handful.training.prediction import Predicted, predict
 from handful.training.pruning import Pruning
@@ -63,6 +64,8 @@ class Work:
     """The store and the key of metrics.jsonl."""
     team: Team
     tracking: Tracking
+    about: Mapping[str, Any] = field(default_factory=dict)
+    """What each checkpoint tells beside its position: the label map, the settings."""
     pruning: Pruning | None = None
     """Of a trial: when it is given up."""
 
@@ -98,46 +101,43 @@ class Loop:
         self.pruned = False
         """Was it a trial that is not worth its remaining epochs?"""
         section = work.section
-        model.to(accelerator.device)
-        self._raw_optimizer = optimizing.make_optimizer(
-            model, section.LEARNING_RATE, section.WEIGHT_DECAY, accelerator.device
-        )
-        self._model, self._optimizer = accelerator.prepare(model, self._raw_optimizer)
-        self._module: torch.nn.Module = accelerator.unwrap_model(self._model)
+        self._team = work.team
+        self._held = held(model, section, accelerator, work.team)
+        self.best = model
+        """After `run`, on the leader: the whole model, with the weights of the best validation."""
         self._forward = (
-            compiled(self._model, accelerator.device) if section.COMPILE else self._model
+            compiled(self._held.model, accelerator.device) if section.COMPILE else self._held.model
         )
         self._forecast = Forecast(self.plan.total_steps)
-        self._team = work.team
-        self._piece = self._at_once()
         self._meter = self._new_meter()
         self._written = self._clock = time.monotonic()
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Go on from `checkpoint`."""
         self.state = checkpoint.state
-        checkpoint.load_weights(self._module)
+        self._held.fill(checkpoint.load_weights)
         tensors = checkpoint.tensors()
-        self._raw_optimizer.load_state_dict(tensors["optimizer"])
+        self._held.fill_optimizer(tensors["optimizer"])
         if self._accelerator.scaler is not None and tensors["scaler"]:
             self._accelerator.scaler.load_state_dict(tensors["scaler"])
         set_random_state(tensors["random"][self._team.rank])
         self._meter = self._new_meter()
 
     def run(self) -> RunState:
-        """Train to the end; the model then has the weights of the best validation.
+        """Train to the end; `best` is then the model of the best validation.
 
         Raises `StepError` when the loss is no number, when the memory does not suffice, and, with
         a checkpoint written, on SIGTERM; `Interrupted` on Ctrl-C.
         """
         self._clock = time.monotonic()
-        self._model.train()
+        self._held.model.train()
         while not self._finished():
             self._train_to(self.plan.next_evaluation(self.state.step, self.state.validated))
             self._validate()
             self._save()
+        self.best = self._held.gathered()
         if self.state.best_step != self.state.step and self._team.leads:
-            self._checkpoints.at(self.state.best_step).load_weights(self._module)
+            self._checkpoints.at(self.state.best_step).load_weights(self.best)
         if self.state.best_value is not None:
             told = self.work.section.METRIC, self.state.best_value
             self._progress.note(best_line(self.work.name, self.state.best_epoch, told))
@@ -151,20 +151,27 @@ class Loop:
     @property
     def per_device(self) -> int:
         """Examples that one process takes at once."""
-        return self._piece
+        return self.state.per_device
 
-    def _at_once(self) -> int:
+    def fit(self) -> None:
+        """Find out how many examples a process takes at once, unless a checkpoint has told it.
+
+        How a batch is cut decides how its sums are rounded, so a resumed run cuts as it did.
+        """
         most = -(-self.plan.batch_size // self._team.size)
         if not self.work.section.AUTO_BATCH:
-            return most
+            self.state.per_device = most
+        if self.state.per_device:
+            return
+        module = self._held.module
 
         def attempt(indices: Indices) -> None:
             batch = self._batch(indices)
-            self._accelerator.backward(self.work.objective(self._module(**batch), batch))
-            self._optimizer.zero_grad()
+            self._accelerator.backward(self.work.objective(module(**batch), batch))
+            self._held.optimizer.zero_grad()
 
-        self._module.train()
-        return self._team.least(largest(attempt, self.work.train, most, self._module))
+        module.train()
+        self.state.per_device = self._team.least(largest(attempt, self.work.train, most, module))
 
     def _finished(self) -> bool:
         patience = self.work.section.EARLY_STOPPING_PATIENCE
@@ -202,9 +209,8 @@ class Loop:
             self._step(indices)
             self.state.step += 1
             self._tell_forecast()
-            late = time.monotonic() - self._written >= self.work.section.CHECKPOINT_EVERY
             look, stop, save = self._team.any(
-                self._meter.due, self._stopping.heard is not None, late
+                self._meter.due, self._stopping.heard is not None, self._late()
             )
             if look:
                 self._tell()
@@ -214,23 +220,26 @@ class Loop:
                 self._save()
         self._tell()
 
+    def _late(self) -> bool:
+        """Is a checkpoint due?"""
+        every = self.work.section.CHECKPOINT_EVERY
+        if isinstance(every, Steps):
+            return self.state.step % every == 0
+        return time.monotonic() - self._written >= every
+
     def _step(self, indices: Indices) -> None:
-        optimizing.set_learning_rate(self._raw_optimizer, self._rate())
+        optimizing.set_learning_rate(self._held.optimizer, self._rate())
         mine = share(indices, self._team.rank, self._team.size)
         # Who gets nothing of a last, small batch goes along with an example that does not count.
-        pieces = [mine[at : at + self._piece] for at in range(0, len(mine), self._piece)] or [
-            indices[:1]
-        ]
+        size = self.per_device
+        pieces = [mine[at : at + size] for at in range(0, len(mine), size)] or [indices[:1]]
         counted = self.work.objective.mass(self.work.train.references[indices])
         loss = torch.zeros((), device=self._accelerator.device)
         for number, piece in enumerate(pieces, start=1):
             weight = self.work.objective.mass(self.work.train.references[piece]) / counted
             ready = number == len(pieces)
             loss += self._backward(piece, weight if len(mine) else 0.0, exchange=ready)
-        norm = self._accelerator.clip_grad_norm_(self._model.parameters(), optimizing.CLIP_NORM)
-        self._optimizer.step()
-        self._optimizer.zero_grad()
-        self._meter.add(indices, loss, torch.as_tensor(norm))
+        self._meter.add(indices, loss, self._held.step())
 
     def _batch(self, indices: Indices) -> dict[str, torch.Tensor]:
         batch = self.work.collate(self.work.train.batch(indices))
@@ -240,9 +249,8 @@ class Loop:
     def _backward(self, indices: Indices, weight: float, *, exchange: bool) -> torch.Tensor:
         """Add the gradient of a part of the batch; its part of the batch's loss."""
         batch = self._batch(indices)
-        alone = nullcontext() if exchange else self._accelerator.no_sync(self._model)
         try:
-            with alone:
+            with self._held.exchanging(exchange):
                 loss = self.work.objective(self._forward(**batch), batch) * weight
                 # The processes' gradients are averaged, but they are parts of a sum.
                 self._accelerator.backward(loss * self._team.size)
@@ -261,7 +269,7 @@ class Loop:
 
     def _tell(self) -> None:
         epoch = self.plan.epoch_at(self.state.step)
-        figures = self._meter.look(self._raw_optimizer.param_groups[0]["lr"], epoch)
+        figures = self._meter.look(self._held.optimizer.param_groups[0]["lr"], epoch)
         self._progress.advance(
             f"train {self.work.name}",
             self.state.step,
@@ -284,7 +292,7 @@ class Loop:
         except _Stopped:
             self._leave()
         section = self.work.section
-        metrics = self._metrics(predicted)
+        metrics, by_label = self._metrics(predicted)
         if section.METRIC not in metrics:
             raise StepError(
                 f"compute_metrics gave no {section.METRIC!r} this time",
@@ -297,7 +305,7 @@ class Loop:
             {
                 "step": self.state.step,
                 "epoch": round(epoch, 4),
-                "validation": {"loss": predicted.loss, **metrics},
+                "validation": {"loss": predicted.loss, **by_label, **metrics},
             }
         )
         told = section.METRIC, metrics[section.METRIC]
@@ -305,30 +313,33 @@ class Loop:
         self.work.tracking.follow(self.state.history)
         self._meter.restart_clock()
 
-    def _metrics(self, predicted: Predicted) -> dict[str, float]:
-        """The leader's answer counts: the user's function is called once."""
-        found: dict[str, float] = {}
+    def _metrics(self, predicted: Predicted) -> tuple[dict[str, float], dict[str, float]]:
+        """The metrics, and those of each label for the log; the leader's answer counts: the
+        user's function is called once."""
+        found: dict[str, Any] = {}
         if self._team.leads:
-            found = dict(self.work.metrics(predicted.logits, self.work.validation.references))
-        told: dict[str, float] = self._team.collect(found)[0]
-        return told
+            logits, references = predicted.logits, self.work.validation.references
+            by_label = label_metrics(logits, references, self.work.metrics.label2id)
+            found = {"metrics": self.work.metrics(logits, references), "labels": by_label}
+        told = self._team.collect(found)[0]
+        return told["metrics"], told["labels"]
 
     def _predicted(self) -> Predicted:
         name = f"validate {self.work.name}"
         total = len(self.work.validation)
 
         def tick(done: int) -> None:
-            # In a team somebody would wait for ever for the one that left.
-            if self._stopping.heard and self._team.size == 1:
+            # All leave together: somebody would wait for ever for the one that left alone.
+            if self._team.any(self._stopping.heard is not None)[0]:
                 raise _Stopped
             self._progress.advance(name, done, total, "documents")
 
         # Not through DDP, whose forward waits for the others at every batch.
         return predict(
-            self._module,
+            self._held.module,
             self.work.validation,
             self.work.collate,
-            self._piece,
+            self.per_device,
             self.work.labels,
             tick,
             self._team,
@@ -343,12 +354,13 @@ class Loop:
         self._clock = now
         scaler = self._accelerator.scaler
         tensors = {
-            "optimizer": self._raw_optimizer.state_dict(),
+            "optimizer": self._held.optimizer_state(),
             "scaler": scaler.state_dict() if scaler is not None else {},
             "random": self._team.collect(random_state()),
         }
+        whole = self._held.gathered()
         if self._team.leads:
-            self._checkpoints.save(self._module, tensors, self.state, self._environment)
+            self._checkpoints.save(whole, tensors, self.state, self._environment, self.work.about)
             lines = "".join(json.dumps(line) + "\n" for line in self.state.history)
             store, key = self.work.log
             store.write(key, lines.encode())

@@ -140,6 +140,19 @@ def label_scores(matrix: Indices, labels: list[str]) -> dict[str, LabelScore]:
     return scores
 
 
+def label_metrics(
+    logits: Logits, references: Indices, label2id: Mapping[str, int]
+) -> dict[str, float]:
+    """`precision.<label>`, `recall.<label>`, `f1.<label>`, whatever `compute_metrics` returns."""
+    labels = sorted(label2id, key=label2id.__getitem__)
+    scores = label_scores(confusion(logits.argmax(axis=1), references, len(labels)), labels)
+    return {
+        f"{measure}.{label}": getattr(scores[label], measure)
+        for measure in ("precision", "recall", "f1")
+        for label in labels
+    }
+
+
 def probabilities_of(logits: Logits) -> Logits:
     """[N, C] softmax, in double precision."""
     shifted = np.exp(logits - logits.max(axis=1, keepdims=True))

@@ -129,11 +129,17 @@ def quiet_libraries() -> None:
 
 
 def pad_values(model: torch.nn.Module, tokenizer: Any | None) -> dict[str, int]:
-    """What `input_ids` are padded with: the model's padding token, else the tokenizer's, else 0."""
+    """What features are padded with, where it is not 0.
+
+    `input_ids`: the model's padding token, else the tokenizer's, else 0; `token_type_ids`: the
+    tokenizer's padding segment.
+    """
     token = getattr(getattr(model, "config", None), "pad_token_id", None)
     if token is None:
         token = getattr(tokenizer, "pad_token_id", None)
-    return {"input_ids": int(token) if token is not None else 0}
+    segment = getattr(tokenizer, "pad_token_type_id", None)
+    found = {"input_ids": int(token) if token is not None else 0}
+    return found | ({"token_type_ids": int(segment)} if segment else {})
 
 
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "vocab.txt", "vocab.json")

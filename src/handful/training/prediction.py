@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,7 +14,8 @@ from handful.errors import StepError
 from handful.training.batches import Indices, length_order
 from handful.training.checks import check_output
 from handful.training.collate import Collator
-from handful.training.data import LABELS, SplitData
+from handful.training.data import SplitData
+from handful.training.holding import is_sharded
 from handful.training.metrics import Logits
 from handful.training.team import Team
 
@@ -23,7 +25,7 @@ class Predicted:
     """What a model says about a split, in the split's own order."""
 
     logits: Logits
-    """[N, C]"""
+    """[N, C]; [0, C] on those of a team that do not lead."""
     loss: float
     """The model's own loss: the mean over examples."""
     seconds: float
@@ -40,35 +42,81 @@ def predict(
 ) -> Predicted:
     """Run `model` over `data` in length order; `tick` is told how many examples are done.
 
-    In a `team` each process takes every n-th batch, and all get the whole answer.
+    In a `team` each process takes every n-th batch and keeps its own part of the answer, until the
+    leader puts the parts together: elsewhere `logits` is empty. `tick` is called by all of them,
+    as often as by the others.
 
     `StepError` if an example was met twice or never, or if a logit is no finite number. What
     `tick` raises is raised; the model is left in the mode in which it was.
     """
     started, training = time.monotonic(), model.training
-    device = next(model.parameters()).device
     team = team or Team()
-    logits = np.zeros((len(data), labels))
-    seen = np.zeros(len(data), dtype=np.int64)
+    answers = Answers(len(data), labels, team)
+    batches = length_order(data.lengths, batch_size)
+    mine = batches[team.rank :: team.size]
+    together = is_sharded(model)
     loss, done = 0.0, 0
     model.eval()
     try:
-        with torch.inference_mode():
-            for indices in length_order(data.lengths, batch_size)[team.rank :: team.size]:
-                batch = {k: v.to(device) for k, v in collate(data.batch(indices)).items()}
-                output = model(**batch)
-                check_output(output, batch, labels)
-                logits[indices] = output.logits.float().cpu().numpy()
-                seen[indices] += 1
-                loss += float(output.loss.float().mean()) * len(batch[LABELS])
-                done += len(indices)
+        # A sharded model's weights come and go, which inference mode would not allow.
+        with torch.no_grad() if together else torch.inference_mode():
+            for number in range(math.ceil(len(batches) / team.size)):
+                if number < len(mine):
+                    output, mean = _answer(model, collate, data, mine[number], labels)
+                    answers.add(mine[number], output)
+                    loss += mean * len(mine[number])
+                    done += len(mine[number])
+                elif together:  # the others need this one's part of the model
+                    _answer(model, collate, data, batches[0][:1], labels)
                 tick(min(done * team.size, len(data)))
     finally:
         model.train(training)
-    logits, seen = team.sum(logits), team.sum(seen.astype(np.float64)).astype(np.int64)
     total_loss, total = team.sum(np.array([loss, done], np.float64)).tolist()
-    _check_all(data, seen, logits)
+    logits = answers.gathered(data)
     return Predicted(logits, total_loss / max(1, total), time.monotonic() - started)
+
+
+def _answer(
+    model: torch.nn.Module, collate: Collator, data: SplitData, indices: Indices, labels: int
+) -> tuple[torch.Tensor, float]:
+    """[B, C] logits of these examples, and the mean of their loss."""
+    device = next(model.parameters()).device
+    batch = {k: v.to(device) for k, v in collate(data.batch(indices)).items()}
+    output = model(**batch)
+    check_output(output, batch, labels)
+    return output.logits.float().cpu(), float(output.loss.float().mean())
+
+
+class Answers:
+    """The logits of a split as they come; in a team, of one process's share of it."""
+
+    def __init__(self, examples: int, labels: int, team: Team) -> None:
+        self._team, self._labels = team, labels
+        # Only the leader has room for all of them.
+        self._logits = np.zeros((examples if team.leads else 0, labels))
+        self._seen = np.zeros(examples if team.leads else 0, dtype=np.int64)
+        self._mine: list[tuple[Indices, torch.Tensor]] = []
+
+    def add(self, indices: Indices, logits: torch.Tensor) -> None:
+        """`logits` [B, C] of some examples, on the CPU."""
+        if not self._team.leads:
+            self._mine.append((indices, logits))
+            return
+        self._logits[indices] = logits.numpy()
+        np.add.at(self._seen, indices, 1)
+
+    def gathered(self, data: SplitData) -> Logits:
+        """[N, C] of all the team, each example exactly once, on the leader."""
+        mine = (np.zeros(0, np.int64), torch.zeros(0, self._labels))
+        if self._mine:
+            indices, logits = zip(*self._mine, strict=True)
+            mine = (np.concatenate(indices), torch.cat(logits))
+            self._mine.clear()
+        for theirs, rows in self._team.shares(*mine):
+            self.add(theirs, rows)
+        if self._team.leads:
+            _check_all(data, self._seen, self._logits)
+        return self._logits
 
 
 def _check_all(data: SplitData, seen: Indices, logits: Logits) -> None:

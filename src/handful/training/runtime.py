@@ -75,7 +75,7 @@ def seed_everything(seed: int) -> None:
     set_seed(seed)
 
 
-def environment(precision: str, processes: int = 1) -> dict[str, Any]:
+def environment(precision: str, processes: int = 1, sharding: str = "none") -> dict[str, Any]:
     """What a run's bits depend on beside its settings."""
     device = default_device()
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
@@ -84,6 +84,7 @@ def environment(precision: str, processes: int = 1) -> dict[str, Any]:
         "precision": precision,
         "threads": torch.get_num_threads(),
         "processes": processes,
+        "sharding": sharding,
         "torch": torch.__version__,
     }
 

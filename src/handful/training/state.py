@@ -23,6 +23,8 @@ class RunState:
     best_value: float | None = None
     best_epoch: float = 0.0
     best_metrics: dict[str, float] = field(default_factory=dict)
+    per_device: int = 0
+    """Examples that one process takes at once; 0 before it is known."""
     waited: int = 0
     """Validations since the best one."""
     seconds: float = 0.0

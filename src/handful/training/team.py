@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,7 @@ import numpy.typing as npt
 import torch
 
 from handful.errors import StepError
+from handful.training.batches import Indices
 
 Array = npt.NDArray[np.float64]
 
@@ -83,6 +84,29 @@ class Team:
         torch.distributed.all_gather(parts, padded, group=self.group)
         return [_loaded(part[:length]) for part, length in zip(parts, lengths, strict=True)]
 
+    def shares(
+        self, indices: Indices, rows: torch.Tensor
+    ) -> Iterator[tuple[Indices, torch.Tensor]]:
+        """On the leader what each of the others gave, one after the other; elsewhere nothing.
+
+        `indices` [n], `rows` [n, C] float32, on the CPU; n may differ.
+        """
+        if self.size == 1:
+            return
+        counts = self.sum(np.eye(self.size)[self.rank] * len(indices)).astype(int)
+        if not self.leads:
+            if len(indices):
+                torch.distributed.send(torch.from_numpy(indices), 0, group=self.group)
+                torch.distributed.send(rows.contiguous(), 0, group=self.group)
+            return
+        for rank in range(1, self.size):
+            if counts[rank]:
+                theirs = torch.empty(int(counts[rank]), dtype=torch.int64)
+                found = torch.empty(int(counts[rank]), rows.shape[1])
+                torch.distributed.recv(theirs, rank, group=self.group)
+                torch.distributed.recv(found, rank, group=self.group)
+                yield theirs.numpy(), found
+
     def wait(self) -> None:
         """Until all are here."""
         self.any(False)
@@ -97,8 +121,15 @@ def joined(processes: int) -> Team:
             where="[compute] TRAIN_PROCESSES",
             remedy="start them with torchrun, as many as the job says",
         )
-    if processes == 1:
-        return Team()
+    return Team() if processes == 1 else _joined(size)
+
+
+def gathered_at_start(mine: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """What each of those that torchrun has started says, by rank, before anything else is known."""
+    return _joined(int(os.environ["WORLD_SIZE"])).collect(mine)
+
+
+def _joined(size: int) -> Team:
     if not torch.distributed.is_initialized():
         backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
         torch.distributed.init_process_group(backend)

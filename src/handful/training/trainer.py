@@ -26,6 +26,7 @@ from handful.training.checks import check_features, check_forward
 from handful.training.collate import Collator
 from handful.training.data import SplitData, check_label_map, open_split
 from handful.training.final import save_final
+from handful.training.holding import WHOLE
 from handful.training.loop import Loop, Work
 from handful.training.metrics import Metrics
 from handful.training.model import build_model, find_model, load_tokenizer, pad_values
@@ -89,7 +90,7 @@ def train(experiment: Experiment, arguments: Mapping[str, Any]) -> dict[str, Any
     )
     found = _found_by_all(_to_resume(order, checkpoints) if team.leads else None, checkpoints, team)
     section = experiment.settings.train_for(order.model)
-    environment = runtime.environment(_precision(section, found), team.size)
+    environment = runtime.environment(_precision(section, found), team.size, section.SHARDING)
     _check_environment(order, environment, found)
     with ExitStack() as stack:
         stack.callback(left)
@@ -107,9 +108,10 @@ def train(experiment: Experiment, arguments: Mapping[str, Any]) -> dict[str, Any
         progress = experiment.progress
         runtime.seed_dropout(order.seed, team.rank)
         loop = Loop(work, model, accelerator, checkpoints, environment, progress, stopping)
-        _tell(experiment, loop, environment, found)
         if found:
             loop.restore(found)
+        loop.fit()
+        _tell(experiment, loop, environment, found)
         loop.run()
         if not team.leads:
             return {}
@@ -117,7 +119,7 @@ def train(experiment: Experiment, arguments: Mapping[str, Any]) -> dict[str, Any
         if order.trial is not None:
             record = _send_trial(experiment, order, loop, record)
         else:
-            model = accelerator.unwrap_model(model, keep_fp32_wrapper=False)
+            model = accelerator.unwrap_model(loop.best, keep_fp32_wrapper=False)
             record = _send(experiment, order, model, tokenizer, record)
     checkpoints.remove_all()
     return record
@@ -163,9 +165,19 @@ def _check_environment(
     order: Order, environment: Mapping[str, Any], found: Checkpoint | None
 ) -> None:
     """`UserError` if the interrupted run would go on to another end here."""
-    if found is None or order.resume_anyway:
+    if found is None:
         return
-    before = {name: str(found.environment.get(name)) for name in _MUST_MATCH}
+    earlier = {"sharding": WHOLE, **found.environment}
+    if earlier["sharding"] != environment["sharding"]:
+        raise UserError(
+            f"{_name(order)} was interrupted with SHARDING = {earlier['sharding']}, whose "
+            "checkpoints hold the optimizer in another form",
+            where="[train] SHARDING",
+            remedy="write it as it was, or start over with `--redo train`",
+        )
+    if order.resume_anyway:
+        return
+    before = {name: str(earlier.get(name)) for name in _MUST_MATCH}
     changes = differences(before, {name: str(environment[name]) for name in _MUST_MATCH})
     if changes:
         raise UserError(
@@ -208,6 +220,10 @@ def _work(
         log=(experiment.store, f"{order.folder(experiment.layout)}/{METRICS_LOG}"),
         team=team,
         tracking=followed,
+        about={
+            "label2id": dict(order.label2id),
+            "settings": dict(counted_for_model(experiment.settings, order.model)),
+        },
         pruning=_pruning(order, section),
     )
 
@@ -260,7 +276,7 @@ def _tell(
         f"{loop.work.name}: goes on from the checkpoint of step {step} of {plan.total_steps}"
     )
     change = difference(
-        {name: str(value) for name, value in found.environment.items()},
+        {"sharding": WHOLE} | {name: str(value) for name, value in found.environment.items()},
         {name: str(value) for name, value in environment.items()},
     )
     if change:

@@ -1,0 +1,77 @@
+"""Runs a job on several machines at once, each of which was told `handful train EXP --hosts FILE`.
+
+The first of the sorted hosts leads: it decides what is trained, job after job. The others take each
+job from it when the processes have found one another, so that nobody decides twice, until it says
+that nothing is left. All read and write the same store.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from handful.backends.base import Job
+from handful.backends.launch import Hosts
+from handful.backends.local import run_here
+from handful.errors import StepError
+from handful.progress import Progress
+
+FOLLOW, PART = "follow", "part"
+"""Of the jobs of those that follow: whatever the leader has; and of the last one of all."""
+
+
+class Nodes:
+    """The leader's backend."""
+
+    def __init__(self, hosts: Hosts, port: int) -> None:
+        """`port` and the one above it have to be free on the leader, and open to the others."""
+        self.machines = len(hosts.hosts)
+        """Each of them runs `Job.processes`."""
+        self._hosts, self._ports = hosts, Ports(port)
+
+    def run(self, job: Job, progress: Progress) -> Any:
+        return _together(job, progress, self._hosts, self._ports)["result"]
+
+    def part(self, directory: Path, progress: Progress, processes: int) -> None:
+        """Let the others go home."""
+        self.run(Job(PART, str(directory), processes=processes), progress)
+
+
+class Ports:
+    """Two, by turns: the one before may not be free again yet."""
+
+    def __init__(self, first: int) -> None:
+        self._first, self._turn = first, 0
+
+    def next(self) -> int:
+        self._turn = 1 - self._turn
+        return self._first + 1 - self._turn
+
+
+def follow(directory: Path, hosts: Hosts, port: int, processes: int, progress: Progress) -> int:
+    """Take part in the leader's jobs until it has no more; how many there were.
+
+    `StepError` if a job fails: the leader tells why.
+    """
+    ports, count = Ports(port), 0
+    while True:
+        progress.note(f"train: waiting for {hosts.hosts[0]} (as {hosts.current})")
+        job = Job(FOLLOW, str(directory), processes=processes)
+        try:
+            told = _together(job, progress, hosts, ports)
+        except StepError as error:
+            raise StepError(
+                f"the training with {hosts.hosts[0]} ended early: {error.fault.what}",
+                where=error.fault.where,
+                remedy=f"look at what {hosts.hosts[0]} says, then start all machines again",
+            ) from error
+        if told["task"] == PART:
+            return count
+        count += 1
+        progress.note(f"train: took part in {told['about']}")
+
+
+def _together(job: Job, progress: Progress, hosts: Hosts, ports: Ports) -> dict[str, Any]:
+    with tempfile.TemporaryDirectory(prefix="handful-job-") as folder:
+        return run_here(job, progress, Path(folder), hosts, ports.next())
