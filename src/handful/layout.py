@@ -30,6 +30,7 @@ OVERWRITING = f"{RECONCILIATION}/overwriting"
 """A folder: what an interrupted OVERWRITE has copied again."""
 ARTIFACTS = "data/reconciled_artifacts"
 NEAR_DUPLICATES = "data/near_duplicates.parquet"
+NEAR_DUPLICATE_PAIRS = "data/near_duplicate_pairs.parquet"
 PREPARED_DATA = "data/prepared_data"
 BUNDLES = "bundles"
 """A folder for each bundle that went to another machine, named by its content's hash."""
@@ -120,6 +121,10 @@ class Layout:
     @property
     def split_metadata(self) -> str:
         return f"{self.prepared}/split_metadata.json"
+
+    @property
+    def leakage(self) -> str:
+        return f"{self.prepared}/leakage.json"
 
     @property
     def prepared_record(self) -> str:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import datasets
 import pytest
 
-from handful.errors import DataError, FunctionsError, UserError
+from handful.errors import DataError, Full, FunctionsError, UserError
 from handful.steps.prepare import shards
 from preparing import FUNCTIONS, Bench, bench
 
@@ -224,6 +226,20 @@ def test_groups_and_near_duplicates_stay_together(tmp_path: Path) -> None:
     assert rows["copy"]["split"] == rows[ids[1]]["split"]
     assert len({row["group"] for row in rows.values()}) == 5 + 20
     assert made.json("split_metadata.json")["groups"] == {"of several artifacts": 6, "largest": 5}
+    leaked = made.json("leakage.json")
+    assert (leaked["pairs"], leaked["artifacts"], leaked["not_compared"]) == (11, 7, 0)
+    assert leaked["after_grouping"]["pairs"] == 0
+    assert leaked["before_grouping"]["pairs"] == len(leaked["examples"]) > 0
+    shares = [one["likeness"] for one in leaked["examples"]]
+    assert shares == sorted(shares, reverse=True)
+    for one in leaked["examples"]:
+        assert one["likeness"] >= 0.8
+        assert one["after"] == [rows[i]["split"] for i in one["artifacts"]]
+        assert one["before"][0] != one["before"][1]
+        assert one["after"][0] == one["after"][1]
+    assert any(note.startswith("near-duplicates: 11 pairs") for note in made.told.notes)
+    made.prepare(redo=True, prepare_NEAR_DUPLICATES="ignore")
+    assert made.json("leakage.json")["looked_for"] is False
 
 
 def test_one_that_would_tie_two_splits_together_is_left_out_alone(tmp_path: Path) -> None:
@@ -354,9 +370,20 @@ def test_a_store_on_s3(tmp_path: Path, s3_server, monkeypatch: pytest.MonkeyPatc
     far.settings()
     far.functions(FUNCTIONS)
     far.fill(20)
+    for one in far.artifacts.values():
+        one["files"]["other.bin"] = b"nobody asks for it"
+    with monkeypatch.context() as small:
+        usage = SimpleNamespace(free=(256 << 20) + 1000)
+        small.setattr(shutil, "disk_usage", lambda _: usage)
+        with pytest.raises(Full, match="the input files take") as full:
+            far.prepare()
+        assert "set MAX_ARTIFACTS" in str(full.value)
+    assert not [task for task, *_ in far.told.advances if "fetching" in task], "it began anyway"
     near = bench(tmp_path / "near", 20)
     record = far.prepare(prepare_NUM_PROCESSES=2)
     assert record.data_hash == near.prepare().data_hash
+    fetched = {total for task, _, total in far.told.advances if "fetching" in task}
+    assert fetched == {20}, "only MODEL_INPUT_FILES, and each once"
     with far.open() as experiment:
         folder = experiment.store.fetch_tree(
             experiment.layout.encoded_split("tiny", "train"), tmp_path / "fetched"

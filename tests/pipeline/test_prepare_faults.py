@@ -136,21 +136,39 @@ def test_a_row_that_arrow_refuses_costs_itself_alone(tmp_path: Path) -> None:
 
 
 def test_later_faults_are_told_apart(tmp_path: Path) -> None:
-    source = FUNCTIONS.replace(
-        "    return {",
-        "    if instance.id == 'artifact-0013': return {'input_ids': ids}\n"
-        "    if instance.id == 'artifact-0014':\n"
-        "        return {'input_ids': ids, 'attention_mask': ids[:0], 'labels': 1}\n"
-        "    return {",
-    )
-    made = bench(tmp_path, 24, source)
-    made.prepare()
-    assert errors(made) == {
-        "artifact-0013": "ValueError: missing field attention_mask: "
-        "it does not fit get_dataset_features",
-        "artifact-0014": "ValueError: field labels: expected 2 ('report'), "
-        "found 1, which is another label than the ledger's",
+    """After the sample. Arrow alone would have made numbers of text, and nothing of None."""
+    answers = {
+        13: "{'input_ids': ids}",
+        14: "{'input_ids': ids, 'attention_mask': ids[:0], 'labels': 1}",
+        15: "{'input_ids': None, 'attention_mask': [1]}",
+        16: "{'input_ids': [1, None], 'attention_mask': [1]}",
+        17: "{'input_ids': ['3'], 'attention_mask': [1]}",
+        18: "{'input_ids': [1.0], 'attention_mask': [1]}",
+        19: "{'input_ids': [[1]], 'attention_mask': [1]}",
+        20: "{'input_ids': [1], 'attention_mask': [300]}",
+        21: "{'input_ids': [1], 'attention_mask': [1], 'labels': 7}",
     }
+    lines = "".join(
+        f"    if instance.id == 'artifact-00{number}': return {answer}\n"
+        for number, answer in answers.items()
+    )
+    made = bench(tmp_path, 24, FUNCTIONS.replace("    return {", f"{lines}    return {{"))
+    made.prepare(prepare_MAX_QUARANTINED="50%")
+    found = {int(i[-2:]): told.removeprefix("ValueError: ") for i, told in errors(made).items()}
+    other = "which is another label than the ledger's"
+    ids, mask = "field input_ids: expected list of int32, found", "field attention_mask:"
+    assert found == {
+        13: "missing field attention_mask: it does not fit get_dataset_features",
+        14: f"field labels: expected 2 ('report'), found 1, {other}",
+        15: f"{ids} None, not a list",
+        16: f"{ids} list of None",
+        17: f"{ids} list of str",
+        18: f"{ids} list of float",
+        19: f"{ids} list of list of int (nested one level too deep)",
+        20: f"{mask} expected list of int8, found list of the int 300, which int8 cannot hold",
+        21: "field labels: expected 0 ('invoice'), found 7, which is outside label2id (0 to 2)",
+    }
+    assert len(made.all_rows()) == 24 - len(answers)
 
 
 def test_workers_that_cannot_start_end_the_step_with_their_last_words(tmp_path: Path) -> None:

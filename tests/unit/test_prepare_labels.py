@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from handful.steps.prepare.artifacts import Artifact
 from handful.steps.prepare.labels import label_map, nearest, renamed
 from handful.steps.prepare.selection import Candidate, sample
+from handful.steps.prepare.shards import BYTES, FEW, SIZE, cut
 
 
 def test_a_label_map_is_sorted_at_first_and_then_only_grows() -> None:
@@ -72,3 +73,18 @@ def test_a_sample_has_the_mix_of_the_whole() -> None:
     by_split = Counter(one.split for one in taken if one.label == "big")
     assert abs(by_split["test"] - 10) <= 1
     assert chosen != sample(mine, 110, 1)
+
+
+@given(st.lists(st.integers(0, BYTES // 4), max_size=60))
+def test_shards_are_cut_by_number_and_bytes_and_lose_nobody(sizes: list[int]) -> None:
+    things = list(enumerate(sizes))
+    pieces = list(cut(things, lambda thing: thing[1]))
+    assert [thing for piece in pieces for thing in piece] == things
+    for piece in pieces[:-1]:
+        assert len(piece) >= FEW
+        assert sum(size for _, size in piece) >= BYTES
+        assert len(piece) == FEW or sum(size for _, size in piece[:-1]) < BYTES
+
+
+def test_a_shard_of_small_files_ends_by_number() -> None:
+    assert [len(piece) for piece in cut(range(2 * SIZE + 1), lambda _: 1)] == [SIZE, SIZE, 1]

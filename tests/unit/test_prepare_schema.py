@@ -13,12 +13,14 @@ from datasets import Array2D, ClassLabel, Features, LargeList, List, Value
 
 from handful.errors import DataError, FunctionsError
 from handful.settings import Limit
+from handful.steps.prepare.glance import glance
 from handful.steps.prepare.instance import Instance
 from handful.steps.prepare.quarantine import Quarantined, check_limit
 from handful.steps.prepare.schema import (
     check_fields,
     described,
     flat_fields,
+    has_nulls,
     misfit,
     plain,
     refuse,
@@ -81,6 +83,59 @@ def test_misfits(feature: Any, value: Any, told: str) -> None:
 def test_what_fits_can_be_saved(feature: Any, value: Any) -> None:
     assert misfit(feature, plain(value)) == ""
     datasets.Dataset.from_dict({"x": [value]}, features=Features({"x": feature}))
+
+
+KINDS = [
+    Value("int32"),
+    Value("float32"),
+    Value("string"),
+    Value("bool"),
+    List(Value("int32")),
+    List(Value("float64"), length=2),
+    List(List(Value("int8"))),
+    Array2D((2, 3), "float32"),
+    {"a": Value("int64")},
+    ClassLabel(names=["a", "b"]),
+]
+VALUES: list[Any] = [
+    *(1, 1.5, "3", True, None, [], [1], [1, 2], [1.5, 2.0], ["3"], [True], [None], [[1]], [[1.5]]),
+    *(np.arange(2), np.ones(2), np.ones((2, 3)), np.ones((3, 2)), np.ones((2, 3), np.int64)),
+    *({"a": 1}, {"a": "x"}, {"b": 1}, "b", np.float64(1.0), np.int64(1)),
+]
+
+
+def test_a_glance_never_likes_what_does_not_fit() -> None:
+    liked = 0
+    for feature in KINDS:
+        look = glance(feature)
+        for value in VALUES:
+            if look(value):
+                liked += 1
+                assert misfit(feature, plain(value)) == "", (feature, value)
+    print(f"{liked} of {len(KINDS) * len(VALUES)} liked")
+    assert liked > 15
+    usual = [1] * 500
+    assert glance(List(Value("int32")))(usual)
+    assert glance(Array2D((2, 3), "float32"))(np.ones((2, 3), np.float32))
+    assert not glance(List(Value("int32")))([1.0, 2])
+
+
+@pytest.mark.parametrize(
+    ("feature", "values", "told"),
+    [
+        (List(Value("int32")), [[1], []], False),
+        (List(Value("int32")), [[1], None], True),
+        (List(Value("int32")), [[1, None]], True),
+        (List(List(Value("int32"))), [[[1], [None]]], True),
+        ({"a": Value("int32")}, [{"a": None}], True),
+        (Array2D((1, 2), "float32"), [[[1.0, 2.0]]], False),
+        (Array2D((1, 2), "float32"), [[[1.0, None]]], True),
+        (Value("string"), ["", "x"], False),
+    ],
+)
+def test_a_missing_value_is_found_at_any_depth(feature: Any, values: Any, told: bool) -> None:
+    made = datasets.Dataset.from_dict({"x": values}, features=Features({"x": feature}))
+    assert has_nulls(made.data.table["x"]) is told
 
 
 def test_features_in_words() -> None:

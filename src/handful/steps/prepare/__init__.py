@@ -3,8 +3,9 @@
     ledger → labels → groups → splits → for each model: sample, shards, datasets
 
 Read `prepare` from top to bottom; every line of it is a module beside this one. What is kept:
-label2id.json and id2label.json (frozen), splits.parquet and split_metadata.json, and for each model
-{train,validation,test}/, quarantine.parquet, truncation.json, and encoded.json, which comes last.
+label2id.json and id2label.json (frozen), splits.parquet, split_metadata.json, leakage.json, and for
+each model {train,validation,test}/, quarantine.parquet, truncation.json, and encoded.json, which
+comes last.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from handful.steps.prepare.borrowed import borrowed
 from handful.steps.prepare.inputs import Inputs
 from handful.steps.prepare.instance import Instance
 from handful.steps.prepare.labels import apply_knobs, frozen_label_map, keep_label_map, label_map
+from handful.steps.prepare.leakage import keep_leakage, leakage
 from handful.steps.prepare.ledger import Ledger, keep_ledger, previous_ledger
 from handful.steps.prepare.links import links_between
 from handful.steps.prepare.model import encode_model, prepare_model
@@ -60,11 +62,14 @@ def prepare(
     with _workers(experiment) as workers:
         plan = _plan(experiment, reconciled, workers, redo=redo)
         _tell(experiment, plan.ledger, plan.label2id)
+        leaked = leakage(plan.ledger, plan.pairs)
+        experiment.progress.note(leaked.told())
         encoded = {
             model: prepare_model(experiment, model, plan, workers, redo=redo) for model in models
         }
     # Only now: a first run that fails freezes nothing, and a later one draws the same again.
     keep_label_map(experiment, plan.label2id)
+    keep_leakage(experiment, leaked)
     keep_ledger(experiment, plan.ledger)
     return _record(made_from, plan.ledger, plan.label2id, encoded)
 
@@ -85,7 +90,9 @@ def encode_share(experiment: Experiment, reconciled: Reconciled, share: Share) -
 def _workers(experiment: Experiment) -> Workers:
     settings = experiment.settings
     most = settings.prepare.NUM_PROCESSES or cores()
-    return Workers(experiment.directory, settings, experiment.scratch / "workers", most)
+    workers = Workers(experiment.directory, settings, experiment.scratch / "workers", most)
+    workers.start_early()
+    return workers
 
 
 def _plan(experiment: Experiment, reconciled: Reconciled, workers: Workers, *, redo: bool) -> Plan:
@@ -97,7 +104,9 @@ def _plan(experiment: Experiment, reconciled: Reconciled, workers: Workers, *, r
     frozen = None if redo else frozen_label_map(experiment)
     inputs = Inputs(experiment)
     documents = inputs.documents(labelled.artifacts)
-    links = links_between(experiment, reconciled, labelled.artifacts, documents, inputs, workers)
+    links, pairs = links_between(
+        experiment, reconciled, labelled.artifacts, documents, inputs, workers
+    )
     drawn = draw(
         labelled.artifacts,
         links,
@@ -109,7 +118,7 @@ def _plan(experiment: Experiment, reconciled: Reconciled, workers: Workers, *, r
     label2id = label_map(labelled.labels, frozen)
     used = {row.artifact_id for row in ledger.used()}
     by_id = {document.id: document for document in documents if document.id in used}
-    return Plan(ledger, label2id, by_id, inputs, reconciled.ledger_hash)
+    return Plan(ledger, label2id, by_id, inputs, reconciled.ledger_hash, pairs)
 
 
 def _tell(experiment: Experiment, ledger: Ledger, label2id: Mapping[str, int]) -> None:

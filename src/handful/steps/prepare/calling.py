@@ -81,18 +81,30 @@ class Caller:
         self._work = work
         self._process = os.getpid()
 
-    def answers(self, positions: Sequence[int]) -> Iterator[tuple[int, Answer]]:
-        """Each position that is not set aside with its answer, in order."""
+    def answers(
+        self, positions: Sequence[int], most: int | None = None
+    ) -> Iterator[tuple[int, Answer]]:
+        """Each position that is not set aside with its answer, in order.
+
+        `most`: how many a @batched `encode_data` is given at once; None: all of them.
+        """
+        most = most or max(1, len(positions))
+        if not self._desk.functions.batched:
+            for position in self._todo(positions):
+                yield position, self._alone(position)
+            return
+        for first in range(0, len(positions), most):
+            yield from self._batch(self._todo(positions[first : first + most]))
+
+    def _todo(self, positions: Sequence[int]) -> list[int]:
+        instances, aside = self._work.instances, self._work.set_aside
+        return [p for p in positions if instances[p].id not in aside] if aside else [*positions]
+
+    def _batch(self, todo: list[int]) -> list[tuple[int, Answer]]:
         work = self._work
-        todo = [p for p in positions if work.instances[p].id not in work.set_aside]
         together = [p for p in todo if work.instances[p].id not in work.singly]
-        found: dict[int, Answer] = {}
-        if self._desk.functions.batched and len(together) > 1:
-            found = self._together(together)
-        for position in todo:
-            if position not in found:
-                found[position] = self._alone(position)
-        yield from sorted(found.items())
+        found = self._together(together) if len(together) > 1 else {}
+        return [(p, found[p] if p in found else self._alone(p)) for p in todo]
 
     def _together(self, positions: list[int]) -> dict[int, Answer]:
         """Answers to one @batched call; none if it raised, for any of them may be guilty."""

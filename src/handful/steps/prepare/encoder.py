@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from handful import layout
@@ -11,6 +11,7 @@ from handful.experiment import Experiment
 from handful.steps.prepare import quarantine, schema
 from handful.steps.prepare.encoding import EncodeShard, Shard
 from handful.steps.prepare.inputs import Document
+from handful.steps.prepare.ledger import Row
 from handful.steps.prepare.plan import Plan, Share
 from handful.steps.prepare.quarantine import Quarantined
 from handful.steps.prepare.sampling import EncodeSample
@@ -19,6 +20,14 @@ from handful.steps.prepare.workers import Workers
 
 _SAMPLE = 12
 """Instances that are encoded before the long run."""
+
+
+@dataclass(frozen=True)
+class _Piece:
+    """One shard, as it is cut."""
+
+    number: int
+    rows: tuple[Row, ...]
 
 
 @dataclass
@@ -39,60 +48,56 @@ class ModelEncoder:
     def run(self, workers: Workers) -> dict[int, Shard]:
         """Every shard, by number."""
         finished = self.shards.finished()
-        works = [work for work in self._works() if self.share.has(work.number)]
-        todo = [work for work in works if work.number not in finished]
+        mine = [piece for piece in self._pieces() if self.share.has(piece.number)]
+        todo = [piece for piece in mine if piece.number not in finished]
         if not todo:
             return finished
         if finished:
-            done = len(works) - len(todo)
-            told = f"{self.name}: {done} of {len(works)} shards were encoded before"
+            done = len(mine) - len(todo)
+            told = f"{self.name}: {done} of {len(mine)} shards were encoded before"
             self.experiment.progress.note(told)
-        bad = [one for one in self.plan.documents.values() if one.fault]
-        self._check([q for work in works for q in work.set_aside.values()] if bad else [])
-        numbers = {work.number for work in todo}
-        wanted = [
-            self.plan.documents[instance.id]
-            for work in works
-            if work.number in numbers
-            for instance in work.instances
-        ]
-        self.plan.inputs.bring(wanted)
+        documents = self.plan.documents
+        bad = [row for piece in mine for row in piece.rows if documents[row.artifact_id].fault]
+        self._check([self._faulty(row) for row in bad])
+        self.plan.inputs.bring([documents[row.artifact_id] for p in todo for row in p.rows])
         features, guilty = self._features(workers)
-        todo = [
-            replace(
-                work,
-                features=features,
-                set_aside={
-                    **work.set_aside,
-                    **{i.id: guilty[i.id] for i in work.instances if i.id in guilty},
-                },
-            )
-            for work in todo
-        ]
-        return self._encode(workers, works, todo, finished)
+        works = (self._work(piece, features, guilty) for piece in todo)
+        counts = sum(len(p.rows) for p in mine), sum(len(p.rows) for p in todo)
+        return self._encode(workers, works, counts, finished)
 
-    def _works(self) -> list[EncodeShard]:
-        """All shards; their features are filled in later."""
-        return [
-            EncodeShard(
-                model=self.model,
-                label2id=self.plan.label2id,
-                instances=tuple(
-                    self.plan.inputs.instance(self.plan.documents[row.artifact_id], row.label)
-                    for row in rows
-                ),
-                patience=self.experiment.settings.prepare.ENCODE_TIMEOUT,
-                set_aside={
-                    row.artifact_id: Quarantined(row.artifact_id, row.label, fault, "")
-                    for row in rows
-                    if (fault := self.plan.documents[row.artifact_id].fault)
-                },
-                number=number,
-                features={},
-                path=self.shards.path(number),
-            )
-            for number, rows in enumerate(cut(self.plan.ledger.used()))
-        ]
+    def _pieces(self) -> list[_Piece]:
+        """All shards, as they are cut. Their works are made when a worker is free for them."""
+        return [_Piece(*piece) for piece in enumerate(cut(self.plan.ledger.used(), self._bytes))]
+
+    def _bytes(self, row: Row) -> int:
+        return self.plan.documents[row.artifact_id].bytes
+
+    def _work(
+        self, piece: _Piece, features: Mapping[str, Any], guilty: Mapping[str, Quarantined]
+    ) -> EncodeShard:
+        documents = self.plan.documents
+        ids = [row.artifact_id for row in piece.rows]
+        faulty = [row for row in piece.rows if documents[row.artifact_id].fault]
+        return EncodeShard(
+            model=self.model,
+            label2id=self.plan.label2id,
+            instances=tuple(
+                self.plan.inputs.instance(documents[row.artifact_id], row.label)
+                for row in piece.rows
+            ),
+            patience=self.experiment.settings.prepare.ENCODE_TIMEOUT,
+            set_aside={
+                **{row.artifact_id: self._faulty(row) for row in faulty},
+                **{i: guilty[i] for i in ids if i in guilty},
+            },
+            number=piece.number,
+            features=features,
+            path=self.shards.path(piece.number),
+        )
+
+    def _faulty(self, row: Row) -> Quarantined:
+        fault = self.plan.documents[row.artifact_id].fault
+        return Quarantined(row.artifact_id, row.label, fault, "")
 
     def _features(self, workers: Workers) -> tuple[Mapping[str, Any], Mapping[str, Quarantined]]:
         """The features that a sample was held against, and who in it hung or killed a worker."""
@@ -116,12 +121,13 @@ class ModelEncoder:
     def _encode(
         self,
         workers: Workers,
-        works: Sequence[EncodeShard],
-        todo: Sequence[EncodeShard],
+        works: Iterable[EncodeShard],
+        counts: tuple[int, int],
         finished: dict[int, Shard],
     ) -> dict[int, Shard]:
-        total = sum(len(work.instances) for work in works)
-        done = total - sum(len(work.instances) for work in todo)
+        """Encode `works`. `counts`: instances of all shards that are ours, and of `works`."""
+        total, left = counts
+        done = total - left
         quarantined = {q.artifact_id: q for s in finished.values() for q in s.quarantined}
 
         def watch(in_flight: int) -> None:
@@ -137,7 +143,7 @@ class ModelEncoder:
             quarantined.update(retry.set_aside)
             self._check(list(quarantined.values()))
 
-        for work, shard in workers.run(todo, watch=watch, lost=lost):
+        for work, shard in workers.run(works, watch=watch, lost=lost):
             self.shards.keep(work.number, shard)
             finished[work.number] = shard
             done += len(work.instances)

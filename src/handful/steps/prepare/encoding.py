@@ -15,13 +15,16 @@ from typing import Any, Self
 from handful.functions import Encoded
 from handful.steps.prepare import schema, truncation
 from handful.steps.prepare.calling import Answer, Caller, Encoding
+from handful.steps.prepare.glance import glance
 from handful.steps.prepare.instance import Instance
 from handful.steps.prepare.quarantine import Quarantined
 from handful.steps.prepare.truncation import Tallies, Tally
 from handful.steps.prepare.work import Desk
 
 BATCH = 64
-"""Instances that a @batched `encode_data` is given at once, and rows of one Arrow batch."""
+"""Instances that a @batched `encode_data` is given at once."""
+ROWS = 256
+"""Rows of one Arrow batch."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,21 +74,28 @@ class _ShardEncoder:
         import datasets
 
         self._work = work
-        self._desk = desk
+        self._caller = Caller(desk, work)
         self._features = datasets.Features.from_dict(dict(work.features))
         self._flat = schema.flat_fields(self._features)
         self._wanted = frozenset(self._features) - {schema.ARTIFACT_ID, schema.LENGTH}
+        self._glances = [
+            (name, glance(self._features[name])) for name in sorted(self._wanted - {schema.LABELS})
+        ]
 
     def run(self) -> Shard:
         import pyarrow as pa
 
         try:
-            return self._mapped(probe=False)
+            shard, nulls = self._mapped(probe=False)
         except (pa.ArrowException, TypeError, ValueError, OverflowError):
+            nulls = True
+        if nulls:
             # Some row does not fit the features. Find which, and quarantine it alone.
-            return self._mapped(probe=True)
+            shard, _ = self._mapped(probe=True)
+        return shard
 
-    def _mapped(self, *, probe: bool) -> Shard:
+    def _mapped(self, *, probe: bool) -> tuple[Shard, bool]:
+        """The shard, and whether some value in it is missing: Arrow takes None for anything."""
         import datasets
 
         work = self._work
@@ -98,10 +108,10 @@ class _ShardEncoder:
 
         positions = datasets.Dataset.from_dict({"position": range(len(work.instances))})
         work.path.unlink(missing_ok=True)
-        positions.map(
+        rows = positions.map(
             encode,
             batched=True,
-            batch_size=BATCH,
+            batch_size=ROWS,
             features=self._features,
             remove_columns=positions.column_names,
             cache_file_name=str(work.path),
@@ -109,12 +119,12 @@ class _ShardEncoder:
             new_fingerprint=f"{work.number:016x}",
         )
         shard.quarantined.sort(key=lambda one: one.artifact_id)
-        return shard
+        return shard, any(schema.has_nulls(column) for column in rows.data.table.columns)
 
     def _rows(
         self, positions: Sequence[int], shard: Shard, probe: bool
     ) -> Iterator[dict[str, Any]]:
-        for position, answer in Caller(self._desk, self._work).answers(positions):
+        for position, answer in self._caller.answers(positions, BATCH):
             instance = self._work.instances[position]
             try:
                 if isinstance(answer, BaseException):
@@ -141,22 +151,33 @@ class _ShardEncoder:
             raise TypeError(f"encode_data returned {type(encoded).__name__}, not a dict or None")
         row = dict(encoded)
         label = self._work.label2id[instance.label]
-        fault = schema.label_fault(
-            row.setdefault(schema.LABELS, label), label, len(self._work.label2id)
-        )
+        told = row.setdefault(schema.LABELS, label)
+        fault = told is not label and schema.label_fault(told, label, len(self._work.label2id))
         if fault:
             raise ValueError(f"field labels: expected {label} ({instance.label!r}), found {fault}")
         if row.keys() != self._wanted:
             raise ValueError(_told_apart(self._wanted, row))
+        for name, looks_right in self._glances:
+            if not looks_right(row[name]):
+                self._check(name, row[name])
         row[schema.LABELS] = label
         row[schema.LENGTH] = max((len(row[name]) for name in self._flat), default=0)
         row[schema.ARTIFACT_ID] = instance.id
         return row
 
+    def _check(self, name: str, value: Any) -> None:
+        """ValueError if the field cannot hold the value, which Arrow might bend until it fits."""
+        feature = self._features[name]
+        fault = schema.misfit(feature, schema.plain(value))
+        if fault:
+            raise ValueError(f"field {name}: expected {schema.described(feature)}, found {fault}")
+
     def _probe(self, row: Mapping[str, Any]) -> None:
-        """Raise what Arrow raises for this row."""
+        """Look at every value of this row, and raise what Arrow raises for it."""
         import datasets
 
+        for name, _ in self._glances:
+            self._check(name, row[name])
         datasets.Dataset.from_dict({k: [v] for k, v in row.items()}, features=self._features)
 
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
@@ -21,9 +22,10 @@ from handful.errors import Absent
 from handful.experiment import Experiment
 from handful.records import Reconciled
 from handful.steps.prepare import near_duplicates
+from handful.steps.prepare.components import Components
 from handful.steps.prepare.inputs import Document, Inputs
-from handful.steps.prepare.near_duplicates import Shingled
-from handful.steps.prepare.words import SHINGLE, TEXT_LIMIT, words_of
+from handful.steps.prepare.near_duplicates import Pairs, Shingled
+from handful.steps.prepare.words import SHINGLE, TEXT_LIMIT, Words, words_of
 from handful.steps.prepare.work import Desk
 from handful.steps.prepare.workers import Workers
 
@@ -31,6 +33,7 @@ _DOCUMENTS_PER_WORK = 512
 _PATIENCE = 300.0
 """Seconds for one document; it is at most a few MiB of text."""
 _METADATA = b"made_from"
+_UNCOUNTED = b"uncounted"
 
 
 @dataclass(frozen=True)
@@ -44,10 +47,19 @@ class Likeness:
 
 
 @dataclass(frozen=True)
+class Alike:
+    """Which documents are alike."""
+
+    each: tuple[Likeness, ...]
+    """In the order of the documents."""
+    pairs: Pairs
+
+
+@dataclass(frozen=True)
 class ReadWords:
     """Read some documents: their content's hash, shingles and signatures. Satisfies `Work`."""
 
-    documents: tuple[tuple[Path, ...], ...]
+    documents: tuple[tuple[str, ...], ...]
     path: Path
     """Where the numbers are written (NumPy's npz)."""
     unreadable: frozenset[int] = frozenset()
@@ -60,16 +72,12 @@ class ReadWords:
         found = []
         for number, paths in enumerate(self.documents):
             desk.gauge.begin(number, number + 1)
-            content, shingles = None, np.empty(0, np.uint32)
+            read = Words(None, np.empty(0, np.uint32))
             if number not in self.unreadable and paths:
-                try:
-                    words = words_of(paths)
-                except OSError:
-                    pass  # it is alike to nobody; encoding will say what is wrong with it
-                else:
-                    content, shingles = words.content, words.shingles
-            contents.append(content)
-            found.append(shingles)
+                with suppress(OSError):  # alike to nobody; encoding will say what is wrong with it
+                    read = words_of(paths)
+            contents.append(read.content)
+            found.append(read.words)
         shingled = Shingled.of(found)
         signed = near_duplicates.signatures(shingled)
         with self.path.open("wb") as file:
@@ -91,14 +99,16 @@ class Reader:
         self._inputs = inputs
         self._workers = workers
 
-    def families(self, documents: Sequence[Document]) -> list[Likeness]:
-        """Each document's likeness to the others."""
+    def alike(self, documents: Sequence[Document]) -> Alike:
+        """Each document's likeness to the others, and the pairs that are alike."""
         contents, shingled, signed = self._read(documents, told=True)
         found = near_duplicates.families(shingled, signed)
-        return [
+        each = tuple(
             Likeness(content, None if root is None else documents[root].id)
             for content, root in zip(contents, found, strict=True)
-        ]
+        )
+        members = _members(contents, found)
+        return Alike(each, near_duplicates.pairs_within(members, shingled, signed))
 
     def alike_pairs(self, documents: Sequence[Document]) -> list[tuple[int, int]]:
         """All pairs of near-duplicates among a few documents."""
@@ -124,34 +134,60 @@ class Reader:
             done += len(result)
             if told:
                 self._progress.advance("reading documents", done, len(documents), "documents")
-        loaded = [np.load(work.path) for work in works]
-        shingles = [
-            hashes for one in loaded for hashes in np.split(one["hashes"], one["starts"][1:-1])
-        ]
-        signed = np.concatenate([one["signed"] for one in loaded])
-        for work in works:
-            work.path.unlink()
-        return [c for work in works for c in contents[work.path]], Shingled.of(shingles), signed
+        shingled, signed = _loaded([work.path for work in works])
+        return [content for work in works for content in contents[work.path]], shingled, signed
 
-    def _paths(self, document: Document) -> tuple[Path, ...]:
+    def _paths(self, document: Document) -> tuple[str, ...]:
         """What is read of a document: nothing if it cannot be encoded anyway."""
         return () if document.fault else tuple(self._inputs.paths(document))
+
+
+def _loaded(paths: Sequence[Path]) -> tuple[Shingled, Any]:
+    """What the workers wrote, joined; the files are gone then. Nothing is held twice."""
+    starts, offset = [np.zeros(1, np.int64)], 0
+    for path in paths:
+        with np.load(path) as part:
+            starts.append(part["starts"][1:] + offset)
+        offset = int(starts[-1][-1])
+    joined = Shingled(np.empty(offset, np.uint32), np.concatenate(starts))
+    signed = np.empty((len(joined), near_duplicates.PERMUTATIONS), np.uint32)
+    document = 0
+    for path, ends in zip(paths, starts[1:], strict=True):
+        with np.load(path) as part:
+            hashes, signatures = part["hashes"], part["signed"]
+        joined.hashes[int(ends[-1]) - len(hashes) : int(ends[-1])] = hashes
+        signed[document : document + len(signatures)] = signatures
+        document += len(signatures)
+        path.unlink()
+    return joined, signed
 
 
 def likeness(
     experiment: Experiment,
     reconciled: Reconciled,
     documents: Sequence[Document],
-    read: Callable[[Sequence[Document]], Sequence[Likeness]],
-) -> Mapping[str, Likeness]:
-    """Artifact id → its likeness: from the store if nothing changed, else found and kept there."""
+    read: Callable[[Sequence[Document]], Alike],
+) -> Alike:
+    """Which documents are alike: from the store if nothing changed, else found and kept there."""
     made_from = _made_from(experiment, reconciled, documents)
     kept = _kept(experiment, made_from)
     if kept is not None:
         return kept
-    found = dict(zip((one.id for one in documents), read(documents), strict=True))
-    _keep(experiment, made_from, found)
+    found = read(documents)
+    _keep(experiment, made_from, documents, found)
     return found
+
+
+def _members(contents: Sequence[str | None], families: Sequence[int | None]) -> list[list[int]]:
+    """The documents that hang together, by likeness or by the very same content."""
+    components = Components(len(contents))
+    for number, (content, family) in enumerate(zip(contents, families, strict=True)):
+        if content is not None:
+            components.union(number, components.node(content))
+        if family is not None:
+            components.union(number, family)
+    found = components.members(range(len(contents))).values()
+    return [members for members in found if len(members) > 1]
 
 
 def _made_from(
@@ -161,36 +197,66 @@ def _made_from(
         reconciled.ledger_hash,
         list(experiment.settings.prepare.MODEL_INPUT_FILES),
         [SHINGLE, TEXT_LIMIT, near_duplicates.THRESHOLD, near_duplicates.PERMUTATIONS],
+        near_duplicates.LARGE_FAMILY,
         [(one.id, one.fault, sorted(one.sizes.items())) for one in documents],
     ]
     return hashlib.sha256(json.dumps(told).encode()).hexdigest()
 
 
-def _kept(experiment: Experiment, made_from: str) -> dict[str, Likeness] | None:
+def _kept(experiment: Experiment, made_from: str) -> Alike | None:
+    rows = _read(experiment, layout.NEAR_DUPLICATES, made_from)
+    pairs = _read(experiment, layout.NEAR_DUPLICATE_PAIRS, made_from)
+    if rows is None or pairs is None:
+        return None
+    each = zip(rows["content"].to_pylist(), rows["family"].to_pylist(), strict=True)
+    return Alike(
+        tuple(Likeness(content, family) for content, family in each),
+        Pairs(
+            pairs["one"].to_numpy(),
+            pairs["other"].to_numpy(),
+            pairs["likeness"].to_numpy(),
+            int((pairs.schema.metadata or {})[_UNCOUNTED]),
+        ),
+    )
+
+
+def _read(experiment: Experiment, key: str, made_from: str) -> Any:
+    """The table at `key`, if it was made from that."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
-        table = pq.read_table(io.BytesIO(experiment.store.read(layout.NEAR_DUPLICATES)))
+        table = pq.read_table(io.BytesIO(experiment.store.read(key)))
     except (Absent, pa.ArrowException):
         return None  # not there, or no longer readable: it is found again
-    if (table.schema.metadata or {}).get(_METADATA) != made_from.encode():
-        return None
-    rows = zip(*(table[name].to_pylist() for name in table.column_names), strict=True)
-    return {artifact_id: Likeness(content, family) for artifact_id, content, family in rows}
+    same = (table.schema.metadata or {}).get(_METADATA) == made_from.encode()
+    return table if same else None
 
 
-def _keep(experiment: Experiment, made_from: str, found: Mapping[str, Likeness]) -> None:
+def _keep(
+    experiment: Experiment, made_from: str, documents: Sequence[Document], found: Alike
+) -> None:
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
-    table = pa.table(
+    each = pa.table(
         {
-            "artifact_id": pa.array(found, pa.string()),
-            "content": pa.array([one.content for one in found.values()], pa.string()),
-            "family": pa.array([one.family for one in found.values()], pa.string()),
+            "artifact_id": pa.array([one.id for one in documents], pa.string()),
+            "content": pa.array([one.content for one in found.each], pa.string()),
+            "family": pa.array([one.family for one in found.each], pa.string()),
         }
     ).replace_schema_metadata({_METADATA: made_from.encode()})
+    pairs = pa.table(
+        {"one": found.pairs.one, "other": found.pairs.other, "likeness": found.pairs.likeness}
+    ).replace_schema_metadata(
+        {_METADATA: made_from.encode(), _UNCOUNTED: str(found.pairs.uncounted).encode()}
+    )
+    for key, table in ((layout.NEAR_DUPLICATE_PAIRS, pairs), (layout.NEAR_DUPLICATES, each)):
+        experiment.store.write(key, _parquet(table))
+
+
+def _parquet(table: Any) -> bytes:
+    import pyarrow.parquet as pq
+
     file = io.BytesIO()
     pq.write_table(table, file)
-    experiment.store.write(layout.NEAR_DUPLICATES, file.getvalue())
+    return file.getvalue()

@@ -12,6 +12,7 @@ from handful.steps.prepare.groups import Links
 from handful.steps.prepare.inputs import Document, Inputs
 from handful.steps.prepare.labels import nearest
 from handful.steps.prepare.likeness import Likeness, Reader, likeness
+from handful.steps.prepare.near_duplicates import Pairs
 from handful.steps.prepare.workers import Workers
 
 
@@ -22,29 +23,29 @@ def links_between(
     documents: Sequence[Document],
     inputs: Inputs,
     workers: Workers,
-) -> Links:
-    """The links that GROUP_BY and NEAR_DUPLICATES ask for.
+) -> tuple[Links, Pairs | None]:
+    """The links that GROUP_BY and NEAR_DUPLICATES ask for, and the pairs of near-duplicates.
 
-    `UserError` if the label rows have no column GROUP_BY.
+    The pairs are None where NEAR_DUPLICATES has nobody look for them. `UserError` if the label rows
+    have no column GROUP_BY.
     """
     settings = experiment.settings.prepare
     reader = Reader(experiment, inputs, workers)
+    found = None
     if settings.NEAR_DUPLICATES == "group":
-        found = likeness(experiment, reconciled, documents, reader.families)
-    else:
-        found = {}
+        found = likeness(experiment, reconciled, documents, reader.alike)
     values = _column(artifacts, settings.GROUP_BY)
-    alone = Likeness(None, None)
-    alike = [found.get(artifact.id, alone) for artifact in artifacts]
+    alike = found.each if found else (Likeness(None, None),) * len(artifacts)
 
     def alike_within(members: Sequence[int]) -> Iterable[tuple[int, int]]:
-        if settings.NEAR_DUPLICATES != "group":
+        if found is None:
             return []
         pairs = reader.alike_pairs([documents[member] for member in members])
         return [(members[one], members[other]) for one, other in pairs]
 
     shared = [tuple(_keys(value, one)) for value, one in zip(values, alike, strict=True)]
-    return Links(shared, [one.family for one in alike], alike_within)
+    links = Links(shared, [one.family for one in alike], alike_within)
+    return links, found.pairs if found else None
 
 
 def _keys(value: Hashable | None, alike: Likeness) -> Iterable[Hashable]:

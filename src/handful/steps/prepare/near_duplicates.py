@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from handful.steps.prepare.components import Components
-from handful.steps.prepare.words import Hashes
+from handful.steps.prepare.words import MIX as _MIX
+from handful.steps.prepare.words import Hashes, shingles
 
 THRESHOLD = 0.8
 PERMUTATIONS = 128
@@ -25,6 +26,8 @@ _UNLIKELY = 0.6
 """A signature that agrees in less than this share: 0.8 is more than five deviations away."""
 _REPRESENTATIVES = 32
 """How many unlike documents of one bucket a further one is compared with."""
+LARGE_FAMILY = 50
+"""Documents of one family among which all pairs are counted."""
 _AT_ONCE = 1 << 16
 """Shingles that are permuted together: 256 KiB stay in the processor's cache."""
 
@@ -48,9 +51,8 @@ class Shingled:
 
     @classmethod
     def of(cls, documents: Sequence[Hashes]) -> Shingled:
-        starts = np.zeros(len(documents) + 1, np.int64)
-        np.cumsum([len(document) for document in documents], out=starts[1:])
-        return cls(np.concatenate([np.empty(0, np.uint32), *documents]), starts)
+        """From the hashes of the words of each document."""
+        return cls(*shingles(documents))
 
 
 def signatures(shingled: Shingled) -> Signatures:
@@ -98,6 +100,58 @@ def alike_pairs(shingled: Shingled, signed: Signatures) -> Iterator[tuple[int, i
                 yield one, other
 
 
+@dataclass(frozen=True)
+class Pairs:
+    """Pairs of near-duplicates: `one` and `other` are documents' numbers, `one` the smaller."""
+
+    one: NDArray[np.int32]
+    other: NDArray[np.int32]
+    likeness: NDArray[np.float32]
+    """Jaccard similarity of their shingles."""
+    uncounted: int = 0
+    """Documents of large families that were compared with nobody here."""
+
+    def __len__(self) -> int:
+        return len(self.one)
+
+    @classmethod
+    def of(cls, rows: Sequence[tuple[int, int, float]], uncounted: int = 0) -> Pairs:
+        one, other, likeness = zip(*sorted(rows), strict=True) if rows else ((), (), ())
+        return cls(
+            np.array(one, np.int32),
+            np.array(other, np.int32),
+            np.array(likeness, np.float32),
+            uncounted,
+        )
+
+
+def pairs_within(members: Sequence[Sequence[int]], shingled: Shingled, signed: Signatures) -> Pairs:
+    """The pairs of near-duplicates within each family.
+
+    Of a family of more than `LARGE_FAMILY` documents the first so many are compared, as the number
+    of pairs grows with its square. Documents without a word in a family are the same.
+    """
+    rows: list[tuple[int, int, float]] = []
+    for family in members:
+        rows += _pairs_of(np.array(sorted(family)[:LARGE_FAMILY]), shingled, signed)
+    return Pairs.of(rows, sum(max(0, len(family) - LARGE_FAMILY) for family in members))
+
+
+def _pairs_of(
+    family: NDArray[np.int64], shingled: Shingled, signed: Signatures
+) -> Iterator[tuple[int, int, float]]:
+    for place, one in enumerate(family[:-1].tolist()):
+        others = family[place + 1 :]
+        if not len(shingled[one]):
+            yield from ((one, other, 1.0) for other in others.tolist())
+            continue
+        shares = (signed[others] == signed[one]).mean(axis=1)
+        for other in others[shares >= _UNLIKELY].tolist():
+            likeness = jaccard(shingled[one], shingled[other])
+            if likeness >= THRESHOLD:
+                yield one, other, likeness
+
+
 def jaccard(one: Hashes, other: Hashes) -> float:
     """Of all shingles in either, the share that is in both; both sorted, each once."""
     small, large = sorted((one, other), key=len)
@@ -130,11 +184,14 @@ def _buckets(shingled: Shingled, signed: Signatures) -> Iterator[list[int]]:
     """Documents that agree in a whole band, a few at a time."""
     with_text = np.flatnonzero(np.diff(shingled.starts))
     for band in range(BANDS):
-        columns = signed[with_text, band * ROWS : (band + 1) * ROWS]
-        keys = np.ascontiguousarray(columns).view(np.dtype((np.void, 4 * ROWS))).ravel()
-        _, number = np.unique(keys, return_inverse=True)
-        order = np.argsort(number, kind="stable")
-        edges = np.flatnonzero(np.diff(number[order], prepend=-1, append=-1))
+        # Bands are told by a hash of theirs; who is taken for alike by chance is compared anyway.
+        keys = np.zeros(len(with_text), np.uint64)
+        for column in range(band * ROWS, (band + 1) * ROWS):
+            keys = (keys ^ signed[with_text, column]) * _MIX
+            keys ^= keys >> np.uint64(29)
+        order = np.argsort(keys, kind="stable")
+        same = keys[order]
+        edges = np.flatnonzero(np.concatenate(([True], same[1:] != same[:-1], [True])))
         for run in np.flatnonzero(np.diff(edges) > 1):
             yield with_text[order[edges[run] : edges[run + 1]]].tolist()
 

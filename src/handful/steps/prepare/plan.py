@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from handful.steps.prepare.inputs import Document, Inputs
 from handful.steps.prepare.ledger import Ledger
+from handful.steps.prepare.near_duplicates import Pairs
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,8 @@ class Plan:
     inputs: Inputs
     ledger_hash: str
     """Of reconcile's ledger: it covers the files' content."""
+    pairs: Pairs | None
+    """Near-duplicates, by their rows in the ledger; None if nobody looked for them."""
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from handful.errors import DataError, Fault, FunctionsError
 
 if TYPE_CHECKING:
     import datasets
+    import pyarrow as pa
 
 ARTIFACT_ID, LENGTH, LABELS = "artifact_id", "length", "labels"
 _SHOWN = 8
@@ -207,6 +208,25 @@ def misfit(feature: Any, value: Any) -> str:
     if names is not None and isinstance(value, str):
         return "" if value in names else f"the unknown class {value!r}"
     return _scalar_misfit(str(getattr(feature, "dtype", "")), value)
+
+
+def has_nulls(column: pa.ChunkedArray) -> bool:
+    """Whether a value is missing, at any depth."""
+    return any(_array_has_nulls(chunk) for chunk in column.chunks)
+
+
+def _array_has_nulls(array: Any) -> bool:
+    import pyarrow as pa
+
+    if array.null_count:
+        return True
+    if isinstance(array, pa.ExtensionArray):
+        return _array_has_nulls(array.storage)
+    if isinstance(array, pa.StructArray):
+        return any(_array_has_nulls(one) for one in array.flatten())
+    if isinstance(array, pa.ListArray | pa.LargeListArray | pa.FixedSizeListArray):
+        return _array_has_nulls(array.flatten())
+    return False
 
 
 def _mapping_misfit(feature: Mapping[str, Any], value: Any) -> str:

@@ -1,15 +1,15 @@
 """The shards of one model: which artifacts are in which, and which the store has already.
 
-A shard is a run of artifacts in the order of their ids, always of the same size, so that neither
-the number of workers nor of machines changes anything. `<number>.arrow` holds its rows and
-`<number>.json`, written after it, what became of the others. They are kept under the fingerprint of
-what they were made from, until they are joined.
+A shard is a run of artifacts in the order of their ids, cut by their number and bytes alone, so
+that neither the number of workers nor of machines changes anything. `<number>.arrow` holds its rows
+and `<number>.json`, written after it, what became of the others. They are kept under the
+fingerprint of what they were made from, until they are joined.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
@@ -19,17 +19,28 @@ from handful.errors import Absent, StoreError
 from handful.experiment import Experiment
 from handful.steps.prepare.encoding import Shard
 
-SIZE = 256
-"""Artifacts in a shard."""
+SIZE = 1024
+"""Artifacts in a shard, at most."""
+BYTES = 1 << 20
+"""Of input files, after which a shard is full if it has `FEW` artifacts."""
+FEW = 16
 _SENDERS = 4
 _FEATURES = "features.json"
 T = TypeVar("T")
 
 
-def cut(things: Sequence[T]) -> Iterator[tuple[T, ...]]:
-    """Shards of things that are sorted by artifact id."""
-    for first in range(0, len(things), SIZE):
-        yield tuple(things[first : first + SIZE])
+def cut(things: Sequence[T], size_of: Callable[[T], int]) -> Iterator[tuple[T, ...]]:
+    """Shards of things that are sorted by artifact id; `size_of` gives the bytes of one."""
+    shard: list[T] = []
+    held = 0
+    for thing in things:
+        shard.append(thing)
+        held += size_of(thing)
+        if len(shard) >= SIZE or (held >= BYTES and len(shard) >= FEW):
+            yield tuple(shard)
+            shard, held = [], 0
+    if shard:
+        yield tuple(shard)
 
 
 class ShardStore:
@@ -38,7 +49,7 @@ class ShardStore:
     def __init__(self, experiment: Experiment, model: str, fingerprint: str) -> None:
         self._store = experiment.store
         self._all = f"{experiment.layout.encoded(model)}/{layout.SHARDS}"
-        self._folder = f"{self._all}/{fingerprint[:16]}"
+        self._folder = f"{self._all}/{fingerprint[:16]}-{SIZE}-{BYTES}-{FEW}"
         self._scratch = experiment.scratch / "shards" / layout.model_folder(model) / fingerprint
         self._sending: list[Future[None]] = []
         self._senders = ThreadPoolExecutor(_SENDERS, thread_name_prefix="handful-shards")

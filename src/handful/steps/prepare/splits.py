@@ -3,7 +3,9 @@
 The greedy of many multi-label stratifiers (Sechidis, Tsoumakas and Vlahavas, 2011, "On the
 stratification of multi-label data"): the rarest label first, its largest group first, each to the
 split that lacks most of that label. The shares are turned into whole numbers per label beforehand,
-so that without groups every label and split is within one artifact of its share.
+so that without groups every label and split is within one artifact of its share. What whole groups
+leave uneven is evened out afterwards (see `handful.steps.prepare.balancing`): within half of the
+label's largest group, wherever whole groups allow that.
 
 The result depends on the seed, the artifacts and the previous ledger only. Drawn at once and grown
 in steps are two different histories, and give two different ledgers.
@@ -13,11 +15,15 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from handful.records import Split
+from handful.steps.prepare import balancing
 from handful.steps.prepare.artifacts import Artifact, rank
+from handful.steps.prepare.balancing import balance
 from handful.steps.prepare.groups import Grouping, Links, grouped
 
 SPLITS = (Split.TRAIN.value, Split.VALIDATION.value, Split.TEST.value)
@@ -131,9 +137,52 @@ def _placed(
     counts = Counter(
         a.label for i, a in enumerate(artifacts) if i not in banned and i not in grouping.left_out
     )
-    for unit, split in _filled(list(units.values()), counts, have, shares):
+    filled = _filled(list(units.values()), counts, have, shares)
+    largest = _largest(artifacts, grouping, placed, units.values())
+    for unit, split in _balanced(filled, counts, have, shares, largest):
         placed |= dict.fromkeys(unit.members, split)
     return placed
+
+
+def _largest(
+    artifacts: Sequence[Artifact],
+    grouping: Grouping,
+    placed: Mapping[int, str],
+    units: Iterable[_Unit],
+) -> Mapping[str, int]:
+    """Label → how many of its artifacts its largest group has."""
+    sizes = Counter((grouping.root[i], artifacts[i].label) for i in placed)
+    for unit in units:
+        root = grouping.root[unit.members[0]]
+        sizes.update({(root, label): count for label, count in unit.labels.items()})
+    largest: dict[str, int] = defaultdict(int)
+    for (_, label), size in sizes.items():
+        largest[label] = max(largest[label], size)
+    return largest
+
+
+def _balanced(
+    filled: list[tuple[_Unit, str]],
+    counts: Mapping[str, int],
+    have: Counter[tuple[str, str]],
+    shares: Shares,
+    largest: Mapping[str, int],
+) -> list[tuple[_Unit, str]]:
+    """The same units, exchanged where a label is further from its share than it may be."""
+    labels = sorted(counts)
+    number = {label: place for place, label in enumerate(labels)}
+    splits = balance(
+        [{number[label]: n for label, n in unit.labels.items()} for unit, _ in filled],
+        [SPLITS.index(split) for _, split in filled],
+        np.array([[have[label, split] for split in SPLITS] for label in labels], np.float64),
+        balancing.Shares(
+            np.array([quota(counts[label], shares) for label in labels], np.float64),
+            np.outer([counts[label] for label in labels], shares),
+            np.array([largest[label] for label in labels], np.float64),
+            [share > 0 for share in shares],
+        ),
+    )
+    return [(unit, SPLITS[split]) for (unit, _), split in zip(filled, splits, strict=True)]
 
 
 def _filled(

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,69 +28,99 @@ _BLOCK = 1 << 20
 _SNIFFED = 1 << 16
 _WORD = re.compile(r"\w+")
 _TEXT_SUFFIXES = frozenset({".txt", ".md", ".rst", ".html", ".htm", ".xml", ".csv", ".tsv", ".tex"})
-_MIX = np.uint64(0x9E3779B97F4A7C15)
+MIX = np.uint64(0x9E3779B97F4A7C15)
 """2^64 over the golden ratio: spreads neighbouring numbers (Knuth's multiplicative hashing)."""
 
 Hashes = NDArray[np.uint32]
 
 
-class _WordHashes(dict[str, int]):
+class _WordHashes(dict[bytes, int]):
     """Word → its hash, remembered: most words come again and again."""
 
     _MOST = 1 << 20
 
-    def __missing__(self, word: str) -> int:
+    def __missing__(self, word: bytes) -> int:
         if len(self) >= self._MOST:
             self.clear()
-        number = self[word] = zlib.crc32(word.encode("utf-8", "surrogatepass"))
+        number = self[word] = zlib.crc32(word)
         return number
 
 
 _hash_of = _WordHashes().__getitem__
+_ASCII = bytes(
+    ord(chr(code).lower()) if code < 128 and (chr(code).isalnum() or code == ord("_")) else 32
+    for code in range(256)
+)
+"""What `\\w+` and `lower` do to plain text, as a table: letters and digits, else a space."""
 
 
 @dataclass(frozen=True)
 class Words:
     """What is known of one document."""
 
-    content: str
-    """sha256 over its files, whatever they are."""
-    shingles: Hashes
-    """Sorted, each once; empty if it has no text."""
+    content: str | None
+    """sha256 over its files, whatever they are; None if they could not be read."""
+    words: Hashes
+    """The hash of each of its words, in their order; empty if it has no text."""
 
 
-def words_of(paths: Sequence[Path]) -> Words:
+def words_of(paths: Sequence[str]) -> Words:
     """Read a document. Raises OSError if a file cannot be read."""
     digest = hashlib.sha256()
-    words: list[str] = []
+    words: list[bytes] = []
     for path in paths:
         start = _read_into(digest, path)
-        text = _text(start, path.suffix.lower())
+        text = _text(start, path[path.rfind(".") :].lower())
         if text is not None:
-            words += _WORD.findall(text.lower())
-    return Words(digest.hexdigest(), shingles(words))
+            words += split(text)
+    return Words(digest.hexdigest(), hashed(words))
 
 
-def shingles(words: Sequence[str]) -> Hashes:
-    """The hashes of all runs of `SHINGLE` words; of all words together if there are fewer."""
-    if not words:
-        return np.empty(0, np.uint32)
-    hashes = np.fromiter(map(_hash_of, words), np.uint64, len(words))
-    length = min(SHINGLE, len(words))
-    runs = np.full(len(words) - length + 1, np.uint64(length))
-    for offset in range(length):
-        runs = (runs ^ hashes[offset : offset + len(runs)]) * _MIX
-        runs ^= runs >> np.uint64(29)
-    return np.unique((runs >> np.uint64(32)).astype(np.uint32))
+def split(text: str) -> list[bytes]:
+    """Its words in lower case, as UTF-8."""
+    if text.isascii():
+        return text.encode().translate(_ASCII).split()
+    return [word.encode("utf-8", "surrogatepass") for word in _WORD.findall(text.lower())]
 
 
-def _read_into(digest: Any, path: Path) -> bytes:
+def hashed(words: Sequence[bytes]) -> Hashes:
+    return np.fromiter(map(_hash_of, words), np.uint32, len(words))
+
+
+def shingles(documents: Sequence[Hashes]) -> tuple[Hashes, NDArray[np.int64]]:
+    """The hashes of all runs of `SHINGLE` words, of all documents at once.
+
+    `documents`: the hashes of the words of each; one with fewer words is one run. Returns the
+    hashes of the runs, one document after the other, each sorted and each once; and where each
+    document begins [n + 1].
+    """
+    lengths = np.array([len(words) for words in documents], np.int64)
+    runs = np.where(lengths > 0, np.maximum(lengths - SHINGLE + 1, 1), 0)
+    words = np.concatenate([np.empty(0, np.uint32), *documents]).astype(np.uint64)
+    document = np.repeat(np.arange(len(documents), dtype=np.uint64), runs)
+    first = np.repeat(np.cumsum(lengths) - lengths - (np.cumsum(runs) - runs), runs)
+    first += np.arange(len(first))
+    size = np.repeat(np.minimum(lengths, SHINGLE), runs)
+    mixed = size.astype(np.uint64)
+    for offset in range(SHINGLE):
+        there = offset < size
+        places = np.where(there, first + offset, 0)
+        step = (mixed ^ words[places]) * MIX if len(words) else mixed
+        mixed = np.where(there, step ^ (step >> np.uint64(29)), mixed)
+    keys = np.sort((document << np.uint64(32)) | (mixed >> np.uint64(32)))
+    keys = keys[np.diff(keys, prepend=keys[:1] ^ np.uint64(1)) != 0]
+    starts = np.searchsorted(keys, np.arange(len(documents) + 1, dtype=np.uint64) << np.uint64(32))
+    return keys.astype(np.uint32), starts.astype(np.int64)
+
+
+def _read_into(digest: Any, path: str) -> bytes:
     """Hash the whole file; its beginning, up to TEXT_LIMIT bytes."""
-    digest.update(path.stat().st_size.to_bytes(8, "big"))
-    with path.open("rb") as file:
-        start = file.read(TEXT_LIMIT)
+    with open(path, "rb", buffering=0) as file:  # noqa: PTH123 - pathlib takes longer than reading
+        size = os.fstat(file.fileno()).st_size
+        digest.update(size.to_bytes(8, "big"))
+        start = file.read(min(size, TEXT_LIMIT))
         digest.update(start)
-        while block := file.read(_BLOCK):
+        while len(start) < size and (block := file.read(_BLOCK)):
             digest.update(block)
     return start
 

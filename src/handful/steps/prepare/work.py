@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol, Self
 
@@ -24,7 +25,7 @@ class Desk:
     warm: set[str] = field(default_factory=set)
     """The models for which this process has encoded an instance."""
 
-    @property
+    @cached_property
     def functions(self) -> Functions:
         """functions.py, imported when first asked for. `FunctionsError` with all its faults."""
         return load_functions(self.directory)

@@ -12,9 +12,11 @@ import signal
 import sys
 import threading
 import traceback
+from contextlib import suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
 
+from handful.errors import FunctionsError
 from handful.steps.prepare.gauge import Gauge
 from handful.steps.prepare.work import Desk, Done, Failed, Setup, Work
 
@@ -28,12 +30,21 @@ def main(descriptor: int, gauge: Path) -> int:
     with Connection(descriptor) as connection:
         setup: Setup = connection.recv()
         desk = Desk(setup.directory, setup.settings, Gauge(gauge))
+        _get_ready(desk)
         while True:
             try:
                 work: Work = connection.recv()
             except EOFError:
                 return 0
             connection.send(_answer(work, desk))
+
+
+def _get_ready(desk: Desk) -> None:
+    """Import what encoding takes, while prepare is still looking for work."""
+    import datasets  # noqa: F401
+
+    with suppress(FunctionsError):  # told by the first work that needs it
+        desk.functions  # noqa: B018 - imported when first asked for
 
 
 def _answer(work: Work, desk: Desk) -> Done | Failed:

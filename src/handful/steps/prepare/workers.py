@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
@@ -33,6 +33,8 @@ Watch = Callable[[int], None]
 WARM_UP = 60.0
 """Seconds more for the first instance of a model in a worker: tokenizers are loaded then."""
 _TICK = 0.1
+_EARLY = 2
+"""Workers that may be started for work that does not come."""
 _UNTOLD_LOSSES = 2
 """How often one work may lose its worker with no instance in hand."""
 _LAST_WORDS = 2000
@@ -59,6 +61,11 @@ class Workers:
         self._idle: list[_Process] = []
         self._busy: dict[Connection, _Process] = {}
 
+    def start_early(self) -> None:
+        """Have the first workers import what they need before there is work for them."""
+        while self._started < min(self._most, _EARLY):
+            self._idle.append(self._start())
+
     def __enter__(self) -> Workers:
         return self
 
@@ -70,27 +77,33 @@ class Workers:
 
     def run(
         self,
-        works: Sequence[W],
+        works: Iterable[W],
         *,
         watch: Watch | None = None,
         lost: Callable[[W], None] | None = None,
     ) -> Iterator[tuple[W, Any]]:
-        """Do all works; each with its result, as they finish.
+        """Do all works; each with its result, as they finish. They are taken one by one.
 
         `watch` is told now and then how many instances of unfinished works are done; `lost` is
         told of a work that is done again without an instance. Raises what a work raised, and
         `StepError` if a worker is lost again and again for no instance's sake.
         """
-        waiting = deque(works)
-        while waiting or self._busy:
-            while waiting and len(self._busy) < self._most:
-                self._hand_out(waiting.popleft())
+        again: deque[W] = deque()
+        to_come = iter(works)
+        while True:
+            while len(self._busy) < self._most:
+                work = again.popleft() if again else next(to_come, None)
+                if work is None:
+                    break
+                self._hand_out(work)
+            if not self._busy:
+                return
             yield from self._answers()
             for process in self._lost():
                 retry = process.retry()
                 if lost:
                     lost(retry)
-                waiting.appendleft(retry)
+                again.append(retry)
             if watch:
                 watch(sum(process.position for process in self._busy.values()))
 

@@ -1,0 +1,193 @@
+"""How fast and how lean prepare is, beside its rivals; ratios of one run.
+
+    python bench/prepare.py encode  [--texts licences|generated] [--documents N] [--rounds 3]
+    python bench/prepare.py command [--texts licences|generated] [--documents N]
+    python bench/prepare.py near    [--documents 100000]
+    python bench/prepare.py splits  [--artifacts 200000]
+
+encode   the same documents encoded on two cores: the tokenizer alone, our `encode_data` in bare
+         loops, `map` as the original used it, a hand-tuned `map`, and prepare's own encoder
+command  `handful prepare` from outside: seconds to the first shard, memory of all processes
+near     near-duplicates among generated documents: seconds, recall, false merges
+splits   the draw of splits
+
+Every measurement is a fresh process, and the rivals take turns. `--data FOLDER` keeps the documents
+for another call. Leaves with 1 if a goal was missed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from prepare_parts import command, contestants, documents, grouping, made
+
+LIMIT = "the tokenizer alone (encode_batch, two threads)"
+LOOPS = "encode_data @batched in bare loops, 2 processes"
+MAP_1 = "map, one at a time inside, 1 process"
+MAP_2 = "map, one at a time inside, num_proc=2"
+TUNED_1 = "hand-tuned map, 1 process"
+TUNED_2 = "hand-tuned map, num_proc=2"
+OURS_BATCHED = "handful, @batched"
+OURS_SINGLE = "handful, one at a time"
+CONTESTANTS: dict[str, tuple[str, dict[str, Any]]] = {
+    LIMIT: ("encode_batch", {}),
+    LOOPS: ("loops", {"batch": 64}),
+    OURS_BATCHED: ("ours", {"batched": True}),
+    TUNED_1: ("tuned_map", {"processes": 1}),
+    TUNED_2: ("tuned_map", {"processes": 2}),
+    MAP_1: ("plain_map", {"processes": 1}),
+    MAP_2: ("plain_map", {"processes": 2}),
+    OURS_SINGLE: ("ours", {"batched": False}),
+}
+BATCHED_GOAL = {"licences": 0.9, "generated": 0.75}
+SHORT, LONG = (20, 60), (150, 300)
+"""Words of a generated document: for encoding, and for near-duplicates."""
+
+
+def main() -> int:
+    told = _parser().parse_args()
+    if told.command == "_part":
+        part = {
+            **vars(contestants),
+            "group": grouping.group,
+            "split": grouping.split,
+        }[told.part]
+        job = json.loads(told.job)
+        if "root" in job:
+            job["root"] = Path(job["root"])
+        print(json.dumps(part(**job)))
+        return 0
+    with tempfile.TemporaryDirectory(prefix="bench-prepare-") as scratch:
+        root = told.data or Path(scratch)
+        root.mkdir(parents=True, exist_ok=True)
+        goals = {"encode": _encode, "command": _command, "near": _near, "splits": _splits}
+        kept = list(goals[told.command](told, root))
+    return 0 if all(kept) else 1
+
+
+def _encode(told: argparse.Namespace, root: Path) -> Iterable[bool]:
+    count = _made(told, root)
+    chosen = [name for name in CONTESTANTS if not told.only or told.only in name]
+    seconds: dict[str, list[float]] = {name: [] for name in chosen}
+    for _ in range(told.rounds):
+        for name in chosen:
+            part, job = CONTESTANTS[name]
+            seconds[name].append(_itself(part, {"root": str(root), **job}))
+    pace = {name: count / statistics.median(taken) for name, taken in seconds.items()}
+    print(f"\n{count:,} {told.texts} documents, {told.rounds} rounds, documents a second")
+    for name, taken in seconds.items():
+        spread = f"{count / max(taken):,.0f} to {count / min(taken):,.0f}"
+        print(f"  {name:48} {pace[name]:8,.0f}   ({spread})")
+    for one, other, goal in (
+        (OURS_BATCHED, LOOPS, BATCHED_GOAL[told.texts]),
+        (OURS_SINGLE, MAP_1, 1.8),
+        (OURS_SINGLE, MAP_2, 0.95),
+        (OURS_BATCHED, LIMIT, None),
+        (OURS_BATCHED, TUNED_1, None),
+        (OURS_BATCHED, TUNED_2, None),
+    ):
+        if one in pace and other in pace:
+            yield _goal(f"{one} / {other}", pace[one] / pace[other], goal, at_least=True)
+
+
+def _command(told: argparse.Namespace, root: Path) -> Iterable[bool]:
+    count = _made(told, root)
+    made.choose(root, batched=True)
+    command.forget_likeness(root)
+    for name in ("near-duplicates looked for, too", "near-duplicates known"):
+        run = command.prepare(root)
+        print(f"\nhandful prepare, {count:,} {told.texts} documents, {name}: {run.wall:.1f} s")
+        first = run.first_shard
+        if name.endswith("known"):
+            yield _goal("seconds to the first shard", first or run.wall, 4.0)
+        else:
+            yield _goal("seconds to the first shard", first or run.wall, None)
+        yield _goal("MB of all processes together, at the peak", run.peak, 1200.0)
+        print(f"  {'(with shared pages counted once)':76} {run.peak_shared_once:8.1f}")
+
+
+def _near(told: argparse.Namespace, root: Path) -> Iterable[bool]:
+    texts = list(documents.generated(told.documents or 100_000, LONG))
+    texts, pairs = grouping.plant(texts, len(texts) // 20)
+    if not (root / "experiment").exists():
+        made.make(root, texts)
+    command.forget_likeness(root)
+    found = _itself("group", {"root": str(root)})
+    judged = grouping.judge(found["family"], texts, pairs)
+    print(f"\nnear-duplicates among {len(texts):,} documents of {LONG[0]} to {LONG[1]} words")
+    for name, figure in judged.items():
+        print(f"  {name:76} {figure:8,.4g}")
+    yield _goal("seconds, reading included", found["seconds"], 15.0)
+    yield _goal("recall at Jaccard 0.8 and above", judged["recall"], 0.95, at_least=True)
+    yield _goal("pairs merged below 0.5", judged["merged below 0.5"], 0)
+
+
+def _splits(told: argparse.Namespace, _: Path) -> Iterable[bool]:
+    print(f"\nsplits of {told.artifacts:,} artifacts, seconds")
+    for name, seconds in _itself("split", {"count": told.artifacts}).items():
+        yield _goal(name, seconds, 10.0)
+
+
+def _goal(name: str, figure: float, goal: float | None, *, at_least: bool = False) -> bool:
+    """Print a figure beside its goal; whether it is kept."""
+    if goal is None:
+        print(f"  {name:76} {figure:8.3f}")
+        return True
+    kept = figure >= goal if at_least else figure <= goal
+    sign = "≥" if at_least else "≤"
+    print(f"  {name:76} {figure:8.3f}   {sign} {goal:g}: {'kept' if kept else 'MISSED'}")
+    return kept
+
+
+def _made(told: argparse.Namespace, root: Path) -> int:
+    if (root / "experiment").exists():
+        return len(made.files(root))
+    if told.texts == "licences":
+        return made.make(root, documents.licences(told.documents))
+    return made.make(root, documents.generated(told.documents or 100_000, SHORT))
+
+
+def _itself(part: str, job: dict[str, Any]) -> Any:
+    """Run a part in a fresh process; its answer."""
+    run = subprocess.run(
+        [sys.executable, __file__, "_part", part, json.dumps(job)],
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    return json.loads(run.stdout.splitlines()[-1])
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    for name in ("encode", "command", "near", "splits"):
+        one = commands.add_parser(name)
+        one.add_argument("--data", type=Path, help="a folder for the documents, kept")
+        if name != "splits":
+            one.add_argument("--documents", type=int)
+        if name in ("encode", "command"):
+            one.add_argument("--texts", choices=("licences", "generated"), default="licences")
+        if name == "encode":
+            one.add_argument("--rounds", type=int, default=3)
+            one.add_argument("--only", help="contestants whose name has this in it")
+        if name == "splits":
+            one.add_argument("--artifacts", type=int, default=200_000)
+    one = commands.add_parser("_part", help="for the benchmark itself")
+    one.add_argument("part")
+    one.add_argument("job")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

