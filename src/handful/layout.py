@@ -122,6 +122,10 @@ class Layout:
         return f"{self.prepared}/split_metadata.json"
 
     @property
+    def leakage(self) -> str:
+        return f"{self.prepared}/leakage.json"
+
+    @property
     def prepared_record(self) -> str:
         return f"{self.prepared}/prepared.json"
 

@@ -191,7 +191,7 @@ def test_a_new_baseline_makes_the_comparison_out_of_date(
 def test_looks_are_counted_and_those_after_a_verdict_are_marked(
     one: Compared, chance: np.random.Generator, tmp_path: Path
 ) -> None:
-    from handful.steps.looks import after_verdict
+    from handful.looks import after_verdict
 
     truth = chance.integers(0, 3, 50)
     one.model("model", truth, answered(truth, 0.8, 3, chance))

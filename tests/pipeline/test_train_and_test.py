@@ -30,6 +30,7 @@ from handful.steps.test import test as run_test
 from handful.steps.train import Anew
 from handful.steps.train import train as run_train
 from handful.storage.open import open_store
+from recomputed import recomputed
 from servers import S3Server
 
 MADE_FROM = {"[train] EPOCHS": "2"}
@@ -148,6 +149,33 @@ def test_the_predictions_are_whole_and_agree_with_the_metrics(done: Any) -> None
     truth = np.array([LABELS.index(name) for name in table["label"]])
     loss = -np.log(probabilities[np.arange(len(truth)), truth]).mean()
     assert metrics["log_loss"] == pytest.approx(loss, abs=1e-9)
+
+
+def test_every_figure_agrees_with_another_way_to_the_ninth_digit(done: Any) -> None:
+    """From the two files of predictions alone, by scikit-learn and by plain Python."""
+    one, _, _ = done
+    folder = results_of(one)
+    told = json.loads((folder / "metrics.json").read_text())
+    temperature = told["calibration"]["temperature"]
+    again = recomputed(folder / "predictions.parquet", LABELS, temperature)
+    assert set(again) >= {*told["intervals"], "f1.letter", "precision.letter", "recall.letter"}
+    for name, value in again.items():
+        assert told["metrics"][name] == pytest.approx(value, abs=1e-9), name
+    for name, found in told["intervals"].items():
+        assert found["value"] == told["metrics"][name]
+        if found["low"] is not None:
+            assert found["low"] <= found["high"]
+    known = pl.read_parquet(folder / "validation_predictions.parquet")
+    assert known.height == told["calibration"]["fitted_on"] == ROWS["validation"]
+    logits = np.array(known["logits"].to_list())
+    truth = np.array([LABELS.index(name) for name in known["label"]])
+
+    def cost(t: float) -> float:
+        scaled = logits / t - np.log(np.exp(logits / t).sum(axis=1, keepdims=True))
+        return float(-scaled[np.arange(len(truth)), truth].sum() + np.log(t) ** 2 / 2)
+
+    assert cost(temperature) <= min(cost(temperature * 1.01), cost(temperature / 1.01))
+    assert json.loads((final_of(one) / "handful.json").read_text())["temperature"] == temperature
 
 
 def test_metrics_json_and_the_confusion_matrix(done: Any) -> None:

@@ -44,7 +44,12 @@ def history(points: Sequence[tuple[float, float, str]], best: Sequence[Point], n
         parts.append(f'<line class="grid" x1="{LEFT}" x2="{WIDTH}" y1="{y:.1f}" y2="{y:.1f}"/>')
         parts.append(f'<text x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{value:.3g}</text>')
     middle = (LEFT + WIDTH - RIGHT) / 2
-    parts.append(f'<text x="{middle}" y="{HEIGHT - 8}" text-anchor="middle">trial</text>')
+    for x, anchor, text in (
+        (LEFT, "start", f"{min(x for x, _, _ in points):.0f}"),
+        (middle, "middle", "trial"),
+        (WIDTH - RIGHT, "end", f"{max(x for x, _, _ in points):.0f}"),
+    ):
+        parts.append(f'<text x="{x}" y="{HEIGHT - 8}" text-anchor="{anchor}">{text}</text>')
     line = " ".join("{:.1f},{:.1f}".format(*at(x, y)) for x, y in best)
     parts.append(f'<polyline class="c1" points="{line}"/>')
     for number, value, css in points:

@@ -109,46 +109,7 @@ def checked(result: Any) -> dict[str, float]:
     return found
 
 
-@dataclass(frozen=True)
-class LabelScore:
-    """One label's scores among a set of predictions."""
-
-    precision: float
-    recall: float
-    f1: float
-    support: int
-    """Examples that bear the label."""
-    predicted: int
-    """Examples that were given it."""
-
-
 def confusion(predictions: Indices, references: Indices, labels: int) -> Indices:
     """[C, C] counts: true label by row, prediction by column."""
     counts = np.bincount(references * labels + predictions, minlength=labels * labels)
     return counts.reshape(labels, labels).astype(np.int64)
-
-
-def label_scores(matrix: Indices, labels: list[str]) -> dict[str, LabelScore]:
-    """Per label, from a confusion matrix; 0 where a measure is not defined."""
-    support, predicted, right = matrix.sum(axis=1), matrix.sum(axis=0), matrix.diagonal()
-    scores = {}
-    for number, label in enumerate(labels):
-        hits, there, given = int(right[number]), int(support[number]), int(predicted[number])
-        precision, recall = hits / given if given else 0.0, hits / there if there else 0.0
-        f1 = 2 * hits / (there + given) if there + given else 0.0
-        scores[label] = LabelScore(precision, recall, f1, there, given)
-    return scores
-
-
-def probabilities_of(logits: Logits) -> Logits:
-    """[N, C] softmax, in double precision."""
-    shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
-    result: Logits = shifted / shifted.sum(axis=1, keepdims=True)
-    return result
-
-
-def log_loss(logits: Logits, references: Indices) -> float:
-    """Mean negative log-probability (natural) of the true label, from logits, so never infinite."""
-    highest = logits.max(axis=1)
-    total = highest + np.log(np.exp(logits - highest[:, None]).sum(axis=1))
-    return float((total - logits[np.arange(len(references)), references]).mean())

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from handful.comparing.arrays import Floats
 from handful.errors import DataError
 from handful.experiment import Experiment
 from handful.records import Tested, Trained
+from handful.scoring.arrays import Floats
 
 COLUMNS = ["artifact_id", "label", "prediction", "probabilities", "logits"]
 

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from handful.comparing.arrays import Floats
-from handful.comparing.bootstrap import RESAMPLES, Answers, measured, resampled
 from handful.comparing.pairs import Pair, every_two, paired
 from handful.comparing.verdict import ALPHA, Verdict, judged
 from handful.errors import UserError
+from handful.scoring.arrays import Floats
+from handful.scoring.bootstrap import RESAMPLES, Answers, measured, resampled
 from handful.steps.compare.evidence import Answered, Contestant, common, finite, restricted
 from handful.steps.compare.values import pair_as_json, with_interval
 

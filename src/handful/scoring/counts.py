@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from handful.comparing.arrays import Floats, Indices
+from handful.scoring.arrays import Floats, Indices
 
 
 @dataclass(frozen=True)
