@@ -15,7 +15,7 @@ from playwright.sync_api import Page, sync_playwright
 
 WIDTH, HEIGHT = 1100, 1500
 MARGIN = 24
-LONGEST = 1500
+LONGEST = 1000
 """Of a part, more is left out of its picture."""
 
 
@@ -44,9 +44,11 @@ def main() -> int:
 def parts(page: Page, folder: Path) -> None:
     """One picture of every part, named by its id; of a model's part one for each heading."""
     folder.mkdir(exist_ok=True)
-    for number, section in enumerate(page.locator("main > section").all(), start=1):
+    for section in page.locator("main > section").all():
         name = str(section.get_attribute("id"))
-        taken(page, section.bounding_box(), folder / f"{number:02d}-{name}.png")
+        if name.startswith("result-") and name != "result-0":
+            continue  # folded away
+        taken(page, section.bounding_box(), folder / f"{name}.png")
         if name != "result-0":
             continue
         heads = section.locator("h3").all()
@@ -55,8 +57,8 @@ def parts(page: Page, folder: Path) -> None:
         for head, end in zip(heads, [*ends, whole["y"] + whole["height"]], strict=True):
             box = {**whole, "y": box_of(head)["y"], "height": end - box_of(head)["y"]}
             word = head.inner_text().lower().replace(" ", "-")
-            taken(page, box, folder / f"{number:02d}-model-{word}.png")
-        (folder / f"{number:02d}-result-0.png").unlink()
+            taken(page, box, folder / f"model-{word}.png")
+        (folder / "result-0.png").unlink()
 
 
 def box_of(element: object) -> dict[str, float]:

@@ -222,7 +222,7 @@ class Answering:
         self.evaluations = [asdict(evaluation) for evaluation in one.evaluations]
 
     def run(self, job: Job, progress: Any) -> Any:
-        return {"evaluations": self.evaluations}
+        return {"evaluations": self.evaluations, "baselines": []}
 
 
 def test_test_itself_marks_a_look_after_a_verdict(

@@ -28,7 +28,12 @@ METHODS: Mapping[str, str] = {
 
 
 def figures(
-    logits: Floats, references: Indices, labels: Sequence[str], temperature: float, seed: int
+    logits: Floats,
+    references: Indices,
+    labels: Sequence[str],
+    temperature: float,
+    seed: int,
+    resamples: int = RESAMPLES,
 ) -> dict[str, Any]:
     """`logits` [N, C], `references` [N], `labels` by id; `temperature` fitted on validation.
 
@@ -40,7 +45,7 @@ def figures(
     before, after = softmax(logits), softmax(calibrated)
     order = ranked(before, references)
     counts = counted(references, predictions, len(labels))
-    told = _overall(logits, calibrated, references, len(labels), seed)
+    told = _overall(logits, calibrated, references, len(labels), seed, resamples)
     told |= {
         name: one
         for name, one in (
@@ -54,7 +59,7 @@ def figures(
     return {
         "overall": {name: one.value for name, one in told.items()},
         "intervals": {
-            name: {**asdict(one), "method": METHODS.get(name, f"bootstrap, {RESAMPLES:,} draws")}
+            name: {**asdict(one), "method": METHODS.get(name, f"bootstrap, {resamples:,} draws")}
             for name, one in told.items()
         },
         "per_label": _per_label(counts, labels, order),
@@ -69,7 +74,12 @@ def figures(
 
 
 def _overall(
-    logits: Floats, calibrated: Floats, references: Indices, labels: int, seed: int
+    logits: Floats,
+    calibrated: Floats,
+    references: Indices,
+    labels: int,
+    seed: int,
+    resamples: int,
 ) -> dict[str, Estimate]:
     """What is resampled: two rows of the same answers, whose losses alone differ."""
     predictions = logits.argmax(axis=1)
@@ -79,7 +89,7 @@ def _overall(
         np.stack([losses(logits, references), losses(calibrated, references)]),
         labels,
     )
-    values, draws = measured(answers), resampled(answers, seed=seed, resamples=RESAMPLES)
+    values, draws = measured(answers), resampled(answers, seed=seed, resamples=resamples)
     found = {n: Estimate(float(values[n][0]), *interval(draws[n][0])) for n in values}
     found[LOG_LOSS_CALIBRATED] = Estimate(float(values[LOG_LOSS][1]), *interval(draws[LOG_LOSS][1]))
     return found

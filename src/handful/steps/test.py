@@ -60,15 +60,9 @@ def test(
         },
         "best_run": _best_run(experiment, trained),
         "look": look,
-        "processes": experiment.settings.compute.TRAIN_PROCESSES or max(1, gpus()),
     }
-    job = Job(
-        "test",
-        str(experiment.directory),
-        experiment.overrides,
-        arguments,
-        int(arguments["processes"]),
-    )
+    processes = experiment.settings.compute.TRAIN_PROCESSES or max(1, gpus())
+    job = Job("test", str(experiment.directory), experiment.overrides, arguments, processes)
     answer = backend.run(job, experiment.progress)
     evaluations = tuple(Evaluation(**one) for one in answer["evaluations"])
     baselines = tuple(Evaluation(**one) for one in answer["baselines"])

@@ -6,6 +6,7 @@ No result is written before all models have been evaluated, so that a look is wh
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -78,18 +79,19 @@ class Written:
 
 def evaluate(experiment: Experiment, arguments: Mapping[str, Any]) -> dict[str, Any]:
     """`arguments`: `label2id`, `runs` (a list of what `Wanted` holds) and `look` (see `looks`);
-    `baseline_rows` (see `baselines.grounds`), without which there are no baselines; `best_run`, the
-    number of the run that judges labels; `processes` that share the work.
+    `baseline_rows` (see `baselines.grounds`), without which there are no baselines, and `best_run`,
+    the number of the run that judges labels. Several processes share the work if torchrun has
+    started them.
 
     Returns `evaluations`: what `records.Evaluation` holds, one for each run, and `baselines`, the
-    same of those. Raises `DataError`
-    for an empty test split, `StepError` if the weights are not those that were trained, or if an
-    artifact was not evaluated exactly once.
+    same of those. Raises `DataError` for an empty test split, `StepError` if the weights are not
+    those that were trained, or if an artifact was not evaluated exactly once.
     """
     label2id = arguments["label2id"]
     check_label_map(experiment, label2id)
     functions = load_functions(experiment.directory)
-    team = joined(int(arguments.get("processes", 1)))
+    # As many as there are: where one process was started for the work of two, one does it all.
+    team = joined(int(os.environ.get("WORLD_SIZE", "1")))
     if team.size == 1:
         runtime.use_threads()
     try:
