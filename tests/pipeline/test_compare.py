@@ -441,13 +441,16 @@ def test_a_run_compares_all_models_and_seeds(finished: Tiny) -> None:
     results = finished.store / "results/full_dataset"
     whole = json.loads((results / "comparison.json").read_text())
     assert whole["winner"] == "other"
-    assert [row["seeds"] for row in whole["ranking"]] == [[0, 1], [0, 1]]
+    models = [row for row in whole["ranking"] if not row["baseline"]]
+    assert [row["seeds"] for row in models] == [[0, 1], [0, 1]]
+    assert len(whole["ranking"]) == 4
     assert len(whole["runs"]) == 4
     for row in whole["ranking"]:
         evaluation = results / "evaluation" / row["model"] / "seed-0"
         told = json.loads((evaluation / "metrics.json").read_text())["metrics"]
         for name in ("accuracy", "macro_f1", "weighted_recall", "mcc", "log_loss"):
             assert row["metrics"][name]["value"] == pytest.approx(told[name], abs=1e-9), name
+    for row in models:
         assert row["parameters"] > 1_000
         assert row["training_seconds"] > 0
         assert row["documents_per_second"] > 0
@@ -461,14 +464,14 @@ def test_a_run_compares_all_models_and_seeds(finished: Tiny) -> None:
 def test_the_report_shows_ranking_baseline_and_pairs(finished: Tiny, tmp_path: Path) -> None:
     tiny = Tiny(Path(shutil.copytree(finished.root, tmp_path / "copy")))
     evaluation = tiny.store / "results/full_dataset/evaluation"
-    shutil.copytree(evaluation / "other", evaluation / "baseline-tfidf")
+    shutil.copytree(evaluation / "other", evaluation / "baseline-tfidf", dirs_exist_ok=True)
     path = evaluation / "baseline-tfidf/seed-0/metrics.json"
     told = json.loads(path.read_text())
     path.write_text(json.dumps({**told, "baseline": True, "validation": {"macro_f1": 0.9}}))
     sets = ("--set", "train.SEEDS=0, 1", "--set", "train:../other.EPOCHS=6")
     done = tiny.handful("run", *sets)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "compare: the results of baseline-tfidf is new" in done.stdout
+    assert "compare: the results of baseline-tfidf changed" in done.stdout
     assert "test: up to date" in done.stdout
     page = (tiny.store / "results/full_dataset/report.html").read_text()
     part = page[page.index('<section id="ranking"') :].partition("</section>")[0]

@@ -13,7 +13,10 @@ from handful.experiment import Experiment
 from handful.report.drawings import intervals_chart
 from handful.report.render import shortened
 
-WHOLE = ("accuracy", "balanced_accuracy", "macro_f1", "weighted_f1", "mcc", "log_loss")
+WHOLE = (
+    *("accuracy", "balanced_accuracy", "macro_f1", "weighted_f1", "mcc", "roc_auc"),
+    *("average_precision", "log_loss", "ece", "ece_calibrated"),
+)
 """The metrics that the table of intervals shows, beside the experiment's own."""
 
 
@@ -120,6 +123,8 @@ def _interval(row: Mapping[str, Any], name: str) -> str:
         return _figure(row["own_metrics"].get(name))
     if found["value"] is None:
         return ""
+    if found["low"] is None:
+        return _figure(found["value"])
     return f"{found['value']:.3f} ({found['low']:.3f}–{found['high']:.3f})"
 
 
