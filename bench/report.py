@@ -36,7 +36,9 @@ def main() -> int:
     parser.add_argument("--labels", type=int, default=20)
     parser.add_argument("--models", type=int, default=3)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--keep", type=Path, help="leave the experiment there")
+    parser.add_argument(
+        "--keep", type=Path, help="leave the experiment there, or take it from there"
+    )
     parser.add_argument("--only", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.only:
@@ -44,7 +46,10 @@ def main() -> int:
         return 0
     with tempfile.TemporaryDirectory() as scratch:
         root = options.keep or Path(scratch) / "made-up"
-        made = make(root, options.artifacts, options.labels, options.models)
+        if root.exists():
+            made = MadeUp(root)
+        else:
+            made = make(root, options.artifacts, options.labels, options.models)
         started = time.perf_counter()
         made.compare()
         compared = time.perf_counter() - started

@@ -59,7 +59,8 @@ def review(experiment: Experiment, sources: Sequence[Source], labels: Sequence[s
     others = [note for note in _notes(experiment) if spoken_of.isdisjoint(note["splits"])]
     told = [*map(_told, sources), *others]
     store.write(experiment.layout.label_review_notes, json.dumps(told, indent=2).encode() + b"\n")
-    experiment.progress.note(f"{len(rows):,} labels to look at again: {key}")
+    things = "label" if len(rows) == 1 else "labels"
+    experiment.progress.note(f"{len(rows):,} {things} to look at again: {key}")
 
 
 def _notes(experiment: Experiment) -> list[dict[str, Any]]:

@@ -104,10 +104,18 @@ def bars(shares: Mapping[str, float], title: str) -> Markup:
     return _svg("".join(parts), WIDTH, ROW * len(shares), title)
 
 
+def _by_size(text: str) -> tuple[float, str]:
+    """Numbers by their size, words after them by name."""
+    try:
+        return float(text), text
+    except ValueError:
+        return math.inf, text
+
+
 def axis(name: str, texts: Sequence[str], kind: str) -> Axis:
     """An axis over what the trials had: numbers by their size (log: by magnitude), else words."""
     if kind == "choice":
-        words = sorted(set(texts))
+        words = sorted(set(texts), key=_by_size)
         most = max(len(words) - 1, 1)
         places = tuple(words.index(text) / most for text in texts)
         return Axis(name, words[0], words[-1] if len(words) > 1 else "", places)

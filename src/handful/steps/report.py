@@ -48,10 +48,12 @@ def report(
         for index, result in enumerate(results)
     ]
     verdict = [(_verdict(experiment, reconciled, results, majority_label), False)]
+    verdict += baselines.verdict(simple, best.model, best.seed)
+    loses = any(bad for _, bad in verdict)
     context = {
         "name": experiment.settings.experiment.NAME,
-        "verdict": verdict + baselines.verdict(simple, best.model, best.seed),
-        "tiles": _tiles(experiment, reconciled, results, majority_label, tested)
+        "verdict": verdict,
+        "tiles": _tiles(experiment, reconciled, results, majority_label, tested, loses)
         + baselines.tiles(simple, best.model, best.seed),
         "baselines": simple,
         "label_review": label_review.part(experiment),
@@ -128,7 +130,9 @@ def _tiles(
     results: Sequence[Result],
     majority_label: str,
     tested: Tested,
+    loses: bool,
 ) -> list[Tile]:
+    """`loses`: against the baseline, so that nothing about the model is shown as good."""
     best = _best(experiment, results)
     guess = render.majority(best, majority_label)
     tiles = []
@@ -137,7 +141,8 @@ def _tiles(
             value, base = best.metrics[name], guess.get(name)
             note = f"{_range(best, name)}on test"
             note += f"; guessing gives {base:.3f}" if base is not None else ""
-            good, bad = base is not None and value > base, base is not None and value <= base
+            good = base is not None and value > base and not loses
+            bad = base is not None and value <= base
             tiles.append(Tile(name, f"{value:.3f}", note, good, bad))
     dropped = sum(reconciled.fates.values()) - reconciled.kept
     looks = f"{tested.looks} {'look' if tested.looks == 1 else 'looks'} so far"

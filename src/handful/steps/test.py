@@ -93,6 +93,6 @@ def _look(trained: Trained, made_from: Fingerprint) -> dict[str, Any]:
             {"model": run.model, "seed": run.seed, "weights_hash": run.weights_hash}
             for run in trained.runs
         ],
-        "settings": {name: text for name, text in made_from.items() if name.startswith("[")},
+        "settings": {n: text for n, text in made_from.items() if n.startswith(("[", "what tune"))},
         "settings_hash": hashlib.sha256(content).hexdigest(),
     }
