@@ -3,7 +3,7 @@
     python bench/truth.py verdicts [--pairs 4000]
     python bench/truth.py intervals [--draws 1000]
     python bench/truth.py scores [--draws 1000]
-    python bench/truth.py calibration [--documents N] [--epochs 1] [--folder DIR]
+    python bench/truth.py calibration [--documents N] [--epochs 1] [--baseline] [--folder DIR]
 
 verdicts   pairs of equally good models: how often a difference is claimed (at most 5 % is wanted);
            families of five of them, corrected together; and how often a real difference is found
@@ -38,7 +38,11 @@ def main() -> int:
             from truth_parts.calibration import calibration
 
             with tempfile.TemporaryDirectory() as scratch:
-                return _status(calibration(Path(scratch), told.folder, told.documents, told.epochs))
+                return _status(
+                    calibration(
+                        Path(scratch), told.folder, told.documents, told.epochs, told.baseline
+                    )
+                )
         case _:
             from truth_parts.intervals import intervals
 
@@ -63,6 +67,7 @@ def _parser() -> argparse.ArgumentParser:
     one = commands.add_parser("calibration")
     one.add_argument("--documents", type=int, help="of train; all by default")
     one.add_argument("--epochs", type=float, default=1)
+    one.add_argument("--baseline", action="store_true", help="TF-IDF instead of MiniLM: seconds")
     one.add_argument("--folder", type=Path, help="keep the experiment there, or take it from there")
     return parser
 

@@ -209,6 +209,30 @@ def test_each_look_is_noted(done: Any, tmp_path: Path) -> None:
     assert json.loads(looks[0])["runs"][0]["weights_hash"] == trained.runs[0].weights_hash
 
 
+class DiesAfter(Inline):
+    """The results have left the worker, and the driver is killed before it hears of them."""
+
+    def run(self, job: Job, progress: Any) -> Any:
+        super().run(job, progress)
+        raise Crash
+
+
+def test_a_kill_after_the_results_have_left_hides_no_look(done: Any, tmp_path: Path) -> None:
+    one, trained, _ = done
+    experiment, looks = one.open(tmp_path / "s"), results_of(one).parents[1] / "looks.jsonl"
+    before = looks.read_text().splitlines()
+    with pytest.raises(Crash):
+        run_test(experiment, one.prepared, trained, DiesAfter(), made_from=MADE_FROM)
+    *earlier, cut_off = looks.read_text().splitlines()
+    assert earlier == before
+    assert json.loads(cut_off)["finished"] is None
+    again = run_test(experiment, one.prepared, trained, Inline(), made_from=MADE_FROM)
+    assert again.looks == len(before) + 1, "the same look, taken up again"
+    last = json.loads(looks.read_text().splitlines()[-1])
+    assert last["finished"] is not None
+    assert last["settings"] == MADE_FROM
+
+
 # --- what is up to date --------------------------------------------------------------------------
 
 
