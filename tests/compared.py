@@ -41,7 +41,7 @@ class Compared:
             made_from={},
             finished_at="2026-01-01T00:00:00+00:00",
             label2id=self.label2id,
-            rows={run.model: {"test": 1} for run in self.runs},
+            rows={run.model: {"validation": 1, "test": 1} for run in self.runs},
             quarantined={},
             left_out={},
             data_hash={run.model: "0" * 64 for run in self.runs},

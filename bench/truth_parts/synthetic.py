@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from handful.comparing.arrays import Floats
-from handful.comparing.bootstrap import LOG_LOSS, Answers
-from handful.comparing.counts import MEASURES, Counts
+from handful.scoring.arrays import Floats
+from handful.scoring.bootstrap import LOG_LOSS, Answers
+from handful.scoring.counts import MEASURES, Counts
 
 EASY = 0.35
 """The share of examples that every model of a world gets right: models err together."""

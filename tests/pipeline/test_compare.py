@@ -191,7 +191,7 @@ def test_a_new_baseline_makes_the_comparison_out_of_date(
 def test_looks_are_counted_and_those_after_a_verdict_are_marked(
     one: Compared, chance: np.random.Generator, tmp_path: Path
 ) -> None:
-    from handful.steps.looks import after_verdict
+    from handful.looks import after_verdict
 
     truth = chance.integers(0, 3, 50)
     one.model("model", truth, answered(truth, 0.8, 3, chance))
@@ -451,6 +451,7 @@ def test_a_run_compares_all_models_and_seeds(finished: Tiny) -> None:
         told = json.loads((evaluation / "metrics.json").read_text())["metrics"]
         for name in ("accuracy", "macro_f1", "weighted_recall", "mcc", "log_loss"):
             assert row["metrics"][name]["value"] == pytest.approx(told[name], abs=1e-9), name
+    for row in models:
         assert row["parameters"] > 1_000
         assert row["training_seconds"] > 0
         assert row["documents_per_second"] > 0

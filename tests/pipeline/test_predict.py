@@ -49,18 +49,27 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
 
 
 def told_by_the_test_step(made: Tiny) -> dict[str, tuple[str, dict[str, float]]]:
-    """Artifact id → prediction and probabilities, as the test step wrote them."""
+    """Artifact id → prediction and calibrated probabilities, from what the test step wrote."""
     results = made.store / "results" / "full_dataset"
     (path,) = results.glob("evaluation/model/seed-*/predictions.parquet")
+    told = json.loads((path.parent / "metrics.json").read_text())
+    temperature = told["calibration"]["temperature"]
+    assert temperature != 1.0
     labels = json.loads((made.store / "data/prepared_data/full_dataset/label2id.json").read_text())
     rows = pl.read_parquet(path).iter_rows(named=True)
     return {
         row["artifact_id"]: (
             row["prediction"],
-            dict(zip(labels, row["probabilities"], strict=True)),
+            dict(zip(labels, softmax(np.array(row["logits"]) / temperature), strict=True)),
         )
         for row in rows
     }
+
+
+def softmax(logits: np.ndarray) -> list[float]:
+    shares = np.exp(logits - logits.max())
+    found: list[float] = (shares / shares.sum()).tolist()
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -274,7 +283,8 @@ def test_a_final_folder_with_its_functions_and_a_temperature(
     for one, plain in zip(calibrated, classifier.predict(documents), strict=True):
         assert one.probabilities is not None
         assert plain.probabilities is not None
-        shares = np.array(list(plain.probabilities.values())) ** 0.5  # softmax(z/2)
+        # softmax(z / 2) from softmax(z / T)
+        shares = np.array(list(plain.probabilities.values())) ** (classifier.temperature / 2)
         np.testing.assert_allclose(
             list(one.probabilities.values()), shares / shares.sum(), atol=1e-6
         )
@@ -370,7 +380,7 @@ def test_the_onnx_file_says_what_the_model_says(
     told = session.get_modelmeta().custom_metadata_map
     label2id = json.loads(told["label2id"])
     assert tuple(label2id) == classifier.labels
-    assert float(told["temperature"]) == 1.0
+    assert float(told["temperature"]) == classifier.temperature != 1.0
     assert {i.name for i in session.get_inputs()} == {"input_ids", "attention_mask"}
     # Another batch size and length than any that it was traced or checked with.
     words = (trained.root / "model" / "vocab.txt").read_text().split()
@@ -381,8 +391,7 @@ def test_the_onnx_file_says_what_the_model_says(
     ids = np.array([row + [0] * (longest - len(row)) for row in rows])
     mask = np.array([[1] * len(row) + [0] * (longest - len(row)) for row in rows])
     (logits,) = session.run(["logits"], {"input_ids": ids, "attention_mask": mask})
-    shares = np.exp(logits - logits.max(axis=1, keepdims=True))
-    shares /= shares.sum(axis=1, keepdims=True)
+    shares = [softmax(row / classifier.temperature) for row in logits]
     expected = [list((one.probabilities or {}).values()) for one in classifier.predict(folders)]
     np.testing.assert_allclose(shares, expected, atol=1e-5)
 

@@ -109,6 +109,63 @@ def test_the_matrix_is_sorted_and_leads_to_examples(page: Page) -> None:
     assert target.locator("q").first.inner_text().strip('“”"').startswith("<script>")
 
 
+def test_labels_change_their_order_in_rows_and_columns_by_keyboard(page: Page) -> None:
+    matrix = page.locator("table.matrix").first
+    cells = {
+        (row.locator("th").inner_text(), head): row.locator("td").nth(n).inner_text()
+        for row in matrix.locator("tbody tr").all()
+        for n, head in enumerate(matrix.locator("thead th").all_inner_texts()[1:])
+    }
+    page.locator("select[data-orders]").first.select_option("errors")
+    rows = matrix.locator("tbody th").all_inner_texts()
+    heads = matrix.locator("thead th").all_inner_texts()[1:]
+    assert rows == heads
+    errors = [int(row.get_attribute("data-errors") or 0) for row in matrix.locator("tr").all()[1:]]
+    assert errors == sorted(errors, reverse=True)
+    for row in matrix.locator("tbody tr").all():
+        name = row.locator("th").inner_text()
+        assert row.locator("td").all_inner_texts() == [cells[name, head] for head in heads]
+
+
+def test_every_part_is_there_and_the_verdict_comes_first(page: Page) -> None:
+    parts = [part.get_attribute("id") for part in page.locator("main > section").all()]
+    assert parts == [
+        *("ranking", "baselines", "data", "splits", "encoding", "result-0", "labels-again", "ran")
+    ]
+    heads = page.locator("#result-0 h3").all_inner_texts()
+    assert heads == [
+        *("Curves", "Metrics", "By label", "Confusion", "Calibration", "The worst mistakes")
+    ]
+    lede = page.locator("header .lede").inner_text()
+    assert "held-out artifacts" in lede
+    calibration = page.locator("#result-0").inner_text()
+    assert "divided by a temperature of" in calibration
+    assert "If the least sure 10% go to a person" in calibration
+    looks = page.locator("#ran table").first
+    assert looks.locator("tbody tr").count() == 1
+    assert "model seed 0" in looks.inner_text()
+    linked = [link.get_attribute("href") or "" for link in page.locator("nav a").all()]
+    assert all(page.locator(href).count() == 1 for href in linked)
+
+
+def test_a_figure_with_an_interval_sorts_by_the_figure(page: Page) -> None:
+    table = page.get_by_role("region", name="Figures by label").first.locator("table")
+    table.get_by_role("button", name="recall").click()
+    told = [row.locator("td").nth(2).inner_text() for row in table.locator("tbody tr").all()]
+    values = [float(text.split()[0]) for text in told]
+    assert values == sorted(values, reverse=True)
+    assert all("(" in text for text in told)
+
+
+def test_nothing_is_folded_away_on_paper(page: Page) -> None:
+    folded = page.locator("details:not([open])")
+    assert folded.count() > 2
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert folded.count() == 0
+    page.evaluate("dispatchEvent(new Event('afterprint'))")
+    assert folded.count() > 2
+
+
 def test_everything_has_a_name_for_a_screen_reader(page: Page) -> None:
     assert page.locator("html").get_attribute("lang") == "en"
     assert page.locator("h1").count() == 1

@@ -197,9 +197,10 @@ def test_testing_runs_as_a_processing_job(tmp_path: Path) -> None:
         "model": str(one.directory / "model"),
         "seed": 0,
         "weights_hash": trained["weights_hash"],
-        "rows": one.prepared.rows["model"]["test"],
+        "rows": {name: one.prepared.rows["model"][name] for name in ("validation", "test")},
     }
-    arguments = {"label2id": dict(one.prepared.label2id), "runs": [run]}
+    look = {"runs": [], "settings": {}, "settings_hash": ""}
+    arguments = {"label2id": dict(one.prepared.label2id), "runs": [run], "look": look}
     job = Job("test", str(one.directory), (), arguments)
     container = host(experiment, job, tmp_path / "ml")
     done = container.run()

@@ -30,6 +30,7 @@ from handful.steps.test import test as run_test
 from handful.steps.train import Anew
 from handful.steps.train import train as run_train
 from handful.storage.open import open_store
+from recomputed import recomputed
 from servers import S3Server
 
 MADE_FROM = {"[train] EPOCHS": "2"}
@@ -150,6 +151,33 @@ def test_the_predictions_are_whole_and_agree_with_the_metrics(done: Any) -> None
     assert metrics["log_loss"] == pytest.approx(loss, abs=1e-9)
 
 
+def test_every_figure_agrees_with_another_way_to_the_ninth_digit(done: Any) -> None:
+    """From the two files of predictions alone, by scikit-learn and by plain Python."""
+    one, _, _ = done
+    folder = results_of(one)
+    told = json.loads((folder / "metrics.json").read_text())
+    temperature = told["calibration"]["temperature"]
+    again = recomputed(folder / "predictions.parquet", LABELS, temperature)
+    assert set(again) >= {*told["intervals"], "f1.letter", "precision.letter", "recall.letter"}
+    for name, value in again.items():
+        assert told["metrics"][name] == pytest.approx(value, abs=1e-9), name
+    for name, found in told["intervals"].items():
+        assert found["value"] == told["metrics"][name]
+        if found["low"] is not None:
+            assert found["low"] <= found["high"]
+    known = pl.read_parquet(folder / "validation_predictions.parquet")
+    assert known.height == told["calibration"]["fitted_on"] == ROWS["validation"]
+    logits = np.array(known["logits"].to_list())
+    truth = np.array([LABELS.index(name) for name in known["label"]])
+
+    def cost(t: float) -> float:
+        scaled = logits / t - np.log(np.exp(logits / t).sum(axis=1, keepdims=True))
+        return float(-scaled[np.arange(len(truth)), truth].sum() + np.log(t) ** 2 / 2)
+
+    assert cost(temperature) <= min(cost(temperature * 1.01), cost(temperature / 1.01))
+    assert json.loads((final_of(one) / "handful.json").read_text())["temperature"] == temperature
+
+
 def test_metrics_json_and_the_confusion_matrix(done: Any) -> None:
     one, _, tested = done
     written = json.loads((results_of(one) / "metrics.json").read_text())
@@ -179,6 +207,30 @@ def test_each_look_is_noted(done: Any, tmp_path: Path) -> None:
     looks = (one.store / "results/full_dataset/evaluation/looks.jsonl").read_text().splitlines()
     assert [[run["seed"] for run in json.loads(look)["runs"]] for look in looks] == [[0, 1]] * 2
     assert json.loads(looks[0])["runs"][0]["weights_hash"] == trained.runs[0].weights_hash
+
+
+class DiesAfter(Inline):
+    """The results have left the worker, and the driver is killed before it hears of them."""
+
+    def run(self, job: Job, progress: Any) -> Any:
+        super().run(job, progress)
+        raise Crash
+
+
+def test_a_kill_after_the_results_have_left_hides_no_look(done: Any, tmp_path: Path) -> None:
+    one, trained, _ = done
+    experiment, looks = one.open(tmp_path / "s"), results_of(one).parents[1] / "looks.jsonl"
+    before = looks.read_text().splitlines()
+    with pytest.raises(Crash):
+        run_test(experiment, one.prepared, trained, DiesAfter(), made_from=MADE_FROM)
+    *earlier, cut_off = looks.read_text().splitlines()
+    assert earlier == before
+    assert json.loads(cut_off)["finished"] is None
+    again = run_test(experiment, one.prepared, trained, Inline(), made_from=MADE_FROM)
+    assert again.looks == len(before) + 1, "the same look, taken up again"
+    last = json.loads(looks.read_text().splitlines()[-1])
+    assert last["finished"] is not None
+    assert last["settings"] == MADE_FROM
 
 
 # --- what is up to date --------------------------------------------------------------------------

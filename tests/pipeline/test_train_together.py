@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 import pytest
 import torch
 from transformers import BertConfig, BertForSequenceClassification
@@ -30,6 +31,7 @@ from handful.backends.nodes import Nodes, follow
 from handful.errors import StepError, UserError
 from handful.experiment import Experiment
 from handful.records import Trained
+from handful.steps.test import test as run_test
 from handful.steps.train import Anew
 from handful.steps.train import train as run_train
 from handful.training import fitting, team
@@ -100,6 +102,28 @@ def test_two_processes_train_as_one_does(tmp_path: Path, keys: Mapping[str, str]
                 theirs["validation"]["loss"], abs=1e-4
             )
     assert found.runs[0].metrics == pytest.approx(expected.runs[0].metrics, abs=1e-3)
+    if not keys:
+        one_answers, two_answers = (
+            answers(both, found, tmp_path, 1),
+            answers(both, found, tmp_path, 2),
+        )
+        assert one_answers["artifact_id"].to_list() == two_answers["artifact_id"].to_list()
+        assert one_answers.height == ROWS["test"]
+        np.testing.assert_allclose(
+            np.array(two_answers["logits"].to_list()),
+            np.array(one_answers["logits"].to_list()),
+            atol=1e-5,
+        )
+
+
+def answers(one: Encoded, trained: Trained, scratch: Path, processes: int) -> pl.DataFrame:
+    """predictions.parquet of a test by so many processes."""
+    one.settings(f"[compute]\nTRAIN_PROCESSES = {processes}\n")
+    experiment = one.open(scratch / f"test-{processes}")
+    backend = Local() if processes > 1 else Inline()
+    run_test(experiment, one.prepared, trained, backend, made_from={})
+    folder = one.store / "results/full_dataset/evaluation/model/seed-0"
+    return pl.read_parquet(folder / "predictions.parquet")
 
 
 HOLD = """

@@ -33,15 +33,17 @@ ARROWS: dict[str, set[str]] = {
     "labels": LEAVES,
     "experiment": LEAVES | {"settings", "storage.base", "storage.open"},
     "fingerprint": LEAVES | {"settings", "sources"},
+    "looks": LEAVES | {"experiment"},
+    "reviewing": LEAVES | {"experiment", "baseline"},
     "steps": LEAVES
     | {"experiment", "settings", "functions", "sources", "storage.base", "storage.open"}
     | {"labels.base", "backends.base", "report", "fingerprint", "__init__"}
-    | {"scoring", "comparing", "baseline"},
+    | {"scoring", "comparing", "baseline", "looks", "reviewing"},
     "training": LEAVES
     | {"experiment", "settings", "functions", "sources", "storage.base", "storage.open"}
-    | {"fingerprint", "scoring", "baseline", "__init__"},
+    | {"fingerprint", "scoring", "baseline", "looks", "reviewing", "__init__"},
     "report": LEAVES
-    | {"experiment", "settings", "storage.base", "scoring", "baseline", "__init__"},
+    | {"experiment", "settings", "storage.base", "scoring", "baseline", "looks", "__init__"},
     "backends": LEAVES | {"worker", "settings", "experiment", "storage.base", "__init__"},
     "worker": LEAVES | {"experiment", "functions", "backends.base", "backends.events", "training"},
     "step": LEAVES | {"experiment"},

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from sklearn import metrics
 
-from handful.comparing.bootstrap import LOG_LOSS, Answers, interval, measured, resampled
-from handful.comparing.counts import MEASURES, counted
+from handful.scoring.bootstrap import LOG_LOSS, Answers, interval, measured, resampled
+from handful.scoring.counts import MEASURES, counted
 
 
 def by_scikit_learn(references: np.ndarray, predictions: np.ndarray) -> dict[str, float]:
@@ -106,7 +106,7 @@ def test_the_same_seed_gives_the_same_draws() -> None:
 
 def test_blocks_do_not_change_the_draws(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = resampled(answers(80), seed=1, resamples=50)
-    monkeypatch.setattr("handful.comparing.bootstrap._AT_ONCE", 300)
+    monkeypatch.setattr("handful.scoring.bootstrap._AT_ONCE", 300)
     for name, drawn in resampled(answers(80), seed=1, resamples=50).items():
         assert np.allclose(drawn, whole[name], atol=1e-12)
 

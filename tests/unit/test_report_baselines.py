@@ -61,7 +61,8 @@ def test_who_beats_it(
     assert part.rows[0].beats is beats
     assert part.losers == (not beats)
     assert ("NOT" in part.rows[0].told) is not beats
-    assert ("NOT beat" in baselines.verdict(part, "bert", 0)) is not beats
+    ((words, bad),) = baselines.verdict(part, "bert", 0)
+    assert ("NOT beat" in words) is bad is not beats
     [tile] = baselines.tiles(part, "bert", 0)
     assert (tile.good, tile.bad) == (beats, not beats)
 
@@ -70,7 +71,7 @@ def test_without_a_linear_model_the_reason_is_told(experiment: Experiment) -> No
     part = baselines.part(experiment, outcome(0.9, None), "macro_f1", "max")
     assert part is not None
     assert (part.bar, part.reason, part.rows[0].beats) == (None, "no", None)
-    assert baselines.verdict(part, "bert", 0) == ""
+    assert baselines.verdict(part, "bert", 0) == []
     assert baselines.tiles(part, "bert", 0) == []
 
 

@@ -15,7 +15,8 @@ from encoded import LABELS, ROWS, Encoded, Told, make
 from handful.baseline.review import Review, from_csv, to_csv
 from handful.experiment import Experiment
 from handful.functions import load_functions
-from handful.training import baselines, reviewing
+from handful.training import baselines, judging
+from handful.training.results import Answered
 
 LABEL2ID = {label: number for number, label in enumerate(LABELS)}
 
@@ -70,7 +71,7 @@ def test_without_numbers_only_the_majority_class_is_left(one: Encoded, tmp_path:
     assert found.data.reason in told.warnings[0]
     written = json.loads((found.made[0].folder / "metrics.json").read_text())
     assert written["reason"] == found.data.reason
-    assert reviewing.by_baseline(experiment, found.data).judged.reason == found.data.reason
+    assert judging.by_baseline(experiment, found.data).judged.reason == found.data.reason
 
 
 def test_a_metric_that_cannot_bear_the_majority_costs_no_run(tmp_path: Path) -> None:
@@ -93,7 +94,7 @@ def test_a_metric_that_cannot_bear_the_majority_costs_no_run(tmp_path: Path) -> 
 
 def test_without_the_groups_no_label_is_judged(one: Encoded, tmp_path: Path) -> None:
     experiment, _ = opened(one, tmp_path)
-    judged = reviewing.by_baseline(experiment, simple(one, experiment).data).judged
+    judged = judging.by_baseline(experiment, simple(one, experiment).data).judged
     assert "splits.parquet" in judged.reason
 
 
@@ -102,13 +103,10 @@ def reviewed(one: Encoded, experiment: Experiment, data: baselines.Grounds) -> P
     ids = [name for split in data.splits.values() for name in split.ids()]
     table = pl.DataFrame({"artifact_id": ids, "group": ids})
     table.write_parquet(one.store / "data/prepared_data/full_dataset/splits.parquet")
-    test = data.splits["test"]
-    logits = np.tile([0.0, 3.0, 0.0], (len(test), 1))
-    names = [LABELS[number] for number in test.references]
-    predictions = pl.DataFrame({"artifact_id": test.ids(), "label": names, "logits": logits})
-    path = experiment.scratch / "predictions.parquet"
-    predictions.with_columns(pl.col("logits").arr.to_list()).write_parquet(path)
-    reviewing.review_labels(experiment, LABEL2ID, data, path)
+    known = data.splits["validation"]
+    logits = np.tile([0.0, 3.0, 0.0], (len(known), 1))
+    answers = Answered(logits, known.references)
+    judging.judge_labels(experiment, LABEL2ID, data, known.ids(), answers)
     return one.store / "results/full_dataset/label_review.csv"
 
 

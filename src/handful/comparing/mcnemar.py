@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from handful.comparing.arrays import Booleans
+from handful.scoring.arrays import Booleans
 
 FEW = 25
 """With fewer disagreements than this the test is exact."""

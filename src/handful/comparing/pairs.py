@@ -9,10 +9,10 @@ from statistics import NormalDist
 
 import numpy as np
 
-from handful.comparing.arrays import Floats
-from handful.comparing.bootstrap import Answers, interval
 from handful.comparing.holm import holm
 from handful.comparing.mcnemar import McNemar, mcnemar
+from handful.scoring.arrays import Floats
+from handful.scoring.bootstrap import Answers, interval
 
 METRIC_ALPHA = 0.01
 """The level of what the metric may claim without the test, shared among all pairs (Bonferroni).

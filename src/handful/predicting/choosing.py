@@ -73,9 +73,15 @@ def choose_final(experiment: Experiment, final: Path) -> Chosen:
     return Chosen(model, found.seed, found.weights_hash, final)
 
 
-def temperature_of(record: Mapping[str, Any]) -> float:
-    """What the logits are divided by before softmax; 1 where none was fitted. `DataError`."""
-    value = record.get("temperature", 1.0)
+def temperature_of(experiment: Experiment, chosen: Chosen, record: Mapping[str, Any]) -> float:
+    """What the logits are divided by before softmax; 1 where none was fitted yet. `DataError`.
+
+    `record` is what its handful.json says; a model that was trained again to the same weights has
+    it in the results of the test alone.
+    """
+    value = record.get("temperature")
+    if value is None:
+        value = _tested_temperature(experiment, chosen)
     if isinstance(value, bool) or not isinstance(value, int | float):
         good = False
     else:
@@ -84,6 +90,16 @@ def temperature_of(record: Mapping[str, Any]) -> float:
         what = f"the temperature {value!r} is no positive number"
         raise DataError(what, where=layout.FINAL_RECORD, remedy="run `handful run --redo train`")
     return float(value)
+
+
+def _tested_temperature(experiment: Experiment, chosen: Chosen) -> Any:
+    try:
+        key = experiment.layout.metrics(chosen.model, chosen.seed)
+        found = json.loads(experiment.store.read(key))
+        same = found["weights_hash"] == chosen.weights_hash
+        return found["calibration"]["temperature"] if same else 1.0
+    except (Absent, ValueError, KeyError, TypeError):
+        return 1.0
 
 
 def changed_since(experiment: Experiment) -> list[str]:

@@ -82,7 +82,7 @@ class Classifier:
         label2id: Mapping[str, int] = self._scorer.record["label2id"]
         self.labels: tuple[str, ...] = tuple(sorted(label2id, key=label2id.__getitem__))
         """In label-id order."""
-        self.temperature = temperature_of(self._scorer.record)
+        self.temperature = temperature_of(experiment, chosen, self._scorer.record)
         self._reader = Reader(experiment, functions, chosen.model, label2id)
         self._owned = ExitStack()
         self._owned.callback(self._reader.close)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from handful.experiment import Experiment
 from handful.layout import model_folder
-from handful.predicting.choosing import choose
+from handful.predicting.choosing import choose, temperature_of
 
 if TYPE_CHECKING:
     from handful.training.exporting import Exported
@@ -27,4 +28,6 @@ def export_model(
     final = experiment.layout.final(chosen.model, chosen.seed)
     folder = experiment.store.fetch_tree(final, experiment.scratch / "trained")
     path = output or Path(name)
-    return chosen.name, export_onnx(experiment, chosen.model, folder, chosen.weights_hash, path)
+    temperature = partial(temperature_of, experiment, chosen)
+    done = export_onnx(experiment, chosen.model, folder, chosen.weights_hash, path, temperature)
+    return chosen.name, done

@@ -77,18 +77,21 @@ def part(experiment: Experiment, tested: Tested, metric: str, goal: str) -> Part
     return Part(metric, names, tuple(rows), bar, name, "; ".join(reasons), losers)
 
 
-def verdict(found: Part | None, model: str, seed: int) -> str:
-    """A sentence about the best model, to stand behind the verdict; empty without baselines."""
+def verdict(found: Part | None, model: str, seed: int) -> list[tuple[str, bool]]:
+    """A sentence about the best model, to stand behind the verdict, and whether it is bad news."""
     row = _row(found, model, seed)
     if found is None or row is None or row.beats is None or found.bar is None:
-        return ""
+        return []
     reached = row.values[found.names.index(found.metric)]
     if row.beats:
-        return f" Its {found.metric} of {reached} beats the {found.bar:.3f} of {found.name}."
-    return (
-        f" It does NOT beat the baseline, {found.name}: {found.metric} is {reached}, and "
+        return [
+            (f"Its {found.metric} of {reached} beats the {found.bar:.3f} of {found.name}.", False)
+        ]
+    told = (
+        f"It does NOT beat the baseline, {found.name}: {found.metric} is {reached}, and "
         f"{found.bar:.3f} for what takes seconds."
     )
+    return [(told, True)]
 
 
 def tiles(found: Part | None, model: str, seed: int) -> list[Tile]:

@@ -55,6 +55,102 @@ def line_chart(
     return _svg("".join(parts), WIDTH, HEIGHT, title)
 
 
+def square_chart(
+    series: Sequence[tuple[str, Sequence[tuple[float, float, float]]]],
+    axes: tuple[str, str],
+    title: str,
+    lows: tuple[float, float] = (0.0, 0.0),
+    *,
+    diagonal: bool = True,
+) -> Markup:
+    """Shares against shares, up to 1. Each series: its CSS class, its (x, y, radius) points.
+
+    `lows`: where the axes begin; `diagonal`: the line on which both are equal.
+    """
+    side, left, bottom, top = 300.0, 52.0, 44.0, 10.0
+
+    def at(x: float, y: float) -> tuple[float, float]:
+        return (
+            left + (x - lows[0]) / (1 - lows[0]) * side,
+            top + side - (y - lows[1]) / (1 - lows[1]) * side,
+        )
+
+    parts = []
+    for step in range(6):
+        share = step / 5
+        value = lows[0] + share * (1 - lows[0])
+        x, foot = at(value, lows[1])
+        parts.append(f'<line class="grid" x1="{x:.1f}" x2="{x:.1f}" y1="{top}" y2="{foot:.1f}"/>')
+        parts.append(
+            f'<text x="{x:.1f}" y="{foot + 16:.1f}" text-anchor="middle">{value:.2g}</text>'
+        )
+        value = lows[1] + share * (1 - lows[1])
+        _, y = at(lows[0], value)
+        parts.append(
+            f'<line class="grid" x1="{left}" x2="{left + side}" y1="{y:.1f}" y2="{y:.1f}"/>'
+        )
+        parts.append(f'<text x="{left - 6}" y="{y + 4:.1f}" text-anchor="end">{value:.2g}</text>')
+    middle = top + side / 2
+    parts += [
+        f'<text x="{left + side / 2}" y="{top + side + 36}" text-anchor="middle">'
+        f"{escape(axes[0])}</text>",
+        f'<text x="12" y="{middle}" text-anchor="middle" transform="rotate(-90 12 {middle})">'
+        f"{escape(axes[1])}</text>",
+    ]
+    if diagonal:
+        (x1, y1), (x2, y2) = at(*lows), at(1.0, 1.0)
+        parts.append(f'<line class="even" x1="{x1}" y1="{y1}" x2="{x2}" y2="{y2}"/>')
+    for css, points in series:
+        places = [(*at(x, y), radius) for x, y, radius in points]
+        line = " ".join(f"{x:.1f},{y:.1f}" for x, y, _ in places)
+        parts.append(f'<polyline class="{css} thin" points="{line}"/>')
+        parts += [
+            f'<circle class="{css}" cx="{x:.1f}" cy="{y:.1f}" r="{radius:.1f}"/>'
+            for x, y, radius in places
+        ]
+    return _svg("".join(parts), left + side + 10, top + side + bottom, title)
+
+
+def intervals_chart(
+    rows: Sequence[tuple[str, str, float, float, float]], bar: float | None, title: str
+) -> Markup:
+    """A row for each figure: its name, CSS class, value, and the ends of its interval.
+
+    `bar` is a value that all are held against: an upright broken line.
+    """
+    if not rows:
+        return Markup("")
+    names, line, width = 210.0, 26.0, 640.0
+    ends = [end for row in rows for end in row[2:]] + ([] if bar is None else [bar])
+    low, high = _span(ends)
+    low, high = low - 0.04 * (high - low), high + 0.04 * (high - low)
+
+    def at(value: float) -> float:
+        return names + (value - low) / (high - low) * (width - names - 20)
+
+    foot = line * len(rows) + 6
+    parts = []
+    for step in range(5):
+        value = low + (high - low) * (step + 0.5) / 5
+        x = at(value)
+        parts.append(f'<line class="grid" x1="{x:.1f}" x2="{x:.1f}" y1="0" y2="{foot}"/>')
+        parts.append(f'<text x="{x:.1f}" y="{foot + 16}" text-anchor="middle">{value:.2f}</text>')
+    if bar is not None:
+        parts.append(
+            f'<line class="bar" x1="{at(bar):.1f}" x2="{at(bar):.1f}" y1="0" y2="{foot}"/>'
+        )
+    for number, (name, css, value, first, last) in enumerate(rows):
+        y = line * number + line / 2 + 3
+        parts += [
+            f'<text x="{names - 12}" y="{y + 4:.1f}" text-anchor="end" class="{css}">'
+            f"{escape(name)}</text>",
+            f'<line class="reach {css}" x1="{at(first):.1f}" x2="{at(last):.1f}" '
+            f'y1="{y}" y2="{y}"/>',
+            f'<circle class="{css}" cx="{at(value):.1f}" cy="{y}" r="5"/>',
+        ]
+    return _svg("".join(parts), width, foot + 24, title)
+
+
 def stacked_bar(parts: Sequence[tuple[str, int, str]], title: str) -> Markup:
     """One bar of the whole width. Each part: its name, its count, its CSS class."""
     total = sum(count for _, count, _ in parts) or 1

@@ -42,6 +42,8 @@ class LabelScore:
     precision: float
     recall: float
     f1: float
+    told: tuple[str, ...]
+    """Precision, recall and F1 with intervals; area under the ROC curve, average precision."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,8 @@ class Result:
     """(epoch, validation loss, METRIC)"""
     seconds: float
     parameters: int
+    measured: Mapping[str, Any]
+    """What metrics.json holds."""
 
 
 def fates(experiment: Experiment) -> tuple[FateRow, ...]:
@@ -120,6 +124,7 @@ def results(
         predictions = _parquet(experiment, experiment.layout.predictions(model, seed))
         wrong = predictions.filter(pl.col("label") != pl.col("prediction"))
         loss, curve = _curves(experiment, model, seed)
+        measured = json.loads(experiment.store.read(experiment.layout.metrics(model, seed)))
         found.append(
             Result(
                 layout.model_folder(model),
@@ -128,7 +133,7 @@ def results(
                 run.metrics,
                 labels,
                 _matrix(predictions, labels),
-                _scores(predictions, labels),
+                _scores(predictions, labels, measured.get("per_label", {})),
                 _mistakes(experiment, wrong),
                 confusions(predictions, partial(beginning, experiment)),
                 wrong.height,
@@ -137,6 +142,7 @@ def results(
                 curve,
                 run.seconds,
                 run.parameters,
+                measured,
             )
         )
     return tuple(found)
@@ -149,7 +155,9 @@ def _matrix(predictions: pl.DataFrame, labels: tuple[str, ...]) -> tuple[tuple[i
     return tuple(tuple(counts.get((a, b), 0) for b in labels) for a in labels)
 
 
-def _scores(predictions: pl.DataFrame, labels: tuple[str, ...]) -> tuple[LabelScore, ...]:
+def _scores(
+    predictions: pl.DataFrame, labels: tuple[str, ...], told: Mapping[str, Any]
+) -> tuple[LabelScore, ...]:
     matrix = _matrix(predictions, labels)
     scores = []
     for index, label in enumerate(labels):
@@ -158,8 +166,21 @@ def _scores(predictions: pl.DataFrame, labels: tuple[str, ...]) -> tuple[LabelSc
         precision = right / given if given else 0.0
         recall = right / support if support else 0.0
         f1 = 2 * right / (given + support) if given + support else 0.0
-        scores.append(LabelScore(label, support, precision, recall, f1))
+        values = (precision, recall, f1)
+        scores.append(LabelScore(label, support, *values, _told(values, told.get(label, {}))))
     return tuple(sorted(scores, key=lambda score: (-score.support, score.label)))
+
+
+def _told(values: tuple[float, float, float], more: Mapping[str, Any]) -> tuple[str, ...]:
+    intervals = more.get("intervals", {})
+    cells = []
+    for name, value in zip(("precision", "recall", "f1"), values, strict=True):
+        low, high = intervals.get(name, (None, None))
+        cells.append(f"{value:.3f}" if low is None else f"{value:.3f} ({low:.2f}–{high:.2f})")
+    for name in ("roc_auc", "average_precision"):
+        found = more.get(name)
+        cells.append(f"{found['value']:.3f}" if found else "")
+    return tuple(cells)
 
 
 def _mistakes(experiment: Experiment, wrong: pl.DataFrame) -> tuple[Mistake, ...]:

@@ -6,10 +6,17 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from markupsafe import Markup
+
 from handful.errors import Absent
 from handful.experiment import Experiment
+from handful.report.drawings import intervals_chart
+from handful.report.render import shortened
 
-WHOLE = ("accuracy", "balanced_accuracy", "macro_f1", "weighted_f1", "mcc", "log_loss")
+WHOLE = (
+    *("accuracy", "balanced_accuracy", "macro_f1", "weighted_f1", "mcc", "roc_auc"),
+    *("average_precision", "log_loss", "ece", "ece_calibrated"),
+)
 """The metrics that the table of intervals shows, beside the experiment's own."""
 
 
@@ -29,6 +36,7 @@ def ranking(experiment: Experiment) -> dict[str, Any] | None:
         "artifacts": f"{found['artifacts']:,}",
         "rows": [_row(row, metric) for row in found["ranking"]],
         "baseline": found["best_baseline"],
+        "chart": _chart(found, metric),
         "pairs": [_pair(one, metric, found["alpha"]) for one in found["pairs"]],
         "names": names,
         "intervals": [
@@ -43,6 +51,23 @@ def chosen_model(experiment: Experiment) -> str | None:
     """The winner's folder; None if nothing was compared."""
     found = ranking(experiment)
     return str(found["winner"]) if found else None
+
+
+def _chart(found: Mapping[str, Any], metric: str) -> Markup:
+    """Every contestant's figure on test with its interval; red is who does not beat the best."""
+    rows = []
+    for row in found["ranking"]:
+        one = row["metrics"].get(metric) or row["metrics"]["accuracy"]
+        beside = row["baseline"] and row["model"] != found["best_baseline"]
+        if one["value"] is None or beside:
+            continue
+        css = "lost" if row["beats_baseline"] is False else "c7" if row["baseline"] else "c0"
+        name = shortened(row["model"], 30)
+        rows.append((name, css, one["value"], one["low"], one["high"]))
+    bars = [row for row in rows if row[0] == shortened(found["best_baseline"] or "", 30)]
+    told = metric if metric in found["ranking"][0]["metrics"] else "accuracy"
+    bar = bars[0][2] if bars else None
+    return intervals_chart(rows, bar, f"{told} on test with 95 % intervals")
 
 
 def _row(row: Mapping[str, Any], metric: str) -> dict[str, Any]:
@@ -98,6 +123,8 @@ def _interval(row: Mapping[str, Any], name: str) -> str:
         return _figure(row["own_metrics"].get(name))
     if found["value"] is None:
         return ""
+    if found["low"] is None:
+        return _figure(found["value"])
     return f"{found['value']:.3f} ({found['low']:.3f}–{found['high']:.3f})"
 
 

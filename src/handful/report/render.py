@@ -12,10 +12,20 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
+from handful.report.calibration import calibration_part, with_interval
 from handful.report.drawings import line_chart, stacked_bar
 from handful.report.gather import FateRow, Result
 
 SHADES = 5
+MOST_LABELS = 60
+"""A matrix of more would be neither read nor small."""
+SAME = 1e-9
+FIRST = (
+    *("accuracy", "balanced_accuracy", "macro_f1", "macro_precision", "macro_recall"),
+    *("weighted_f1", "weighted_precision", "weighted_recall", "mcc"),
+    *("roc_auc", "average_precision", "log_loss", "log_loss_calibrated", "ece", "ece_calibrated"),
+)
+"""The order of the metrics; the user's own come after them."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +49,7 @@ def page(context: Mapping[str, Any]) -> bytes:
         lstrip_blocks=True,
     )
     environment.filters["short"] = shortened
+    environment.filters["moment"] = moment
     style = Markup(environment.from_string(_template("report.css")).render())
     script = Markup(_template("report.js"))
     return (
@@ -58,6 +69,12 @@ def shortened(text: str, most: int = 44) -> str:
     """At most `most` characters, and nothing that moves a cursor."""
     clean = "".join(letter if letter.isprintable() else "\ufffd" for letter in str(text))
     return clean if len(clean) <= most else clean[: most - 1] + "…"
+
+
+def moment(text: str) -> str:
+    """A time as people read it: 2026-01-31 12:00:00 UTC."""
+    plain = text.removesuffix("+00:00")
+    return plain.replace("T", " ") + " UTC" if plain != text else text
 
 
 def fate_bar(fates: Sequence[FateRow]) -> Markup:
@@ -88,6 +105,9 @@ def result_part(result: Result, metric: str, index: int, alone: bool) -> dict[st
         ),
         "metrics": _metric_rows(result),
         "matrix": _matrix_rows(result),
+        "matrix_labels": [result.labels[n] for n in _in_matrix(result)],
+        "matrix_left_out": len(result.labels) - len(_in_matrix(result)),
+        "calibration": calibration_part(result.measured),
     }
 
 
@@ -109,33 +129,60 @@ def duration(seconds: float) -> str:
 def _metric_rows(result: Result) -> list[tuple[str, str, str]]:
     """Whole metrics only: those of single labels have a table of their own."""
     names = [name for name in result.metrics if not _is_per_label(name, result.labels)]
+    intervals = result.measured.get("intervals", {})
 
-    def told(value: float | None) -> str:
-        return "" if value is None else f"{value:.4f}"
+    def told(name: str) -> str:
+        value = result.metrics[name]
+        found = intervals.get(name)
+        # A metric of the user's that bears one of our names has a value of its own, no interval.
+        if found is None or abs(found["value"] - value) > SAME:
+            return f"{value:.4f}"
+        return with_interval(found)
 
-    return [(n, told(result.metrics[n]), told(result.validation.get(n))) for n in names]
+    validation = {name: f"{value:.4f}" for name, value in result.validation.items()}
+    return [(name, told(name), validation.get(name, "")) for name in sorted(names, key=_place)]
+
+
+def _place(name: str) -> tuple[int, str]:
+    return (FIRST.index(name) if name in FIRST else len(FIRST), name)
 
 
 def _is_per_label(name: str, labels: Iterable[str]) -> bool:
     return any(name.endswith(f".{label}") for label in labels)
 
 
+def _in_matrix(result: Result) -> list[int]:
+    """The labels that the matrix shows, by id: of too many those with the most mistakes."""
+    if len(result.labels) <= MOST_LABELS:
+        return list(range(len(result.labels)))
+    missed = [sum(row) - row[n] for n, row in enumerate(result.matrix)]
+    most = sorted(range(len(missed)), key=lambda n: (-missed[n], n))[:MOST_LABELS]
+    return sorted(most)
+
+
 def _matrix_rows(result: Result) -> list[dict[str, Any]]:
     rows = []
     kinds = {(kind.label, kind.prediction): n for n, kind in enumerate(result.confused)}
-    for true, counts in enumerate(result.matrix):
+    shown = _in_matrix(result)
+    for true in shown:
+        counts = result.matrix[true]
         total = sum(counts) or 1
         cells = [
             {
-                "count": count,
+                "count": counts[predicted],
                 "right": true == predicted,
                 "kind": kinds.get((result.labels[true], result.labels[predicted])),
                 # Shades by the share of the row; anything above zero is seen.
-                "heat": max(1, round(count / total * SHADES)) if count else 0,
+                "heat": max(1, round(counts[predicted] / total * SHADES))
+                if counts[predicted]
+                else 0,
             }
-            for predicted, count in enumerate(counts)
+            for predicted in shown
         ]
-        rows.append({"label": result.labels[true], "cells": cells})
+        errors = sum(counts) - counts[true]
+        rows.append(
+            {"label": result.labels[true], "cells": cells, "size": sum(counts), "errors": errors}
+        )
     return rows
 
 

@@ -44,7 +44,12 @@ def history(points: Sequence[tuple[float, float, str]], best: Sequence[Point], n
         parts.append(f'<line class="grid" x1="{LEFT}" x2="{WIDTH}" y1="{y:.1f}" y2="{y:.1f}"/>')
         parts.append(f'<text x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{value:.3g}</text>')
     middle = (LEFT + WIDTH - RIGHT) / 2
-    parts.append(f'<text x="{middle}" y="{HEIGHT - 8}" text-anchor="middle">trial</text>')
+    for x, anchor, text in (
+        (LEFT, "start", f"{min(x for x, _, _ in points):.0f}"),
+        (middle, "middle", "trial"),
+        (WIDTH - RIGHT, "end", f"{max(x for x, _, _ in points):.0f}"),
+    ):
+        parts.append(f'<text x="{x}" y="{HEIGHT - 8}" text-anchor="{anchor}">{text}</text>')
     line = " ".join("{:.1f},{:.1f}".format(*at(x, y)) for x, y in best)
     parts.append(f'<polyline class="c1" points="{line}"/>')
     for number, value, css in points:
@@ -99,10 +104,18 @@ def bars(shares: Mapping[str, float], title: str) -> Markup:
     return _svg("".join(parts), WIDTH, ROW * len(shares), title)
 
 
+def _by_size(text: str) -> tuple[float, str]:
+    """Numbers by their size, words after them by name."""
+    try:
+        return float(text), text
+    except ValueError:
+        return math.inf, text
+
+
 def axis(name: str, texts: Sequence[str], kind: str) -> Axis:
     """An axis over what the trials had: numbers by their size (log: by magnitude), else words."""
     if kind == "choice":
-        words = sorted(set(texts))
+        words = sorted(set(texts), key=_by_size)
         most = max(len(words) - 1, 1)
         places = tuple(words.index(text) / most for text in texts)
         return Axis(name, words[0], words[-1] if len(words) > 1 else "", places)

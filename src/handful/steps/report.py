@@ -13,6 +13,8 @@ from handful.layout import model_folder
 from handful.records import Fingerprint, Prepared, Reconciled, Record, Reported, Tested, Trained
 from handful.report import baselines, gather, label_review, render
 from handful.report.gather import Result
+from handful.report.leakage import leakage_part
+from handful.report.looks import look_rows
 from handful.report.ranking import chosen_model, ranking
 from handful.report.render import Tile
 from handful.report.tuning import tuning_part
@@ -39,15 +41,19 @@ def report(
     simple = baselines.part(
         experiment, tested, _metric(experiment, best), experiment.settings.train.METRIC_GOAL
     )
+    # The chosen model first: whoever reads no further has seen what matters.
+    results = tuple(sorted(results, key=lambda result: result is not best))
     parts = [
         render.result_part(result, _metric(experiment, result), index, len(results) == 1)
         for index, result in enumerate(results)
     ]
+    verdict = [(_verdict(experiment, reconciled, results, majority_label), False)]
+    verdict += baselines.verdict(simple, best.model, best.seed)
+    loses = any(bad for _, bad in verdict)
     context = {
         "name": experiment.settings.experiment.NAME,
-        "verdict": _verdict(experiment, reconciled, results, majority_label)
-        + baselines.verdict(simple, best.model, best.seed),
-        "tiles": _tiles(experiment, reconciled, results, majority_label, tested)
+        "verdict": verdict,
+        "tiles": _tiles(experiment, reconciled, results, majority_label, tested, loses)
         + baselines.tiles(simple, best.model, best.seed),
         "baselines": simple,
         "label_review": label_review.part(experiment),
@@ -62,7 +68,9 @@ def report(
         "encodings": [_encoding(experiment, prepared, model) for model in prepared.rows],
         "tuning": tuning_part(experiment),
         "results": parts,
+        "leakage": leakage_part(experiment),
         "looks": tested.looks,
+        "look_rows": look_rows(experiment),
         "ranking": ranking(experiment),
         "steps": _steps(reconciled, prepared, trained, tested),
         "settings_text": public_text(experiment.directory, experiment.overrides),
@@ -122,23 +130,42 @@ def _tiles(
     results: Sequence[Result],
     majority_label: str,
     tested: Tested,
+    loses: bool,
 ) -> list[Tile]:
+    """`loses`: against the baseline, so that nothing about the model is shown as good."""
     best = _best(experiment, results)
     guess = render.majority(best, majority_label)
     tiles = []
     for name in dict.fromkeys([_metric(experiment, best), "accuracy", "macro_f1"]):
         if name in best.metrics:
             value, base = best.metrics[name], guess.get(name)
-            note = f"on test; guessing gives {base:.3f}" if base is not None else "on test"
-            good, bad = base is not None and value > base, base is not None and value <= base
+            note = f"{_range(best, name)}on test"
+            note += f"; guessing gives {base:.3f}" if base is not None else ""
+            good = base is not None and value > base and not loses
+            bad = base is not None and value <= base
             tiles.append(Tile(name, f"{value:.3f}", note, good, bad))
     dropped = sum(reconciled.fates.values()) - reconciled.kept
     looks = f"{tested.looks} {'look' if tested.looks == 1 else 'looks'} so far"
     return [
         *tiles,
-        Tile("artifacts kept", f"{reconciled.kept:,}", f"{dropped:,} rows dropped, each with why"),
+        Tile(
+            "artifacts kept",
+            f"{reconciled.kept:,}",
+            f"{dropped:,} rows dropped, each with a reason",
+        ),
         Tile("held out", f"{best.artifacts:,}", looks),
     ]
+
+
+def _range(result: Result, name: str) -> str:
+    found = result.measured.get("intervals", {}).get(name)
+    if (
+        not found
+        or found["low"] is None
+        or abs(found["value"] - result.metrics[name]) > render.SAME
+    ):
+        return ""
+    return f"{found['low']:.3f} to {found['high']:.3f} "
 
 
 def _encoding(experiment: Experiment, prepared: Prepared, model: str) -> dict[str, Any]:

@@ -5,16 +5,19 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 from handful.backends.base import Backend, Job
-from handful.errors import Absent, DataError
+from handful.errors import DataError
 from handful.experiment import Experiment
 from handful.layout import model_folder
-from handful.records import Evaluation, Fingerprint, Prepared, Tested, Trained, Tuned
-from handful.steps.looks import after_verdict
+from handful.looks import finish_look
+from handful.machine import gpus
+from handful.records import Evaluation, Fingerprint, Prepared, Split, Tested, Trained, Tuned
+
+LOOKED_AT = (Split.VALIDATION, Split.TEST)
+"""Validation as well: the temperature is fitted on it, and labels are judged."""
 
 
 def test(
@@ -38,6 +41,7 @@ def test(
                 remedy="give the test split a share, or label more artifacts",
             )
     names = {model_folder(name): name for name in experiment.settings.train.MODEL_NAMES}
+    look = _look(trained, made_from)
     arguments = {
         "label2id": dict(prepared.label2id),
         "runs": [
@@ -45,7 +49,7 @@ def test(
                 "model": names.get(run.model, run.model),
                 "seed": run.seed,
                 "weights_hash": run.weights_hash,
-                "rows": prepared.rows[run.model]["test"],
+                "rows": {name: prepared.rows[run.model][name] for name in LOOKED_AT},
                 "values": dict(tuned.values_for(run.model)) if tuned else {},
             }
             for run in trained.runs
@@ -55,13 +59,15 @@ def test(
             names.get(run.model, run.model): dict(prepared.rows[run.model]) for run in trained.runs
         },
         "best_run": _best_run(experiment, trained),
+        "look": look,
     }
-    job = Job("test", str(experiment.directory), experiment.overrides, arguments)
+    processes = experiment.settings.compute.TRAIN_PROCESSES or max(1, gpus())
+    job = Job("test", str(experiment.directory), experiment.overrides, arguments, processes)
     answer = backend.run(job, experiment.progress)
     evaluations = tuple(Evaluation(**one) for one in answer["evaluations"])
     baselines = tuple(Evaluation(**one) for one in answer["baselines"])
+    looks = finish_look(experiment, {**look, "baselines": [one.model for one in baselines]})
     now = datetime.now(UTC).isoformat(timespec="seconds")
-    looks = _note_look(experiment, _look(now, arguments, baselines, made_from))
     return Tested(
         evaluations=evaluations,
         baselines=baselines,
@@ -79,42 +85,14 @@ def _best_run(experiment: Experiment, trained: Trained) -> int:
     return scores.index(max(scores))
 
 
-def _look(
-    now: str,
-    arguments: Mapping[str, Any],
-    baselines: Sequence[Evaluation],
-    made_from: Fingerprint,
-) -> dict[str, Any]:
+def _look(trained: Trained, made_from: Fingerprint) -> dict[str, Any]:
+    """Which models look, and with which settings; hashes in full, so that they can be compared."""
     content = json.dumps(dict(made_from), sort_keys=True).encode()
     return {
-        "when": now,
         "runs": [
-            {
-                "model": model_folder(run["model"]),
-                "seed": run["seed"],
-                "weights_hash": run["weights_hash"],
-            }
-            for run in arguments["runs"]
+            {"model": run.model, "seed": run.seed, "weights_hash": run.weights_hash}
+            for run in trained.runs
         ],
-        "baselines": [one.model for one in baselines],
+        "settings": {n: text for n, text in made_from.items() if n.startswith(("[", "what tune"))},
         "settings_hash": hashlib.sha256(content).hexdigest(),
     }
-
-
-def _note_look(experiment: Experiment, look: Mapping[str, Any]) -> int:
-    """Add a line to looks.jsonl; how many there are now."""
-    key = experiment.layout.looks
-    try:
-        before = experiment.store.read(key)
-    except Absent:
-        before = b""
-    if before and not before.endswith(b"\n"):
-        before += b"\n"
-    if after_verdict(experiment, [run["weights_hash"] for run in look["runs"]]):
-        look = {**look, "after_verdict": True}
-        experiment.progress.warn(
-            "this look at the test split came after a verdict about other models; it is marked so"
-        )
-    line = json.dumps(look, ensure_ascii=False).encode() + b"\n"
-    experiment.store.write(key, before + line)
-    return (before + line).count(b"\n")

@@ -17,11 +17,18 @@ from handful.experiment import Experiment
 from handful.functions import Functions
 from handful.layout import BASELINE_MAJORITY, BASELINE_TFIDF, model_folder
 from handful.records import Split
+from handful.scoring.calibration import losses
 from handful.training.batches import Indices
 from handful.training.calls import settings_for
 from handful.training.data import SplitData, open_split
 from handful.training.metrics import Logits, Metrics, default_metrics
-from handful.training.results import summary, write_confusion, write_json, write_predictions
+from handful.training.results import (
+    Answered,
+    summary,
+    write_confusion,
+    write_json,
+    write_predictions,
+)
 
 SEED = 0
 """The folder's; the baselines draw nothing."""
@@ -207,7 +214,9 @@ class _Writer:
         write_predictions(folder / "predictions.parquet", ids, references, logits, self.labels)
         write_confusion(folder / "confusion_matrix.csv", logits, references, self.labels)
         metrics = self.scorer.metrics(logits, references)
-        figures = summary(logits, references, self.labels, metrics)
+        known = Answered(answers[Split.VALIDATION], self.data.splits[Split.VALIDATION].references)
+        seed = self.scorer.experiment.settings.experiment.SEED
+        figures = summary(Answered(logits, references), known, self.labels, metrics, seed)
         result = {
             "model": name,
             "seed": SEED,
@@ -222,9 +231,7 @@ class _Writer:
         return Baseline(name, folder, result)
 
     def _validation(self, answers: Mapping[str, Logits]) -> dict[str, float]:
-        if Split.VALIDATION not in answers:
-            return {}
         references = self.data.splits[Split.VALIDATION].references
         logits = answers[Split.VALIDATION]
         metrics = self.scorer.metrics(logits, references)
-        return dict(summary(logits, references, self.labels, metrics)["metrics"])
+        return {"log_loss": float(losses(logits, references).mean()), **metrics}

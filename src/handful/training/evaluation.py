@@ -5,27 +5,40 @@ No result is written before all models have been evaluated, so that a look is wh
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from handful.experiment import Experiment, with_values
 from handful.functions import Functions, load_functions
-from handful.layout import model_folder
-from handful.training import baselines, reviewing, runtime
+from handful.layout import FINAL_RECORD, model_folder
+from handful.looks import begin_look
+from handful.records import Split
+from handful.training import baselines, runtime
 from handful.training.calls import settings_for
 from handful.training.checkpoints import file_hash
 from handful.training.checks import check_features
 from handful.training.collate import Collator
 from handful.training.data import SplitData, check_label_map, open_split
 from handful.training.final import open_final
+from handful.training.judging import judge_labels
 from handful.training.metrics import Metrics
 from handful.training.model import find_model, load_tokenizer, pad_values
 from handful.training.prediction import Predicted, predict
-from handful.training.results import summary, write_confusion, write_json, write_predictions
+from handful.training.results import (
+    Answered,
+    summary,
+    write_confusion,
+    write_json,
+    write_predictions,
+)
+from handful.training.team import Team, joined, left
 
 PREDICTIONS, METRICS, CONFUSION = "predictions.parquet", "metrics.json", "confusion_matrix.csv"
+VALIDATION = "validation_predictions.parquet"
 
 
 @dataclass(frozen=True)
@@ -35,10 +48,22 @@ class Wanted:
     model: str
     seed: int
     weights_hash: str
-    rows: int
-    """Rows of the test split, as prepare wrote them."""
+    rows: Mapping[str, int]
+    """Rows of the validation and of the test split, as prepare wrote them."""
     values: Mapping[str, str] = field(default_factory=dict)
     """The settings that tune found for it."""
+
+
+@dataclass(frozen=True)
+class Opened:
+    """What one model says of both splits."""
+
+    wanted: Wanted
+    data: Mapping[str, SplitData]
+    predicted: Mapping[str, Predicted]
+
+    def answered(self, split: str) -> Answered:
+        return Answered(self.predicted[split].logits, self.data[split].references)
 
 
 @dataclass(frozen=True)
@@ -48,89 +73,152 @@ class Written:
     wanted: Wanted
     folder: Path
     result: dict[str, Any]
+    temperature: float
 
 
 def evaluate(experiment: Experiment, arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """`arguments`: `label2id`, and `runs` (a list of what `Wanted` holds); `baseline_rows` (see
-    `baselines.grounds`), without which there are no baselines, and `best_run`, the number of the
-    run that judges labels.
+    """`arguments`: `label2id`, `runs` (a list of what `Wanted` holds) and `look` (see `looks`);
+    `baseline_rows` (see `baselines.grounds`), without which there are no baselines, and `best_run`,
+    the number of the run that judges labels. Several processes share the work if torchrun has
+    started them.
 
     Returns `evaluations`: what `records.Evaluation` holds, one for each run, and `baselines`, the
-    same of those. Raises `DataError`
-    for a test split that is empty or holds an artifact twice, `StepError` if the weights are not
-    those that were trained, or if an artifact was not evaluated exactly once.
+    same of those. Raises `DataError` for a test split that is empty or holds an artifact twice,
+    `StepError` if the weights are not those that were trained, or if an artifact was not evaluated
+    exactly once.
     """
     label2id = arguments["label2id"]
     check_label_map(experiment, label2id)
     functions = load_functions(experiment.directory)
-    runtime.use_threads()
-    written = []
+    # As many as there are: where one process was started for the work of two, one does it all.
+    team = joined(int(os.environ.get("WORLD_SIZE", "1")))
+    if team.size == 1:
+        runtime.use_threads()
+    try:
+        runs = [Wanted(**run) for run in arguments["runs"]]
+        opened = [_opened(experiment, functions, wanted, len(label2id), team) for wanted in runs]
+    finally:
+        left()
+    return _written_and_sent(experiment, functions, opened, arguments) if team.leads else {}
+
+
+def _written_and_sent(
+    experiment: Experiment,
+    functions: Functions,
+    opened: Sequence[Opened],
+    arguments: Mapping[str, Any],
+) -> dict[str, Any]:
+    """All files are written here first; then the look is noted; then they leave."""
+    label2id = arguments["label2id"]
     simple = baselines.made(experiment, functions, label2id, arguments.get("baseline_rows", {}))
-    for number, run in enumerate(arguments["runs"]):
-        folder, wanted = experiment.scratch / f"evaluated-{number}", Wanted(**run)
-        mine = with_values(experiment, wanted.model, wanted.values)
-        written.append(_evaluated(mine, functions, label2id, wanted, folder))
+    written = [
+        _written(experiment, functions, label2id, one, experiment.scratch / f"evaluated-{number}")
+        for number, one in enumerate(opened)
+    ]
+    begin_look(experiment, arguments["look"])
     for one in written:
         where = experiment.layout.evaluated(one.wanted.model, one.wanted.seed)
         experiment.store.send_tree(one.folder, where, last=METRICS)
+        _keep_temperature(experiment, one)
     if simple:
         baselines.send(experiment, simple)
-        best = written[arguments.get("best_run", 0)]
-        reviewing.review_labels(experiment, label2id, simple.data, best.folder / PREDICTIONS)
+        best = opened[arguments.get("best_run", 0)]
+        judged = best.answered(Split.VALIDATION)
+        ids = best.data[Split.VALIDATION].ids()
+        judge_labels(experiment, label2id, simple.data, ids, judged)
     return {
         "evaluations": [one.result for one in written],
         "baselines": [one.result for one in simple.made] if simple else [],
     }
 
 
-def _evaluated(
+def _opened(
+    experiment: Experiment, functions: Functions, wanted: Wanted, labels: int, team: Team
+) -> Opened:
+    mine = with_values(experiment, wanted.model, wanted.values)
+    data = {
+        str(split): open_split(mine, wanted.model, split, wanted.rows[split])
+        for split in (Split.VALIDATION, Split.TEST)
+    }
+    return Opened(wanted, data, _predicted(mine, functions, wanted, data, labels, team))
+
+
+def _written(
     experiment: Experiment,
     functions: Functions,
     label2id: Mapping[str, int],
-    wanted: Wanted,
+    one: Opened,
     folder: Path,
 ) -> Written:
-    data = open_split(experiment, wanted.model, "test", wanted.rows)
-    predicted = _predicted(experiment, functions, wanted, data, len(label2id))
-    ids = data.ids()
-    settings = settings_for(experiment.settings, wanted.model)
-    metrics = Metrics(functions, label2id, settings)(predicted.logits, data.references)
+    wanted, data = one.wanted, one.data[Split.TEST]
+    mine = with_values(experiment, wanted.model, wanted.values)
+    test, validation = one.answered(Split.TEST), one.answered(Split.VALIDATION)
+    ids, settings = data.ids(), settings_for(mine.settings, wanted.model)
+    metrics = Metrics(functions, label2id, settings)(test.logits, test.references)
     labels = sorted(label2id, key=label2id.__getitem__)
     folder.mkdir(parents=True)
-    write_predictions(folder / PREDICTIONS, ids, data.references, predicted.logits, labels)
-    write_confusion(folder / CONFUSION, predicted.logits, data.references, labels)
-    figures = summary(predicted.logits, data.references, labels, metrics)
+    write_predictions(folder / PREDICTIONS, ids, test.references, test.logits, labels)
+    write_predictions(
+        folder / VALIDATION,
+        one.data[Split.VALIDATION].ids(),
+        validation.references,
+        validation.logits,
+        labels,
+    )
+    write_confusion(folder / CONFUSION, test.logits, test.references, labels)
+    figures = summary(test, validation, labels, metrics, mine.settings.experiment.SEED)
     result = {
         "model": model_folder(wanted.model),
         "seed": wanted.seed,
         "metrics": figures["metrics"],
         "artifacts": len(ids),
-        "seconds": round(predicted.seconds, 3),
+        "seconds": round(one.predicted[Split.TEST].seconds, 3),
         "predictions_hash": file_hash(folder / PREDICTIONS),
     }
     write_json(folder / METRICS, {**result, **figures, "weights_hash": wanted.weights_hash})
-    return Written(wanted, folder, result)
+    return Written(wanted, folder, result, figures["calibration"]["temperature"])
+
+
+def _keep_temperature(experiment: Experiment, one: Written) -> None:
+    """Into final/handful.json, so that the folder alone gives calibrated probabilities."""
+    final = experiment.layout.final(one.wanted.model, one.wanted.seed)
+    key = f"{final}/{FINAL_RECORD}"
+    record = json.loads(experiment.store.read(key))
+    told = {**record, "temperature": one.temperature}
+    if told != record:
+        text = json.dumps(told, indent=2, ensure_ascii=False)
+        experiment.store.write(key, f"{text}\n".encode())
 
 
 def _predicted(
-    experiment: Experiment, functions: Functions, wanted: Wanted, data: SplitData, labels: int
-) -> Predicted:
+    experiment: Experiment,
+    functions: Functions,
+    wanted: Wanted,
+    data: Mapping[str, SplitData],
+    labels: int,
+    team: Team,
+) -> dict[str, Predicted]:
     source = find_model(experiment, wanted.model)
     final = experiment.layout.final(wanted.model, wanted.seed)
     folder = experiment.store.fetch_tree(final, experiment.scratch / "trained")
     opened = open_final(experiment, functions, source, folder, wanted.weights_hash)
     name = f"test {model_folder(wanted.model)} seed {wanted.seed}"
     batch_size = experiment.settings.train_for(wanted.model).BATCH_SIZE
+    total, before = sum(map(len, data.values())), 0
 
     def tick(done: int) -> None:
-        experiment.progress.advance(name, done, len(data), "documents")
+        experiment.progress.advance(name, before + done, total, "documents")
 
-    with runtime.accelerated(_precision(opened.record)) as accelerator:
-        check_features(opened.model, data.features)
+    found = {}
+    with runtime.accelerated(_precision(opened.record), team.size) as accelerator:
         tokenizer = load_tokenizer(source, experiment.progress)
         collate = Collator(pad_values(opened.model, tokenizer))
         model = accelerator.prepare_model(opened.model, evaluation_mode=True)
-        return predict(model, data, collate, batch_size, labels, tick)
+        for split, rows in data.items():
+            check_features(opened.model, rows.features)
+            found[split] = predict(model, rows, collate, batch_size, labels, tick, team)
+            before += len(rows)
+    return found
 
 
 def _precision(record: Mapping[str, Any]) -> str:

@@ -7,7 +7,7 @@ import json
 import logging
 import os
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,13 +72,19 @@ def check_extra() -> None:
 
 
 def export_onnx(
-    experiment: Experiment, model: str, folder: Path, weights_hash: str, path: Path
+    experiment: Experiment,
+    model: str,
+    folder: Path,
+    weights_hash: str,
+    path: Path,
+    temperature: Callable[[Mapping[str, Any]], float],
 ) -> Exported:
     """Write the final/ at the local `folder` to `path`, with any batch size and length.
 
-    `metadata_props` hold `label2id`, `id2label` (JSON), `temperature`, and what was exported. The
-    weights are those of the training, in float32. `UserError` for a missing library or a model
-    that cannot be exported; `StepError`, and no file, if onnxruntime's logits differ.
+    `temperature` tells that of a model by its record. `metadata_props` hold `label2id`,
+    `id2label` (JSON), `temperature`, and what was exported. The weights are those of the training,
+    in float32. `UserError` for a missing library or a model that cannot be exported; `StepError`,
+    and no file, if onnxruntime's logits differ.
     """
     check_extra()
     quiet_libraries()
@@ -96,7 +102,7 @@ def export_onnx(
     aside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         _write(wrapped, _longest(batches), _ragged(data, names), aside)
-        _describe(aside, opened.record)
+        _describe(aside, opened.record, temperature(opened.record))
         difference = _difference(wrapped, batches, aside)
         if not difference < TOLERANCE:
             raise StepError(
@@ -185,7 +191,7 @@ def _write(
         ) from error
 
 
-def _describe(path: Path, record: Mapping[str, Any]) -> None:
+def _describe(path: Path, record: Mapping[str, Any], temperature: float) -> None:
     import onnx
 
     label2id = record["label2id"]
@@ -195,7 +201,7 @@ def _describe(path: Path, record: Mapping[str, Any]) -> None:
         {
             "label2id": json.dumps(label2id),
             "id2label": json.dumps({str(number): label for label, number in label2id.items()}),
-            "temperature": str(float(record.get("temperature", 1.0))),
+            "temperature": str(temperature),
             "experiment": str(record.get("experiment", "")),
             "model": str(record["model"]),
             "seed": str(record["seed"]),

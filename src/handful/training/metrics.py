@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from handful.errors import Fault, SettingsError, UserError
 from handful.functions import Functions
+from handful.scoring.counts import LABEL_MEASURES, counted
 from handful.settings import Settings
 from handful.training.batches import Indices
 from handful.training.calls import call
@@ -109,35 +110,10 @@ def checked(result: Any) -> dict[str, float]:
     return found
 
 
-@dataclass(frozen=True)
-class LabelScore:
-    """One label's scores among a set of predictions."""
-
-    precision: float
-    recall: float
-    f1: float
-    support: int
-    """Examples that bear the label."""
-    predicted: int
-    """Examples that were given it."""
-
-
 def confusion(predictions: Indices, references: Indices, labels: int) -> Indices:
     """[C, C] counts: true label by row, prediction by column."""
     counts = np.bincount(references * labels + predictions, minlength=labels * labels)
     return counts.reshape(labels, labels).astype(np.int64)
-
-
-def label_scores(matrix: Indices, labels: list[str]) -> dict[str, LabelScore]:
-    """Per label, from a confusion matrix; 0 where a measure is not defined."""
-    support, predicted, right = matrix.sum(axis=1), matrix.sum(axis=0), matrix.diagonal()
-    scores = {}
-    for number, label in enumerate(labels):
-        hits, there, given = int(right[number]), int(support[number]), int(predicted[number])
-        precision, recall = hits / given if given else 0.0, hits / there if there else 0.0
-        f1 = 2 * hits / (there + given) if there + given else 0.0
-        scores[label] = LabelScore(precision, recall, f1, there, given)
-    return scores
 
 
 def label_metrics(
@@ -145,23 +121,9 @@ def label_metrics(
 ) -> dict[str, float]:
     """`precision.<label>`, `recall.<label>`, `f1.<label>`, whatever `compute_metrics` returns."""
     labels = sorted(label2id, key=label2id.__getitem__)
-    scores = label_scores(confusion(logits.argmax(axis=1), references, len(labels)), labels)
+    counts = counted(references, logits.argmax(axis=1), len(labels))
     return {
-        f"{measure}.{label}": getattr(scores[label], measure)
-        for measure in ("precision", "recall", "f1")
-        for label in labels
+        f"{name}.{label}": float(value)
+        for name, measure in LABEL_MEASURES.items()
+        for label, value in zip(labels, measure(counts), strict=True)
     }
-
-
-def probabilities_of(logits: Logits) -> Logits:
-    """[N, C] softmax, in double precision."""
-    shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
-    result: Logits = shifted / shifted.sum(axis=1, keepdims=True)
-    return result
-
-
-def log_loss(logits: Logits, references: Indices) -> float:
-    """Mean negative log-probability (natural) of the true label, from logits, so never infinite."""
-    highest = logits.max(axis=1)
-    total = highest + np.log(np.exp(logits - highest[:, None]).sum(axis=1))
-    return float((total - logits[np.arange(len(references)), references]).mean())

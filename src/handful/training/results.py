@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Mapping
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +13,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from handful.scoring.calibration import fit_temperature, softmax
+from handful.scoring.figures import figures
 from handful.training.batches import Indices
-from handful.training.metrics import (
-    Logits,
-    confusion,
-    label_scores,
-    log_loss,
-    probabilities_of,
-)
+from handful.training.metrics import Logits, confusion
 
 PREDICTIONS_SCHEMA = pa.schema(
     [
@@ -43,7 +39,7 @@ def write_predictions(
         pa.array(ids, pa.string()),
         pa.array(names[references], pa.string()),
         pa.array(names[logits.argmax(axis=1)], pa.string()),
-        _lists(probabilities_of(logits)),
+        _lists(softmax(logits)),
         _lists(logits),
     ]
     table = pa.Table.from_arrays(columns, schema=PREDICTIONS_SCHEMA)
@@ -56,21 +52,33 @@ def _lists(values: Logits) -> pa.Array:
     return pa.ListArray.from_arrays(offsets, pa.array(values.ravel(), pa.float64()))
 
 
+@dataclass(frozen=True)
+class Answered:
+    """A model's answers to one split."""
+
+    logits: Logits
+    """[N, C]"""
+    references: Indices
+    """[N]"""
+
+
 def summary(
-    logits: Logits, references: Indices, labels: list[str], metrics: Mapping[str, float]
+    test: Answered,
+    validation: Answered,
+    labels: Sequence[str],
+    metrics: Mapping[str, float],
+    seed: int,
 ) -> dict[str, Any]:
     """What metrics.json holds.
 
-    `metrics` are those of `compute_metrics`; `log_loss` (natural, from the logits) joins them
-    unless they have one. `per_label` and `counts` are always handful's own.
+    `metrics` are those of `compute_metrics`; handful's own join them unless they have one of that
+    name. Intervals, `per_label`, `calibration` (its temperature is fitted on `validation`),
+    `coverage` and `counts` are always handful's own. `seed` is of the bootstrap.
     """
-    matrix = confusion(logits.argmax(axis=1), references, len(labels))
-    scores = label_scores(matrix, labels)
-    return {
-        "metrics": {"log_loss": log_loss(logits, references), **metrics},
-        "per_label": {label: asdict(score) for label, score in scores.items()},
-        "counts": {"artifacts": len(references), "right": int(matrix.trace())},
-    }
+    temperature = fit_temperature(validation.logits, validation.references)
+    found = figures(test.logits, test.references, labels, temperature, seed)
+    found["calibration"]["fitted_on"] = len(validation.references)
+    return {"metrics": {**found.pop("overall"), **metrics}, **found}
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -14,11 +14,12 @@ import torch
 from handful.errors import StepError, UserError
 from handful.experiment import Experiment
 from handful.functions import Functions
+from handful.scoring.calibration import softmax
 from handful.training import runtime
 from handful.training.batches import Indices, length_order
 from handful.training.collate import Collator
 from handful.training.final import open_final
-from handful.training.metrics import Logits, probabilities_of
+from handful.training.metrics import Logits
 from handful.training.model import find_model, load_tokenizer, pad_values, quiet_libraries
 
 if TYPE_CHECKING:
@@ -145,7 +146,7 @@ def open_scorer(
 
 def probabilities(logits: Logits, temperature: float) -> Logits:
     """[N, C]: softmax of the logits divided by the temperature that validation has fitted."""
-    return probabilities_of(logits / temperature)
+    return softmax(logits / temperature)
 
 
 def _device() -> torch.device:

@@ -6,9 +6,9 @@ import json
 from datetime import UTC, datetime
 
 from handful.experiment import Experiment
+from handful.looks import looks_so_far
 from handful.records import Compared, Fingerprint, Prepared, Tested, Trained
 from handful.steps.compare.baselines import baseline_files
-from handful.steps.looks import looks_so_far
 
 
 def compare(
@@ -21,12 +21,15 @@ def compare(
 ) -> Compared:
     """Write `comparison.json`, from what `test` and the baselines wrote; evaluates nothing.
 
+    After the verdict the winner's answers judge the labels of the test split (label_review.csv).
+
     The winner is chosen on validation; the test split only says whether differences are real.
     Raises `DataError` for predictions that cannot be compared, `UserError` for a METRIC that was
     not measured.
     """
     from handful.steps.compare import evidence, telling
     from handful.steps.compare.findings import Question, find
+    from handful.steps.compare.labels import judge_test_labels
     from handful.steps.compare.written import as_json, tell
 
     settings = experiment.settings
@@ -43,6 +46,7 @@ def compare(
     text = json.dumps(whole, indent=2, ensure_ascii=False, allow_nan=False)
     experiment.store.write(experiment.layout.comparison, f"{text}\n".encode())
     tell(experiment.progress, whole)
+    judge_test_labels(experiment, labels, findings.winner)
     return Compared(
         winner=findings.winner.name,
         verdict=whole["verdict"],

@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from handful.comparing.bootstrap import Answers, measured, resampled
 from handful.comparing.pairs import every_two, paired
 from handful.comparing.verdict import judged
 from handful.errors import DataError, UserError
 from handful.experiment import Experiment
 from handful.records import Compared, Evaluation, Prepared, Split, Tested
+from handful.scoring.bootstrap import Answers, measured, resampled
 from handful.steps.compare.evidence import finite, predictions
 from handful.steps.compare.values import pair_as_json, with_interval
 

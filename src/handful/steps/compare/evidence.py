@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from handful.comparing.arrays import Floats
-from handful.errors import DataError
+from handful.errors import Absent, DataError
 from handful.experiment import Experiment
 from handful.records import Tested, Trained
+from handful.scoring.arrays import Floats
 
 COLUMNS = ["artifact_id", "label", "prediction", "probabilities", "logits"]
 
@@ -29,6 +29,8 @@ class Answered:
     validation: Mapping[str, float]
     told: Mapping[str, float]
     """The metrics that were told at the test, those of the user's `compute_metrics` included."""
+    intervals: Mapping[str, Mapping[str, float | None]]
+    """Of handful's own figures that only `test` can give: ROC-AUC, calibration and the like."""
     test_seconds: float
     training_seconds: float | None
     parameters: int | None
@@ -60,6 +62,7 @@ def models(
             table=predictions(experiment, label2id, one.model, one.seed),
             validation=run.metrics,
             told=one.metrics,
+            intervals=_intervals(experiment, one.model, one.seed),
             test_seconds=one.seconds,
             training_seconds=run.seconds,
             parameters=run.parameters or None,
@@ -81,6 +84,7 @@ def baselines(
             table=predictions(experiment, label2id, name, 0),
             validation=raw.get("validation", {}),
             told=raw.get("metrics", {}),
+            intervals=raw.get("intervals", {}),
             test_seconds=float(raw.get("seconds") or 0.0),
             training_seconds=raw.get("training_seconds"),
             parameters=raw.get("parameters"),
@@ -88,6 +92,17 @@ def baselines(
         )
         found.append(Contestant(name, True, (answered,)))
     return found
+
+
+def _intervals(
+    experiment: Experiment, model: str, seed: int
+) -> Mapping[str, Mapping[str, float | None]]:
+    try:
+        found = json.loads(experiment.store.read(experiment.layout.metrics(model, seed)))
+    except Absent:
+        return {}
+    intervals: Mapping[str, Mapping[str, float | None]] = found.get("intervals", {})
+    return intervals
 
 
 def predictions(

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from handful.comparing.arrays import Floats
-from handful.comparing.bootstrap import RESAMPLES, Answers, measured, resampled
 from handful.comparing.pairs import Pair, every_two, paired
 from handful.comparing.verdict import ALPHA, Verdict, judged
 from handful.errors import UserError
+from handful.scoring.arrays import Floats
+from handful.scoring.bootstrap import RESAMPLES, Answers, measured, resampled
 from handful.steps.compare.evidence import Answered, Contestant, common, finite, restricted
 from handful.steps.compare.values import pair_as_json, with_interval
 
@@ -219,7 +219,8 @@ def _row(findings: Findings, question: Question, rank: int, each: Contestant) ->
         "metrics": {
             name: with_interval(float(values[number]), findings.draws[name][number])
             for name, values in findings.values.items()
-        },
+        }
+        | _from_test(findings, first),
         "own_metrics": _own(first, findings.values),
         "spread": {name: _summary(values) for name, values in findings.spread[each.name].items()},
         "artifacts_tested": first.table.height,
@@ -239,9 +240,23 @@ def _summary(values: Sequence[float]) -> dict[str, float | None]:
     return {"mean": float(np.mean(values)), "sd": sd, "min": min(values), "max": max(values)}
 
 
+def _from_test(findings: Findings, run: Answered) -> dict[str, dict[str, float | None]]:
+    """Figures with intervals that `test` gave, if they are of the same artifacts."""
+    if run.table.height != findings.artifacts:
+        return {}
+    return {
+        name: {end: one[end] for end in ("value", "low", "high")}
+        for name, one in run.intervals.items()
+        if name not in findings.values
+    }
+
+
 def _own(run: Answered, known: Mapping[str, Any]) -> dict[str, float]:
     """What the test told beside the metrics computed here: the user's own, and those per label."""
-    return {n: v for n, v in run.told.items() if n not in known and np.isfinite(v)}
+    same = {n for n, one in run.intervals.items() if one["value"] == run.told.get(n)}
+    return {
+        n: v for n, v in run.told.items() if n not in known and n not in same and np.isfinite(v)
+    }
 
 
 def _rate(run: Answered) -> float | None:

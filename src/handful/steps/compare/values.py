@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from handful.comparing.arrays import Floats
-from handful.comparing.bootstrap import interval
 from handful.comparing.pairs import Pair
 from handful.comparing.verdict import Verdict
+from handful.scoring.arrays import Floats
+from handful.scoring.bootstrap import interval
 
 
 def pair_as_json(pair: Pair, verdict: Verdict) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from handful.comparing.arrays import Floats, Indices
+from handful.scoring.arrays import Floats, Indices
 
 
 @dataclass(frozen=True)
@@ -94,6 +94,14 @@ MEASURES: Mapping[str, Callable[[Counts], Floats]] = {
     "weighted_recall": _weighted(_recall),
 }
 """Name → a function of `Counts` […, C] that gives […]."""
+
+
+LABEL_MEASURES: Mapping[str, Callable[[Counts], Floats]] = {
+    "precision": _precision,
+    "recall": _recall,
+    "f1": _f1,
+}
+"""Name → a function of `Counts` […, C] that gives […, C]: one value for each label."""
 
 
 def _mean(values: Floats, weights: Floats | np.ndarray) -> Floats:

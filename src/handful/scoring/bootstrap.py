@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import sparse
 
-from handful.comparing.arrays import Floats, Indices
-from handful.comparing.counts import MEASURES, Counts, counted
+from handful.scoring.arrays import Floats, Indices
+from handful.scoring.counts import MEASURES, Counts, counted
 
 RESAMPLES = 2_000
 LEVEL = 0.95
