@@ -27,7 +27,6 @@ from handful.backends.sagemaker.request import Request
 from handful.errors import (
     Denied,
     Interrupted,
-    NotBuilt,
     StepError,
     Unreachable,
     UserError,
@@ -389,12 +388,6 @@ def test_a_job_without_words_fails_with_sagemakers(experiment: Experiment, cloud
 def test_a_completed_job_without_an_answer_is_told(experiment: Experiment, cloud: Cloud) -> None:
     with pytest.raises(StepError, match="left no answer"):
         driver(experiment, cloud, fresh(cloud, "Completed")).run(job(experiment), Told())
-
-
-def test_tuning_is_not_built_yet(experiment: Experiment, cloud: Cloud) -> None:
-    with pytest.raises(NotBuilt):
-        driver(experiment, cloud).run(replace(job(experiment), task="tune"), Told())
-    assert not cloud.sent
 
 
 def test_what_was_sent_is_noted_before(experiment: Experiment, cloud: Cloud) -> None:

@@ -18,6 +18,7 @@ from handful.backends.sagemaker.work import (
     JOB_CHANNEL,
     JOB_FILE,
     MODEL_CHANNEL,
+    REMOTE_CHANNEL,
     Channel,
     Work,
     with_models,
@@ -42,6 +43,8 @@ class Plan:
     settings_text: str
     models: Mapping[str, str]
     """Local model (absolute path) → its folder in the store."""
+    remote: tuple[str, ...]
+    """The `s3://` models, which lie where the instances can fetch them."""
     stem: names.Stem
     content: str
     """A hash of all that decides what the job does."""
@@ -51,7 +54,8 @@ def plan(experiment: Experiment, job: Job) -> Plan:
     """Pack what `job` needs. Raises what the bundle and the settings raise; writes nothing."""
     settings = experiment.settings
     local = [name for name in settings.train.MODEL_NAMES if name.startswith(LOCAL)]
-    there = {name: f"../models/{model_folder(name)}" for name in local}
+    remote = [name for name in settings.train.MODEL_NAMES if name.startswith("s3://")]
+    there = {name: f"../models/{model_folder(name)}" for name in (*local, *remote)}
     text = travelling_text(experiment.directory, job.overrides, there)
     apart = [Path(name) for name in local]
     if "://" not in settings.experiment.STORE:
@@ -64,7 +68,7 @@ def plan(experiment: Experiment, job: Job) -> Plan:
         name: f"{layout.BUNDLES}/model-{model_identity(name)[:32]}/{model_folder(name)}"
         for name in local
     }
-    return Plan(travelling, bundle, text, folders, _stem(experiment, job), found)
+    return Plan(travelling, bundle, text, folders, tuple(remote), _stem(experiment, job), found)
 
 
 def _stem(experiment: Experiment, job: Job) -> names.Stem:
@@ -91,6 +95,9 @@ def work_of(experiment: Experiment, planned: Plan, name: str, instance_type: str
         Channel(f"{MODEL_CHANNEL}{number}", f"{url}/{folder.rpartition('/')[0]}")
         for number, folder in enumerate(planned.models.values())
     ]
+    models += [
+        Channel(f"{REMOTE_CHANNEL}{number}", name) for number, name in enumerate(planned.remote)
+    ]
     bundle = Channel(EXPERIMENT_CHANNEL, f"{url}/{_bundle_folder(planned)}")
     return Work(
         name=name,
@@ -101,6 +108,7 @@ def work_of(experiment: Experiment, planned: Plan, name: str, instance_type: str
         channels=(bundle, *models),
         instance_type=instance_type,
         versions={library: version(library) for library in VERSIONS},
+        origins=planned.remote,
     )
 
 
