@@ -21,11 +21,14 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from encoded import Told
 from handful.backends.base import Job
+from handful.backends.sagemaker import following
 from handful.backends.sagemaker.backend import SageMaker
 from handful.backends.sagemaker.control import make_client
-from handful.errors import Denied, LeftRunning, StepError, UserError
+from handful.backends.sagemaker.shares import encode_shares
+from handful.errors import Absent, Denied, LeftRunning, StepError, UserError
 from handful.experiment import Experiment, open_experiment
 from handful.layout import job_result
+from handful.steps.prepare import start_over
 from sagemaker_jobs import Job as Running
 from sagemaker_standin import StandIn
 from sagemaker_works import PLAIN, TEXT
@@ -60,7 +63,11 @@ if os.environ.get("FAIL"):
     told(os.environ["FAIL"])
     sys.exit(int(os.environ.get("STATUS", "1")))
 """
-TYPES = {"TRAIN_INSTANCE_TYPE": ("ml.g5.xlarge", "ml.m5.xlarge"), "TRAIN_INSTANCE_COUNT": 2}
+TYPES = {
+    "TRAIN_INSTANCE_TYPE": ("ml.g5.xlarge", "ml.m5.xlarge"),
+    "TRAIN_INSTANCE_COUNT": 2,
+    "PREPARE_INSTANCE_COUNT": 2,
+}
 
 
 @pytest.fixture
@@ -289,6 +296,51 @@ def test_models_are_trained_side_by_side_and_the_quota_is_waited_for(
     assert len(set(sent)) == 3
 
 
+class Leaves(Told):
+    """Presses Ctrl-C when a line of a host's own is shown."""
+
+    def note(self, message: str) -> None:
+        super().note(message)
+        if "'s own" in message:
+            raise KeyboardInterrupt
+
+
+def test_preparing_anew_begins_once_and_not_below_a_job_that_runs(
+    experiment: Experiment, cloud: StandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(following, "FIRST_PAUSE", 0.05)
+    hold = tmp_path / "hold"
+    hold.touch()
+    cloud.environment = {"HOLD": str(hold)}
+    mine = experiment.layout
+    kept = f"{mine.encoded('bert-base-uncased')}/quarantine.parquet"
+    draw = [mine.splits, mine.label2id, mine.id2label, mine.split_metadata, mine.prepared_record]
+    shard = f"{mine.encoded('bert-base-uncased')}/shards/x/00000.arrow"
+    begun: list[int] = []
+
+    def anew() -> None:
+        begun.append(1)
+        start_over(experiment)
+
+    for key in (*draw, shard, kept):
+        experiment.store.write(key, b"{}")
+    with pytest.raises(LeftRunning):
+        encode_shares(replace(experiment, progress=Leaves()), {"it": "1"}, anew)
+    assert len(begun) == 1
+    for key in (*draw, shard):
+        with pytest.raises(Absent):
+            experiment.store.head(key)
+    experiment.store.head(kept)
+    experiment.store.write(shard, b"of the job that runs")
+    hold.unlink()
+    encode_shares(experiment, {"it": "1"}, anew)
+    assert len(begun) == 1
+    experiment.store.head(shard)
+    encode_shares(experiment, {"it": "1"}, anew)
+    assert len(begun) == 2
+    assert len(cloud.jobs) == 2
+
+
 # --- a driver that is killed ---------------------------------------------------------------------
 
 DRIVER = """
@@ -296,6 +348,7 @@ import json, sys, tempfile, threading
 from dataclasses import replace
 from pathlib import Path
 from handful.backends.base import Job
+from handful.backends.sagemaker import following
 from handful.backends.sagemaker.backend import SageMaker
 from handful.experiment import open_experiment
 from handful.progress import Silent

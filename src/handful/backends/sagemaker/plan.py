@@ -64,11 +64,14 @@ def plan(experiment: Experiment, job: Job) -> Plan:
     arguments = with_models(job.arguments, lambda name: there.get(name, name))
     travelling = replace(job, experiment="", overrides=(), arguments=arguments)
     found = hashlib.sha256((bundle.digest + travelling.to_json()).encode()).hexdigest()
-    folders = {
-        name: f"{layout.BUNDLES}/model-{model_identity(name)[:32]}/{model_folder(name)}"
-        for name in local
-    }
+    folders = {name: _folder_of(name) for name in local}
     return Plan(travelling, bundle, text, folders, tuple(remote), _stem(experiment, job), found)
+
+
+def _folder_of(model: str) -> str:
+    """Where a local model lies in the store; two of one content and other names lie apart."""
+    what = hashlib.sha256(f"{model_identity(model)} {model_folder(model)}".encode()).hexdigest()
+    return f"{layout.BUNDLES}/model-{what[:32]}/{model_folder(model)}"
 
 
 def _stem(experiment: Experiment, job: Job) -> names.Stem:
