@@ -124,8 +124,10 @@ class StandIn:
     def books(self) -> Any:
         return sagemaker_backends[DEFAULT_ACCOUNT_ID][REGION]
 
-    def refuse(self, operation: str, code: str, times: int = 1, status: int = 400) -> None:
-        self.refusals += [(operation, Refusal(code, status=status))] * times
+    def refuse(
+        self, operation: str, code: str, message: str = "no", *, times: int = 1, status: int = 400
+    ) -> None:
+        self.refusals += [(operation, Refusal(code, message, status))] * times
 
     def wait_for(self, condition: Callable[[], object], seconds: float = 120) -> None:
         until = time.monotonic() + seconds

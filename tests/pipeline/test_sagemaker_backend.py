@@ -405,6 +405,7 @@ def test_what_was_sent_is_noted_before(experiment: Experiment, cloud: Cloud) -> 
     [
         ("CapacityError: Unable to provision requested ML compute capacity", "TRAIN_INSTANCE_TYPE"),
         ("ResourceLimitExceeded: the account-level service limit", "Service Quotas"),
+        ("Could not assume role arn:aws:iam::1:role/x", "trust policy"),
         ("ClientError: Cannot pull image: not found in ECR", "IMAGE_URI"),
         ("ClientError: The KMS key cannot be used", "kms:Decrypt"),
         ("ClientError: Data download failed: Access denied (403)", "STORE"),

@@ -253,6 +253,10 @@ def test_a_create_that_is_denied_says_what_is_missing(
     cloud.refuse("CreateTrainingJob", "AccessDeniedException")
     with pytest.raises(Denied, match="iam:PassRole"):
         followed(experiment)
+    told = "Could not assume role: it has to allow principal 'sagemaker.amazonaws.com'"
+    cloud.refuse("CreateTrainingJob", "ValidationException", told)
+    with pytest.raises(StepError, match="its trust policy names"):
+        followed(experiment)
     assert followed(experiment) == {"x": 1}, "the name is still free"
     assert len(cloud.jobs) == 1
 

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from handful.backends.sagemaker.failures import remedy_for
 from handful.backends.sagemaker.request import PROCESSING, TRAINING, TUNING, Request
 from handful.errors import Denied, HandfulError, StepError, Unreachable
 from handful.settings import Settings
@@ -215,4 +216,4 @@ def _from_answer(response: Any, doing: str) -> HandfulError | _NoSuchJob:
         return Denied(f"{code}: {message}", where=doing, remedy=remedy)
     if status >= 500 or "Throttl" in code:
         return Unreachable(f"{code}: {message}", where=doing, remedy="run again in a while")
-    return StepError(f"{code}: {message}", where=doing)
+    return StepError(f"{code}: {message}", where=doing, remedy=remedy_for(message))
