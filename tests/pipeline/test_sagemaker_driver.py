@@ -31,7 +31,7 @@ from handful.layout import job_result
 from handful.steps.prepare import start_over
 from sagemaker_jobs import Job as Running
 from sagemaker_standin import StandIn
-from sagemaker_works import PLAIN, TEXT
+from sagemaker_works import PLAIN, TEXT, tuned
 from servers import S3Server
 
 PROGRAM = """
@@ -298,6 +298,31 @@ def test_models_are_trained_side_by_side_and_the_quota_is_waited_for(
     assert SageMaker(mine, pause=quick).run_all(jobs, Told()) == [{"x": 1}] * 3
     assert len(cloud.jobs) == 3
     assert len(set(sent)) == 3
+
+
+def test_a_tuning_job_is_followed_and_its_trials_are_read_again_and_again(
+    experiment: Experiment, cloud: StandIn
+) -> None:
+    mine = replace(experiment, settings=tuned(experiment.settings, trials=3))
+    # The second trial fails without a word of its worker.
+    cloud.before_end = lambda job: (
+        None
+        if "-002-" in job.name
+        else experiment.store.write(job_result(job.name), b'{"result": {"value": 0.5}}')
+    )
+    job = replace(train(mine), task="tune")
+    told = Told()
+    found = SageMaker(mine, pause=quick).run(job, told)["trials"]
+    assert [one.get("result") for one in found] == [{"value": 0.5}, None, {"value": 0.5}]
+    assert "without an answer" in found[1]["error"]
+    keys = {"LEARNING_RATE", "EPOCHS", "WEIGHT_DECAY", "BATCH_SIZE", "user.POOLING"}
+    assert all(one["values"].keys() == keys for one in found)
+    assert len({one["values"]["LEARNING_RATE"] for one in found}) == 3
+    assert told.advances[-1][1] == 3, "it is told how many trials have ended"
+    # A driver that was killed before it wrote them down asks again, and nothing runs twice.
+    assert SageMaker(mine, pause=quick).run(job, Told())["trials"] == found
+    assert len(cloud.searches) == 1
+    assert len(cloud.jobs) == 3
 
 
 class Leaves(Told):
