@@ -5,8 +5,8 @@ each raw create request, runs it (`sagemaker_jobs`) with a real S3 server as its
 the state of moto's job as it goes on. What moto lacks (stop, the trials of a tuning job) and what
 tests provoke (throttling, an expired credential, no capacity) is answered here.
 
-It is a part of the tests and no command of handful's: it needs moto, which users need not install, and
-at home the local backend runs the very same worker.
+It is a part of the tests and no command of handful's: it needs moto, which users need not install,
+and at home the local backend runs the very same worker.
 """
 
 from __future__ import annotations
