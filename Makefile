@@ -8,7 +8,7 @@ EXP    := examples/EXP-0001-licences
 # A test file stays with one process, as the fixtures of a file are costly.
 SHARED := --numprocesses=2 --dist=loadfile
 
-.PHONY: demo test test-all check format bench docs clean help
+.PHONY: demo test test-all test-aws check format bench docs clean help
 
 help:
 	@sed -n 's/^## //p' Makefile
@@ -38,6 +38,10 @@ test: $(READY)
 ## make test-all  the slow ones, too
 test-all: $(READY)
 	$(BIN)/python -m pytest $(SHARED) -m "not live"
+
+## make test-aws  one small job of each kind on AWS itself: costs money, says first how much
+test-aws: $(READY)
+	$(BIN)/python -m pytest -m live tests/pipeline/test_sagemaker_live.py
 
 ## make check     style, types, and the arrows between the rooms
 check: $(READY)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from enum import Enum
 from statistics import fmean, stdev
 from typing import Any
 
-from handful.backends.base import Backend, Job
+from handful.backends.base import Backend, Job, run_each
 from handful.errors import Absent, DataError, UserError
 from handful.experiment import Experiment
 from handful.fingerprint import difference
@@ -58,17 +58,23 @@ def train(
     for best in tuned.best if tuned else ():
         values = ", ".join(f"{key} = {text}" for key, text in best.values.items())
         experiment.progress.note(f"train: {best.model} with the settings that tune found: {values}")
-    runs = [
-        _trained(
-            for_model(experiment, tuned, model), prepared, backend, (model, seed), anew, machines
-        )
-        for model in models
-        for seed in experiment.settings.train.SEEDS
-    ]
+    runs: list[Run | None] = []
+
+    def to_do() -> Iterator[Job]:
+        for model in models:
+            mine = for_model(experiment, tuned, model)
+            for seed in experiment.settings.train.SEEDS:
+                found = _standing_or_job(mine, prepared, (model, seed), anew, machines)
+                runs.append(found if isinstance(found, Run) else None)
+                if isinstance(found, Job):
+                    yield found
+
+    answers = iter(run_each(backend, to_do(), experiment.progress))
+    trained = tuple(run or as_run(next(answers)) for run in runs)
     for model in models:
-        _tell_spread(experiment, model, [r for r in runs if r.model == model_folder(model)])
+        _tell_spread(experiment, model, [r for r in trained if r.model == model_folder(model)])
     finished = datetime.now(UTC).isoformat(timespec="seconds")
-    return Trained(runs=tuple(runs), made_from=made_from, finished_at=finished)
+    return Trained(runs=trained, made_from=made_from, finished_at=finished)
 
 
 def _tell_spread(experiment: Experiment, model: str, runs: Sequence[Run]) -> None:
@@ -103,23 +109,19 @@ def processes_here(experiment: Experiment) -> int:
 
 def processes_for(experiment: Experiment, model: str, machines: int = 1) -> int:
     """How many train together; `UserError` if they cannot share a batch evenly."""
-    processes = processes_here(experiment) * machines
-    section = experiment.settings.train_for(model)
-    if section.SHARDING != "none" and processes == 1:
+    settings = experiment.settings
+    section, given = settings.train_for(model), settings.compute.TRAIN_PROCESSES
+    there = settings.compute.BACKEND == "sagemaker"
+    # GPUs are counted over there, where the worker looks again; nothing of this machine counts.
+    processes = (given or 1) * settings.sagemaker.TRAIN_INSTANCE_COUNT if there else 0
+    processes = processes or processes_here(experiment) * machines
+    if section.SHARDING != "none" and processes == 1 and not (there and given is None):
         raise UserError(
             "a model can be spread over several processes only; there is one",
             where="[train] SHARDING",
             remedy="write none, or name [compute] TRAIN_PROCESSES (usually the number of GPUs)",
         )
-    size = section.BATCH_SIZE
-    if size % processes:
-        below = size // processes * processes
-        nearest = " or ".join(str(n) for n in (below, below + processes) if n)
-        raise UserError(
-            f"{size} examples cannot be shared evenly among {processes} processes",
-            where="[train] BATCH_SIZE",
-            remedy=f"write {nearest}",
-        )
+    section.for_each(processes)
     return processes
 
 
@@ -146,14 +148,14 @@ def check_rows(experiment: Experiment, prepared: Prepared, models: tuple[str, ..
                 )
 
 
-def _trained(
+def _standing_or_job(
     experiment: Experiment,
     prepared: Prepared,
-    backend: Backend,
     which: tuple[str, int],
     anew: Anew,
     machines: int,
-) -> Run:
+) -> Run | Job:
+    """The run as it stands if it is up to date; else the job that trains it."""
     model, seed = which
     name = f"{model_folder(model)} seed {seed}"
     processes = processes_for(experiment, model, machines)
@@ -179,8 +181,7 @@ def _trained(
         "resume_anyway": anew is Anew.NOTHING_THAT_WAS_BEGUN,
     }
     directory = str(experiment.directory)
-    job = Job("train", directory, experiment.overrides, arguments, processes // machines)
-    return as_run(backend.run(job, experiment.progress))
+    return Job("train", directory, experiment.overrides, arguments, processes // machines)
 
 
 def _standing(
