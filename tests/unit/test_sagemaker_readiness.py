@@ -202,9 +202,8 @@ def test_what_is_missing_is_told_together(cloud: str, tmp_path: Path) -> None:
         "the role's rights: StoreObjects",
         "STORE",
         "image",
-        "quota of ml.m5.xlarge",
         "quota of ml.g5.xlarge",
-    } - {"quota of ml.m5.xlarge"}
+    }
     assert "there is no role handful" in found["role"].found
     with pytest.raises(NotReady) as error:
         readiness.refuse(list(found.values()))
@@ -241,8 +240,9 @@ def test_seeds_side_by_side_and_spot_have_their_quotas(cloud: str, tmp_path: Pat
 
     needs = tuple(need for one in jobs_of(settings, ["train"]) for need in one.needs())
     first, second = quota_findings(listed, needs)
-    assert (first.verdict, second.verdict) == (Verdict.UNKNOWN, Verdict.FINE)
-    assert "side by side want 6" in first.found
+    assert (first.verdict, second.verdict) == (Verdict.FINE, Verdict.FINE)
+    assert "side by side 6 are wanted, so some jobs will wait" in first.found
+    assert "of which 6 are wanted" in second.found
 
 
 @pytest.mark.parametrize(

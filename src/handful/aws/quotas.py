@@ -57,7 +57,7 @@ def quota_findings(quotas: Mapping[str, float], needs: tuple[Need, ...]) -> Iter
             found = f"{allowed:g} for {need.usage}, and a job wants {need.count} ({need.key})"
             yield trouble(what, found, more) if need.is_first else unknown(what, found, more)
         elif allowed < need.at_once:
-            found = f"{allowed:g} for {need.usage}; jobs side by side want {need.at_once}"
-            yield unknown(what, found, more)
+            found = f"{allowed:g} for {need.usage}; side by side {need.at_once} are wanted"
+            yield fine(what, f"{found}, so some jobs will wait for others")
         else:
             yield fine(what, f"{allowed:g} for {need.usage}, of which {need.at_once} are wanted")

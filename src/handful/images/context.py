@@ -18,8 +18,9 @@ from handful.errors import StepError
 
 DOCKERFILE = "Dockerfile"
 _PACKAGE = Path(__file__).parents[1]
-_FILES = ("constraints.txt", "pyproject.toml", "README.md", "LICENSE")
-_LEFT_OUT = shutil.ignore_patterns("__pycache__", "*.pyc")
+_FILES = ("pyproject.toml", "LICENSE")
+_BROUGHT = Path("templates") / "image"
+"""Inside the package: the copy of these files that a wheel brings along."""
 _PIN = re.compile(r"\s*([A-Za-z0-9._-]+)\s*==\s*([^\s;]+)(.*)")
 
 
@@ -43,15 +44,17 @@ def base_context(target: Path, sources: Path | None = None) -> Context:
     target.mkdir(parents=True)
     for name in _FILES:
         shutil.copyfile(root / name, target / name)
+    # Packaging asks for one; the real one changes often, and would have all installed again.
+    (target / "README.md").write_text("handful\n")
     (target / "constraints.txt").write_text(pinned_here((root / "constraints.txt").read_text()))
     shutil.copytree(root / "docker", target / "docker")
-    shutil.copytree(_PACKAGE, target / "src" / "handful", ignore=_LEFT_OUT)
+    shutil.copytree(_PACKAGE, target / "src" / "handful", ignore=_left_out)
     return Context(target, target / "docker" / DOCKERFILE, _digest(target))
 
 
 def find_sources() -> Path:
     """The checkout that this package runs from, or what its wheel brought."""
-    for root in (_PACKAGE.parents[1], _PACKAGE / "templates" / "image"):
+    for root in (_PACKAGE.parents[1], _PACKAGE / _BROUGHT):
         if (root / "docker" / DOCKERFILE).is_file() and (root / "constraints.txt").is_file():
             return root
     raise StepError(
@@ -59,6 +62,16 @@ def find_sources() -> Path:
         where=str(_PACKAGE),
         remedy="install handful from its wheel, or run it from a checkout",
     )
+
+
+def _left_out(folder: str, names: list[str]) -> set[str]:
+    """What of the package is no source."""
+    brought = _PACKAGE / _BROUGHT
+    return {
+        name
+        for name in names
+        if name == "__pycache__" or name.endswith(".pyc") or Path(folder) / name == brought
+    }
 
 
 def pinned_here(constraints: str) -> str:
