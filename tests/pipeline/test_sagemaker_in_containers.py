@@ -41,6 +41,8 @@ pytestmark = [pytest.mark.live, pytest.mark.containers, pytest.mark.timeout(3000
 IMAGE = "localhost/handful-experiment:1"
 PACKAGES = "ca-certificates,python3,python3-venv,python3-pip,libgomp1"
 NETWORK = "handful-test"
+# Of either generation of cgroups.
+MEMORY = "cat /sys/fs/cgroup/memory.peak || cat /sys/fs/cgroup/memory/memory.max_usage_in_bytes"
 
 
 def podman(*words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
@@ -125,10 +127,8 @@ class ContainerHost(Host):
         return {**super()._resources(), "network_interface_name": "eth0"}
 
     def memory(self) -> int:
-        """The most that the container has used so far, in bytes; 0 where nobody tells."""
-        told = podman(
-            "exec", self.container, "sh", "-c", "cat /sys/fs/cgroup/memory.peak", check=False
-        )
+        """The most that the container has used so far, in bytes; 0 when it does not run."""
+        told = podman("exec", self.container, "sh", "-c", MEMORY, check=False)
         return int(told.stdout.strip() or 0) if told.returncode == 0 else 0
 
 
