@@ -4,6 +4,7 @@
     ├── UserError              exit 2: the settings, the functions or the data are at fault
     │   ├── SettingsError      settings.ini, all of its faults together
     │   ├── FunctionsError     functions.py, all of its faults together
+    │   ├── NotReady           the account is not ready for jobs, all of its faults together
     │   ├── DataError          labels, files or encoded data that cannot be used
     │   └── NotBuilt           a word of the design whose effect does not exist yet
     ├── StepError              exit 1: a step failed
@@ -69,6 +70,10 @@ class SettingsError(_ManyFaults):
 
 class FunctionsError(_ManyFaults):
     """Faults of functions.py."""
+
+
+class NotReady(_ManyFaults):
+    """What the account on managed machines lacks."""
 
 
 class DataError(UserError):

@@ -1,4 +1,4 @@
-"""`handful init`: the directory of a new experiment, with its two files to fill in."""
+"""`handful init`: the directory of a new experiment, with its files to fill in."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from pathlib import Path
 
 from handful.errors import UserError
 
-TEMPLATES = ("settings.ini", "functions.py")
+TEMPLATES = ("settings.ini", "functions.py", "Dockerfile")
+"""The last one is for SageMaker only."""
 
 
 def init_experiment(parent: Path, name: str) -> Path:

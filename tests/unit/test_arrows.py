@@ -44,7 +44,9 @@ ARROWS: dict[str, set[str]] = {
     | {"fingerprint", "scoring", "baseline", "looks", "reviewing", "__init__"},
     "report": LEAVES
     | {"experiment", "settings", "storage.base", "scoring", "baseline", "looks", "__init__"},
-    "backends": LEAVES | {"worker", "settings", "experiment", "storage.base", "__init__"},
+    "aws": LEAVES | {"settings"},
+    "backends": LEAVES | {"worker", "settings", "experiment", "storage.base", "__init__", "aws"},
+    "images": LEAVES | {"aws", "backends.sagemaker", "experiment"},
     "worker": LEAVES | {"experiment", "functions", "backends.base", "backends.events", "training"},
     "step": LEAVES | {"experiment"},
     "production": LEAVES | {"experiment", "labels", "storage"},
@@ -71,7 +73,7 @@ ARROWS: dict[str, set[str]] = {
     | {"steps.prepare", "steps.reconcile"},
     "cli": LEAVES
     | {"experiment", "settings", "init", "pipeline", "rehearsal", "standing", "step", "worker"}
-    | {"predicting"},
+    | {"predicting", "aws", "images"},
 }
 
 

@@ -13,6 +13,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from handful.cli.aws import aws
+from handful.cli.image import image
+from handful.cli.options import AsJson, Directory, Overrides, Traceback
 from handful.errors import HandfulError, Interrupted, LeftRunning, UserError
 
 if TYPE_CHECKING:
@@ -29,13 +32,9 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-Directory = Annotated[Path, typer.Argument(metavar="EXP", help="The experiment's directory.")]
-Overrides = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Override one key for this call."),
-]
-AsJson = Annotated[bool, typer.Option("--json", help="Tell everything as JSON, for machines.")]
-Traceback = Annotated[bool, typer.Option("--traceback", help="Show where an error came from.")]
+app.add_typer(aws, name="aws")
+app.add_typer(image, name="image")
+
 ResumeAnyway = Annotated[
     bool,
     typer.Option(

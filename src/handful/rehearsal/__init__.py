@@ -2,7 +2,8 @@
 
 Before the first reconcile a few artifacts are taken from production into a private folder that is
 removed afterwards: the real step runs there, on a sample of the label rows and of the listing.
-Later on the experiment's own copies are used, read only. Nothing is written to the store.
+Later on the experiment's own copies are used, read only. Nothing is written to the store. With
+jobs on SageMaker, the account is looked at too, and what the jobs will cost.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from dataclasses import replace
 from typing import Any
 
 from handful import layout
+from handful.backends.sagemaker.durations import Pace
 from handful.errors import Absent, DataError
 from handful.experiment import Experiment
 from handful.functions import Encoded, Functions, load_functions
@@ -44,13 +46,22 @@ def rehearse(experiment: Experiment) -> None:
     artifacts = renamed(kept_artifacts(stage), aliases)
     label2id = label_map((artifact.label for artifact in artifacts), None)
     instances = _instances(stage, _over_labels(artifacts))
-    for model in experiment.settings.train.MODEL_NAMES:
-        _try_model(stage, functions, instances, model, label2id)
+    paces = {
+        layout.model_folder(model): _try_model(stage, functions, instances, model, label2id)
+        for model in experiment.settings.train.MODEL_NAMES
+    }
+    found = states(experiment, STEPS)
     plan = [
         (state.step, "nothing: up to date" if state.up_to_date else f"run: {state.reason}")
-        for state in states(experiment, STEPS)
+        for state in found
     ]
     progress.table("what `handful run` will do", ("step", "what"), plan)
+    if experiment.settings.compute.BACKEND == "sagemaker":
+        from handful.backends.sagemaker.instances import STEPS as MANAGED
+        from handful.backends.sagemaker.paying import check_before_paying
+
+        to_do = [one.step for one in found if one.step in MANAGED and not one.up_to_date]
+        check_before_paying(experiment, to_do, paces)
 
 
 def _stage(experiment: Experiment) -> Experiment:
@@ -112,7 +123,8 @@ def _try_model(
     instances: Sequence[Instance],
     model: str,
     label2id: Mapping[str, int],
-) -> None:
+) -> Pace:
+    """Encode, train two steps, and tell; how fast those were."""
     progress, settings = stage.progress, stage.settings
     features = features_of(functions, label2id, model, settings)
     checks = check_sample(
@@ -148,6 +160,8 @@ def _try_model(
         (f"{metric}, of these rows", result.metrics[metric]),
     ]
     progress.table(f"two training steps of {name}", ("what", "value"), told)
+    source = f"a step of {len(rows)} examples here, on {result.device}"
+    return Pace(len(rows) / result.seconds_per_step, 1, source)
 
 
 def _rows(

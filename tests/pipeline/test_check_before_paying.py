@@ -1,0 +1,81 @@
+"""`handful check` with jobs on SageMaker: all is tried here, and the account is looked at."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+import tiny
+
+from clouds import running_moto
+from encoded import Told
+from handful.errors import NotReady, UserError
+from handful.experiment import Experiment, open_experiment
+from handful.rehearsal import rehearse
+from sagemaker_works import PLAIN
+
+
+class Shown(Told):
+    def table(self, title: str, columns: object, rows: list[tuple[object, ...]]) -> None:
+        self.notes += [title, *(" | ".join(map(str, row)) for row in rows)]
+
+
+def managed(one: tiny.Tiny, scratch: Path, cloud: str, **keys: object) -> Experiment:
+    """The experiment as its settings would read with jobs on SageMaker."""
+    scratch.mkdir()
+    found = open_experiment(one.experiment, (), Shown(), scratch)
+    settings = found.settings
+    section = replace(
+        settings.sagemaker,
+        **{**PLAIN, "ROLE_ARN": None, "ENDPOINT_URL": cloud, "PRICE_PER_HOUR": 3.0, **keys},
+    )
+    settings = replace(
+        settings,
+        sagemaker=section,
+        compute=replace(settings.compute, BACKEND="sagemaker"),
+        experiment=replace(settings.experiment, STORE="s3://research/experiments"),
+    )
+    return replace(found, settings=settings)
+
+
+def test_what_a_job_lacks_is_told_before_anything_is_paid(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("handful.aws.clients.ATTEMPTS", 1)
+    one = tiny.make(tmp_path)
+    with running_moto() as cloud:
+        experiment = managed(one, tmp_path / "s", cloud)
+        with pytest.raises(NotReady) as error:
+            rehearse(experiment)
+    for word in ("ROLE_ARN is not set", "no bucket research", "no such repository"):
+        assert word in str(error.value)
+    told = experiment.progress.notes
+    assert "is the account ready?" in told
+    assert any(line.startswith("what it will cost: at least $") for line in told)
+    # Nothing was reconciled yet, so nobody knows how much there is to train on.
+    assert any(line.startswith("train | model | 1 |") and "not measured" in line for line in told)
+    assert not any(line.startswith("reconcile | ") and "ml.m5" in line for line in told)
+    assert any("PRICE_PER_HOUR is used" in line for line in experiment.progress.warnings)
+
+
+def test_with_artifacts_the_tried_steps_tell_the_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("handful.aws.clients.ATTEMPTS", 1)
+    monkeypatch.setattr("handful.backends.sagemaker.readiness.findings", lambda *_: ())
+    one = tiny.make(tmp_path)
+    done = one.handful("reconcile")
+    assert done.returncode == 0, done.stderr
+    with running_moto() as cloud:
+        experiment = managed(one, tmp_path / "s", cloud)
+        rehearse(experiment)
+        (line,) = [one for one in experiment.progress.notes if one.startswith("train | model")]
+        assert "a step of 3 examples here, on cpu" in line
+        expensive = managed(one, tmp_path / "t", cloud, MAX_COST_USD=0.01)
+        with pytest.raises(UserError, match="MAX_COST_USD"):
+            rehearse(expensive)
