@@ -14,7 +14,7 @@ itself tells what has arrived, and the record comes last.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 import polars as pl
@@ -68,22 +68,15 @@ def reconcile(
         settings.reconcile.FILES_ON_RESEARCH,
         has_process=process is not None,
     )
-    hushed = Hushed(experiment.progress)
-    standing = Meanwhile(lambda: copying.standing(replace(experiment, progress=hushed)))
-    production = snapshot(experiment, labels, files, refresh=refresh)
-    trying = Meanwhile(lambda: _try_out(experiment, production, files))
-    if production.replaces:
-        show_difference(experiment.progress, production.replaces, production)
-    matched = _match(experiment, production, wanted, files)
-    troubles = _begin(experiment, production, matched)
+    begun = _begun(experiment, labels, files, wanted, refresh=refresh)
+    production, matched, troubles = begun.production, begun.matched, begun.troubles
+    here, memory = begun.here, begun.memory
 
-    hushed.loud = True  # from now on it is waited for
-    here, memory = standing.get()
     journal = Journal(experiment, production.about.taken_at)
     plan = copying.plan(matched.files, here, memory, journal)
     copying.tell(experiment, plan, matched.files)
     delivery = copying.copy(experiment, files, plan, troubles, journal)
-    trying.get()
+    begun.trying.get()
     copying.note_repairs(plan, delivery, troubles)
 
     processing = None
@@ -109,6 +102,39 @@ def reconcile(
         kept=sum(labels_kept.values()),
         copied=delivery.copied + verified.repaired,
     )
+
+
+@dataclass(frozen=True)
+class _Begun:
+    """What is known before the first copy."""
+
+    production: Snapshot
+    matched: Matched
+    troubles: Troubles
+    here: pl.DataFrame
+    memory: pl.DataFrame
+    trying: Meanwhile[None]
+
+
+def _begun(
+    experiment: Experiment, labels: LabelSource, files: Source, wanted: Wanted, *, refresh: bool
+) -> _Begun:
+    """Snapshot, fates and label counts; meanwhile the store is listed."""
+    hushed = Hushed(experiment.progress)
+    standing = Meanwhile(lambda: copying.standing(replace(experiment, progress=hushed)))
+    try:
+        production = snapshot(experiment, labels, files, refresh=refresh)
+        trying = Meanwhile(lambda: _try_out(experiment, production, files))
+        if production.replaces:
+            show_difference(experiment.progress, production.replaces, production)
+        matched = _match(experiment, production, wanted, files)
+        troubles = _begin(experiment, production, matched)
+    except BaseException:
+        hushed.enough = True
+        raise
+    hushed.loud = True  # from now on it is waited for
+    here, memory = standing.get()
+    return _Begun(production, matched, troubles, here, memory, trying)
 
 
 def _try_out(experiment: Experiment, production: Snapshot, files: Source) -> None:

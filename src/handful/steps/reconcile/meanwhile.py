@@ -21,9 +21,8 @@ class Meanwhile(Generic[T]):
     def __init__(self, do: Callable[[], T]) -> None:
         self._result: list[T] = []
         self._error: BaseException | None = None
-        self._thread = threading.Thread(
-            target=self._run, args=(do,), name="handful-meanwhile", daemon=True
-        )
+        # No daemon: an interpreter that ends while a client library is at work may crash.
+        self._thread = threading.Thread(target=self._run, args=(do,), name="handful-meanwhile")
         self._thread.start()
 
     def get(self) -> T:
@@ -39,12 +38,18 @@ class Meanwhile(Generic[T]):
             self._error = error
 
 
+class _EnoughError(Exception):
+    """Ends what is done meanwhile."""
+
+
 class Hushed(Silent):
     """The progress of what is done meanwhile: silent as long as somebody else is speaking."""
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
         self.loud = False
+        self.enough = False
+        """Nobody will ask for the result any more: end at the next word."""
 
     def advance(
         self,
@@ -54,5 +59,7 @@ class Hushed(Silent):
         unit: str = "",
         figures: Mapping[str, Scalar] | None = None,
     ) -> None:
+        if self.enough:
+            raise _EnoughError
         if self.loud:
             self._progress.advance(task, done, total, unit, figures)
