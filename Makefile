@@ -60,7 +60,7 @@ format: $(READY)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-## make bench     start-up times, the demo against its baseline, reconcile against other copiers
+## make bench     start-up times, the demo against its baseline, reconcile and prepare against others
 bench: $(READY)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
 	  --constraint constraints.txt --editable '.[bench]'
@@ -71,6 +71,13 @@ bench: $(READY)
 	$(BIN)/python bench/reconcile.py listing
 	$(BIN)/python bench/reconcile.py match
 	$(BIN)/python bench/reconcile.py again
+	$(BIN)/python bench/prepare.py encode --texts licences
+	$(BIN)/python bench/prepare.py encode --texts generated --rounds 1
+	$(BIN)/python bench/prepare.py command --texts licences
+	$(BIN)/python bench/prepare.py command --texts generated
+	$(BIN)/python bench/prepare.py near
+	$(BIN)/python bench/prepare.py splits
+	$(BIN)/python bench/leakage.py
 
 ## make clean     remove what the demo made; the venv stays
 clean:

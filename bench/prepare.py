@@ -76,16 +76,19 @@ def main() -> int:
 def _encode(told: argparse.Namespace, root: Path) -> Iterable[bool]:
     count = _made(told, root)
     chosen = [name for name in CONTESTANTS if not told.only or told.only in name]
-    seconds: dict[str, list[float]] = {name: [] for name in chosen}
+    taken: dict[str, list[tuple[float, float]]] = {name: [] for name in chosen}
     for _ in range(told.rounds):
         for name in chosen:
             part, job = CONTESTANTS[name]
-            seconds[name].append(_itself(part, {"root": str(root), **job}))
-    pace = {name: count / statistics.median(taken) for name, taken in seconds.items()}
+            taken[name].append(_itself(part, {"root": str(root), **job}))
+    pace = {n: count / statistics.median(wall for wall, _ in t) for n, t in taken.items()}
+    thrift = {n: count / statistics.median(cpu for _, cpu in t) for n, t in taken.items()}
     print(f"\n{count:,} {told.texts} documents, {told.rounds} rounds, documents a second")
-    for name, taken in seconds.items():
-        spread = f"{count / max(taken):,.0f} to {count / min(taken):,.0f}"
-        print(f"  {name:48} {pace[name]:8,.0f}   ({spread})")
+    print(f"  {'':48} {'':8}   {'(slowest to fastest)':22} a second of processor")
+    for name, rounds in taken.items():
+        walls = [wall for wall, _ in rounds]
+        spread = f"({count / max(walls):,.0f} to {count / min(walls):,.0f})"
+        print(f"  {name:48} {pace[name]:8,.0f}   {spread:22} {thrift[name]:8,.0f}")
     for one, other, goal in (
         (OURS_BATCHED, LOOPS, BATCHED_GOAL[told.texts]),
         (OURS_SINGLE, MAP_1, 1.8),
@@ -95,7 +98,9 @@ def _encode(told: argparse.Namespace, root: Path) -> Iterable[bool]:
         (OURS_BATCHED, TUNED_2, None),
     ):
         if one in pace and other in pace:
-            yield _goal(f"{one} / {other}", pace[one] / pace[other], goal, at_least=True)
+            name = f"{one} / {other}"
+            yield _goal(name, pace[one] / pace[other], goal, at_least=True)
+            print(f"  {'  by seconds of processor':76} {thrift[one] / thrift[other]:8.3f}")
 
 
 def _command(told: argparse.Namespace, root: Path) -> Iterable[bool]:

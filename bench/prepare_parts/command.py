@@ -71,17 +71,18 @@ class _Watch(threading.Thread):
                 self.first_shard = time.perf_counter() - self._began
             looks += 1
             if looks % _MEMORY_EVERY == 0:
-                found = [_memory(pid) for pid in _tree(self._pid)]
+                found = [_memory(pid) for pid in tree(self._pid)]
                 self.peak = max(self.peak, sum(whole for whole, _ in found))
                 self.peak_shared_once = max(self.peak_shared_once, sum(own for _, own in found))
 
 
-def _tree(pid: int) -> list[int]:
+def tree(pid: int) -> list[int]:
+    """A process and all below it."""
     found = [pid]
     with suppress(OSError):  # it has ended meanwhile
         for task in Path(f"/proc/{pid}/task").iterdir():
             for child in (task / "children").read_text().split():
-                found += _tree(int(child))
+                found += tree(int(child))
     return found
 
 

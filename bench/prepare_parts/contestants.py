@@ -1,28 +1,56 @@
-"""Who encodes the same documents on two cores; each call is a fresh process and gives its seconds.
+"""Who encodes the same documents on two cores, each call in a fresh process.
 
-All are warm when the clock starts: functions and tokenizer are loaded, processes are running. What
-`map` forks, it forks within its time.
+Each gives its seconds and those of the processors, its processes together. All are warm when the
+clock starts: functions and tokenizer are loaded, processes are running. What `map` forks, it forks
+within its time.
 """
 
 from __future__ import annotations
 
 import importlib
 import multiprocessing
+import os
 import shutil
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from prepare_parts import made
+from prepare_parts.command import tree
 
 PROCESSES = 2
+Taken = tuple[float, float]
+"""Seconds of the wall's clock, and of the processors."""
 
 
-def encode_batch(root: Path) -> float:
+class Clock:
+    """Counts from when it is made."""
+
+    def __init__(self) -> None:
+        self._cpu = _processors()
+        self._wall = time.perf_counter()
+
+    def taken(self) -> Taken:
+        return time.perf_counter() - self._wall, _processors() - self._cpu
+
+
+def _processors() -> float:
+    """Seconds that this process and all below it have computed; those that ended, too."""
+    tick = os.sysconf("SC_CLK_TCK")
+    seconds = 0.0
+    for pid in tree(os.getpid()):
+        with suppress(OSError):
+            fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+            seconds += sum(map(int, fields[11:15])) / tick
+    return seconds
+
+
+def encode_batch(root: Path) -> Taken:
     """The limit: the tokenizer alone, on texts in memory, with a thread on each core."""
     mine = _functions(root)
     texts = [mine.read({made.FILE: path}) for path in made.files(root)]
@@ -30,13 +58,13 @@ def encode_batch(root: Path) -> float:
     fast.enable_truncation(mine.MAX_TOKENS)
     fast.no_padding()
     fast.encode_batch(texts[:64])
-    began = time.perf_counter()
+    clock = Clock()
     for first in range(0, len(texts), 1000):
         fast.encode_batch(texts[first : first + 1000])
-    return time.perf_counter() - began
+    return clock.taken()
 
 
-def loops(root: Path, batch: int) -> float:
+def loops(root: Path, batch: int) -> Taken:
     """The same `encode_data` in bare loops in as many processes, with the results thrown away."""
     context = multiprocessing.get_context("spawn")
     barrier, answers = context.Barrier(PROCESSES), context.Queue()
@@ -46,10 +74,10 @@ def loops(root: Path, batch: int) -> float:
     ]
     for process in processes:
         process.start()
-    seconds = [answers.get() for _ in processes]
+    taken = [answers.get() for _ in processes]
     for process in processes:
         process.join()
-    return max(seconds)
+    return max(wall for wall, _ in taken), sum(cpu for _, cpu in taken)
 
 
 def _loop(root: Path, batch: int, number: int, barrier: Any, answers: Any) -> None:
@@ -58,13 +86,13 @@ def _loop(root: Path, batch: int, number: int, barrier: Any, answers: Any) -> No
     batches = [instances[first : first + batch] for first in range(0, len(instances), batch)]
     mine.encode_many(batches[0], model)
     barrier.wait()
-    began = time.perf_counter()
+    clock = Clock()
     for one in batches[number::PROCESSES]:
         mine.encode_many(one, model)
-    answers.put(time.perf_counter() - began)
+    answers.put(clock.taken())
 
 
-def plain_map(root: Path, processes: int) -> float:
+def plain_map(root: Path, processes: int) -> Taken:
     """The original's way: `map` in batches, one instance at a time inside."""
     mine, model = _functions(root), _model()
 
@@ -79,7 +107,7 @@ def plain_map(root: Path, processes: int) -> float:
     return _mapped(root, mine, encode, processes)
 
 
-def tuned_map(root: Path, processes: int) -> float:
+def tuned_map(root: Path, processes: int) -> Taken:
     """A hand-tuned `map`: one call of the tokenizer for a thousand texts."""
     mine, model = _functions(root), _model()
 
@@ -91,7 +119,7 @@ def tuned_map(root: Path, processes: int) -> float:
     return _mapped(root, mine, encode, processes)
 
 
-def _mapped(root: Path, mine: ModuleType, encode: Callable[..., Any], processes: int) -> float:
+def _mapped(root: Path, mine: ModuleType, encode: Callable[..., Any], processes: int) -> Taken:
     import datasets
 
     datasets.disable_progress_bars()
@@ -100,7 +128,7 @@ def _mapped(root: Path, mine: ModuleType, encode: Callable[..., Any], processes:
     rows = datasets.Dataset.from_dict({"path": [str(path) for path in paths]})
     cache = Path(tempfile.mkdtemp(prefix="map-", dir=root))
     try:
-        began = time.perf_counter()
+        clock = Clock()
         rows.map(
             encode,
             batched=True,
@@ -109,12 +137,12 @@ def _mapped(root: Path, mine: ModuleType, encode: Callable[..., Any], processes:
             num_proc=None if processes == 1 else processes,
             cache_file_name=str(cache / "rows.arrow"),
         )
-        return time.perf_counter() - began
+        return clock.taken()
     finally:
         shutil.rmtree(cache)
 
 
-def ours(root: Path, batched: bool) -> float:
+def ours(root: Path, batched: bool) -> Taken:
     """prepare's own encoder: Arrow shards in the store, each with its marker."""
     from handful import layout
     from handful.experiment import open_experiment
@@ -132,7 +160,7 @@ def ours(root: Path, batched: bool) -> float:
         reconciled = Reconciled.from_json(experiment.store.read(layout.RECONCILED))
         model = experiment.settings.train.MODEL_NAMES[0]
         with prepare._workers(experiment) as workers:
-            plan = prepare._plan(experiment, reconciled, workers, redo=False)
+            plan = prepare._plan(experiment, reconciled, workers, redo=True)
             sample = EncodeSample(
                 model=model,
                 label2id=plan.label2id,
@@ -143,13 +171,13 @@ def ours(root: Path, batched: bool) -> float:
             shards = ShardStore(experiment, model, "measured")
             try:
                 shards.keep_features(found[0].features)
-                began = time.perf_counter()
+                clock = Clock()
                 ModelEncoder(experiment, model, plan, shards).run(workers)
-                seconds = time.perf_counter() - began
+                taken = clock.taken()
             finally:
                 shards.remove()
                 shards.close()
-    return seconds
+    return taken
 
 
 def _functions(root: Path) -> ModuleType:
