@@ -142,7 +142,7 @@ def test_two_models_are_tuned_trained_and_compared(
         assert len(values) == 2
         assert best.value == max(values)
         # What SageMaker read off the log is what the trial said.
-        name = next(n for n, s in cloud.searches.items() if best.model in _model_of(s))
+        name = next(n for n, s in cloud.searches.items() if _model_of(s).endswith(best.model))
         read = [float(trial["objective"]) for trial in cloud.searches[name].trials]
         assert sorted(read) == pytest.approx(sorted(values), abs=1e-5)
         final = json.loads(away.store.read(f"{away.layout.final(best.model, 0)}/handful.json"))
