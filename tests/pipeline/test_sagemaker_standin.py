@@ -7,7 +7,7 @@ import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import boto3
 import pytest
@@ -114,49 +114,6 @@ def same(home: Experiment, away: Experiment, expected: Records, found: Records) 
         before, after = (getattr(one, kind) for one in tested)
         assert [dict(x.metrics) for x in after] == [pytest.approx(dict(x.metrics)) for x in before]
         assert [x.predictions_hash for x in after] == [x.predictions_hash for x in before]
-
-
-def test_two_models_are_tuned_trained_and_compared(
-    cloud: StandIn, s3_server: S3Server, tmp_path: Path
-) -> None:
-    one = tiny.make(tmp_path / "tiny")
-    tiny._model(tmp_path / "tiny" / "other")
-    away, told = opened(
-        one,
-        tmp_path / "s",
-        *there(cloud, s3_server, "train.MODEL_NAMES=../model, ../other"),
-        *("sagemaker.TRAIN_INSTANCE_COUNT=1", "sagemaker.PREPARE_INSTANCE_COUNT=1"),
-        *("tune.TRIALS=2", "tune.PARALLEL=2", "tune.LEARNING_RATE=log 1e-3 3e-2"),
-        "tune.EPOCHS=int 1 3",
-    )
-    found = everything(away)
-    tuned = cast(records.Tuned, found["tune"])
-    assert [best.model for best in tuned.best] == ["model", "other"]
-    operations = [made.operation for made in cloud.requests]
-    assert operations.count("CreateHyperParameterTuningJob") == 2
-    assert operations.count("CreateTrainingJob") == 2, "trials are SageMaker's own"
-    for best in tuned.best:
-        folder = away.layout.tuning(best.model)
-        search = json.loads(away.store.read(f"{folder}/tuning.json"))
-        values = [trial["value"] for trial in search["trials"]]
-        assert len(values) == 2
-        assert best.value == max(values)
-        # What SageMaker read off the log is what the trial said.
-        name = next(n for n, s in cloud.searches.items() if best.model in _model_of(s))
-        read = [float(trial["objective"]) for trial in cloud.searches[name].trials]
-        assert sorted(read) == pytest.approx(sorted(values), abs=1e-5)
-        final = json.loads(away.store.read(f"{away.layout.final(best.model, 0)}/handful.json"))
-        assert final["settings"]["[train] LEARNING_RATE"] == best.values["LEARNING_RATE"]
-    assert cast(records.Compared, found["compare"])
-    # Nothing is sent again: everything is up to date.
-    everything(away)
-    assert len(cloud.requests) == len(operations)
-    assert not told.warnings or all("rare" in warning for warning in told.warnings)
-
-
-def _model_of(search: Any) -> str:
-    static = search.request.parameters["TrainingJobDefinition"]["StaticHyperParameters"]
-    return str(static["model"])
 
 
 def test_reconcile_as_a_job_has_the_secret_and_a_model_on_s3_arrives(
