@@ -128,7 +128,9 @@ def take(folder: str) -> dict[str, Any]:
     production: Any = _Production(folder)
     parts = Parts()
     with _opened(folder) as experiment, parts.timed("snapshot"):
-        snapshot(experiment, production, production, refresh=False)
+        taken = snapshot(experiment, production, production, refresh=False)
+        if taken.keeping:
+            taken.keeping.get()
     return parts.told()
 
 
