@@ -333,7 +333,7 @@ def test_two_nodes_train_together_over_the_loopback(
     leader, other = described(tmp_path)
     port, answer, heard = free_port(), [], Told()
     following = threading.Thread(
-        target=lambda: answer.append(follow(nodes.directory, other, port, 1, heard))
+        target=lambda: answer.append(follow(nodes.directory, other, port, 1, heard)), daemon=True
     )
     following.start()
     backend = Nodes(leader, port)
@@ -369,7 +369,7 @@ def test_hosts_with_other_settings_do_not_train_together(
             follow(other.directory, second, port, 1, Told())
         raised.append(caught)
 
-    thread = threading.Thread(target=following)
+    thread = threading.Thread(target=following, daemon=True)
     thread.start()
     backend = Nodes(leader, port)
     with pytest.raises(UserError, match="not the same on all hosts"):
