@@ -8,7 +8,7 @@ EXP    := examples/EXP-0001-licences
 # A test file stays with one process, as the fixtures of a file are costly.
 SHARED := --numprocesses=2 --dist=loadfile
 
-.PHONY: demo test test-all test-containers check format bench docs clean help
+.PHONY: demo test test-all test-aws test-containers check format bench docs clean help
 
 help:
 	@sed -n 's/^## //p' Makefile
@@ -43,6 +43,10 @@ test-all: $(READY)
 ##                runc, debootstrap, netavark, aardvark-dns and docker-registry); takes minutes
 test-containers: $(READY)
 	$(BIN)/python -m pytest -s -m containers tests/pipeline/test_sagemaker_in_containers.py
+
+## make test-aws  one small job of each kind on AWS itself: costs money, says first how much
+test-aws: $(READY)
+	$(BIN)/python -m pytest -m live tests/pipeline/test_sagemaker_live.py
 
 ## make check     style, types, and the arrows between the rooms
 check: $(READY)

@@ -11,7 +11,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,10 @@ from handful.backends.sagemaker.request import Request
 
 TRAIN = Path(__file__).parents[1] / "docker" / "train"
 """What the image has on its PATH."""
+
+
+Bring = Callable[[str, Path, tuple[int, int]], None]
+"""Of a URL, to a folder, only a share (which, of how many) of the objects."""
 
 
 @dataclass
@@ -32,6 +36,8 @@ class Host:
     hosts: Sequence[str] = ("algo-1",)
     port: int = 7777
     variables: Mapping[str, str] = field(default_factory=dict)
+    bring: Bring | None = None
+    """Brings what lies below a URL to a folder; None: it is a local directory."""
 
     def lay_out(self) -> None:
         if self.request.operation == "CreateProcessingJob":
@@ -46,14 +52,18 @@ class Host:
         channels = {}
         for one in body["InputDataConfig"]:
             name = one["ChannelName"]
-            source = one["DataSource"]["S3DataSource"]["S3Uri"]
-            _bring(source, self.root / "input" / "data" / name)
+            source = one["DataSource"]["S3DataSource"]
+            self._bring(source, self.root / "input" / "data" / name)
             channels[name] = {"TrainingInputMode": "File", "S3DistributionType": "FullyReplicated"}
         _write(config / "inputdataconfig.json", channels)
         _write(config / "resourceconfig.json", self._resources())
         for folder in ("model", "output/data", "checkpoints"):
             (self.root / folder).mkdir(parents=True, exist_ok=True)
 
+    program: Sequence[str] = (str(TRAIN),)
+    """What the container runs; it is given `--root` and `--port`."""
+    merged: bool = False
+    """Whether both of its outputs are one, as in a log; its children are a group of their own."""
     trial: Mapping[str, str] = field(default_factory=dict)
     """What a tuning job adds for one trial."""
 
@@ -68,7 +78,18 @@ class Host:
         _write(config / "resourceconfig.json", self._resources())
         for one in body["ProcessingInputs"]:
             path = Path(one["S3Input"]["LocalPath"]).relative_to("/opt/ml")
-            _bring(one["S3Input"]["S3Uri"], self.root / path)
+            self._bring(one["S3Input"], self.root / path)
+        for one in body["ProcessingOutputConfig"]["Outputs"]:
+            path = Path(one["S3Output"]["LocalPath"]).relative_to("/opt/ml")
+            (self.root / path).mkdir(parents=True, exist_ok=True)
+
+    def _bring(self, source: Mapping[str, Any], target: Path) -> None:
+        sharded = source["S3DataDistributionType"] == "ShardedByS3Key"
+        share = (list(self.hosts).index(self.name), len(self.hosts)) if sharded else (0, 1)
+        if self.bring is None:
+            shutil.copytree(source["S3Uri"], target)
+        else:
+            self.bring(source["S3Uri"], target, share)
 
     def _resources(self) -> dict[str, Any]:
         found = {"current_host": self.name, "hosts": list(self.hosts)}
@@ -83,7 +104,7 @@ class Host:
         scratch.mkdir(exist_ok=True)
         return subprocess.Popen(
             [
-                str(TRAIN),
+                *self.program,
                 *("--root", str(self.root), "--port", str(self.port)),
             ],
             env={
@@ -97,8 +118,9 @@ class Host:
             },
             cwd=self.root,
             stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            stderr=subprocess.STDOUT if self.merged else subprocess.PIPE,
             text=True,
+            start_new_session=self.merged,
         )
 
     def run(self) -> subprocess.CompletedProcess[str]:
@@ -118,7 +140,3 @@ class Host:
 def _write(path: Path, value: Any) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(value))
-
-
-def _bring(source: str, target: Path) -> None:
-    shutil.copytree(source, target)

@@ -14,13 +14,14 @@
     │       ├── Unreachable    nobody answered; trying again may help
     │       └── Full           no room left to write to
     └── Interrupted            exit 130: the user stopped it
+        └── LeftRunning        … following what runs elsewhere, and goes on there
 
 An error says what is wrong, where, and what to do. None of them ever carries a secret.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 
@@ -111,3 +112,11 @@ class Interrupted(HandfulError):
     """The user stopped the run."""
 
     exit_status = 130
+
+
+class LeftRunning(Interrupted):
+    """The user stopped following a job that runs elsewhere; `stop` asks for its end, too."""
+
+    def __init__(self, what: str, *, stop: Callable[[], object], remedy: str = "") -> None:
+        super().__init__(what, remedy=remedy)
+        self.stop = stop

@@ -54,6 +54,7 @@ FINAL_RECORD = "handful.json"
 TUNING = "tuning.json"
 BEST = "best.ini"
 TRIAL = "trial.json"
+SEARCH = "search.json"
 
 # Inside the folder of a run, and of a trial.
 CHECKPOINTS = "checkpoints"

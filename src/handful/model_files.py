@@ -1,4 +1,7 @@
-"""What a pretrained model is: a local directory by its content, any other by its name."""
+"""What a pretrained model is: a local directory by its content, any other by its name.
+
+A directory that was brought from elsewhere is what it was there: `<directory>.origin` says so.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ from pathlib import Path
 
 LOCAL = ("/", ".", "~")
 """What a local model's name begins with."""
+ORIGIN = ".origin"
 WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".h5", ".onnx", ".msgpack")
 
 
@@ -24,6 +28,9 @@ def _identity(model: str, *, weights: bool) -> str:
     if not model.startswith(LOCAL):
         return model
     folder = Path(model).expanduser()
+    origin = folder.with_name(f"{folder.name}{ORIGIN}")
+    if origin.is_file():
+        return origin.read_text().strip()
     digest = hashlib.sha256()
     for path in sorted(p for p in folder.rglob("*") if p.is_file()):
         if not weights and path.suffix in WEIGHTS:

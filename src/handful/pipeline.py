@@ -14,12 +14,12 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from handful import fingerprint, layout
-from handful.errors import Absent, DataError, UserError
+from handful.errors import Absent, DataError, StepError, UserError
 from handful.experiment import Experiment
-from handful.labels.base import LabelSource
+from handful.production import production_files, production_labels
 from handful.records import (
     Compared,
     Fingerprint,
@@ -32,34 +32,15 @@ from handful.records import (
     Tuned,
 )
 from handful.sources import function_hashes
-from handful.standing import as_it_stands, look, told
+from handful.standing import as_it_stands, kept_record, look, told
 from handful.step import Choice, Records, Step
-from handful.storage.base import Source
+
+if TYPE_CHECKING:
+    from handful.backends.sagemaker.preview import Planned
 
 STORE_FORMAT = 1
 
 # --- the steps, in order -------------------------------------------------------------------------
-
-
-def production_labels(experiment: Experiment) -> LabelSource:
-    """Production's label rows; nothing is asked yet."""
-    from handful.labels.database import DatabaseLabels
-
-    production = experiment.settings.production
-    return DatabaseLabels(production.DATABASE_URL, production.LABEL_QUERY)
-
-
-def production_files(experiment: Experiment) -> Source:
-    """Production's file store, to read from; nothing is asked yet."""
-    from handful.storage.open import open_source
-
-    production = experiment.settings.production
-    return open_source(
-        production.FILES_URL,
-        endpoint_url=production.S3_ENDPOINT_URL,
-        profile=production.AWS_PROFILE,
-        role_arn=production.ASSUME_ROLE_ARN,
-    )
 
 
 def _reconcile(
@@ -83,10 +64,15 @@ def _reconcile(
 def _prepare(
     experiment: Experiment, records: Records, made_from: Fingerprint, choice: Choice
 ) -> Record:
-    from handful.steps.prepare import prepare
+    from handful.steps.prepare import prepare, start_over
 
-    reconciled = cast(Reconciled, records["reconcile"])
-    return prepare(experiment, reconciled, made_from=made_from, redo="prepare" in choice.redo)
+    reconciled, redo = cast(Reconciled, records["reconcile"]), "prepare" in choice.redo
+    if experiment.settings.compute.BACKEND == "sagemaker":
+        from handful.backends.sagemaker.shares import encode_shares
+
+        encode_shares(experiment, made_from, (lambda: start_over(experiment)) if redo else None)
+        redo = False  # the instances began anew, and here their shards are joined
+    return prepare(experiment, reconciled, made_from=made_from, redo=redo)
 
 
 def prepare_share(experiment: Experiment, worker: int, of: int) -> None:
@@ -116,12 +102,12 @@ def prepare_share(experiment: Experiment, worker: int, of: int) -> None:
 def _tune(
     experiment: Experiment, records: Records, made_from: Fingerprint, choice: Choice
 ) -> Record:
-    from handful.backends.local import Local
+    from handful.backends.open import open_backend
     from handful.steps.tune import tune
 
     prepared = cast(Prepared, records["prepare"])
     anew = "tune" in choice.redo
-    return tune(experiment, prepared, Local(), made_from=made_from, anew=anew)
+    return tune(experiment, prepared, open_backend(experiment), made_from=made_from, anew=anew)
 
 
 def _tuned(experiment: Experiment, tuned: Tuned) -> list[str]:
@@ -132,7 +118,7 @@ def _tuned(experiment: Experiment, tuned: Tuned) -> list[str]:
 def _train(
     experiment: Experiment, records: Records, made_from: Fingerprint, choice: Choice
 ) -> Record:
-    from handful.backends.local import Local
+    from handful.backends.open import open_backend
     from handful.steps.train import Anew, train
 
     anew = Anew.WHAT_CHANGED
@@ -141,17 +127,17 @@ def _train(
     elif choice.resume_anyway:
         anew = Anew.NOTHING_THAT_WAS_BEGUN
     prepared = cast(Prepared, records["prepare"])
-    tuned = cast(Tuned, records["tune"])
-    return train(experiment, prepared, Local(), made_from=made_from, anew=anew, tuned=tuned)
+    tuned, backend = cast(Tuned, records["tune"]), open_backend(experiment)
+    return train(experiment, prepared, backend, made_from=made_from, anew=anew, tuned=tuned)
 
 
 def _test(experiment: Experiment, records: Records, made_from: Fingerprint, _: Choice) -> Record:
-    from handful.backends.local import Local
+    from handful.backends.open import open_backend
     from handful.steps.test import test
 
     prepared, trained = cast(Prepared, records["prepare"]), cast(Trained, records["train"])
-    tuned = cast(Tuned, records["tune"])
-    return test(experiment, prepared, trained, Local(), made_from=made_from, tuned=tuned)
+    tuned, backend = cast(Tuned, records["tune"]), open_backend(experiment)
+    return test(experiment, prepared, trained, backend, made_from=made_from, tuned=tuned)
 
 
 def _of_compare(experiment: Experiment, records: Records) -> Fingerprint:
@@ -323,6 +309,8 @@ def _run(experiment: Experiment, step: Step, records: Records, choice: Choice) -
     from handful.storage.guarded import Guarded
     from handful.storage.lock import locked
 
+    if step.name == "reconcile" and experiment.settings.sagemaker.RECONCILE_AS_JOB:
+        return _reconciled_there(experiment, step, choice)
     started = time.monotonic()
     doing = f"{step.name} of {experiment.settings.experiment.NAME}"
     with locked(experiment.store, step.locked_at(experiment), doing) as held:
@@ -336,6 +324,40 @@ def _run(experiment: Experiment, step: Step, records: Records, choice: Choice) -
         )
         mine.store.write(step.kept_at(mine), record.to_json())
     return record
+
+
+def _reconciled_there(experiment: Experiment, step: Step, choice: Choice) -> Record:
+    """By a job, which holds the lock and writes the record; from here only what it is made from.
+
+    The job sees other places than this machine does (a path, a login), so it would say otherwise.
+    """
+    from handful.backends.sagemaker.shares import reconcile_there
+    from handful.storage.lock import locked
+
+    made_from = step.made_from(experiment, {})
+    wishes = {"refresh": choice.refresh, "prune": choice.prune, "redo": step.name in choice.redo}
+    reconcile_there(experiment, made_from, {word for word, asked in wishes.items() if asked})
+    with locked(experiment.store, step.locked_at(experiment), "noting what reconcile is made from"):
+        record = kept_record(experiment, step)
+        if record is None:
+            raise StepError(
+                "the job is done, but left no record",
+                where=f"{experiment.store.url}/{step.kept_at(experiment)}",
+                remedy="can its role write to the STORE? Run again to start it anew",
+            )
+        record = replace(record, made_from=made_from)
+        experiment.store.write(step.kept_at(experiment), record.to_json())
+    return record
+
+
+def planned_requests(
+    experiment: Experiment, choice: Choice, steps: Sequence[str]
+) -> Sequence[Planned]:
+    """What the chosen ones of `steps` would send to managed machines; nothing is sent or asked."""
+    from handful.backends.sagemaker.preview import planned
+
+    first, last = _bounds(choice)
+    return planned(experiment, [step for step in STEP_NAMES[first : last + 1] if step in steps])
 
 
 def _bounds(choice: Choice) -> tuple[int, int]:

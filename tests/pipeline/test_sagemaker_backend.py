@@ -27,7 +27,6 @@ from handful.backends.sagemaker.request import Request
 from handful.errors import (
     Denied,
     Interrupted,
-    NotBuilt,
     StepError,
     Unreachable,
     UserError,
@@ -391,12 +390,6 @@ def test_a_completed_job_without_an_answer_is_told(experiment: Experiment, cloud
         driver(experiment, cloud, fresh(cloud, "Completed")).run(job(experiment), Told())
 
 
-def test_tuning_is_not_built_yet(experiment: Experiment, cloud: Cloud) -> None:
-    with pytest.raises(NotBuilt):
-        driver(experiment, cloud).run(replace(job(experiment), task="tune"), Told())
-    assert not cloud.sent
-
-
 def test_what_was_sent_is_noted_before(experiment: Experiment, cloud: Cloud) -> None:
     client = Refusing(cloud, "create_training_job", refused("AccessDeniedException"))
     with pytest.raises(Denied):
@@ -412,6 +405,7 @@ def test_what_was_sent_is_noted_before(experiment: Experiment, cloud: Cloud) -> 
     [
         ("CapacityError: Unable to provision requested ML compute capacity", "TRAIN_INSTANCE_TYPE"),
         ("ResourceLimitExceeded: the account-level service limit", "Service Quotas"),
+        ("Could not assume role arn:aws:iam::1:role/x", "trust policy"),
         ("ClientError: Cannot pull image: not found in ECR", "IMAGE_URI"),
         ("ClientError: The KMS key cannot be used", "kms:Decrypt"),
         ("ClientError: Data download failed: Access denied (403)", "STORE"),

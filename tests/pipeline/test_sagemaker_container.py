@@ -100,12 +100,17 @@ def test_a_trial_trains_with_its_own_values(tmp_path: Path) -> None:
     experiment = one.open(tmp_path / "s")
     container = host(experiment, replace(train_job(one), task="tune"), tmp_path / "ml")
     container.trial = {"train.EPOCHS": "1", "train.LEARNING_RATE": "0.001"}
+    name = container.request.parameters["HyperParameterTuningJobName"]
+    container.variables = {"TRAINING_JOB_NAME": f"{name}-002-0a1b2c3d"}
     done = container.run()
     assert done.returncode == 0, done.stderr
-    final = one.store / "results/full_dataset/models/model/seed-0/final/handful.json"
-    record = json.loads(final.read_text())
-    assert (record["epochs"], record["steps"]) == (1.0, 12)
-    assert record["settings"]["[train] EPOCHS"] == "1.0"
+    results = one.store / "results/full_dataset"
+    record = json.loads((results / "tuning/model/trial-0001/trial.json").read_text())
+    assert record["values"] == {"EPOCHS": "1", "LEARNING_RATE": "0.001"}
+    assert (record["state"], len(record["seen"])) == ("complete", 1)
+    result = json.loads(experiment.store.read(job_result(f"{name}-002-0a1b2c3d")))
+    assert result["result"]["value"] == record["value"]
+    assert not (results / "models").exists(), "a trial is no run"
 
 
 HOLD = """

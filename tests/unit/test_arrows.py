@@ -47,6 +47,7 @@ ARROWS: dict[str, set[str]] = {
     "images": LEAVES | {"aws", "backends.sagemaker", "experiment"},
     "worker": LEAVES | {"experiment", "functions", "backends.base", "backends.events", "training"},
     "step": LEAVES | {"experiment"},
+    "production": LEAVES | {"experiment", "labels", "storage"},
     "standing": LEAVES | {"experiment", "fingerprint", "step"},
     "pipeline": LEAVES
     | {
@@ -61,10 +62,10 @@ ARROWS: dict[str, set[str]] = {
         "storage",
         "steps",
     }
-    | {"backends"},
+    | {"backends", "production"},
     "rehearsal": LEAVES
     | {"experiment", "settings", "functions", "labels", "storage", "steps", "training"}
-    | {"pipeline", "standing", "backends"},
+    | {"pipeline", "standing", "backends", "production"},
     "predicting": LEAVES
     | {"experiment", "settings", "functions", "sources", "fingerprint", "storage", "training"}
     | {"steps.prepare", "steps.reconcile"},

@@ -83,7 +83,7 @@ BATCH_SIZE = choose 1 2
 SEEDS = choice 1 2
 EPOCH = int 1 2
 [compute]
-BACKEND = sagemaker
+BACKEND = local
 TRAIN_PROCESSES = 0
 [sagemaker]
 DOCKER_IMAGE_PATH = image
@@ -112,9 +112,7 @@ IMAGE_URI = other
         "settings.ini:30 [tune] BATCH_SIZE",
         "settings.ini:31 [tune] SEEDS",
         "settings.ini:32 [tune] EPOCH",
-        "settings.ini:34 [compute] BACKEND",
         "settings.ini:35 [compute] TRAIN_PROCESSES",
-        "settings.ini:37 [sagemaker] DOCKER_IMAGE_PATH",
         "settings.ini:38 [sagemaker] IMAGE_URI",
         "settings.ini [production] DATABASE_URL",
         "settings.ini [production] FILES_FROM_PROD",
@@ -143,7 +141,6 @@ IMAGE_URI = other
         "settings.ini:30 [tune] BATCH_SIZE": "'choose 1 2' is no range",
         "settings.ini:31 [tune] SEEDS": "cannot be tuned",
         "settings.ini:32 [tune] EPOCH": "did you mean EPOCHS?",
-        "settings.ini:34 [compute] BACKEND": "'sagemaker' is known but not built yet",
         "settings.ini:35 [compute] TRAIN_PROCESSES": "'0' is not a whole number of at least 1",
         "settings.ini:38 [sagemaker] IMAGE_URI": "the same as DOCKER_IMAGE_PATH",
         "--set SEED": "write --set experiment.SEED=value",
@@ -215,10 +212,7 @@ def test_one_fault_each(folder: Path, lines: str, where: str, remedy: str) -> No
     "line",
     [
         "[train]\nSHARDING = fsdp",
-        "[compute]\nBACKEND = sagemaker",
-        "[sagemaker]\nREGION = eu-central-1",
-        "[sagemaker]\nVOLUME_SIZE_GB = 50",
-        "[sagemaker]\nSECRETS = A = arn:b",
+        "[sagemaker]\nMAX_COST_USD = 5",
     ],
 )
 def test_what_is_not_built_is_never_ignored(folder: Path, line: str) -> None:
@@ -227,6 +221,52 @@ def test_what_is_not_built_is_never_ignored(folder: Path, line: str) -> None:
     with pytest.raises(SettingsError, match="known but not built yet") as error:
         read_settings(folder, (f"{section.strip('[]')}.{setting.replace(' = ', '=', 1)}",))
     assert len(error.value.faults) == 1
+
+
+SAGEMAKER = """
+[experiment]
+STORE = s3://bucket/prefix
+[compute]
+BACKEND = sagemaker
+[sagemaker]
+ROLE_ARN = arn:aws:iam::123456789012:role/handful
+IMAGE_URI = 123456789012.dkr.ecr.eu-central-1.amazonaws.com/handful:1
+PREPARE_INSTANCE_TYPE = ml.m5.xlarge
+TRAIN_INSTANCE_TYPE = ml.g5.xlarge, ml.g4dn.xlarge
+TEST_INSTANCE_TYPE = ml.g5.xlarge
+"""
+
+
+@pytest.mark.parametrize(
+    ("changed", "where", "words"),
+    [
+        ("STORE = s3://bucket/prefix -> STORE = ./store", "[experiment] STORE", "write s3://"),
+        ("STORE = s3://bucket/prefix -> SEED = 1", "[experiment] STORE", "write s3://"),
+        ("IMAGE_URI = -> REGION =", "[sagemaker] IMAGE_URI", "name the container image"),
+        ("role/handful -> group/x", "[sagemaker] ROLE_ARN", "arn:aws:iam"),
+        (
+            "= ml.m5.xlarge -> = m5.xlarge",
+            "[sagemaker] PREPARE_INSTANCE_TYPE",
+            "write ml.m5.xlarge",
+        ),
+        (", ml.g4dn.xlarge -> , what", "[sagemaker] TRAIN_INSTANCE_TYPE", "ml.m5.xlarge"),
+        ("TEST_INSTANCE_TYPE = ml.g5.xlarge -> ", "[sagemaker] TEST_INSTANCE_TYPE", "name a type"),
+        (
+            "TEST_INSTANCE -> SAGEMAKER_LOCAL_DATA_DIR = /tmp\nTEST_INSTANCE",
+            "[sagemaker] SAGEMAKER_LOCAL_DATA_DIR",
+            "/opt/ml/processing",
+        ),
+    ],
+)
+def test_what_sagemaker_needs_is_asked_for(
+    folder: Path, changed: str, where: str, words: str
+) -> None:
+    (folder / "settings.ini").write_text(MINIMAL + SAGEMAKER)
+    assert read_settings(folder).compute.BACKEND == "sagemaker"
+    before, _, after = changed.partition(" -> ")
+    fault = only_fault(folder, MINIMAL + SAGEMAKER.replace(before, after, 1))
+    assert fault.where.endswith(where)
+    assert words in fault.remedy
 
 
 def test_both_queries_or_none(folder: Path) -> None:

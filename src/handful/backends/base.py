@@ -6,9 +6,9 @@ The same worker (`handful.worker`) runs a job everywhere; a backend only decides
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, Protocol, Self
+from typing import Any, Protocol, Self, runtime_checkable
 
 from handful.progress import Progress
 
@@ -48,3 +48,24 @@ class Backend(Protocol):
         worker raised is raised here again, of the same class; any other end of the worker is a
         `StepError` with its last words.
         """
+
+
+@runtime_checkable
+class SideBySide(Protocol):
+    """A backend that has machines enough for several jobs at once."""
+
+    def run_all(self, jobs: Sequence[Job], progress: Progress) -> list[Any]:
+        """What each of `jobs` returned, in their order; see `Backend.run`.
+
+        If one fails the others are still run to their end; then its error is raised.
+        """
+
+
+def run_each(backend: Backend, jobs: Iterable[Job], progress: Progress) -> list[Any]:
+    """Run jobs that do not depend on each other, side by side if the backend can.
+
+    Else one after the other, each drawn when its turn has come; the first error ends it.
+    """
+    if isinstance(backend, SideBySide):
+        return backend.run_all(list(jobs), progress)
+    return [backend.run(job, progress) for job in jobs]

@@ -16,7 +16,7 @@ import typer
 from handful.cli.aws import aws
 from handful.cli.image import image
 from handful.cli.options import AsJson, Directory, Overrides, Traceback
-from handful.errors import HandfulError, Interrupted, UserError
+from handful.errors import HandfulError, Interrupted, LeftRunning, UserError
 
 if TYPE_CHECKING:
     from handful.cli.console import Listener
@@ -115,7 +115,11 @@ def run(
         for step in (first, last, *(redo or ())):
             _must_be_a_step(step)
         choice = Choice(first, last, frozenset(redo or ()), resume_anyway=resume_anyway)
-        if dry_run:
+        if dry_run and experiment.settings.compute.BACKEND == "sagemaker":
+            from handful.cli.managed import show_requests
+
+            show_requests(experiment, choice, as_json)
+        elif dry_run:
             _show_states(experiment, choice)
         else:
             _run(experiment, choice)
@@ -374,6 +378,10 @@ def _errors_told(*, traceback: bool, as_json: bool = False) -> Iterator[Listener
     except HandfulError as error:
         progress.close()
         _tell(error, as_json, traceback)
+        if isinstance(error, LeftRunning):
+            from handful.cli.managed import ask_to_stop
+
+            ask_to_stop(error)
         raise typer.Exit(error.exit_status) from None
     except (typer.Exit, SystemExit):
         raise

@@ -17,7 +17,8 @@ from handful.backends.sagemaker.durations import Pace
 from handful.errors import Absent, DataError
 from handful.experiment import Experiment
 from handful.functions import Encoded, Functions, load_functions
-from handful.pipeline import STEPS, production_files, production_labels
+from handful.pipeline import STEPS
+from handful.production import production_files, production_labels
 from handful.progress import Scalar, Silent
 from handful.rehearsal.sample import Chosen, Rows, take_sample
 from handful.standing import states

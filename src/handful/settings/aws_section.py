@@ -16,6 +16,7 @@ from handful.settings.lists import mapping, words_list
 from handful.settings.values import Bounds, boolean, duration, optional, real, text, whole
 
 _WORD = optional(text())
+_INSTANCE = optional(text("type", names.instance_type))
 _POSITIVE = Bounds(0, low_open=True)
 
 
@@ -23,34 +24,51 @@ _POSITIVE = Bounds(0, low_open=True)
 class SagemakerSection:
     """Managed machines, for BACKEND = sagemaker."""
 
-    ROLE_ARN: str | None = key(_WORD, None, "The role of the jobs.", built=False)
-    REGION: str | None = key(_WORD, None, "The AWS region.", built=False)
+    ROLE_ARN: str | None = key(
+        optional(text("ARN", names.role_arn)),
+        None,
+        "The role of the jobs: it reads and writes STORE.",
+        said="required for jobs",
+    )
+    REGION: str | None = key(_WORD, None, "The AWS region of the jobs.", said="AWS's own search")
     IMAGE_URI: str | None = key(
-        _WORD, None, "The container image.", also=("DOCKER_IMAGE_PATH",), built=False
+        _WORD,
+        None,
+        "The container image.",
+        said="required for jobs",
+        also=("DOCKER_IMAGE_PATH",),
     )
     SAGEMAKER_LOCAL_DATA_DIR: str = key(
-        text("path"),
+        text("path", names.processing_path),
         "/opt/ml/processing/input/data",
-        "Where a processing job finds its input.",
-        built=False,
+        "Where a processing job keeps the files that it fetches, on the instance's volume.",
     )
-    VOLUME_SIZE_GB: int = key(whole(1, unit="GB"), "100", "The disk of each instance.", built=False)
-    PREPARE_INSTANCE_TYPE: str | None = key(_WORD, None, "The instances that prepare.", built=False)
-    PREPARE_INSTANCE_COUNT: int = key(
-        whole(1, unit="instances"), "1", "How many prepare.", built=False
+    VOLUME_SIZE_GB: int = key(whole(1, 16_384, "GB"), "100", "The disk of each instance.")
+    RECONCILE_AS_JOB: bool = key(
+        boolean,
+        "false",
+        "Reconcile as a job too, where SUBNETS reach the database; on PREPARE_INSTANCE_TYPE.",
     )
+    PREPARE_INSTANCE_TYPE: str | None = key(
+        _INSTANCE, None, "The instances that prepare.", said="required for jobs"
+    )
+    PREPARE_INSTANCE_COUNT: int = key(whole(1, 100, "instances"), "1", "How many prepare.")
     TRAIN_INSTANCE_TYPE: tuple[str, ...] = key(
-        words_list(unit="types"),
+        words_list(names.instance_type, "types"),
         "",
         "The instances that train; of a list, the next is tried when there is no capacity.",
-        built=False,
+        said="required for jobs",
     )
     TRAIN_INSTANCE_COUNT: int = key(
-        whole(1, unit="instances"), "1", "How many train together.", built=False
+        whole(1, 100, "instances"), "1", "How many train one model together."
     )
-    TEST_INSTANCE_TYPE: str | None = key(_WORD, None, "The instance that tests.", built=False)
-    USE_SPOT: bool = key(boolean, "false", "Use spot instances.", built=False)
-    MAX_RUNTIME: float = key(duration, "24h", "A job that takes longer is stopped.", built=False)
+    TEST_INSTANCE_TYPE: str | None = key(
+        _INSTANCE, None, "The instance that tests.", said="required for jobs"
+    )
+    USE_SPOT: bool = key(
+        boolean, "false", "Train on spot instances: cheaper, and interrupted at times."
+    )
+    MAX_RUNTIME: float = key(duration, "24h", "A job that takes longer is stopped.")
     MAX_COST_USD: float | None = key(
         optional(real(_POSITIVE, "US dollars")),
         None,
@@ -64,26 +82,23 @@ class SagemakerSection:
         built=False,
     )
     KEEP_ALIVE: float | None = key(
-        optional(duration), None, "How long an instance stays warm for the next job.", built=False
+        optional(duration), None, "How long a training instance stays warm for the next job."
     )
-    SUBNETS: tuple[str, ...] = key(
-        words_list(unit="ids"), "", "The subnets of the jobs.", built=False
-    )
+    SUBNETS: tuple[str, ...] = key(words_list(unit="ids"), "", "The subnets of the jobs.")
     SECURITY_GROUPS: tuple[str, ...] = key(
-        words_list(unit="ids"), "", "The security groups of the jobs.", built=False
+        words_list(unit="ids"), "", "The security groups of the jobs."
     )
     SECRETS: Mapping[str, str] = key(
         mapping(unit="NAME = ARN per line"),
         "",
         "Environment variables of the jobs, out of Secrets Manager.",
-        built=False,
     )
     TAGS: Mapping[str, str] = key(
-        mapping(unit="name = value per line"), "", "Tags of all that is made on AWS.", built=False
+        mapping(unit="name = value per line"), "", "Tags of the jobs, beside handful's own."
     )
     ENDPOINT_URL: str | None = key(
         optional(text("URL", names.server_url)),
         None,
-        "Another server than AWS, for tests.",
-        built=False,
+        "Another server than AWS for SageMaker and CloudWatch, for tests.",
+        said="AWS",
     )

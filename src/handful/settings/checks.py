@@ -34,6 +34,7 @@ def check(reading: Reading, directory: Path) -> None:
     _labels(reading, directory)
     _models(reading, directory)
     _tuning(reading)
+    _managed(reading)
 
 
 def _required(reading: Reading) -> None:
@@ -181,6 +182,31 @@ def _tuning(reading: Reading) -> None:
         what = "there is no range to choose from"
         remedy = "add one, such as LEARNING_RATE = log 1e-5 1e-3"
         reading.fault_of("tune", "TRIALS", what, remedy)
+
+
+_FOR_JOBS = {
+    "ROLE_ARN": "name the role of the jobs",
+    "IMAGE_URI": "name the container image",
+    "PREPARE_INSTANCE_TYPE": "name a type such as ml.m5.xlarge",
+    "TRAIN_INSTANCE_TYPE": "name a type such as ml.g5.xlarge, or several",
+    "TEST_INSTANCE_TYPE": "name a type such as ml.g5.xlarge",
+}
+
+
+def _managed(reading: Reading) -> None:
+    """What BACKEND = sagemaker asks of the other keys."""
+    if reading.of("compute").get("BACKEND") != "sagemaker":
+        if reading.of("sagemaker").get("RECONCILE_AS_JOB"):
+            what = "there are no jobs without BACKEND = sagemaker"
+            reading.fault_of("sagemaker", "RECONCILE_AS_JOB", what, "remove the line")
+        return
+    store = reading.of("experiment").get("STORE", "s3://")
+    if not store.startswith("s3://"):
+        what = "is no place that SageMaker's machines can reach"
+        reading.fault_of("experiment", "STORE", what, "write s3://bucket/prefix")
+    for key, remedy in _FOR_JOBS.items():
+        if not reading.has_text("sagemaker", key):
+            reading.fault_of("sagemaker", key, "is required by BACKEND = sagemaker", remedy)
 
 
 def full_model(name: str, directory: Path) -> str:

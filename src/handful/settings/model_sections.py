@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from handful.errors import UserError
 from handful.settings import names
 from handful.settings.data_sections import SEED_MAX
 from handful.settings.declare import key
@@ -119,6 +120,18 @@ class TrainSection:
         counts="train",
     )
 
+    def for_each(self, processes: int) -> int:
+        """Examples of a batch for each of so many processes; `UserError` if it is not even."""
+        share, left = divmod(self.BATCH_SIZE, processes)
+        if not left:
+            return share
+        nearest = " or ".join(str(n * processes) for n in (share, share + 1) if n)
+        raise UserError(
+            f"{self.BATCH_SIZE} examples cannot be shared evenly among {processes} processes",
+            where="[train] BATCH_SIZE",
+            remedy=f"write {nearest}",
+        )
+
 
 @dataclass(frozen=True)
 class TuneSection:
@@ -162,8 +175,7 @@ class ComputeSection:
     BACKEND: str = key(
         choice("local", "sagemaker"),
         "local",
-        "This machine, or SageMaker (not built yet).",
-        works=("local",),
+        "This machine, or SageMaker.",
     )
     TRAIN_PROCESSES: int | None = key(
         optional(whole(1, 1024, "processes")),

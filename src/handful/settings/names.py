@@ -109,3 +109,25 @@ def role_arn(arn: str) -> None:
     """The ARN of an IAM role."""
     if not re.fullmatch(r"arn:[a-z-]+:iam::\d{12}:role/[\w+=,.@/-]{1,512}", arn):
         raise Wrong("{} is no ARN of a role", remedy="write arn:aws:iam::<12 digits>:role/<name>")
+
+
+def instance_type(name: str) -> None:
+    """A type of instance, as SageMaker names it."""
+    if not re.fullmatch(r"ml\.[a-z0-9-]+\.[a-z0-9-]+", name):
+        near = f"write ml.{name}" if re.fullmatch(r"[a-z0-9-]+\.[a-z0-9-]+", name) else ""
+        raise Wrong(
+            "{} is no instance type of SageMaker's",
+            piece=name,
+            remedy=near or "write one such as ml.m5.xlarge",
+        )
+
+
+def processing_path(path: str) -> None:
+    """A folder on the volume of a processing job's instance."""
+    parts = path.split("/")
+    below = path.startswith("/opt/ml/processing/") and not {"", ".", ".."} & set(parts[1:])
+    if not below or not re.fullmatch(r"[\w./-]{1,200}", path):
+        raise Wrong(
+            "{} is not on the volume of a processing job",
+            remedy="write a folder such as /opt/ml/processing/input/data",
+        )

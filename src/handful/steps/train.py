@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from enum import Enum
 from typing import Any
 
-from handful.backends.base import Backend, Job
-from handful.errors import Absent, DataError, UserError
+from handful.backends.base import Backend, Job, run_each
+from handful.errors import Absent, DataError
 from handful.experiment import Experiment
 from handful.fingerprint import difference
 from handful.layout import FINAL_RECORD, check_model_folders, model_folder
@@ -55,13 +55,24 @@ def train(
     for best in tuned.best if tuned else ():
         values = ", ".join(f"{key} = {text}" for key, text in best.values.items())
         experiment.progress.note(f"train: {best.model} with the settings that tune found: {values}")
-    runs = [
-        _trained(for_model(experiment, tuned, model), prepared, backend, (model, seed), anew)
-        for model in models
-        for seed in experiment.settings.train.SEEDS
-    ]
+    runs: list[Run | None] = []
+
+    def to_do() -> Iterator[Job]:
+        for model in models:
+            mine = for_model(experiment, tuned, model)
+            for seed in experiment.settings.train.SEEDS:
+                found = _standing_or_job(mine, prepared, (model, seed), anew)
+                runs.append(found if isinstance(found, Run) else None)
+                if isinstance(found, Job):
+                    yield found
+
+    answers = iter(run_each(backend, to_do(), experiment.progress))
     finished = datetime.now(UTC).isoformat(timespec="seconds")
-    return Trained(runs=tuple(runs), made_from=made_from, finished_at=finished)
+    return Trained(
+        runs=tuple(run or as_run(next(answers)) for run in runs),
+        made_from=made_from,
+        finished_at=finished,
+    )
 
 
 def run_fingerprint(
@@ -80,16 +91,14 @@ def run_fingerprint(
 
 def processes_for(experiment: Experiment, model: str) -> int:
     """How many train together; `UserError` if they cannot share a batch evenly."""
-    processes = experiment.settings.compute.TRAIN_PROCESSES or max(1, gpus())
-    size = experiment.settings.train_for(model).BATCH_SIZE
-    if size % processes:
-        below = size // processes * processes
-        nearest = " or ".join(str(n) for n in (below, below + processes) if n)
-        raise UserError(
-            f"{size} examples cannot be shared evenly among {processes} processes",
-            where="[train] BATCH_SIZE",
-            remedy=f"write {nearest}",
-        )
+    settings = experiment.settings
+    if settings.compute.BACKEND == "sagemaker":
+        # GPUs are counted over there, where the worker looks again; nothing of this machine counts.
+        each = settings.compute.TRAIN_PROCESSES or 1
+        processes = each * settings.sagemaker.TRAIN_INSTANCE_COUNT
+    else:
+        processes = settings.compute.TRAIN_PROCESSES or max(1, gpus())
+    settings.train_for(model).for_each(processes)
     return processes
 
 
@@ -116,13 +125,10 @@ def check_rows(experiment: Experiment, prepared: Prepared, models: tuple[str, ..
                 )
 
 
-def _trained(
-    experiment: Experiment,
-    prepared: Prepared,
-    backend: Backend,
-    which: tuple[str, int],
-    anew: Anew,
-) -> Run:
+def _standing_or_job(
+    experiment: Experiment, prepared: Prepared, which: tuple[str, int], anew: Anew
+) -> Run | Job:
+    """The run as it stands if it is up to date; else the job that trains it."""
     model, seed = which
     name = f"{model_folder(model)} seed {seed}"
     processes = processes_for(experiment, model)
@@ -148,8 +154,7 @@ def _trained(
         "resume_anyway": anew is Anew.NOTHING_THAT_WAS_BEGUN,
     }
     directory = str(experiment.directory)
-    job = Job("train", directory, experiment.overrides, arguments, processes)
-    return as_run(backend.run(job, experiment.progress))
+    return Job("train", directory, experiment.overrides, arguments, processes)
 
 
 def _standing(

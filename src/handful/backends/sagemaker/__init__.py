@@ -1,4 +1,4 @@
 """Jobs on SageMaker: names and requests by pure functions, the bundle, and the container's side.
 
-Not yet what `BACKEND` may name: docs/sagemaker.md says what stands.
+Not yet run on AWS: docs/sagemaker.md says what holds it, and what it assumes.
 """

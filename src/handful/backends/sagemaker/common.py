@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from handful.backends.sagemaker.work import Work
+from handful.backends.sagemaker.work import ORIGIN, Work
 from handful.errors import UserError
 from handful.settings import Settings
 
@@ -121,6 +121,8 @@ def environment(settings: Settings, work: Work) -> dict[str, str]:
     found = {
         "PYTHONUNBUFFERED": "1",
         "HANDFUL_BUNDLE": work.bundle_hash,
+        "HANDFUL_LOCAL_DATA": settings.sagemaker.SAGEMAKER_LOCAL_DATA_DIR,
+        **{f"{ORIGIN}{number}": name for number, name in enumerate(work.origins)},
         **{f"HANDFUL_VERSION_{name}": value for name, value in work.versions.items()},
         **{f"HANDFUL_SECRET_{name}": arn for name, arn in settings.sagemaker.SECRETS.items()},
     }

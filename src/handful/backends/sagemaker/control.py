@@ -6,16 +6,18 @@ What is raised is handful's own, so that nobody else has to know botocore's erro
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from handful.backends.sagemaker.failures import remedy_for
 from handful.backends.sagemaker.request import PROCESSING, TRAINING, TUNING, Request
 from handful.errors import Denied, HandfulError, StepError, Unreachable
 from handful.settings import Settings
 
 ATTEMPTS = 10
+_ENDED = ("Completed", "NonRetryableError", "Stopped")
 _WORDS = {
     # kind: (method's noun, name's parameter, status' member)
     PROCESSING: ("processing_job", "ProcessingJobName", "ProcessingJobStatus"),
@@ -56,14 +58,27 @@ class Status:
     """Why it failed: what the container left, or SageMaker's own words."""
     phase: str = ""
     """What it is about: Starting, Downloading, Training, …"""
+    trials: int = 0
+    """Of a tuning job: how many trials have ended."""
 
     @property
     def is_over(self) -> bool:
         return self.state in {"Completed", "Failed", "Stopped"}
 
 
-def make_client(settings: Settings) -> Any:
-    """A boto3 client for SageMaker; nothing is asked yet. `Denied` without region."""
+@dataclass(frozen=True)
+class TrialJob:
+    """One training job of a tuning job."""
+
+    name: str
+    state: str
+    parameters: Mapping[str, str]
+    """The hyperparameters that were chosen for it."""
+    reason: str = ""
+
+
+def make_client(settings: Settings, service: str = "sagemaker") -> Any:
+    """A boto3 client for a service of AWS's; nothing is asked yet. `Denied` without region."""
     import boto3
     from botocore.config import Config
     from botocore.exceptions import BotoCoreError
@@ -71,16 +86,16 @@ def make_client(settings: Settings) -> Any:
     config = Config(retries={"mode": "adaptive", "total_max_attempts": ATTEMPTS})
     section = settings.sagemaker
     try:
-        session = boto3.Session(profile_name=settings.experiment.AWS_PROFILE)
+        session: Any = boto3.Session(profile_name=settings.experiment.AWS_PROFILE)
         return session.client(
-            "sagemaker",
+            service,
             region_name=section.REGION,
             endpoint_url=section.ENDPOINT_URL,
             config=config,
         )
     except BotoCoreError as error:
         raise Denied(
-            f"there is no way to ask SageMaker: {error}",
+            f"there is no way to ask {service} of AWS: {error}",
             where="[sagemaker] REGION",
             remedy="write the region, and let AWS_PROFILE name credentials",
         ) from error
@@ -109,7 +124,35 @@ class Control:
         exit_message = answer.get("ExitMessage") or ""
         # A processing job's own words say more than SageMaker's.
         words = exit_message if exit_message else reason
-        return Status(answer[member], words, answer.get("SecondaryStatus", ""))
+        counted = answer.get("TrainingJobStatusCounters") or {}
+        ended = sum(int(counted.get(one, 0)) for one in _ENDED)
+        return Status(answer[member], words, answer.get("SecondaryStatus", ""), ended)
+
+    def trials(self, name: str) -> list[TrialJob]:
+        """The training jobs of a tuning job, in the order in which they were started."""
+        found: list[TrialJob] = []
+        more: dict[str, str] = {}
+        while True:
+            with _told("list training jobs for tuning job"):
+                answer = self._client.list_training_jobs_for_hyper_parameter_tuning_job(
+                    HyperParameterTuningJobName=name,
+                    SortBy="CreationTime",
+                    SortOrder="Ascending",
+                    MaxResults=100,
+                    **more,
+                )
+            found += [
+                TrialJob(
+                    one["TrainingJobName"],
+                    one["TrainingJobStatus"],
+                    dict(one.get("TunedHyperParameters") or {}),
+                    one.get("FailureReason", ""),
+                )
+                for one in answer["TrainingJobSummaries"]
+            ]
+            if not answer.get("NextToken"):
+                return found
+            more = {"NextToken": answer["NextToken"]}
 
     def stop(self, kind: str, name: str) -> None:
         """Ask for the job's end; it gets its time for a last checkpoint."""
@@ -173,4 +216,4 @@ def _from_answer(response: Any, doing: str) -> HandfulError | _NoSuchJob:
         return Denied(f"{code}: {message}", where=doing, remedy=remedy)
     if status >= 500 or "Throttl" in code:
         return Unreachable(f"{code}: {message}", where=doing, remedy="run again in a while")
-    return StepError(f"{code}: {message}", where=doing)
+    return StepError(f"{code}: {message}", where=doing, remedy=remedy_for(message))

@@ -14,6 +14,11 @@ _USUAL = (
         "ask AWS for a higher quota of this instance type (Service Quotas, SageMaker)",
     ),
     (
+        r"(?:not|unable to) assume|sts:AssumeRole|iam:PassRole",
+        "let SageMaker assume [sagemaker] ROLE_ARN (its trust policy names "
+        "sagemaker.amazonaws.com), and let your identity pass it (iam:PassRole)",
+    ),
+    (
         r"CannotPullContainer|image.*(?:not found|does not exist)|ECR",
         "check [sagemaker] IMAGE_URI, and that the role may pull from that repository",
     ),

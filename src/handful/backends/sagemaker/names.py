@@ -21,6 +21,7 @@ TUNING_LIMIT = 32
 _HASH = 12
 _TASK = 10
 _ATTEMPTS = 999
+_TRIAL = re.compile(r".+-(\d{3,})-[0-9a-f]+")
 _FORBIDDEN = re.compile(r"[^a-zA-Z0-9]+")
 
 
@@ -58,6 +59,18 @@ def stem(words: Mapping[str, str], identity: Mapping[str, Any], limit: int = JOB
         experiment = _slug(words["experiment"])[: left - len(what)].strip("-")
         said = [experiment, task, what]
     return Stem("-".join(word for word in [*said, digest] if word))
+
+
+def trial_number(name: str) -> int:
+    """Which of its tuning job's trials a training job is, from 0; the same for the same name.
+
+    SageMaker counts them in the name: `<tuning job>-<number>-<hash>`. Of another form of name it is
+    a number that no count reaches.
+    """
+    match = _TRIAL.fullmatch(name)
+    if match and int(match[1]):
+        return int(match[1]) - 1
+    return 10**9 + int(hashlib.sha256(name.encode()).hexdigest()[:7], 16)
 
 
 def _slug(text: str) -> str:

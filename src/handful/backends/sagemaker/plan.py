@@ -18,6 +18,7 @@ from handful.backends.sagemaker.work import (
     JOB_CHANNEL,
     JOB_FILE,
     MODEL_CHANNEL,
+    REMOTE_CHANNEL,
     Channel,
     Work,
     with_models,
@@ -42,6 +43,8 @@ class Plan:
     settings_text: str
     models: Mapping[str, str]
     """Local model (absolute path) → its folder in the store."""
+    remote: tuple[str, ...]
+    """The `s3://` models, which lie where the instances can fetch them."""
     stem: names.Stem
     content: str
     """A hash of all that decides what the job does."""
@@ -51,7 +54,8 @@ def plan(experiment: Experiment, job: Job) -> Plan:
     """Pack what `job` needs. Raises what the bundle and the settings raise; writes nothing."""
     settings = experiment.settings
     local = [name for name in settings.train.MODEL_NAMES if name.startswith(LOCAL)]
-    there = {name: f"../models/{model_folder(name)}" for name in local}
+    remote = [name for name in settings.train.MODEL_NAMES if name.startswith("s3://")]
+    there = {name: f"../models/{model_folder(name)}" for name in (*local, *remote)}
     text = travelling_text(experiment.directory, job.overrides, there)
     apart = [Path(name) for name in local]
     if "://" not in settings.experiment.STORE:
@@ -60,11 +64,14 @@ def plan(experiment: Experiment, job: Job) -> Plan:
     arguments = with_models(job.arguments, lambda name: there.get(name, name))
     travelling = replace(job, experiment="", overrides=(), arguments=arguments)
     found = hashlib.sha256((bundle.digest + travelling.to_json()).encode()).hexdigest()
-    folders = {
-        name: f"{layout.BUNDLES}/model-{model_identity(name)[:32]}/{model_folder(name)}"
-        for name in local
-    }
-    return Plan(travelling, bundle, text, folders, _stem(experiment, job), found)
+    folders = {name: _folder_of(name) for name in local}
+    return Plan(travelling, bundle, text, folders, tuple(remote), _stem(experiment, job), found)
+
+
+def _folder_of(model: str) -> str:
+    """Where a local model lies in the store; two of one content and other names lie apart."""
+    what = hashlib.sha256(f"{model_identity(model)} {model_folder(model)}".encode()).hexdigest()
+    return f"{layout.BUNDLES}/model-{what[:32]}/{model_folder(model)}"
 
 
 def _stem(experiment: Experiment, job: Job) -> names.Stem:
@@ -91,6 +98,9 @@ def work_of(experiment: Experiment, planned: Plan, name: str, instance_type: str
         Channel(f"{MODEL_CHANNEL}{number}", f"{url}/{folder.rpartition('/')[0]}")
         for number, folder in enumerate(planned.models.values())
     ]
+    models += [
+        Channel(f"{REMOTE_CHANNEL}{number}", name) for number, name in enumerate(planned.remote)
+    ]
     bundle = Channel(EXPERIMENT_CHANNEL, f"{url}/{_bundle_folder(planned)}")
     return Work(
         name=name,
@@ -101,6 +111,7 @@ def work_of(experiment: Experiment, planned: Plan, name: str, instance_type: str
         channels=(bundle, *models),
         instance_type=instance_type,
         versions={library: version(library) for library in VERSIONS},
+        origins=planned.remote,
     )
 
 

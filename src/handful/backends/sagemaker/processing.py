@@ -81,7 +81,7 @@ def _input(channel: Channel) -> dict[str, Any]:
         "InputName": channel.name,
         "AppManaged": False,
         "S3Input": {
-            "S3Uri": channel.url,
+            "S3Uri": channel.prefix,
             "LocalPath": f"{INPUTS}/{channel.name}",
             "S3DataType": "S3Prefix",
             "S3InputMode": "File",

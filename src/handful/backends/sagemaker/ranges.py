@@ -56,14 +56,20 @@ def overrides_of(parameters: Mapping[str, str], model: str) -> tuple[str, ...]:
 
     A key of `[train]` is set for the model itself, since `[train:<model>]` may set it, too.
     """
-    found = []
+    return tuple(
+        f"{key}={value}" if key.startswith("user.") else f"train:{model}.{key}={value}"
+        for key, value in values_of(parameters).items()
+    )
+
+
+def values_of(parameters: Mapping[str, str]) -> dict[str, str]:
+    """The values of a trial among hyperparameters: key of `[train]`, or `user.KEY` → text."""
+    found = {}
     for name, value in sorted(parameters.items()):
         section, _, key = name.partition(".")
-        if section == "train" and key:
-            found.append(f"train:{model}.{key}={value}")
-        elif section == "user" and key:
-            found.append(f"{name}={value}")
-    return tuple(found)
+        if section in {"train", "user"} and key:
+            found[name if section == "user" else key] = value
+    return found
 
 
 def _number(value: float, kind: str) -> str:

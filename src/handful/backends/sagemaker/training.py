@@ -133,7 +133,7 @@ def _definition(settings: Settings, work: Work, *, static: bool) -> dict[str, An
 def _channel(channel: Channel) -> dict[str, Any]:
     source = {
         "S3DataType": "S3Prefix",
-        "S3Uri": channel.url,
+        "S3Uri": channel.prefix,
         # Never ShardedByS3Key: it would tear the files of one artifact or dataset apart.
         "S3DataDistributionType": "FullyReplicated",
     }

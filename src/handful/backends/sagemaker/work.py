@@ -10,8 +10,13 @@ from handful.backends.base import Job
 
 EXPERIMENT_CHANNEL = "experiment"
 """The bundle arrives under this name."""
+REMOTE_CHANNEL = "weights-"
+"""The files of an `s3://` model arrive as `weights-0`, …; `HANDFUL_ORIGIN_0`, … name the model."""
+ORIGIN = "HANDFUL_ORIGIN_"
 MODEL_CHANNEL = "model-"
 """A local model's files arrive as `model-0`, `model-1`, …, each in a folder of the model's name."""
+RECONCILE_WORDS = ("refresh", "prune", "redo")
+"""The options of `handful reconcile` that travel as arguments of its job."""
 JOB_CHANNEL = "job"
 """A processing job, which has no hyperparameters, finds its job file here."""
 JOB_FILE = "job.json"
@@ -24,8 +29,14 @@ class Channel:
     name: str
     url: str
     """Everything below this `s3://` folder."""
+
     mode: str = "File"
     """File: brought at the start; FastFile: streamed when read (training only)."""
+
+    @property
+    def prefix(self) -> str:
+        """As SageMaker takes it: it compares keys as text, so the slash at the end matters."""
+        return self.url.rstrip("/") + "/"
 
 
 @dataclass(frozen=True)
@@ -45,17 +56,25 @@ class Work:
     """Which type of several to ask for; empty: the first."""
     versions: Mapping[str, str] = field(default_factory=dict)
     """Library → version of the caller; the container checks that its own fit."""
+    origins: tuple[str, ...] = ()
+    """The `s3://` models, in the order of their channels."""
 
 
 def with_models(value: Any, renamed: Callable[[str], str]) -> Any:
-    """A job's arguments with every model (what stands under "model", at any depth) renamed."""
+    """A job's arguments with every model renamed.
+
+    A model's name stands under "model", at any depth, and as the keys of "baseline_rows".
+    """
     if isinstance(value, Mapping):
-        return {
-            key: renamed(one)
-            if key == "model" and isinstance(one, str)
-            else with_models(one, renamed)
-            for key, one in value.items()
-        }
+        return {key: _with_model(key, one, renamed) for key, one in value.items()}
     if isinstance(value, list | tuple):
         return [with_models(one, renamed) for one in value]
     return value
+
+
+def _with_model(key: str, value: Any, renamed: Callable[[str], str]) -> Any:
+    if key == "model" and isinstance(value, str):
+        return renamed(value)
+    if key == "baseline_rows" and isinstance(value, Mapping):
+        return {renamed(model): rows for model, rows in value.items()}
+    return with_models(value, renamed)

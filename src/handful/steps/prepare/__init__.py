@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from handful.experiment import Experiment
-from handful.layout import check_model_folders, model_folder
+from handful.layout import ENCODED_RECORD, SHARDS, check_model_folders, model_folder
 from handful.machine import cores
 from handful.records import Fingerprint, Prepared, Reconciled
 from handful.steps.prepare.artifacts import kept_artifacts
@@ -39,6 +39,7 @@ __all__ = [
     "encode_share",
     "features_of",
     "prepare",
+    "start_over",
     "table_rows",
 ]
 
@@ -67,6 +68,17 @@ def prepare(
     keep_label_map(experiment, plan.label2id)
     keep_ledger(experiment, plan.ledger)
     return _record(made_from, plan.ledger, plan.label2id, encoded)
+
+
+def start_over(experiment: Experiment) -> None:
+    """Forget draw, label ids and encoded data, so that the next `prepare` begins anew."""
+    mine, store = experiment.layout, experiment.store
+    # The record first: from here on nobody takes the step for done.
+    store.delete([mine.prepared_record, mine.splits, mine.split_metadata])
+    store.delete([mine.label2id, mine.id2label])
+    for model in experiment.settings.train.MODEL_NAMES:
+        store.delete([f"{mine.encoded(model)}/{ENCODED_RECORD}"])
+        store.delete_tree(f"{mine.encoded(model)}/{SHARDS}")
 
 
 def encode_share(experiment: Experiment, reconciled: Reconciled, share: Share) -> int:

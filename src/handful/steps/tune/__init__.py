@@ -1,8 +1,9 @@
 """tune: a search for better settings, model by model, judged on validation only.
 
-The driver draws the trials, a worker trains each of them; what a worker is told leaves the test
-split out. Every trial's end is a file of its own, so that a search that was killed goes on where
-it was: finished trials stand, a trial that was cut off goes on from its checkpoint.
+The driver draws the trials, a worker trains each of them (a tuning job of SageMaker does both);
+what a worker is told leaves the test split out. Every trial's end is a file of its own, so that a
+search that was killed goes on where it was: finished trials stand, a trial that was cut off goes
+on from its checkpoint.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from handful.records import Best, Fingerprint, Prepared, Tuned
 from handful.steps.train import check_rows
 from handful.steps.tune import trials
 from handful.steps.tune.drawing import draw
+from handful.steps.tune.elsewhere import search_elsewhere
 from handful.steps.tune.running import Search, run_round
 from handful.steps.tune.trials import State, Trial
 from handful.steps.tune.writing import write_search
@@ -55,7 +57,12 @@ def tune(
 
 def _tuned(search: Search, count: int) -> Best:
     settings, progress = search.experiment.settings, search.experiment.progress
-    found = _all_trials(search, count)
+    if settings.compute.BACKEND == "sagemaker":
+        standing = _standing(search, count)
+        found = [standing[n] for n in range(count)] if len(standing) == count else None
+        found = found or search_elsewhere(search)
+    else:
+        found = _all_trials(search, count)
     best = best_of(search, found)
     write_search(search, found, best)
     values = ", ".join(f"{key} = {text}" for key, text in best.values.items())

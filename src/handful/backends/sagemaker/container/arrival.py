@@ -9,18 +9,22 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
-from handful import layout
+from handful import layout, model_files
 from handful.backends.base import Job
 from handful.backends.sagemaker import pieces
 from handful.backends.sagemaker.bundle import FILE, unpack
 from handful.backends.sagemaker.container.environment import Container
-from handful.backends.sagemaker.ranges import overrides_of
+from handful.backends.sagemaker.names import trial_number
+from handful.backends.sagemaker.ranges import overrides_of, values_of
 from handful.backends.sagemaker.work import (
     EXPERIMENT_CHANNEL,
     JOB_CHANNEL,
     JOB_FILE,
     MODEL_CHANNEL,
+    ORIGIN,
+    REMOTE_CHANNEL,
     with_models,
 )
 from handful.errors import StepError, UserError
@@ -94,12 +98,21 @@ def install(requirements: Path) -> None:
 
 
 def _link_models(container: Container, models: Path) -> None:
-    """Local models lie beside the experiment, as its settings say here: `../models/<name>`."""
+    """Models that were brought lie beside the experiment, as its settings say here.
+
+    `../models/<name>`; what was an `s3://` model still counts as that one.
+    """
     for name, folder in container.inputs.items():
         if name.startswith(MODEL_CHANNEL):
             models.mkdir(exist_ok=True)
             for model in sorted(folder.iterdir()):
                 (models / model.name).symlink_to(model)
+        if name.startswith(REMOTE_CHANNEL):
+            models.mkdir(exist_ok=True)
+            origin = os.environ[f"{ORIGIN}{name.removeprefix(REMOTE_CHANNEL)}"]
+            here = models / layout.model_folder(origin)
+            here.symlink_to(folder)
+            here.with_name(f"{here.name}{model_files.ORIGIN}").write_text(origin)
 
 
 def _sent_job(container: Container) -> Job:
@@ -115,8 +128,11 @@ def _sent_job(container: Container) -> Job:
 def _fitted(job: Job, container: Container, directory: Path) -> Here:
     """The job with what only this place knows: its directory, its processes, its trial's values."""
     arguments = with_models(job.arguments, lambda name: _model_here(name, directory))
-    trial = overrides_of(container.parameters, str(arguments.get("model", "")))
+    # By the model's name in the settings of over here, so that a value there is replaced.
+    trial = overrides_of(container.parameters, str(job.arguments.get("model", "")))
     overrides = (*job.overrides, *trial)
+    if job.task == "tune":
+        arguments |= _trial(container, arguments)
     if job.task != "reconcile":
         # Only reconcile asks production, so only its job is given the database's password.
         overrides = (*overrides, "production.DATABASE_URL=sqlite:///stays-at-home.sqlite")
@@ -124,7 +140,9 @@ def _fitted(job: Job, container: Container, directory: Path) -> Here:
     if job.task in {"train", "tune"}:
         settings = read_settings(directory, overrides)
         per_host = settings.compute.TRAIN_PROCESSES or max(1, gpus())
-        arguments["processes"] = per_host * len(container.hosts.hosts)
+        processes = per_host * len(container.hosts.hosts)
+        settings.train_for(str(arguments.get("model", ""))).for_each(processes)
+        arguments["processes"] = processes
     task = "train" if job.task == "tune" else job.task
     made = replace(
         job,
@@ -135,6 +153,19 @@ def _fitted(job: Job, container: Container, directory: Path) -> Here:
         processes=per_host,
     )
     return Here(made, per_host)
+
+
+def _trial(container: Container, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """What makes this job of a tuning job a trial of its own: its number, values and checkpoints.
+
+    A trial that is started again has the same name, and so finds its checkpoints.
+    """
+    values = values_of(container.parameters)
+    tried = {f"[tune] {key} tried": text for key, text in values.items()}
+    return {
+        "trial": {"number": trial_number(container.name), "values": values, "before": []},
+        "made_from": {**arguments.get("made_from", {}), **tried},
+    }
 
 
 def _model_here(name: str, directory: Path) -> str:

@@ -29,6 +29,7 @@ from handful.backends.sagemaker.container.environment import (
     tell_failure,
 )
 from handful.backends.sagemaker.container.run import STOPPED
+from handful.backends.sagemaker.work import RECONCILE_WORDS
 from handful.worker import error_to_json
 
 RUN = "handful.backends.sagemaker.container.run"
@@ -86,10 +87,13 @@ def _become(here: Here, container: Container, work: Path, port: int) -> None:
 
 def _verb(here: Here, container: Container) -> int:
     """Run a verb of the command line; its last words are the reason if it fails."""
-    words = [here.job.task, here.job.experiment]
+    # Its lines are JSON, as a worker's are: whoever follows the job reads them.
+    words = [here.job.task, here.job.experiment, "--json"]
     if here.job.task == "prepare":  # the driver's own `prepare` joins the shares
         hosts = container.hosts
         words += ["--worker", str(hosts.rank), "--of", str(len(hosts.hosts))]
+    else:
+        words += [f"--{word}" for word in RECONCILE_WORDS if here.job.arguments.get(word)]
     for override in here.job.overrides:
         words += ["--set", override]
     child = subprocess.Popen(

@@ -19,6 +19,7 @@ from handful.errors import UserError
 ROOT = Path("/opt/ml")
 MOST_WORDS = 1_024
 """Characters of a failure that SageMaker keeps."""
+_LOCAL_DATA = "/opt/ml/processing/scratch"
 TRAINING, PROCESSING = "training", "processing"
 
 
@@ -39,8 +40,13 @@ class Container:
 
     @property
     def scratch(self) -> Path | None:
-        """A folder on the job's large volume; None where the system's own lies on it already."""
-        return self.root / "processing" / "scratch" if self.kind == PROCESSING else None
+        """A folder on the job's large volume; None where the system's own lies on it already.
+
+        It is `SAGEMAKER_LOCAL_DATA_DIR`: the files that prepare fetches lie below it.
+        """
+        if self.kind != PROCESSING:
+            return None
+        return _below(self.root, os.environ.get("HANDFUL_LOCAL_DATA") or _LOCAL_DATA)
 
     def input(self, name: str) -> Path:
         """`UserError` if the job was given no such input."""

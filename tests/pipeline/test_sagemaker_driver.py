@@ -1,0 +1,420 @@
+"""The driver against the stand-in over HTTP; its containers run a small program, no training."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from encoded import Told
+from handful.backends.base import Job
+from handful.backends.sagemaker import following
+from handful.backends.sagemaker.backend import SageMaker
+from handful.backends.sagemaker.control import make_client
+from handful.backends.sagemaker.shares import encode_shares
+from handful.errors import Absent, Denied, LeftRunning, StepError, UserError
+from handful.experiment import Experiment, open_experiment
+from handful.layout import job_result
+from handful.steps.prepare import start_over
+from sagemaker_jobs import Job as Running
+from sagemaker_standin import StandIn
+from sagemaker_works import PLAIN, TEXT
+from servers import S3Server
+
+PROGRAM = """
+import json, os, signal, sys, time
+from pathlib import Path
+
+root = Path(sys.argv[sys.argv.index("--root") + 1])
+resources = json.loads(next(root.rglob("resourceconfig.json")).read_text())
+host = resources["current_host"]
+def told(words):
+    output = root / "output"
+    output.mkdir(exist_ok=True)
+    for name in ("failure", "message"):
+        (output / name).write_text(words)
+def leave(*_):
+    told("stopped by SIGTERM")
+    sys.exit(143)
+signal.signal(signal.SIGTERM, leave)
+print(json.dumps({"event": "note", "message": f"{host} began"}), flush=True)
+for step in range(1, 4):
+    figures = {"loss": 1 / step}
+    print(json.dumps({"event": "advance", "task": "train x", "done": step, "total": 3,
+                      "unit": "steps", "figures": figures}), flush=True)
+print(f"a line of {host}'s own", flush=True)
+while os.environ.get("HOLD") and Path(os.environ["HOLD"]).exists():
+    time.sleep(0.01)
+if os.environ.get("FAIL"):
+    print("Traceback: it broke", file=sys.stderr, flush=True)
+    told(os.environ["FAIL"])
+    sys.exit(int(os.environ.get("STATUS", "1")))
+"""
+TYPES = {
+    "TRAIN_INSTANCE_TYPE": ("ml.g5.xlarge", "ml.m5.xlarge"),
+    "TRAIN_INSTANCE_COUNT": 2,
+    "PREPARE_INSTANCE_COUNT": 2,
+}
+
+
+@pytest.fixture
+def cloud(s3_server: S3Server, tmp_path: Path) -> Iterator[StandIn]:
+    program = tmp_path / "program.py"
+    program.write_text(PROGRAM)
+    with StandIn(s3_server, tmp_path / "hosts") as found:
+        found.program = (sys.executable, str(program))
+        yield found
+
+
+@pytest.fixture
+def experiment(cloud: StandIn, s3_server: S3Server, tmp_path: Path) -> Experiment:
+    """Its store is on the S3 server; what a job's worker would answer is put there at its end."""
+    overrides = (
+        f"experiment.STORE={s3_server.place()}",
+        f"experiment.S3_ENDPOINT_URL={s3_server.endpoint_url}",
+    )
+    (tmp_path / "s").mkdir()
+    (tmp_path / "EXP-1").mkdir()
+    (tmp_path / "EXP-1" / "settings.ini").write_text(TEXT)
+    (tmp_path / "EXP-1" / "functions.py").write_text("")
+    found = open_experiment(tmp_path / "EXP-1", overrides, Told(), tmp_path / "s")
+    keys = {**PLAIN, **TYPES, "REGION": "us-east-1", "ENDPOINT_URL": cloud.endpoint_url}
+    section = replace(found.settings.sagemaker, **keys)
+    found = replace(found, settings=replace(found.settings, sagemaker=section))
+
+    def answer(job: Running) -> None:
+        if not job.variables.get("FAIL"):
+            found.store.write(job_result(job.name), b'{"result": {"x": 1}}')
+
+    cloud.before_end = answer
+    return found
+
+
+def train(experiment: Experiment, **more: Any) -> Job:
+    arguments = {"model": "bert-base-uncased", "seed": 0, **more}
+    return Job("train", str(experiment.directory), experiment.overrides, arguments)
+
+
+def quick(_: float) -> None:
+    threading.Event().wait(0.05)
+
+
+def followed(experiment: Experiment, told: Told | None = None, **more: Any) -> Any:
+    return SageMaker(experiment, pause=quick).run(train(experiment, **more), told or Told())
+
+
+def test_lines_and_figures_of_every_host_are_streamed(
+    experiment: Experiment, cloud: StandIn
+) -> None:
+    told = Told()
+    assert followed(experiment, told) == {"x": 1}
+    for host in ("127.0.0.1", "localhost"):
+        assert told.notes.count(f"{host}: {host} began") == 1
+        assert told.notes.count(f"{host}: a line of {host}'s own") == 1
+        steps = [(done, figures) for task, done, _, figures in told.advances if host in task]
+        assert steps == [(n, {"loss": 1 / n}) for n in (1, 2, 3)]
+    assert any("Training" in note for note in told.notes), "its phases are told"
+    assert told.warnings == []
+
+
+REASONS = [
+    ("the functions are wrong", 1, "its log in CloudWatch"),
+    ("ClientError: Cannot pull image: not found in ECR", 1, "IMAGE_URI"),
+    ("ClientError: the KMS key cannot be used", 1, "kms:Decrypt"),
+    ("Data download failed: Access denied (403)", 1, "read and write the experiment's STORE"),
+    ("Could not connect to the endpoint URL", 1, "S3 endpoint"),
+    (" ", 137, "the memory ran out"),
+]
+
+
+def test_a_failed_job_ends_in_its_reason_its_last_lines_and_what_to_do(
+    experiment: Experiment, cloud: StandIn
+) -> None:
+    backend = SageMaker(experiment, pause=quick)
+    for number, (reason, status, remedy) in enumerate(REASONS):
+        cloud.environment = {"FAIL": reason, "STATUS": str(status)}
+        with pytest.raises(StepError) as error:
+            backend.run(train(experiment, seed=number), Told())
+        words = str(error.value)
+        assert f"AlgorithmError: {reason}, exit code: {status}" in words
+        assert remedy in words
+        for host in ("127.0.0.1", "localhost"):
+            assert f"the last lines of {host}:\n" in words
+        assert "    | Traceback: it broke" in words
+
+
+def test_the_next_type_is_tried_without_capacity_or_quota(
+    experiment: Experiment, cloud: StandIn
+) -> None:
+    told = Told()
+    cloud.full = {"ml.g5.xlarge"}
+    assert followed(experiment, told) == {"x": 1}
+    kinds = [made.parameters["ResourceConfig"]["InstanceType"] for made in cloud.requests]
+    assert kinds == ["ml.g5.xlarge", "ml.m5.xlarge"]
+    assert "no ml.g5.xlarge is to be had" in told.warnings[0]
+    cloud.refuse("CreateTrainingJob", "ResourceLimitExceeded")
+    assert followed(experiment, told, other=1) == {"x": 1}
+    cloud.full = {"ml.g5.xlarge", "ml.m5.xlarge"}
+    with pytest.raises(StepError, match="name several in TRAIN_INSTANCE_TYPE"):
+        followed(experiment, other=2)
+
+
+def test_a_job_that_takes_too_long_is_stopped_and_that_is_told(
+    experiment: Experiment, cloud: StandIn, tmp_path: Path
+) -> None:
+    (tmp_path / "hold").touch()
+    cloud.environment = {"HOLD": str(tmp_path / "hold")}
+    section = replace(experiment.settings.sagemaker, MAX_RUNTIME=1.0)
+    short = replace(experiment, settings=replace(experiment.settings, sagemaker=section))
+    with pytest.raises(StepError, match=r"raise \[sagemaker\] MAX_RUNTIME"):
+        followed(short)
+
+
+def test_a_job_that_is_stopped_from_outside(
+    experiment: Experiment, cloud: StandIn, tmp_path: Path
+) -> None:
+    (tmp_path / "hold").touch()
+    cloud.environment = {"HOLD": str(tmp_path / "hold")}
+    cloud.on_line = lambda job, host, line: (
+        make_client(experiment.settings).stop_training_job(TrainingJobName=job.name)
+        if "own" in line and host == "localhost"
+        else None
+    )
+    with pytest.raises(StepError, match="was stopped from outside"):
+        followed(experiment)
+
+
+def test_ctrl_c_leaves_the_job_and_can_stop_it(
+    experiment: Experiment, cloud: StandIn, tmp_path: Path
+) -> None:
+    (tmp_path / "hold").touch()
+    cloud.environment = {"HOLD": str(tmp_path / "hold")}
+
+    def interrupt(_: float) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(LeftRunning, match="goes on without you") as left:
+        SageMaker(experiment, pause=interrupt).run(train(experiment), Told())
+    (job,) = cloud.jobs
+    left.value.stop()
+    client = make_client(experiment.settings)
+    state = lambda: client.describe_training_job(TrainingJobName=job)["TrainingJobStatus"]  # noqa: E731
+    cloud.wait_for(lambda: state() == "Stopped")
+
+
+def test_throttled_and_failing_calls_are_repeated(experiment: Experiment, cloud: StandIn) -> None:
+    cloud.refuse("CreateTrainingJob", "ThrottlingException", times=2)
+    cloud.refuse("DescribeTrainingJob", "ThrottlingException", times=2)
+    cloud.refuse("DescribeTrainingJob", "InternalFailure", status=500)
+    assert followed(experiment) == {"x": 1}
+    assert cloud.calls["CreateTrainingJob"] == 3
+    assert len(cloud.jobs) == 1
+
+
+def test_an_expired_credential_in_the_middle(
+    experiment: Experiment, cloud: StandIn, tmp_path: Path
+) -> None:
+    hold = tmp_path / "hold"
+    hold.touch()
+    cloud.environment = {"HOLD": str(hold)}
+    looks = 0
+
+    def expires(_: float) -> None:
+        nonlocal looks
+        looks += 1
+        if looks == 2:
+            cloud.refuse("DescribeTrainingJob", "ExpiredTokenException")
+
+    with pytest.raises(Denied, match="log in again and run the same command"):
+        SageMaker(experiment, pause=expires).run(train(experiment), Told())
+    hold.unlink()
+    told = Told()
+    assert followed(experiment, told) == {"x": 1}
+    assert len(cloud.jobs) == 1
+    assert any("the job" in note for note in told.notes)
+
+
+def test_a_create_that_is_denied_says_what_is_missing(
+    experiment: Experiment, cloud: StandIn
+) -> None:
+    cloud.refuse("CreateTrainingJob", "AccessDeniedException")
+    with pytest.raises(Denied, match="iam:PassRole"):
+        followed(experiment)
+    told = "Could not assume role: it has to allow principal 'sagemaker.amazonaws.com'"
+    cloud.refuse("CreateTrainingJob", "ValidationException", told)
+    with pytest.raises(StepError, match="its trust policy names"):
+        followed(experiment)
+    assert followed(experiment) == {"x": 1}, "the name is still free"
+    assert len(cloud.jobs) == 1
+
+
+def test_logs_that_may_not_be_read_are_said_once(experiment: Experiment, cloud: StandIn) -> None:
+    from botocore.exceptions import ClientError
+
+    class NoLogs:
+        def get_paginator(self, _: str) -> Any:
+            raise ClientError({"Error": {"Code": "AccessDeniedException"}}, "DescribeLogStreams")
+
+    told = Told()
+    backend = SageMaker(experiment, pause=quick, logs=NoLogs())
+    assert backend.run(train(experiment), told) == {"x": 1}
+    assert len(told.warnings) == 1
+    assert "cannot be read: AccessDeniedException" in told.warnings[0]
+
+
+def test_models_are_trained_side_by_side_and_the_quota_is_waited_for(
+    experiment: Experiment, cloud: StandIn, tmp_path: Path
+) -> None:
+    hold = tmp_path / "hold"
+    hold.touch()
+    cloud.environment = {"HOLD": str(hold)}
+    sent: list[str] = []
+
+    def one_of_three(job: Running, host: str, line: str) -> None:
+        if "began" in line and host == "localhost":
+            sent.append(job.name)
+            if len(sent) == 2:
+                hold.unlink()
+
+    cloud.on_line = one_of_three
+    # The first instances are there, those of the last job only when another has ended.
+    jobs = [train(experiment, seed=seed) for seed in (0, 1, 2)]
+    section = replace(experiment.settings.sagemaker, TRAIN_INSTANCE_TYPE=("ml.g5.xlarge",))
+    mine = replace(experiment, settings=replace(experiment.settings, sagemaker=section))
+    cloud.most_jobs = 2
+    assert SageMaker(mine, pause=quick).run_all(jobs, Told()) == [{"x": 1}] * 3
+    assert len(cloud.jobs) == 3
+    assert len(set(sent)) == 3
+
+
+class Leaves(Told):
+    """Presses Ctrl-C when a line of a host's own is shown."""
+
+    def note(self, message: str) -> None:
+        super().note(message)
+        if "'s own" in message:
+            raise KeyboardInterrupt
+
+
+def test_preparing_anew_begins_once_and_not_below_a_job_that_runs(
+    experiment: Experiment, cloud: StandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(following, "FIRST_PAUSE", 0.05)
+    hold = tmp_path / "hold"
+    hold.touch()
+    cloud.environment = {"HOLD": str(hold)}
+    mine = experiment.layout
+    kept = f"{mine.encoded('bert-base-uncased')}/quarantine.parquet"
+    draw = [mine.splits, mine.label2id, mine.id2label, mine.split_metadata, mine.prepared_record]
+    shard = f"{mine.encoded('bert-base-uncased')}/shards/x/00000.arrow"
+    begun: list[int] = []
+
+    def anew() -> None:
+        begun.append(1)
+        start_over(experiment)
+
+    for key in (*draw, shard, kept):
+        experiment.store.write(key, b"{}")
+    with pytest.raises(LeftRunning):
+        encode_shares(replace(experiment, progress=Leaves()), {"it": "1"}, anew)
+    assert len(begun) == 1
+    for key in (*draw, shard):
+        with pytest.raises(Absent):
+            experiment.store.head(key)
+    experiment.store.head(kept)
+    experiment.store.write(shard, b"of the job that runs")
+    hold.unlink()
+    encode_shares(experiment, {"it": "1"}, anew)
+    assert len(begun) == 1
+    experiment.store.head(shard)
+    encode_shares(experiment, {"it": "1"}, anew)
+    assert len(begun) == 2
+    assert len(cloud.jobs) == 2
+
+
+# --- a driver that is killed ---------------------------------------------------------------------
+
+DRIVER = """
+import json, sys, tempfile, threading
+from dataclasses import replace
+from pathlib import Path
+from handful.backends.base import Job
+from handful.backends.sagemaker import following
+from handful.backends.sagemaker.backend import SageMaker
+from handful.experiment import open_experiment
+from handful.progress import Silent
+
+given = json.loads(sys.argv[1])
+directory = Path(given["directory"])
+with tempfile.TemporaryDirectory() as scratch:
+    found = open_experiment(directory, tuple(given["overrides"]), Silent(), Path(scratch))
+    job = Job("train", str(directory), found.overrides, given["arguments"])
+    pause = lambda _: threading.Event().wait(0.05)
+    print("awake", flush=True)
+    print(json.dumps(SageMaker(found, pause=pause).run(job, Silent())), flush=True)
+"""
+
+
+@pytest.mark.slow
+def test_a_driver_killed_at_ten_random_moments_finds_its_job_each_time(
+    experiment: Experiment, cloud: StandIn, tmp_path: Path
+) -> None:
+    hold = tmp_path / "hold"
+    hold.touch()
+    cloud.environment = {"HOLD": str(hold)}
+    keys = {**PLAIN, "REGION": "us-east-1", "ENDPOINT_URL": cloud.endpoint_url}
+    keys["TRAIN_INSTANCE_TYPE"] = "ml.g5.xlarge"
+    given = {
+        "directory": str(experiment.directory),
+        "overrides": [
+            *experiment.overrides,
+            "compute.BACKEND=sagemaker",
+            *(f"sagemaker.{key}={value}" for key, value in keys.items()),
+        ],
+        "arguments": dict(train(experiment).arguments),
+    }
+    command = [sys.executable, "-c", textwrap.dedent(DRIVER), json.dumps(given)]
+    chance = random.Random(7)
+    for number in range(11):
+        driver = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=dict(os.environ))
+        assert driver.stdout is not None
+        assert driver.stdout.readline() == "awake\n"
+        if number == 10:
+            hold.unlink()
+            out, _ = driver.communicate(timeout=60)
+            assert json.loads(out) == {"x": 1}
+        else:
+            threading.Event().wait(chance.uniform(0, 0.6))
+            driver.send_signal(signal.SIGKILL)
+            driver.communicate()
+    assert len(cloud.jobs) == 1, "no job was started twice"
+    assert len(next(iter(cloud.jobs.values())).begun) == 1
+
+
+def test_a_job_of_other_content_is_left_alone(
+    experiment: Experiment, cloud: StandIn, tmp_path: Path
+) -> None:
+    (tmp_path / "hold").touch()
+    cloud.environment = {"HOLD": str(tmp_path / "hold")}
+
+    def interrupt(_: float) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(LeftRunning):
+        SageMaker(experiment, pause=interrupt).run(train(experiment), Told())
+    with pytest.raises(UserError, match="with other settings"):
+        followed(experiment, made_from={"it": "changed"})
+    assert len(cloud.jobs) == 1

@@ -1,0 +1,199 @@
+"""BACKEND = sagemaker, end to end: the stand-in runs its requests, its store is on real S3."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, cast
+
+import boto3
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+import tiny
+
+from encoded import Told
+from handful import records
+from handful.backends.sagemaker import following
+from handful.backends.sagemaker.request import Request
+from handful.experiment import Experiment, open_experiment
+from handful.pipeline import run
+from handful.step import Choice, Records
+from sagemaker_jobs import Bucket, Job
+from sagemaker_standin import StandIn
+from sagemaker_works import PLAIN
+from servers import S3Server
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+
+
+@pytest.fixture
+def cloud(
+    s3_server: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[StandIn]:
+    monkeypatch.setattr(following, "FIRST_PAUSE", 0.2)
+    monkeypatch.setattr(following, "LONGEST_PAUSE", 0.2)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    with StandIn(s3_server, tmp_path / "hosts") as found:
+        yield found
+
+
+def there(cloud: StandIn, s3: S3Server, *more: str) -> tuple[str, ...]:
+    """The overrides by which an experiment runs on the stand-in; nothing else changes."""
+    keys = {**PLAIN, "PREPARE_INSTANCE_COUNT": 2, "TRAIN_INSTANCE_TYPE": "ml.m5.xlarge"}
+    keys |= {"REGION": "us-east-1", "ENDPOINT_URL": cloud.endpoint_url}
+    return (
+        "compute.BACKEND=sagemaker",
+        f"experiment.STORE={s3.place()}",
+        f"experiment.S3_ENDPOINT_URL={s3.endpoint_url}",
+        *(f"sagemaker.{key}={value}" for key, value in keys.items()),
+        *more,
+    )
+
+
+def opened(one: tiny.Tiny, scratch: Path, *overrides: str) -> tuple[Experiment, Told]:
+    scratch.mkdir()
+    told = Told()
+    return open_experiment(one.experiment, overrides, told, scratch), told
+
+
+def everything(experiment: Experiment) -> Records:
+    return dict(run(experiment, Choice()))
+
+
+def test_two_machines_and_an_interruption_end_as_at_home(
+    cloud: StandIn, s3_server: S3Server, tmp_path: Path
+) -> None:
+    one = tiny.make(tmp_path / "tiny")
+    home, _ = opened(one, tmp_path / "s0", "compute.TRAIN_PROCESSES=2")
+    expected = everything(home)
+
+    def taken_away(job: Job, host: str, line: str) -> None:
+        if (
+            job.is_training
+            and len(job.begun) == 1
+            and re.search(r'"task": "train.*"done": [3-9]', line)
+        ):
+            job.interrupt()
+
+    cloud.on_line = taken_away
+    away, told = opened(one, tmp_path / "s1", *there(cloud, s3_server, "sagemaker.USE_SPOT=true"))
+    found = everything(away)
+
+    assert [made.operation for made in cloud.requests] == [
+        "CreateProcessingJob",
+        "CreateTrainingJob",
+        "CreateProcessingJob",
+    ]
+    training = cloud.jobs[cloud.requests[1].parameters["TrainingJobName"]]
+    assert len(training.begun) == 2, "it was interrupted once"
+    assert any("goes on from the checkpoint of step" in note for note in told.notes)
+    same(home, away, expected, found)
+    assert any("train" in task for task, *_ in told.advances), "its progress was streamed"
+    assert any(task.startswith("127.0.0.1: encoding") for task, *_ in told.advances)
+    assert b"<html" in away.store.read(away.layout.report)
+
+
+def same(home: Experiment, away: Experiment, expected: Records, found: Records) -> None:
+    """Splits and bytes of the data are the same; so are the weights, and all metrics."""
+    for key in (home.layout.splits, home.layout.label2id):
+        assert away.store.read(key) == home.store.read(key), key
+    prepared = [cast(records.Prepared, one["prepare"]) for one in (expected, found)]
+    assert prepared[1].data_hash == prepared[0].data_hash
+    assert prepared[1].rows == prepared[0].rows
+    trained = [cast(records.Trained, one["train"]).runs for one in (expected, found)]
+    for before, after in zip(*trained, strict=True):
+        assert after.metrics == pytest.approx(before.metrics, abs=1e-6)
+        assert after.weights_hash == before.weights_hash
+    tested = [cast(records.Tested, one["test"]) for one in (expected, found)]
+    for kind in ("evaluations", "baselines"):
+        before, after = (getattr(one, kind) for one in tested)
+        assert [dict(x.metrics) for x in after] == [pytest.approx(dict(x.metrics)) for x in before]
+        assert [x.predictions_hash for x in after] == [x.predictions_hash for x in before]
+
+
+def test_two_models_are_tuned_trained_and_compared(
+    cloud: StandIn, s3_server: S3Server, tmp_path: Path
+) -> None:
+    one = tiny.make(tmp_path / "tiny")
+    tiny._model(tmp_path / "tiny" / "other")
+    away, told = opened(
+        one,
+        tmp_path / "s",
+        *there(cloud, s3_server, "train.MODEL_NAMES=../model, ../other"),
+        *("sagemaker.TRAIN_INSTANCE_COUNT=1", "sagemaker.PREPARE_INSTANCE_COUNT=1"),
+        *("tune.TRIALS=4", "tune.PARALLEL=2", "tune.LEARNING_RATE=log 1e-3 3e-2"),
+        "tune.EPOCHS=int 1 3",
+    )
+    found = everything(away)
+    tuned = cast(records.Tuned, found["tune"])
+    assert [best.model for best in tuned.best] == ["model", "other"]
+    operations = [made.operation for made in cloud.requests]
+    assert operations.count("CreateHyperParameterTuningJob") == 2
+    assert operations.count("CreateTrainingJob") == 2, "trials are SageMaker's own"
+    for best in tuned.best:
+        folder = away.layout.tuning(best.model)
+        search = json.loads(away.store.read(f"{folder}/tuning.json"))
+        values = [trial["value"] for trial in search["trials"]]
+        assert len(values) == 4
+        assert best.value == max(values)
+        # What SageMaker read off the log is what the trial said.
+        name = next(n for n, s in cloud.searches.items() if best.model in _model_of(s))
+        read = [float(trial["objective"]) for trial in cloud.searches[name].trials]
+        assert sorted(read) == pytest.approx(sorted(values), abs=1e-5)
+        final = json.loads(away.store.read(f"{away.layout.final(best.model, 0)}/handful.json"))
+        assert final["settings"]["[train] LEARNING_RATE"] == best.values["LEARNING_RATE"]
+    assert cast(records.Compared, found["compare"])
+    # Nothing is sent again: everything is up to date.
+    everything(away)
+    assert len(cloud.requests) == len(operations)
+    assert not told.warnings or all("rare" in warning for warning in told.warnings)
+
+
+def _model_of(search: Any) -> str:
+    static = search.request.parameters["TrainingJobDefinition"]["StaticHyperParameters"]
+    return str(static["model"])
+
+
+def test_reconcile_as_a_job_has_the_secret_and_a_model_on_s3_arrives(
+    cloud: StandIn, s3_server: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = tiny.make(tmp_path / "tiny")
+    where = s3_server.place()
+    Bucket(s3_server).take(one.root / "model", f"{where}/weights/model")
+    url = f"sqlite:///{one.root}/labels.sqlite"
+    secrets = boto3.client(
+        "secretsmanager", region_name="us-east-1", endpoint_url=cloud.endpoint_url
+    )
+    arn = secrets.create_secret(Name="labels", SecretString=url)["ARN"]
+    # Here the database is out of reach; the job's role knows where it is.
+    monkeypatch.setenv("LABELS", "sqlite:////nowhere/labels.sqlite")
+    away, told = opened(
+        one,
+        tmp_path / "s",
+        *there(cloud, s3_server, f"train.MODEL_NAMES={where}/weights/model"),
+        *("production.DATABASE_URL=${LABELS}", f"production.FILES_URL={one.files}"),
+        *(f"sagemaker.SECRETS=LABELS = {arn}", "sagemaker.RECONCILE_AS_JOB=true"),
+        *("sagemaker.TRAIN_INSTANCE_COUNT=1", "sagemaker.PREPARE_INSTANCE_COUNT=1"),
+    )
+    found = dict(run(away, Choice(last="train")))
+    tasks = [_task_of(made) for made in cloud.requests]
+    assert tasks == ["reconcile", "prepare", "train"]
+    assert cast(records.Reconciled, found["reconcile"]).kept == 60
+    sent = json.dumps([made.parameters for made in cloud.requests])
+    assert url not in sent
+    assert not any(url in line for job in cloud.jobs.values() for line in job.lines)
+    channels = [one["ChannelName"] for one in cloud.requests[2].parameters["InputDataConfig"]]
+    assert channels == ["experiment", "weights-0"]
+    # Nothing is encoded here: what the job encoded is taken for this very model's.
+    assert not any(task.startswith("encoding") and done < 60 for task, done, *_ in told.advances)
+    run(away, Choice(last="train"))
+    assert len(cloud.requests) == 3, "everything is up to date"
+
+
+def _task_of(made: Request) -> str:
+    return next(one["Value"] for one in made.parameters["Tags"] if one["Key"] == "handful:task")
