@@ -25,7 +25,7 @@ from handful.backends.sagemaker.durations import (
     sizes_of,
 )
 from handful.backends.sagemaker.instances import Jobs, jobs_of
-from handful.backends.sagemaker.paying import forecast_of
+from handful.backends.sagemaker.paying import Purse, forecast_of
 from handful.errors import Unreachable, UserError
 from handful.experiment import Experiment
 from handful.layout import RECONCILED, Layout
@@ -255,3 +255,59 @@ def test_the_price_list_or_the_settings(tmp_path: Path, monkeypatch: pytest.Monk
     found = forecast_of(replace(without, progress=told), clients=clients)
     assert not any(one.price for one in found.lines)
     assert "set [sagemaker] PRICE_PER_HOUR" in told.warnings[0]
+
+
+class TestPurse:
+    """MAX_COST_USD over the steps of one run: an hour of any instance costs a dollar."""
+
+    @pytest.fixture(autouse=True)
+    def _prices(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(costs, "price_of", lambda *_: 1.0)
+
+    def here(self, directory: Path, most: float | None) -> Experiment:
+        return experiment(
+            directory, MAX_COST_USD=most, PREPARE_INSTANCE_COUNT=1, TRAIN_INSTANCE_COUNT=1
+        )
+
+    def test_without_a_limit_nothing_is_asked(self, tmp_path: Path) -> None:
+        here = self.here(tmp_path, None)
+        assert Purse(here, ["prepare", "train"]).before("prepare") == {}
+        assert here.progress.tables == []
+
+    def test_what_a_short_step_leaves_is_for_the_next(self, tmp_path: Path) -> None:
+        here = self.here(tmp_path, 6.0)
+        purse = Purse(here, ["prepare", "train", "test"])
+        # Nothing was measured: a third of six dollars for each.
+        assert purse.before("prepare") == {("prepare", ""): pytest.approx(2 * 3600)}
+        assert purse.before("compare") == {}
+        purse.after("prepare", 3600.0)
+        assert purse.before("train") == {("train", MODEL): pytest.approx(2.5 * 3600)}
+        purse.after("train", 7200.0)
+        assert purse.before("test") == {("test", ""): pytest.approx(3 * 3600)}
+        assert len(here.progress.tables) == 1, "the forecast is shown once"
+
+    def test_used_up_or_too_little_is_refused_before_the_step(self, tmp_path: Path) -> None:
+        here = self.here(tmp_path, 6.0)
+        purse = Purse(here, ["prepare", "train"])
+        purse.before("prepare")
+        purse.after("prepare", 5 * 3600.0)
+        done = {"finished_at": "2026-11-02", "seconds": 1.0, "rows": {"m": {"train": 1000}}}
+        keep(here, here.layout.prepared_record, done)
+        record = {"rows": {"train": 100}, "epochs": 1, "seconds": 360.0, "environment": {}}
+        keep(here, f"results/full_dataset/models/{MODEL}/seed-0/final/handful.json", record)
+        # Three epochs of ten times as much: three hours, and one dollar is left.
+        with pytest.raises(UserError, match=r"forecast to cost \$3\.07, more than \$1\.00"):
+            purse.before("train")
+        purse = Purse(here, ["prepare", "train"])
+        purse.before("prepare")
+        purse.after("prepare", 7 * 3600.0)
+        with pytest.raises(UserError, match=r"have used up \$6\.00"):
+            purse.before("train")
+
+    def test_trials_one_after_the_other_spend_one_at_a_time(self, tmp_path: Path) -> None:
+        here = self.here(tmp_path, 10.0)
+        settings = tuned(here.settings, trials=4)  # two at a time
+        purse = Purse(replace(here, settings=settings), ["tune", "test"])
+        purse.before("tune")
+        purse.after("tune", 3600.0)
+        assert purse.before("test") == {("test", ""): pytest.approx(8 * 3600)}

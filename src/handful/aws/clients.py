@@ -42,14 +42,25 @@ class Clients:
 
     @property
     def region(self) -> str:
-        """`UserError` if the settings name none."""
-        if not self._settings.sagemaker.REGION:
+        """REGION, else that of AWS's own search. `UserError` if neither names one."""
+        found = self._settings.sagemaker.REGION
+        if not found:
+            with told("the AWS configuration"):
+                found = self._opened().region_name
+        if not found:
             raise UserError(
                 "is required",
                 where="[sagemaker] REGION",
                 remedy="write the region of your bucket, such as eu-central-1",
             )
-        return self._settings.sagemaker.REGION
+        return str(found)
+
+    def _opened(self) -> Any:
+        import boto3
+
+        profile = self._settings.experiment.AWS_PROFILE
+        self._session = self._session or boto3.Session(profile_name=profile)
+        return self._session
 
     def of(self, service: str, region: str | None = None) -> Any:
         """The client of `service`, e.g. "iam". `Denied` if AWS_PROFILE names no profile."""
@@ -59,7 +70,6 @@ class Clients:
         return self._made[name]
 
     def _make(self, service: str, region: str) -> Any:
-        import boto3
         from botocore.config import Config
 
         mine = self._settings.experiment
@@ -72,9 +82,9 @@ class Clients:
             read_timeout=_SECONDS,
         )
         with told(f"a client of {service}"):
-            session: Any = self._session or boto3.Session(profile_name=mine.AWS_PROFILE)
-            self._session = session
-            return session.client(service, region_name=region, endpoint_url=endpoint, config=config)
+            return self._opened().client(
+                service, region_name=region, endpoint_url=endpoint, config=config
+            )
 
 
 @contextmanager

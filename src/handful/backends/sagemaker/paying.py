@@ -1,14 +1,16 @@
-"""Before paying, all together: the account's readiness, the forecast, and the refusal."""
+"""Before paying, all together: the account's readiness, the forecast, and what a run may cost."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 
 from handful.aws.clients import Clients
 from handful.backends.sagemaker import costs, readiness
 from handful.backends.sagemaker.costs import Forecast
 from handful.backends.sagemaker.durations import Pace, duration_of, paces_of, sizes_of
 from handful.backends.sagemaker.instances import STEPS, jobs_of
+from handful.errors import UserError
 from handful.experiment import Experiment
 
 
@@ -48,3 +50,57 @@ def check_before_paying(
     readiness.refuse(found)
     costs.refuse_past(said, experiment.settings)
     return said
+
+
+class Purse:
+    """MAX_COST_USD of one run, step by step.
+
+    What a step has spent is taken to be its whole time on all of its instances, which it cannot
+    pass. So a step that was short leaves more to the next ones, and the run stays within the sum
+    even if jobs end by their limits. Without MAX_COST_USD nothing is asked and nothing limited.
+    """
+
+    def __init__(
+        self, experiment: Experiment, steps: Sequence[str], clients: Clients | None = None
+    ) -> None:
+        """`steps`: those that the run will do, in their order."""
+        self._experiment = experiment
+        self._steps = list(steps)
+        self._clients = clients
+        self._spent = 0.0
+        self._ahead = Forecast(())
+        self._shown = False
+
+    def before(self, step: str) -> Mapping[tuple[str, str], float]:
+        """(step, model's folder) → how long each job of it may take, in seconds; empty: no limit.
+
+        `UserError` if what is left does not suffice for this step and those after it.
+        """
+        most = self._experiment.settings.sagemaker.MAX_COST_USD
+        if most is None or step not in self._steps:
+            return {}
+        left = most - self._spent
+        if left <= 0:
+            raise UserError(
+                f"the steps before {step} have used up ${most:,.2f}",
+                where="[sagemaker] MAX_COST_USD",
+                remedy="raise it and run again: what is done is not done again",
+            )
+        ahead = self._steps[self._steps.index(step) :]
+        self._ahead = forecast_of(self._experiment, ahead, clients=self._clients)
+        if not self._shown:
+            costs.show(self._ahead, self._experiment.progress)
+            self._shown = True
+        section = replace(self._experiment.settings.sagemaker, MAX_COST_USD=left)
+        longest = costs.longest_seconds(
+            self._ahead, replace(self._experiment.settings, sagemaker=section)
+        )
+        return {place: seconds for place, seconds in longest.items() if place[0] == step}
+
+    def after(self, step: str, seconds: float) -> None:
+        """The step took so long, from its first job to the last one's end."""
+        for line in self._ahead.lines:
+            if line.jobs.step == step:
+                all_jobs = line.cost(seconds) or 0.0
+                # Those that waited for others were not paid for meanwhile.
+                self._spent += all_jobs * line.jobs.at_once / line.jobs.number
