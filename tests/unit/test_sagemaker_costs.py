@@ -311,3 +311,7 @@ class TestPurse:
         purse.before("tune")
         purse.after("tune", 3600.0)
         assert purse.before("test") == {("test", ""): pytest.approx(8 * 3600)}
+
+    def test_a_step_that_nobody_foresaw_is_limited_too(self, tmp_path: Path) -> None:
+        purse = Purse(self.here(tmp_path, 6.0), ["test"])
+        assert purse.before("train") == {("train", MODEL): pytest.approx(3 * 3600)}

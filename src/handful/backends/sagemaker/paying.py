@@ -61,11 +61,16 @@ class Purse:
     """
 
     def __init__(
-        self, experiment: Experiment, steps: Sequence[str], clients: Clients | None = None
+        self,
+        experiment: Experiment,
+        steps: Sequence[str],
+        clients: Clients | None = None,
+        managed: Sequence[str] = STEPS,
     ) -> None:
-        """`steps`: those that the run will do, in their order."""
+        """`steps`: those that the run will do, as far as is known; `managed`: those by jobs."""
         self._experiment = experiment
-        self._steps = list(steps)
+        self._managed = tuple(managed)
+        self._steps = [step for step in self._managed if step in steps]
         self._clients = clients
         self._spent = 0.0
         self._ahead = Forecast(())
@@ -77,7 +82,7 @@ class Purse:
         `UserError` if what is left does not suffice for this step and those after it.
         """
         most = self._experiment.settings.sagemaker.MAX_COST_USD
-        if most is None or step not in self._steps:
+        if most is None or step not in self._managed:
             return {}
         left = most - self._spent
         if left <= 0:
@@ -86,7 +91,9 @@ class Purse:
                 where="[sagemaker] MAX_COST_USD",
                 remedy="raise it and run again: what is done is not done again",
             )
-        ahead = self._steps[self._steps.index(step) :]
+        later = self._managed[self._managed.index(step) + 1 :]
+        # A step may have to be done although nobody knew when the run began.
+        ahead = [step, *(one for one in self._steps if one in later)]
         self._ahead = forecast_of(self._experiment, ahead, clients=self._clients)
         if not self._shown:
             costs.show(self._ahead, self._experiment.progress)
