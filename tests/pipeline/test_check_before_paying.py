@@ -59,6 +59,7 @@ def test_what_a_job_lacks_is_told_before_anything_is_paid(
     assert any(line.startswith("what it will cost: at least $") for line in told)
     # Nothing was reconciled yet, so nobody knows how much there is to train on.
     assert any(line.startswith("train | model | 1 |") and "not measured" in line for line in told)
+    assert not any(line.startswith("reconcile | ") and "ml.m5" in line for line in told)
     assert any("PRICE_PER_HOUR is used" in line for line in experiment.progress.warnings)
 
 

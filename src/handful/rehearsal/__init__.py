@@ -57,9 +57,11 @@ def rehearse(experiment: Experiment) -> None:
     ]
     progress.table("what `handful run` will do", ("step", "what"), plan)
     if experiment.settings.compute.BACKEND == "sagemaker":
+        from handful.backends.sagemaker.instances import STEPS as MANAGED
         from handful.backends.sagemaker.paying import check_before_paying
 
-        check_before_paying(experiment, [one.step for one in found if not one.up_to_date], paces)
+        to_do = [one.step for one in found if one.step in MANAGED and not one.up_to_date]
+        check_before_paying(experiment, to_do, paces)
 
 
 def _stage(experiment: Experiment) -> Experiment:
