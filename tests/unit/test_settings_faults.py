@@ -212,7 +212,6 @@ def test_one_fault_each(folder: Path, lines: str, where: str, remedy: str) -> No
     "line",
     [
         "[train]\nSHARDING = fsdp",
-        "[sagemaker]\nMAX_COST_USD = 5",
     ],
 )
 def test_what_is_not_built_is_never_ignored(folder: Path, line: str) -> None:
