@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from handful.layout import Layout
@@ -28,6 +28,9 @@ class Experiment:
     """A private local directory for this run; it is removed afterwards."""
     overrides: tuple[str, ...] = ()
     """The `--set section.KEY=value` of this call, for workers to apply again."""
+    longest: Mapping[tuple[str, str], float] = field(default_factory=dict)
+    """(step, the model's folder or "") → seconds that each such job may take on managed machines,
+    where that is less than MAX_RUNTIME."""
 
 
 def open_experiment(

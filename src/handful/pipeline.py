@@ -33,10 +33,11 @@ from handful.records import (
     Tuned,
 )
 from handful.sources import function_hashes
-from handful.standing import as_it_stands, kept_record, look, told
+from handful.standing import as_it_stands, kept_record, look, states, told
 from handful.step import Choice, Records, Step
 
 if TYPE_CHECKING:
+    from handful.backends.sagemaker.paying import Purse
     from handful.backends.sagemaker.preview import Planned
 
 STORE_FORMAT = 1
@@ -324,6 +325,7 @@ def run(experiment: Experiment, choice: Choice) -> Mapping[str, Record]:
     )  # tells of a missing or broken file before the first write
     _open_store(experiment)
     records: Records = {}
+    purse = _purse(experiment, choice)
     for index, step in enumerate(STEPS[: last + 1]):
         nothing_asked = step.name == "tune" and experiment.settings.tune.TRIALS is None
         if index < first and not nothing_asked:
@@ -336,8 +338,29 @@ def run(experiment: Experiment, choice: Choice) -> Mapping[str, Record]:
             continue
         why = state.reason or "asked to do it again"
         experiment.progress.note(f"{step.name}: {why}")
-        records[step.name] = _run(experiment, step, records, choice)
+        if purse is None:
+            records[step.name] = _run(experiment, step, records, choice)
+            continue
+        began = time.monotonic()
+        within = replace(experiment, longest=purse.before(step.name))
+        records[step.name] = _run(within, step, records, choice)
+        purse.after(step.name, time.monotonic() - began)
     return records
+
+
+def _purse(experiment: Experiment, choice: Choice) -> Purse | None:
+    """What the run may cost on managed machines; None at home, which costs nothing."""
+    if experiment.settings.compute.BACKEND != "sagemaker":
+        return None
+    from handful.backends.sagemaker.instances import STEPS as MANAGED
+    from handful.backends.sagemaker.paying import Purse
+
+    first, last = _bounds(choice)
+    again = choice.redo | _refreshed(choice)
+    to_do = {one.step for one in states(experiment, STEPS) if not one.up_to_date} | again
+    chosen = [name for name in STEP_NAMES[first : last + 1] if name in to_do]
+    there = ("reconcile",) if experiment.settings.sagemaker.RECONCILE_AS_JOB else ()
+    return Purse(experiment, chosen, managed=(*there, *MANAGED))
 
 
 def _run(experiment: Experiment, step: Step, records: Records, choice: Choice) -> Record:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -12,11 +13,13 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 import tiny
 
-from clouds import running_moto
+from clouds import client, running_moto
 from encoded import Told
 from handful.errors import NotReady, UserError
 from handful.experiment import Experiment, open_experiment
+from handful.pipeline import run
 from handful.rehearsal import rehearse
+from handful.step import Choice
 from sagemaker_works import PLAIN
 
 
@@ -79,3 +82,24 @@ def test_with_artifacts_the_tried_steps_tell_the_time(
         expensive = managed(one, tmp_path / "t", cloud, MAX_COST_USD=0.01)
         with pytest.raises(UserError, match="MAX_COST_USD"):
             rehearse(expensive)
+
+
+def test_a_run_that_would_cost_too_much_sends_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("handful.aws.clients.ATTEMPTS", 1)
+    one = tiny.make(tmp_path)
+    done = one.handful("reconcile")
+    assert done.returncode == 0, done.stderr
+    with running_moto() as cloud:
+        experiment = managed(one, tmp_path / "s", cloud, MAX_COST_USD=0.5)
+        # An earlier training: an example takes a minute, and 36 of them six epochs.
+        record = {"rows": {"train": 10}, "epochs": 1, "seconds": 600, "environment": {}}
+        final = "results/partial/models/model/seed-0/final/handful.json"
+        experiment.store.write(final, json.dumps(record).encode())
+        with pytest.raises(UserError, match="MAX_COST_USD"):
+            run(experiment, Choice("prepare", "train"))
+        sagemaker = client(cloud, "sagemaker")
+        assert sagemaker.list_processing_jobs()["ProcessingJobSummaries"] == []
+    told = experiment.progress.notes
+    assert any(line.startswith("train | model | 1 | 2 x ml.g5.xlarge") for line in told)

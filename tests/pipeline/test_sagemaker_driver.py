@@ -183,6 +183,15 @@ def test_a_job_that_takes_too_long_is_stopped_and_that_is_told(
         followed(short)
 
 
+def test_a_job_runs_no_longer_than_its_part_of_the_cost_allows(
+    experiment: Experiment, cloud: StandIn
+) -> None:
+    assert followed(replace(experiment, longest={("train", "bert-base-uncased"): 90.0}))
+    assert followed(replace(experiment, longest={("train", "another"): 90.0}), other=1)
+    limits = [one.parameters["StoppingCondition"]["MaxRuntimeInSeconds"] for one in cloud.requests]
+    assert limits == [90, 86_400]
+
+
 def test_a_job_that_is_stopped_from_outside(
     experiment: Experiment, cloud: StandIn, tmp_path: Path
 ) -> None:

@@ -24,9 +24,13 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+import test_sagemaker_standin as standin
+
+import sagemaker_container
 from encoded import LABELS, ROWS, Told, make
 from handful.backends.base import Job
 from handful.backends.local import Local
+from handful.backends.sagemaker import following
 from handful.backends.sagemaker.plan import plan, upload, work_of
 from handful.backends.sagemaker.request import request
 from handful.experiment import Experiment
@@ -34,8 +38,9 @@ from handful.images.building import Wish, build, push
 from handful.images.engine import Engine
 from handful.layout import job_result
 from sagemaker_host import Host
+from sagemaker_standin import StandIn
 from sagemaker_works import PLAIN
-from servers import free_ports
+from servers import S3Server, free_ports
 
 pytestmark = [pytest.mark.live, pytest.mark.containers, pytest.mark.timeout(3000)]
 IMAGE = "localhost/handful-experiment:1"
@@ -255,3 +260,35 @@ def test_the_image_is_pushed_and_found_by_its_digest(
     podman("rmi", name)
     podman("pull", "--tls-verify=false", pinned)
     podman("rmi", pinned)
+
+
+@pytest.fixture
+def cloud(
+    s3_server: S3Server, image: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[StandIn]:
+    """The stand-in, whose hosts are containers of the real image."""
+    monkeypatch.setattr(following, "FIRST_PAUSE", 0.5)
+    monkeypatch.setattr(following, "LONGEST_PAUSE", 0.5)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    program = Path(sagemaker_container.__file__)
+    try:
+        with StandIn(s3_server, tmp_path / "hosts") as found:
+            found.program = (sys.executable, str(program), image)
+            yield found
+    finally:
+        left = podman("ps", "--all", "--quiet", "--filter", f"label={sagemaker_container.LABEL}")
+        if left.stdout.split():
+            podman("rm", "--force", *left.stdout.split())
+
+
+def test_end_to_end_on_two_hosts_with_an_interruption(
+    cloud: StandIn, s3_server: S3Server, tmp_path: Path
+) -> None:
+    """The same as with processes: results as at home, from two-instance prepare to the report."""
+    standin.test_two_machines_and_an_interruption_end_as_at_home(cloud, s3_server, tmp_path)
+
+
+def test_two_models_are_tuned_trained_and_compared(
+    cloud: StandIn, s3_server: S3Server, tmp_path: Path
+) -> None:
+    standin.test_two_models_are_tuned_trained_and_compared(cloud, s3_server, tmp_path)

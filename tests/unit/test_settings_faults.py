@@ -208,20 +208,6 @@ def test_one_fault_each(folder: Path, lines: str, where: str, remedy: str) -> No
     assert remedy in fault.remedy
 
 
-@pytest.mark.parametrize(
-    "line",
-    [
-        "[sagemaker]\nMAX_COST_USD = 5",
-    ],
-)
-def test_what_is_not_built_is_never_ignored(folder: Path, line: str) -> None:
-    section, setting = line.split("\n")
-    (folder / "settings.ini").write_text(MINIMAL)
-    with pytest.raises(SettingsError, match="known but not built yet") as error:
-        read_settings(folder, (f"{section.strip('[]')}.{setting.replace(' = ', '=', 1)}",))
-    assert len(error.value.faults) == 1
-
-
 SAGEMAKER = """
 [experiment]
 STORE = s3://bucket/prefix

@@ -456,6 +456,5 @@ def _as_text(keys: list[dict[str, Any]]) -> str:
             lines.append(f"\n[{section}]")
         default = "required" if key["required"] else f"default: {key['default'] or 'none'}"
         unit = f", {key['unit']}" if key["unit"] else ""
-        built = "" if key["built"] else " (not built yet)"
-        lines += [f"  {key['key']}  ({default}{unit}){built}", f"      {key['meaning']}"]
+        lines += [f"  {key['key']}  ({default}{unit})", f"      {key['meaning']}"]
     return "\n".join(lines).lstrip("\n")

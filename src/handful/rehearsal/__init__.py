@@ -60,7 +60,9 @@ def rehearse(experiment: Experiment) -> None:
         from handful.backends.sagemaker.instances import STEPS as MANAGED
         from handful.backends.sagemaker.paying import check_before_paying
 
-        to_do = [one.step for one in found if one.step in MANAGED and not one.up_to_date]
+        there = ("reconcile",) if experiment.settings.sagemaker.RECONCILE_AS_JOB else ()
+        managed = (*there, *MANAGED)
+        to_do = [one.step for one in found if one.step in managed and not one.up_to_date]
         check_before_paying(experiment, to_do, paces)
 
 

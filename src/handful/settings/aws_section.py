@@ -72,14 +72,12 @@ class SagemakerSection:
     MAX_COST_USD: float | None = key(
         optional(real(_POSITIVE, "US dollars")),
         None,
-        "Refuse to start what is forecast to cost more.",
-        built=False,
+        "What one run may cost: more is refused, and no job may take longer than that allows.",
     )
     PRICE_PER_HOUR: float | None = key(
         optional(real(_POSITIVE, "US dollars")),
         None,
-        "The price of an instance, where AWS's list is out of reach.",
-        built=False,
+        "The price of an instance for an hour, where AWS's price list has none.",
     )
     KEEP_ALIVE: float | None = key(
         optional(duration), None, "How long a training instance stays warm for the next job."
@@ -99,6 +97,6 @@ class SagemakerSection:
     ENDPOINT_URL: str | None = key(
         optional(text("URL", names.server_url)),
         None,
-        "Another server than AWS for SageMaker and CloudWatch, for tests.",
+        "Another server than AWS for all services but S3, for tests.",
         said="AWS",
     )

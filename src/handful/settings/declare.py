@@ -25,9 +25,6 @@ class Key:
     """The default as a person says it."""
     meaning: str
     required: bool
-    built: bool
-    works: tuple[Any, ...] | None
-    """The only values whose effect is built; None if all are."""
     counts_for: frozenset[str]
     """The steps whose result depends on this key."""
     also: tuple[str, ...]
@@ -47,22 +44,18 @@ def key(
     counts: str = "",
     required: bool = False,
     secret: bool = False,
-    built: bool = True,
-    works: tuple[Any, ...] | None = None,
     also: tuple[str, ...] = (),
 ) -> Any:
     """A dataclass field that declares a key.
 
-    `said` is the default in words, `counts` the steps with blanks between them. A key that is not
-    `built` works with its default only. A `secret` is left out of the section's repr.
+    `said` is the default in words, `counts` the steps with blanks between them. A `secret` is left
+    out of the section's repr.
     """
     words = said or (default if default is not None else "required" if required else "none")
     steps = frozenset(counts.split())
     if not steps <= set(STEPS):
         raise ValueError(f"no such step: {sorted(steps - set(STEPS))}")
-    if not built:
-        works = (None if default is None else parser.parse(default),)
-    declared = Key("", parser, default, words, meaning, required, built, works, steps, also)
+    declared = Key("", parser, default, words, meaning, required, steps, also)
     return field(kw_only=True, repr=not secret, metadata={"key": declared})
 
 

@@ -18,7 +18,6 @@ class KeyDescription:
     default: str
     meaning: str
     required: bool
-    built: bool
     counts_for: tuple[str, ...] = ()
     """The steps whose result depends on it: they are done again when it changes."""
 
@@ -30,7 +29,6 @@ _RANGE = KeyDescription(
     "none",
     "The values among which a trial may choose for that key.",
     False,
-    True,
     ("tune",),
 )
 _USER = KeyDescription(
@@ -40,7 +38,6 @@ _USER = KeyDescription(
     "none",
     "Reaches every function as settings.user.KEY.",
     False,
-    True,
     ("reconcile", "prepare", "tune", "train", "test"),
 )
 
@@ -64,7 +61,6 @@ def _described(section: str, key: Key) -> KeyDescription:
         key.said or "empty",
         key.meaning + also,
         key.required,
-        key.built,
         tuple(step for step in STEPS if step in key.counts_for),
     )
 
@@ -92,7 +88,6 @@ _INTRODUCTION = """\
 - `[train:<model>]` overrides keys of `[train]` for one of `MODEL_NAMES`, all but `MODEL_NAMES`,
   `SEEDS`, `METRIC` and `METRIC_GOAL`: models are compared by one metric over the same seeds.
 - `--set section.KEY=value` overrides one key for one call, with the same checks.
-- A key whose effect is not built yet is an error when it is set to anything but its default.
 
 The column *counts for* names the steps whose result depends on the key: they are done again when it
 changes. Keys that only change speed, patience or access count for none.
@@ -117,7 +112,6 @@ def settings_markdown() -> str:
 
 
 def _row(key: KeyDescription) -> str:
-    meaning = key.meaning if key.built else f"{key.meaning} *Not built yet.*"
     default = "**required**" if key.required else key.default
-    cells = (f"`{key.key}`", key.unit, default, meaning, ", ".join(key.counts_for))
+    cells = (f"`{key.key}`", key.unit, default, key.meaning, ", ".join(key.counts_for))
     return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |\n"

@@ -102,9 +102,7 @@ def _read_key(reading: Reading, entry: Entry, key: Key) -> None:
         _empty(reading, entry, key)
     else:
         fine, value = reading.value(entry, key.parser)
-        if fine and key.works is not None and value not in key.works:
-            _not_built(reading, entry, key)
-        elif fine:
+        if fine:
             reading.of(entry.section)[key.name] = value
 
 
@@ -113,15 +111,6 @@ def _empty(reading: Reading, entry: Entry, key: Key) -> None:
     if key.required or key.default is not None:
         default = f", or remove the line (its default is {key.default})" if key.default else ""
         reading.fault(entry, "has no value", f"give it one{default}")
-
-
-def _not_built(reading: Reading, entry: Entry, key: Key) -> None:
-    what = "is known but not built yet"
-    if key.built:
-        reading.fault(entry, f"{shown(entry)} {what}", f"remove the line; {key.meaning}")
-    else:
-        default = f", or leave it at {key.default}" if key.default else ""
-        reading.fault(entry, what, f"remove the line{default}")
 
 
 def _swallowed(reading: Reading, entry: Entry, key: Key) -> None:

@@ -19,6 +19,7 @@ from handful import layout
 from handful.backends.base import Job
 from handful.backends.sagemaker import answers
 from handful.backends.sagemaker.control import Control, NameTaken, NoRoom, make_client
+from handful.backends.sagemaker.costs import limited
 from handful.backends.sagemaker.following import Following, Sent, failure
 from handful.backends.sagemaker.plan import Plan, plan, upload, work_of
 from handful.backends.sagemaker.request import KINDS, TRAINING, TUNING, request
@@ -159,7 +160,7 @@ class SageMaker:
 
     def _send(self, planned: Plan, sent: Sent, instance_type: str, progress: Progress) -> None:
         work = work_of(self._experiment, planned, sent.name, instance_type)
-        made = request(self._experiment.settings, work)
+        made = request(limited(self._experiment, planned.job), work)
         upload(self._experiment, planned, sent.name)
         note = {"content": planned.content, "operation": made.operation}
         self._experiment.store.write(layout.job_sent(sent.name), json.dumps(note).encode())

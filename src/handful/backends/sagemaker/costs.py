@@ -11,9 +11,12 @@ from dataclasses import dataclass, replace
 
 from handful.aws.clients import Clients
 from handful.aws.prices import price_of
+from handful.backends.base import Job
 from handful.backends.sagemaker.durations import Duration
 from handful.backends.sagemaker.instances import Jobs
 from handful.errors import HandfulError, UserError
+from handful.experiment import Experiment
+from handful.layout import model_folder
 from handful.progress import Progress, Scalar
 from handful.settings import Settings
 
@@ -178,6 +181,14 @@ def longest_seconds(found: Forecast, settings: Settings) -> dict[tuple[str, str]
         seconds = own if not an_hour else budget / an_hour * _HOUR
         longest[line.jobs.step, line.jobs.what] = min(own, seconds)
     return longest
+
+
+def limited(experiment: Experiment, job: Job) -> Settings:
+    """The settings for the request of `job`: with its own limit, where the run has given it one."""
+    model = job.arguments.get("model")
+    place = (job.task, model_folder(str(model)) if model else "")
+    longest = experiment.longest.get(place)
+    return experiment.settings if longest is None else capped(experiment.settings, longest)
 
 
 def capped(settings: Settings, seconds: float) -> Settings:
