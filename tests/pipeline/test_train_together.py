@@ -303,10 +303,18 @@ def test_ctrl_c_in_a_terminal_leaves_a_checkpoint_of_the_team(tmp_path: Path) ->
     assert [json.loads(marker.read_text())["step"] for marker in markers] == [3]
 
 
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
+def free_ports() -> int:
+    """A port that is free, as the one above it is; below those that the system hands out itself,
+    which the processes' own connections take in the meantime."""
+    for first in range(20_000 + os.getpid() % 5_000 * 2, 32_000, 2):
+        with socket.socket() as one, socket.socket() as next_one:
+            try:
+                one.bind(("127.0.0.1", first))
+                next_one.bind(("127.0.0.1", first + 1))
+            except OSError:
+                continue
+            return first
+    raise AssertionError("no two free ports in a row")
 
 
 def described(folder: Path) -> list[Hosts]:
@@ -331,7 +339,7 @@ def test_two_nodes_train_together_over_the_loopback(
         one.settings(EPOCHS="1")
     expected = run_train(one_seed(alone, tmp_path), alone.prepared, Inline(), made_from={})
     leader, other = described(tmp_path)
-    port, answer, heard = free_port(), [], Told()
+    port, answer, heard = free_ports(), [], Told()
     following = threading.Thread(
         target=lambda: answer.append(follow(nodes.directory, other, port, 1, heard)), daemon=True
     )
@@ -362,7 +370,7 @@ def test_hosts_with_other_settings_do_not_train_together(
     one, other = make(tmp_path / "EXP-1"), make(tmp_path / "EXP-2")
     other.settings(EPOCHS="1")
     leader, second = described(tmp_path)
-    port, raised = free_port(), []
+    port, raised = free_ports(), []
 
     def following() -> None:
         with pytest.raises(UserError, match="not the same on all hosts") as caught:
