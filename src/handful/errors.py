@@ -5,8 +5,7 @@
     │   ├── SettingsError      settings.ini, all of its faults together
     │   ├── FunctionsError     functions.py, all of its faults together
     │   ├── NotReady           the account is not ready for jobs, all of its faults together
-    │   ├── DataError          labels, files or encoded data that cannot be used
-    │   └── NotBuilt           a word of the design whose effect does not exist yet
+    │   └── DataError          labels, files or encoded data that cannot be used
     ├── StepError              exit 1: a step failed
     │   └── StoreError         a store or a database answered otherwise than hoped
     │       ├── Absent         it is not there
@@ -78,10 +77,6 @@ class NotReady(_ManyFaults):
 
 class DataError(UserError):
     """Labels, files or encoded data that cannot be used."""
-
-
-class NotBuilt(UserError):
-    """A word of the design whose effect does not exist yet."""
 
 
 class StepError(HandfulError):

@@ -16,7 +16,7 @@ from handful.settings import checks, unknown
 from handful.settings.declare import Key, keys_of
 from handful.settings.free import read_range, read_user
 from handful.settings.ini import FILE, Entry, override, read_text, scan
-from handful.settings.reading import OVERRIDES, Reading, shown
+from handful.settings.reading import OVERRIDES, Reading
 from handful.settings.sections import SECTIONS, Settings
 from handful.settings.types import FrozenMap, User
 from handful.settings.unknown import known_keys
