@@ -664,6 +664,7 @@ def test_a_loss_that_is_no_number_names_the_artifacts(tmp_path: Path) -> None:
             "            output.loss = output.loss * float('nan')\n"
             "        return output\n\n",
         ),
+        numbered=True,
     )
     one.settings(CHECKPOINT_EVERY="1ms")
     worker = Worker(one, tmp_path / "w")

@@ -117,7 +117,9 @@ class SageMaker:
         kind, number = KINDS[planned.job.task], 0
         while True:
             number += 1
-            sent = Sent(planned.stem.attempt(number), kind, planned.job.task)
+            sent = Sent(
+                planned.stem.attempt(number), kind, planned.job.task, self._hosts(planned.job)
+            )
             before = self._note(sent.name)
             # A note without a job: the driver was killed in between.
             status = self._control.status(kind, sent.name) if before is not None else None
@@ -174,6 +176,11 @@ class SageMaker:
             self._experiment.store.delete([layout.job_sent(sent.name)])
             raise
         progress.note(f"{planned.job.task}: sent the job {sent.name}")
+
+    def _hosts(self, job: Job) -> int:
+        section = self._experiment.settings.sagemaker
+        counts = {"train": section.TRAIN_INSTANCE_COUNT, "prepare": section.PREPARE_INSTANCE_COUNT}
+        return counts.get(job.task, 1)
 
     def _followed(
         self, planned: Plan, sent: Sent, progress: Progress, *, from_start: bool = True

@@ -31,6 +31,7 @@ class Sent:
     name: str
     kind: str
     task: str
+    hosts: int = 1
 
 
 class Following:
@@ -45,7 +46,8 @@ class Following:
         self._progress = progress
         self._logs = {}
         if sent.kind in GROUPS:
-            own = Logs(logs, sent.kind, sent.name, progress, from_start=from_start)
+            several = sent.hosts > 1
+            own = Logs(logs, sent.kind, sent.name, progress, several=several, from_start=from_start)
             self._logs[sent.name] = own
         self._phase = ""
         self._ended = -1

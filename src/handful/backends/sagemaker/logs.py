@@ -37,15 +37,26 @@ class _Stream:
 
 
 class Logs:
-    """The lines of one job. `from_start`: also those that were written before the first look."""
+    """The lines of one job; if it has `several` hosts, each line begins with its own.
+
+    `from_start`: also those that were written before the first look.
+    """
 
     def __init__(
-        self, client: Any, kind: str, job: str, progress: Progress, *, from_start: bool = True
+        self,
+        client: Any,
+        kind: str,
+        job: str,
+        progress: Progress,
+        *,
+        several: bool = False,
+        from_start: bool = True,
     ) -> None:
         self._client = client
         self._group = GROUPS[kind]
         self._job = job
         self._progress = progress
+        self._several = several
         self._from_start = from_start
         self._streams: dict[str, _Stream] = {}
         self._silent = False
@@ -109,7 +120,7 @@ class Logs:
             stream.token = token
 
     def _line(self, stream: _Stream, line: str) -> None:
-        host = stream.host if len(self._streams) > 1 else ""
+        host = stream.host if self._several else ""
         said = event_of(line)
         if said is None or not hear(said, self._progress, host):
             words = line if line.strip() else ""
