@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from markupsafe import Markup, escape
@@ -27,9 +28,8 @@ def line_chart(
         return f"{x:.1f},{y:.1f}"
 
     parts = []
-    for share in (0.0, 0.5, 1.0):
-        y = HEIGHT - BOTTOM - share * (HEIGHT - BOTTOM - TOP)
-        value = y_low + share * (y_high - y_low)
+    for value in round_values(y_low, y_high, 4):
+        _, y = map(float, place((x_low, value)).split(","))
         parts.append(
             f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>'
         )
@@ -130,11 +130,10 @@ def intervals_chart(
 
     foot = line * len(rows) + 6
     parts = []
-    for step in range(5):
-        value = low + (high - low) * (step + 0.5) / 5
+    for value in round_values(low, high, 6):
         x = at(value)
         parts.append(f'<line class="grid" x1="{x:.1f}" x2="{x:.1f}" y1="0" y2="{foot}"/>')
-        parts.append(f'<text x="{x:.1f}" y="{foot + 16}" text-anchor="middle">{value:.2f}</text>')
+        parts.append(f'<text x="{x:.1f}" y="{foot + 16}" text-anchor="middle">{value:g}</text>')
     if bar is not None:
         parts.append(
             f'<line class="bar" x1="{at(bar):.1f}" x2="{at(bar):.1f}" y1="0" y2="{foot}"/>'
@@ -163,6 +162,16 @@ def stacked_bar(parts: Sequence[tuple[str, int, str]], title: str) -> Markup:
         )
         x += width
     return _svg("".join(drawn), x or 1000.0, 26.0, title, stretch=True)
+
+
+def round_values(low: float, high: float, most: int) -> list[float]:
+    """Values that a person would write at an axis: at most `most` multiples of 1, 2 or 5 × 10^n."""
+    power = 10.0 ** math.floor(math.log10((high - low) / most))
+    for step in (power * factor for factor in (1, 2, 5, 10, 20)):
+        first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
+        if last - first < most:
+            break
+    return [round(number * step, 12) for number in range(first, last + 1)]
 
 
 def _span(values: Sequence[float]) -> tuple[float, float]:

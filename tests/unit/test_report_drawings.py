@@ -1,0 +1,30 @@
+"""Axes as a person would write them."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from handful.report.drawings import round_values
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "expected"),
+    [
+        (0.03, 0.95, [0.2, 0.4, 0.6, 0.8]),
+        (0.0, 1.0, [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]),
+        (0.612, 0.684, [0.62, 0.64, 0.66, 0.68]),
+        (-3.0, 12.0, [0.0, 5.0, 10.0]),
+    ],
+)
+def test_an_axis_has_round_values(low: float, high: float, expected: list[float]) -> None:
+    assert round_values(low, high, 6) == expected
+
+
+@given(st.floats(-1e6, 1e6), st.floats(1e-6, 1e6))
+def test_they_lie_within_and_are_few(low: float, width: float) -> None:
+    values = round_values(low, low + width, 6)
+    slack = 1e-6 * width + 1e-9
+    assert 1 <= len(values) <= 6
+    assert all(low - slack <= value <= low + width + slack for value in values)
