@@ -25,6 +25,8 @@ from handful.storage.keys import HIDDEN, checked, checked_prefix, folder
 from handful.storage.oserrors import reading, writing
 from handful.storage.walk import batches, etag, files_below
 
+_CHECK_ROOT = "check the directory's name, or its mount"
+
 
 class LocalSource:
     """Reads below a directory. Nothing here writes to it."""
@@ -48,11 +50,13 @@ class LocalSource:
         near: Sequence[str] = (),  # noqa: ARG002 - the protocol's
     ) -> Iterator[pa.RecordBatch]:
         checked_prefix(prefix, self.url)
-        if not self._root.is_dir():
-            if self.missing_root_is_empty and not self._root.exists():
+        if not self._root.exists():
+            if self.missing_root_is_empty:
                 return
-            what = "is not a directory" if self._root.exists() else "is not there"
-            raise Absent(what, where=self.url, remedy="check the directory's name, or its mount")
+            raise Absent("is not there", where=self.url, remedy=_CHECK_ROOT)
+        # Asked second: another process may make the directory between the two questions.
+        if not self._root.is_dir():
+            raise Absent("is not a directory", where=self.url, remedy=_CHECK_ROOT)
         yield from batches(files_below(self._root, prefix))
 
     def head(self, key: str) -> Entry:
