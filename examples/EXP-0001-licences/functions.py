@@ -53,6 +53,9 @@ def load_model(model_name, label2id, id2label, settings):
     lowest = model.bert.encoder.layer[: settings.user.FROZEN_LAYERS]
     for part in (model.bert.embeddings, *lowest):
         part.requires_grad_(False)
+        for module in part.modules():
+            if isinstance(module, nn.Dropout):
+                module.p = 0.0  # noise from layers that cannot learn would only blur the rest
     return model
 
 
