@@ -67,6 +67,21 @@ def test_who_beats_it(
     assert (tile.good, tile.bad) == (beats, not beats)
 
 
+def test_who_is_ahead_by_chance_does_not_beat_it(experiment: Experiment) -> None:
+    for beats in (True, False):
+        whole = {"ranking": [{"model": "bert", "beats_baseline": beats}]}
+        experiment.store.write(experiment.layout.comparison, json.dumps(whole).encode())
+        part = baselines.part(experiment, outcome(0.9, 0.7), "macro_f1", "max")
+        assert part is not None
+        assert part.rows[0].beats is beats
+        assert part.rows[0].ahead
+        assert ("may be chance" in part.rows[0].told) is not beats
+        ((words, bad),) = baselines.verdict(part, "bert", 0)
+        assert ("may be chance" in words) is bad is not beats
+        [tile] = baselines.tiles(part, "bert", 0)
+        assert (tile.good, tile.bad) == (beats, not beats)
+
+
 def test_without_a_linear_model_the_reason_is_told(experiment: Experiment) -> None:
     part = baselines.part(experiment, outcome(0.9, None), "macro_f1", "max")
     assert part is not None

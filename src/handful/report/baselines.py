@@ -14,6 +14,7 @@ from handful.report.render import Tile
 
 SHOWN = ("accuracy", "macro_f1", "log_loss")
 _TOLD = {None: "", True: "beats {}", False: "does NOT beat {}"}
+_PERHAPS = "is ahead of {}, but that may be chance: does NOT beat it"
 
 
 @dataclass(frozen=True)
@@ -25,8 +26,11 @@ class Row:
     baseline: bool
     values: tuple[str, ...]
     beats: bool | None
-    """Whether it is better than TF-IDF by the metric; None for a baseline, or without TF-IDF."""
+    """Whether it is better than TF-IDF by the metric, and not by chance as far as `compare` can
+    tell; None for a baseline, or without TF-IDF."""
     told: str
+    ahead: bool = False
+    """Whether it is better by the metric, be it by chance."""
 
 
 @dataclass(frozen=True)
@@ -62,12 +66,13 @@ def part(experiment: Experiment, tested: Tested, metric: str, goal: str) -> Part
     abouts = {one.model: _about(experiment, one) for one in tested.baselines}
     words = abouts.get(BASELINE_TFIDF, {}).get("told", "")
     name = "TF-IDF" if words.startswith("TF-IDF") else "the linear model"
-    rows = []
+    unproven, rows = _unproven(experiment), []
     for one in tested.evaluations:
-        beats = _beats(one, metric, goal, bar)
-        rows.append(
-            Row(one.model, one.seed, False, _values(one, names), beats, _TOLD[beats].format(name))
-        )
+        ahead = _is_ahead(one, metric, goal, bar)
+        beats = ahead and one.model not in unproven
+        told = (_PERHAPS if ahead and not beats else _TOLD[beats]).format(name)
+        values = _values(one, names)
+        rows.append(Row(one.model, one.seed, False, values, beats, told, bool(ahead)))
     rows += [
         Row(one.model, one.seed, True, _values(one, names), None, abouts[one.model].get("told", ""))
         for one in tested.baselines
@@ -87,11 +92,9 @@ def verdict(found: Part | None, model: str, seed: int) -> list[tuple[str, bool]]
         return [
             (f"Its {found.metric} of {reached} beats the {found.bar:.3f} of {found.name}.", False)
         ]
-    told = (
-        f"It does NOT beat the baseline, {found.name}: {found.metric} is {reached}, and "
-        f"{found.bar:.3f} for what takes seconds."
-    )
-    return [(told, True)]
+    figures = f"{found.metric} is {reached}, and {found.bar:.3f} for what takes seconds"
+    chance = ". That may be chance" if row.ahead else ""
+    return [(f"It does NOT beat the baseline, {found.name}: {figures}{chance}.", True)]
 
 
 def tiles(found: Part | None, model: str, seed: int) -> list[Tile]:
@@ -100,6 +103,7 @@ def tiles(found: Part | None, model: str, seed: int) -> list[Tile]:
     if found is None or row is None or row.beats is None or found.bar is None:
         return []
     note = "beaten by the best model" if row.beats else "NOT beaten by the best model"
+    note += ", for sure" if row.ahead and not row.beats else ""
     value, name = f"{found.bar:.3f}", f"{found.metric} of {found.name}"
     return [Tile(name, value, note, good=row.beats, bad=not row.beats)]
 
@@ -114,7 +118,16 @@ def _values(one: Evaluation, names: tuple[str, ...]) -> tuple[str, ...]:
     return tuple("" if value is None else f"{value:.3f}" for value in found)
 
 
-def _beats(one: Evaluation, metric: str, goal: str, bar: float | None) -> bool | None:
+def _unproven(experiment: Experiment) -> frozenset[str]:
+    """The models that do not surely beat the best baseline, by comparison.json; none before it."""
+    try:
+        found = json.loads(experiment.store.read(experiment.layout.comparison))
+    except Absent:
+        return frozenset()
+    return frozenset(row["model"] for row in found["ranking"] if row["beats_baseline"] is False)
+
+
+def _is_ahead(one: Evaluation, metric: str, goal: str, bar: float | None) -> bool | None:
     value = one.metrics.get(metric)
     if value is None or bar is None:
         return None
