@@ -93,7 +93,7 @@ def verdict(found: Part | None, model: str, seed: int) -> list[tuple[str, bool]]
             (f"Its {found.metric} of {reached} beats the {found.bar:.3f} of {found.name}.", False)
         ]
     figures = f"{found.metric} is {reached}, and {found.bar:.3f} for what takes seconds"
-    chance = ". That may be chance" if row.ahead else ""
+    chance = ". Its lead may be chance" if row.ahead else ""
     return [(f"It does NOT beat the baseline, {found.name}: {figures}{chance}.", True)]
 
 
@@ -103,7 +103,8 @@ def tiles(found: Part | None, model: str, seed: int) -> list[Tile]:
     if found is None or row is None or row.beats is None or found.bar is None:
         return []
     note = "beaten by the best model" if row.beats else "NOT beaten by the best model"
-    note += ", for sure" if row.ahead and not row.beats else ""
+    if row.ahead and not row.beats:
+        note = "the best model is ahead, but that may be chance"
     value, name = f"{found.bar:.3f}", f"{found.metric} of {found.name}"
     return [Tile(name, value, note, good=row.beats, bad=not row.beats)]
 
