@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import threading
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -83,6 +85,33 @@ def test_a_damaged_snapshot_is_named(business: Business, key: str) -> None:
     business.run().store.write(key, b"{}")
     with pytest.raises(DataError, match="snapshot of production is damaged"):
         business.run()
+
+
+def test_nothing_goes_on_behind_an_error(business: Business) -> None:
+    """What was begun meanwhile has ended, too: the scratch folder and the lock are free."""
+    business.some()
+    business.run().store.write(layout.LABELS, b"{}")
+    found_out = threading.Event()
+    listed = []
+
+    class Slow(LocalStore):
+        """Still lists when the fault is found."""
+
+        def list(self, prefix: str = "", *, near: Sequence[str] = ()) -> Iterator[pa.RecordBatch]:
+            assert found_out.wait(60)
+            time.sleep(0.3)
+            listed.append(prefix)
+            return super().list(prefix, near=near)
+
+        def fetch(self, key: str, path: Path) -> None:
+            super().fetch(key, path)
+            if key == layout.LABELS:
+                found_out.set()
+
+    with pytest.raises(DataError, match="snapshot of production is damaged"):
+        business.run(store=Slow(business.folder / "store" / "EXP-1"))
+    assert len(listed) == 1
+    assert [t for t in threading.enumerate() if t.name == "handful-meanwhile"] == []
 
 
 def test_the_snapshot_holds_no_password(business: Business) -> None:

@@ -372,7 +372,8 @@ def _opened(
 ) -> Iterator[Experiment]:
     with (
         _errors_told(traceback=traceback, as_json=as_json) as progress,
-        tempfile.TemporaryDirectory(prefix="handful-") as scratch,
+        # What cannot be removed must not hide why the command ended.
+        tempfile.TemporaryDirectory(prefix="handful-", ignore_cleanup_errors=True) as scratch,
     ):
         from handful.experiment import open_experiment
 

@@ -75,7 +75,10 @@ def reconcile(
     journal = Journal(experiment, production.about.taken_at)
     plan = copying.plan(matched.files, here, memory, journal)
     copying.tell(experiment, plan, matched.files)
-    delivery = copying.copy(experiment, files, plan, troubles, journal)
+    try:
+        delivery = copying.copy(experiment, files, plan, troubles, journal)
+    finally:  # whatever happened, nothing of it is left when the lock is given back
+        begun.trying.wait()
     begun.trying.get()
     copying.note_repairs(plan, delivery, troubles)
 
@@ -122,6 +125,7 @@ def _begun(
     """Snapshot, fates and label counts; meanwhile the store is listed."""
     hushed = Hushed(experiment.progress)
     standing = Meanwhile(lambda: copying.standing(replace(experiment, progress=hushed)))
+    trying = None
     try:
         production = snapshot(experiment, labels, files, refresh=refresh)
         trying = Meanwhile(lambda: _try_out(experiment, production, files))
@@ -131,6 +135,9 @@ def _begun(
         troubles = _begin(experiment, production, matched)
     except BaseException:
         hushed.enough = True
+        for meanwhile in (standing, trying):
+            if meanwhile:
+                meanwhile.wait()
         raise
     hushed.loud = True  # from now on it is waited for
     here, memory = standing.get()

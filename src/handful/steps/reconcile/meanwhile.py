@@ -26,10 +26,14 @@ class Meanwhile(Generic[T]):
         self._thread.start()
 
     def get(self) -> T:
-        self._thread.join()
+        self.wait()
         if self._error is not None:
             raise self._error
         return self._result[0]
+
+    def wait(self) -> None:
+        """Until it has ended, well or not: then nothing of it touches files or the store."""
+        self._thread.join()
 
     def _run(self, do: Callable[[], T]) -> None:
         try:
