@@ -83,6 +83,15 @@ def test_the_meter_means_the_loss_and_counts_the_padding(data: SplitData) -> Non
     assert figures["padding"] == pytest.approx(expected, abs=1e-4)
 
 
+def test_a_second_look_shows_the_figures_of_the_last_step(data: SplitData) -> None:
+    meter = fed(data, [1.0] * 10, [1.0] * 10, overflows=False)  # a line of the log: sums begin anew
+    first = meter.look(rate=0.5, epoch=0.1)
+    meter.restart_clock()
+    again = meter.look(rate=0.5, epoch=0.1)
+    assert again == first
+    assert (again["loss"], again["docs/s"] > 0) == (1.0, True)
+
+
 NAN, INF = float("nan"), float("inf")
 
 

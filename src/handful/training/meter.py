@@ -40,6 +40,9 @@ class Meter:
         self._waiting: list[tuple[Indices, torch.Tensor, torch.Tensor]] = []
         self._looked = self._started = time.monotonic()
         self._documents = 0
+        last = next((line for line in reversed(state.history) if "loss" in line), {})
+        self._last_loss = float(last.get("loss", 0.0))
+        self._last_pace = float(last.get("documents_per_second", 0.0))
 
     def add(self, indices: Indices, loss: torch.Tensor, norm: torch.Tensor) -> None:
         """One step: all its examples, its loss and its gradient's norm (scalars, on any device).
@@ -66,10 +69,15 @@ class Meter:
         if losses:
             self._state.loss_sum += sum(losses)
             self._state.loss_steps += len(losses)
+        # Looked at again before another step was made, the figures are those of the last one.
+        if self._state.loss_steps:
+            self._last_loss = self._state.loss_sum / self._state.loss_steps
+        if self._documents:
+            self._last_pace = self._documents / max(1e-9, self._looked - self._started)
         figures = {
-            "loss": round(self._state.loss_sum / max(1, self._state.loss_steps), 4),
+            "loss": round(self._last_loss, 4),
             "lr": rate,
-            "docs/s": round(self._documents / max(1e-9, self._looked - self._started), 1),
+            "docs/s": round(self._last_pace, 1),
             "padding": round(self._state.padding, 4),
         }
         if self._state.step % self._line_every == 0 and self._state.loss_steps:
