@@ -9,7 +9,8 @@ once, in turn, in a process of its own; ratios are of medians. "The maximum" of 
 longest document of the data, never more than MAX_TOKENS. On a machine that others use, too,
 `taskset -c 0 python bench/train.py speed --by cpu` compares documents by CPU second on one core
 (`evaluate`, too).
-r8: the official split; settings in bench/r8_settings.ini. `--documents` takes fewer, to try it.
+r8: the official split; settings in bench/r8_settings.ini, the model in bench/r8_functions.py.
+`--documents` takes fewer, to try it.
 With `--folder` the work stays there, and the same command goes on with it after an interruption;
 `--seed` (again and again) trains only some of the seeds, and the table is of those.
 """
@@ -197,8 +198,9 @@ def on_r8(scratch: Path, kept: Path, documents: int | None, seeds: Sequence[int]
     directory = kept / "EXP-R8"
     if not encoded.is_written(directory):
         splits = {name: texts[:documents] for name, texts in r8.texts(scratch).items()}
-        settings = (Path(__file__).parent / "r8_settings.ini").read_text()
-        encoded.write(directory, _model(kept), splits, MAX_TOKENS["r8"], settings)
+        here = Path(__file__).parent
+        told = [(here / name).read_text() for name in ("r8_settings.ini", "r8_functions.py")]
+        encoded.write(directory, _model(kept), splits, MAX_TOKENS["r8"], *told)
     asked = (f"train.SEEDS={', '.join(map(str, seeds))}",) if seeds else ()
     experiment = open_experiment(directory, asked, listener(False), scratch)
     record = encoded.prepared(directory)

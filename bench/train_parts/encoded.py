@@ -60,10 +60,11 @@ def write(
     splits: Mapping[str, Sequence[Text]],
     max_tokens: int,
     settings: str,
+    functions: str = FUNCTIONS,
 ) -> None:
     """The experiment, with its encoded splits (train, validation, test) in its store.
 
-    `settings` are further lines, the first of them in `[train]`.
+    `settings` are further lines, the first of them in `[train]`; `functions` is functions.py.
     """
     import datasets
     from transformers import AutoTokenizer
@@ -71,7 +72,7 @@ def write(
     datasets.disable_progress_bars()
     directory.mkdir(parents=True)
     (directory / "settings.ini").write_text(SETTINGS.format(model=model) + settings)
-    (directory / "functions.py").write_text(FUNCTIONS)
+    (directory / "functions.py").write_text(functions)
     labels = sorted({text.label for split in splits.values() for text in split})
     label2id = {label: number for number, label in enumerate(labels)}
     folder = directory.parent / "store" / directory.name / "data/prepared_data/full_dataset"
