@@ -9,7 +9,6 @@ whose fingerprint still stands is not run again, and the reason is told either w
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -18,8 +17,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from handful import fingerprint, layout
-from handful.errors import Absent, DataError, StepError, UserError
+from handful.errors import StepError, UserError
 from handful.experiment import Experiment
+from handful.mark import is_marked, keep_what_runs
 from handful.production import production_files, production_labels
 from handful.records import (
     Compared,
@@ -39,8 +39,6 @@ from handful.step import Choice, Records, Step
 if TYPE_CHECKING:
     from handful.backends.sagemaker.paying import Purse
     from handful.backends.sagemaker.preview import Planned
-
-STORE_FORMAT = 1
 
 # --- the steps, in order -------------------------------------------------------------------------
 
@@ -320,10 +318,9 @@ STEP_NAMES = tuple(step.name for step in STEPS)
 def run(experiment: Experiment, choice: Choice) -> Mapping[str, Record]:
     """Bring every chosen step up to date; the records, by step."""
     first, last = _bounds(choice)
-    function_hashes(
-        experiment.directory
-    )  # tells of a missing or broken file before the first write
-    _open_store(experiment)
+    # Before the first write: is functions.py there and whole, and may this store be ours?
+    function_hashes(experiment.directory)
+    is_marked(experiment.store)
     records: Records = {}
     purse = _purse(experiment, choice)
     for index, step in enumerate(STEPS[: last + 1]):
@@ -374,6 +371,7 @@ def _run(experiment: Experiment, step: Step, records: Records, choice: Choice) -
     with locked(experiment.store, step.locked_at(experiment), doing) as held:
         # Should the lock be lost, this process stops at its next write.
         mine = replace(experiment, store=Guarded(experiment.store, held.check))
+        keep_what_runs(mine)
         record = step.run(mine, records, step.made_from(mine, records), choice)
         record = replace(
             record,
@@ -396,6 +394,7 @@ def _reconciled_there(experiment: Experiment, step: Step, choice: Choice) -> Rec
     wishes = {"refresh": choice.refresh, "prune": choice.prune, "redo": step.name in choice.redo}
     reconcile_there(experiment, made_from, {word for word, asked in wishes.items() if asked})
     with locked(experiment.store, step.locked_at(experiment), "noting what reconcile is made from"):
+        keep_what_runs(experiment)
         record = kept_record(experiment, step)
         if record is None:
             raise StepError(
@@ -428,30 +427,3 @@ def _bounds(choice: Choice) -> tuple[int, int]:
 
 def _refreshed(choice: Choice) -> frozenset[str]:
     return frozenset({"reconcile"} if choice.refresh or choice.prune else ())
-
-
-def _open_store(experiment: Experiment) -> None:
-    """Check the store's format, and keep what runs in it: settings and functions, no secrets."""
-    from handful.settings import public_text
-
-    store = experiment.store
-    try:
-        found = json.loads(store.read(layout.STORE))["format"]
-    except Absent:
-        found = None
-    except (ValueError, KeyError, TypeError) as error:
-        raise DataError(
-            "this is not a store of handful's, or its mark is damaged",
-            where=f"{store.url}/{layout.STORE}",
-            remedy="name another STORE, or restore that file",
-        ) from error
-    if found is not None and found > STORE_FORMAT:
-        raise DataError(
-            f"the store has format {found}; this handful knows up to {STORE_FORMAT}",
-            where=f"{store.url}/{layout.STORE}",
-            remedy="install a newer handful",
-        )
-    if found is None:
-        store.write(layout.STORE, json.dumps({"format": STORE_FORMAT}).encode())
-    store.write(layout.SETTINGS, public_text(experiment.directory, experiment.overrides).encode())
-    store.write(layout.FUNCTIONS, (experiment.directory / layout.FUNCTIONS).read_bytes())

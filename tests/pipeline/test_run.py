@@ -13,6 +13,10 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 from tiny import Tiny, make
 
+from handful.layout import Layout
+from handful.storage.lock import locked
+from handful.storage.open import open_store
+
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
@@ -95,6 +99,32 @@ def test_a_second_run_does_nothing_and_says_why(copy: Tiny) -> None:
     assert "production as of" in done.stdout
     kept = {p: t for p, t in before.items() if p.is_file() and p.name != "functions.py"}
     assert all(path.stat().st_mtime_ns == moment for path, moment in kept.items())
+
+
+def test_what_runs_is_kept_only_by_whoever_holds_the_lock(copy: Tiny) -> None:
+    """Two at once: the second stops at the first's lock, and has replaced nothing of it."""
+    kept = [copy.store / name for name in ("store.json", "settings.ini", "functions.py")]
+    before = [path.read_text() for path in kept]
+    (copy.experiment / "functions.py").write_text(f"# a remark\n{before[2]}")
+    with locked(open_store(str(copy.store)), Layout("full_dataset").results_lock, "the first"):
+        second = copy.handful("run", "--set", "train.EPOCHS=1")
+    assert second.returncode == 1
+    assert "one at a time: the first" in second.stderr
+    assert [path.read_text() for path in kept] == before
+
+    done = copy.handful("run", "--set", "train.EPOCHS=1", "--until", "train")
+    assert done.returncode == 0, done.stderr
+    assert "EPOCHS = 1\n" in kept[1].read_text()
+    assert kept[2].read_text() == f"# a remark\n{before[2]}"
+
+
+def test_a_store_of_a_later_format_is_not_touched(copy: Tiny) -> None:
+    (copy.store / "store.json").write_text('{"format": 99}')
+    before = (copy.store / "settings.ini").read_text()
+    done = copy.handful("run", "--set", "train.EPOCHS=1")
+    assert done.returncode == 2
+    assert "the store has format 99" in done.stderr
+    assert (copy.store / "settings.ini").read_text() == before
 
 
 def test_production_is_not_asked_again(copy: Tiny) -> None:

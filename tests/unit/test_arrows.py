@@ -51,8 +51,10 @@ ARROWS: dict[str, set[str]] = {
     "step": LEAVES | {"experiment"},
     "production": LEAVES | {"experiment", "labels", "storage"},
     "standing": LEAVES | {"experiment", "fingerprint", "step"},
+    "mark": LEAVES | {"experiment", "settings", "storage.base"},
     "pipeline": LEAVES
     | {
+        "mark",
         "step",
         "standing",
         "experiment",

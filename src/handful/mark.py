@@ -1,0 +1,51 @@
+"""The mark of an experiment's store: its format, and what ran in it last."""
+
+from __future__ import annotations
+
+import json
+
+from handful import layout
+from handful.errors import Absent, DataError
+from handful.experiment import Experiment
+from handful.settings import public_text
+from handful.storage.base import Store
+
+STORE_FORMAT = 1
+
+
+def is_marked(store: Store) -> bool:
+    """Is this a store of ours? False if it is new.
+
+    `DataError` if it is something else, or of a format that this version does not know.
+    """
+    try:
+        found = json.loads(store.read(layout.STORE))["format"]
+        newer = found > STORE_FORMAT
+    except Absent:
+        return False
+    except (ValueError, KeyError, TypeError) as error:
+        raise DataError(
+            "this is not a store of handful's, or its mark is damaged",
+            where=f"{store.url}/{layout.STORE}",
+            remedy="name another STORE, or restore that file",
+        ) from error
+    if newer:
+        raise DataError(
+            f"the store has format {found}; this handful knows up to {STORE_FORMAT}",
+            where=f"{store.url}/{layout.STORE}",
+            remedy="install a newer handful",
+        )
+    return True
+
+
+def keep_what_runs(experiment: Experiment) -> None:
+    """Mark the store, and keep settings (no secrets) and functions beside what they make.
+
+    For whoever holds the lock of the step that runs: so a call that has to stop at a lock has
+    not replaced what the one at work runs with.
+    """
+    store = experiment.store
+    if not is_marked(store):
+        store.write(layout.STORE, json.dumps({"format": STORE_FORMAT}).encode())
+    store.write(layout.SETTINGS, public_text(experiment.directory, experiment.overrides).encode())
+    store.write(layout.FUNCTIONS, (experiment.directory / layout.FUNCTIONS).read_bytes())
