@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from handful.experiment import Experiment
 from handful.records import Fingerprint, Record
 
+R = TypeVar("R", bound=Record)
 Records = dict[str, Record]
 """The records of the steps before, by step."""
 
@@ -32,6 +33,11 @@ class Choice:
     trainers: Any = None
     """The backend that trains; None: this machine."""
 
+    @property
+    def again(self) -> frozenset[str]:
+        """The steps to run even if nothing changed."""
+        return self.redo | ({"reconcile"} if self.refresh or self.prune else set())
+
 
 @dataclass(frozen=True)
 class Step:
@@ -46,6 +52,11 @@ class Step:
     outputs: Callable[[Experiment, Any], list[str]]
     """A few keys whose absence means that somebody removed the step's results."""
     run: Callable[[Experiment, Records, Fingerprint, Choice], Record]
+
+
+def taken(records: Records, kind: type[R]) -> R:
+    """The record of this class."""
+    return next(record for record in records.values() if isinstance(record, kind))
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,8 @@ import tiny
 from encoded import Told
 from handful import records
 from handful.experiment import open_experiment
-from handful.pipeline import STEP_NAMES, planned_requests, run
+from handful.managed import planned_requests
+from handful.pipeline import STEP_NAMES, run
 from handful.step import Choice
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(4 * 3_600)]
@@ -58,7 +59,7 @@ def test_one_small_job_of_each_kind(tmp_path: Path, capsys: pytest.CaptureFixtur
     )
     (tmp_path / "s").mkdir()
     experiment = open_experiment(one.experiment, overrides, Told(), tmp_path / "s")
-    planned = planned_requests(experiment, Choice(), STEP_NAMES)
+    planned = planned_requests(experiment, STEP_NAMES)
     machines = sum(
         int(one.row[2]) * (TRIALS if one.step == "tune" else 1)  # type: ignore[arg-type]
         for one in planned

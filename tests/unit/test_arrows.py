@@ -52,21 +52,13 @@ ARROWS: dict[str, set[str]] = {
     "production": LEAVES | {"experiment", "labels", "storage"},
     "standing": LEAVES | {"experiment", "fingerprint", "step"},
     "mark": LEAVES | {"experiment", "settings", "storage.base"},
+    "managed": LEAVES | {"experiment", "mark", "step", "standing", "storage", "backends"},
     "pipeline": LEAVES
-    | {
-        "mark",
-        "step",
-        "standing",
-        "experiment",
-        "fingerprint",
-        "settings",
-        "functions",
-        "sources",
-        "labels",
-        "storage",
-        "steps",
-    }
-    | {"backends", "production"},
+    | {"step", "standing", "experiment", "fingerprint", "mark", "managed", "production"}
+    | {"functions", "sources", "storage", "steps", "backends"},
+    "machines": LEAVES
+    | {"pipeline", "step", "standing", "experiment", "sources", "storage", "steps", "backends"},
+    "across": LEAVES | {"pipeline", "step", "standing", "experiment", "steps"},
     "rehearsal": LEAVES
     | {"experiment", "settings", "functions", "labels", "storage", "steps", "training"}
     | {"pipeline", "standing", "backends", "production"},
@@ -75,7 +67,7 @@ ARROWS: dict[str, set[str]] = {
     | {"steps.prepare", "steps.reconcile"},
     "cli": LEAVES
     | {"experiment", "settings", "init", "pipeline", "rehearsal", "standing", "step", "worker"}
-    | {"predicting", "aws", "images"},
+    | {"predicting", "aws", "images", "managed", "machines", "across"},
 }
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from handful.cli.options import AsJson, Directory, Overrides, Traceback
+from handful.cli.command import on_experiment
 from handful.errors import UserError
 
 if TYPE_CHECKING:
@@ -24,56 +24,41 @@ Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 
 
 @aws.command()
+@on_experiment
 def bootstrap(
-    directory: Directory,
+    experiment: Experiment,
     yes: Yes = False,
     only_print: Annotated[
         bool, typer.Option("--print", help="Only print the template; change nothing.")
     ] = False,
-    overrides: Overrides = None,
-    as_json: AsJson = False,
-    traceback: Traceback = False,
+    as_json: bool = False,
 ) -> None:
     """Make the jobs' role, the STORE's bucket and the image's repository; printed first."""
-    from handful.cli import _opened
+    from handful.aws.stack import Stack
 
-    with _opened(directory, overrides, as_json, traceback) as experiment:
-        from handful.aws.stack import Stack
-
-        bootstrap_stack(experiment, Stack(experiment.settings), as_json, yes, only_print)
+    bootstrap_stack(experiment, Stack(experiment.settings), as_json, yes, only_print)
 
 
 @aws.command()
-def status(
-    directory: Directory,
-    overrides: Overrides = None,
-    as_json: AsJson = False,
-    traceback: Traceback = False,
-) -> None:
+@on_experiment
+def status(experiment: Experiment) -> None:
     """Show what bootstrap has made, and whether it still fits the settings."""
-    from handful.cli import _opened
+    from handful.aws.stack import Stack
 
-    with _opened(directory, overrides, as_json, traceback) as experiment:
-        from handful.aws.stack import Stack
-
-        show_standing(experiment, Stack(experiment.settings).look())
+    show_standing(experiment, Stack(experiment.settings).look())
 
 
 @aws.command()
+@on_experiment
 def teardown(
-    directory: Directory,
+    experiment: Experiment,
     yes: Yes = False,
-    overrides: Overrides = None,
-    as_json: AsJson = False,
-    traceback: Traceback = False,
+    as_json: bool = False,
 ) -> None:
     """Remove what bootstrap has made. A bucket with data in it stays."""
-    from handful.cli import _opened
+    from handful.aws.stack import Stack
 
-    with _opened(directory, overrides, as_json, traceback) as experiment:
-        from handful.aws.stack import Stack
-
-        teardown_stack(experiment, Stack(experiment.settings), as_json, yes)
+    teardown_stack(experiment, Stack(experiment.settings), as_json, yes)
 
 
 def bootstrap_stack(

@@ -19,7 +19,7 @@ def show_across(experiments: Sequence[Experiment], redo: bool, as_json: bool) ->
 
     `UserError` if it is asked to be done again, since nothing of it is kept.
     """
-    from handful.pipeline import compare_across
+    from handful.across import compare_across
 
     if redo:
         raise UserError(

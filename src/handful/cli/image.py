@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from handful.cli.options import AsJson, Directory, Overrides, Traceback
+from handful.cli.command import on_experiment
+
+if TYPE_CHECKING:
+    from handful.experiment import Experiment
 
 image = typer.Typer(
     help="The container image of an experiment's jobs, by docker or podman.",
@@ -23,8 +26,9 @@ More = Annotated[
 
 
 @image.command()
+@on_experiment
 def build(
-    directory: Directory,
+    experiment: Experiment,
     more: More = None,
     base: Annotated[
         str | None,
@@ -36,43 +40,32 @@ def build(
         bool, typer.Option("--rebuild", help="Build handful's own image although it is there.")
     ] = False,
     engine: EngineName = None,
-    overrides: Overrides = None,
-    as_json: AsJson = False,
-    traceback: Traceback = False,
 ) -> None:
     """Build the image that IMAGE_URI names, and hold its versions against those here."""
-    from handful.cli import _opened
+    from handful.images.building import Wish
+    from handful.images.building import build as build_image
+    from handful.images.engine import find_engine
 
-    with _opened(directory, overrides, as_json, traceback) as experiment:
-        from handful.images.building import Wish
-        from handful.images.building import build as build_image
-        from handful.images.engine import find_engine
-
-        wish = Wish(base, tuple(more or ()), rebuild)
-        built = build_image(experiment, find_engine(experiment.progress, engine), wish)
-        told = [("image", built.name), ("size, GB", f"{built.size / 1e9:.2f}")]
-        experiment.progress.table("built", ("what", "value"), told)
+    wish = Wish(base, tuple(more or ()), rebuild)
+    built = build_image(experiment, find_engine(experiment.progress, engine), wish)
+    told = [("image", built.name), ("size, GB", f"{built.size / 1e9:.2f}")]
+    experiment.progress.table("built", ("what", "value"), told)
 
 
 @image.command()
+@on_experiment
 def push(
-    directory: Directory,
+    experiment: Experiment,
     more: More = None,
     engine: EngineName = None,
-    overrides: Overrides = None,
-    as_json: AsJson = False,
-    traceback: Traceback = False,
 ) -> None:
     """Push the image that IMAGE_URI names: to ECR with a login of its own."""
-    from handful.cli import _opened
+    from handful.images.building import Wish
+    from handful.images.building import push as push_image
+    from handful.images.engine import find_engine
 
-    with _opened(directory, overrides, as_json, traceback) as experiment:
-        from handful.images.building import Wish
-        from handful.images.building import push as push_image
-        from handful.images.engine import find_engine
-
-        wish = Wish(more=tuple(more or ()))
-        pinned = push_image(experiment, find_engine(experiment.progress, engine), wish)
-        experiment.progress.note(f"pushed {experiment.settings.sagemaker.IMAGE_URI}")
-        if pinned:
-            experiment.progress.note(f"to keep to just this image: IMAGE_URI = {pinned}")
+    wish = Wish(more=tuple(more or ()))
+    pinned = push_image(experiment, find_engine(experiment.progress, engine), wish)
+    experiment.progress.note(f"pushed {experiment.settings.sagemaker.IMAGE_URI}")
+    if pinned:
+        experiment.progress.note(f"to keep to just this image: IMAGE_URI = {pinned}")

@@ -9,7 +9,8 @@ import typer
 
 from handful.errors import LeftRunning, StoreError
 from handful.experiment import Experiment
-from handful.pipeline import STEPS, planned_requests
+from handful.managed import planned_requests
+from handful.pipeline import STEPS, chosen
 from handful.standing import states
 from handful.step import Choice
 
@@ -22,8 +23,9 @@ def show_requests(experiment: Experiment, choice: Choice, as_json: bool) -> None
     except StoreError as error:
         progress.warn(f"every job is shown, since the store cannot be looked into: {error}")
         found = {step.name: "not known" for step in STEPS}
-    to_do = [step for step, reason in found.items() if reason or step in choice.redo]
-    planned = planned_requests(experiment, choice, to_do)
+    names = [step.name for step in chosen(choice)]
+    to_do = [step for step in names if found[step] or step in choice.redo]
+    planned = planned_requests(experiment, to_do)
     if as_json:
         for one in planned:
             told = {"step": one.step, "operation": one.operation, "parameters": one.parameters}

@@ -1,4 +1,4 @@
-"""Options that most commands have."""
+"""Options that several commands have."""
 
 from __future__ import annotations
 
@@ -14,3 +14,16 @@ Overrides = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Tell everything as JSON, for machines.")]
 Traceback = Annotated[bool, typer.Option("--traceback", help="Show where an error came from.")]
+
+Redo = Annotated[bool, typer.Option("--redo", help="Do it although nothing changed.")]
+ResumeAnyway = Annotated[
+    bool,
+    typer.Option(
+        "--resume-anyway", help="Go on with an interrupted training although something changed."
+    ),
+]
+
+Model = Annotated[
+    str | None, typer.Option("--model", metavar="NAME", help="Not the winner on validation.")
+]
+Seed = Annotated[int | None, typer.Option("--seed", metavar="N", help="Of this seed.")]

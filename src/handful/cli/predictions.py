@@ -1,4 +1,4 @@
-"""`handful predict` in words: lines of JSON to standard output or to a file, and a count."""
+"""`handful predict` and `export`: lines of JSON to standard output or a file, and an ONNX file."""
 
 from __future__ import annotations
 
@@ -7,16 +7,60 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from handful.experiment import Experiment
+from handful.cli.command import on_experiment
+from handful.cli.options import Model, Seed
+from handful.errors import UserError
 from handful.progress import Silent
 
 if TYPE_CHECKING:
+    from handful.experiment import Experiment
     from handful.predicting.classifier import Classifier, Prediction
     from handful.predicting.lines import Lines
+
+
+@on_experiment
+def predict(
+    experiment: Experiment,
+    paths: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="PATH...",
+            help="Artifact folders, folders of them, or s3:// prefixes of such.",
+        ),
+    ],
+    model: Model = None,
+    seed: Seed = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", metavar="FILE", help="JSONL; what is in it is not done again."),
+    ] = None,
+    every_label: Annotated[
+        bool, typer.Option("--all", help="Tell the probability of every label.")
+    ] = False,
+    as_json: bool = False,
+) -> None:
+    """Classify documents with the trained model."""
+    _predict_all(experiment, paths, Wish(model, seed, output, every_label, as_json))
+
+
+@on_experiment
+def export(
+    experiment: Experiment,
+    onnx: Annotated[bool, typer.Option("--onnx", help="As an ONNX file.")] = False,
+    model: Model = None,
+    seed: Seed = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", metavar="FILE", help="Default: EXP-MODEL.onnx here.")
+    ] = None,
+) -> None:
+    """Write the trained model for other programs."""
+    if not onnx:
+        raise UserError("to what?", where="handful export", remedy="say --onnx")
+    _export_model(experiment, model, seed, output)
 
 
 @dataclass(frozen=True)
@@ -37,7 +81,7 @@ class OnStandardError(Silent):
         print(f"warning: {message}", file=sys.stderr, flush=True)
 
 
-def predict_all(experiment: Experiment, paths: Sequence[str], wish: Wish) -> None:
+def _predict_all(experiment: Experiment, paths: Sequence[str], wish: Wish) -> None:
     """Predict every document of `paths`; the errors are those of `Classifier`."""
     from handful.predicting.choosing import choose
     from handful.predicting.classifier import Classifier
@@ -91,7 +135,7 @@ def _counted(classifier: Classifier, found: Iterable[Prediction]) -> Iterator[Pr
         )
 
 
-def export_model(
+def _export_model(
     experiment: Experiment, model: str | None, seed: int | None, output: Path | None
 ) -> None:
     """Write the ONNX file, and tell how well it agrees."""

@@ -33,42 +33,25 @@ def report(
     made_from: Fingerprint,
 ) -> Reported:
     """Write `report.html`; it needs nothing but itself."""
-    fates = gather.fates(experiment)
     results = gather.results(experiment, trained, tested, prepared)
     split_names, split_rows = gather.split_counts(experiment)
     majority_label = max(split_rows, key=lambda row: row[1][0])[0]
     best = _best(experiment, results)
-    simple = baselines.part(
-        experiment, tested, _metric(experiment, best), experiment.settings.train.METRIC_GOAL
-    )
     # The chosen model first: whoever reads no further has seen what matters.
     results = tuple(sorted(results, key=lambda result: result is not best))
-    parts = [
-        render.result_part(result, _metric(experiment, result), index, len(results) == 1)
-        for index, result in enumerate(results)
-    ]
-    verdict = [(_verdict(experiment, reconciled, results, majority_label), False)]
-    verdict += baselines.verdict(simple, best.model, best.seed)
-    loses = any(bad for _, bad in verdict)
     context = {
         "name": experiment.settings.experiment.NAME,
-        "verdict": verdict,
-        "tiles": _tiles(experiment, reconciled, results, majority_label, tested, loses)
-        + baselines.tiles(simple, best.model, best.seed),
-        "baselines": simple,
-        "label_review": label_review.part(experiment),
-        "snapshot_at": reconciled.snapshot_at,
-        "fates": fates,
-        "fate_bar": render.fate_bar(fates),
-        "ledger_rows": sum(fate.count for fate in fates),
+        **_verdict_part(experiment, reconciled, tested, results, majority_label),
+        **_data_part(experiment, reconciled, prepared),
         "split_names": split_names,
         "split_rows": split_rows,
         "split_totals": [sum(row[1][i] for row in split_rows) for i in range(len(split_names))],
-        "grouped": experiment.settings.prepare.NEAR_DUPLICATES == "group",
-        "encodings": [_encoding(experiment, prepared, model) for model in prepared.rows],
         "tuning": tuning_part(experiment),
-        "results": parts,
-        "leakage": leakage_part(experiment),
+        "results": [
+            render.result_part(result, _metric(experiment, result), index, len(results) == 1)
+            for index, result in enumerate(results)
+        ],
+        "label_review": label_review.part(experiment),
         "looks": tested.looks,
         "look_rows": look_rows(experiment),
         "ranking": ranking(experiment),
@@ -87,6 +70,45 @@ def report(
         url=f"{experiment.store.url}/{key}",
         size=len(html),
     )
+
+
+def _verdict_part(
+    experiment: Experiment,
+    reconciled: Reconciled,
+    tested: Tested,
+    results: Sequence[Result],
+    majority_label: str,
+) -> dict[str, Any]:
+    """What is told first: the chosen model, the first of `results`, beside the baselines."""
+    best = results[0]
+    simple = baselines.part(
+        experiment, tested, _metric(experiment, best), experiment.settings.train.METRIC_GOAL
+    )
+    verdict = [(_verdict(experiment, reconciled, results, majority_label), False)]
+    verdict += baselines.verdict(simple, best.model, best.seed)
+    loses = any(bad for _, bad in verdict)
+    return {
+        "verdict": verdict,
+        "tiles": _tiles(experiment, reconciled, results, majority_label, tested, loses)
+        + baselines.tiles(simple, best.model, best.seed),
+        "baselines": simple,
+    }
+
+
+def _data_part(
+    experiment: Experiment, reconciled: Reconciled, prepared: Prepared
+) -> dict[str, Any]:
+    """Where the artifacts went, and as what they reach the models."""
+    fates = gather.fates(experiment)
+    return {
+        "snapshot_at": reconciled.snapshot_at,
+        "fates": fates,
+        "fate_bar": render.fate_bar(fates),
+        "ledger_rows": sum(fate.count for fate in fates),
+        "grouped": experiment.settings.prepare.NEAR_DUPLICATES == "group",
+        "encodings": [_encoding(experiment, prepared, model) for model in prepared.rows],
+        "leakage": leakage_part(experiment),
+    }
 
 
 def _metric(experiment: Experiment, result: Result) -> str:

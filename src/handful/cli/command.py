@@ -1,0 +1,120 @@
+"""What all commands share: an experiment that is opened, and errors that end in words."""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from inspect import Parameter, Signature, signature
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_type_hints
+
+import typer
+
+from handful.cli.options import AsJson, Directory, Overrides, Traceback
+from handful.errors import HandfulError, Interrupted, LeftRunning
+
+if TYPE_CHECKING:
+    from handful.cli.console import Listener
+    from handful.experiment import Experiment
+
+_EXP = Parameter("directory", Parameter.POSITIONAL_OR_KEYWORD, annotation=Directory)
+_COMMON = tuple(
+    Parameter(name, Parameter.POSITIONAL_OR_KEYWORD, default=default, annotation=annotation)
+    for name, default, annotation in (
+        ("overrides", None, Overrides),
+        ("as_json", False, AsJson),
+        ("traceback", False, Traceback),
+    )
+)
+
+
+def on_experiment(verb: Callable[..., None]) -> Callable[..., None]:
+    """`verb`, which takes an opened experiment, as a command that takes EXP instead.
+
+    The options that all such commands have come last. A verb is told of `--json` if it has a
+    parameter `as_json`. Whatever it raises ends in words and in the right exit status.
+    """
+    # Experiment's own module is too heavy to be imported only to say what a command takes.
+    hints = get_type_hints(verb, localns={"Experiment": object}, include_extras=True)
+    own = [
+        parameter.replace(annotation=hints[parameter.name])
+        for parameter in list(signature(verb).parameters.values())[1:]
+    ]
+    told = [parameter for parameter in own if parameter.name == "as_json"]
+
+    def command(
+        directory: Path, overrides: list[str] | None, as_json: bool, traceback: bool, **words: Any
+    ) -> None:
+        if told:
+            words["as_json"] = as_json
+        with opened(directory, overrides, as_json, traceback) as experiment:
+            verb(experiment, **words)
+
+    parameters = [_EXP, *(one for one in own if one not in told), *_COMMON]
+    command.__name__, command.__doc__ = verb.__name__, verb.__doc__
+    command.__annotations__ = {one.name: one.annotation for one in parameters}
+    command.__signature__ = Signature(parameters)  # type: ignore[attr-defined]
+    return command
+
+
+@contextmanager
+def opened(
+    directory: Path, overrides: list[str] | None, as_json: bool, traceback: bool
+) -> Iterator[Experiment]:
+    """The experiment in `directory`, during the body; errors are told as `errors_told` does."""
+    with (
+        errors_told(traceback=traceback, as_json=as_json) as progress,
+        # What cannot be removed must not hide why the command ended.
+        tempfile.TemporaryDirectory(prefix="handful-", ignore_cleanup_errors=True) as scratch,
+    ):
+        from handful.experiment import open_experiment
+
+        yield open_experiment(directory.absolute(), tuple(overrides or ()), progress, Path(scratch))
+
+
+@contextmanager
+def errors_told(*, traceback: bool, as_json: bool = False) -> Iterator[Listener]:
+    """End with the right status, and with words rather than a traceback."""
+    from handful.cli.console import listener
+
+    progress = listener(as_json)
+    try:
+        yield progress
+    except KeyboardInterrupt:
+        progress.close()
+        _tell(Interrupted("interrupted; run the same command again to go on"), as_json, traceback)
+        raise typer.Exit(Interrupted.exit_status) from None
+    except HandfulError as error:
+        progress.close()
+        _tell(error, as_json, traceback)
+        if isinstance(error, LeftRunning):
+            from handful.cli.managed import ask_to_stop
+
+            ask_to_stop(error)
+        raise typer.Exit(error.exit_status) from None
+    except (typer.Exit, SystemExit):
+        raise
+    except Exception as error:  # noqa: BLE001 - the last door: told, with status 1
+        from handful.worker import unexpected
+
+        progress.close()
+        _tell(unexpected(error), as_json, traceback)
+        raise typer.Exit(1) from None
+    finally:
+        progress.close()
+
+
+def _tell(error: HandfulError, as_json: bool, traceback: bool) -> None:
+    from handful.worker import error_to_json
+
+    answer = error_to_json(error)
+    if as_json:
+        print(json.dumps({"event": "error", "status": error.exit_status, **answer}), flush=True)
+    sys.stdout.flush()
+    print(f"error: {error}", file=sys.stderr)
+    if traceback:
+        notes = getattr(error, "__notes__", None)
+        print("\n".join(notes) if notes else answer["traceback"], file=sys.stderr)

@@ -1,0 +1,179 @@
+"""`handful run`, and a verb for each step on what the steps before it left."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from handful.cli.command import on_experiment, opened
+from handful.cli.options import AsJson, Overrides, Redo, ResumeAnyway, Traceback
+from handful.errors import UserError
+
+if TYPE_CHECKING:
+    from handful.experiment import Experiment
+    from handful.step import Choice
+
+
+@on_experiment
+def run(
+    experiment: Experiment,
+    first: Annotated[str | None, typer.Option("--from", metavar="STEP", help="Begin here.")] = None,
+    last: Annotated[str | None, typer.Option("--until", metavar="STEP", help="End here.")] = None,
+    redo: Annotated[
+        list[str] | None,
+        typer.Option("--redo", metavar="STEP", help="Do this step although nothing changed."),
+    ] = None,
+    resume_anyway: ResumeAnyway = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only show what would be done.")
+    ] = False,
+    as_json: bool = False,
+) -> None:
+    """Bring the whole experiment up to date, from labels to the report."""
+    from handful.step import Choice
+
+    for step in (first, last, *(redo or ())):
+        _must_be_a_step(step)
+    choice = Choice(first, last, frozenset(redo or ()), resume_anyway=resume_anyway)
+    if dry_run and experiment.settings.compute.BACKEND == "sagemaker":
+        from handful.cli.managed import show_requests
+
+        show_requests(experiment, choice, as_json)
+    elif dry_run:
+        from handful.cli.states import show_states
+
+        show_states(experiment, choice)
+    else:
+        _run(experiment, choice)
+
+
+@on_experiment
+def reconcile(
+    experiment: Experiment,
+    refresh: Annotated[bool, typer.Option("--refresh", help="Ask production anew.")] = False,
+    prune: Annotated[bool, typer.Option("--prune", help="Remove stale copies.")] = False,
+    redo: Annotated[bool, typer.Option("--redo", help="Look again at every copy.")] = False,
+) -> None:
+    """Match labels with files, and copy them into the experiment's store."""
+    _run(experiment, _only("reconcile", redo, refresh=refresh, prune=prune))
+
+
+@on_experiment
+def prepare(
+    experiment: Experiment,
+    redo: Annotated[bool, typer.Option("--redo", help="Draw splits and encode anew.")] = False,
+    worker: Annotated[
+        int | None,
+        typer.Option("--worker", metavar="I", help="Only encode the share of machine I, from 0."),
+    ] = None,
+    of: Annotated[int, typer.Option("--of", metavar="N", help="Of so many machines.")] = 1,
+) -> None:
+    """Encode the files into Arrow datasets, and split them."""
+    if worker is None:
+        _run(experiment, _only("prepare", redo))
+    elif redo:
+        raise UserError(
+            "--redo would remove what the other workers encode",
+            where="prepare --worker",
+            remedy="run `handful prepare EXP --redo` on one machine",
+        )
+    else:
+        from handful.machines import prepare_share
+
+        prepare_share(experiment, worker, of)
+
+
+@on_experiment
+def tune(experiment: Experiment, redo: Redo = False) -> None:
+    """Search for better settings, on validation only."""
+    _run(experiment, _only("tune", redo))
+
+
+@on_experiment
+def train(
+    experiment: Experiment,
+    redo: Redo = False,
+    resume_anyway: ResumeAnyway = False,
+    hosts: Annotated[
+        Path | None,
+        typer.Option(
+            "--hosts",
+            metavar="FILE",
+            help="Train with other machines: a JSON file with hosts and current_host.",
+        ),
+    ] = None,
+    port: Annotated[
+        int, typer.Option("--port", help="Of the first host; the next one is used, too.")
+    ] = 7777,
+) -> None:
+    """Train every model with every seed."""
+    choice = _only("train", redo, resume_anyway=resume_anyway)
+    if hosts is None:
+        _run(experiment, choice)
+    else:
+        from handful.machines import train_together
+
+        train_together(experiment, choice, hosts, port)
+
+
+@on_experiment
+def test(experiment: Experiment, redo: Redo = False) -> None:  # noqa: PT028 - a verb, no test
+    """Look at the held-out split, once."""
+    _run(experiment, _only("test", redo))
+
+
+def compare(
+    directories: Annotated[
+        list[Path], typer.Argument(metavar="EXP…", help="One experiment, or several.")
+    ],
+    redo: Redo = False,
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+    traceback: Traceback = False,
+) -> None:
+    """Rank the models, or several experiments, and say which differences are real."""
+    with ExitStack() as stack:
+        experiments = [
+            stack.enter_context(opened(one, overrides, as_json, traceback)) for one in directories
+        ]
+        if len(experiments) > 1:
+            from handful.cli.comparison import show_across
+
+            show_across(experiments, redo, as_json)
+        else:
+            _run(experiments[0], _only("compare", redo))
+
+
+@on_experiment
+def report(experiment: Experiment, redo: Redo = False) -> None:
+    """Write the report: one HTML page."""
+    _run(experiment, _only("report", redo))
+
+
+# --- what they share -----------------------------------------------------------------------------
+
+
+def _only(step: str, redo: bool, **more: Any) -> Choice:
+    from handful.step import Choice
+
+    return Choice(step, step, frozenset({step} if redo else ()), **more)
+
+
+def _must_be_a_step(word: str | None) -> None:
+    from handful.pipeline import STEP_NAMES
+
+    if word is not None and word not in STEP_NAMES:
+        raise UserError(f"there is no step {word!r}", remedy=f"steps: {', '.join(STEP_NAMES)}")
+
+
+def _run(experiment: Experiment, choice: Choice) -> None:
+    from handful.pipeline import run as run_steps
+    from handful.records import Reported
+
+    records = run_steps(experiment, choice)
+    last = list(records.values())[-1]
+    if isinstance(last, Reported):
+        experiment.progress.note(f"the report: {last.url}")
