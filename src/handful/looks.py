@@ -35,14 +35,15 @@ def looks_so_far(experiment: Experiment) -> list[dict[str, Any]]:
         ) from error
 
 
-def begin_look(experiment: Experiment, look: Mapping[str, Any]) -> None:
+def begin_look(experiment: Experiment, look: Mapping[str, Any]) -> int:
     """Note a look that is about to leave its results; nothing new if it was cut off before.
 
-    `look` has `runs` (model, seed and weights_hash of each), `settings` and `settings_hash`.
+    Its number, counted from 1. `look` has `runs` (model, seed and weights_hash of each),
+    `settings` and `settings_hash`.
     """
     before = looks_so_far(experiment)
     if before and _is_unfinished(before[-1]) and _same(before[-1], look):
-        return
+        return len(before)
     begun = {"when": _now(), **look, "finished": None}
     if after_verdict(experiment, [run["weights_hash"] for run in look["runs"]]):
         begun["after_verdict"] = True
@@ -50,10 +51,18 @@ def begin_look(experiment: Experiment, look: Mapping[str, Any]) -> None:
             "this look at the test split came after a verdict about other models; it is marked so"
         )
     _write(experiment, [*before, begun])
+    return len(before) + 1
 
 
-def finish_look(experiment: Experiment, look: Mapping[str, Any]) -> int:
-    """Note that the look is over; how many there are now."""
+def finish_look(experiment: Experiment, look: Mapping[str, Any], number: int = 0) -> int:
+    """Note that the look is over; how many there are now.
+
+    `number`: that of the look, if known; one that is over is not noted again.
+    """
+    looks = looks_so_far(experiment)
+    known = looks[number - 1 : number] if number else []
+    if known and _same(known[0], look) and not _is_unfinished(known[0]):
+        return len(looks)
     begin_look(experiment, look)
     looks = looks_so_far(experiment)
     looks[-1] = {**looks[-1], **look, "finished": _now()}

@@ -239,6 +239,46 @@ def test_an_answer_is_taken_once_and_then_done_anew(experiment: Experiment, clou
     assert [name.rpartition("-")[2] for name in cloud.jobs()] == ["1", "2"]
 
 
+def test_the_answer_of_a_test_may_be_taken_until_it_is_recorded(
+    experiment: Experiment, cloud: Cloud
+) -> None:
+    """A driver killed between the two would start the job again, and look at the test split."""
+    one = {"model": "model", "seed": 0}
+    result = {"evaluations": [one], "baselines": [{"model": "baseline-tfidf", "seed": 0}]}
+    test = Job("test", str(experiment.directory))
+    mine = experiment.layout
+
+    def done() -> None:
+        for name in ("model", "baseline-tfidf"):
+            experiment.store.write(mine.predictions(name, 0), b"rows")
+        answered(experiment, cloud, {"result": result})
+
+    assert driver(experiment, cloud, done).run(test, Told()) == result
+    told = Told()
+    assert driver(experiment, cloud).run(test, told) == result
+    assert any("takes the answer of the job" in note for note in told.notes)
+    assert len(cloud.jobs()) == 1
+    experiment.store.write(mine.tested_record, b"the first")
+    assert driver(experiment, cloud, done).run(test, Told()) == result, "it was asked for anew"
+    assert driver(experiment, cloud).run(test, Told()) == result
+    assert len(cloud.jobs()) == 2
+    # Somebody removes the results: an answer about what is gone is none.
+    experiment.store.delete([mine.predictions("model", 0)])
+    driver(experiment, cloud, done).run(test, Told())
+    assert len(cloud.jobs()) == 3
+
+
+def test_the_error_of_a_test_is_told_once(experiment: Experiment, cloud: Cloud) -> None:
+    fault = ["", "it broke", ""]
+    error = {"class": "StepError", "faults": [fault], "traceback": "Traceback"}
+    done = lambda: answered(experiment, cloud, {"error": error})  # noqa: E731
+    test = Job("test", str(experiment.directory))
+    for jobs in (1, 2):
+        with pytest.raises(StepError, match="it broke"):
+            driver(experiment, cloud, done).run(test, Told())
+        assert len(cloud.jobs()) == jobs
+
+
 def test_a_job_of_other_content_is_not_taken_for_this_one(
     experiment: Experiment, cloud: Cloud
 ) -> None:

@@ -35,6 +35,18 @@ def test_a_look_that_was_cut_off_after_its_results_left_is_one_look(experiment: 
     assert looks_so_far(experiment)[0]["finished"] is not None
 
 
+def test_a_look_that_is_finished_twice_is_one_look(experiment: Experiment) -> None:
+    """By a driver that was killed before it wrote its record, and by the next one."""
+    number = begin_look(experiment, look())
+    assert (number, begin_look(experiment, look())) == (1, 1)
+    assert finish_look(experiment, look(), number) == 1
+    before = looks_so_far(experiment)
+    assert finish_look(experiment, look(), number) == 1
+    assert looks_so_far(experiment) == before
+    assert begin_look(experiment, look()) == 2, "the same once more is a look too"
+    assert finish_look(experiment, look(), 2) == 2
+
+
 def test_a_look_that_was_cut_off_stays_when_another_follows(experiment: Experiment) -> None:
     begin_look(experiment, look())
     assert finish_look(experiment, look(weights="other")) == 2

@@ -66,7 +66,8 @@ def test(
     answer = backend.run(job, experiment.progress)
     evaluations = tuple(Evaluation(**one) for one in answer["evaluations"])
     baselines = tuple(Evaluation(**one) for one in answer["baselines"])
-    looks = finish_look(experiment, {**look, "baselines": [one.model for one in baselines]})
+    look |= {"baselines": [one.model for one in baselines]}
+    looks = finish_look(experiment, look, answer.get("look", 0))
     now = datetime.now(UTC).isoformat(timespec="seconds")
     return Tested(
         evaluations=evaluations,

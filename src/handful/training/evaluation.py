@@ -82,10 +82,10 @@ def evaluate(experiment: Experiment, arguments: Mapping[str, Any]) -> dict[str, 
     the number of the run that judges labels. Several processes share the work if torchrun has
     started them.
 
-    Returns `evaluations`: what `records.Evaluation` holds, one for each run, and `baselines`, the
-    same of those. Raises `DataError` for a test split that is empty or holds an artifact twice,
-    `StepError` if the weights are not those that were trained, or if an artifact was not evaluated
-    exactly once.
+    Returns `evaluations`: what `records.Evaluation` holds, one for each run; `baselines`, the same
+    of those; and `look`, the number of this look. Raises `DataError` for a test split that is empty
+    or holds an artifact twice, `StepError` if the weights are not those that were trained, or if an
+    artifact was not evaluated exactly once.
     """
     label2id = arguments["label2id"]
     check_label_map(experiment, label2id)
@@ -115,7 +115,7 @@ def _written_and_sent(
         _written(experiment, functions, label2id, one, experiment.scratch / f"evaluated-{number}")
         for number, one in enumerate(opened)
     ]
-    begin_look(experiment, arguments["look"])
+    look = begin_look(experiment, arguments["look"])
     for one in written:
         where = experiment.layout.evaluated(one.wanted.model, one.wanted.seed)
         experiment.store.send_tree(one.folder, where, last=METRICS)
@@ -129,6 +129,7 @@ def _written_and_sent(
     return {
         "evaluations": [one.result for one in written],
         "baselines": [one.result for one in simple.made] if simple else [],
+        "look": look,
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,6 +13,7 @@ from handful.backends.sagemaker.control import TrialJob
 from handful.backends.sagemaker.names import trial_number
 from handful.backends.sagemaker.ranges import values_of
 from handful.errors import Absent, StepError
+from handful.experiment import Experiment
 from handful.storage.base import Store
 
 _WITHOUT_ANSWER = frozenset({"prepare", "reconcile"})
@@ -32,6 +34,38 @@ def of_job(store: Store, name: str, task: str) -> Any:
     if "error" in answer:
         raise error_from_json(dict(answer["error"]))
     return answer["result"]
+
+
+def taking(experiment: Experiment, task: str) -> bytes:
+    """The mark of an answer that is being taken: which record of the step stood at that moment."""
+    return json.dumps({"record": _record_hash(experiment)} if task == "test" else {}).encode()
+
+
+def was_recorded(experiment: Experiment, name: str, task: str, mark: bytes) -> bool:
+    """Has the answer that was taken with this `mark` become the step's record?
+
+    If not, its driver was killed in between, and it may be taken again, as long as the results
+    that it tells of are there. Other tasks but "test" leave records of their own.
+    """
+    before = json.loads(mark).get("record")
+    if task != "test" or before is None or before != _record_hash(experiment):
+        return True
+    result = (_read(experiment.store, name) or {}).get("result")
+    if result is None:
+        return True  # an error is told once
+    try:
+        for one in (*result["evaluations"], *result["baselines"]):
+            experiment.store.head(experiment.layout.predictions(one["model"], one["seed"]))
+    except Absent:
+        return True
+    return False
+
+
+def _record_hash(experiment: Experiment) -> str:
+    try:
+        return hashlib.sha256(experiment.store.read(experiment.layout.tested_record)).hexdigest()
+    except Absent:
+        return ""
 
 
 def of_trials(store: Store, jobs: Sequence[TrialJob]) -> dict[str, Any]:

@@ -153,10 +153,10 @@ class SageMaker:
         if sent.kind == TUNING:
             return False  # a new search is another job: the step that asks for it says so
         try:
-            self._experiment.store.read(layout.job_taken(sent.name))
+            mark = self._experiment.store.read(layout.job_taken(sent.name))
         except Absent:
             return False
-        return True
+        return answers.was_recorded(self._experiment, sent.name, sent.task, mark)
 
     # --- sending and following ---------------------------------------------------------------
 
@@ -193,11 +193,12 @@ class SageMaker:
         raise failure(self._experiment.store, sent, status, following.last_lines())
 
     def _answer(self, planned: Plan, sent: Sent) -> Any:
-        """What the job's worker answered; taken once."""
+        """What the job's worker answered; taken once, or until it has become a record."""
         store = self._experiment.store
         if sent.kind == TUNING:
             return answers.of_trials(store, self._control.trials(sent.name))
         try:
             return answers.of_job(store, sent.name, planned.job.task)
         finally:
-            store.create(layout.job_taken(sent.name), b"{}")
+            mark = answers.taking(self._experiment, planned.job.task)
+            store.create(layout.job_taken(sent.name), mark)
