@@ -19,6 +19,7 @@ from tiny import Tiny, make
 from compared import MADE_FROM, Compared, answered
 from encoded import Told
 from handful.backends.base import Job
+from handful.baseline.review import Review, from_csv, to_csv
 from handful.errors import DataError, UserError
 from handful.report.ranking import ranking
 from handful.steps.compare import compare
@@ -250,6 +251,40 @@ def test_test_itself_marks_a_look_after_a_verdict(
 
 
 # --- bad input -----------------------------------------------------------------------------------
+
+
+def test_after_the_verdict_the_winner_judges_the_labels_of_the_test_split(
+    one: Compared, chance: np.random.Generator, tmp_path: Path
+) -> None:
+    """Six labels were written down wrong; what was said of the other splits stays."""
+    truth = chance.integers(0, 3, 300)
+    wrong = np.array([5, 77, 120, 180, 240, 299])
+    labels = truth.copy()
+    labels[wrong] = (truth[wrong] + 1) % 3
+    one.model("good", labels, truth, validation=0.9)
+    one.model("poor", labels, (truth + 1) % 3, validation=0.2)
+    experiment = one.open(tmp_path / "s")
+    mine = experiment.layout
+    run(one, tmp_path / "s")
+    assert not (one.results.parents[1] / mine.label_review).exists(), "test has begun none"
+    of_train = Review("t-1", "letter", "report", "0.010000", "baseline", "train", "x")
+    experiment.store.write(mine.label_review, to_csv([of_train]))
+    note = {"source": "baseline", "splits": ["train"], "artifacts": 9, "judged": 9}
+    experiment.store.write(mine.label_review_notes, json.dumps([note]).encode())
+    run(one, tmp_path / "s")
+    found = from_csv(experiment.store.read(mine.label_review))
+    assert {row.artifact_id for row in found} == {"t-1", *(f"a-{n:05d}" for n in wrong)}
+    for row in found:
+        if row.split == "test":
+            number = int(row.artifact_id[2:])
+            assert row.source == "model"
+            assert row.label == one.labels[labels[number]]
+            assert row.suggested_label == one.labels[truth[number]]
+    notes = json.loads(experiment.store.read(mine.label_review_notes))
+    assert [(one["splits"], one.get("suspects")) for one in notes] == [
+        (["test"], 6),
+        (["train"], None),
+    ]
 
 
 def test_one_label_only_in_the_predictions(

@@ -24,8 +24,10 @@ from handful.progress import Progress
 from handful.records import Tuned
 from handful.settings import read_settings
 from handful.steps.train import train as run_train
+from handful.steps.tune import trials
 from handful.steps.tune import tune as run_tune
 from handful.steps.tune.drawing import draw
+from handful.steps.tune.trials import State, Trial
 
 LOAD_MODEL = """
 def load_model(model_name, label2id, settings):
@@ -250,6 +252,38 @@ def test_when_every_trial_fails_the_first_failures_are_told_and_the_next_run_tri
         assert "trial 0" in str(error.value)
         assert "no such pooling: m" in str(error.value)
     assert [job.arguments["trial"]["number"] for job in backend.jobs] == [0, 1, 2] * 2
+
+
+class Hopeless(Inline):
+    """Trials that end as they are told: pruned, or failed."""
+
+    def __init__(self, one: Encoded, scratch: Path, *states: State) -> None:
+        self.experiment, self.states = one.open(scratch), states
+        self.asked: list[int] = []
+
+    def run(self, job: Job, progress: Progress) -> Any:
+        told = job.arguments["trial"]
+        self.asked.append(told["number"])
+        if self.states[told["number"]] is State.FAILED:
+            raise StepError("it broke")
+        made_from, values = job.arguments["made_from"], told["values"]
+        trial = Trial(told["number"], values, State.PRUNED, made_from, value=0.1, seen=(0.1,))
+        trials.write(self.experiment, job.arguments["model"], trial)
+        return {}
+
+
+def test_when_all_trials_are_pruned_or_failed_that_is_told_and_the_next_run_tries_again(
+    tmp_path: Path,
+) -> None:
+    one = made(tmp_path)
+    backend = Hopeless(one, tmp_path / "b", State.PRUNED, State.FAILED, State.PRUNED)
+    for _ in range(2):
+        with pytest.raises(StepError, match="of 3 trials of model 1 failed and 2 were pruned") as e:
+            tune(one, tmp_path / "s", backend)
+        assert "trial 1: it broke" in str(e.value)
+        assert "narrower ranges; the next run tries again" in str(e.value)
+        assert not (one.store / FOLDER / "best.ini").exists()
+    assert backend.asked == [0, 1, 2] * 2
 
 
 def test_a_failed_trial_is_passed_over(tmp_path: Path) -> None:

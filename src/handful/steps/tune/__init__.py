@@ -119,7 +119,7 @@ def _all_trials(search: Search, count: int) -> list[Trial]:
 def _standing(search: Search, count: int) -> dict[int, Trial]:
     """The trials that have ended and are up to date, by number.
 
-    If every one of them failed, none stands: what was wrong may have been mended.
+    If none of them was finished, none stands: what was wrong may have been mended.
     """
     found = {}
     for number in range(count):
@@ -136,7 +136,7 @@ def _standing(search: Search, count: int) -> dict[int, Trial]:
             )
         else:
             found[number] = trial
-    if all(one.state is State.FAILED for one in found.values()):
+    if not any(one.state is State.COMPLETE for one in found.values()):
         return {}
     if found:
         search.experiment.progress.note(f"tune: {search.folder}: {len(found)} trials stand")
