@@ -7,6 +7,7 @@ waits for a figure on a screen.
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import torch
 
@@ -40,7 +41,9 @@ class Meter:
         self._waiting: list[tuple[Indices, torch.Tensor, torch.Tensor]] = []
         self._looked = self._started = time.monotonic()
         self._documents = 0
-        last = next((line for line in reversed(state.history) if "loss" in line), {})
+        last: dict[str, Any] = next(
+            (line for line in reversed(state.history) if "loss" in line), {}
+        )
         self._last_loss = float(last.get("loss", 0.0))
         self._last_pace = float(last.get("documents_per_second", 0.0))
 
