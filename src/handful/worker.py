@@ -4,8 +4,10 @@
 
 `--events` names a file or FIFO that takes the progress as JSON lines (else they go to standard
 output). With `--leash` the worker ends when its standard input closes, so that no orphan goes on
-writing after its driver was killed. With `--together` it is one of several on several machines:
-the job is the one that the first of them was given, whatever the file here says.
+writing after its driver was killed. One of several that torchrun has started ends with torchrun,
+however that ended: no second team shall write beside what is left of the first. With `--together`
+it is one of several on several machines: the job is the one that the first of them was given,
+whatever the file here says.
 """
 
 from __future__ import annotations
@@ -19,8 +21,8 @@ import sys
 import tempfile
 import threading
 import traceback
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from importlib import import_module
 from importlib.metadata import version
@@ -43,6 +45,10 @@ TASKS: Mapping[str, str] = {
     "test": "handful.training.evaluation:evaluate",
 }
 """A job's task → "module:function"; the function takes the experiment and the arguments."""
+
+
+PARENT_LOOK_SECONDS = 1.0
+"""How often one of several processes looks whether torchrun is still there."""
 
 
 def run_job(job: Job, progress: Progress) -> Any:
@@ -138,7 +144,7 @@ def main(argv: list[str] | None = None) -> int:
         threading.Thread(target=_end_with_driver, daemon=True).start()
     job = Job.from_json(options.job.read_text())
     rank = int(os.environ.get("RANK", "0"))  # torchrun's, if there are several of us
-    with EventWriter(options.events) as events:
+    with _ending_with_launcher(), EventWriter(options.events) as events:
         progress: Progress = Silent() if rank else events
         try:
             job = _told_job(job) if options.together else job
@@ -163,6 +169,31 @@ def _write_first(result: Path, answer: Mapping[str, Any], rank: int) -> None:
 def _end_with_driver() -> None:
     sys.stdin.buffer.read()
     os._exit(143)
+
+
+@contextmanager
+def _ending_with_launcher() -> Iterator[None]:
+    """One of several ends at once when torchrun is gone, during the body.
+
+    Each of torchrun's children leads a session of its own, so no signal to a group reaches them.
+    """
+    parent, done = os.getppid(), threading.Event()
+
+    def watch() -> None:
+        while not done.wait(PARENT_LOOK_SECONDS):
+            if os.getppid() != parent:
+                os._exit(143)
+
+    if "TORCHELASTIC_RUN_ID" not in os.environ:
+        yield
+        return
+    watching = threading.Thread(target=watch, daemon=True)
+    watching.start()
+    try:
+        yield
+    finally:
+        done.set()
+        watching.join()  # a thread that wakes up while Python ends can take it along
 
 
 if __name__ == "__main__":

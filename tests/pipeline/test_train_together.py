@@ -18,11 +18,13 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+import psutil
 import pytest
 import torch
 from transformers import BertConfig, BertForSequenceClassification
 
 from encoded import Encoded, Told, examples, make
+from handful.backends import nodes as together
 from handful.backends.base import Job
 from handful.backends.inline import Inline
 from handful.backends.launch import Hosts, command
@@ -188,8 +190,15 @@ class Team:
             time.sleep(0.02)
 
     def kill(self) -> None:
-        os.killpg(self.process.pid, signal.SIGKILL)
+        """The launcher alone, as the kernel does without memory; its workers have to notice."""
+        ranks = psutil.Process(self.process.pid).children()
+        self.process.kill()
         self.process.wait()
+        assert len(ranks) == 2
+        _, alive = psutil.wait_procs(ranks, timeout=60)
+        for rank in alive:
+            rank.kill()
+        assert not alive, "a rank has outlived its launcher"
 
     def answer(self) -> dict[str, Any]:
         self.process.wait(180)
@@ -262,6 +271,16 @@ def test_sigterm_to_the_team_leaves_a_checkpoint(
     assert last.answer()["result"]["steps"] == 24
     told = (last.folder / "events").read_text()
     assert f"goes on from the checkpoint of step {step} of 24" in told
+
+
+def test_the_words_of_a_worker_that_died_are_told_and_not_torchruns(tmp_path: Path) -> None:
+    dying = "import os, sys\nprint('my last words', file=sys.stderr, flush=True)\nos.abort()\n"
+    one = make(tmp_path / "EXP-1", {"train": 1}, functions=dying)
+    with pytest.raises(StepError, match="the worker left with status 1") as error:
+        Local().run(Job("look_around", str(one.directory), processes=2), Told())
+    assert "    | my last words" in str(error.value)
+    assert "failed (exitcode: -6)" in str(error.value)
+    assert "ChildFailedError" not in str(error.value)
 
 
 DRIVER = """
@@ -361,6 +380,19 @@ def test_two_nodes_train_together_over_the_loopback(
 
 def one_seed(one: Encoded, scratch: Path) -> Experiment:
     return one.open(scratch / one.directory.name.lower())
+
+
+def test_a_leader_that_never_comes_is_not_waited_for_without_an_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(together, "JOIN_SECONDS", 0.2)
+    _, second = described(tmp_path)
+    port, told = free_ports(), Told()
+    with pytest.raises(StepError, match=r"127\.0\.0\.1 did not come") as error:
+        follow(tmp_path, second, port, 1, told)
+    assert f"127.0.0.1:{port}, from localhost" in str(error.value)
+    assert "start `handful train EXP --hosts FILE` on 127.0.0.1" in str(error.value)
+    assert any("waiting for 127.0.0.1" in note for note in told.notes)
 
 
 def test_hosts_with_other_settings_do_not_train_together(

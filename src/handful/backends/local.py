@@ -25,6 +25,7 @@ from handful.progress import Progress
 
 LAST_WORDS = 20
 _END = "end of events\n"
+_TORCHRUN_SAW = "failed (exitcode: "
 
 
 class Local:
@@ -108,7 +109,7 @@ def _stop(worker: subprocess.Popen[bytes]) -> None:
 def _answer(result_file: Path, status: int, log: IO[bytes]) -> dict[str, Any]:
     if not result_file.exists():
         log.seek(0)
-        words = log.read().decode(errors="replace").splitlines()[-LAST_WORDS:]
+        words = _without_summary(log.read().decode(errors="replace").splitlines())[-LAST_WORDS:]
         how = f"was ended by signal {-status}" if status < 0 else f"left with status {status}"
         raise StepError(
             f"the worker {how}" + "".join(f"\n    | {line}" for line in words),
@@ -118,6 +119,12 @@ def _answer(result_file: Path, status: int, log: IO[bytes]) -> dict[str, Any]:
     if "error" in answer:
         raise error_from_json(answer["error"])
     return answer
+
+
+def _without_summary(lines: list[str]) -> list[str]:
+    """What torchrun adds about itself after it saw a worker fail would hide the worker's words."""
+    seen = next((n for n, line in enumerate(lines) if _TORCHRUN_SAW in line), len(lines))
+    return lines[: seen + 1]
 
 
 def error_from_json(answer: dict[str, Any]) -> HandfulError:

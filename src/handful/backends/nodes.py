@@ -7,7 +7,9 @@ that nothing is left. All read and write the same store.
 
 from __future__ import annotations
 
+import socket
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,11 @@ FOLLOW, PART = "follow", "part"
 """Of the jobs of those that follow: whatever the leader has; and of the last one of all."""
 
 
+JOIN_SECONDS = 15 * 60.0
+"""How long those that follow wait for the leader, before the first job and between two."""
+_LOOK_SECONDS = 1.0
+
+
 class Nodes:
     """The leader's backend."""
 
@@ -31,7 +38,7 @@ class Nodes:
         self._hosts, self._ports = hosts, Ports(port)
 
     def run(self, job: Job, progress: Progress) -> Any:
-        return _together(job, progress, self._hosts, self._ports)["result"]
+        return _together(job, progress, self._hosts, self._ports.next())["result"]
 
     def part(self, directory: Path, progress: Progress, processes: int) -> None:
         """Let the others go home."""
@@ -52,14 +59,16 @@ class Ports:
 def follow(directory: Path, hosts: Hosts, port: int, processes: int, progress: Progress) -> int:
     """Take part in the leader's jobs until it has no more; how many there were.
 
-    `StepError` if a job fails: the leader tells why.
+    `StepError` if a job fails: the leader tells why; or if it does not come in `JOIN_SECONDS`.
     """
     ports, count = Ports(port), 0
     while True:
         progress.note(f"train: waiting for {hosts.hosts[0]} (as {hosts.current})")
         job = Job(FOLLOW, str(directory), processes=processes)
+        turn = ports.next()
+        _wait_for(hosts, turn)
         try:
-            told = _together(job, progress, hosts, ports)
+            told = _together(job, progress, hosts, turn)
         except StepError as error:
             raise StepError(
                 f"the training with {hosts.hosts[0]} ended early: {error.fault.what}",
@@ -72,6 +81,24 @@ def follow(directory: Path, hosts: Hosts, port: int, processes: int, progress: P
         progress.note(f"train: took part in {told['about']}")
 
 
-def _together(job: Job, progress: Progress, hosts: Hosts, ports: Ports) -> dict[str, Any]:
+def _together(job: Job, progress: Progress, hosts: Hosts, port: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="handful-job-") as folder:
-        return run_here(job, progress, Path(folder), hosts, ports.next())
+        return run_here(job, progress, Path(folder), hosts, port)
+
+
+def _wait_for(hosts: Hosts, port: int) -> None:
+    """Until the leader listens. torchrun would wait as well, but end without a word of why."""
+    leader, until, why = hosts.hosts[0], time.monotonic() + JOIN_SECONDS, ""
+    while time.monotonic() < until:
+        try:
+            with socket.create_connection((leader, port), timeout=_LOOK_SECONDS):
+                return
+        except OSError as error:
+            why = str(error)
+        time.sleep(_LOOK_SECONDS)
+    raise StepError(
+        f"{leader} did not come in {JOIN_SECONDS / 60:.0f} minutes ({why})",
+        where=f"{leader}:{port}, from {hosts.current}",
+        remedy=f"start `handful train EXP --hosts FILE` on {leader} as well, with the same --port, "
+        f"which has to be open to {hosts.current}; then start this one again",
+    )
