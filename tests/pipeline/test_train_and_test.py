@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,7 +19,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from encoded import LABELS, ROWS, Encoded, Told, make
+from encoded import LABELS, ROWS, Encoded, Told, examples, make, write_split
 from handful.backends.base import Job
 from handful.backends.inline import Inline
 from handful.errors import DataError, SettingsError, StepError, UserError
@@ -30,6 +31,7 @@ from handful.steps.test import test as run_test
 from handful.steps.train import Anew
 from handful.steps.train import train as run_train
 from handful.storage.open import open_store
+from handful.training import runtime
 from recomputed import recomputed
 from servers import S3Server
 
@@ -119,6 +121,16 @@ def test_the_log_tells_loss_rate_and_padding(done: Any) -> None:
     assert np.mean([line["loss"] for line in steps[-10:]]) < steps[0]["loss"] / 2
     assert all(0 <= line["padding"] < 0.5 and line["lr"] > 0 for line in steps)
     assert {"documents_per_second", "epoch"} <= set(steps[0])
+
+
+def test_mean_and_spread_over_the_seeds_are_told(done: Any, tmp_path: Path) -> None:
+    one, trained, _ = done
+    told = Told()
+    assert train(one, tmp_path / "s", told).runs == trained.runs, "nothing is trained again"
+    first, second = (run.metrics["macro_f1"] for run in trained.runs)
+    mean, spread = (first + second) / 2, abs(first - second) / 2**0.5
+    said = f"train: model: macro_f1 {mean:.4f} ± {spread:.4f} on validation, over 2 seeds"
+    assert any(note.startswith(said) for note in told.notes)
 
 
 def test_the_record_of_a_run(done: Any) -> None:
@@ -395,6 +407,22 @@ def test_a_run_that_was_interrupted_elsewhere_is_not_mixed_in_silence(
     monkeypatch.setattr("torch.get_num_threads", lambda: 99)
     with pytest.raises(UserError, match=r"threads changed from \d+ to 99"):
         train(one, tmp_path / "t")
+
+
+def test_another_sharding_is_refused_in_the_middle_of_a_run_even_if_told_to_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A sharded optimizer has another form on disk, so there is nothing to go on from."""
+    one = make(tmp_path / "EXP-1")
+    real = runtime.environment
+    with monkeypatch.context() as patch:
+        patch.setattr(runtime, "environment", lambda *args: {**real(*args), "sharding": "fsdp"})
+        interrupted(one, tmp_path / "s")
+    for anew in (Anew.WHAT_CHANGED, Anew.NOTHING_THAT_WAS_BEGUN):
+        experiment = one.open(tmp_path / "t")
+        with pytest.raises(UserError, match="interrupted with SHARDING = fsdp") as raised:
+            run_train(experiment, one.prepared, Inline(), made_from=MADE_FROM, anew=anew)
+        assert "write it as it was, or start over with `--redo train`" in str(raised.value)
 
 
 SLOW = """
@@ -713,6 +741,20 @@ def test_other_rows_than_prepare_wrote(tmp_path: Path) -> None:
     wrong = replace(one.prepared, rows=rows)
     with pytest.raises(DataError, match="has 90 rows, but prepare wrote 91"):
         run_train(one.open(tmp_path / "s"), wrong, Inline(), made_from={})
+
+
+def test_an_artifact_that_stands_twice_in_the_test_split_is_refused(tmp_path: Path) -> None:
+    one = make(tmp_path / "EXP-1")
+    rows = examples("test", 30)
+    rows[7] |= {"artifact_id": rows[3]["artifact_id"]}
+    folder = one.store / "data/prepared_data/full_dataset/model/test"
+    shutil.rmtree(folder)
+    write_split(folder, "test", rows)
+    run = {"model": "./model", "seed": 0, "weights_hash": "", "rows": dict(ROWS)}
+    arguments = {"label2id": dict(one.prepared.label2id), "runs": [run], "look": {}}
+    with pytest.raises(DataError, match="1 artifacts stand in it more than once: test-0003"):
+        Inline().run(Job("test", str(one.directory), (), arguments), Told())
+    assert not (one.store / "results").exists()
 
 
 def test_weights_that_were_swapped_are_not_tested(tmp_path: Path) -> None:
