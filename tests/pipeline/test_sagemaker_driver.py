@@ -24,11 +24,14 @@ from handful.backends.base import Job
 from handful.backends.sagemaker import following
 from handful.backends.sagemaker.backend import SageMaker
 from handful.backends.sagemaker.control import make_client
+from handful.backends.sagemaker.request import Request
 from handful.backends.sagemaker.shares import encode_shares
 from handful.errors import Absent, Denied, LeftRunning, StepError, UserError
 from handful.experiment import Experiment, open_experiment
 from handful.layout import job_result
 from handful.steps.prepare import start_over
+from sagemaker_host import Host
+from sagemaker_jobs import NAMES, Bucket
 from sagemaker_jobs import Job as Running
 from sagemaker_standin import StandIn
 from sagemaker_works import PLAIN, TEXT, tuned
@@ -444,6 +447,35 @@ def test_a_driver_killed_at_ten_random_moments_finds_its_job_each_time(
             driver.communicate()
     assert len(cloud.jobs) == 1, "no job was started twice"
     assert len(next(iter(cloud.jobs.values())).begun) == 1
+
+
+@pytest.mark.parametrize("kind", ["ShardedByS3Key", "FullyReplicated"])
+def test_the_standin_deals_sharded_inputs_out_by_key(
+    s3_server: S3Server, tmp_path: Path, kind: str
+) -> None:
+    """As AWS does; handful never asks for it, since it would tear an artifact's files apart."""
+    files, where = [f"a-{number}/{name}" for number in range(3) for name in "xy"], s3_server.place()
+    for name in files:
+        Bucket(s3_server).put(f"{where}/in/{name}", name.encode())
+    source = {
+        "S3Uri": f"{where}/in/",
+        "LocalPath": "/opt/ml/processing/input/data",
+        "S3DataDistributionType": kind,
+    }
+    body = {
+        "ProcessingInputs": [{"InputName": "data", "S3Input": source}],
+        "ProcessingOutputConfig": {"Outputs": []},
+    }
+    found = []
+    for name in NAMES:
+        made = Request("CreateProcessingJob", body)
+        host = Host(tmp_path / name, made, name, NAMES, bring=Bucket(s3_server).bring)
+        host.lay_out()
+        data = host.root / "processing" / "input" / "data"
+        paths = [path for path in data.rglob("*") if path.is_file()]
+        assert all(path.read_text() == str(path.relative_to(data)) for path in paths)
+        found.append(sorted(str(path.relative_to(data)) for path in paths))
+    assert found == ([files[::2], files[1::2]] if kind == "ShardedByS3Key" else [files, files])
 
 
 def test_a_job_of_other_content_is_left_alone(

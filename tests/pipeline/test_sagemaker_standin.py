@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -96,6 +97,46 @@ def test_two_machines_and_an_interruption_end_as_at_home(
     assert any("train" in task for task, *_ in told.advances), "its progress was streamed"
     assert any(task.startswith("127.0.0.1: encoding") for task, *_ in told.advances)
     assert b"<html" in away.store.read(away.layout.report)
+
+
+def test_two_models_each_tuned_end_as_at_home_with_what_was_found(
+    cloud: StandIn, s3_server: S3Server, tmp_path: Path
+) -> None:
+    """SageMaker draws the trials itself; with the best of them the rest is as at home."""
+    one = tiny.make(tmp_path / "tiny")
+    shutil.copytree(one.root / "model", one.root / "other")
+    both = ("train.MODEL_NAMES=../model, ../other", "train.EPOCHS=2", "train:../other.EPOCHS=3")
+    away, _ = opened(
+        one,
+        tmp_path / "s1",
+        *there(cloud, s3_server, "sagemaker.PREPARE_INSTANCE_COUNT=1"),
+        *("sagemaker.TRAIN_INSTANCE_COUNT=1", *both),
+        *("tune.TRIALS=2", "tune.LEARNING_RATE=log 1e-3 3e-2", "tune.BATCH_SIZE=choice 4 8"),
+    )
+    found = everything(away)
+
+    tuned = cast(records.Tuned, found["tune"])
+    assert [best.model for best in tuned.best] == ["model", "other"]
+    assert [len(search.trials) for search in cloud.searches.values()] == [2, 2]
+    tasks = [_task_of(made) for made in cloud.requests]
+    assert tasks == ["prepare", "tune", "tune", "train", "train", "test"]
+    values = [
+        f"train:../{best.model}.{key}={text}"
+        for best in tuned.best
+        for key, text in best.values.items()
+    ]
+    assert len(values) == 4, "each model has its own rate and size"
+
+    home, _ = opened(one, tmp_path / "s0", *both, *values)
+    expected = everything(home)
+    same(home, away, expected, found)
+    runs = cast(records.Trained, expected["train"]).runs
+    assert [run.metrics["macro_f1"] for run in runs] == [
+        pytest.approx(best.value, abs=1e-6) for best in tuned.best
+    ]
+    verdicts = [cast(records.Compared, records_["compare"]) for records_ in (expected, found)]
+    assert verdicts[1].verdict == verdicts[0].verdict
+    assert verdicts[1].ranking == verdicts[0].ranking
 
 
 def same(home: Experiment, away: Experiment, expected: Records, found: Records) -> None:
