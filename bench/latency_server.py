@@ -21,6 +21,7 @@ import argparse
 import asyncio
 import gc
 import json
+import time
 from collections import Counter
 
 from reconcile_parts.answers import Bucket, Entry, Request, answer, framed, header_of
@@ -41,13 +42,20 @@ class Server:
         self.pages: Counter[str] = Counter()
         self.waiting = 0
         self.most_at_once = 0
+        self.timeline: list[tuple[float, str, str]] = []
 
     def answer(self, request: Request) -> tuple[float, bytes]:
         """How long to wait, in seconds, and the bytes to send then."""
         if request.bucket == b"__counts":
             return 0.0, framed(b"200 OK", self._told())
+        if request.bucket == b"__timeline":
+            told, self.timeline = self.timeline, []
+            return 0.0, framed(b"200 OK", json.dumps(told).encode())
         kind, bytes_ = answer(self.buckets, request)
         self.counts[kind] += 1
+        what = request.query.get("prefix", "") + " after " + request.query.get("start-after", "")
+        name = what if kind == "list" else request.key.decode()
+        self.timeline.append((time.time(), kind, f"{request.bucket.decode()}/{name}"))
         if kind == "list":
             self.pages[f"{request.bucket.decode()}/{request.query.get('prefix', '')}"] += 1
         return (self.page_latency if kind == "list" else self.latency), bytes_

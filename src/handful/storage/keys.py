@@ -6,6 +6,9 @@ import re
 
 from handful.errors import StoreError
 
+_PART = r"[A-Za-z0-9_-][A-Za-z0-9._-]*"
+_PLAIN = re.compile(f"{_PART}(?:/{_PART})*")
+"""Keys that nobody need look at twice: most are, and hundreds of threads ask at once."""
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 HIDDEN = ".handful-tmp"
 """The folder below a local root where files are written aside; no key may lead into it."""
@@ -17,7 +20,7 @@ def checked(key: str, url: str) -> str:
     `StoreError` for a key that is empty, absolute, climbs (`..`), has empty parts, ends in `/`,
     holds control characters (a line break, a NUL), or is not Unicode.
     """
-    fault = _fault(key)
+    fault = "" if _PLAIN.fullmatch(key) else _fault(key)
     if fault:
         raise StoreError(
             f"the key {key!r} {fault}", where=url, remedy="no file of that name is read or written"

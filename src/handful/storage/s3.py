@@ -134,12 +134,8 @@ class S3Store(S3Source):
     def copy_from(self, source: Source, source_key: str, key: str) -> None:
         if isinstance(source, S3Source):
             if source.clients.access == self.clients.access:
-                copy, original, full = (
-                    self._server_copy(source),
-                    source.full(source_key),
-                    self.full(key),
-                )
-                self._pace.keep(lambda: copy.copy(original, full))
+                copy, original = self._server_copy(source).copy, source.full(source_key)
+                self._pace.keep(partial(copy, original, self.full(key)))
             else:
                 self._stream_from(source, source_key, key)
         elif isinstance(source, LocalSource):
@@ -157,6 +153,9 @@ class S3Store(S3Source):
                 self._server_copy(source).try_out(source.full(source_key), probe)
 
     def _server_copy(self, source: S3Source) -> ServerCopy:
+        known = self._copies.get(source.bucket)
+        if known is not None:
+            return known
         with self._lock:
             found = self._copies.get(source.bucket)
             if found is None:

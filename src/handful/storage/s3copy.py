@@ -10,18 +10,21 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, NamedTuple
 
 from handful.errors import Absent, StoreError, Unreachable
 from handful.storage.s3clients import Clients
 from handful.storage.s3errors import answer_of, asking, is_too_large, translated
 
+if TYPE_CHECKING:
+    from obstore.store import S3Store as Obstore
+
 FIRSTS = 4
 """After so many first copies that nobody answered, the way itself may be at fault."""
 
 
-@dataclass(frozen=True)
-class Job:
+class Job(NamedTuple):
     """One copy: full keys in the two buckets."""
 
     source_key: str
@@ -87,17 +90,20 @@ class ServerCopy:
         self._by_boto(job)
         return False
 
+    @cached_property
+    def _way(self) -> tuple[Obstore, str]:
+        """The store that copies, and what it wants before the destination's key."""
+        if self._same:
+            return self._target.bucket_store(patient=False), ""
+        return self._source.server_store(self._target.kms_key), f"{self._target.bucket}/"
+
     def _by_obstore(self, job: Job) -> None:
         import obstore
         from obstore.exceptions import BaseError
 
+        store, before = self._way
         try:
-            if self._same:
-                obstore.copy(self._target.bucket_store(patient=False), job.source_key, job.key)
-            else:
-                to = f"{self._target.bucket}/{job.key}"
-                server = self._source.server_store(self._target.kms_key)
-                obstore.copy(server, job.source_key, to)
+            obstore.copy(store, job.source_key, before + job.key)
         except (BaseError, FileNotFoundError) as error:
             if is_too_large(error):
                 self._by_boto(job)

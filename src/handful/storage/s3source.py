@@ -126,7 +126,7 @@ class S3Source:
     def full(self, key: str) -> str:
         """The key in the bucket."""
         full = self._root + checked(key, self.url)
-        if len(full.encode()) > LONGEST_KEY:
+        if 4 * len(full) > LONGEST_KEY and len(full.encode()) > LONGEST_KEY:
             raise StoreError(
                 f"the key is longer than the {LONGEST_KEY:,} bytes that S3 allows",
                 where=self._where(key),

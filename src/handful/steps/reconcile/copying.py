@@ -33,6 +33,8 @@ COPIES = pl.Schema(
     {"artifact_id": pl.String, "file": pl.String, "source_etag": pl.String, "etag": pl.String}
 )
 FILE = ["artifact_id", "file"]
+TELL_SECONDS = 0.1
+"""Between two words about the progress: there may be thousands of copies a second."""
 _TRIED = 1_000
 _MD5 = "^[0-9a-f]{32}$"
 
@@ -178,30 +180,33 @@ def copy(
     if files.is_empty():
         return delivery
     tables.give_back()
-    rows = files.select("artifact_id", "file", "key", "size").iter_rows(named=True)
+    rows = files.select("artifact_id", "file", "key", "size").iter_rows()
     threads = min(experiment.settings.reconcile.COPY_CONCURRENCY, files.height)
     failing: set[str] = set()
     began = time.monotonic()
 
-    def one(row: dict[str, str]) -> None:
-        key = layout.artifact_file(row["artifact_id"], row["file"])
-        experiment.store.copy_from(source, row["key"], key)
+    def one(row: tuple[str, str, str, int]) -> None:
+        artifact_id, file, key, _ = row
+        experiment.store.copy_from(source, key, layout.artifact_file(artifact_id, file))
 
+    told = began
     for done, (row, _, error) in enumerate(in_threads(one, rows, threads), start=1):
+        artifact_id, file, _, size = row
         if error is None:
             delivery.copied += 1
-            delivery.bytes += int(row["size"])
-            journal.add(row["artifact_id"], row["file"])
+            delivery.bytes += size
+            journal.add(artifact_id, file)
         elif isinstance(error, Full):
             raise error
         else:
-            delivery.errors[row["artifact_id"], row["file"]] = error
-            failing.add(row["artifact_id"])
+            delivery.errors[artifact_id, file] = error
+            failing.add(artifact_id)
             _stop_if_too_many(delivery, failing, troubles)
-        rate = delivery.bytes / 1e6 / max(time.monotonic() - began, 1e-3)
-        experiment.progress.advance(
-            "copying", done, files.height, "files", {"MB/s": round(rate, 1)}
-        )
+        now = time.monotonic()
+        if now - told > TELL_SECONDS or done == files.height:
+            told = now
+            rate = {"MB/s": round(delivery.bytes / 1e6 / max(now - began, 1e-3), 1)}
+            experiment.progress.advance("copying", done, files.height, "files", rate)
     journal.save()
     return delivery
 

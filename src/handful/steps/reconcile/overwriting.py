@@ -56,7 +56,9 @@ class Journal:
 
     def add(self, artifact_id: str, file: str) -> None:
         """`note`, and write down from time to time."""
-        self.note(artifact_id, file)
+        if not self.overwrites:
+            return
+        self._rows.append((artifact_id, file))
         if time.monotonic() - self._saved > SAVE_SECONDS:
             self.save()
 

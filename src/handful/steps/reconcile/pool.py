@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import threading
-import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from queue import SimpleQueue
-from typing import TypeVar
+from itertools import islice
+from typing import Generic, TypeVar
 
 from handful.errors import StoreError
 
 TOGETHER_SECONDS = 0.05
-"""What a thread does in this time, it hands over together."""
+"""What ends in this time is handed over together: to be woken costs more than most items do."""
+AHEAD = 1_024
+"""Items that wait to be taken, fetched by one thread: hundreds would wait for each other."""
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -24,59 +26,78 @@ def in_threads(
     Any other exception ends it all and is raised here. When the caller stops early, items that
     were not begun are not begun, and those under way are waited for.
     """
-    rest = iter(items)
-    lock, stop = threading.Lock(), threading.Event()
-    results: SimpleQueue[list[tuple[Item, Result | None, StoreError | None]] | BaseException | None]
-    results = SimpleQueue()
-    nothing_left = object()
-
-    def work() -> None:
-        done: list[tuple[Item, Result | None, StoreError | None]] = []
-        handed = time.monotonic()
-        try:
-            while not stop.is_set():
-                with lock:
-                    item = next(rest, nothing_left)
-                if item is nothing_left:
-                    break
-                done.append(_tried(do, item))  # type: ignore[arg-type]
-                # Thousands a second, each handed over alone, would cost more than many of them.
-                if (now := time.monotonic()) - handed > TOGETHER_SECONDS:
-                    results.put(done)
-                    done, handed = [], now
-            results.put(done)
-        except BaseException as error:  # noqa: BLE001 - raised again by the caller's thread
-            results.put(done)
-            results.put(error)
-        finally:
-            results.put(None)
-
+    pool = _Pool(do, items, max(1, threads))
     workers = [
-        threading.Thread(target=work, name=f"handful-{n}", daemon=True)
-        for n in range(max(1, threads))
+        threading.Thread(target=pool.work, name=f"handful-{n}", daemon=True)
+        for n in range(pool.alive)
     ]
-    for worker in workers:
-        worker.start()
-    alive = len(workers)
     try:
-        while alive:
-            result = results.get()
-            if result is None:
-                alive -= 1
-            elif isinstance(result, BaseException):
-                raise result
-            else:
-                yield from result
-    finally:
-        stop.set()
         for worker in workers:
-            worker.join()
+            worker.start()
+        yield from pool.results()
+    finally:
+        pool.stopped = True
+        for worker in workers:
+            if worker.ident is not None:
+                worker.join()
 
 
-def _tried(
-    do: Callable[[Item], Result], item: Item
-) -> tuple[Item, Result | None, StoreError | None]:
-    try:
-        return item, do(item), None
-    except StoreError as error:
-        return item, None, error
+class _Pool(Generic[Item, Result]):
+    """What the threads share.
+
+    Thousands of items a second pass, and whoever waits for a lock or is woken pays for it more
+    than the item costs. So items and results go through deques, whose ends need no lock.
+    """
+
+    def __init__(self, do: Callable[[Item], Result], items: Iterable[Item], threads: int) -> None:
+        self._do = do
+        self._rest = iter(items)
+        self._ready: deque[Item] = deque()
+        self._ended: deque[tuple[Item, Result | None, StoreError | None]] = deque()
+        self._error: BaseException | None = None
+        self._lock = threading.Lock()
+        self._wake = threading.Event()
+        self.alive = threads
+        self.stopped = False
+
+    def work(self) -> None:
+        """What each thread does."""
+        do, ready, ended = self._do, self._ready, self._ended
+        try:
+            while not self.stopped:
+                try:
+                    item = ready.popleft()
+                except IndexError:
+                    if not self._fetch():
+                        break
+                    continue
+                try:
+                    ended.append((item, do(item), None))
+                except StoreError as error:
+                    ended.append((item, None, error))
+        except BaseException as error:  # noqa: BLE001 - raised again by the caller's thread
+            self._error = self._error or error
+            self._wake.set()
+        finally:
+            with self._lock:
+                self.alive -= 1
+                if not self.alive:
+                    self._wake.set()
+
+    def results(self) -> Iterator[tuple[Item, Result | None, StoreError | None]]:
+        """What has ended, until all has."""
+        all_ended = False
+        while not all_ended:
+            all_ended = self._wake.wait(TOGETHER_SECONDS)
+            self._fetch()
+            for _ in range(len(self._ended)):
+                yield self._ended.popleft()
+            if self._error is not None:
+                raise self._error
+
+    def _fetch(self) -> bool:
+        """See to it that items wait to be taken; False if there are no more."""
+        with self._lock:
+            if len(self._ready) < AHEAD:
+                self._ready.extend(islice(self._rest, AHEAD))
+            return bool(self._ready)
