@@ -332,8 +332,8 @@ def test_how_to_copy_is_found_out_before_the_first_copy(
     production, store = pair
     production.write("a", b"1")
     with pytest.raises(Absent, match=f"{production.url}/none"):
-        store.expect_copies(production, "none")
-    store.expect_copies(production, "a")
+        store.expect_copies(production, "none", 1)
+    store.expect_copies(production, "a", 1)
     mine = store.clients.boto().list_objects_v2(Bucket=store.bucket, Prefix=store.full("x")[:-1])
     assert "Contents" not in mine, "nothing is left, not even aside"
     assert store._copies[production.bucket]._trusted is True

@@ -11,6 +11,10 @@ from decimal import Decimal
 from typing import Any
 from uuid import RFC_4122, UUID
 
+_ENCODER = json.JSONEncoder(ensure_ascii=False)
+_SAME = {type(None), str, bool, int}
+"""Most values; asked first, since there may be millions."""
+
 
 def as_text(value: Any) -> str | None:
     """An artifact id, label or hash as text; NULL stays None.
@@ -35,11 +39,11 @@ def as_text(value: Any) -> str | None:
 
 def as_json(value: Any) -> str:
     """Any value as JSON: dates in ISO 8601, Decimal and UUID as text, bytes as base64."""
-    return json.dumps(_plain(value), ensure_ascii=False)
+    return _ENCODER.encode(_plain(value))
 
 
 def _plain(value: Any) -> Any:
-    if value is None or isinstance(value, str | bool | int):
+    if type(value) in _SAME or isinstance(value, str | int):
         return value
     if isinstance(value, float):
         return value if math.isfinite(value) else str(value)  # JSON has no NaN

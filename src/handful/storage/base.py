@@ -88,6 +88,9 @@ class Store(Source, Protocol):
     def create(self, key: str, data: bytes) -> bool:
         """Put `data` at `key` only if nothing is there; False if something is."""
 
+    def expect_create(self) -> None:
+        """`create` will follow: what the first of them would have to find out is found out now."""
+
     def send(self, path: Path, key: str) -> None:
         """Put the content of the local file `path` at `key`."""
 
@@ -111,8 +114,8 @@ class Store(Source, Protocol):
         never a link to the original), streamed otherwise.
         """
 
-    def expect_copies(self, source: Source, source_key: str) -> None:
-        """Many copies from `source` will follow, and `source_key` is one of its objects.
+    def expect_copies(self, source: Source, source_key: str, size: int) -> None:
+        """Many copies from `source` will follow; `source_key` is one of its objects, of `size`.
 
         What the first of them would have to find out, while the others wait, is found out now.
         Nothing of it is left here. Raises what a copy would.

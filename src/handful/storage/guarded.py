@@ -57,6 +57,10 @@ class Guarded:
         self._check()
         return self._store.create(key, data)
 
+    def expect_create(self) -> None:
+        self._check()
+        self._store.expect_create()
+
     def send(self, path: Path, key: str) -> None:
         self._check()
         self._store.send(path, key)
@@ -77,9 +81,9 @@ class Guarded:
         self._check()
         self._store.copy_from(source, source_key, key)
 
-    def expect_copies(self, source: Source, source_key: str) -> None:
+    def expect_copies(self, source: Source, source_key: str, size: int) -> None:
         self._check()
-        self._store.expect_copies(source, source_key)
+        self._store.expect_copies(source, source_key, size)
 
 
 def _bare(store: Store) -> Store:

@@ -133,6 +133,9 @@ class LocalStore(LocalSource):
         part = self._written_aside(key, data)
         return aside.placed_if_absent(part, path, self._where(key))
 
+    def expect_create(self) -> None:
+        """Nothing has to be found out here."""
+
     def send(self, path: Path, key: str) -> None:
         self._copy_in(path, str(path), key)
 
@@ -147,7 +150,7 @@ class LocalStore(LocalSource):
         finally:
             part.unlink(missing_ok=True)
 
-    def expect_copies(self, source: Source, source_key: str) -> None:
+    def expect_copies(self, source: Source, source_key: str, size: int) -> None:
         """Nothing has to be found out here."""
 
     def send_tree(self, directory: Path, prefix: str, *, last: str = "") -> None:

@@ -21,6 +21,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
@@ -132,8 +133,12 @@ def locked(store: Store, folder: str, doing: str) -> Iterator[Held]:
 
 def _acquire(store: Store, folder: str, doing: str) -> Held:
     token = secrets.token_hex(16)
-    for _ in range(_TRIES):
-        number, dead = _highest(store, folder), None
+    with ThreadPoolExecutor(1) as other:  # a distant store answers each question after a while
+        ready = other.submit(store.expect_create)
+        number = _highest(store, folder)
+        ready.result()
+    for tries in range(_TRIES):
+        number, dead = _highest(store, folder) if tries else number, None
         if number:
             dead = _read(store, folder, number)
             if dead is None:
@@ -142,8 +147,8 @@ def _acquire(store: Store, folder: str, doing: str) -> Held:
                 raise _locked(store, folder, dead)
         now = _now()
         mine = Holder(token, doing, socket.gethostname(), this_process(), now, now)
-        if _took(store, folder, number + 1, mine, dead):
-            _clear_below(store, folder, number + 1)
+        if (numbers := _took(store, folder, number + 1, mine, dead)) is not None:
+            store.delete([_key(folder, n) for n in numbers if n <= number])
             return Held(store, folder, number + 1, mine)
     raise Locked(
         "others were taking the lock at the same moment",
@@ -152,23 +157,25 @@ def _acquire(store: Store, folder: str, doing: str) -> Held:
     )
 
 
-def _took(store: Store, folder: str, number: int, mine: Holder, dead: Holder | None) -> bool:
-    """Create the file, then look whether what it was decided on still stands."""
+def _took(
+    store: Store, folder: str, number: int, mine: Holder, dead: Holder | None
+) -> list[int] | None:
+    """Create the file, then look whether what it was decided on still stands.
+
+    The numbers that were there then; None if it does not stand.
+    """
     key = _key(folder, number)
     if not store.create(key, mine.to_json()):
         found = _read(store, folder, number)
         if found is None or found.token != mine.token:  # else only the answer was lost
-            return False
+            return None
     below = _read(store, folder, number - 1) if dead else None
     woke_up = below is not None and below != dead
-    if _highest(store, folder) == number and not woke_up:
-        return True
+    numbers = _numbers(store, folder)
+    if max(numbers, default=0) == number and not woke_up:
+        return numbers
     store.delete([key])
-    return False
-
-
-def _clear_below(store: Store, folder: str, number: int) -> None:
-    store.delete([_key(folder, n) for n in _numbers(store, folder) if n < number])
+    return None
 
 
 def _is_dead(store: Store, folder: str, number: int, holder: Holder) -> bool:

@@ -76,10 +76,7 @@ class S3Store(S3Source):
 
         def created() -> bool:
             store = self.clients.bucket_store()
-            with self._lock:
-                if self._conditional is None:
-                    self._conditional = claims.honours_conditions(store, self._root)
-            if not self._conditional:
+            if not self._honours_conditions():
                 return claims.created_by_claim(store, self._root, full, data)
             try:
                 obstore.put(store, full, data, mode="create")
@@ -88,6 +85,16 @@ class S3Store(S3Source):
             return True
 
         return self._asked(key, created)
+
+    def expect_create(self) -> None:
+        self._asked("", self._honours_conditions)
+
+    def _honours_conditions(self) -> bool:
+        with self._lock:
+            if self._conditional is None:
+                store = self.clients.bucket_store()
+                self._conditional = claims.honours_conditions(store, self._root)
+            return self._conditional
 
     def send(self, path: Path, key: str) -> None:
         import obstore
@@ -146,11 +153,11 @@ class S3Store(S3Source):
                 source.fetch(source_key, path)
                 self.send(path, key)
 
-    def expect_copies(self, source: Source, source_key: str) -> None:
+    def expect_copies(self, source: Source, source_key: str, size: int) -> None:
         if isinstance(source, S3Source) and source.clients.access == self.clients.access:
             probe = f"{self._root}{HIDDEN}/probe-{secrets.token_hex(8)}"
             with self._asking(""):
-                self._server_copy(source).try_out(source.full(source_key), probe)
+                self._server_copy(source).try_out(source.full(source_key), size, probe)
 
     def _server_copy(self, source: S3Source) -> ServerCopy:
         known = self._copies.get(source.bucket)

@@ -55,17 +55,30 @@ class ServerCopy:
         else:
             self._by_boto(job)
 
-    def try_out(self, source_key: str, probe: str) -> None:
-        """Make the first copy to `probe`, a key that is not used for anything, and remove it."""
+    def try_out(self, source_key: str, size: int, probe: str) -> None:
+        """Make the first copy to `probe`, where nothing ever was, and remove it.
+
+        `size`: of the original, as a listing said just now.
+        """
         import obstore
 
         if self._trusted is not None:
             return
+        job = Job(source_key, probe)
         try:
             with self._lock:
-                self._trusted = self._first(Job(source_key, probe))
+                self._trusted = self._arrives(job, size) or self._first(job)
         finally:
             obstore.delete(self._target.bucket_store(), [probe])
+
+    def _arrives(self, job: Job, size: int) -> bool:
+        """Does a copy to where nothing was arrive there? Whatever is wrong, `_first` finds out."""
+        try:
+            self._by_obstore(job)
+            new = self._entry_or_none(job.key)
+        except StoreError:
+            return False
+        return new is not None and new[0] == size
 
     def _first(self, job: Job) -> bool:
         """Copy, look whether it arrived, and say whether obstore may go on."""

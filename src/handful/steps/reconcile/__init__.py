@@ -125,9 +125,10 @@ def _begun(
     """Snapshot, fates and label counts; meanwhile the store is listed."""
     hushed = Hushed(experiment.progress)
     standing = Meanwhile(lambda: copying.standing(replace(experiment, progress=hushed)))
-    trying = None
+    trying = keeping = None
     try:
         production = snapshot(experiment, labels, files, refresh=refresh)
+        keeping = production.keeping
         trying = Meanwhile(lambda: _try_out(experiment, production, files))
         if production.replaces:
             show_difference(experiment.progress, production.replaces, production)
@@ -135,7 +136,8 @@ def _begun(
         troubles = _begin(experiment, production, matched)
     except BaseException:
         hushed.enough = True
-        for meanwhile in (standing, trying):
+        # Whatever is wrong with the snapshot, it is kept: production need not be asked again.
+        for meanwhile in (standing, trying, keeping):
             if meanwhile:
                 meanwhile.wait()
         raise
@@ -152,15 +154,11 @@ def _try_out(experiment: Experiment, production: Snapshot, files: Source) -> Non
 
 def _match(experiment: Experiment, production: Snapshot, wanted: Wanted, files: Source) -> Matched:
     """Give fates, and announce them before the first copy."""
-    try:
-        rows = pl.read_parquet(production.labels)
-        rows = override(rows, experiment.settings.reconcile.LABEL_OVERRIDES)
-        listing = Listing(production.files, production.about.keys_read_two_ways > 0)
-        matched = match(rows, listing, wanted, experiment.settings, hasher(experiment, files))
-        announce(experiment, matched, listing)
-    finally:  # whatever is wrong with it, production need not be asked again
-        if production.keeping:
-            production.keeping.get()
+    rows = pl.read_parquet(production.labels)
+    rows = override(rows, experiment.settings.reconcile.LABEL_OVERRIDES)
+    listing = Listing(production.files, production.about.keys_read_two_ways > 0)
+    matched = match(rows, listing, wanted, experiment.settings, hasher(experiment, files))
+    announce(experiment, matched, listing)
     return matched
 
 
@@ -175,6 +173,7 @@ def _begin(experiment: Experiment, production: Snapshot, matched: Matched) -> Tr
         write_counts(experiment, counts)
     else:  # of the same snapshot: where the counts differ, the old record is out of date anyway
         tables.together(
+            production.kept,
             lambda: experiment.store.delete([layout.RECONCILED]),
             lambda: write_counts(experiment, counts),
         )

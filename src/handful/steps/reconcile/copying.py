@@ -125,8 +125,9 @@ def try_out(experiment: Experiment, source: Source, listing: pl.LazyFrame) -> No
     `listing`: key, size; a small one of its first files is used.
     """
     first = listing.select("key", "size").head(_TRIED).collect()
+    key, size = first.sort("size", "key").row(0)
     with suppress(StoreError):  # the copies themselves will tell, and be recorded
-        experiment.store.expect_copies(source, first.sort("size", "key")["key"][0])
+        experiment.store.expect_copies(source, key, size)
 
 
 def plan(

@@ -89,11 +89,12 @@ class _Pool(Generic[Item, Result]):
         all_ended = False
         while not all_ended:
             all_ended = self._wake.wait(TOGETHER_SECONDS)
+            error = self._error  # what ended before it is given first
             self._fetch()
             for _ in range(len(self._ended)):
                 yield self._ended.popleft()
-            if self._error is not None:
-                raise self._error
+            if error is not None:
+                raise error
 
     def _fetch(self) -> bool:
         """See to it that items wait to be taken; False if there are no more."""

@@ -65,6 +65,11 @@ class Snapshot:
     keeping: Meanwhile[None] | None = None
     """It is on its way into the store: `get` before anything is built on it."""
 
+    def kept(self) -> None:
+        """Wait until it is in the store, if it is on its way there; raises what went wrong."""
+        if self.keeping:
+            self.keeping.get()
+
     @property
     def files(self) -> pl.LazyFrame:
         return pl.scan_parquet(self.listing)

@@ -48,16 +48,21 @@ def take(experiment: Experiment, labels: LabelSource, files: Source) -> Taken:
     """
     label_file = experiment.scratch / "taken-labels.parquet"
     listing_file = experiment.scratch / "taken-listing.parquet"
-    rows = _take_labels(experiment, labels, label_file)
-    known = pl.scan_parquet(label_file).select("artifact_id").drop_nulls().unique().collect()
+    rows, known = _take_labels(experiment, labels, label_file)
     counts = _take_listing(experiment, files, listing_file, known)
     return Taken(label_file, listing_file, rows, *counts)
 
 
-def _take_labels(experiment: Experiment, labels: LabelSource, path: Path) -> int:
+def _take_labels(
+    experiment: Experiment, labels: LabelSource, path: Path
+) -> tuple[int, pl.DataFrame]:
+    """Rows written, and their artifact ids, each once."""
+    ids = [pl.Series("artifact_id", [], pl.String)]
     with tables.writing(path, LABELS_SCHEMA) as writer:
         for batch in labels.rows():
             writer.add(batch)
+            column = pl.Series("artifact_id", batch.column("artifact_id"), pl.String)
+            ids.append(column.drop_nulls().unique())
             experiment.progress.advance("label rows", writer.rows, None, "rows")
     experiment.progress.advance("label rows", writer.rows, writer.rows, "rows")
     if not writer.rows:
@@ -66,7 +71,7 @@ def _take_labels(experiment: Experiment, labels: LabelSource, path: Path) -> int
             where="settings.ini [production] LABEL_QUERY",
             remedy="run the query in the database's own client; is it the right database?",
         )
-    return writer.rows
+    return writer.rows, pl.concat(ids).unique().to_frame()
 
 
 def _take_listing(
