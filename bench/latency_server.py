@@ -12,7 +12,8 @@ It knows what reconcile and its rivals ask (addresses by path): GET, HEAD, PUT a
 object, PUT with `If-None-Match: *`, CopyObject, POST ?delete, ListObjectsV2 without a delimiter,
 HEAD of a bucket. Anything else is answered by 501, never by a guess. It checks no signature, keeps
 no metadata, and ignores ranges. `GET /__counts` tells how many requests it has had of which kind,
-the pages of each prefix, and how many requests waited at once at most.
+the pages of each prefix, and how many requests waited at once at most; `GET /__timeline` when each
+request since the last time came.
 """
 
 from __future__ import annotations
@@ -43,6 +44,7 @@ class Server:
         self.waiting = 0
         self.most_at_once = 0
         self.timeline: list[tuple[float, str, str]] = []
+        """When each request came (seconds since 1970), its kind, and what it names."""
 
     def answer(self, request: Request) -> tuple[float, bytes]:
         """How long to wait, in seconds, and the bytes to send then."""
@@ -53,9 +55,7 @@ class Server:
             return 0.0, framed(b"200 OK", json.dumps(told).encode())
         kind, bytes_ = answer(self.buckets, request)
         self.counts[kind] += 1
-        what = request.query.get("prefix", "") + " after " + request.query.get("start-after", "")
-        name = what if kind == "list" else request.key.decode()
-        self.timeline.append((time.time(), kind, f"{request.bucket.decode()}/{name}"))
+        self.timeline.append((time.time(), kind, _name_of(kind, request)))
         if kind == "list":
             self.pages[f"{request.bucket.decode()}/{request.query.get('prefix', '')}"] += 1
         return (self.page_latency if kind == "list" else self.latency), bytes_
@@ -63,6 +63,13 @@ class Server:
     def _told(self) -> bytes:
         told = {"requests": self.counts, "pages": self.pages, "most_at_once": self.most_at_once}
         return json.dumps(told).encode()
+
+
+def _name_of(kind: str, request: Request) -> str:
+    bucket, query = request.bucket.decode(), request.query
+    if kind == "list":
+        return f"{bucket}/{query.get('prefix', '')} behind {query.get('start-after', '')!r}"
+    return f"{bucket}/{request.key.decode(errors='replace')}"
 
 
 class Connection(asyncio.Protocol):

@@ -5,12 +5,14 @@
     python bench/reconcile.py match [--rows 1000000] [--keys 10000000]
     python bench/reconcile.py listing [--keys 200000]
     python bench/reconcile.py again [--objects 20000]
+    python bench/reconcile.py timeline [--objects 3000]
 
 copy     objects across two buckets of one server: the original's way (boto3 in eight processes),
          boto3 in threads, s5cmd, a bare obstore loop, and a whole `handful reconcile`
 match    a generated business, from the snapshot to fates, copy plan and ledger: time and memory
 listing  the product's listing beside a single stream, on a server that takes 90 ms a page
 again    what a reconcile with nothing to do asks of the server, counted by the server
+timeline when each request of a first reconcile reached the server
 
 Every measurement is a fresh process. Servers are SeaweedFS, started as the tests do, and our own
 `latency_server.py`. Leaves with 1 if a limit was missed.
@@ -42,6 +44,10 @@ def main() -> int:
             from reconcile_parts.again import again
 
             return _status(again(told.objects, told.files))
+        case "timeline":
+            from reconcile_parts.timeline import timeline
+
+            return _status(timeline(told.objects))
         case _:
             return _part(told.part, told.job)
 
@@ -86,6 +92,8 @@ def _parser() -> argparse.ArgumentParser:
     one = commands.add_parser("again")
     one.add_argument("--objects", type=int, default=20_000)
     one.add_argument("--files", type=int, default=2, help="of each artifact")
+    one = commands.add_parser("timeline")
+    one.add_argument("--objects", type=int, default=3_000)
     one = commands.add_parser("_part", help="for the benchmark itself")
     one.add_argument("part")
     one.add_argument("job")

@@ -55,6 +55,12 @@ class Server:
 
         return sum(len(page) for page in obstore.list(self.store(self.target), prefix))
 
+    def timeline(self) -> list[tuple[float, str, str]]:
+        """Seconds since 1970, kind and name of each request since the last time, in order."""
+        with urllib.request.urlopen(f"{self.endpoint_url}/__timeline", timeout=30) as answer:
+            found: list[tuple[float, str, str]] = json.load(answer)
+        return found
+
     def told(self) -> dict[str, Any]:
         """What the latency server counted so far."""
         with urllib.request.urlopen(f"{self.endpoint_url}/__counts", timeout=30) as answer:

@@ -91,4 +91,20 @@ def test_a_first_reconcile_asks_once_for_each_thing(business: Business, before_s
     assert sum(n for what, n in pages.items() if what.startswith(f"{PRODUCTION}/")) == 1
     assert pages[copied_to(business, "")] == 2
     assert len(copies) == copies.total() == 2 * ARTIFACTS
-    assert len(looks) <= 1, "the first copy is looked at, the others are not"
+    assert looks == [], "the listing has said what there is"
+    assert pages[stored(business, f"{layout.LOCK}/")] == 2, "before the lock is taken, and after"
+
+
+def test_the_snapshot_and_the_label_counts_are_in_the_store_before_the_first_copy(
+    business: Business, before_s3: Proxy
+) -> None:
+    in_pipeline(business)
+    copied = copied_to(business, "")
+    asked = [(r.method, r.path) for r in before_s3.requests if r.is_write]
+    first = next(i for i, (_, path) in enumerate(asked) if path.startswith(copied))
+    for key in (layout.LABELS, layout.LISTING, layout.SNAPSHOT, layout.LABEL_COUNTS):
+        assert ("PUT", stored(business, key)) in asked[:first], key
+    parts = [asked.index(("PUT", stored(business, key))) for key in (layout.LABELS, layout.LISTING)]
+    assert max(parts) < asked.index(("PUT", stored(business, layout.SNAPSHOT)))
+    last = [path for _, path in asked if path.startswith(stored(business, layout.RECONCILIATION))]
+    assert stored(business, layout.RECONCILED) in last[-2:], "behind it only the lock is removed"

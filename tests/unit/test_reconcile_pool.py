@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 import time
+import weakref
 from collections.abc import Iterator
 
 import pytest
 
 from handful.errors import Absent
 from handful.steps.reconcile import pool
-from handful.steps.reconcile.pool import in_threads
+from handful.steps.reconcile.pool import in_threads, undisturbed
 
 
 def test_every_item_comes_once_with_its_result_or_its_error() -> None:
@@ -87,3 +89,21 @@ def test_who_stops_early_begins_nothing_more_and_waits_for_what_is_under_way(
 
 def test_nothing_to_do_is_done_at_once() -> None:
     assert list(in_threads(str, [], 4)) == []
+
+
+def test_the_collector_passes_over_what_was_there_and_collects_the_rest() -> None:
+    class Ring:
+        def __init__(self) -> None:
+            self.itself = self
+
+    before = gc.get_freeze_count()
+    there = [Ring()]
+    old = weakref.ref(there[0])
+    with undisturbed():
+        there.clear()
+        assert gc.get_freeze_count() > before
+        new = weakref.ref(Ring())
+        gc.collect()
+        assert (old() is None, new() is None) == (False, True)
+    gc.collect()
+    assert old() is None

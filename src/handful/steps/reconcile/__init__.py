@@ -14,6 +14,7 @@ itself tells what has arrived, and the record comes last.
 
 from __future__ import annotations
 
+import gc
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
@@ -34,6 +35,7 @@ from handful.steps.reconcile.meanwhile import Hushed, Meanwhile
 from handful.steps.reconcile.names import Wanted
 from handful.steps.reconcile.overrides import override
 from handful.steps.reconcile.overwriting import Journal
+from handful.steps.reconcile.pool import undisturbed
 from handful.steps.reconcile.processing import Processing, function_key, inputs_of
 from handful.steps.reconcile.snapshot import Snapshot, replace_kept, snapshot
 from handful.steps.reconcile.troubles import Troubles
@@ -41,6 +43,7 @@ from handful.steps.reconcile.verify import Verifier
 from handful.storage.base import Source
 
 
+@undisturbed()
 def reconcile(
     experiment: Experiment,
     labels: LabelSource,
@@ -141,6 +144,7 @@ def _begun(
             if meanwhile:
                 meanwhile.wait()
         raise
+    gc.freeze()  # what was imported meanwhile, too: see `undisturbed`, within which this is
     hushed.loud = True  # from now on it is waited for
     here, memory = standing.get()
     return _Begun(production, matched, troubles, here, memory, trying)
