@@ -9,6 +9,7 @@ from handful.errors import Absent, DataError
 from handful.experiment import Experiment
 from handful.settings import public_text
 from handful.storage.base import Store
+from handful.storage.tree import each
 
 STORE_FORMAT = 1
 
@@ -45,7 +46,17 @@ def keep_what_runs(experiment: Experiment) -> None:
     not replaced what the one at work runs with.
     """
     store = experiment.store
-    if not is_marked(store):
-        store.write(layout.STORE, json.dumps({"format": STORE_FORMAT}).encode())
-    store.write(layout.SETTINGS, public_text(experiment.directory, experiment.overrides).encode())
-    store.write(layout.FUNCTIONS, (experiment.directory / layout.FUNCTIONS).read_bytes())
+    settings = public_text(experiment.directory, experiment.overrides).encode()
+    functions = (experiment.directory / layout.FUNCTIONS).read_bytes()
+
+    def mark() -> None:
+        if not is_marked(store):
+            store.write(layout.STORE, json.dumps({"format": STORE_FORMAT}).encode())
+
+    # None of them needs another, and a distant store answers each after a while.
+    parts = (
+        mark,
+        lambda: store.write(layout.SETTINGS, settings),
+        lambda: store.write(layout.FUNCTIONS, functions),
+    )
+    each(lambda part: part(), parts)

@@ -51,7 +51,7 @@ ARROWS: dict[str, set[str]] = {
     "step": LEAVES | {"experiment"},
     "production": LEAVES | {"experiment", "labels", "storage"},
     "standing": LEAVES | {"experiment", "fingerprint", "step"},
-    "mark": LEAVES | {"experiment", "settings", "storage.base"},
+    "mark": LEAVES | {"experiment", "settings", "storage.base", "storage.tree"},
     "managed": LEAVES | {"experiment", "mark", "step", "standing", "storage", "backends"},
     "pipeline": LEAVES
     | {"step", "standing", "experiment", "fingerprint", "mark", "managed", "production"}
