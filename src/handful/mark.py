@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 
 from handful import layout
 from handful.errors import Absent, DataError
@@ -53,10 +54,15 @@ def keep_what_runs(experiment: Experiment) -> None:
         if not is_marked(store):
             store.write(layout.STORE, json.dumps({"format": STORE_FORMAT}).encode())
 
+    def keep_settings() -> None:
+        store.write(layout.SETTINGS, settings)
+
+    def keep_functions() -> None:
+        store.write(layout.FUNCTIONS, functions)
+
     # None of them needs another, and a distant store answers each after a while.
-    parts = (
-        mark,
-        lambda: store.write(layout.SETTINGS, settings),
-        lambda: store.write(layout.FUNCTIONS, functions),
-    )
-    each(lambda part: part(), parts)
+    each(_do, (mark, keep_settings, keep_functions))
+
+
+def _do(part: Callable[[], None]) -> None:
+    part()
