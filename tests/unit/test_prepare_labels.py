@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from handful.steps.prepare.artifacts import Artifact
 from handful.steps.prepare.labels import label_map, nearest, renamed
 from handful.steps.prepare.selection import Candidate, sample
-from handful.steps.prepare.shards import BYTES, EACH, FEW, cut
+from handful.steps.prepare.shards import BYTES, EACH, FEW, LEAST, SIZE, cut
 
 
 def test_a_label_map_is_sorted_at_first_and_then_only_grows() -> None:
@@ -86,10 +86,11 @@ def test_shards_are_cut_by_number_and_bytes_and_lose_nobody(sizes: list[int]) ->
 
 
 def test_shards_of_small_files_end_by_number_and_begin_and_end_small() -> None:
-    lengths = [len(piece) for piece in cut(range(40_000), lambda _: 1)]
-    assert lengths[:4] == [128, 256, 512, 1023]
-    assert max(lengths) == lengths[5] == BYTES // (1 + EACH) + 1
-    assert lengths[-2] == 128
+    lengths = [len(piece) for piece in cut(range(100_000), lambda _: EACH)]
+    first = LEAST // (2 * EACH)
+    assert lengths[:4] == [first, 2 * first, 4 * first, SIZE]
+    assert max(lengths) == SIZE
+    assert lengths[-2] == first
     assert [len(piece) for piece in cut(range(5), lambda _: 1)] == [5]
     large = [len(piece) for piece in cut(range(1_000), lambda _: 50_000)]
     assert large[:3] == [FEW, FEW, FEW]

@@ -30,7 +30,7 @@ LEAST = 1 << 16
 """Bytes of the first shard and of the last ones."""
 TAPER = 4
 """A shard takes one part in so many of what is left."""
-EACH = 512
+EACH = 64
 """Bytes that an instance counts for beside its files: it takes time, however small."""
 _SENDERS = 4
 _FEATURES = "features.json"
