@@ -71,11 +71,14 @@ class _Call:
         fixed = {name: value for name, value in menu.items() if name in wanted}
         self.function = partial(functions.found["encode_data"], **fixed)
         self._label2id = label2id if "label2id" in wanted else None
+        self._batched = functions.batched
         self._given = "instances" if functions.batched else "instance"
         self._takes = self._given in wanted
 
     def alone(self, instance: Instance) -> Answer:
-        """What it returns for one instance; for @batched ones there is `together`."""
+        """What it returns for one instance."""
+        if self._batched:
+            return self.together([instance])[0]
         return self.function(**self._more(instance))
 
     def together(self, instances: Sequence[Instance]) -> list[Answer]:
@@ -94,6 +97,7 @@ class _Call:
         )
 
     def _more(self, given: Any) -> dict[str, Any]:
+        """The rest of what it wants."""
         more: dict[str, Any] = {self._given: given} if self._takes else {}
         if self._label2id is not None:
             more["label2id"] = dict(self._label2id)  # a copy, for it is the user's to change
@@ -137,7 +141,8 @@ class Caller:
 
     def _together(self, places: Sequence[_Place]) -> dict[int, Answer]:
         """Answers to one @batched call; none if it raised, for any of them may be guilty."""
-        self._begin(places[0][0], places[-1][0] + 1)
+        warm = self._work.model in self._desk.warm
+        self._desk.gauge.begin(places[0][0], places[-1][0] + 1, warm=warm)
         try:
             answers = self._call.together([instance for _, instance in places])
         except HandfulError:
@@ -151,37 +156,32 @@ class Caller:
     def _singly(self, places: Sequence[_Place]) -> dict[int, Answer]:
         """The answer for each, or what was raised."""
         found: dict[int, Answer] = {}
-        batched = self._desk.functions.batched
+        gauge, call = self._desk.gauge, self._call.alone
+        warm = self._work.model in self._desk.warm
         try:
             for position, instance in places:
-                self._begin(position, position + 1)
+                gauge.begin(position, position + 1, warm=warm)
                 try:
-                    found[position] = (
-                        self._call.together([instance])[0]
-                        if batched
-                        else self._call.alone(instance)
-                    )
+                    found[position] = call(instance)
                 except HandfulError:
                     raise
                 except (Exception, SystemExit) as error:  # noqa: BLE001 - the user's own code
                     found[position] = error
-                self._was_called()
+                self._stay_alone()
+                warm = True
         finally:
             if places:
                 self._end(places[-1][0] + 1)
         return found
 
-    def _begin(self, first: int, last: int) -> None:
-        self._desk.gauge.begin(first, last, warm=self._work.model in self._desk.warm)
+    def _end(self, done: int) -> None:
+        self._stay_alone()
+        self._desk.warm.add(self._work.model)
+        self._desk.gauge.rest(done)
 
-    def _was_called(self) -> None:
+    def _stay_alone(self) -> None:
         if os.getpid() != self._process:
             os._exit(0)  # a child that the user's function forked and did not end
-        self._desk.warm.add(self._work.model)
-
-    def _end(self, done: int) -> None:
-        self._was_called()
-        self._desk.gauge.rest(done)
 
 
 _Place = tuple[int, Instance]
