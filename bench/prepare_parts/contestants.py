@@ -164,7 +164,7 @@ def ours(root: Path, batched: bool) -> Taken:
             sample = EncodeSample(
                 model=model,
                 label2id=plan.label2id,
-                instances=tuple(plan.inputs.instance(*one) for one in sampled(plan)),
+                instances=sampled(plan),
                 patience=60,
             )
             found = [result for _, result in workers.run([sample] * PROCESSES)]

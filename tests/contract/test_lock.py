@@ -19,6 +19,7 @@ from handful.storage.base import Store
 from handful.storage.guarded import Guarded
 from handful.storage.lock import Holder, Locked, locked
 from handful.storage.open import open_store
+from handful.storage.retry import LONGEST_WAIT, WAIT_FOR_KNOWN
 from handful.storage.s3 import S3Store
 from servers import S3Server
 
@@ -47,6 +48,12 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lock, "BEAT", 0.1)
     monkeypatch.setattr(lock, "EXPIRES", 1.0)
     monkeypatch.setattr(lock, "_LOOK", 0.05)
+
+
+def test_a_lock_outlives_a_store_that_is_away_for_a_minute() -> None:
+    waited = WAIT_FOR_KNOWN.total_seconds()
+    assert waited - LONGEST_WAIT.total_seconds() > 60
+    assert waited <= lock.EXPIRES - lock.BEAT
 
 
 def files(store: Store) -> list[str]:

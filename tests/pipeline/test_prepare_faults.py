@@ -171,6 +171,17 @@ def test_later_faults_are_told_apart(tmp_path: Path) -> None:
     assert len(made.all_rows()) == 24 - len(answers)
 
 
+def test_a_functions_py_that_never_loads_ends_the_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(workers, "START_SECONDS", 4)
+    made = bench(tmp_path, 6, "import time\ntime.sleep(600)\n" + FUNCTIONS)
+    began = time.monotonic()
+    with pytest.raises(StepError, match=r"functions.py was not loaded within 4 s"):
+        made.prepare(prepare_NEAR_DUPLICATES="ignore")
+    assert time.monotonic() - began < 60
+
+
 def test_workers_that_cannot_start_end_the_step_with_their_last_words(tmp_path: Path) -> None:
     source = f"import os\nos.write(2, b'no luck')\nos._exit(9)\n{FUNCTIONS}"
     made = bench(tmp_path, 12, source)

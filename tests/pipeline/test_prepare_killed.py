@@ -7,6 +7,7 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from datetime import timedelta
@@ -124,7 +125,7 @@ def test_a_store_that_goes_away_costs_no_finished_shard(
 ) -> None:
     """After a while of silence it gives up and says so; run again, it goes on.
 
-    It is forty seconds (`storage.retry`); eight of them tell the same.
+    It is more than a minute (`storage.retry`); eight seconds of it tell the same.
     """
     monkeypatch.setattr(s3clients, "WAIT_FOR_KNOWN", timedelta(seconds=8))
     endpoint_url, switch = away
@@ -158,8 +159,15 @@ def test_a_store_that_goes_away_costs_no_finished_shard(
     assert record.splits_hash == expected.splits_hash
 
 
-def test_a_store_that_is_away_for_a_moment_is_waited_for(
-    tmp_path: Path, s3_server: S3Server, away: tuple[str, set[str]], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    "seconds", [5, pytest.param(60, marks=[pytest.mark.slow, pytest.mark.timeout(300)])]
+)
+def test_a_store_that_is_away_for_so_long_is_waited_for(
+    tmp_path: Path,
+    s3_server: S3Server,
+    away: tuple[str, set[str]],
+    monkeypatch: pytest.MonkeyPatch,
+    seconds: int,
 ) -> None:
     endpoint_url, switch = away
     expected = bench(tmp_path / "near", 12).prepare()
@@ -172,10 +180,12 @@ def test_a_store_that_is_away_for_a_moment_is_waited_for(
     def send(self: shards.ShardStore, number: int, shard: object) -> None:
         if number == 1:
             switch.add("away")
-            import threading
-
-            threading.Timer(5, switch.clear).start()
+            threading.Timer(seconds, switch.clear).start()
         sent(self, number, shard)  # type: ignore[arg-type]
 
     monkeypatch.setattr(shards.ShardStore, "_send", send)
+    began = time.monotonic()
     assert made.prepare().data_hash == expected.data_hash
+    took = time.monotonic() - began
+    print(f"the store was away for {seconds} s; the run ended well after {took:.0f} s")
+    assert took > seconds

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import subprocess
+import sysconfig
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 
+from handful import layout
 from handful.errors import UserError
 from handful.steps.prepare import Share, encode_share, shards
-from preparing import FUNCTIONS, Bench, bench
+from preparing import FUNCTIONS, Bench, bench, random_text
 
+HANDFUL = str(Path(sysconfig.get_path("scripts")) / "handful")
 COUNT = 40
 
 
@@ -47,6 +51,41 @@ def test_a_machine_that_is_lost_costs_its_share_only(tmp_path: Path) -> None:
     shared.prepare()
     assert "tiny: 7 of 10 shards were encoded before" in shared.told.notes
     assert shared.bytes() == alone.bytes()
+
+
+def test_machines_share_the_work_from_the_command_line(tmp_path: Path) -> None:
+    made = []
+    for name in ("alone", "shared"):
+        one = Bench(tmp_path / name)
+        one.settings()
+        one.functions(FUNCTIONS)
+        for number in range(60):
+            one.add(
+                f"artifact-{number:04d}",
+                ("invoice", "letter")[number % 2],
+                random_text(number, 1000),
+            )
+        with one.open() as experiment:
+            experiment.store.write(layout.RECONCILED, one.write(experiment).to_json())
+        made.append(one)
+    alone, shared = made
+    machines = [command(shared, "--worker", str(number), "--of", "3") for number in range(3)]
+    assert [machine.wait() for machine in machines] == [0, 0, 0]
+    markers = list(shared.prepared.glob("tiny/shards/*/0*.json"))
+    assert len(markers) > 3
+    assert not (shared.prepared / "tiny/train").exists()
+    assert command(shared).wait() == command(alone).wait() == 0
+    ours, theirs = shared.bytes(), alone.bytes()
+    assert ours.pop("prepared.json") != theirs.pop("prepared.json")  # it tells the time
+    assert ours == theirs
+    refused = command(shared, "--worker", "3", "--of", "3", stderr=subprocess.PIPE)
+    assert refused.communicate()[1].count(b"--worker") >= 1
+    assert refused.returncode == 2
+
+
+def command(made: Bench, *more: str, stderr: int | None = None) -> subprocess.Popen[bytes]:
+    words = [HANDFUL, "prepare", str(made.directory), *more]
+    return subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=stderr)
 
 
 def splits(made: Bench, name: str) -> dict[str, str]:

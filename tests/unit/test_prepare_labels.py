@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from handful.steps.prepare.artifacts import Artifact
 from handful.steps.prepare.labels import label_map, nearest, renamed
 from handful.steps.prepare.selection import Candidate, sample
-from handful.steps.prepare.shards import BYTES, FEW, SIZE, cut
+from handful.steps.prepare.shards import BYTES, EACH, FEW, LEAST, SIZE, cut
 
 
 def test_a_label_map_is_sorted_at_first_and_then_only_grows() -> None:
@@ -75,16 +75,23 @@ def test_a_sample_has_the_mix_of_the_whole() -> None:
     assert chosen != sample(mine, 110, 1)
 
 
-@given(st.lists(st.integers(0, BYTES // 4), max_size=60))
+@given(st.lists(st.integers(0, BYTES // 4), max_size=200))
 def test_shards_are_cut_by_number_and_bytes_and_lose_nobody(sizes: list[int]) -> None:
-    things = list(enumerate(sizes))
-    pieces = list(cut(things, lambda thing: thing[1]))
-    assert [thing for piece in pieces for thing in piece] == things
+    pieces = list(cut(list(enumerate(sizes)), lambda thing: thing[1]))
+    assert [thing for piece in pieces for thing in piece] == list(enumerate(sizes))
     for piece in pieces[:-1]:
         assert len(piece) >= FEW
-        assert sum(size for _, size in piece) >= BYTES
-        assert len(piece) == FEW or sum(size for _, size in piece[:-1]) < BYTES
+        all_but_the_last = sum(size + EACH for _, size in piece[:-1])
+        assert len(piece) == FEW or all_but_the_last < BYTES
 
 
-def test_a_shard_of_small_files_ends_by_number() -> None:
-    assert [len(piece) for piece in cut(range(2 * SIZE + 1), lambda _: 1)] == [SIZE, SIZE, 1]
+def test_shards_of_small_files_end_by_number_and_begin_and_end_small() -> None:
+    lengths = [len(piece) for piece in cut(range(100_000), lambda _: EACH)]
+    first = LEAST // (2 * EACH)
+    assert lengths[:4] == [first, 2 * first, 4 * first, SIZE]
+    assert max(lengths) == SIZE
+    assert lengths[-2] == first
+    assert [len(piece) for piece in cut(range(5), lambda _: 1)] == [5]
+    large = [len(piece) for piece in cut(range(1_000), lambda _: 50_000)]
+    assert large[:3] == [FEW, FEW, FEW]
+    assert max(large) == BYTES // (50_000 + EACH) + 1

@@ -139,8 +139,8 @@ class _Encoder:
         work, rows = self._work, Rows()
         rows.failed = {one.artifact_id: Failure(one.error) for one in work.set_aside.values()}
         found: dict[str, dict[str, Any]] = {}
-        for position, answer in Caller(self._desk, work).answers(range(len(work.instances))):
-            one = work.instances[position].id
+        for instance, answer in Caller(self._desk, work).answers(range(len(work.instances))):
+            one = instance.id
             row = self._row(answer)
             if isinstance(row, Failure):
                 rows.failed[one] = row

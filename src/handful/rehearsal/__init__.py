@@ -113,10 +113,7 @@ def _instances(stage: Experiment, artifacts: Sequence[Artifact]) -> list[Instanc
             where = f"artifact {document.id}"
             raise DataError(document.fault, where=where, remedy="see [prepare] MODEL_INPUT_FILES")
     inputs.bring(documents)
-    return [
-        inputs.instance(document, artifact.label)
-        for document, artifact in zip(documents, artifacts, strict=True)
-    ]
+    return list(inputs.instances(documents, [artifact.label for artifact in artifacts]))
 
 
 def _try_model(

@@ -32,8 +32,12 @@ from handful.storage.base import Store
 
 BEAT = 10.0
 """Seconds between two renewals."""
-EXPIRES = 60.0
-"""Seconds without a renewal after which a holder counts as dead."""
+EXPIRES = 90.0
+"""Seconds without a renewal after which a holder counts as dead.
+
+Longer than a store that goes away is waited for, and a beat: no lock is lost over what is ridden
+out (see `retry.WAIT_FOR_KNOWN`).
+"""
 _LOOK = 0.5
 _TRIES = 5
 

@@ -33,7 +33,8 @@ BOTO_ATTEMPTS = 4
 FIRST_WAIT = timedelta(milliseconds=100)
 LONGEST_WAIT = timedelta(seconds=4)
 GIVE_UP_AFTER = timedelta(seconds=20)
-WAIT_FOR_KNOWN = timedelta(seconds=40)
+WAIT_FOR_KNOWN = timedelta(seconds=75)
+"""A minute is ridden out, with the waits between the tries; `lock.EXPIRES` is longer still."""
 CONNECT_SECONDS = 5
 READ_SECONDS = 60
 """How long a server may stay silent, in a request or in the middle of a body."""

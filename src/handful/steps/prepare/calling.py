@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, Self
 
 from handful.errors import DataError, HandfulError
@@ -24,7 +25,7 @@ class Encoding:
 
     model: str
     label2id: Mapping[str, int]
-    instances: tuple[Instance, ...]
+    instances: Sequence[Instance]
     patience: float
     """ENCODE_TIMEOUT, in seconds."""
     set_aside: Mapping[str, Quarantined] = field(default_factory=dict)
@@ -52,86 +53,136 @@ def called(
     settings: Settings,
 ) -> list[Answer]:
     """One call of `encode_data` (@batched: for all of them; else there is just one)."""
-    menu: dict[str, Any] = {
-        "label2id": dict(label2id),
-        "model_name": model,
-        "settings": settings,
-    }
-    if not functions.batched:
-        return [functions.call("encode_data", instance=instances[0], **menu)]
-    answers = functions.call("encode_data", instances=list(instances), **menu)
-    if not isinstance(answers, list | tuple):
-        told = type(answers).__name__
-    elif len(answers) != len(instances):
-        told = f"{len(answers)} results"
-    else:
-        return list(answers)
-    raise DataError(
-        f"returned {told} for {len(instances)} instances",
-        where="functions.py encode_data",
-        remedy="a @handful.batched function returns a list with one dict or None per instance",
-    )
+    call = _Call(functions, label2id, model, settings)
+    return call.together(instances) if functions.batched else [call.alone(instances[0])]
+
+
+class _Call:
+    """`encode_data`, with all that it wants but the instances at hand.
+
+    It may be called a million times, so the menu is gone through once.
+    """
+
+    def __init__(
+        self, functions: Functions, label2id: Mapping[str, int], model: str, settings: Settings
+    ) -> None:
+        wanted = functions.wanted["encode_data"]
+        menu = {"model_name": model, "settings": settings}
+        fixed = {name: value for name, value in menu.items() if name in wanted}
+        self.function = partial(functions.found["encode_data"], **fixed)
+        self._label2id = label2id if "label2id" in wanted else None
+        self._batched = functions.batched
+        self._given = "instances" if functions.batched else "instance"
+        self._takes = self._given in wanted
+
+    def alone(self, instance: Instance) -> Answer:
+        """What it returns for one instance."""
+        if self._batched:
+            return self.together([instance])[0]
+        return self.function(**self._more(instance))
+
+    def together(self, instances: Sequence[Instance]) -> list[Answer]:
+        """What a @batched one returns. `DataError` if that is not one answer for each."""
+        answers = self.function(**self._more(list(instances)))
+        if not isinstance(answers, list | tuple):
+            told = type(answers).__name__
+        elif len(answers) != len(instances):
+            told = f"{len(answers)} results"
+        else:
+            return list(answers)
+        raise DataError(
+            f"returned {told} for {len(instances)} instances",
+            where="functions.py encode_data",
+            remedy="a @handful.batched function returns a list with one dict or None per instance",
+        )
+
+    def _more(self, given: Any) -> dict[str, Any]:
+        """The rest of what it wants."""
+        more: dict[str, Any] = {self._given: given} if self._takes else {}
+        if self._label2id is not None:
+            more["label2id"] = dict(self._label2id)  # a copy, for it is the user's to change
+        return more
 
 
 class Caller:
-    """Calls `encode_data` for the instances of one work, telling the gauge."""
+    """Calls `encode_data` for the instances of one work, telling the gauge.
+
+    Instances are made, and answers given back, some at a time: what goes on between two calls
+    drives the tokenizer's tables out of the processor's cache.
+    """
 
     def __init__(self, desk: Desk, work: Encoding) -> None:
         self._desk = desk
         self._work = work
+        self._call = _Call(desk.functions, work.label2id, work.model, desk.settings)
         self._process = os.getpid()
 
     def answers(
         self, positions: Sequence[int], most: int | None = None
-    ) -> Iterator[tuple[int, Answer]]:
-        """Each position that is not set aside with its answer, in order.
+    ) -> Iterator[tuple[Instance, Answer]]:
+        """Each instance that is not set aside with its answer, in the order of `positions`.
 
         `most`: how many a @batched `encode_data` is given at once; None: all of them.
         """
         most = most or max(1, len(positions))
-        if not self._desk.functions.batched:
-            for position in self._todo(positions):
-                yield position, self._alone(position)
-            return
+        aside, singly = self._work.set_aside, self._work.singly
         for first in range(0, len(positions), most):
-            yield from self._batch(self._todo(positions[first : first + most]))
+            places = [(p, self._work.instances[p]) for p in positions[first : first + most]]
+            if aside:
+                places = [place for place in places if place[1].id not in aside]
+            if self._desk.functions.batched:
+                together = [place for place in places if place[1].id not in singly]
+                found = self._together(together) if len(together) > 1 else {}
+                found |= self._singly([place for place in places if place[0] not in found])
+            else:
+                found = self._singly(places)
+            for position, instance in places:
+                yield instance, found[position]
 
-    def _todo(self, positions: Sequence[int]) -> list[int]:
-        instances, aside = self._work.instances, self._work.set_aside
-        return [p for p in positions if instances[p].id not in aside] if aside else [*positions]
-
-    def _batch(self, todo: list[int]) -> list[tuple[int, Answer]]:
-        work = self._work
-        together = [p for p in todo if work.instances[p].id not in work.singly]
-        found = self._together(together) if len(together) > 1 else {}
-        return [(p, found[p] if p in found else self._alone(p)) for p in todo]
-
-    def _together(self, positions: list[int]) -> dict[int, Answer]:
+    def _together(self, places: Sequence[_Place]) -> dict[int, Answer]:
         """Answers to one @batched call; none if it raised, for any of them may be guilty."""
+        warm = self._work.model in self._desk.warm
+        self._desk.gauge.begin(places[0][0], places[-1][0] + 1, warm=warm)
         try:
-            return dict(zip(positions, self._call(positions), strict=True))
+            answers = self._call.together([instance for _, instance in places])
         except HandfulError:
             raise
         except (Exception, SystemExit):  # noqa: BLE001 - the user's own code, tried again singly
             return {}
-
-    def _alone(self, position: int) -> Answer:
-        try:
-            return self._call([position])[0]
-        except HandfulError:
-            raise
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - the user's own code
-            return error
-
-    def _call(self, positions: list[int]) -> list[Answer]:
-        desk, work = self._desk, self._work
-        gauge = desk.gauge
-        gauge.begin(positions[0], positions[-1] + 1, warm=work.model in desk.warm)
-        instances = [work.instances[p] for p in positions]
-        try:
-            return called(desk.functions, instances, work.label2id, work.model, desk.settings)
         finally:
-            if os.getpid() != self._process:
-                os._exit(0)  # a child that the user's function forked and did not end
-            desk.warm.add(work.model)
-            gauge.rest(positions[-1] + 1)
+            self._end(places[-1][0] + 1)
+        return {place[0]: answer for place, answer in zip(places, answers, strict=True)}
+
+    def _singly(self, places: Sequence[_Place]) -> dict[int, Answer]:
+        """The answer for each, or what was raised."""
+        found: dict[int, Answer] = {}
+        gauge, call = self._desk.gauge, self._call.alone
+        warm = self._work.model in self._desk.warm
+        try:
+            for position, instance in places:
+                gauge.begin(position, position + 1, warm=warm)
+                try:
+                    found[position] = call(instance)
+                except HandfulError:
+                    raise
+                except (Exception, SystemExit) as error:  # noqa: BLE001 - the user's own code
+                    found[position] = error
+                self._stay_alone()
+                warm = True
+        finally:
+            if places:
+                self._end(places[-1][0] + 1)
+        return found
+
+    def _end(self, done: int) -> None:
+        self._stay_alone()
+        self._desk.warm.add(self._work.model)
+        self._desk.gauge.rest(done)
+
+    def _stay_alone(self) -> None:
+        if os.getpid() != self._process:
+            os._exit(0)  # a child that the user's function forked and did not end
+
+
+_Place = tuple[int, Instance]
+"""Where an instance stands in its work, and the instance."""

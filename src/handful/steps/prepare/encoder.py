@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from handful import layout
 from handful.experiment import Experiment
 from handful.steps.prepare import quarantine, schema
 from handful.steps.prepare.encoding import EncodeShard, Shard
-from handful.steps.prepare.inputs import Document
+from handful.steps.prepare.instance import Instances
 from handful.steps.prepare.ledger import Row
 from handful.steps.prepare.plan import Plan, Share
 from handful.steps.prepare.quarantine import Quarantined
@@ -75,21 +76,17 @@ class ModelEncoder:
     def _work(
         self, piece: _Piece, features: Mapping[str, Any], guilty: Mapping[str, Quarantined]
     ) -> EncodeShard:
-        documents = self.plan.documents
-        ids = [row.artifact_id for row in piece.rows]
-        faulty = [row for row in piece.rows if documents[row.artifact_id].fault]
+        documents = [self.plan.documents[row.artifact_id] for row in piece.rows]
+        rows = zip(piece.rows, documents, strict=True)
+        aside = {row.artifact_id: self._faulty(row) for row, document in rows if document.fault}
+        if guilty:
+            aside |= {one.id: guilty[one.id] for one in documents if one.id in guilty}
         return EncodeShard(
             model=self.model,
             label2id=self.plan.label2id,
-            instances=tuple(
-                self.plan.inputs.instance(documents[row.artifact_id], row.label)
-                for row in piece.rows
-            ),
+            instances=self.plan.inputs.instances(documents, [row.label for row in piece.rows]),
             patience=self.experiment.settings.prepare.ENCODE_TIMEOUT,
-            set_aside={
-                **{row.artifact_id: self._faulty(row) for row in faulty},
-                **{i: guilty[i] for i in ids if i in guilty},
-            },
+            set_aside=aside,
             number=piece.number,
             features=features,
             path=self.shards.path(piece.number),
@@ -108,9 +105,7 @@ class ModelEncoder:
         work = EncodeSample(
             model=self.model,
             label2id=self.plan.label2id,
-            instances=tuple(
-                self.plan.inputs.instance(document, label) for document, label in sampled(self.plan)
-            ),
+            instances=sampled(self.plan),
             patience=settings.ENCODE_TIMEOUT,
         )
         ((work, result),) = workers.run([work])
@@ -155,11 +150,16 @@ class ModelEncoder:
 
     def _check(self, quarantined: Sequence[Quarantined]) -> None:
         limit = self.experiment.settings.prepare.MAX_QUARANTINED
-        quarantine.check_limit(quarantined, len(self.plan.ledger.used()), limit, self.name)
+        quarantine.check_limit(quarantined, self._total, limit, self.name)
+
+    @cached_property
+    def _total(self) -> int:
+        """Instances of all shards. It is asked for after each, so it is counted once."""
+        return len(self.plan.ledger.used())
 
 
-def sampled(plan: Plan) -> list[tuple[Document, str]]:
-    """A few documents across labels and sizes, with their labels; none that has a fault."""
+def sampled(plan: Plan) -> Instances:
+    """A few instances across labels and sizes; none whose document has a fault."""
     good = [
         (plan.documents[row.artifact_id], row.label)
         for row in plan.ledger.used()
@@ -171,4 +171,6 @@ def sampled(plan: Plan) -> list[tuple[Document, str]]:
     for place in sorted(first_of.values()):
         if len(chosen) < _SAMPLE:
             chosen.add(place)
-    return [good[place] for place in sorted(chosen)]
+    taken = [good[place] for place in sorted(chosen)]
+    documents = [document for document, _ in taken]
+    return plan.inputs.instances(documents, [label for _, label in taken])

@@ -7,6 +7,7 @@ it is given: an instance that fails is quarantined, and only that one.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,7 +24,7 @@ from handful.steps.prepare.work import Desk
 
 BATCH = 64
 """Instances that a @batched `encode_data` is given at once."""
-ROWS = 256
+ROWS = 1024
 """Rows of one Arrow batch."""
 
 
@@ -96,8 +97,6 @@ class _ShardEncoder:
 
     def _mapped(self, *, probe: bool) -> tuple[Shard, bool]:
         """The shard, and whether some value in it is missing: Arrow takes None for anything."""
-        import datasets
-
         work = self._work
         shard = Shard(quarantined=list(work.set_aside.values()))
 
@@ -106,7 +105,7 @@ class _ShardEncoder:
             shard.rows += len(rows)
             return {name: [row[name] for row in rows] for name in self._features}
 
-        positions = datasets.Dataset.from_dict({"position": range(len(work.instances))})
+        positions = _positions(len(work.instances))
         work.path.unlink(missing_ok=True)
         rows = positions.map(
             encode,
@@ -124,8 +123,8 @@ class _ShardEncoder:
     def _rows(
         self, positions: Sequence[int], shard: Shard, probe: bool
     ) -> Iterator[dict[str, Any]]:
-        for position, answer in self._caller.answers(positions, BATCH):
-            instance = self._work.instances[position]
+        tallies = shard.tallies
+        for instance, answer in self._caller.answers(positions, BATCH):
             try:
                 if isinstance(answer, BaseException):
                     raise answer
@@ -139,7 +138,9 @@ class _ShardEncoder:
                 shard.left_out.append(instance.id)
                 continue
             full = answer.full_length if isinstance(answer, Encoded) else None
-            shard.tallies.setdefault(instance.label, Tally()).add(row[schema.LENGTH], full)
+            if instance.label not in tallies:
+                tallies[instance.label] = Tally()
+            tallies[instance.label].add(row[schema.LENGTH], full)
             yield row
 
     def _row(self, instance: Instance, answer: Answer) -> dict[str, Any] | None:
@@ -147,7 +148,7 @@ class _ShardEncoder:
         encoded = answer.features if isinstance(answer, Encoded) else answer
         if encoded is None:
             return None
-        if not isinstance(encoded, Mapping):
+        if type(encoded) is not dict and not isinstance(encoded, Mapping):
             raise TypeError(f"encode_data returned {type(encoded).__name__}, not a dict or None")
         row = dict(encoded)
         label = self._work.label2id[instance.label]
@@ -161,7 +162,7 @@ class _ShardEncoder:
             if not looks_right(row[name]):
                 self._check(name, row[name])
         row[schema.LABELS] = label
-        row[schema.LENGTH] = max((len(row[name]) for name in self._flat), default=0)
+        row[schema.LENGTH] = max([len(row[name]) for name in self._flat], default=0)
         row[schema.ARTIFACT_ID] = instance.id
         return row
 
@@ -179,6 +180,14 @@ class _ShardEncoder:
         for name, _ in self._glances:
             self._check(name, row[name])
         datasets.Dataset.from_dict({k: [v] for k, v in row.items()}, features=self._features)
+
+
+@functools.lru_cache(maxsize=4)
+def _positions(count: int) -> Any:
+    """The numbers up to `count` as a Dataset: most shards have the same, and it takes a while."""
+    import datasets
+
+    return datasets.Dataset.from_dict({"position": range(count)})
 
 
 def _told_apart(wanted: frozenset[str], row: Mapping[str, Any]) -> str:

@@ -20,7 +20,7 @@ from handful.errors import Full
 from handful.experiment import Experiment
 from handful.settings.names import is_glob
 from handful.steps.prepare.artifacts import Artifact
-from handful.steps.prepare.instance import Instance, Place
+from handful.steps.prepare.instance import Instances
 
 _FETCHES = 32
 _DISK_TO_SPARE = 256 << 20
@@ -63,13 +63,14 @@ class Inputs:
         """One document an artifact, in their order; looks at every file's size."""
         return [self._document(artifact) for artifact in artifacts]
 
-    def instance(self, document: Document, label: str) -> Instance:
-        """What `encode_data` is given."""
-        files: dict[str, Place] = {}
-        for pattern, names in document.files.items():
-            paths = [self._root / document.id / name for name in names]
-            files[pattern] = paths if is_glob(pattern) or not paths else paths[0]
-        return Instance(document.id, label, files)
+    def instances(self, documents: Sequence[Document], labels: Sequence[str]) -> Instances:
+        """What `encode_data` is given, document by document."""
+        return Instances(
+            self._root,
+            tuple([document.id for document in documents]),
+            tuple(labels),
+            tuple([document.files for document in documents]),
+        )
 
     def paths(self, document: Document) -> list[str]:
         """Its files on this machine, by name."""

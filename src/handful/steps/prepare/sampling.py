@@ -24,8 +24,8 @@ class EncodeSample(Encoding):
         caller = Caller(desk, self)
         checks = [
             check
-            for position, answer in caller.answers(range(len(self.instances)))
-            for check in _checked(features, self.instances[position], answer, self.label2id)
+            for instance, answer in caller.answers(range(len(self.instances)))
+            for check in _checked(features, instance, answer, self.label2id)
         ]
         return Sampled(features.to_dict(), tuple(checks))
 

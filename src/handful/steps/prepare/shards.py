@@ -1,9 +1,10 @@
 """The shards of one model: which artifacts are in which, and which the store has already.
 
 A shard is a run of artifacts in the order of their ids, cut by their number and bytes alone, so
-that neither the number of workers nor of machines changes anything. `<number>.arrow` holds its rows
-and `<number>.json`, written after it, what became of the others. They are kept under the
-fingerprint of what they were made from, until they are joined.
+that neither the number of workers nor of machines changes anything. The first shards are small, so
+that something is safe soon, and the last ones too, so that no worker is long at work alone.
+`<number>.arrow` holds its rows and `<number>.json`, written after it, what became of the others.
+They are kept under the fingerprint of what they were made from, until they are joined.
 """
 
 from __future__ import annotations
@@ -19,11 +20,18 @@ from handful.errors import Absent, StoreError
 from handful.experiment import Experiment
 from handful.steps.prepare.encoding import Shard
 
-SIZE = 1024
+SIZE = 4096
 """Artifacts in a shard, at most."""
+FEW = 16
+"""Artifacts in a shard, at least."""
 BYTES = 1 << 20
 """Of input files, after which a shard is full if it has `FEW` artifacts."""
-FEW = 16
+LEAST = 1 << 16
+"""Bytes of the first shard and of the last ones."""
+TAPER = 4
+"""A shard takes one part in so many of what is left."""
+EACH = 64
+"""Bytes that an instance counts for beside its files: it takes time, however small."""
 _SENDERS = 4
 _FEATURES = "features.json"
 T = TypeVar("T")
@@ -31,16 +39,21 @@ T = TypeVar("T")
 
 def cut(things: Sequence[T], size_of: Callable[[T], int]) -> Iterator[tuple[T, ...]]:
     """Shards of things that are sorted by artifact id; `size_of` gives the bytes of one."""
-    shard: list[T] = []
-    held = 0
-    for thing in things:
-        shard.append(thing)
-        held += size_of(thing)
-        if len(shard) >= SIZE or (held >= BYTES and len(shard) >= FEW):
-            yield tuple(shard)
-            shard, held = [], 0
-    if shard:
-        yield tuple(shard)
+    sizes = [size_of(thing) + EACH for thing in things]
+    left, begin, number = sum(sizes), 0, 0
+    while begin < len(things):
+        room = min(BYTES, LEAST << min(number, 16), max(LEAST, left // TAPER))
+        end, held = begin, 0
+        while end < len(things) and end - begin < SIZE and (held < room or end - begin < FEW):
+            held += sizes[end]
+            end += 1
+        yield tuple(things[begin:end])
+        left, begin, number = left - held, end, number + 1
+
+
+def _cut_by() -> str:
+    """What decides the cut: shards of another cut do not fit in between."""
+    return "-".join(map(str, (SIZE, FEW, BYTES, LEAST, TAPER, EACH)))
 
 
 class ShardStore:
@@ -49,7 +62,7 @@ class ShardStore:
     def __init__(self, experiment: Experiment, model: str, fingerprint: str) -> None:
         self._store = experiment.store
         self._all = f"{experiment.layout.encoded(model)}/{layout.SHARDS}"
-        self._folder = f"{self._all}/{fingerprint[:16]}-{SIZE}-{BYTES}-{FEW}"
+        self._folder = f"{self._all}/{fingerprint[:16]}-{_cut_by()}"
         self._scratch = experiment.scratch / "shards" / layout.model_folder(model) / fingerprint
         self._sending: list[Future[None]] = []
         self._senders = ThreadPoolExecutor(_SENDERS, thread_name_prefix="handful-shards")

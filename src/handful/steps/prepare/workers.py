@@ -18,8 +18,9 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from multiprocessing.connection import Connection, wait
+from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 from handful.errors import StepError
 from handful.machine import resident
@@ -32,12 +33,15 @@ Watch = Callable[[int], None]
 
 WARM_UP = 60.0
 """Seconds more for the first instance of a model in a worker: tokenizers are loaded then."""
+START_SECONDS = 300.0
+"""How long a worker may import libraries and functions.py."""
 _TICK = 0.1
 _EARLY = 2
 """Workers that may be started for work that does not come."""
 _UNTOLD_LOSSES = 2
 """How often one work may lose its worker with no instance in hand."""
 _LAST_WORDS = 2000
+_NOT_READY = "did not get ready"
 _ONE_THREAD = {
     "OMP_NUM_THREADS": "1",
     "MKL_NUM_THREADS": "1",
@@ -88,29 +92,31 @@ class Workers:
         told of a work that is done again without an instance. Raises what a work raised, and
         `StepError` if a worker is lost again and again for no instance's sake.
         """
-        again: deque[W] = deque()
-        to_come = iter(works)
+        queue = _Queue(works, self._most)
         while True:
-            while len(self._busy) < self._most:
-                work = again.popleft() if again else next(to_come, None)
-                if work is None:
-                    break
-                self._hand_out(work)
+            self._hand_out(queue)
             if not self._busy:
                 return
-            yield from self._answers()
+            queue.fill()
+            for done in self._answers():
+                self._hand_out(queue)  # before anybody looks at what was done
+                yield done
             for process in self._lost():
                 retry = process.retry()
                 if lost:
                     lost(retry)
-                again.append(retry)
+                queue.first(retry)
             if watch:
                 watch(sum(process.position for process in self._busy.values()))
 
-    def _hand_out(self, work: Work) -> None:
-        process = self._idle.pop() if self._idle else self._start()
-        self._busy[process.connection] = process
-        process.take(work)
+    def _hand_out(self, queue: _Queue[Any]) -> None:
+        while len(self._busy) < self._most:
+            ready = queue.next()
+            if ready is None:
+                return
+            process = self._idle.pop() if self._idle else self._start()
+            self._busy[process.connection] = process
+            process.take(*ready)
 
     def _start(self) -> _Process:
         self._started += 1
@@ -137,6 +143,41 @@ class Workers:
         return lost
 
 
+class _Queue(Generic[W]):
+    """Works that wait for a worker; the next ones packed for the way, so that none waits for that.
+
+    They are made one by one, and no more than `ahead` of them wait.
+    """
+
+    def __init__(self, works: Iterable[W], ahead: int) -> None:
+        self._to_come = iter(works)
+        self._ahead = ahead
+        self._packed: deque[tuple[W, bytes]] = deque()
+
+    def fill(self) -> None:
+        """Make and pack as many as may wait."""
+        while len(self._packed) < self._ahead:
+            work = next(self._to_come, None)
+            if work is None:
+                return
+            self._packed.append((work, _packed(work)))
+
+    def next(self) -> tuple[W, bytes] | None:
+        """The next work, and how it is sent; None if there is no more."""
+        if not self._packed:
+            work = next(self._to_come, None)
+            return None if work is None else (work, _packed(work))
+        return self._packed.popleft()
+
+    def first(self, work: W) -> None:
+        """Put in front of all others what must be done again."""
+        self._packed.appendleft((work, _packed(work)))
+
+
+def _packed(work: Any) -> bytes:
+    return bytes(ForkingPickler.dumps(work))
+
+
 class _Process:
     """One worker process."""
 
@@ -161,18 +202,18 @@ class _Process:
         self.work: Any = None
         self._losses: dict[int, int] = {}
         self._seen = self._gauge.read()
-        self._since = time.monotonic()
+        self._began = self._since = time.monotonic()
         self._ended = ""
-        self._send(setup)
+        self._send(_packed(setup))
 
-    def take(self, work: Work) -> None:
+    def take(self, work: Work, packed: bytes) -> None:
         self.work = work
         self._since = time.monotonic()
-        self._send(work)
+        self._send(packed)
 
-    def _send(self, thing: Any) -> None:
+    def _send(self, packed: bytes) -> None:
         try:
-            self.connection.send(thing)
+            self.connection.send_bytes(packed)
         except OSError:
             self._ended = "went away"
 
@@ -200,6 +241,8 @@ class _Process:
         patience = self.work.patience + (0 if reading.warm else WARM_UP)
         if reading.in_hand and time.monotonic() - self._since > patience:
             self._ended = f"took longer than {self.work.patience:g} s"
+        if not reading.ticket and time.monotonic() - self._began > START_SECONDS:
+            self._ended = _NOT_READY
         if self._most_memory and resident(self._process.pid) > self._most_memory:
             self._ended = "used more memory"
         return bool(self._ended)
@@ -207,6 +250,12 @@ class _Process:
     def retry(self) -> Any:
         """Its work again, without what it had in hand. Called after `end`."""
         reading = self._seen_last
+        if self._ended == _NOT_READY:
+            raise StepError(
+                f"functions.py was not loaded within {START_SECONDS:g} s",
+                where="functions.py",
+                remedy="move slow work out of the module into a function",
+            )
         if reading.in_hand:
             return self.work.without(reading.in_hand, self._why())
         if self.work.losses >= _UNTOLD_LOSSES:
