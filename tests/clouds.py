@@ -31,9 +31,13 @@ def running_moto() -> Iterator[str]:
         server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
         server.start()
         host, port = server.get_host_and_port()
+        url = f"http://{host}:{port}"
         try:
-            yield f"http://{host}:{port}"
+            yield url
         finally:
+            # What moto holds belongs to the process, not to the server: the next test file that
+            # the same process runs would find it.
+            reset(url)
             server.stop()
 
 
