@@ -113,7 +113,7 @@ def ours(directory: Path, *, precision: str = "fp32", processes: int = 1) -> Res
         cpu: list[float] = []
         with _counted(cpu):
             trained = train(experiment, record, backend, made_from={})
-        tested = test(experiment, record, trained, Inline(), made_from={})
+        tested = test(experiment, record, trained, backend, made_from={})
         final = experiment.layout.final(trained.runs[0].model, trained.runs[0].seed)
         told = json.loads(experiment.store.read(f"{final}/handful.json"))
     return {
