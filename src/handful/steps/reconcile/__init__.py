@@ -76,14 +76,7 @@ def reconcile(
     here, memory = begun.here, begun.memory
 
     journal = Journal(experiment, production.about.taken_at)
-    plan = copying.plan(matched.files, here, memory, journal)
-    copying.tell(experiment, plan, matched.files)
-    try:
-        delivery = copying.copy(experiment, files, plan, troubles, journal)
-    finally:  # whatever happened, nothing of it is left when the lock is given back
-        begun.trying.wait()
-    begun.trying.get()
-    copying.note_repairs(plan, delivery, troubles)
+    delivery = _copy(experiment, files, begun, journal)
 
     processing = None
     if process is not None:
@@ -148,6 +141,21 @@ def _begun(
     hushed.loud = True  # from now on it is waited for
     here, memory = standing.get()
     return _Begun(production, matched, troubles, here, memory, trying)
+
+
+def _copy(
+    experiment: Experiment, files: Source, begun: _Begun, journal: Journal
+) -> copying.Delivery:
+    """Copy what is missing or different, and note what was lost and is back."""
+    plan = copying.plan(begun.matched.files, begun.here, begun.memory, journal)
+    copying.tell(experiment, plan, begun.matched.files)
+    try:
+        delivery = copying.copy(experiment, files, plan, begun.troubles, journal)
+    finally:  # whatever happened, nothing of it is left when the lock is given back
+        begun.trying.wait()
+    begun.trying.get()
+    copying.note_repairs(plan, delivery, begun.troubles)
+    return delivery
 
 
 def _try_out(experiment: Experiment, production: Snapshot, files: Source) -> None:
