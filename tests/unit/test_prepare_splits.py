@@ -8,12 +8,14 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 
+import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from handful.steps.prepare.artifacts import Artifact
 from handful.steps.prepare.groups import Links
+from handful.steps.prepare.settling import settled
 from handful.steps.prepare.splits import SPLITS, Drawn, draw, quota
 
 SHARES = (0.8, 0.1, 0.1)
@@ -113,6 +115,9 @@ def reached_exactly(sizes: Sequence[int]) -> set[tuple[int, int]]:
     st.sampled_from([SHARES, (0.6, 0.2, 0.2), (0.34, 0.33, 0.33)]),
     st.integers(0, 3),
 )
+@example([3, 4, 4], SHARES, 0)  # all to train and 8/3/0 are equally far from the rounded shares
+@example([5, 5, 5, 6], (0.34, 0.33, 0.33), 0)  # three groups have to move at once
+@example([12, 12, 1, 12, 12, 12, 1, 11, 11], (0.34, 0.33, 0.33), 0)
 def test_grouped_labels_are_within_half_of_their_largest_group(
     sizes: list[int], parts: tuple[float, float, float], seed: int
 ) -> None:
@@ -125,6 +130,36 @@ def test_grouped_labels_are_within_half_of_their_largest_group(
         abs(counts[split] - len(values) * part) for split, part in zip(SPLITS, parts, strict=True)
     )
     assert off <= max(1.0, max(sizes) / 2, nearest(sizes, parts)) + 1e-6
+
+
+@given(
+    st.lists(st.integers(1, 9), min_size=1, max_size=7),
+    st.sampled_from([SHARES, (0.6, 0.2, 0.2), (0.5, 0.0, 0.5)]),
+)
+def test_a_settled_label_is_as_near_as_whole_groups_can_be(
+    sizes: list[int], parts: tuple[float, float, float]
+) -> None:
+    wanted = np.array(parts) * sum(sizes)
+    is_open = [part > 0 for part in parts]
+    found = settled(sizes, [0] * len(sizes), wanted, is_open)
+    assert found is not None
+    off = max(
+        abs(sum(size for size, at in zip(sizes, found, strict=True) if at == split) - want)
+        for split, want in enumerate(wanted)
+    )
+    best = min(
+        max(
+            abs(sum(size for size, at in zip(sizes, way, strict=True) if at == split) - want)
+            for split, want in enumerate(wanted)
+        )
+        for way in itertools.product([s for s in range(3) if is_open[s]], repeat=len(sizes))
+    )
+    assert off == pytest.approx(best)
+    assert all(is_open[split] for split in found)
+
+
+def test_a_label_too_large_to_settle_is_left_as_it_is() -> None:
+    assert settled([5000], [0], np.array([4000.0, 500.0, 500.0]), [True] * 3) is None
 
 
 @pytest.mark.parametrize(("purity", "large"), [(0.95, 60), (0.7, 60), (0.7, 20)])

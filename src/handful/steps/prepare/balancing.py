@@ -4,7 +4,8 @@ The greedy draw looks at one label of a group only. With groups that mix labels,
 sizes, that may leave a label further from its share than half of its largest group. Then the group,
 or the two groups, whose move brings all labels nearest to their quotas changes its split, again
 and again, until no label is too far or no such move is left (steepest descent over the sum of
-squares, each label measured by how far it may be).
+squares, each label measured by how far it may be). A label that is still too far then is settled
+by the groups that hold no other label (see `handful.steps.prepare.settling`).
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+
+from handful.steps.prepare.settling import settled
 
 _MOST_MOVES = 2000
 _PARTNERS = 64
@@ -56,6 +59,8 @@ def balance(
     for _ in range(_MOST_MOVES):
         if not mine.too_far().any() or not mine.move():
             break
+    for label in np.flatnonzero(mine.too_far()):
+        mine.settle(int(label))
     return [int(split) for split in mine.splits]
 
 
@@ -103,6 +108,19 @@ class _Draw:
             self._put(one, there)
             self._put(other, here)
         return True
+
+    def settle(self, label: int) -> None:
+        """Bring a label as near to its shares as groups that hold no other label can."""
+        labels_of = np.bincount(self._group, minlength=len(self.splits))
+        mine = (self._label == label) & (labels_of[self._group] == 1)
+        groups, counts = self._group[mine], self._count[mine].astype(np.int64)
+        now = self.splits[groups]
+        others = self._have[label] - np.bincount(now, counts, minlength=len(self._open))
+        splits = settled(
+            counts.tolist(), now.tolist(), self._shares.exact[label] - others, self._shares.is_open
+        )
+        for group, split in zip(groups.tolist(), splits or now.tolist(), strict=True):
+            self._put(group, split)
 
     def _gains(self, candidates: NDArray[np.int64]) -> Matrix:
         """What the sum of squares would gain if a group went to each split; inf for where it is."""
