@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from pathlib import Path
 
 # The number of threads changes bits: every process that a test starts, and the test's own, train
 # with the same one. The tests run in several processes anyway.
 os.environ["OMP_NUM_THREADS"] = "1"
+
+# A shell lets what it starts behind itself ignore Ctrl-C, and so would every child of the tests.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # With `--import-mode=importlib` no test folder is on the path by itself.
 sys.path.insert(0, str(Path(__file__).parent))

@@ -7,6 +7,7 @@ import os
 import secrets
 import shutil
 import socket
+import stat
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -121,11 +122,19 @@ def _folder(path: Path) -> None:
     try:
         path.mkdir(parents=True, exist_ok=True)
     except FileExistsError as error:
-        if any(parent.exists() and not parent.is_dir() for parent in (path, *path.parents)):
+        if any(map(_is_no_folder, (path, *path.parents))):
             raise NotADirectoryError(
                 errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path)
             ) from error
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path)) from error
+
+
+def _is_no_folder(path: Path) -> bool:
+    """Is something else there? One look: between two of them a folder may go."""
+    try:
+        return not stat.S_ISDIR(path.stat().st_mode)
+    except OSError:
+        return False
 
 
 def _exclusively(part: Path, path: Path) -> None:
