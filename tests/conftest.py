@@ -11,13 +11,15 @@ from pathlib import Path
 # with the same one. The tests run in several processes anyway.
 os.environ["OMP_NUM_THREADS"] = "1"
 
-# A shell lets what it starts behind itself ignore Ctrl-C, and so would every child of the tests.
-if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-
-# With `--import-mode=importlib` no test folder is on the path by itself.
+# With `--import-mode=importlib` no test folder is on the path by itself; processes that a test
+# spawns find the test's module by its name from the root.
+sys.path.insert(0, str(Path(__file__).parents[1]))
 sys.path.insert(0, str(Path(__file__).parent))
 
 from servers import postgres, postgres_server, s3_server
 
 __all__ = ["postgres", "postgres_server", "s3_server"]
+
+# A shell lets what it starts behind itself ignore Ctrl-C, and so would every child of the tests.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +16,23 @@ if TYPE_CHECKING:
 
 CGROUP = Path("/sys/fs/cgroup")
 PROC = Path("/proc")
+
+
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """Look for no cyclic garbage meanwhile, nor ever in what was made meanwhile.
+
+    For building what is here to stay: records by the hundred thousand, or libraries. Looking
+    through them again and again takes a sixth to a third of the time.
+    """
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        if was_on:
+            gc.enable()
 
 
 def cores(cgroup: Path = CGROUP) -> int:

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import datasets
 import pytest
 
+from faults import Request, faulty
 from handful.errors import DataError, Full, FunctionsError, UserError
 from handful.steps.prepare import shards
 from preparing import FUNCTIONS, Bench, bench
@@ -390,6 +391,53 @@ def test_a_store_on_s3(tmp_path: Path, s3_server, monkeypatch: pytest.MonkeyPatc
         )
         assert len(datasets.load_from_disk(str(folder))) == record.rows["tiny"]["train"]
         assert not list(experiment.store.list("data/prepared_data/full_dataset/tiny/shards"))
+
+
+def test_shards_are_encoded_while_later_files_are_still_on_their_way(
+    tmp_path: Path,
+    s3_server,  # type: ignore[no-untyped-def]
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(shards, "SIZE", 4)
+    for name, value in s3_server.owner.environment().items():
+        monkeypatch.setenv(name, value)
+    seen: list[str] = []
+
+    def rule(request: Request) -> str:
+        """The last file cannot be had before the first shard is whole in the store."""
+        is_marker = request.method == "PUT" and request.path.endswith("/000000.json")
+        is_last = request.method == "GET" and "artifact-0039" in request.path
+        seen.extend(["shard"] * is_marker + ["last file"] * is_last)
+        return "503" if is_last and "shard" not in seen else "pass"
+
+    with faulty(s3_server.endpoint_url, rule) as proxy:
+        far = Bench(tmp_path, url=s3_server.place(), endpoint_url=proxy.endpoint_url)
+        far.settings()
+        far.functions(FUNCTIONS)
+        far.fill(40)
+        record = far.prepare()
+    print(f"what came when: {seen}")
+    assert seen[0] == "last file", "it was not even asked for ahead of its shard"
+    assert seen[-1] == "last file"
+    assert record.data_hash == bench(tmp_path / "near", 40).prepare().data_hash
+
+
+def test_a_first_time_encodes_before_it_compares_all_documents(tmp_path: Path) -> None:
+    made = bench(tmp_path)
+    made.prepare()
+    assert _order(made) == ["encoding for tiny", "reading documents"]
+    made.told.advances.clear()
+    made.fill(36)
+    made.prepare()
+    assert _order(made) == ["reading documents", "encoding for tiny"], "who is left out is drawn"
+    made.told.advances.clear()
+    made.fill(42)
+    made.prepare(redo=True, prepare_MAX_ARTIFACTS=20)
+    assert _order(made) == ["reading documents", "encoding for tiny"], "the sample is by split"
+
+
+def _order(made: Bench) -> list[str]:
+    return list(dict.fromkeys(task for task, *_ in made.told.advances))
 
 
 # --- what the functions promise ------------------------------------------------------------------

@@ -2,36 +2,39 @@
 
     ledger → labels → groups → splits → for each model: sample, shards, datasets
 
-Read `prepare` from top to bottom; every line of it is a module beside this one. What is kept:
-label2id.json and id2label.json (frozen), splits.parquet, split_metadata.json, leakage.json, and for
-each model {train,validation,test}/, quarantine.parquet, truncation.json, and encoded.json, which
-comes last.
+A first time groups and splits wait until the shards of the first model are encoded: who is encoded
+does not depend on them then, and a fault of `encode_data` is told before all documents are
+compared. Read `prepare` from top to bottom; every line of it is a module beside this one. What is
+kept: label2id.json and id2label.json (frozen), splits.parquet, split_metadata.json, leakage.json,
+and for each model {train,validation,test}/, quarantine.parquet, truncation.json, and encoded.json,
+which comes last.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from datetime import UTC, datetime
 
 from handful.experiment import Experiment
 from handful.layout import ENCODED_RECORD, SHARDS, check_model_folders, model_folder
-from handful.machine import cores
+from handful.machine import uncollected
 from handful.records import Fingerprint, Prepared, Reconciled
 from handful.steps.prepare.artifacts import kept_artifacts
 from handful.steps.prepare.borrowed import borrowed
+from handful.steps.prepare.drawing import Drawing
 from handful.steps.prepare.inputs import Inputs
 from handful.steps.prepare.instance import Instance
 from handful.steps.prepare.labels import apply_knobs, frozen_label_map, keep_label_map, label_map
 from handful.steps.prepare.leakage import keep_leakage, leakage
 from handful.steps.prepare.ledger import Ledger, keep_ledger, previous_ledger
-from handful.steps.prepare.links import links_between
-from handful.steps.prepare.model import encode_model, prepare_model
-from handful.steps.prepare.plan import EncodedModel, Plan, Share
+from handful.steps.prepare.links import check_group_by
+from handful.steps.prepare.model import ModelPreparation, encode_model
+from handful.steps.prepare.plan import EncodedModel, Plan, Share, Splits
 from handful.steps.prepare.sampling import check_sample, features_of
 from handful.steps.prepare.schema import FieldCheck, table_rows
-from handful.steps.prepare.selection import chosen
-from handful.steps.prepare.splits import draw
-from handful.steps.prepare.workers import Workers
+from handful.steps.prepare.selection import used_of, used_whatever_is_drawn
+from handful.steps.prepare.workers import Workers, workers_of
 
 __all__ = [
     "FieldCheck",
@@ -59,15 +62,21 @@ def prepare(
     settings that do not fit the data or the ledger, `DataError` for data that cannot be used,
     `FunctionsError` for faults of functions.py, and `StepError` when workers or the store fail.
     """
-    models = experiment.settings.train.MODEL_NAMES
-    with _workers(experiment) as workers:
-        plan = _plan(experiment, reconciled, workers, redo=redo)
-        _tell(experiment, plan.ledger, plan.label2id)
-        leaked = leakage(plan.ledger, plan.pairs)
-        experiment.progress.note(leaked.told())
-        encoded = {
-            model: prepare_model(experiment, model, plan, workers, redo=redo) for model in models
-        }
+    with ExitStack() as models:
+        with workers_of(experiment) as workers:
+            workers.start_early()
+            with uncollected():
+                plan = _plan(experiment, reconciled, workers, redo=redo)
+            all_of_them = {
+                name: models.enter_context(ModelPreparation(experiment, name, plan, redo=redo))
+                for name in experiment.settings.train.MODEL_NAMES
+            }
+            for model in all_of_them.values():
+                model.encode(workers)
+        encoded = {name: model.join() for name, model in all_of_them.items()}
+    _tell(experiment, plan.ledger, plan.label2id)
+    leaked = leakage(plan.ledger, plan.splits.pairs)
+    experiment.progress.note(leaked.told())
     # Only now: a first run that fails freezes nothing, and a later one draws the same again.
     keep_label_map(experiment, plan.label2id)
     keep_leakage(experiment, leaked)
@@ -93,18 +102,16 @@ def encode_share(experiment: Experiment, reconciled: Reconciled, share: Share) -
     encoded becomes datasets when `prepare` is called once all machines are through. Raises what
     `prepare` raises.
     """
-    with _workers(experiment) as workers:
-        plan = _plan(experiment, reconciled, workers, redo=False)
+    with workers_of(experiment) as workers:
+        workers.start_early()
+        with uncollected():
+            plan = _plan(experiment, reconciled, workers, redo=False)
         models = experiment.settings.train.MODEL_NAMES
-        return sum(encode_model(experiment, model, plan, workers, share) for model in models)
-
-
-def _workers(experiment: Experiment) -> Workers:
-    settings = experiment.settings
-    most = settings.prepare.NUM_PROCESSES or cores()
-    workers = Workers(experiment.directory, settings, experiment.scratch / "workers", most)
-    workers.start_early()
-    return workers
+        count = sum(encode_model(experiment, model, plan, workers, share) for model in models)
+    if share.worker == 0:
+        # Whoever joins the shards may have no processors to spare, nor the documents.
+        _ = plan.splits
+    return count
 
 
 def _plan(experiment: Experiment, reconciled: Reconciled, workers: Workers, *, redo: bool) -> Plan:
@@ -116,21 +123,24 @@ def _plan(experiment: Experiment, reconciled: Reconciled, workers: Workers, *, r
     frozen = None if redo else frozen_label_map(experiment)
     inputs = Inputs(experiment)
     documents = inputs.documents(labelled.artifacts)
-    links, pairs = links_between(
-        experiment, reconciled, labelled.artifacts, documents, inputs, workers
+    check_group_by(labelled.artifacts, experiment)
+    before = {**borrowed(experiment), **(previous.drawn() if previous else {})}
+
+    drawing = Drawing(experiment, reconciled, labelled, documents, inputs, before)
+    draw: Callable[[], Splits] = drawing.alone
+    used = None if before else used_whatever_is_drawn(labelled, settings)
+    if used is None:
+        drawn = drawing.draw(workers)
+        used, draw = used_of(drawn.ledger), lambda: drawn
+    documents_of = {document.id: document for document in documents}
+    return Plan(
+        used,
+        label_map(labelled.labels, frozen),
+        {one.artifact_id: documents_of[one.artifact_id] for one in used},
+        inputs,
+        reconciled.ledger_hash,
+        draw,
     )
-    drawn = draw(
-        labelled.artifacts,
-        links,
-        {**borrowed(experiment), **(previous.drawn() if previous else {})},
-        settings.prepare.SPLIT,
-        settings.experiment.SEED,
-    )
-    ledger = chosen(labelled, drawn, settings)
-    label2id = label_map(labelled.labels, frozen)
-    used = {row.artifact_id for row in ledger.used()}
-    by_id = {document.id: document for document in documents if document.id in used}
-    return Plan(ledger, label2id, by_id, inputs, reconciled.ledger_hash, pairs)
 
 
 def _tell(experiment: Experiment, ledger: Ledger, label2id: Mapping[str, int]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,8 @@ from handful.errors import Absent, DataError
 from handful.experiment import Experiment
 from handful.records import Fate
 
+_OUTSIDE = frozenset(("", ".", ".."))
+"""What a part of a name may not be."""
 _COLUMNS = ["artifact_id", "label", "file_hash", "fate", "files", "files_made", "row"]
 
 
@@ -51,14 +53,15 @@ def kept_artifacts(experiment: Experiment) -> tuple[Artifact, ...]:
         remedy = "run `handful reconcile` first"
         raise DataError("there is no ledger yet", where=where, remedy=remedy) from error
     table = pq.read_table(io.BytesIO(data), columns=_COLUMNS)
-    table = table.filter(pc.equal(table["fate"], Fate.KEPT.value))
-    artifacts = sorted(map(_artifact, table.to_pylist()), key=lambda a: a.id)
-    if not artifacts:
+    table = table.filter(pc.equal(table["fate"], Fate.KEPT.value)).sort_by("artifact_id")
+    if not table.num_rows:
         remedy = "data/reconciliation/summary.json says what became of them"
         raise DataError("no artifact was kept", where=where, remedy=remedy)
-    for artifact in artifacts:
-        _check_names(artifact, where)
-    return tuple(artifacts)
+    artifacts = tuple(_artifacts(table))
+    _check_ids(artifacts, where)
+    for name in {name for files in {a.files for a in artifacts} for name in files}:
+        _check_inside(name, where)
+    return artifacts
 
 
 def rank(seed: int, artifact_id: str) -> str:
@@ -66,19 +69,30 @@ def rank(seed: int, artifact_id: str) -> str:
     return hashlib.sha256(f"{seed}\0{artifact_id}".encode()).hexdigest()
 
 
-def _artifact(row: dict[str, Any]) -> Artifact:
-    files = {*(row["files"] or ()), *(row["files_made"] or ())}
-    return Artifact(
-        row["artifact_id"], row["label"], tuple(sorted(files)), row["row"] or "{}", row["file_hash"]
-    )
+def _artifacts(table: Any) -> Iterator[Artifact]:
+    """The rows of the ledger's table, column by column: there may be a million."""
+    copied, made = (table[name].to_pylist() for name in ("files", "files_made"))
+    named: dict[tuple[str, ...], tuple[str, ...]] = {}  # most have files of the same names
+    columns = [table[name].to_pylist() for name in ("artifact_id", "label", "row", "file_hash")]
+    for there, new, artifact_id, label, row, file_hash in zip(copied, made, *columns, strict=True):
+        both = (*(there or ()), *(new or ()))
+        if both not in named:
+            named[both] = tuple(sorted(set(both)))
+        yield Artifact(artifact_id, label, named[both], row or "{}", file_hash)
 
 
-def _check_names(artifact: Artifact, where: str) -> None:
+def _check_ids(artifacts: Iterable[Artifact], where: str) -> None:
+    for artifact in artifacts:
+        if "/" in artifact.id:
+            raise _unsafe(artifact.id, where)
+        _check_inside(artifact.id, where)
+
+
+def _check_inside(name: str, where: str) -> None:
     """Reconcile checked them, but a ledger is a file: no name may lead out of the artifact."""
-    for name in (artifact.id, *artifact.files):
-        if not _inside(name.split("/")) or "\0" in name or (name is artifact.id and "/" in name):
-            raise DataError(f"the ledger holds the unsafe name {name!r}", where=where)
+    if "\0" in name or not _OUTSIDE.isdisjoint(name.split("/")):
+        raise _unsafe(name, where)
 
 
-def _inside(parts: Iterable[str]) -> bool:
-    return not any(part in {"", ".", ".."} for part in parts)
+def _unsafe(name: str, where: str) -> DataError:
+    return DataError(f"the ledger holds the unsafe name {name!r}", where=where)

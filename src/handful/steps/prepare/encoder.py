@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from operator import itemgetter
 from typing import Any
 
 from handful import layout
 from handful.experiment import Experiment
 from handful.steps.prepare import quarantine, schema
 from handful.steps.prepare.encoding import EncodeShard, Shard
+from handful.steps.prepare.inputs import Wait
 from handful.steps.prepare.instance import Instances
-from handful.steps.prepare.ledger import Row
 from handful.steps.prepare.plan import Plan, Share
 from handful.steps.prepare.quarantine import Quarantined
 from handful.steps.prepare.sampling import EncodeSample
+from handful.steps.prepare.selection import Used
 from handful.steps.prepare.shards import ShardStore, cut
 from handful.steps.prepare.workers import Workers
 
@@ -28,7 +29,7 @@ class _Piece:
     """One shard, as it is cut."""
 
     number: int
-    rows: tuple[Row, ...]
+    rows: tuple[Used, ...]
 
 
 @dataclass
@@ -60,23 +61,34 @@ class ModelEncoder:
         documents = self.plan.documents
         bad = [row for piece in mine for row in piece.rows if documents[row.artifact_id].fault]
         self._check([self._faulty(row) for row in bad])
-        self.plan.inputs.bring([documents[row.artifact_id] for p in todo for row in p.rows])
-        features, guilty = self._features(workers)
-        works = (self._work(piece, features, guilty) for piece in todo)
         counts = sum(len(p.rows) for p in mine), sum(len(p.rows) for p in todo)
-        return self._encode(workers, works, counts, finished)
+        kept = self.shards.features()
+        sample = [] if kept is not None else sampled(self.plan)
+        to_come = [row.artifact_id for row in sample]
+        to_come += [row.artifact_id for piece in todo for row in piece.rows]
+        in_order = [documents[one] for one in dict.fromkeys(to_come)]
+        with self.plan.inputs.bringing(in_order) as wait_for:
+            wait_for([documents[row.artifact_id] for row in sample])
+            features, guilty = (kept, {}) if kept is not None else self._held(workers, sample)
+            works = (self._work(piece, features, guilty, wait_for) for piece in todo)
+            return self._encode(workers, works, counts, finished)
 
     def _pieces(self) -> list[_Piece]:
         """All shards, as they are cut. Their works are made when a worker is free for them."""
-        return [_Piece(*piece) for piece in enumerate(cut(self.plan.ledger.used(), self._bytes))]
+        return [_Piece(*piece) for piece in enumerate(cut(self.plan.used, self._bytes))]
 
-    def _bytes(self, row: Row) -> int:
+    def _bytes(self, row: Used) -> int:
         return self.plan.documents[row.artifact_id].bytes
 
     def _work(
-        self, piece: _Piece, features: Mapping[str, Any], guilty: Mapping[str, Quarantined]
+        self,
+        piece: _Piece,
+        features: Mapping[str, Any],
+        guilty: Mapping[str, Quarantined],
+        wait_for: Wait,
     ) -> EncodeShard:
         documents = [self.plan.documents[row.artifact_id] for row in piece.rows]
+        wait_for(documents)
         rows = zip(piece.rows, documents, strict=True)
         aside = {row.artifact_id: self._faulty(row) for row, document in rows if document.fault}
         if guilty:
@@ -84,7 +96,7 @@ class ModelEncoder:
         return EncodeShard(
             model=self.model,
             label2id=self.plan.label2id,
-            instances=self.plan.inputs.instances(documents, [row.label for row in piece.rows]),
+            instances=self._instances(piece.rows),
             patience=self.experiment.settings.prepare.ENCODE_TIMEOUT,
             set_aside=aside,
             number=piece.number,
@@ -92,21 +104,23 @@ class ModelEncoder:
             path=self.shards.path(piece.number),
         )
 
-    def _faulty(self, row: Row) -> Quarantined:
+    def _instances(self, rows: Sequence[Used]) -> Instances:
+        documents = [self.plan.documents[row.artifact_id] for row in rows]
+        return self.plan.inputs.instances(documents, [row.label for row in rows])
+
+    def _faulty(self, row: Used) -> Quarantined:
         fault = self.plan.documents[row.artifact_id].fault
         return Quarantined(row.artifact_id, row.label, fault, "")
 
-    def _features(self, workers: Workers) -> tuple[Mapping[str, Any], Mapping[str, Quarantined]]:
-        """The features that a sample was held against, and who in it hung or killed a worker."""
-        kept = self.shards.features()
-        if kept is not None:
-            return kept, {}
-        settings = self.experiment.settings.prepare
+    def _held(
+        self, workers: Workers, sample: Sequence[Used]
+    ) -> tuple[Mapping[str, Any], Mapping[str, Quarantined]]:
+        """The features that the sample was held against, and who hung or killed a worker."""
         work = EncodeSample(
             model=self.model,
             label2id=self.plan.label2id,
-            instances=sampled(self.plan),
-            patience=settings.ENCODE_TIMEOUT,
+            instances=self._instances(sample),
+            patience=self.experiment.settings.prepare.ENCODE_TIMEOUT,
         )
         ((work, result),) = workers.run([work])
         schema.refuse(result.checks)
@@ -150,27 +164,21 @@ class ModelEncoder:
 
     def _check(self, quarantined: Sequence[Quarantined]) -> None:
         limit = self.experiment.settings.prepare.MAX_QUARANTINED
-        quarantine.check_limit(quarantined, self._total, limit, self.name)
-
-    @cached_property
-    def _total(self) -> int:
-        """Instances of all shards. It is asked for after each, so it is counted once."""
-        return len(self.plan.ledger.used())
+        quarantine.check_limit(quarantined, len(self.plan.used), limit, self.name)
 
 
-def sampled(plan: Plan) -> Instances:
-    """A few instances across labels and sizes; none whose document has a fault."""
+def sampled(plan: Plan) -> list[Used]:
+    """A few across labels and sizes; none whose document has a fault."""
     good = [
-        (plan.documents[row.artifact_id], row.label)
-        for row in plan.ledger.used()
-        if not plan.documents[row.artifact_id].fault
+        (document.bytes, row.artifact_id, row)
+        for row in plan.used
+        for document in (plan.documents[row.artifact_id],)
+        if not document.fault
     ]
-    good.sort(key=lambda pair: (pair[0].bytes, pair[0].id))
+    good.sort(key=itemgetter(0, 1))
     chosen = {0, len(good) // 2, len(good) - 1} if good else set()
-    first_of = {label: place for place, (_, label) in reversed(list(enumerate(good)))}
+    first_of = {row.label: place for place, (*_, row) in reversed(list(enumerate(good)))}
     for place in sorted(first_of.values()):
         if len(chosen) < _SAMPLE:
             chosen.add(place)
-    taken = [good[place] for place in sorted(chosen)]
-    documents = [document for document, _ in taken]
-    return plan.inputs.instances(documents, [label for _, label in taken])
+    return [good[place][2] for place in sorted(chosen)]

@@ -10,8 +10,9 @@ import fnmatch
 import os
 import shutil
 import stat
-from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +24,8 @@ from handful.steps.prepare.artifacts import Artifact
 from handful.steps.prepare.instance import Instances
 
 _FETCHES = 32
+_AT_ONCE = 4
+"""Artifacts whose files are fetched one after the other."""
 _DISK_TO_SPARE = 256 << 20
 """Bytes of scratch that fetched files must leave free, for shards."""
 
@@ -36,12 +39,13 @@ class Document:
     """Name or glob of MODEL_INPUT_FILES → the file names that it stands for, sorted."""
     sizes: Mapping[str, int]
     """File name → bytes; a file that is gone is not in it."""
+    bytes: int
+    """Of all its files."""
     fault: str
     """Why it cannot be encoded (a missing file, too many bytes); empty if it can."""
 
-    @property
-    def bytes(self) -> int:
-        return sum(self.sizes.values())
+
+Wait = Callable[[Sequence[Document]], None]
 
 
 class Inputs:
@@ -57,7 +61,9 @@ class Inputs:
         self._root = place if isinstance(place, Path) else experiment.scratch / "inputs"
         self._remote_sizes: Mapping[str, int] | None = None
         # Most artifacts have files of the same names: they share one mapping.
-        self._files: dict[tuple[str, ...], Mapping[str, tuple[str, ...]]] = {}
+        self._files: dict[
+            tuple[str, ...], tuple[Mapping[str, tuple[str, ...]], tuple[str, ...]]
+        ] = {}
 
     def documents(self, artifacts: Iterable[Artifact]) -> list[Document]:
         """One document an artifact, in their order; looks at every file's size."""
@@ -81,25 +87,41 @@ class Inputs:
 
         Raises `Full` before the first byte if the disk is too small, and what the store raises.
         """
-        if self.is_local:
-            return
-        missing = [
-            (layout.artifact_file(document.id, name), self._root / document.id / name, size)
-            for document in documents
-            if not document.fault
-            for name, size in document.sizes.items()
-            if not (self._root / document.id / name).exists()
-        ]
-        self._check_room(sum(size for *_, size in missing))
-        with ThreadPoolExecutor(_FETCHES, thread_name_prefix="handful-fetch") as pool:
-            fetches = [pool.submit(self._store.fetch, key, path) for key, path, _ in missing]
-            try:
-                for done, fetch in enumerate(as_completed(fetches), 1):
-                    fetch.result()
-                    self._progress.advance("fetching input files", done, len(fetches), "files")
-            except BaseException:
-                pool.shutdown(cancel_futures=True)
-                raise
+        with self.bringing(documents) as wait_for:
+            wait_for(documents)
+
+    @contextmanager
+    def bringing(self, documents: Sequence[Document]) -> Iterator[Wait]:
+        """The same, begun: they come in their order, and the function waits for some of them."""
+        missing = [] if self.is_local else [one for one in documents if self._lacks(one)]
+        self._check_room(sum(one.bytes for one in missing))
+        parts = [missing[first : first + _AT_ONCE] for first in range(0, len(missing), _AT_ONCE)]
+        pool = ThreadPoolExecutor(_FETCHES, thread_name_prefix="handful-fetch")
+        try:
+            fetches = [pool.submit(self._fetch, part) for part in parts]
+            part_of = {one.id: n for n, part in enumerate(parts) for one in part}
+
+            def wait_for(some: Sequence[Document]) -> None:
+                for number in sorted({part_of[one.id] for one in some if one.id in part_of}):
+                    fetches[number].result()
+                    done = min((number + 1) * _AT_ONCE, len(missing))
+                    told = "fetching input files", done, len(missing), "artifacts"
+                    self._progress.advance(*told)
+
+            yield wait_for
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+    def _lacks(self, document: Document) -> bool:
+        places = (self._root / document.id / name for name in document.sizes)
+        return not document.fault and not all(place.exists() for place in places)
+
+    def _fetch(self, documents: Sequence[Document]) -> None:
+        for document in documents:
+            for name in document.sizes:
+                place = self._root / document.id / name
+                if not place.exists():
+                    self._store.fetch(layout.artifact_file(document.id, name), place)
 
     def _check_room(self, needed: int) -> None:
         if not needed:
@@ -115,11 +137,10 @@ class Inputs:
 
     def _document(self, artifact: Artifact) -> Document:
         if artifact.files not in self._files:
-            self._files[artifact.files] = {
-                pattern: _matching(pattern, artifact.files) for pattern in self._patterns
-            }
-        files = self._files[artifact.files]
-        wanted = dict.fromkeys(name for names in files.values() for name in names)
+            found = {pattern: _matching(pattern, artifact.files) for pattern in self._patterns}
+            each = dict.fromkeys(name for names in found.values() for name in names)
+            self._files[artifact.files] = found, tuple(each)
+        files, wanted = self._files[artifact.files]
         sizes = self._sizes(artifact.id, wanted)
         absent = [pattern for pattern, names in files.items() if not names]
         absent += [name for name in wanted if name not in sizes]
@@ -127,7 +148,7 @@ class Inputs:
         total = sum(sizes.values())
         if not fault and total > self._limit:
             fault = f"its files have {total} bytes, more than MAX_INSTANCE_BYTES ({self._limit})"
-        return Document(artifact.id, files, sizes, fault)
+        return Document(artifact.id, files, sizes, total, fault)
 
     def _sizes(self, artifact_id: str, names: Iterable[str]) -> dict[str, int]:
         if self.is_local:

@@ -38,7 +38,7 @@ class ModelJoiner:
         quarantined = [q for number in sorted(found) for q in found[number].quarantined]
         left_out = sum(len(shard.left_out) for shard in found.values())
         limit = self.experiment.settings.prepare.MAX_QUARANTINED
-        total = len(self.plan.ledger.used())
+        total = len(self.plan.used)
         quarantine.check_limit(quarantined, total, limit, self.name)
         features = self.shards.features()
         if features is None:

@@ -16,6 +16,11 @@ from handful.steps.prepare.near_duplicates import Pairs
 from handful.steps.prepare.workers import Workers
 
 
+def check_group_by(artifacts: Sequence[Artifact], experiment: Experiment) -> None:
+    """`UserError` if the label rows have no column GROUP_BY."""
+    _column(artifacts, experiment.settings.prepare.GROUP_BY)
+
+
 def links_between(
     experiment: Experiment,
     reconciled: Reconciled,

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import asdict
 from importlib.metadata import version
+from typing import Self
 
 from handful import layout
 from handful.errors import Absent
@@ -16,6 +18,7 @@ from handful.settings import counted
 from handful.sources import function_hashes
 from handful.steps.prepare import joining
 from handful.steps.prepare.encoder import ModelEncoder
+from handful.steps.prepare.encoding import Shard
 from handful.steps.prepare.joiner import ModelJoiner
 from handful.steps.prepare.plan import EncodedModel, Plan, Share
 from handful.steps.prepare.shards import ShardStore
@@ -39,35 +42,67 @@ _CHOOSE_ARTIFACTS = frozenset(
 _OTHER_MODELS = "[train] MODEL_NAMES"
 
 
-def prepare_model(
-    experiment: Experiment, model: str, plan: Plan, workers: Workers, *, redo: bool
-) -> EncodedModel:
-    """Bring one model's datasets up to date.
+class ModelPreparation:
+    """One model's way to its datasets: `encode`, and `join` when the splits are drawn.
 
-    Raises `DataError` when the rows do not fit the features, too many instances fail, or no row is
-    left to train on; `FunctionsError` when functions.py is at fault.
+    A context manager: what was sent to the store has arrived, or failed, when it is left.
     """
-    made_from = _made_from(experiment, model, plan)
-    kept = None if redo else _kept(experiment, model)
-    if kept and (kept.encoding, kept.splits) == (made_from, plan.ledger.hash()):
-        name = layout.model_folder(model)
-        experiment.progress.note(f"{name}: nothing that its encoded data are made of changed")
-        # A run that was killed right after its marker has left its shards behind.
-        experiment.store.delete_tree(f"{experiment.layout.encoded(model)}/{layout.SHARDS}")
-        return kept
-    marker = f"{experiment.layout.encoded(model)}/{layout.ENCODED_RECORD}"
-    experiment.store.delete([marker])
-    shards = ShardStore(experiment, model, made_from)
-    try:
-        if redo:
-            shards.remove()
-        found = ModelEncoder(experiment, model, plan, shards).run(workers)
-        done = ModelJoiner(experiment, model, plan, shards).run(found, made_from)
-        experiment.store.write(marker, (json.dumps(asdict(done), indent=2) + "\n").encode())
-        shards.remove()
-    finally:
-        shards.close()
-    return done
+
+    def __init__(
+        self, experiment: Experiment, model: str, plan: Plan, *, redo: bool = False
+    ) -> None:
+        self._experiment, self._model, self._plan, self._redo = experiment, model, plan, redo
+        self._made_from = _made_from(experiment, model, plan)
+        self._shards = ShardStore(experiment, model, self._made_from)
+        self._found: Mapping[int, Shard] = {}
+        self._kept = None if redo else self._up_to_date()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._shards.close()
+
+    def encode(self, workers: Workers) -> None:
+        """Have all its shards in the store.
+
+        Raises `DataError` when the rows do not fit the features or too many instances fail,
+        `FunctionsError` when functions.py is at fault.
+        """
+        if self._kept:
+            name = layout.model_folder(self._model)
+            told = f"{name}: nothing that its encoded data are made of changed"
+            self._experiment.progress.note(told)
+            # A run that was killed right after its marker has left its shards behind.
+            self._shards.remove()
+            return
+        self._experiment.store.delete([self._marker])
+        if self._redo:
+            self._shards.remove()
+        encoder = ModelEncoder(self._experiment, self._model, self._plan, self._shards)
+        self._found = encoder.run(workers)
+
+    def join(self) -> EncodedModel:
+        """Bring its datasets up to date. `DataError` when no row is left to train on."""
+        if self._kept:
+            return self._kept
+        joiner = ModelJoiner(self._experiment, self._model, self._plan, self._shards)
+        done = joiner.run(self._found, self._made_from)
+        told = json.dumps(asdict(done), indent=2) + "\n"
+        self._experiment.store.write(self._marker, told.encode())
+        self._shards.remove()
+        return done
+
+    @property
+    def _marker(self) -> str:
+        return f"{self._experiment.layout.encoded(self._model)}/{layout.ENCODED_RECORD}"
+
+    def _up_to_date(self) -> EncodedModel | None:
+        """What stands there, if it is made of the same."""
+        kept = _kept(self._experiment, self._model)
+        if kept and kept.encoding == self._made_from:
+            return kept if kept.splits == self._plan.ledger.hash() else None
+        return None
 
 
 def encode_model(
@@ -75,7 +110,7 @@ def encode_model(
 ) -> int:
     """Encode one model's shards of `share`, and leave them in the store; how many were encoded.
 
-    Raises as `prepare_model` does.
+    Raises as `ModelPreparation.encode` does.
     """
     made_from = _made_from(experiment, model, plan)
     kept = _kept(experiment, model)
@@ -107,7 +142,7 @@ def _made_from(experiment: Experiment, model: str, plan: Plan) -> str:
         "libraries": {name: version(name) for name in ENCODING_LIBRARIES},
         "labels": dict(plan.label2id),
         "ledger": plan.ledger_hash,
-        "artifacts": [(row.artifact_id, row.label) for row in plan.ledger.used()],
+        "artifacts": [(row.artifact_id, row.label) for row in plan.used],
     }
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
 

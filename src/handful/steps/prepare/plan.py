@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 from handful.steps.prepare.inputs import Document, Inputs
 from handful.steps.prepare.ledger import Ledger
 from handful.steps.prepare.near_duplicates import Pairs
+from handful.steps.prepare.selection import Used
 
 
 @dataclass(frozen=True)
@@ -24,18 +26,37 @@ class Share:
 
 
 @dataclass(frozen=True)
+class Splits:
+    """Who is where, and what is known of likeness since that was drawn."""
+
+    ledger: Ledger
+    pairs: Pairs | None
+    """Near-duplicates, by their rows in the ledger; None if nobody looked for them."""
+
+
+@dataclass(frozen=True)
 class Plan:
     """What all models have in common."""
 
-    ledger: Ledger
+    used: tuple[Used, ...]
+    """Who is encoded, sorted by artifact id."""
     label2id: Mapping[str, int]
     documents: Mapping[str, Document]
     """Artifact id → its input files, for those that are used."""
     inputs: Inputs
     ledger_hash: str
     """Of reconcile's ledger: it covers the files' content."""
-    pairs: Pairs | None
-    """Near-duplicates, by their rows in the ledger; None if nobody looked for them."""
+    draw: Callable[[], Splits]
+    """Draws the splits, which takes a look into every document."""
+
+    @cached_property
+    def splits(self) -> Splits:
+        """Drawn when somebody first asks: encoding can begin without them."""
+        return self.draw()
+
+    @property
+    def ledger(self) -> Ledger:
+        return self.splits.ledger
 
 
 @dataclass(frozen=True)

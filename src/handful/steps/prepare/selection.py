@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from handful.records import Split
 from handful.settings import Settings
@@ -20,6 +21,14 @@ from handful.steps.prepare.artifacts import rank
 from handful.steps.prepare.labels import Labelled
 from handful.steps.prepare.ledger import Ledger, Row, drawn_with
 from handful.steps.prepare.splits import Drawn
+
+
+class Used(NamedTuple):
+    """An artifact that is encoded."""
+
+    artifact_id: str
+    label: str
+    """After LABEL_ALIASES."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +65,22 @@ def _line(members: list[Candidate], seed: int) -> list[Candidate]:
         for position, one in enumerate(same)
     ]
     return [one for *_, one in sorted(keyed, key=lambda k: k[:3])]
+
+
+def used_whatever_is_drawn(labelled: Labelled, settings: Settings) -> tuple[Used, ...] | None:
+    """Who is used, where no split was drawn before: the label knobs' verdict alone.
+
+    The draw leaves nobody out then, as nobody can tie together what lies apart. None if
+    MAX_ARTIFACTS takes a sample, which looks at the splits.
+    """
+    used = tuple(Used(a.id, a.label) for a in labelled.artifacts if a.label not in labelled.dropped)
+    size = settings.prepare.MAX_ARTIFACTS
+    return used if size is None or size >= len(used) else None
+
+
+def used_of(ledger: Ledger) -> tuple[Used, ...]:
+    """Who is used, as it was drawn."""
+    return tuple(Used(row.artifact_id, row.label) for row in ledger.used())
 
 
 def chosen(labelled: Labelled, drawn: Mapping[str, Drawn], settings: Settings) -> Ledger:

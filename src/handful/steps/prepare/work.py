@@ -55,6 +55,8 @@ class Setup:
 
     directory: Path
     settings: Settings
+    to_encode: bool = True
+    """Is it to import, before any work comes, what encoding takes?"""
 
 
 @dataclass(frozen=True)

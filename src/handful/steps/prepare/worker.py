@@ -18,6 +18,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 from handful.errors import FunctionsError
+from handful.machine import uncollected
 from handful.steps.prepare.gauge import Gauge
 from handful.steps.prepare.work import Desk, Done, Failed, Setup, Work
 
@@ -34,7 +35,8 @@ def main(descriptor: int, gauge: Path) -> int:
     with Connection(descriptor) as connection:
         setup: Setup = connection.recv()
         desk = Desk(setup.directory, setup.settings, Gauge(gauge))
-        _get_ready(desk)
+        if setup.to_encode:
+            _get_ready(desk)
         desk.gauge.rest()  # the first sign of life: from now on no import is waited for
         while True:
             try:
@@ -58,9 +60,9 @@ def settle() -> None:
 
 def _get_ready(desk: Desk) -> None:
     """Import what encoding takes, while prepare is still looking for work."""
-    import datasets  # noqa: F401
+    with uncollected(), suppress(FunctionsError):  # told by the first work that needs it
+        import datasets  # noqa: F401
 
-    with suppress(FunctionsError):  # told by the first work that needs it
         desk.functions  # noqa: B018 - imported when first asked for
 
 

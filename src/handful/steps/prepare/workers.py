@@ -23,7 +23,8 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from handful.errors import StepError
-from handful.machine import resident
+from handful.experiment import Experiment
+from handful.machine import cores, resident
 from handful.settings import Settings
 from handful.steps.prepare.gauge import Gauge, Reading
 from handful.steps.prepare.work import Done, Failed, Setup, Work
@@ -56,8 +57,16 @@ _ONE_THREAD = {
 class Workers:
     """Up to `most` worker processes; they are started when there is work for them."""
 
-    def __init__(self, directory: Path, settings: Settings, scratch: Path, most: int) -> None:
-        self._setup = Setup(directory, settings)
+    def __init__(
+        self,
+        directory: Path,
+        settings: Settings,
+        scratch: Path,
+        most: int,
+        *,
+        to_encode: bool = True,
+    ) -> None:
+        self._setup = Setup(directory, settings, to_encode)
         scratch.mkdir(parents=True, exist_ok=True)
         self._scratch = Path(tempfile.mkdtemp(dir=scratch))
         self._most = most
@@ -141,6 +150,13 @@ class Workers:
             del self._busy[process.connection]
             process.end()
         return lost
+
+
+def workers_of(experiment: Experiment, *, to_encode: bool = True) -> Workers:
+    """As many as NUM_PROCESSES asks for, or one for each core."""
+    settings, scratch = experiment.settings, experiment.scratch / "workers"
+    most = settings.prepare.NUM_PROCESSES or cores()
+    return Workers(experiment.directory, settings, scratch, most, to_encode=to_encode)
 
 
 class _Queue(Generic[W]):

@@ -1,0 +1,44 @@
+"""Draws the splits of an experiment: what ties artifacts together, then who goes where."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from handful.experiment import Experiment
+from handful.records import Reconciled
+from handful.steps.prepare.inputs import Document, Inputs
+from handful.steps.prepare.labels import Labelled
+from handful.steps.prepare.links import links_between
+from handful.steps.prepare.plan import Splits
+from handful.steps.prepare.selection import chosen
+from handful.steps.prepare.splits import Drawn, draw
+from handful.steps.prepare.workers import Workers, workers_of
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """Everything that a draw needs; it may look into every document."""
+
+    experiment: Experiment
+    reconciled: Reconciled
+    labelled: Labelled
+    documents: Sequence[Document]
+    """In the order of the artifacts."""
+    inputs: Inputs
+    before: Mapping[str, Drawn]
+    """Artifact id → where an earlier draw has put it."""
+
+    def draw(self, workers: Workers) -> Splits:
+        artifacts, settings = self.labelled.artifacts, self.experiment.settings
+        links, pairs = links_between(
+            self.experiment, self.reconciled, artifacts, self.documents, self.inputs, workers
+        )
+        shares, seed = settings.prepare.SPLIT, settings.experiment.SEED
+        drawn = draw(artifacts, links, self.before, shares, seed)
+        return Splits(chosen(self.labelled, drawn, settings), pairs)
+
+    def alone(self) -> Splits:
+        """The same with workers of its own, which know nothing of functions.py: they are small."""
+        with workers_of(self.experiment, to_encode=False) as workers:
+            return self.draw(workers)
