@@ -146,12 +146,14 @@ def ours(root: Path, batched: bool) -> Taken:
     """prepare's own encoder: Arrow shards in the store, each with its marker."""
     from handful import layout
     from handful.experiment import open_experiment
+    from handful.machine import uncollected
     from handful.progress import Silent
     from handful.records import Reconciled
     from handful.steps import prepare
     from handful.steps.prepare.encoder import ModelEncoder, sampled
     from handful.steps.prepare.sampling import EncodeSample
     from handful.steps.prepare.shards import ShardStore
+    from handful.steps.prepare.workers import workers_of
 
     made.choose(root, batched=batched)
     settings = ("prepare.NEAR_DUPLICATES=ignore",)
@@ -159,15 +161,21 @@ def ours(root: Path, batched: bool) -> Taken:
         experiment = open_experiment(root / "experiment", settings, Silent(), Path(scratch))
         reconciled = Reconciled.from_json(experiment.store.read(layout.RECONCILED))
         model = experiment.settings.train.MODEL_NAMES[0]
-        with prepare._workers(experiment) as workers:
-            plan = prepare._plan(experiment, reconciled, workers, redo=True)
-            sample = EncodeSample(
+        with workers_of(experiment) as workers:
+            workers.start_early()
+            with uncollected():
+                plan = prepare._plan(experiment, reconciled, workers, redo=True)
+            sample = sampled(plan)
+            work = EncodeSample(
                 model=model,
                 label2id=plan.label2id,
-                instances=sampled(plan),
+                instances=plan.inputs.instances(
+                    [plan.documents[one.artifact_id] for one in sample],
+                    [one.label for one in sample],
+                ),
                 patience=60,
             )
-            found = [result for _, result in workers.run([sample] * PROCESSES)]
+            found = [result for _, result in workers.run([work] * PROCESSES)]
             shards = ShardStore(experiment, model, "measured")
             try:
                 shards.keep_features(found[0].features)

@@ -42,10 +42,10 @@ def group(root: Path) -> dict[str, Any]:
     from handful.experiment import open_experiment
     from handful.progress import Silent
     from handful.records import Reconciled
-    from handful.steps import prepare
     from handful.steps.prepare.artifacts import kept_artifacts
     from handful.steps.prepare.inputs import Inputs
     from handful.steps.prepare.links import links_between
+    from handful.steps.prepare.workers import workers_of
 
     with tempfile.TemporaryDirectory(dir=root) as scratch:
         experiment = open_experiment(root / "experiment", (), Silent(), Path(scratch))
@@ -54,7 +54,7 @@ def group(root: Path) -> dict[str, Any]:
         artifacts = kept_artifacts(experiment)
         inputs = Inputs(experiment)
         documents = inputs.documents(artifacts)
-        with prepare._workers(experiment) as workers:
+        with workers_of(experiment, to_encode=False) as workers:
             links, _ = links_between(experiment, reconciled, artifacts, documents, inputs, workers)
         seconds = time.perf_counter() - began
     alike = zip(artifacts, links.family, strict=True)

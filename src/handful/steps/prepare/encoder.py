@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from operator import itemgetter
 from typing import Any
 
@@ -64,9 +65,9 @@ class ModelEncoder:
         counts = sum(len(p.rows) for p in mine), sum(len(p.rows) for p in todo)
         kept = self.shards.features()
         sample = [] if kept is not None else sampled(self.plan)
-        to_come = [row.artifact_id for row in sample]
-        to_come += [row.artifact_id for piece in todo for row in piece.rows]
-        in_order = [documents[one] for one in dict.fromkeys(to_come)]
+        early = {row.artifact_id for row in sample}
+        later = (row for piece in todo for row in piece.rows if row.artifact_id not in early)
+        in_order = (documents[row.artifact_id] for row in chain(sample, later))
         with self.plan.inputs.bringing(in_order) as wait_for:
             wait_for([documents[row.artifact_id] for row in sample])
             features, guilty = (kept, {}) if kept is not None else self._held(workers, sample)

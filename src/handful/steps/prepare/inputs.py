@@ -91,9 +91,12 @@ class Inputs:
             wait_for(documents)
 
     @contextmanager
-    def bringing(self, documents: Sequence[Document]) -> Iterator[Wait]:
+    def bringing(self, documents: Iterable[Document]) -> Iterator[Wait]:
         """The same, begun: they come in their order, and the function waits for some of them."""
-        missing = [] if self.is_local else [one for one in documents if self._lacks(one)]
+        if self.is_local:
+            yield lambda _: None
+            return
+        missing = [one for one in documents if self._lacks(one)]
         self._check_room(sum(one.bytes for one in missing))
         parts = [missing[first : first + _AT_ONCE] for first in range(0, len(missing), _AT_ONCE)]
         pool = ThreadPoolExecutor(_FETCHES, thread_name_prefix="handful-fetch")
