@@ -35,7 +35,7 @@ from handful.backends.events import EventWriter
 from handful.errors import HandfulError, StepError, UserError
 from handful.experiment import Experiment, open_experiment
 from handful.functions import MENUS, load_functions
-from handful.machine import cores
+from handful.machine import cores, uncollected
 from handful.progress import Progress, Silent
 
 TASKS: Mapping[str, str] = {
@@ -56,7 +56,9 @@ def run_job(job: Job, progress: Progress) -> Any:
     module, _, function = TASKS[job.task].partition(":")
     with tempfile.TemporaryDirectory(prefix="handful-") as scratch:
         experiment = open_experiment(Path(job.experiment), job.overrides, progress, Path(scratch))
-        return getattr(import_module(module), function)(experiment, job.arguments)
+        with uncollected():
+            task = getattr(import_module(module), function)
+        return task(experiment, job.arguments)
 
 
 def look_around(experiment: Experiment, arguments: Mapping[str, Any]) -> dict[str, Any]:

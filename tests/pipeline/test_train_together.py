@@ -555,3 +555,36 @@ def test_a_batch_in_parts_trains_as_a_whole_one(
         torch.testing.assert_close(weights(parts)[name], tensor, atol=2e-4, rtol=1e-3)
     losses = [[x["loss"] for x in lines(one) if "loss" in x] for one in (whole, parts)]
     assert np.allclose(*losses, atol=1e-4)
+
+
+def test_a_batch_of_long_examples_is_taken_in_parts_on_a_cpu(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, parted = make(tmp_path / "EXP-1", ROWS), make(tmp_path / "EXP-2", ROWS)
+    for one in (whole, parted):
+        calm(one)
+    train(whole, tmp_path / "s1", 1, CLASS_WEIGHTS="balanced")
+    taken: list[tuple[int, int]] = []
+    real = SplitData.batch
+
+    def watched(data: SplitData, indices: Any) -> Any:
+        if len(data) == ROWS["train"]:
+            taken.append((len(indices), int(data.lengths[indices].max())))
+        return real(data, indices)
+
+    monkeypatch.setattr(SplitData, "batch", watched)
+    monkeypatch.setattr(fitting, "CACHED", 50)
+    train(parted, tmp_path / "s2", 1, CLASS_WEIGHTS="balanced")
+    assert all(count == 1 or count * longest <= 50 for count, longest in taken)
+    assert max(count for count, _ in taken) > 1
+    assert min(count for count, _ in taken) < 8
+    for name, tensor in weights(whole).items():
+        torch.testing.assert_close(weights(parted)[name], tensor, atol=2e-4, rtol=1e-3)
+    padding = [[x["padding"] for x in lines(one) if "padding" in x] for one in (whole, parted)]
+    assert padding[1][-1] <= padding[0][-1]
+
+
+def test_a_batch_is_not_parted_for_a_model_that_looks_across_it() -> None:
+    assert fitting.positions_at_once(torch.nn.Linear(2, 2)) == fitting.CACHED
+    across = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.BatchNorm1d(2))
+    assert fitting.positions_at_once(across) == 0

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from handful.training.batches import Plan, epoch_batches, length_order, padding_share
+from handful.training.batches import Plan, epoch_batches, length_order, padding_share, parts
 
 
 def lengths_of(count: int, seed: int = 0) -> np.ndarray:
@@ -63,6 +63,28 @@ def test_length_order_is_longest_first_and_whole() -> None:
     flat = np.concatenate(batches)
     assert sorted(flat.tolist()) == list(range(101))
     assert (np.diff(lengths[flat]) <= 0).all()
+
+
+@given(
+    st.lists(st.integers(1, 600), min_size=1, max_size=60), st.integers(1, 20), st.integers(1, 3000)
+)
+def test_parts_are_whole_and_no_larger_than_they_may_be(
+    sizes: list[int], size: int, most: int
+) -> None:
+    lengths = np.array(sizes)
+    indices = np.random.default_rng(0).permutation(len(sizes))
+    found = parts(indices, lengths, size, most)
+    assert sorted(np.concatenate(found).tolist()) == list(range(len(sizes)))
+    for part in found:
+        assert len(part) <= size
+        assert len(part) == 1 or len(part) * lengths[part].max() <= most
+
+
+def test_a_batch_that_may_be_taken_at_once_keeps_its_order() -> None:
+    lengths, indices = np.array([3, 9, 5]), np.array([2, 0, 1])
+    assert [part.tolist() for part in parts(indices, lengths, 8, 27)] == [[2, 0, 1]]
+    assert [part.tolist() for part in parts(indices, lengths, 8, 26)] == [[1, 2], [0]]
+    assert [part.tolist() for part in parts(indices, lengths, 2)] == [[2, 0], [1]]
 
 
 def test_padding_share_counts_positions() -> None:

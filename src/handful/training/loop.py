@@ -23,14 +23,14 @@ from handful.metric_lines import best_line, validation_line
 from handful.progress import Progress
 from handful.settings import Steps, TrainSection
 from handful.training import optimizer as optimizing
-from handful.training.batches import Indices, Plan, epoch_batches, share
+from handful.training.batches import Indices, Plan, epoch_batches, parts, share
 from handful.training.checkpoints import Checkpoint, Checkpoints
 from handful.training.collate import Collator
 from handful.training.compiling import compiled
 from handful.training.data import SplitData
-from handful.training.fitting import is_out_of_memory, largest
+from handful.training.fitting import is_out_of_memory, largest, positions_at_once
 from handful.training.forecast import Forecast
-from handful.training.holding import held
+from handful.training.holding import WHOLE, held
 from handful.training.meter import Meter
 from handful.training.metrics import Metrics, label_metrics
 from handful.training.objective import Objective
@@ -146,7 +146,7 @@ class Loop:
     def _new_meter(self) -> Meter:
         fp16 = self._environment["precision"] == "fp16"
         total = self.plan.total_steps
-        return Meter(self.work.train, self.state, total, overflows=fp16, team=self.work.team)
+        return Meter(self.work.train, self.state, total, fp16, self.work.team, self._parts)
 
     @property
     def per_device(self) -> int:
@@ -159,11 +159,15 @@ class Loop:
         How a batch is cut decides how its sums are rounded, so a resumed run cuts as it did.
         """
         most = -(-self.plan.batch_size // self._team.size)
-        if not self.work.section.AUTO_BATCH:
+        module, section = self._held.module, self.work.section
+        # A sharded model goes through all of its batch with the others; a compiled one is compiled
+        # for shapes.
+        if not self.state.per_device and section.SHARDING == WHOLE and not section.COMPILE:
+            self.state.positions = positions_at_once(module)
+        if not section.AUTO_BATCH:
             self.state.per_device = most
         if self.state.per_device:
             return
-        module = self._held.module
 
         def attempt(indices: Indices) -> None:
             batch = self._batch(indices)
@@ -231,8 +235,7 @@ class Loop:
         optimizing.set_learning_rate(self._held.optimizer, self._rate())
         mine = share(indices, self._team.rank, self._team.size)
         # Who gets nothing of a last, small batch goes along with an example that does not count.
-        size = self.per_device
-        pieces = [mine[at : at + size] for at in range(0, len(mine), size)] or [indices[:1]]
+        pieces = self._parts(mine) or [indices[:1]]
         counted = self.work.objective.mass(self.work.train.references[indices])
         loss = torch.zeros((), device=self._accelerator.device)
         for number, piece in enumerate(pieces, start=1):
@@ -240,6 +243,11 @@ class Loop:
             ready = number == len(pieces)
             loss += self._backward(piece, weight if len(mine) else 0.0, exchange=ready)
         self._meter.add(indices, loss, self._held.step())
+
+    def _parts(self, indices: Indices) -> list[Indices]:
+        """What this process takes at once of its part of a batch."""
+        lengths, state = self.work.train.lengths, self.state
+        return parts(indices, lengths, state.per_device, state.positions)
 
     def _batch(self, indices: Indices) -> dict[str, torch.Tensor]:
         batch = self.work.collate(self.work.train.batch(indices))

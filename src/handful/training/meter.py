@@ -7,6 +7,7 @@ waits for a figure on a screen.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -33,10 +34,12 @@ class Meter:
         total_steps: int,
         overflows: bool,
         team: Team | None = None,
+        parts: Callable[[Indices], Sequence[Indices]] = lambda indices: [indices],
     ) -> None:
-        """`overflows`: fp16, whose gradients may overflow; the scaler then passes over the step."""
+        """`overflows`: fp16, whose gradients may overflow; the scaler then passes over the step.
+        `parts`: how a process cuts its part of a batch."""
         self._data, self._state, self._overflows = data, state, overflows
-        self._team = team or Team()
+        self._team, self._parts = team or Team(), parts
         self._line_every = max(1, total_steps // LINES)
         self._waiting: list[tuple[Indices, torch.Tensor, torch.Tensor]] = []
         self._looked = self._started = time.monotonic()
@@ -55,9 +58,10 @@ class Meter:
         self._waiting.append((indices, loss.detach(), norm.detach()))
         self._documents += len(indices)
         for rank in range(self._team.size):
-            real, padded = positions(self._data.lengths[share(indices, rank, self._team.size)])
-            self._state.real += real
-            self._state.padded += padded
+            for part in self._parts(share(indices, rank, self._team.size)):
+                real, padded = positions(self._data.lengths[part])
+                self._state.real += real
+                self._state.padded += padded
 
     @property
     def due(self) -> bool:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from handful.errors import StepError
-from handful.training.batches import Indices, length_order
+from handful.training.batches import CACHED, Indices, length_order
 from handful.training.checks import check_output
 from handful.training.collate import Collator
 from handful.training.data import SplitData
@@ -52,7 +52,8 @@ def predict(
     started, training = time.monotonic(), model.training
     team = team or Team()
     answers = Answers(len(data), labels, team)
-    batches = length_order(data.lengths, batch_size)
+    on_cpu = next(model.parameters()).device.type == "cpu"
+    batches = length_order(data.lengths, batch_size, CACHED if on_cpu else 0)
     mine = batches[team.rank :: team.size]
     together = is_sharded(model)
     loss, done = 0.0, 0

@@ -16,7 +16,7 @@ from handful.experiment import Experiment
 from handful.functions import Functions
 from handful.scoring.calibration import softmax
 from handful.training import runtime
-from handful.training.batches import Indices, length_order
+from handful.training.batches import CACHED, Indices, length_order
 from handful.training.collate import Collator
 from handful.training.final import open_final
 from handful.training.metrics import Logits
@@ -65,7 +65,8 @@ class Scorer:
         """
         logits = np.zeros((table.num_rows, self.labels))
         faults: dict[int, str] = {}
-        order = length_order(np.asarray(lengths, dtype=np.int64), BATCH_SIZE)
+        most = CACHED if self.device.type == "cpu" else 0
+        order = length_order(np.asarray(lengths, dtype=np.int64), BATCH_SIZE, most)
         with torch.inference_mode(), self._arithmetic():
             waiting = list(reversed(order))
             while waiting:

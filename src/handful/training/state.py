@@ -25,6 +25,8 @@ class RunState:
     best_metrics: dict[str, float] = field(default_factory=dict)
     per_device: int = 0
     """Examples that one process takes at once; 0 before it is known."""
+    positions: int = 0
+    """Positions that it takes at once, padding included; 0: any number."""
     waited: int = 0
     """Validations since the best one."""
     seconds: float = 0.0
