@@ -1,9 +1,10 @@
 """Documents a second of `handful.Classifier` against `transformers.pipeline`, and its memory.
 
-    python bench/predict.py [--documents 1000] [--rounds 3] [--length 512] [--memory 10000]
+    python bench/predict.py [--texts licences|R8] [--documents 1000] [--rounds 3] [--length 512]
+                            [--memory 10000]
 
-Both run the same final/ (all-MiniLM-L6-v2 with a fresh head) over the same licence texts, in the
-same precision (float32), with the same tokenizer, truncation and maximum length. The pipeline gets
+Both run the same final/ (all-MiniLM-L6-v2 with a fresh head) over the same texts, in the same
+precision (float32), with the same tokenizer, truncation and maximum length. The pipeline gets
 its texts from memory, in the order of the documents, with batch_size=32; handful reads each from
 its own folder, as `handful predict` does. Both are warmed up; rounds alternate. `--memory N`
 instead predicts N documents in a process of its own, and tells the peak of it and of its workers.
@@ -87,6 +88,19 @@ def licence_texts(count: int) -> list[str]:
     return list(islice(cycle(found), count))
 
 
+def r8_texts(count: int) -> list[str]:
+    """`count` newswire stories of R8's test part, shuffled."""
+    from train_parts import r8
+
+    with tempfile.TemporaryDirectory() as scratch:
+        found = [one.text for one in r8.texts(Path(scratch))["test"]]
+    random.Random(0).shuffle(found)
+    return list(islice(cycle(found), count))
+
+
+TEXTS = {"licences": licence_texts, "R8": r8_texts}
+
+
 def make(root: Path, texts: list[str], length: int) -> tuple[Path, Path, Path]:
     """An experiment, the final/ of its model, and a folder of documents."""
     import torch
@@ -154,13 +168,13 @@ class Peak:
             self.bytes = max(self.bytes, total)
 
 
-def compare(documents: int, rounds: int, length: int) -> bool:
+def compare(kind: str, documents: int, rounds: int, length: int) -> bool:
     """Alternating rounds of both; was the bar met?"""
     from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipeline
 
     from handful import Classifier
 
-    texts = licence_texts(documents)
+    texts = TEXTS[kind](documents)
     with tempfile.TemporaryDirectory() as root:
         experiment, final, folder = make(Path(root), texts, length)
         classify = pipeline(
@@ -209,12 +223,12 @@ def agree(ours: list[Any], theirs: list[dict[str, Any]]) -> None:
         raise SystemExit(f"{differing} labels differ")
 
 
-def memory(documents: int, length: int) -> None:
+def memory(kind: str, documents: int, length: int) -> None:
     """The peak of predicting so many documents, of this process with its workers."""
     from handful import Classifier
 
     with tempfile.TemporaryDirectory() as root:
-        experiment, final, folder = make(Path(root), licence_texts(documents), length)
+        experiment, final, folder = make(Path(root), TEXTS[kind](documents), length)
         with Peak() as peak, Classifier.load(final, experiment=experiment) as classifier:
             started = time.perf_counter()
             done = sum(one.error is None for one in classifier.iterate(folder))
@@ -227,21 +241,23 @@ def memory(documents: int, length: int) -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser()
+    parser.add_argument("--texts", choices=sorted(TEXTS), default="licences")
     parser.add_argument("--documents", type=int, default=1000)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--length", type=int, default=512)
     parser.add_argument("--memory", type=int, nargs="*", default=[])
     options = parser.parse_args()
-    print(f"{cores()} cores, {gpus()} GPUs, length {options.length}, {options.documents} documents")
+    texts, documents, length = options.texts, options.documents, options.length
+    print(f"{cores()} cores, {gpus()} GPUs, length {length}, {documents} {texts} documents")
     if not options.memory:
-        return 0 if compare(options.documents, options.rounds, options.length) else 1
+        return 0 if compare(texts, documents, options.rounds, length) else 1
     for number in options.memory:
         # A process of its own for each: a peak never falls again.
         if len(options.memory) > 1:
-            command = [sys.executable, __file__, "--length", str(options.length)]
+            command = [sys.executable, __file__, "--texts", texts, "--length", str(length)]
             subprocess.run([*command, "--memory", str(number)], check=True)
         else:
-            memory(number, options.length)
+            memory(texts, number, length)
     return 0
 
 

@@ -126,6 +126,7 @@ def _rounds(directory: Path, rounds: int, names: Sequence[str]) -> Mapping[str, 
     for _ in range(rounds):
         for name in names:
             samples[name].append(_run(name, directory))
+            print(f"  … {name}: {samples[name][-1].pace:.1f} documents/s", flush=True)
     return samples
 
 

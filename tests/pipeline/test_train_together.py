@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,7 @@ import pytest
 import torch
 from transformers import BertConfig, BertForSequenceClassification
 
-from encoded import Encoded, Told, examples, make
+from encoded import FUNCTIONS, Encoded, Told, examples, make
 from handful.backends import nodes as together
 from handful.backends.base import Job
 from handful.backends.inline import Inline
@@ -36,7 +37,7 @@ from handful.records import Trained
 from handful.steps.test import test as run_test
 from handful.steps.train import Anew
 from handful.steps.train import train as run_train
-from handful.training import fitting, team
+from handful.training import fitting, parting, team
 from handful.training.batches import epoch_batches
 from handful.training.data import SplitData
 from handful.training.fitting import largest
@@ -44,6 +45,26 @@ from handful.training.holding import blocks, held
 
 ROWS = {"train": 89, "validation": 25, "test": 9}
 """The last batch of an epoch has one example: one of two processes goes empty-handed."""
+
+
+SUMMED = (
+    FUNCTIONS
+    + """
+
+def load_model(model_name, label2id, id2label):
+    from transformers import BertForSequenceClassification
+
+    class Summed(BertForSequenceClassification):
+        def forward(self, input_ids, attention_mask, labels=None):
+            found = super().forward(input_ids, attention_mask, labels=labels)
+            if labels is not None:
+                found.loss = found.loss * len(labels)
+            return found
+
+    more = {"label2id": label2id, "id2label": id2label, "ignore_mismatched_sizes": True}
+    return Summed.from_pretrained(model_name, **more)
+"""
+)
 
 
 def calm(one: Encoded) -> None:
@@ -573,7 +594,7 @@ def test_a_batch_of_long_examples_is_taken_in_parts_on_a_cpu(
         return real(data, indices)
 
     monkeypatch.setattr(SplitData, "batch", watched)
-    monkeypatch.setattr(fitting, "CACHED", 50)
+    monkeypatch.setattr(parting, "CACHED", 50)
     train(parted, tmp_path / "s2", 1, CLASS_WEIGHTS="balanced")
     assert all(count == 1 or count * longest <= 50 for count, longest in taken)
     assert max(count for count, _ in taken) > 1
@@ -585,6 +606,35 @@ def test_a_batch_of_long_examples_is_taken_in_parts_on_a_cpu(
 
 
 def test_a_batch_is_not_parted_for_a_model_that_looks_across_it() -> None:
-    assert fitting.positions_at_once(torch.nn.Linear(2, 2)) == fitting.CACHED
+    data: Any = SimpleNamespace(lengths=np.array([parting.CACHED]))
+    nothing: Any = None
     across = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.BatchNorm1d(2))
-    assert fitting.positions_at_once(across) == 0
+    assert parting.positions_at_once(across, data, nothing, nothing, 2) == 0
+    assert parting.positions_at_once(across, data, nothing, nothing, 1) == parting.CACHED
+
+
+def test_losses_that_do_not_add_up_are_found() -> None:
+    assert parting.add_up(2.0, [1.0, 3.0], [1, 1])
+    assert parting.add_up(2.5, [1.0, 3.0], [1, 3])
+    assert not parting.add_up(4.0, [1.0, 3.0], [1, 1]), "a sum"
+    assert parting.unlike(np.array([2, 2, 0, 1, 0])).tolist() == [2, 3, 0]
+    assert parting.unlike(np.array([1, 1, 1])).tolist() == [0, 1, 2]
+
+
+def test_a_batch_whose_loss_is_a_sum_is_not_parted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = make(tmp_path / "EXP-1", ROWS, functions=SUMMED)
+    taken: list[int] = []
+    real = SplitData.batch
+
+    def watched(data: SplitData, indices: Any) -> Any:
+        if len(data) == ROWS["train"]:
+            taken.append(len(indices))
+        return real(data, indices)
+
+    monkeypatch.setattr(SplitData, "batch", watched)
+    monkeypatch.setattr(parting, "CACHED", 50)
+    train(one, tmp_path / "s", 1)
+    tried = 3 + 1  # each alone, and all together
+    assert set(taken[tried:-1]) <= {8, ROWS["train"] % 8}

@@ -19,10 +19,6 @@ import numpy.typing as npt
 
 Indices = npt.NDArray[np.int64]
 
-CACHED = 2048
-"""Positions, padding included, that a CPU takes at once. It makes a model of MiniLM's size no
-slower at any length, and up to an eighth faster where its activations would leave the processor's
-cache; and they take less memory."""
 STRETCH = 50
 """Batches that are sorted together: padding falls little beyond it, and the shuffle suffers."""
 

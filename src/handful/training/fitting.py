@@ -10,10 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-from torch import nn
 
 from handful.errors import StepError
-from handful.training.batches import CACHED, Indices
+from handful.training.batches import Indices
 from handful.training.data import SplitData
 from handful.training.state import random_state, set_random_state
 
@@ -24,15 +23,6 @@ Try = Callable[[Indices], None]
 def is_out_of_memory(error: RuntimeError) -> bool:
     """Whether torch says so, on a GPU or on a CPU."""
     return isinstance(error, torch.OutOfMemoryError) or "allocate memory" in str(error)
-
-
-def positions_at_once(model: torch.nn.Module) -> int:
-    """How many positions `model` is trained on at once where it is now; 0: all of a batch.
-
-    A batch must not be parted for a model that looks across it.
-    """
-    across = any(isinstance(part, nn.modules.batchnorm._BatchNorm) for part in model.modules())
-    return 0 if across or next(model.parameters()).device.type != "cpu" else CACHED
 
 
 def largest(attempt: Try, data: SplitData, most: int, ballast: torch.nn.Module) -> int:

@@ -28,12 +28,13 @@ from handful.training.checkpoints import Checkpoint, Checkpoints
 from handful.training.collate import Collator
 from handful.training.compiling import compiled
 from handful.training.data import SplitData
-from handful.training.fitting import is_out_of_memory, largest, positions_at_once
+from handful.training.fitting import is_out_of_memory, largest
 from handful.training.forecast import Forecast
 from handful.training.holding import WHOLE, held
 from handful.training.meter import Meter
 from handful.training.metrics import Metrics, label_metrics
 from handful.training.objective import Objective
+from handful.training.parting import positions_at_once
 from handful.training.prediction import Predicted, predict
 from handful.training.pruning import Pruning
 from handful.training.state import RunState, random_state, set_random_state
@@ -102,6 +103,13 @@ class Loop:
         """Was it a trial that is not worth its remaining epochs?"""
         section = work.section
         self._team = work.team
+        self._positions = 0
+        # All go through a sharded model together, and a compiled one is so for shapes.
+        parted = section.SHARDING == WHOLE and not section.COMPILE
+        if accelerator.device.type == "cpu" and parted:
+            most = -(-self.plan.batch_size // work.team.size)
+            told = work.train, work.collate, work.objective, most
+            self._positions = positions_at_once(model, *told)
         self._held = held(model, section, accelerator, work.team)
         self.best = model
         """After `run`, on the leader: the whole model, with the weights of the best validation."""
@@ -160,10 +168,8 @@ class Loop:
         """
         most = -(-self.plan.batch_size // self._team.size)
         module, section = self._held.module, self.work.section
-        # A sharded model goes through all of its batch with the others; a compiled one is compiled
-        # for shapes.
-        if not self.state.per_device and section.SHARDING == WHOLE and not section.COMPILE:
-            self.state.positions = positions_at_once(module)
+        if not self.state.per_device:
+            self.state.positions = self._team.least(self._positions)
         if not section.AUTO_BATCH:
             self.state.per_device = most
         if self.state.per_device:

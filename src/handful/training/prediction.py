@@ -11,12 +11,13 @@ import numpy as np
 import torch
 
 from handful.errors import StepError
-from handful.training.batches import CACHED, Indices, length_order
+from handful.training.batches import Indices, length_order
 from handful.training.checks import check_output
 from handful.training.collate import Collator
 from handful.training.data import SplitData
 from handful.training.holding import is_sharded
 from handful.training.metrics import Logits
+from handful.training.parting import CACHED
 from handful.training.team import Team
 
 

@@ -16,11 +16,12 @@ from handful.experiment import Experiment
 from handful.functions import Functions
 from handful.scoring.calibration import softmax
 from handful.training import runtime
-from handful.training.batches import CACHED, Indices, length_order
+from handful.training.batches import Indices, length_order
 from handful.training.collate import Collator
 from handful.training.final import open_final
 from handful.training.metrics import Logits
 from handful.training.model import find_model, load_tokenizer, pad_values, quiet_libraries
+from handful.training.parting import CACHED
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -103,15 +103,14 @@ def encode_share(experiment: Experiment, reconciled: Reconciled, share: Share) -
     `prepare` raises.
     """
     with workers_of(experiment) as workers:
-        workers.start_early()
         with uncollected():
             plan = _plan(experiment, reconciled, workers, redo=False)
+        if share.worker == 0:
+            # Whoever joins the shards may have no processors to spare, nor the documents. First,
+            # for this machine may have no room for all of them.
+            _ = plan.splits
         models = experiment.settings.train.MODEL_NAMES
-        count = sum(encode_model(experiment, model, plan, workers, share) for model in models)
-    if share.worker == 0:
-        # Whoever joins the shards may have no processors to spare, nor the documents.
-        _ = plan.splits
-    return count
+        return sum(encode_model(experiment, model, plan, workers, share) for model in models)
 
 
 def _plan(experiment: Experiment, reconciled: Reconciled, workers: Workers, *, redo: bool) -> Plan:
