@@ -1,7 +1,7 @@
 """Can the product's verdicts be believed? Synthetic results with a known answer.
 
     python bench/truth.py verdicts [--pairs 4000]
-    python bench/truth.py intervals [--draws 1000]
+    python bench/truth.py intervals [--draws 4000]
     python bench/truth.py scores [--draws 1000]
     python bench/truth.py calibration [--documents N] [--epochs 1] [--baseline] [--folder DIR]
 
@@ -61,7 +61,7 @@ def _parser() -> argparse.ArgumentParser:
     one = commands.add_parser("verdicts")
     one.add_argument("--pairs", type=int, default=4_000, help="of each kind")
     one = commands.add_parser("intervals")
-    one.add_argument("--draws", type=int, default=1_000, help="test splits of each kind")
+    one.add_argument("--draws", type=int, default=4_000, help="test splits of each kind")
     one = commands.add_parser("scores")
     one.add_argument("--draws", type=int, default=1_000, help="test splits of each kind")
     one = commands.add_parser("calibration")
