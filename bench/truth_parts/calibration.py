@@ -49,7 +49,7 @@ def calibration(
         subprocess.run([*command, str(root / "models")], check=True, stdout=subprocess.DEVNULL)
         settings = SETTINGS.format(epochs=epochs)
         encoded.write(directory, root / "models" / MODEL, splits, MAX_TOKENS, settings)
-    experiment = open_experiment(directory, (), listener(False), scratch)
+    experiment = open_experiment(directory, ("train.SEEDS=0",), listener(False), scratch)
     record = encoded.prepared(directory)
     print(", ".join(f"{k} {v:,}" for k, v in record.rows[MODEL].items()), flush=True)
     return _of_baseline(directory) if baseline else _of_model(experiment, record)
