@@ -149,6 +149,21 @@ def answers(one: Encoded, trained: Trained, scratch: Path, processes: int) -> pl
     return pl.read_parquet(folder / "predictions.parquet")
 
 
+def test_a_team_tests_one_model_after_the_other(tmp_path: Path) -> None:
+    """It stays together in between: to meet again by the same addresses would be a race."""
+    one = make(tmp_path / "EXP-1", ROWS)
+    trained, _ = train(one, tmp_path / "s", 1, SEEDS="0, 1, 2", EPOCHS="1")
+    found = {}
+    for processes in (1, 2):
+        one.settings(f"[compute]\nTRAIN_PROCESSES = {processes}\n", SEEDS="0, 1, 2", EPOCHS="1")
+        experiment = one.open(tmp_path / f"s{processes}")
+        backend = Local() if processes > 1 else Inline()
+        tested = run_test(experiment, one.prepared, trained, backend, made_from={})
+        found[processes] = [dict(told.metrics) for told in tested.evaluations]
+    assert len(found[2]) == 3
+    assert found[2] == [pytest.approx(metrics, abs=1e-6) for metrics in found[1]]
+
+
 HOLD = """
 import os, time
 import torch

@@ -36,7 +36,7 @@ def default_device() -> torch.device:
 
 @contextmanager
 def accelerated(precision: str, processes: int = 1) -> Iterator[Accelerator]:
-    """An `Accelerator` for "fp32", "bf16" or "fp16", ended properly whatever happens.
+    """An `Accelerator` for "fp32", "bf16" or "fp16", forgotten afterwards whatever happens.
 
     `StepError` if it does not see as many processes as there are: each would train a model alone.
     """
@@ -58,7 +58,8 @@ def accelerated(precision: str, processes: int = 1) -> Iterator[Accelerator]:
             )
         yield accelerator
     finally:
-        accelerator.end_training()
+        # Not `end_training`: it ends the process group, which is the team's and which the next
+        # model's processes would have to find together once more, before the last has left it.
         AcceleratorState._reset_state(reset_partial_state=True)
 
 
