@@ -28,6 +28,11 @@ _ROUNDING = 1e-3
 """Padding moves a loss in fp32 by far less."""
 
 
+def judged_at_once(device: torch.device) -> int:
+    """How many positions are judged at once on `device`; 0: any number. No example minds others."""
+    return CACHED if device.type == "cpu" else 0
+
+
 def positions_at_once(
     model: nn.Module, data: SplitData, collate: Collator, objective: Objective, most: int
 ) -> int:

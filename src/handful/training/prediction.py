@@ -17,7 +17,7 @@ from handful.training.collate import Collator
 from handful.training.data import SplitData
 from handful.training.holding import is_sharded
 from handful.training.metrics import Logits
-from handful.training.parting import CACHED
+from handful.training.parting import judged_at_once
 from handful.training.team import Team
 
 
@@ -53,8 +53,8 @@ def predict(
     started, training = time.monotonic(), model.training
     team = team or Team()
     answers = Answers(len(data), labels, team)
-    on_cpu = next(model.parameters()).device.type == "cpu"
-    batches = length_order(data.lengths, batch_size, CACHED if on_cpu else 0)
+    most = judged_at_once(next(model.parameters()).device)
+    batches = length_order(data.lengths, batch_size, most)
     mine = batches[team.rank :: team.size]
     together = is_sharded(model)
     loss, done = 0.0, 0

@@ -21,7 +21,7 @@ from handful.training.collate import Collator
 from handful.training.final import open_final
 from handful.training.metrics import Logits
 from handful.training.model import find_model, load_tokenizer, pad_values, quiet_libraries
-from handful.training.parting import CACHED
+from handful.training.parting import judged_at_once
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -66,7 +66,7 @@ class Scorer:
         """
         logits = np.zeros((table.num_rows, self.labels))
         faults: dict[int, str] = {}
-        most = CACHED if self.device.type == "cpu" else 0
+        most = judged_at_once(self.device)
         order = length_order(np.asarray(lengths, dtype=np.int64), BATCH_SIZE, most)
         with torch.inference_mode(), self._arithmetic():
             waiting = list(reversed(order))

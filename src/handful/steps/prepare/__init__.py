@@ -2,12 +2,12 @@
 
     ledger → labels → groups → splits → for each model: sample, shards, datasets
 
-A first time groups and splits wait until the shards of the first model are encoded: who is encoded
-does not depend on them then, and a fault of `encode_data` is told before all documents are
-compared. Read `prepare` from top to bottom; every line of it is a module beside this one. What is
-kept: label2id.json and id2label.json (frozen), splits.parquet, split_metadata.json, leakage.json,
-and for each model {train,validation,test}/, quarantine.parquet, truncation.json, and encoded.json,
-which comes last.
+A first time groups and splits wait until all models' shards are encoded: who is encoded does not
+depend on them then, and a fault of `encode_data` is told before all documents are compared. Read
+`prepare` from top to bottom; every line of it is a module beside this one. What is kept:
+label2id.json and id2label.json (frozen), splits.parquet, split_metadata.json, leakage.json, and for
+each model {train,validation,test}/, quarantine.parquet, truncation.json, and encoded.json, which
+comes last.
 """
 
 from __future__ import annotations
