@@ -4,12 +4,15 @@
     python bench/prepare.py command [--texts licences|generated] [--documents N]
     python bench/prepare.py near    [--documents 100000]
     python bench/prepare.py splits  [--artifacts 200000]
+    python bench/prepare.py inputs  [--texts licences|generated] [--documents N] [--rounds 3]
 
 encode   the same documents encoded on two cores: the tokenizer alone, our `encode_data` in bare
          loops, `map` as the original used it, a hand-tuned `map`, and prepare's own encoder
 command  `handful prepare` from outside: seconds to the first shard, memory of all processes
 near     near-duplicates among generated documents: seconds, recall, false merges
 splits   the draw of splits
+inputs   the files from a bucket that answers after 30 ms: fetched ahead while others are encoded,
+         or all brought to this machine first, as a job's inputs would be
 
 Every measurement is a fresh process, and the rivals take turns. `--data FOLDER` keeps the documents
 for another call. Leaves with 1 if a goal was missed.
@@ -19,15 +22,16 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from prepare_parts import command, contestants, documents, grouping, made
+from prepare_parts import bringing, command, contestants, documents, grouping, made
 
 LIMIT = "the tokenizer alone (encode_batch, two threads)"
 LOOPS = "encode_data @batched in bare loops, 2 processes"
@@ -59,6 +63,7 @@ def main() -> int:
             **vars(contestants),
             "group": grouping.group,
             "split": grouping.split,
+            "bring": bringing.bring,
         }[told.part]
         job = json.loads(told.job)
         if "root" in job:
@@ -68,7 +73,13 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="bench-prepare-") as scratch:
         root = told.data or Path(scratch)
         root.mkdir(parents=True, exist_ok=True)
-        goals = {"encode": _encode, "command": _command, "near": _near, "splits": _splits}
+        goals = {
+            "encode": _encode,
+            "command": _command,
+            "near": _near,
+            "splits": _splits,
+            "inputs": _inputs,
+        }
         kept = list(goals[told.command](told, root))
     return 0 if all(kept) else 1
 
@@ -138,6 +149,31 @@ def _splits(told: argparse.Namespace, _: Path) -> Iterable[bool]:
         yield _goal(name, seconds, 10.0)
 
 
+def _inputs(told: argparse.Namespace, root: Path) -> Iterable[bool]:
+    count = _made(told, root)
+    made.choose(root, batched=True)
+    ways = {"fetched ahead": False, "all brought first": True}
+    taken: dict[str, list[tuple[float, float]]] = {name: [] for name in ways}
+    with bringing.serving() as server:
+        for _ in range(told.rounds):
+            for name, first in ways.items():
+                directory = bringing.place(root, server)
+                server.timeline()
+                job = {"directory": str(directory), "first": first}
+                found = _itself("bring", job, server.environment)
+                shard = bringing.first_shard(server, found["began"])
+                taken[name].append((shard, found["seconds"]))
+                print(f"  {name}: first shard {shard:.2f} s, all {found['seconds']:.2f} s", end="")
+                print(f" (bringing {found['bringing']:.2f} s)" if first else "", flush=True)
+    print(f"\n{count:,} {told.texts} documents from a bucket, {told.rounds} rounds")
+    ahead, first = (
+        [statistics.median(figures) for figures in zip(*taken[name], strict=True)] for name in ways
+    )
+    for what, ours, theirs in zip(("to the first shard", "to the end"), ahead, first, strict=True):
+        print(f"  seconds {what}: {ours:.2f} fetched ahead, {theirs:.2f} all brought first")
+        yield _goal(f"brought first / fetched ahead, {what}", theirs / ours, 1.0, at_least=True)
+
+
 def _goal(name: str, figure: float, goal: float | None, *, at_least: bool = False) -> bool:
     """Print a figure beside its goal; whether it is kept."""
     if goal is None:
@@ -157,13 +193,14 @@ def _made(told: argparse.Namespace, root: Path) -> int:
     return made.make(root, documents.generated(told.documents or 100_000, SHORT))
 
 
-def _itself(part: str, job: dict[str, Any]) -> Any:
-    """Run a part in a fresh process; its answer."""
+def _itself(part: str, job: dict[str, Any], more: Mapping[str, str] | None = None) -> Any:
+    """Run a part in a fresh process, with `more` in its environment; its answer."""
     run = subprocess.run(
         [sys.executable, __file__, "_part", part, json.dumps(job)],
         stdout=subprocess.PIPE,
         text=True,
         check=True,
+        env={**os.environ, **(more or {})},
     )
     return json.loads(run.stdout.splitlines()[-1])
 
@@ -173,15 +210,16 @@ def _parser() -> argparse.ArgumentParser:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     commands = parser.add_subparsers(dest="command", required=True)
-    for name in ("encode", "command", "near", "splits"):
+    for name in ("encode", "command", "near", "splits", "inputs"):
         one = commands.add_parser(name)
         one.add_argument("--data", type=Path, help="a folder for the documents, kept")
         if name != "splits":
             one.add_argument("--documents", type=int)
-        if name in ("encode", "command"):
+        if name in ("encode", "command", "inputs"):
             one.add_argument("--texts", choices=("licences", "generated"), default="licences")
-        if name == "encode":
+        if name in ("encode", "inputs"):
             one.add_argument("--rounds", type=int, default=3)
+        if name == "encode":
             one.add_argument("--only", help="contestants whose name has this in it")
         if name == "splits":
             one.add_argument("--artifacts", type=int, default=200_000)

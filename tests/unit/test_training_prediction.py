@@ -17,7 +17,7 @@ from encoded import examples
 from handful.errors import Interrupted, StepError
 from handful.training.collate import Collator
 from handful.training.data import SplitData, as_split
-from handful.training.loop import out_of_memory
+from handful.training.fitting import out_of_memory
 from handful.training.meter import Meter
 from handful.training.prediction import predict
 from handful.training.state import RunState

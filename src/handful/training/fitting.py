@@ -25,6 +25,20 @@ def is_out_of_memory(error: RuntimeError) -> bool:
     return isinstance(error, torch.OutOfMemoryError) or "allocate memory" in str(error)
 
 
+def out_of_memory(
+    error: RuntimeError, examples: int, batch: dict[str, torch.Tensor]
+) -> StepError | None:
+    """A clear error if `error` means that the batch did not fit into memory."""
+    if not is_out_of_memory(error):
+        return None
+    shape = max((list(tensor.shape) for tensor in batch.values()), key=len)
+    return StepError(
+        f"a batch of {examples} examples, padded to {shape}, does not fit into memory",
+        where="[train] BATCH_SIZE",
+        remedy="set AUTO_BATCH = true or GRADIENT_CHECKPOINTING = true, or lower BATCH_SIZE",
+    )
+
+
 def largest(attempt: Try, data: SplitData, most: int, ballast: torch.nn.Module) -> int:
     """The largest even part of `most` examples that fits. `StepError` if not even one does.
 

@@ -12,71 +12,30 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from handful.errors import StepError
 from handful.metric_lines import best_line, validation_line
 from handful.progress import Progress
-from handful.settings import Steps, TrainSection
+from handful.settings import Steps
 from handful.training import optimizer as optimizing
-from handful.training.batches import Indices, Plan, epoch_batches, parts, share
+from handful.training.batches import Indices, epoch_batches, parts, share
 from handful.training.checkpoints import Checkpoint, Checkpoints
-from handful.training.collate import Collator
 from handful.training.compiling import compiled
-from handful.training.data import SplitData
-from handful.training.fitting import is_out_of_memory, largest
+from handful.training.fitting import largest, out_of_memory
 from handful.training.forecast import Forecast
 from handful.training.holding import WHOLE, held
 from handful.training.meter import Meter
-from handful.training.metrics import Metrics, label_metrics
-from handful.training.objective import Objective
 from handful.training.parting import positions_at_once
 from handful.training.prediction import Predicted, predict
-from handful.training.pruning import Pruning
 from handful.training.state import RunState, random_state, set_random_state
 from handful.training.stopping import Stopping
-from handful.training.team import Team
-from handful.training.tracking import Tracking
+from handful.training.validating import judged
+from handful.training.work import Work
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
-
-    from handful.storage.base import Store
-
-
-@dataclass(frozen=True)
-class Work:
-    """What is trained on what: fixed from the first step to the last."""
-
-    name: str
-    """As the progress shows it: "MiniLM seed 0"."""
-    section: TrainSection
-    seed: int
-    train: SplitData
-    validation: SplitData
-    collate: Collator
-    objective: Objective
-    metrics: Metrics
-    log: tuple[Store, str]
-    """The store and the key of metrics.jsonl."""
-    team: Team
-    tracking: Tracking
-    about: Mapping[str, Any] = field(default_factory=dict)
-    """What each checkpoint tells beside its position: the label map, the settings."""
-    pruning: Pruning | None = None
-    """Of a trial: when it is given up."""
-
-    @property
-    def plan(self) -> Plan:
-        return Plan(len(self.train), self.section.BATCH_SIZE, self.section.EPOCHS)
-
-    @property
-    def labels(self) -> int:
-        return len(self.metrics.label2id)
 
 
 class _Stopped(Exception):
@@ -306,13 +265,7 @@ class Loop:
         except _Stopped:
             self._leave()
         section = self.work.section
-        metrics, by_label = self._metrics(predicted)
-        if section.METRIC not in metrics:
-            raise StepError(
-                f"compute_metrics gave no {section.METRIC!r} this time",
-                where="compute_metrics in functions.py",
-                remedy="return it every time, or name another [train] METRIC",
-            )
+        metrics, by_label = judged(self.work, predicted)
         epoch = self.plan.epoch_at(self.state.step)
         best = self.state.take(metrics[section.METRIC], metrics, epoch, section.METRIC_GOAL)
         self.state.history.append(
@@ -326,17 +279,6 @@ class Loop:
         self._progress.note(validation_line(self.work.name, epoch, told, predicted.loss, best))
         self.work.tracking.follow(self.state.history)
         self._meter.restart_clock()
-
-    def _metrics(self, predicted: Predicted) -> tuple[dict[str, float], dict[str, float]]:
-        """The metrics, and those of each label for the log; the leader's answer counts: the
-        user's function is called once."""
-        found: dict[str, Any] = {}
-        if self._team.leads:
-            logits, references = predicted.logits, self.work.validation.references
-            by_label = label_metrics(logits, references, self.work.metrics.label2id)
-            found = {"metrics": self.work.metrics(logits, references), "labels": by_label}
-        told = self._team.collect(found)[0]
-        return told["metrics"], told["labels"]
 
     def _predicted(self) -> Predicted:
         name = f"validate {self.work.name}"
@@ -384,17 +326,3 @@ class Loop:
     def _leave(self) -> None:
         self._save()
         raise self._stopping.error(self.state.step)
-
-
-def out_of_memory(
-    error: RuntimeError, examples: int, batch: dict[str, torch.Tensor]
-) -> StepError | None:
-    """A clear error if `error` means that the batch did not fit into memory."""
-    if not is_out_of_memory(error):
-        return None
-    shape = max((list(tensor.shape) for tensor in batch.values()), key=len)
-    return StepError(
-        f"a batch of {examples} examples, padded to {shape}, does not fit into memory",
-        where="[train] BATCH_SIZE",
-        remedy="set AUTO_BATCH = true or GRADIENT_CHECKPOINTING = true, or lower BATCH_SIZE",
-    )

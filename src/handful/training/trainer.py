@@ -6,7 +6,6 @@ import json
 import platform
 from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
 
@@ -14,9 +13,9 @@ import torch
 
 from handful.errors import UserError
 from handful.experiment import Experiment
-from handful.fingerprint import difference, differences
+from handful.fingerprint import difference
 from handful.functions import Functions, load_functions
-from handful.layout import CHECKPOINTS, FINAL_RECORD, METRICS_LOG, TRIAL, Layout, model_folder
+from handful.layout import CHECKPOINTS, FINAL_RECORD, METRICS_LOG, TRIAL, model_folder
 from handful.settings import TrainSection, counted_for_model
 from handful.training import runtime
 from handful.training.batches import Indices
@@ -27,46 +26,20 @@ from handful.training.collate import Collator
 from handful.training.data import SplitData, check_label_map, open_split
 from handful.training.final import save_final
 from handful.training.holding import WHOLE
-from handful.training.loop import Loop, Work
+from handful.training.loop import Loop
 from handful.training.metrics import Metrics
 from handful.training.model import build_model, find_model, load_tokenizer, pad_values
 from handful.training.objective import Objective, balanced_weights
+from handful.training.order import Order
 from handful.training.pruning import Pruning
+from handful.training.resuming import check_environment, found_by_all, precision_of, to_resume
 from handful.training.state import random_state, set_random_state
 from handful.training.stopping import Stopping
 from handful.training.team import Team, joined, left
 from handful.training.tracking import Tracking, tracking
+from handful.training.work import Work
 
-_MUST_MATCH = ("device", "precision", "threads", "processes")
-"""What the bits of a result depend on; another version of torch is only warned about."""
 LIBRARIES = ("handful", "torch", "transformers", "accelerate", "datasets", "safetensors")
-
-
-@dataclass(frozen=True)
-class Order:
-    """What the driver asks for: the job's arguments."""
-
-    model: str
-    seed: int
-    label2id: Mapping[str, int]
-    rows: Mapping[str, int]
-    """Split → rows."""
-    data_hash: str
-    made_from: Mapping[str, str]
-    """The run's own fingerprint."""
-    processes: int = 1
-    """How many train together."""
-    resume_anyway: bool = False
-    """Go on from a checkpoint although something has changed."""
-    trial: Mapping[str, Any] | None = None
-    """Of a trial: its `number`, its `values`, and what was seen of those `before` it. A trial
-    leaves no final/ behind but a trial.json."""
-
-    def folder(self, layout: Layout) -> str:
-        """Where in the store the run leaves what it makes."""
-        if self.trial is not None:
-            return layout.trial(self.model, self.trial["number"])
-        return layout.run(self.model, self.seed)
 
 
 def train(experiment: Experiment, arguments: Mapping[str, Any]) -> dict[str, Any]:
@@ -88,10 +61,10 @@ def train(experiment: Experiment, arguments: Mapping[str, Any]) -> dict[str, Any
         order.made_from,
         experiment.progress,
     )
-    found = _found_by_all(_to_resume(order, checkpoints) if team.leads else None, checkpoints, team)
+    found = found_by_all(to_resume(order, checkpoints) if team.leads else None, checkpoints, team)
     section = experiment.settings.train_for(order.model)
-    environment = runtime.environment(_precision(section, found), team.size, section.SHARDING)
-    _check_environment(order, environment, found)
+    environment = runtime.environment(precision_of(section, found), team.size, section.SHARDING)
+    check_environment(order, environment, found)
     with ExitStack() as stack:
         stack.callback(left)
         stopping = stack.enter_context(Stopping())
@@ -132,71 +105,6 @@ def _splits(experiment: Experiment, order: Order) -> tuple[SplitData, SplitData]
     )
 
 
-def _to_resume(order: Order, checkpoints: Checkpoints) -> Checkpoint | None:
-    """The checkpoint to go on from. `UserError` if it was made from something else."""
-    before = checkpoints.made_from()
-    if before is None:
-        return None
-    changes = differences(before, order.made_from)
-    if changes and order.trial is not None:
-        checkpoints.remove_all()  # of another search: nobody waits for its end
-        return None
-    if changes and not order.resume_anyway:
-        raise UserError(
-            f"{_name(order)} was interrupted, and since then {'; '.join(changes)}",
-            where="the checkpoints of an unfinished training",
-            remedy="undo that, or start over with `--redo train`, or go on from the checkpoint "
-            "all the same with `--resume-anyway`",
-        )
-    return checkpoints.last_good()
-
-
-def _found_by_all(
-    found: Checkpoint | None, checkpoints: Checkpoints, team: Team
-) -> Checkpoint | None:
-    """The checkpoint that the leader found, on each process."""
-    step = team.told(found.state.step if found else -1)
-    if step < 0 or team.leads:
-        return found
-    return checkpoints.at(step)
-
-
-def _check_environment(
-    order: Order, environment: Mapping[str, Any], found: Checkpoint | None
-) -> None:
-    """`UserError` if the interrupted run would go on to another end here."""
-    if found is None:
-        return
-    earlier = {"sharding": WHOLE, **found.environment}
-    if earlier["sharding"] != environment["sharding"]:
-        raise UserError(
-            f"{_name(order)} was interrupted with SHARDING = {earlier['sharding']}, whose "
-            "checkpoints hold the optimizer in another form",
-            where="[train] SHARDING",
-            remedy="write it as it was, or start over with `--redo train`",
-        )
-    if order.resume_anyway:
-        return
-    before = {name: str(earlier.get(name)) for name in _MUST_MATCH}
-    changes = differences(before, {name: str(environment[name]) for name in _MUST_MATCH})
-    if changes:
-        raise UserError(
-            f"{_name(order)} was interrupted elsewhere: {'; '.join(changes)}; "
-            "the result would not be the straight run's",
-            where="the checkpoints of an unfinished training",
-            remedy="run it as before, start over with `--redo train`, or go on all the same "
-            "with `--resume-anyway`",
-        )
-
-
-def _precision(section: TrainSection, found: Checkpoint | None) -> str:
-    """What was measured before the interruption holds: a second probe might say otherwise."""
-    before = found.environment.get("precision") if found else None
-    if section.PRECISION == "auto" and before:
-        return str(before)
-    return runtime.chosen_precision(section.PRECISION)
-
-
 def _work(
     experiment: Experiment,
     functions: Functions,
@@ -209,7 +117,7 @@ def _work(
 ) -> Work:
     section = experiment.settings.train_for(order.model)
     return Work(
-        name=_name(order),
+        name=order.name,
         section=section,
         seed=order.seed,
         train=data[0],
@@ -293,12 +201,6 @@ def _parts(loop: Loop) -> str:
         return ""
     accumulated = f" x {times} accumulated" if times > 1 else ""
     return f" ({team} processes x {loop.per_device}{accumulated})"
-
-
-def _name(order: Order) -> str:
-    if order.trial is not None:
-        return f"{model_folder(order.model)} trial {order.trial['number']}"
-    return f"{model_folder(order.model)} seed {order.seed}"
 
 
 def _pruning(order: Order, section: TrainSection) -> Pruning | None:

@@ -1,0 +1,51 @@
+"""What one run of the training loop is given: what is trained, on what, and who is told."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from handful.settings import TrainSection
+from handful.training.batches import Plan
+from handful.training.collate import Collator
+from handful.training.data import SplitData
+from handful.training.metrics import Metrics
+from handful.training.objective import Objective
+from handful.training.pruning import Pruning
+from handful.training.team import Team
+from handful.training.tracking import Tracking
+
+if TYPE_CHECKING:
+    from handful.storage.base import Store
+
+
+@dataclass(frozen=True)
+class Work:
+    """What is trained on what: fixed from the first step to the last."""
+
+    name: str
+    """As the progress shows it: "MiniLM seed 0"."""
+    section: TrainSection
+    seed: int
+    train: SplitData
+    validation: SplitData
+    collate: Collator
+    objective: Objective
+    metrics: Metrics
+    log: tuple[Store, str]
+    """The store and the key of metrics.jsonl."""
+    team: Team
+    tracking: Tracking
+    about: Mapping[str, Any] = field(default_factory=dict)
+    """What each checkpoint tells beside its position: the label map, the settings."""
+    pruning: Pruning | None = None
+    """Of a trial: when it is given up."""
+
+    @property
+    def plan(self) -> Plan:
+        return Plan(len(self.train), self.section.BATCH_SIZE, self.section.EPOCHS)
+
+    @property
+    def labels(self) -> int:
+        return len(self.metrics.label2id)
