@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import time
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -29,6 +30,7 @@ from handful.training.holding import WHOLE, held
 from handful.training.meter import Meter
 from handful.training.parting import positions_at_once
 from handful.training.prediction import Predicted, predict
+from handful.training.quicker import quicker
 from handful.training.state import RunState, random_state, set_random_state
 from handful.training.stopping import Stopping
 from handful.training.validating import judged
@@ -136,7 +138,8 @@ class Loop:
 
         def attempt(indices: Indices) -> None:
             batch = self._batch(indices)
-            self._accelerator.backward(self.work.objective(module(**batch), batch))
+            with self._quicker():
+                self._accelerator.backward(self.work.objective(module(**batch), batch))
             self._held.optimizer.zero_grad()
 
         module.train()
@@ -223,7 +226,7 @@ class Loop:
         """Add the gradient of a part of the batch; its part of the batch's loss."""
         batch = self._batch(indices)
         try:
-            with self._held.exchanging(exchange):
+            with self._held.exchanging(exchange), self._quicker():
                 loss = self.work.objective(self._forward(**batch), batch) * weight
                 # The processes' gradients are averaged, but they are parts of a sum.
                 self._accelerator.backward(loss * self._team.size)
@@ -233,6 +236,9 @@ class Loop:
                 raise
             raise clear from error
         return loss.detach()
+
+    def _quicker(self) -> AbstractContextManager[object]:
+        return quicker(self._accelerator.device, compiled=self.work.section.COMPILE)
 
     def _rate(self) -> float:
         section = self.work.section

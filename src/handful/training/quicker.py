@@ -1,0 +1,112 @@
+"""What a model asks of torch while it trains on a CPU, done faster: dropout, and attention with it.
+
+Nothing of the model is changed. While `quicker` is entered, two of torch's functions, where they
+draw, are done by `dropout.py` and `attention.py`: the same distribution, other random numbers.
+Whatever these do not know goes to torch as it came. A function of torch's own kind that looks at
+calls (`TorchFunctionMode`) would not do: gradient checkpointing goes forward once more inside of
+`backward`, where such a mode is not asked, and would draw otherwise there.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch.nn import functional
+
+from handful.training.attention import attention
+from handful.training.dropout import dropout, is_drawn
+
+
+@contextmanager
+def quicker(device: torch.device, *, compiled: bool) -> Iterator[None]:
+    """Around forward and backward; a compiled model has ways of its own."""
+    if device.type != "cpu" or compiled:
+        yield
+        return
+    before = {name: getattr(functional, name) for name in _QUICK}
+    try:
+        for name, quick in _QUICK.items():
+            setattr(functional, name, _either(quick, before[name]))
+        yield
+    finally:
+        for name, function in before.items():
+            setattr(functional, name, function)
+
+
+def _either(quick: Callable[..., torch.Tensor | None], own: Callable[..., Any]) -> Any:
+    @functools.wraps(own)
+    def either(*args: Any, **kwargs: Any) -> Any:
+        answer = quick(*args, **kwargs)
+        return own(*args, **kwargs) if answer is None else answer
+
+    return either
+
+
+def _dropout(
+    input: torch.Tensor,
+    p: float = 0.5,
+    training: bool = True,
+    inplace: bool = False,
+) -> torch.Tensor | None:
+    """As torch's own; None for what is left to it."""
+    if training and not inplace and is_drawn(p) and _is_plain(input):
+        return dropout(input, p)
+    return None
+
+
+def _attention(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attn_mask: torch.Tensor | None = None,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+    scale: float | None = None,
+    enable_gqa: bool = False,
+) -> torch.Tensor | None:
+    """As torch's own; None for what is left to it."""
+    if not is_drawn(dropout_p) or not _are_alike(query, key, value):
+        return None
+    if is_causal or enable_gqa or not _is_known(attn_mask):
+        return None
+    return attention(query, key, value, attn_mask, dropout_p, scale)
+
+
+def _are_alike(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> bool:
+    """[B, H, ·, ·] of one type, with as many heads of each?"""
+    if not all(map(_is_plain, (query, key, value))):
+        return False
+    if not query.ndim == key.ndim == value.ndim == 4:
+        return False
+    kinds = {query.dtype, key.dtype, value.dtype}
+    if len(kinds) > 1 and not torch.is_autocast_enabled("cpu"):
+        return False
+    return query.shape[:2] == key.shape[:2] == value.shape[:2] and key.shape[2] == value.shape[2]
+
+
+def _is_known(mask: torch.Tensor | None) -> bool:
+    if mask is None:
+        return True
+    return type(mask) is torch.Tensor and 2 <= mask.ndim <= 4 and not mask.requires_grad
+
+
+def _is_plain(tensor: torch.Tensor) -> bool:
+    """Numbers in the CPU's memory, and nothing that stands for some."""
+    return (
+        type(tensor) in (torch.Tensor, torch.nn.Parameter)
+        and tensor.device.type == "cpu"
+        and tensor.layout == torch.strided
+        and tensor.is_floating_point()
+        and tensor.numel() > 0
+        and not torch._C._are_functorch_transforms_active()
+    )
+
+
+_QUICK: Mapping[str, Callable[..., torch.Tensor | None]] = {
+    "dropout": _dropout,
+    "scaled_dot_product_attention": _attention,
+}

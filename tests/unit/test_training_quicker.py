@@ -1,0 +1,237 @@
+"""Dropout and attention as they are computed in training on a CPU."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
+
+from handful.training import attention as attending
+from handful.training.dropout import dropout, is_drawn, scale_of
+from handful.training.quicker import quicker
+
+CPU = torch.device("cpu")
+Tensor = torch.Tensor
+
+
+def quick() -> Any:
+    return quicker(CPU, compiled=False)
+
+
+# --- dropout -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("rate", [0.0001, 0.1, 0.5, 0.93])
+def test_elements_are_dropped_at_their_rate_and_the_others_scaled(rate: float) -> None:
+    torch.manual_seed(1)
+    thinned = dropout(torch.ones(1000, 1001), rate)
+    share = float((thinned == 0).double().mean())
+    deviation = math.sqrt(rate * (1 - rate) / thinned.numel())
+    assert abs(share - rate) < 5 * deviation + 2**-17
+    assert thinned.unique().tolist() == pytest.approx([0.0, scale_of(rate)])
+    assert float(thinned.double().mean()) == pytest.approx(1, abs=6 * deviation / (1 - rate))
+
+
+def test_what_is_dropped_does_not_depend_on_its_neighbours_or_place() -> None:
+    """Four elements share a word of random bits: pairs at any distance are dropped together as
+    often as if they were strangers, and each place in a word as often as the others."""
+    torch.manual_seed(2)
+    gone = (dropout(torch.ones(2_000_000), 0.25) == 0).double()
+    deviation = math.sqrt(0.0625 * (1 - 0.0625) / len(gone))
+    for distance in (1, 2, 3, 4, 5, 64):
+        together = float((gone[distance:] * gone[:-distance]).mean())
+        assert abs(together - 0.0625) < 6 * deviation, distance
+    places = gone.view(-1, 4).mean(0)
+    assert float((places - 0.25).abs().max()) < 6 * math.sqrt(0.1875 / (len(gone) / 4))
+
+
+@pytest.mark.parametrize("kind", [torch.float32, torch.bfloat16, torch.float64])
+def test_the_gradient_goes_where_the_values_went(kind: torch.dtype) -> None:
+    values = torch.randn(7, 33, dtype=kind, requires_grad=True)
+    thinned = dropout(values, 0.3)
+    assert thinned.dtype == kind
+    thinned.sum().backward()
+    assert values.grad is not None
+    kept = thinned != 0
+    scale = torch.tensor(scale_of(0.3), dtype=kind)
+    assert torch.equal(values.grad, torch.where(kept, scale, torch.zeros((), dtype=kind)))
+    assert torch.equal(thinned[kept], (values * scale)[kept])
+
+
+def test_torchs_generator_decides() -> None:
+    """So a checkpoint that holds its state goes on with the same draws."""
+    values = torch.ones(1001)
+    torch.manual_seed(3)
+    first, state = dropout(values, 0.5), torch.get_rng_state()
+    second = dropout(values, 0.5)
+    assert not torch.equal(first, second)
+    torch.set_rng_state(state)
+    assert torch.equal(dropout(values, 0.5), second)
+
+
+@pytest.mark.parametrize(
+    ("rate", "drawn"), [(0.0, False), (1e-6, False), (0.1, True), (1.0, False)]
+)
+def test_nothing_is_drawn_where_all_or_nothing_goes(rate: float, drawn: bool) -> None:
+    assert is_drawn(rate) == drawn
+
+
+# --- attention -----------------------------------------------------------------------------------
+
+
+def plain(q: Tensor, k: Tensor, v: Tensor, added: Tensor | None, kept: Tensor, scale: float) -> Any:
+    """The formula, with a given choice of what is kept."""
+    scores = q @ k.mT * scale
+    if added is not None:
+        scores = scores + added
+    return (torch.softmax(scores, -1) * kept) @ v
+
+
+SIZES = B, H, QUERIES, KEYS = 3, 4, 5, 7
+MASKS: dict[str, Callable[[], Tensor | None]] = {
+    "none": lambda: None,
+    "padding": lambda: (torch.arange(KEYS) < KEYS - 2).expand(B, 1, QUERIES, KEYS),
+    "of each example": lambda: torch.rand(B, 1, 1, KEYS).index_fill(3, torch.tensor(0), 0) < 0.8,
+    "by head": lambda: torch.randn(SIZES, dtype=torch.float64),
+    "for all": lambda: torch.randn(QUERIES, KEYS, dtype=torch.float64),
+}
+
+
+@pytest.mark.parametrize("mask", MASKS)
+@pytest.mark.parametrize("at_once", [1, 60, 200, 1 << 19])
+def test_attention_is_the_formula_with_its_own_draws(
+    mask: str, at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Answers and gradients, whatever is computed at once: some heads, or some examples."""
+    monkeypatch.setattr(attending, "AT_ONCE", at_once)
+    torch.manual_seed(4)
+    q = torch.randn(B, H, QUERIES, 6, dtype=torch.float64, requires_grad=True)
+    k = torch.randn(B, H, KEYS, 6, dtype=torch.float64, requires_grad=True)
+    v = torch.randn(B, H, KEYS, 3, dtype=torch.float64, requires_grad=True)
+    given = MASKS[mask]()
+
+    def run(values: Tensor) -> Tensor:
+        torch.manual_seed(5)
+        with quick():
+            return functional.scaled_dot_product_attention(q, k, values, given, 0.3)
+
+    added = given
+    if given is not None and given.dtype == torch.bool:
+        added = torch.zeros(given.shape, dtype=torch.float64).masked_fill(~given, -math.inf)
+    with torch.no_grad():
+        # Where the values are a unit matrix, the answer is what was kept of the weights.
+        unit = torch.eye(KEYS, dtype=torch.float64)
+        thinned = run(unit.expand(B, H, KEYS, KEYS))
+        kept = (thinned > 0) * scale_of(0.3)
+        torch.testing.assert_close(thinned, plain(q, k, unit, added, kept, 6**-0.5))
+    seen = torch.ones(SIZES) if added is None else (added > -math.inf).expand(SIZES)
+    assert 0.2 < float((kept == 0)[seen.bool()].double().mean()) < 0.4
+
+    weight = torch.randn(B, H, QUERIES, 3, dtype=torch.float64)
+    ours, theirs = run(v), plain(q, k, v, added, kept, 6**-0.5)
+    torch.testing.assert_close(ours, theirs)
+    for mine, other in zip(
+        torch.autograd.grad((ours * weight).sum(), (q, k, v)),
+        torch.autograd.grad((theirs * weight).sum(), (q, k, v)),
+        strict=True,
+    ):
+        torch.testing.assert_close(mine, other)
+
+
+def test_a_query_that_may_see_nothing_gets_nothing() -> None:
+    q, k, v = (torch.randn(1, 2, 4, 8, requires_grad=True) for _ in range(3))
+    mask = torch.ones(1, 1, 4, 4, dtype=torch.bool)
+    mask[..., 1, :] = False
+    with quick():
+        found = functional.scaled_dot_product_attention(q, k, v, mask, 0.1)
+        found.sum().backward()
+    assert not found[..., 1, :].any()
+    assert all(one.grad is not None and one.grad.isfinite().all() for one in (q, k, v))
+
+
+def test_on_average_nothing_is_changed() -> None:
+    torch.manual_seed(6)
+    q, k, v = (torch.randn(1, 1, 8, 16) for _ in range(3))
+    expected = functional.scaled_dot_product_attention(q, k, v)
+    with quick():
+        many = [x.expand(20_000, 1, 8, 16) for x in (q, k, v)]
+        found = functional.scaled_dot_product_attention(*many, None, 0.2)
+    off = (found.mean(0) - expected[0]).abs() / (found.std(0) / math.sqrt(len(found)))
+    assert float(off.max()) < 5
+
+
+@pytest.mark.parametrize("kind", [torch.float32, torch.bfloat16])
+def test_under_autocast_the_answer_is_of_its_type(kind: torch.dtype) -> None:
+    q, k, v = (torch.randn(2, 2, 4, 8) for _ in range(3))
+    with torch.autocast("cpu", torch.bfloat16, enabled=kind == torch.bfloat16), quick():
+        assert functional.scaled_dot_product_attention(q, k, v, None, 0.1).dtype == kind
+
+
+# --- what is left to torch -----------------------------------------------------------------------
+
+
+def left_to_torch() -> dict[str, Callable[[], Tensor]]:
+    q = torch.randn(2, 4, 6, 8)
+    k = torch.randn(2, 2, 6, 8)
+    bias = torch.randn(6, 6, requires_grad=True)
+    attend = functional.scaled_dot_product_attention
+    return {
+        "no dropout": lambda: attend(q, q, q),
+        "a causal mask": lambda: attend(q, q, q, None, 0.2, is_causal=True),
+        "a mask that learns": lambda: attend(q, q, q, bias, 0.2),
+        "fewer heads of keys": lambda: attend(q, k, k, None, 0.2, enable_gqa=True),
+        "three dimensions": lambda: attend(q[0], q[0], q[0], None, 0.2),
+        "evaluation": lambda: functional.dropout(q, 0.2, training=False),
+        "nothing at all": lambda: functional.dropout(q[:0], 0.2),
+        "all of it": lambda: functional.dropout(q, 1.0),
+        "in place": lambda: functional.dropout(q.clone(), 0.2, inplace=True),
+        "whole channels": lambda: functional.dropout1d(q[0], 0.2),
+    }
+
+
+@pytest.mark.parametrize("case", left_to_torch())
+def test_what_is_not_known_is_torchs_own_to_the_bit(case: str) -> None:
+    torch.manual_seed(7)
+    run = left_to_torch()[case]
+    torch.manual_seed(8)
+    expected = run()
+    torch.manual_seed(8)
+    with quick():
+        assert torch.equal(run(), expected)
+
+
+def test_under_vmap_it_is_torchs() -> None:
+    with quick():
+        each = torch.func.vmap(lambda one: functional.dropout(one, 0.5), randomness="different")
+        found = each(torch.ones(4, 100))
+    assert found.shape == (4, 100)
+    assert set(found.unique().tolist()) == {0.0, 2.0}
+
+
+def test_elsewhere_and_compiled_nothing_is_looked_at() -> None:
+    torch.manual_seed(9)
+    expected = functional.dropout(torch.ones(100))
+    for device, compiled in ((CPU, True), (torch.device("cuda"), False)):
+        torch.manual_seed(9)
+        with quicker(device, compiled=compiled):
+            assert torch.equal(functional.dropout(torch.ones(100)), expected)
+
+
+def test_gradient_checkpointing_draws_the_same_on_the_way_back() -> None:
+    torch.manual_seed(10)
+    layer = torch.nn.Sequential(torch.nn.Linear(16, 16), torch.nn.Dropout(0.4))
+    values = torch.randn(9, 16)
+    gradients = []
+    for forward in (layer, lambda x: checkpoint(layer, x, use_reentrant=False)):
+        layer.zero_grad()
+        torch.manual_seed(11)
+        with quick():
+            forward(values).square().sum().backward()
+        gradients.append([p.grad.clone() for p in layer.parameters() if p.grad is not None])
+    assert len(gradients[0]) == 2
+    assert all(map(torch.equal, *gradients))
