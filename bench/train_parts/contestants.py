@@ -57,7 +57,6 @@ def trainer(directory: Path, *, to_maximum: bool, precision: str = "fp32") -> Re
     model = AutoModelForSequenceClassification.from_pretrained(
         model_name,
         num_labels=len(record.label2id),
-        attention_probs_dropout_prob=0.0,
         ignore_mismatched_sizes=True,
     )
     with tempfile.TemporaryDirectory() as scratch:

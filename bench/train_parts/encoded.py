@@ -20,7 +20,7 @@ FILES_FROM_PROD = text.txt
 MODEL_NAMES = {model}
 """
 FUNCTIONS = '''
-"""Its data is encoded already; the model has no attention dropout, as its peers have none."""
+"""Its data is encoded already; the model is loaded as it comes."""
 
 
 def get_dataset_features():
@@ -29,19 +29,6 @@ def get_dataset_features():
 
 def encode_data():
     raise NotImplementedError("the data is encoded already")
-
-
-def load_model(model_name, label2id, id2label):
-    from transformers import AutoModelForSequenceClassification
-
-    return AutoModelForSequenceClassification.from_pretrained(
-        model_name,
-        label2id=label2id,
-        id2label=id2label,
-        num_labels=len(label2id),
-        attention_probs_dropout_prob=0.0,
-        ignore_mismatched_sizes=True,
-    )
 '''
 
 

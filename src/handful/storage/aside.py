@@ -50,6 +50,12 @@ def written(path: Path, data: bytes, where: str) -> None:
         raise
 
 
+def flushed(path: Path, where: str) -> None:
+    """Flush what somebody else wrote to `path` to the disk."""
+    with writing(where), path.open("rb") as file:
+        os.fsync(file.fileno())
+
+
 def copied(source: Path, path: Path, named: str, where: str) -> None:
     """Copy the file `source` to the new file `path` with its modification time, and flush it.
 
@@ -107,10 +113,11 @@ def placed_if_absent(part: Path, path: Path, where: str) -> bool:
 def _into_folder(part: Path, path: Path, move: Callable[[Path, Path], None]) -> None:
     for tries in range(_RENAME_TRIES):
         try:
-            _folder(path.parent)
+            if tries:  # mostly it is there
+                _folder(path.parent)
             move(part, path)
         except FileNotFoundError:
-            # Someone pruned the empty folder between the two calls.
+            # It is not there yet, or someone pruned the empty folder between the two calls.
             if tries == _RENAME_TRIES - 1 or not part.exists():
                 raise
         else:

@@ -64,7 +64,10 @@ class Source(Protocol):
         """The whole content of `key`; for small files."""
 
     def fetch(self, key: str, path: Path) -> None:
-        """Write the content of `key` to the local `path`: aside first, then renamed."""
+        """Write the content of `key` to the local `path`: aside first, then renamed.
+
+        For scratch: whole or absent while this machine runs, but not flushed to its disk.
+        """
 
     def fetch_tree(self, prefix: str, scratch: Path) -> Path:
         """A local directory that holds everything below the folder `prefix`.

@@ -146,6 +146,7 @@ class LocalStore(LocalSource):
         part = self._aside(key)
         try:
             source.fetch(source_key, part)
+            aside.flushed(part, self._where(key))
             aside.placed(part, self._path(key), self._where(key))
         finally:
             part.unlink(missing_ok=True)

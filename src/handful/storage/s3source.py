@@ -7,7 +7,6 @@ ones sometimes abort the interpreter at exit). See `s3listing` for keys that no 
 from __future__ import annotations
 
 import contextlib
-import os
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -197,8 +196,6 @@ class S3Source:
             with writing(str(part)), part.open("wb") as file:
                 for piece in self._roomy(key):
                     file.write(piece)
-                file.flush()
-                os.fsync(file.fileno())
         except BaseException:
             part.unlink(missing_ok=True)
             raise
