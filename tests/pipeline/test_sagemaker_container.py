@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import signal
 import socket
 import sys
@@ -53,7 +54,7 @@ def host(experiment: Experiment, job: Job, root: Path, **sagemaker: Any) -> Host
     section = replace(settings.sagemaker, **{**PLAIN, "TRAIN_INSTANCE_COUNT": 1, **sagemaker})
     tune = replace(settings.tune, ranges=RANGES[:2], TRIALS=2)
     full = replace(settings, sagemaker=section, tune=tune)
-    return Host(root, request(full, work_of(experiment, planned, name)))
+    return Host(root, request(full, work_of(replace(experiment, settings=full), planned, name)))
 
 
 def answer(experiment: Experiment, container: Host) -> dict[str, Any]:
@@ -79,6 +80,39 @@ def test_training_in_a_container_gives_the_bits_of_home(tmp_path: Path) -> None:
         assert re.findall(one.regex, done.stdout), one.name
     best = re.findall(metric_patterns("macro_f1")[-1].regex, done.stdout)
     assert [float(value) for value in best] == pytest.approx([result["metrics"]["macro_f1"]], 1e-5)
+
+
+def test_the_encoded_data_are_those_that_the_channels_brought(tmp_path: Path) -> None:
+    """Nothing is fetched a second time."""
+    one = make(tmp_path / "EXP-1")
+    experiment = one.open(tmp_path / "s")
+    container = host(experiment, train_job(one), tmp_path / "ml", TRAIN_INPUT_MODE="fastfile")
+    modes = {c["ChannelName"]: c["InputMode"] for c in channels_of(container)}
+    assert {name: modes[name] for name in ("train", "validation")} == {
+        "train": "FastFile",
+        "validation": "FastFile",
+    }
+    container.lay_out()
+    for split in ("train", "validation"):
+        shutil.rmtree(one.store / "data/prepared_data/full_dataset/model" / split)
+    done = container.end(container.start())
+    assert done.returncode == 0, done.stderr
+    assert answer(experiment, container)["result"]["rows"] == dict(one.prepared.rows["model"])
+
+
+def test_of_a_split_without_rows_the_worker_tells(tmp_path: Path) -> None:
+    """A channel that finds nothing would end the job with other words, or none."""
+    one = make(tmp_path / "EXP-1")
+    rows = {**one.prepared.rows["model"], "validation": 0}
+    empty = host(one.open(tmp_path / "s"), train_job(one, rows=rows), tmp_path / "ml")
+    assert [c["ChannelName"] for c in channels_of(empty)] == ["experiment", "model-0", "train"]
+    assert empty.run().returncode == 1
+    assert "the validation split" in empty.failure
+
+
+def channels_of(container: Host) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = container.request.parameters["InputDataConfig"]
+    return found
 
 
 def test_the_experiments_own_functions_and_modules_come_along(tmp_path: Path) -> None:

@@ -248,7 +248,7 @@ def test_reconcile_as_a_job_has_the_secret_and_a_model_on_s3_arrives(
     assert url not in sent
     assert not any(url in line for job in cloud.jobs.values() for line in job.lines)
     channels = [one["ChannelName"] for one in cloud.requests[2].parameters["InputDataConfig"]]
-    assert channels == ["experiment", "weights-0"]
+    assert channels == ["experiment", "weights-0", "train", "validation"]
     # Nothing is encoded here: what the job encoded is taken for this very model's.
     assert not any(task.startswith("encoding") and done < 60 for task, done, *_ in told.advances)
     run(away, Choice(last="train"))

@@ -10,7 +10,8 @@ SOURCE = Path(__file__).parents[2] / "src" / "handful"
 # What `handful init` writes is the user's, no room of ours.
 FILES = sorted(file for file in SOURCE.rglob("*.py") if "templates" not in file.parts)
 
-LEAVES = {"errors", "records", "layout", "progress", "machine", "model_files", "metric_lines"}
+LEAVES = {"errors", "records", "layout", "progress", "machine"}
+LEAVES |= {"model_files", "metric_lines", "brought"}
 """Rooms that everyone may enter."""
 
 ARROWS: dict[str, set[str]] = {
@@ -19,6 +20,7 @@ ARROWS: dict[str, set[str]] = {
     "progress": set(),
     "machine": set(),
     "model_files": set(),
+    "brought": set(),
     "metric_lines": set(),
     "records": set(),
     "layout": {"errors"},

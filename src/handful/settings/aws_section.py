@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from handful.settings import names
 from handful.settings.declare import key
 from handful.settings.lists import mapping, words_list
-from handful.settings.values import Bounds, boolean, duration, optional, real, text, whole
+from handful.settings.values import Bounds, boolean, choice, duration, optional, real, text, whole
 
 _WORD = optional(text())
 _INSTANCE = optional(text("type", names.instance_type))
@@ -61,6 +61,12 @@ class SagemakerSection:
     )
     TRAIN_INSTANCE_COUNT: int = key(
         whole(1, 100, "instances"), "1", "How many train one model together."
+    )
+    TRAIN_INPUT_MODE: str = key(
+        choice("file", "fastfile"),
+        "file",
+        "How the encoded data come to the instances that train: before the training begins, or "
+        "streamed while it reads, where they are larger than the disk.",
     )
     TEST_INSTANCE_TYPE: str | None = key(
         _INSTANCE, None, "The instance that tests.", said="required for jobs"

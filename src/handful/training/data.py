@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
+from handful.brought import brought
 from handful.errors import DataError
 from handful.experiment import Experiment
 from handful.training.batches import Indices
@@ -73,7 +74,7 @@ def open_split(experiment: Experiment, model: str, split: str, rows: int) -> Spl
             where=where,
             remedy="give it a share in [prepare] SPLIT, or label more artifacts",
         )
-    folder = experiment.store.fetch_tree(key, experiment.scratch / "encoded")
+    folder = brought(split) or experiment.store.fetch_tree(key, experiment.scratch / "encoded")
     data = as_split(load_from_disk(str(folder)))
     if len(data) != rows:
         raise DataError(

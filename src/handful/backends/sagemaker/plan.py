@@ -23,12 +23,14 @@ from handful.backends.sagemaker.work import (
     Work,
     with_models,
 )
+from handful.brought import SPLITS_OF_TRAINING
 from handful.errors import Absent
 from handful.experiment import Experiment
 from handful.layout import model_folder
 from handful.model_files import LOCAL, model_identity
 from handful.settings import travelling_text
 
+_MODES = {"file": "File", "fastfile": "FastFile"}
 VERSIONS = ("handful", "datasets", "pyarrow", "tokenizers", "torch", "transformers")
 """Libraries on which results depend: the container has to have the caller's."""
 
@@ -101,6 +103,7 @@ def work_of(experiment: Experiment, planned: Plan, name: str, instance_type: str
     models += [
         Channel(f"{REMOTE_CHANNEL}{number}", name) for number, name in enumerate(planned.remote)
     ]
+    data = _data(experiment, planned.job)
     bundle = Channel(EXPERIMENT_CHANNEL, f"{url}/{_bundle_folder(planned)}")
     return Work(
         name=name,
@@ -108,11 +111,25 @@ def work_of(experiment: Experiment, planned: Plan, name: str, instance_type: str
         bundle_hash=planned.bundle.digest,
         settings_text=planned.settings_text,
         folder=f"{url}/{layout.JOBS}/{name}",
-        channels=(bundle, *models),
+        channels=(bundle, *models, *data),
         instance_type=instance_type,
         versions={library: version(library) for library in VERSIONS},
         origins=planned.remote,
     )
+
+
+def _data(experiment: Experiment, job: Job) -> list[Channel]:
+    """The encoded splits that a training or its trials read."""
+    if job.task not in {"train", "tune"}:
+        return []
+    mode = _MODES[experiment.settings.sagemaker.TRAIN_INPUT_MODE]
+    rows, model = job.arguments.get("rows", {}), str(job.arguments["model"])
+    # A channel that brings nothing would end the job before the worker could say what is missing.
+    wanted = [split for split in SPLITS_OF_TRAINING if rows.get(split, 1)]
+    folder = experiment.layout.encoded_split
+    return [
+        Channel(split, f"{experiment.store.url}/{folder(model, split)}", mode) for split in wanted
+    ]
 
 
 def upload(experiment: Experiment, planned: Plan, name: str) -> None:

@@ -18,6 +18,7 @@ import tempfile
 from collections import deque
 from pathlib import Path
 
+from handful import brought
 from handful.backends import launch
 from handful.backends.sagemaker.container import secrets
 from handful.backends.sagemaker.container.arrival import Here, job_here
@@ -81,7 +82,11 @@ def _become(here: Here, container: Container, work: Path, port: int) -> None:
     command = launch.command(
         [str(job_file), str(work / "result.json"), *told], here.per_host, hosts, port, RUN
     )
-    environment = {**os.environ, **launch.environment(here.per_host, hosts)}
+    environment = {
+        **os.environ,
+        **brought.told(container.inputs),
+        **launch.environment(here.per_host, hosts),
+    }
     os.execve(command[0], command, environment)
 
 
