@@ -213,6 +213,31 @@ def test_under_vmap_it_is_torchs() -> None:
     assert set(found.unique().tolist()) == {0.0, 2.0}
 
 
+def test_torchs_own_layer_learns_through_both(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What its functions call is replaced, too: attention once, dropout three times."""
+    asked: list[str] = []
+    for name, own in (("dropout", dropout), ("attention", attending.attention)):
+        monkeypatch.setattr(
+            f"handful.training.quicker.{name}",
+            lambda *args, n=name, f=own: asked.append(n) or f(*args),
+        )
+    layer = torch.nn.TransformerEncoderLayer(16, 2, 32, dropout=0.1, batch_first=True)
+    hidden = torch.zeros(3, 7, dtype=torch.bool)
+    hidden[1, 5:] = True
+    with quick():
+        layer(torch.randn(3, 7, 16), src_key_padding_mask=hidden).square().mean().backward()
+    assert sorted(asked) == ["attention", *["dropout"] * 3]
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in layer.parameters())
+
+
+def test_a_model_that_compiles_itself_goes_through_torch() -> None:
+    layer = torch.nn.Sequential(torch.nn.Linear(8, 8), torch.nn.Dropout(0.5))
+    compiled = torch.compile(layer, backend="eager", fullgraph=True)
+    with quick():
+        compiled(torch.randn(4, 8)).sum().backward()
+    assert layer[0].weight.grad is not None
+
+
 def test_elsewhere_and_compiled_nothing_is_looked_at() -> None:
     torch.manual_seed(9)
     expected = functional.dropout(torch.ones(100))
