@@ -172,6 +172,89 @@ def test_under_autocast_the_answer_is_of_its_type(kind: torch.dtype) -> None:
         assert functional.scaled_dot_product_attention(q, k, v, None, 0.1).dtype == kind
 
 
+def test_bf16_is_about_as_exact_as_torchs_own() -> None:
+    """Scores and weights are fp32, so that large ones do not make it worse."""
+    torch.manual_seed(12)
+    for spread in (1.0, 4.0):
+        q, k, v = (torch.randn(1, 2, 32, 16) * spread for _ in range(3))
+        narrow = [x.bfloat16().requires_grad_() for x in (q, k, v)]
+        wide = [x.detach().double().requires_grad_() for x in narrow]
+        answers = []
+        for inputs in (narrow, wide):
+            torch.manual_seed(13)
+            with quick():
+                found = functional.scaled_dot_product_attention(*inputs, None, 0.1)
+            found.float().sum().backward()
+            answers.append([found.detach(), *(x.grad for x in inputs)])
+        for near, exact in zip(*answers, strict=True):
+            assert near is not None
+            assert exact is not None
+            assert float((near.double() - exact).norm() / exact.norm()) < 8e-3
+
+
+@pytest.mark.parametrize("change", ["made in inference mode", "changed afterwards"])
+def test_a_mask_is_the_callers_own(change: str) -> None:
+    x = torch.randn(1, 2, 4, 8, requires_grad=True)
+    with torch.inference_mode(change == "made in inference mode"):
+        mask = torch.zeros(4, 4)
+    with quick():
+        found = functional.scaled_dot_product_attention(x, x, x, mask, 0.3)
+    if change == "changed afterwards":
+        mask.add_(1.0)
+    found.sum().backward()
+    assert x.grad is not None
+
+
+def double(*shape: int) -> Tensor:
+    return torch.randn(*shape, dtype=torch.float64, requires_grad=True)
+
+
+def seeded(run: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    def same(*inputs: Tensor) -> Tensor:
+        torch.manual_seed(14)
+        with quick():
+            return run(*inputs)
+
+    return same
+
+
+SMOOTH: dict[str, tuple[Callable[..., Tensor], int]] = {
+    "dropout": (lambda x: functional.dropout(x, 0.4).square(), 1),
+    "attention": (lambda q, k, v: functional.scaled_dot_product_attention(q, k, v, None, 0.3), 3),
+    "of itself": (lambda x: functional.scaled_dot_product_attention(x, x, x, None, 0.3), 1),
+    "masked": (
+        lambda x: functional.scaled_dot_product_attention(
+            x, x, x, torch.tensor([[True, False], [False, False]]), 0.3
+        ),
+        1,
+    ),
+}
+
+
+@pytest.mark.parametrize("case", SMOOTH)
+def test_gradients_have_gradients(case: str) -> None:
+    """A gradient penalty asks for them; so does who wants all rows of a Jacobian at once."""
+    torch.manual_seed(15)
+    run, count = SMOOTH[case]
+    inputs = tuple(double(1, 2, 2, 3) for _ in range(count))
+    assert torch.autograd.gradcheck(seeded(run), inputs)
+    assert torch.autograd.gradgradcheck(seeded(run), inputs)
+    one = tuple(x.detach() for x in inputs)
+    at_once, singly = (
+        torch.autograd.functional.jacobian(seeded(run), one, vectorize=vectorize)
+        for vectorize in (True, False)
+    )
+    for mine, other in zip(at_once, singly, strict=True):
+        torch.testing.assert_close(mine, other)
+
+
+def test_values_keep_their_layout() -> None:
+    values = torch.randn(2, 3, 4).transpose(1, 2)
+    assert dropout(values, 0.5).stride() == values.stride()
+    image = torch.randn(2, 3, 4, 4).to(memory_format=torch.channels_last)
+    assert dropout(image, 0.5).is_contiguous(memory_format=torch.channels_last)
+
+
 # --- what is left to torch -----------------------------------------------------------------------
 
 
@@ -185,6 +268,8 @@ def left_to_torch() -> dict[str, Callable[[], Tensor]]:
         "a causal mask": lambda: attend(q, q, q, None, 0.2, is_causal=True),
         "a mask that learns": lambda: attend(q, q, q, bias, 0.2),
         "fewer heads of keys": lambda: attend(q, k, k, None, 0.2, enable_gqa=True),
+        "fp16": lambda: attend(*(q.half(),) * 3, None, 0.2),
+        "a rate that is a tensor": lambda: functional.dropout(q, torch.tensor(0.2)),
         "three dimensions": lambda: attend(q[0], q[0], q[0], None, 0.2),
         "evaluation": lambda: functional.dropout(q, 0.2, training=False),
         "nothing at all": lambda: functional.dropout(q[:0], 0.2),
@@ -203,6 +288,45 @@ def test_what_is_not_known_is_torchs_own_to_the_bit(case: str) -> None:
     torch.manual_seed(8)
     with quick():
         assert torch.equal(run(), expected)
+
+
+@pytest.mark.parametrize(
+    "mask",
+    [torch.zeros(2, 8, 6, 6), torch.zeros(5, 1, 6, 6), torch.zeros(6, 5), torch.zeros(3, 6, 6)],
+)
+def test_a_mask_that_torch_refuses_is_refused(mask: Tensor) -> None:
+    q = torch.randn(2, 4, 6, 8)
+    with quick(), pytest.raises(RuntimeError):
+        functional.scaled_dot_product_attention(q, q, q, mask, 0.2)
+
+
+@pytest.mark.parametrize("kind", [torch.int64, torch.float64])
+def test_a_mask_of_another_kind_is_torchs_to_judge(kind: torch.dtype) -> None:
+    q = torch.randn(2, 4, 6, 8)
+    with quick(), pytest.raises(RuntimeError):
+        functional.scaled_dot_product_attention(q, q, q, torch.ones(6, 6, dtype=kind), 0.2)
+
+
+def test_under_autocast_float64_stays_as_with_torch() -> None:
+    q = torch.randn(1, 2, 4, 8, dtype=torch.float64)
+    with torch.autocast("cpu", torch.bfloat16), quick():
+        assert functional.scaled_dot_product_attention(q, q, q, None, 0.1).dtype == q.dtype
+
+
+def test_forward_derivatives_are_torchs() -> None:
+    from torch.autograd import forward_ad
+
+    with quick(), forward_ad.dual_level():
+        x = forward_ad.make_dual(torch.ones(100), torch.ones(100))
+        value, slope = forward_ad.unpack_dual(functional.dropout(x, 0.5))
+    assert slope is not None
+    assert torch.equal(value, slope)
+
+
+def test_a_traced_model_is_torchs() -> None:
+    with quick():
+        traced = torch.jit.trace(torch.nn.Dropout(0.5), torch.ones(9), check_trace=False)
+    assert set(traced(torch.ones(100)).unique().tolist()) == {0.0, 2.0}
 
 
 def test_under_vmap_it_is_torchs() -> None:

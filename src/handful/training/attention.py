@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch.autograd.function import once_differentiable
 
 from handful.training.dropout import draw, scale_of, words_for
 
@@ -47,17 +46,29 @@ class _Sizes:
                 last = min(first + heads, self.heads)
                 yield slice(example, example + 1), slice(first, last)
 
-    @property
-    def most(self) -> int:
-        """Heads of the largest part, those of all its examples."""
-        return max(_heads_of(part) for part in self.parts())
+    def room(self, kind: torch.dtype) -> torch.Tensor:
+        """For the weights of the largest part."""
+        most = max(_heads_of(part) for part in self.parts())
+        return torch.empty(most, self.queries, self.keys, dtype=kind)
+
+
+@dataclass(frozen=True)
+class _Told:
+    """What both ways need beside tensors."""
+
+    sizes: _Sizes
+    scale: float
+    kept_scale: float
+    blind: bool
+    """Some query may see nothing."""
 
 
 class Attention(torch.autograd.Function):
     """softmax(q·kᵀ·scale + mask), thinned by dropout, times v.
 
-    q [B, H, L, D], k [B, H, S, D], v [B, H, S, E], all of one floating type; mask as q's type,
-    [B or 1, H or 1, L or 1, S], without a gradient, or None.
+    q [B, H, L, D], k [B, H, S, D], v [B, H, S, E], all of one floating type; mask
+    [B or 1, H or 1, L or 1, S], of q's type, without a gradient and nobody else's, or None.
+    Scores and weights are fp32 where q is bf16, as torch has them.
     """
 
     @staticmethod
@@ -70,64 +81,84 @@ class Attention(torch.autograd.Function):
         rate: float,
         scale: float,
     ) -> torch.Tensor:
-        q = q.mul(scale).contiguous()
-        k, v = k.contiguous(), v.contiguous()
-        blind = _is_blind(mask)
+        ctx.save_for_backward(q, k, v, mask, kept := torch.empty(_shape(q, k), dtype=torch.int8))
         sizes = _Sizes(q.shape[0], q.shape[1], q.shape[2], k.shape[2])
+        told = ctx.told = _Told(sizes, scale, scale_of(rate), _is_blind(mask))
+        exact_q, exact_k, v = _exact(q).mul(scale), _exact(k), v.contiguous()
         answer = q.new_empty(*q.shape[:3], v.shape[3])
-        kept = torch.empty(q.shape[:3] + k.shape[2:3], dtype=torch.int8)
-        room = [q.new_empty(sizes.most, sizes.queries, sizes.keys) for _ in range(2)]
-        words = words_for(room[0].numel())
+        scores, other = (sizes.room(exact_q.dtype) for _ in range(2))
+        narrow = sizes.room(q.dtype)
+        words = words_for(narrow.numel())
         for part in sizes.parts():
-            scores, other = _rooms(part, room)
-            weights = _weights(q[part], k[part], _of(mask, part), blind, scores, other)
+            some = slice(0, _heads_of(part))
+            weights = _weights(exact_q, exact_k, mask, part, told, scores[some], other[some])
             drawn = kept[part].flatten(0, 1)
             draw(drawn, rate, words[: words_for(drawn.numel()).numel()])
-            thinned = torch.mul(weights, scores.copy_(drawn), out=scores)
+            thinned = torch.mul(weights, scores[some].copy_(drawn), out=narrow[some])
             torch.bmm(thinned, v[part].flatten(0, 1), out=answer[part].flatten(0, 1))
-        ctx.save_for_backward(q, k, v, mask, kept)
-        ctx.sizes, ctx.blind, ctx.scale, ctx.kept_scale = sizes, blind, scale, scale_of(rate)
-        return answer.mul_(ctx.kept_scale)
+        return answer.mul_(told.kept_scale)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         q, k, v, mask, kept = ctx.saved_tensors
-        sizes: _Sizes = ctx.sizes
-        blind: bool = ctx.blind
-        gradient = gradient.mul(ctx.kept_scale).contiguous()
-        of_q, of_k, of_v = torch.empty_like(q), torch.empty_like(k), torch.empty_like(v)
-        room = [q.new_empty(sizes.most, sizes.queries, sizes.keys) for _ in range(3)]
+        told: _Told = ctx.told
+        # Who wants to go on from the gradient, or has many at once, gets it by torch's own means.
+        many = torch._C._functorch.is_legacy_batchedtensor(gradient)
+        if many or torch.is_grad_enabled() or torch._C._are_functorch_transforms_active():
+            return (*_by_the_formula((q, k, v), mask, kept, told, gradient), None, None, None)
+        sizes = told.sizes
+        come = gradient.mul(told.kept_scale).contiguous()
+        exact_q, exact_k = _exact(q).mul(told.scale), _exact(k)
+        narrow_q, k, v = exact_q.to(q.dtype), k.contiguous(), v.contiguous()
+        of_q, of_k, of_v = (torch.empty_like(one) for one in (narrow_q, k, v))
+        scores, other, third = (sizes.room(exact_q.dtype) for _ in range(3))
+        narrow = sizes.room(q.dtype)
         for part in sizes.parts():
-            scores, other, drawn = _rooms(part, room)
-            weights = _weights(q[part], k[part], _of(mask, part), blind, scores, other)
-            drawn.copy_(kept[part].flatten(0, 1))
-            thinned = torch.mul(weights, drawn, out=scores)
-            come = gradient[part].flatten(0, 1)
-            torch.bmm(thinned.mT, come, out=of_v[part].flatten(0, 1))
-            of_weights = torch.bmm(come, v[part].flatten(0, 1).mT, out=scores).mul_(drawn)
+            some = slice(0, _heads_of(part))
+            weights = _weights(exact_q, exact_k, mask, part, told, scores[some], other[some])
+            drawn = third[some].copy_(kept[part].flatten(0, 1))
+            thinned = torch.mul(weights, drawn, out=narrow[some])
+            there = come[part].flatten(0, 1)
+            torch.bmm(thinned.mT, there, out=of_v[part].flatten(0, 1))
+            of_thinned = torch.bmm(there, v[part].flatten(0, 1).mT, out=narrow[some])
+            of_weights = torch.mul(of_thinned, drawn, out=scores[some])
             of_scores = torch._softmax_backward_data(
                 of_weights, weights, -1, weights.dtype, grad_input=drawn
             )
+            of_scores = narrow[some].copy_(of_scores)
             torch.bmm(of_scores, k[part].flatten(0, 1), out=of_q[part].flatten(0, 1))
-            torch.bmm(of_scores.mT, q[part].flatten(0, 1), out=of_k[part].flatten(0, 1))
-        return of_q.mul_(ctx.scale), of_k, of_v, None, None, None
+            torch.bmm(of_scores.mT, narrow_q[part].flatten(0, 1), out=of_k[part].flatten(0, 1))
+        return of_q.mul_(told.scale), of_k, of_v, None, None, None
+
+
+def _by_the_formula(
+    inputs: tuple[torch.Tensor, ...],
+    mask: torch.Tensor | None,
+    kept: torch.Tensor,
+    told: _Told,
+    gradient: torch.Tensor,
+) -> tuple[torch.Tensor, ...]:
+    """The gradients of q, k and v, from which one can go on."""
+    with torch.enable_grad():
+        # Names of their own: q, k and v may be one tensor.
+        q, k, v = (one.view_as(one) for one in inputs)
+        scores = _exact(q) @ _exact(k).mT * told.scale
+        weights = torch._safe_softmax(scores if mask is None else scores + mask, -1)
+        answer = (weights * kept * told.kept_scale).to(v.dtype) @ v
+        return torch.autograd.grad(answer, (q, k, v), gradient, create_graph=True)
+
+
+def _shape(q: torch.Tensor, k: torch.Tensor) -> tuple[int, ...]:
+    return (*q.shape[:3], k.shape[2])
+
+
+def _exact(tensor: torch.Tensor) -> torch.Tensor:
+    return (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).contiguous()
 
 
 def _heads_of(part: _Part) -> int:
     examples, heads = part
     return int((examples.stop - examples.start) * (heads.stop - heads.start))
-
-
-def _rooms(part: _Part, room: list[torch.Tensor]) -> list[torch.Tensor]:
-    return [one[: _heads_of(part)] for one in room]
-
-
-def _of(mask: torch.Tensor | None, part: _Part) -> torch.Tensor | None:
-    if mask is None:
-        return None
-    wanted = (one if size > 1 else slice(0, 1) for one, size in zip(part, mask.shape, strict=False))
-    return mask[tuple(wanted)]
 
 
 def _is_blind(mask: torch.Tensor | None) -> bool:
@@ -139,16 +170,20 @@ def _weights(
     q: torch.Tensor,
     k: torch.Tensor,
     mask: torch.Tensor | None,
-    blind: bool,
+    part: _Part,
+    told: _Told,
     scores: torch.Tensor,
     room: torch.Tensor,
 ) -> torch.Tensor:
-    """[n, L, S] of q [b, h, L, D], scaled, and k [b, h, S, D]. `scores` is overwritten, and so may
-    `room` be, which the answer lies in. `blind`: some query may see nothing."""
-    torch.bmm(q.flatten(0, 1), k.flatten(0, 1).mT, out=scores)
+    """[n, L, S] of a part; q is scaled. `scores` is overwritten, and so may `room` be, which the
+    answer lies in."""
+    torch.bmm(q[part].flatten(0, 1), k[part].flatten(0, 1).mT, out=scores)
     if mask is not None:
-        scores.view(*q.shape[:3], k.shape[2]).add_(mask)
-    if blind:
+        wanted = tuple(
+            one if size > 1 else slice(0, 1) for one, size in zip(part, mask.shape, strict=False)
+        )
+        scores.view(_shape(q[part], k[part])).add_(mask[wanted])
+    if told.blind:
         return torch._safe_softmax(scores, -1)
     return torch._softmax(scores, -1, False, out=room)
 
@@ -178,8 +213,11 @@ def attention(
 
 
 def _added(mask: torch.Tensor, kind: torch.dtype) -> torch.Tensor:
-    """[·, ·, ·, S], to be added."""
+    """[·, ·, ·, S], to be added; a copy, for the caller may change its own before the way back."""
     mask = mask[(None,) * (4 - mask.ndim)]
+    for dimension, stride in enumerate(mask.stride()[:3]):
+        if stride == 0:
+            mask = mask.narrow(dimension, 0, 1)  # the same all along
     if mask.dtype == torch.bool:
         return torch.zeros(mask.shape, dtype=kind).masked_fill_(~mask, -math.inf)
-    return mask.to(kind)
+    return mask.to(kind, copy=True)

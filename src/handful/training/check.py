@@ -22,6 +22,7 @@ from handful.training.metrics import Metrics
 from handful.training.model import build_model, find_model, load_tokenizer, pad_values
 from handful.training.optimizer import make_optimizer
 from handful.training.prediction import predict
+from handful.training.quicker import quicker
 from handful.training.trainer import make_objective
 
 if TYPE_CHECKING:
@@ -108,8 +109,9 @@ def _steps(
         started = time.perf_counter()
         batch = collate(data.batch(np.arange(len(data))))
         batch = {name: tensor.to(device) for name, tensor in batch.items()}
-        loss = objective(prepared(**batch), batch)
-        accelerator.backward(loss)
+        with quicker(device, compiled=section.COMPILE):
+            loss = objective(prepared(**batch), batch)
+            accelerator.backward(loss)
         optimizer.step()
         optimizer.zero_grad()
         losses.append(float(loss.detach()))

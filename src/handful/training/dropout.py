@@ -11,7 +11,6 @@ import math
 from typing import Any
 
 import torch
-from torch.autograd.function import once_differentiable
 
 _LEVELS = 1 << 16
 """Of a rate."""
@@ -52,21 +51,20 @@ class Dropout(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, values: torch.Tensor, rate: float) -> torch.Tensor:
-        kept = torch.empty(values.shape, dtype=torch.int8)
+        kept = torch.empty_like(values, dtype=torch.int8)  # laid out as they are, too
         draw(kept, rate, words_for(values.numel()))
         ctx.save_for_backward(kept)
         ctx.scale = scale_of(rate)
         return _thinned(values, kept, ctx.scale)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:
         (kept,) = ctx.saved_tensors
         return _thinned(gradient, kept, ctx.scale), None
 
 
 def _thinned(values: torch.Tensor, kept: torch.Tensor, scale: float) -> torch.Tensor:
-    return (kept * torch.tensor(scale, dtype=values.dtype)).mul_(values)
+    return values * (kept * torch.tensor(scale, dtype=values.dtype))
 
 
 def dropout(values: torch.Tensor, rate: float) -> torch.Tensor:

@@ -23,8 +23,9 @@ from handful.settings.names import is_glob
 from handful.steps.prepare.artifacts import Artifact
 from handful.steps.prepare.instance import Instances
 
-_FETCHES = 128
-"""At once: a server that answers after 30 ms sends some 2,000 small files a second then."""
+_FETCHES = 96
+"""At once: a server that answers after 30 ms sends some 2,000 small files a second then. Each
+has a connection and a file open, of which some systems allow a process 256."""
 _AT_ONCE = 4
 """Artifacts whose files are fetched one after the other."""
 _DISK_TO_SPARE = 256 << 20
