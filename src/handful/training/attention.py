@@ -87,7 +87,7 @@ class Attention(torch.autograd.Function):
         exact_q, exact_k, v = _exact(q).mul(scale), _exact(k), v.contiguous()
         answer = q.new_empty(*q.shape[:3], v.shape[3])
         scores, other = (sizes.room(exact_q.dtype) for _ in range(2))
-        narrow = sizes.room(q.dtype)
+        narrow = scores if scores.dtype == q.dtype else sizes.room(q.dtype)
         words = words_for(narrow.numel())
         for part in sizes.parts():
             some = slice(0, _heads_of(part))
@@ -112,7 +112,7 @@ class Attention(torch.autograd.Function):
         narrow_q, k, v = exact_q.to(q.dtype), k.contiguous(), v.contiguous()
         of_q, of_k, of_v = (torch.empty_like(one) for one in (narrow_q, k, v))
         scores, other, third = (sizes.room(exact_q.dtype) for _ in range(3))
-        narrow = sizes.room(q.dtype)
+        narrow = scores if scores.dtype == q.dtype else sizes.room(q.dtype)
         for part in sizes.parts():
             some = slice(0, _heads_of(part))
             weights = _weights(exact_q, exact_k, mask, part, told, scores[some], other[some])
@@ -125,7 +125,8 @@ class Attention(torch.autograd.Function):
             of_scores = torch._softmax_backward_data(
                 of_weights, weights, -1, weights.dtype, grad_input=drawn
             )
-            of_scores = narrow[some].copy_(of_scores)
+            if narrow is not scores:
+                of_scores = narrow[some].copy_(of_scores)
             torch.bmm(of_scores, k[part].flatten(0, 1), out=of_q[part].flatten(0, 1))
             torch.bmm(of_scores.mT, narrow_q[part].flatten(0, 1), out=of_k[part].flatten(0, 1))
         return of_q.mul_(told.scale), of_k, of_v, None, None, None
