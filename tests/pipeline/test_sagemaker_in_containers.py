@@ -294,3 +294,8 @@ def test_two_models_are_tuned_trained_and_compared(
     standin.test_two_models_each_tuned_end_as_at_home_with_what_was_found(
         cloud, s3_server, tmp_path
     )
+
+
+def test_the_demo_itself(cloud: StandIn, s3_server: S3Server, tmp_path: Path) -> None:
+    """Licences and MiniLM in containers, from a two-instance prepare to the report."""
+    standin.test_the_demo_itself_ends_as_at_home(cloud, s3_server, tmp_path)
