@@ -79,7 +79,12 @@ def test_it_learned_and_the_predictions_say_the_same_as_the_metrics(finished: Ti
     metrics = json.loads((evaluation / "metrics.json").read_text())
     right = (predictions["label"] == predictions["prediction"]).mean()
     assert right == pytest.approx(metrics["metrics"]["accuracy"], abs=1e-12)
-    assert right > 0.8
+    # Twelve artifacts of three labels say little of how well; the loss tells whether.
+    assert right > 1 / 3
+    log = finished.store / "results/full_dataset/models/model/seed-0/metrics.jsonl"
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    losses = [line["loss"] for line in lines if "loss" in line]
+    assert sum(losses[-5:]) < 0.75 * sum(losses[:5])
 
 
 def test_final_opens_with_from_pretrained_and_knows_the_labels(finished: Tiny) -> None:
