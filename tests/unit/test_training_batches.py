@@ -7,7 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from handful.training.batches import Plan, epoch_batches, length_order, padding_share, parts
+from handful.training.batches import (
+    A_BATCH,
+    Plan,
+    epoch_batches,
+    length_order,
+    padding_share,
+    parts,
+)
 
 
 def lengths_of(count: int, seed: int = 0) -> np.ndarray:
@@ -63,6 +70,35 @@ def test_length_order_is_longest_first_and_whole() -> None:
     flat = np.concatenate(batches)
     assert sorted(flat.tolist()) == list(range(101))
     assert (np.diff(lengths[flat]) <= 0).all()
+
+
+def cheapest(lengths: tuple[int, ...], size: int, most: int) -> float:
+    """Of all cuts of the sorted lengths: positions with padding, and A_BATCH a batch."""
+    if not lengths:
+        return 0.0
+    return min(
+        n * lengths[0] + A_BATCH + cheapest(lengths[n:], size, most)
+        for n in range(1, min(size, len(lengths)) + 1)
+        if n == 1 or n * lengths[0] <= most
+    )
+
+
+@given(st.lists(st.integers(1, 90), min_size=1, max_size=9), st.integers(1, 6), st.integers(1, 300))
+def test_length_order_pads_as_little_as_can_be(sizes: list[int], size: int, most: int) -> None:
+    lengths = np.array(sizes)
+    batches = length_order(lengths, size, most)
+    flat = np.concatenate(batches)
+    assert sorted(flat.tolist()) == list(range(len(sizes)))
+    assert (np.diff(lengths[flat]) <= 0).all()
+    padded = [int(lengths[batch].max()) * len(batch) for batch in batches]
+    assert all(len(batch) <= size for batch in batches)
+    assert all(len(b) == 1 or p <= most for b, p in zip(batches, padded, strict=True))
+    cost = sum(padded) + A_BATCH * len(batches)
+    assert cost == cheapest(tuple(sorted(sizes, reverse=True)), size, most)
+
+
+def test_length_order_of_nothing() -> None:
+    assert length_order(np.array([], np.int64), 4, 100) == []
 
 
 @given(

@@ -15,10 +15,12 @@ from datasets import Dataset
 
 from encoded import examples
 from handful.errors import Interrupted, StepError
+from handful.training.batches import length_order
 from handful.training.collate import Collator
 from handful.training.data import SplitData, as_split
 from handful.training.fitting import out_of_memory
 from handful.training.meter import Meter
+from handful.training.parting import CACHED
 from handful.training.prediction import predict
 from handful.training.state import RunState
 from handful.training.stopping import Stopping
@@ -54,7 +56,8 @@ def test_every_example_once_and_in_its_own_row(data: SplitData, batch_size: int)
     expected = [[row["input_ids"][0], len(row["input_ids"]), row["labels"]] for row in rows]
     assert predicted.logits.tolist() == expected
     assert predicted.loss == pytest.approx(np.mean([row["labels"] for row in rows]))
-    assert (model.seen, ticks[-1], len(ticks)) == (50, 50, -(-50 // batch_size))
+    batches = length_order(data.lengths, batch_size, CACHED)
+    assert (model.seen, ticks) == (50, np.cumsum([len(one) for one in batches]).tolist())
     assert model.training
 
 

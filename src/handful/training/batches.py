@@ -21,6 +21,8 @@ Indices = npt.NDArray[np.int64]
 
 STRETCH = 50
 """Batches that are sorted together: padding falls little beyond it, and the shuffle suffers."""
+A_BATCH = 32
+"""Positions that a CPU could work on in the time that it takes to begin another batch, about."""
 
 
 def epoch_batches(lengths: Indices, batch_size: int, seed: int, epoch: int) -> list[Indices]:
@@ -46,8 +48,15 @@ def epoch_batches(lengths: Indices, batch_size: int, seed: int, epoch: int) -> l
 
 
 def length_order(lengths: Indices, batch_size: int, most: int = 0) -> list[Indices]:
-    """Every index once, longest first, in `parts`: for evaluation, where the order is all one."""
-    return parts(np.argsort(-lengths, kind="stable").astype(np.int64), lengths, batch_size, most)
+    """Every index once, longest first: for evaluation, where the order is all one.
+
+    `most`: as in `parts`; if it matters, the batches are those with the least padding.
+    """
+    ordered = np.argsort(-lengths, kind="stable").astype(np.int64)
+    if not most:
+        return _cut(ordered, batch_size)
+    ends = _least_padding(lengths[ordered], batch_size, most)
+    return np.split(ordered, ends[:-1]) if ends else []
 
 
 def parts(indices: Indices, lengths: Indices, size: int, most: int = 0) -> list[Indices]:
@@ -65,6 +74,27 @@ def parts(indices: Indices, lengths: Indices, size: int, most: int = 0) -> list[
         found.append(ordered[:fit])
         ordered = ordered[fit:]
     return found
+
+
+def _least_padding(lengths: Indices, size: int, most: int) -> list[int]:
+    """Where batches end, so that all of them together have the fewest positions.
+
+    `lengths`: from the longest to the shortest. By the shortest path over all cuts; a batch costs
+    as much as `A_BATCH` positions, or there would be one for every length.
+    """
+    least, begins = np.zeros(len(lengths) + 1), np.zeros(len(lengths) + 1, np.int64)
+    for end in range(1, len(lengths) + 1):
+        first = max(0, end - size)
+        examples = np.arange(end - first, 0, -1)
+        padded = examples * lengths[first:end]
+        cost = least[first:end] + padded + A_BATCH
+        cost[(padded > most) & (examples > 1)] = np.inf
+        begins[end] = first + int(np.argmin(cost))
+        least[end] = cost[begins[end] - first]
+    ends = [len(lengths)]
+    while ends[-1]:
+        ends.append(int(begins[ends[-1]]))
+    return ends[-2::-1]
 
 
 def share(indices: Indices, rank: int, size: int) -> Indices:

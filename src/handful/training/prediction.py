@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,8 +17,10 @@ from handful.training.checks import check_output
 from handful.training.collate import Collator
 from handful.training.data import SplitData
 from handful.training.holding import is_sharded
+from handful.training.inference import judging
 from handful.training.metrics import Logits
 from handful.training.parting import judged_at_once
+from handful.training.side_by_side import answered
 from handful.training.team import Team
 
 
@@ -53,24 +56,32 @@ def predict(
     started, training = time.monotonic(), model.training
     team = team or Team()
     answers = Answers(len(data), labels, team)
-    most = judged_at_once(next(model.parameters()).device)
-    batches = length_order(data.lengths, batch_size, most)
+    device = next(model.parameters()).device
+    batches = length_order(data.lengths, batch_size, judged_at_once(device))
     mine = batches[team.rank :: team.size]
     together = is_sharded(model)
+    # A sharded model's weights come and go, which inference mode would not allow.
+    mode = torch.no_grad if together else torch.inference_mode
+
+    def answer(batch: Mapping[str, torch.Tensor]) -> tuple[torch.Tensor, float]:
+        with mode():
+            return _answer(model, batch, labels)
+
     loss, done = 0.0, 0
     model.eval()
     try:
-        # A sharded model's weights come and go, which inference mode would not allow.
-        with torch.no_grad() if together else torch.inference_mode():
-            for number in range(math.ceil(len(batches) / team.size)):
-                if number < len(mine):
-                    output, mean = _answer(model, collate, data, mine[number], labels)
-                    answers.add(mine[number], output)
-                    loss += mean * len(mine[number])
-                    done += len(mine[number])
-                elif together:  # the others need this one's part of the model
-                    _answer(model, collate, data, batches[0][:1], labels)
-                tick(min(done * team.size, len(data)))
+        with judging(model, device) as workers:
+            read = (collate(data.batch(indices)) for indices in mine)
+            with closing(answered(answer, read, workers)) as found:
+                for number in range(math.ceil(len(batches) / team.size)):
+                    if number < len(mine):
+                        output, mean = next(found)
+                        answers.add(mine[number], output)
+                        loss += mean * len(mine[number])
+                        done += len(mine[number])
+                    elif together:  # the others need this one's part of the model
+                        answer(collate(data.batch(batches[0][:1])))
+                    tick(min(done * team.size, len(data)))
     finally:
         model.train(training)
     total_loss, total = team.sum(np.array([loss, done], np.float64)).tolist()
@@ -79,11 +90,11 @@ def predict(
 
 
 def _answer(
-    model: torch.nn.Module, collate: Collator, data: SplitData, indices: Indices, labels: int
+    model: torch.nn.Module, batch: Mapping[str, torch.Tensor], labels: int
 ) -> tuple[torch.Tensor, float]:
     """[B, C] logits of these examples, and the mean of their loss."""
     device = next(model.parameters()).device
-    batch = {k: v.to(device) for k, v in collate(data.batch(indices)).items()}
+    batch = {name: tensor.to(device) for name, tensor in batch.items()}
     output = model(**batch)
     check_output(output, batch, labels)
     return output.logits.float().cpu(), float(output.loss.float().mean())

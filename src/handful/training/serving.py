@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,9 +19,11 @@ from handful.training import runtime
 from handful.training.batches import Indices, length_order
 from handful.training.collate import Collator
 from handful.training.final import open_final
+from handful.training.inference import judging
 from handful.training.metrics import Logits
 from handful.training.model import find_model, load_tokenizer, pad_values, quiet_libraries
 from handful.training.parting import judged_at_once
+from handful.training.side_by_side import answered
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -67,18 +69,21 @@ class Scorer:
         logits = np.zeros((table.num_rows, self.labels))
         faults: dict[int, str] = {}
         most = judged_at_once(self.device)
-        order = length_order(np.asarray(lengths, dtype=np.int64), BATCH_SIZE, most)
-        with torch.inference_mode(), self._arithmetic():
-            waiting = list(reversed(order))
+        waiting = length_order(np.asarray(lengths, dtype=np.int64), BATCH_SIZE, most)
+        with judging(self.model, self.device) as workers:
             while waiting:
-                indices = waiting.pop()
-                found = self._forward(table, indices)
-                if not isinstance(found, str):
-                    logits[indices] = found
-                elif len(indices) > 1:
-                    waiting += [indices[len(indices) // 2 :], indices[: len(indices) // 2]]
-                else:
-                    faults[int(indices[0])] = found
+                halves: list[Indices] = []
+                found = answered(lambda some: self._forward(table, some), waiting, workers)
+                with closing(found):
+                    for indices, answer in zip(waiting, found, strict=True):
+                        if not isinstance(answer, str):
+                            logits[indices] = answer
+                        elif len(indices) > 1:
+                            middle = len(indices) // 2
+                            halves += [indices[:middle], indices[middle:]]
+                        else:
+                            faults[int(indices[0])] = answer
+                waiting = halves
         for row in np.flatnonzero(~np.isfinite(logits).all(axis=1)).tolist():
             faults[row] = "the model's logits are not finite"
             logits[row] = 0.0
@@ -89,7 +94,9 @@ class Scorer:
         try:
             batch = self.collate(table.take(indices))
             self._check_ids(batch)
-            output = self.model(**{name: tensor.to(self.device) for name, tensor in batch.items()})
+            batch = {name: tensor.to(self.device) for name, tensor in batch.items()}
+            with torch.inference_mode(), self._arithmetic():
+                output = self.model(**batch)
             found: Logits = output.logits.float().cpu().numpy()
         except (RuntimeError, IndexError, ValueError, TypeError) as error:
             if "device-side assert" in str(error):
@@ -115,10 +122,8 @@ class Scorer:
         if int(ids.min()) < 0 or int(ids.max()) >= known:
             raise IndexError(f"input_ids outside 0 to {known - 1}")
 
-    @contextmanager
-    def _arithmetic(self) -> Iterator[None]:
-        with torch.autocast(self.device.type, self.dtype, enabled=self.dtype is not None):
-            yield
+    def _arithmetic(self) -> AbstractContextManager[object]:
+        return torch.autocast(self.device.type, self.dtype, enabled=self.dtype is not None)
 
 
 def open_scorer(
