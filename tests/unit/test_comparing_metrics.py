@@ -62,12 +62,9 @@ def test_the_draws_are_those_of_rows_drawn_one_by_one() -> None:
     """The same draws, each metric recomputed from the drawn rows by scikit-learn."""
     given = answers(60)
     found = resampled(given, seed=5, resamples=8)
-    cells = np.vstack([given.references, given.predictions])
-    _, number = np.unique(cells, axis=1, return_inverse=True)
-    order = np.argsort(number.reshape(-1), kind="stable")
     chance = np.random.default_rng(5)
     for draw in range(8):
-        rows = order[chance.integers(0, 60, 60)]
+        rows = chance.integers(0, 60, 60)
         for model in range(2):
             expected = by_scikit_learn(given.references[rows], given.predictions[model, rows])
             for name, value in expected.items():
@@ -116,3 +113,15 @@ def test_answers_must_be_of_the_same_examples() -> None:
         Answers(np.zeros(3, int), np.zeros((2, 4), int), np.zeros((2, 4)), 2)
     with pytest.raises(ValueError, match="not the same examples"):
         Answers(np.zeros(0, int), np.zeros((2, 0), int), np.zeros((2, 0)), 2)
+
+
+def test_a_models_draws_do_not_depend_on_whom_it_is_compared_with() -> None:
+    chance = np.random.default_rng(5)
+    references = chance.integers(0, 4, 300)
+    predictions = np.stack([np.where(chance.random(300) < 0.7, references, 3) for _ in range(3)])
+    losses = chance.random((3, 300))
+    together = resampled(Answers(references, predictions, losses, 4), seed=9, resamples=50)
+    for one in range(3):
+        alone = Answers(references, predictions[[one]], losses[[one]], 4)
+        for name, draws in resampled(alone, seed=9, resamples=50).items():
+            np.testing.assert_allclose(draws[0], together[name][one], rtol=1e-12, err_msg=name)

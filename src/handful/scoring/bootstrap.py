@@ -108,10 +108,10 @@ def _draws(
     """Blocks of draws: which, how often each cell was drawn [K, R], mean losses [M, R]."""
     chance = np.random.default_rng(seed)
     total = len(number)
-    # Examples of one cell stand together, so that a cell's count is the sum of a run.
+    # Examples of one cell are put together, so that a cell's count is the sum of a run. What is
+    # drawn are the examples as they came: whoever else is compared, a model's draws are the same.
     order = np.argsort(number, kind="stable")
     first_of_cell = np.searchsorted(number[order], np.arange(cells))
-    by_cell = np.ascontiguousarray(losses[:, order])
     size = max(1, min(resamples, _AT_ONCE // cells))
     for start in range(0, resamples, size):
         count = min(size, resamples - start)
@@ -119,6 +119,6 @@ def _draws(
         for draw in range(count):
             rows = chance.integers(0, total, total)
             times = np.bincount(rows, minlength=total).astype(np.float64)
-            weights[:, draw] = np.add.reduceat(times, first_of_cell)
-            mean_losses[:, draw] = by_cell @ times / total
+            weights[:, draw] = np.add.reduceat(times[order], first_of_cell)
+            mean_losses[:, draw] = losses @ times / total
         yield slice(start, start + count), weights, mean_losses
