@@ -18,6 +18,7 @@ from handful.backends.sagemaker import names, pieces
 from handful.backends.sagemaker.common import has_local_disk
 from handful.backends.sagemaker.ranges import overrides_of
 from handful.backends.sagemaker.request import KINDS, request
+from handful.backends.sagemaker.work import Channel
 from handful.errors import StepError, UserError
 from handful.metric_lines import best_line, best_name, metric_patterns, validation_line
 from sagemaker_shapes import faults
@@ -144,6 +145,18 @@ def test_what_sagemaker_would_refuse_is_refused_before(
 ) -> None:
     with pytest.raises(UserError, match=words):
         request(settings(tmp_path, **keys), work(task))
+
+
+@pytest.mark.parametrize(("task", "limit"), [("train", 20), ("tune", 20), ("test", 9)])
+def test_more_models_than_a_job_takes_inputs_are_refused(
+    tmp_path: Path, task: str, limit: int
+) -> None:
+    """A processing job's own channel is the tenth."""
+    told = tuned(tmp_path) if task == "tune" else settings(tmp_path)
+    some = [Channel(f"weights-{number}", f"s3://b/{number}") for number in range(limit + 1)]
+    request(told, replace(work(task), channels=tuple(some[:limit])))
+    with pytest.raises(UserError, match=f"MODEL_NAMES.*takes {max(10, limit)} inputs"):
+        request(told, replace(work(task), channels=tuple(some)))
 
 
 # --- tuning --------------------------------------------------------------------------------------

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
-from handful.backends.sagemaker.work import ORIGIN, Work
+from handful.backends.sagemaker.work import ORIGIN, Channel, Work
 from handful.errors import UserError
 from handful.settings import Settings
 
@@ -18,6 +19,18 @@ _LOCAL_DISK = re.compile(
     r"ml\.(?:[a-z]+[0-9]+[a-z]*d[a-z]*|g4dn|g5|g6|g6e|g7|g7e|p5|p5e|p5en|p6.*)\."
 )
 _TAG = re.compile(r"[\w\s.:/=+\-@]*")
+
+
+def at_most(channels: Sequence[Channel], limit: int, taker: str) -> Sequence[Channel]:
+    """The channels, if `taker` takes as many: each model that is not the hub's has one."""
+    if len(channels) > limit:
+        raise UserError(
+            f"{taker} takes {limit} inputs, and this one would have {len(channels)}, among them "
+            "one for each model that is a local directory or an s3:// folder",
+            where="[train] MODEL_NAMES",
+            remedy="compare fewer of these at once, or name them on the hub",
+        )
+    return channels
 
 
 def role(settings: Settings) -> str:

@@ -6,7 +6,6 @@ from typing import Any
 
 from handful.backends.sagemaker import common
 from handful.backends.sagemaker.work import JOB_CHANNEL, Channel, Work
-from handful.errors import UserError
 from handful.settings import Settings
 
 INPUTS = "/opt/ml/processing/input"
@@ -20,13 +19,8 @@ def processing_request(settings: Settings, work: Work) -> dict[str, Any]:
     `UserError` names the key that is missing or does not fit.
     """
     kind, count = _instances(settings, work)
-    inputs = [*work.channels, Channel(JOB_CHANNEL, f"{work.folder}/{JOB_CHANNEL}")]
-    if len(inputs) > _MOST_INPUTS:
-        raise UserError(
-            f"{len(inputs)} inputs are more than the {_MOST_INPUTS} of a processing job",
-            where="[train] MODEL_NAMES",
-            remedy="let fewer of the models be local directories: name them on the hub or on S3",
-        )
+    job = Channel(JOB_CHANNEL, f"{work.folder}/{JOB_CHANNEL}")
+    inputs = common.at_most([*work.channels, job], _MOST_INPUTS, "a processing job")
     network = common.vpc(settings)
     return {
         "ProcessingJobName": work.name,

@@ -17,6 +17,7 @@ RETRIES = 3
 """After an error of SageMaker's own the job is started again, and goes on from its checkpoint."""
 CHECKPOINTS = "/opt/ml/checkpoints"
 _HYPERPARAMETERS = 100
+_CHANNELS = 20
 
 
 def training_request(settings: Settings, work: Work) -> dict[str, Any]:
@@ -103,7 +104,9 @@ def _definition(settings: Settings, work: Work, *, static: bool) -> dict[str, An
             ],
         },
         "RoleArn": common.role(settings),
-        "InputDataConfig": [_channel(one) for one in work.channels],
+        "InputDataConfig": [
+            _channel(one) for one in common.at_most(work.channels, _CHANNELS, "a training job")
+        ],
         "OutputDataConfig": {
             "S3OutputPath": f"{work.folder}/output",
             **common.output_key(settings),
