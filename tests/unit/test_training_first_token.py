@@ -37,11 +37,12 @@ def both(model: Any, told: dict[str, torch.Tensor]) -> tuple[Any, Any, bool]:
     return own, quick, known
 
 
+@pytest.mark.parametrize("chunks", [0, 4])
 @pytest.mark.parametrize("padded", [True, False])
-@pytest.mark.parametrize("attention", ["sdpa", "eager"])
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_logits_are_the_same(kind: str, attention: str, padded: bool) -> None:
-    own, quick, known = both(classifier(kind, attention), batch(padded))
+def test_the_logits_are_the_same(kind: str, padded: bool, chunks: int) -> None:
+    model = classifier(kind, chunk_size_feed_forward=chunks)
+    own, quick, known = both(model, batch(padded))
     assert known
     assert own.logits.std() > 0.1
     torch.testing.assert_close(quick.logits, own.logits, rtol=1e-5, atol=2e-6)
@@ -64,9 +65,23 @@ def test_the_last_layer_answers_for_the_first_token_only(kind: str) -> None:
 def test_a_document_of_padding_alone_is_no_worse_than_before() -> None:
     told = batch()
     told["attention_mask"][2] = 0
-    for attention in ("sdpa", "eager"):
-        own, quick, _ = both(classifier("Bert", attention), told)
-        torch.testing.assert_close(quick.logits, own.logits, rtol=1e-5, atol=2e-6, equal_nan=True)
+    own, quick, known = both(classifier(), told)
+    assert known
+    torch.testing.assert_close(quick.logits, own.logits, rtol=1e-5, atol=2e-6)
+
+
+class Odd(torch.Tensor):
+    """As libraries that quantise put them into layers."""
+
+
+def test_weights_that_are_no_plain_numbers_are_asked_and_not_looked_into() -> None:
+    model = classifier()
+    layer = model.bert.encoder.layer[-1].attention.self.key
+    layer.weight = nn.Parameter(layer.weight.detach().as_subclass(Odd))
+    own, quick, known = both(model, batch())
+    assert known
+    assert type(layer.weight) is Odd
+    torch.testing.assert_close(quick.logits, own.logits, rtol=1e-5, atol=2e-6)
 
 
 def test_bf16_by_accelerate() -> None:
@@ -140,10 +155,22 @@ def watched() -> Any:
     return model
 
 
-def prompted() -> Any:
+def adapted(kind: str, **more: Any) -> Any:
     peft = pytest.importorskip("peft")
-    told = peft.PromptTuningConfig(task_type="SEQ_CLS", num_virtual_tokens=3)
+    told = getattr(peft, f"{kind}Config")(task_type="SEQ_CLS", **more)
     return peft.get_peft_model(classifier(), told).eval()
+
+
+def tuner_alone() -> Any:
+    peft = pytest.importorskip("peft")
+    told = peft.LoraConfig(target_modules=["query"])
+    return peft.LoraModel(classifier(), told, "default").eval()
+
+
+def mixed() -> Any:
+    peft = pytest.importorskip("peft")
+    told = peft.LoraConfig(target_modules=["query"])
+    return peft.get_peft_model(classifier(), told, mixed=True).eval()
 
 
 def compiled() -> Any:
@@ -152,13 +179,61 @@ def compiled() -> Any:
     return model
 
 
+def kept_forward() -> Any:
+    """The name that Accelerate uses is used by others, too."""
+    model = other_forward()
+    model._original_forward = MethodType(type(model).forward, model)
+    return model
+
+
+class OverTokens(nn.LayerNorm):
+    def forward(self, states: torch.Tensor) -> torch.Tensor:
+        return super().forward(states) + states.mean(1, keepdim=True)
+
+
+def other_leaf() -> Any:
+    model = classifier()
+    output = model.bert.encoder.layer[-1].output
+    output.LayerNorm, own = OverTokens(32), output.LayerNorm
+    output.LayerNorm.load_state_dict(own.state_dict())
+    return model
+
+
+def batch_norm() -> Any:
+    model = classifier()
+    model.bert.encoder.layer[-1].output.LayerNorm = nn.BatchNorm1d(32)
+    return model
+
+
+def leaf_with_other_forward() -> Any:
+    model = classifier()
+    model.bert.encoder.layer[-1].output.dropout.forward = lambda states: states * 2
+    return model
+
+
+def the_same_layer_twice() -> Any:
+    model = classifier()
+    model.bert.encoder.layer[0] = model.bert.encoder.layer[-1]
+    return model
+
+
 @pytest.mark.parametrize(
     "make",
     [
+        kept_forward,
+        other_leaf,
+        batch_norm,
+        leaf_with_other_forward,
+        the_same_layer_twice,
+        lambda: classifier(attention="eager"),
+        lambda: classifier(is_causal=True),
+        lambda: adapted("IA3", target_modules=["key"], feedforward_modules=[]),
+        tuner_alone,
+        mixed,
         other_head,
         other_forward,
         watched,
-        prompted,
+        lambda: adapted("PromptTuning", num_virtual_tokens=3),
         compiled,
         Mean,
         lambda: Subclass(classifier().config).eval(),
@@ -177,6 +252,34 @@ def test_what_is_not_known_is_left_alone(make: Any) -> None:
         assert [dict(vars(part)) for part in model.modules()] == before
 
 
+@pytest.mark.parametrize("part", ["BertPooler", "BertSelfAttention", "BertLayer"])
+def test_a_class_that_somebody_changed_is_left_alone(
+    part: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from transformers.models.bert import modeling_bert
+
+    own = getattr(modeling_bert, part).forward
+    monkeypatch.setattr(getattr(modeling_bert, part), "forward", lambda *a, **k: own(*a, **k))
+    with first_token_only(classifier()) as known:
+        assert not known
+
+
+def test_another_attention_of_that_name_is_left_alone() -> None:
+    from transformers import AttentionInterface
+    from transformers.integrations.sdpa_attention import sdpa_attention_forward
+
+    AttentionInterface.register(
+        "sdpa", lambda *told, **named: sdpa_attention_forward(*told, **named)
+    )
+    try:
+        with first_token_only(classifier()) as known:
+            assert not known
+    finally:
+        AttentionInterface.register("sdpa", sdpa_attention_forward)
+    with first_token_only(classifier()) as known:
+        assert known
+
+
 def test_two_who_judge_with_one_model_do_not_harm_each_other() -> None:
     model, told = classifier(), batch()
     with torch.inference_mode():
@@ -193,11 +296,12 @@ def test_two_who_judge_with_one_model_do_not_harm_each_other() -> None:
 
 def test_an_attention_mask_of_another_kind_takes_the_whole_layer() -> None:
     """flash attention's masks are [B, L]."""
-    layer = classifier().bert.encoder.layer[-1]
     states = torch.randn(2, 7, 32)
     model = classifier()
     layer = model.bert.encoder.layer[-1]
     with torch.inference_mode(), first_token_only(model):
         assert layer(states).shape[1] == 1
-        mask = torch.ones(2, 4, 7, 7, dtype=torch.bool)  # one for each head
-        assert layer(states, mask).shape[1] == 7
+        for_each_head = torch.ones(2, 4, 7, 7, dtype=torch.bool)
+        assert layer(states, for_each_head).shape[1] == 7
+        assert layer(states, torch.zeros(2, 1, 7, 7)).shape[1] == 7
+        assert layer(states, is_causal=True).shape[1] == 7

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -25,6 +25,7 @@ from handful.training.data import SplitData, as_split
 from handful.training.inference import judging
 from handful.training.prediction import predict
 from handful.training.side_by_side import MOST, answered, at_once
+from handful.training.team import Team
 
 CPU = torch.device("cpu")
 
@@ -88,6 +89,18 @@ def test_who_leaves_early_leaves_nothing_running(threads: Any) -> None:
     assert len(read) < 8
     assert not [t for t in threading.enumerate() if "judging" in t.name]
     assert torch.get_num_threads() == 2
+
+
+def test_a_thread_that_begins_meanwhile_has_all_of_torchs_threads(threads: Any) -> None:
+    threads(3)
+    found: list[int] = []
+    with closing(answered(lambda _: torch.get_num_threads(), range(100), 3)) as answers:
+        assert next(answers) == 1
+        beside = threading.Thread(target=lambda: found.append(torch.get_num_threads()))
+        beside.start()
+        beside.join()
+        assert torch.get_num_threads() == 3
+    assert found == [3]
 
 
 def test_how_many_at_once(threads: Any) -> None:
@@ -178,7 +191,7 @@ def asked(layer: nn.Module, states: torch.Tensor) -> tuple[torch.Tensor, int]:
 
 @pytest.mark.usefixtures("won")
 @pytest.mark.parametrize("bias", [True, False])
-@pytest.mark.parametrize("shape", [(1, 12), (7, 12), (3, 5, 12), (2, 3, 5, 12)])
+@pytest.mark.parametrize("shape", [(128, 12), (384, 12), (2, 64, 12), (2, 2, 32, 12)])
 def test_onednn_gives_the_same(shape: tuple[int, ...], bias: bool) -> None:
     torch.manual_seed(0)
     layer, states = nn.Linear(12, 9, bias=bias), torch.randn(shape)
@@ -193,17 +206,31 @@ def test_onednn_gives_the_same(shape: tuple[int, ...], bias: bool) -> None:
 def test_what_is_left_to_torch() -> None:
     layer = nn.Linear(12, 9)
     with torch.inference_mode():
-        for states in (torch.randn(12), torch.randn(0, 12)):
+        # oneDNN keeps something for every number of rows: it does not get to see all of them.
+        rows = (1, 127, 129, linear.MOST_ROWS + linear.ROWS)
+        for states in (torch.randn(12), torch.randn(0, 12), *(torch.randn(n, 12) for n in rows)):
             found, calls = asked(layer, states)
             assert (calls, found.shape) == (0, (*states.shape[:-1], 9))
         with torch.autocast("cpu", torch.bfloat16):
-            found, calls = asked(layer, torch.randn(3, 12))
+            found, calls = asked(layer, torch.randn(128, 12))
             assert (calls, found.dtype) == (0, torch.bfloat16)
-        found, calls = asked(nn.Linear(12, 9).bfloat16(), torch.randn(3, 12).bfloat16())
+        found, calls = asked(nn.Linear(12, 9).bfloat16(), torch.randn(128, 12).bfloat16())
         assert (calls, found.dtype) == (0, torch.bfloat16)
-    found, calls = asked(layer, torch.randn(3, 12))
+    found, calls = asked(layer, torch.randn(128, 12))
     assert calls == 0
     assert found.requires_grad
+    for bias in (torch.randn(18)[::2], torch.randn(1).expand(9), torch.randn(1)):
+        layer.bias = nn.Parameter(bias)
+        with torch.inference_mode():
+            found, calls = asked(layer, states := torch.randn(128, 12))
+            assert calls == 0
+            torch.testing.assert_close(found, functional.linear(states, layer.weight, bias))
+    with torch.no_grad(), linear.quick_linear(layer, CPU):
+        states = torch.randn(128, 12)
+        found, tangent = torch.func.jvp(layer, (states,), (torch.ones(128, 12),))
+        own = torch.ones(128, 12) @ layer.weight.T
+        torch.testing.assert_close(tangent, own)
+        torch.testing.assert_close(layer(input=states), found)  # by its name, as torch has it
     subclass = type("Own", (nn.Linear,), {})(12, 9)
     with linear.quick_linear(subclass, CPU) as quick:
         assert not quick
@@ -229,3 +256,33 @@ def test_it_is_for_cpus_that_mkl_does_not_know(
         assert linear._is_won.__wrapped__() is won
     with linear.quick_linear(nn.Linear(3, 3), torch.device("cuda")) as quick:
         assert not quick
+
+
+# --- a team --------------------------------------------------------------------------------------
+
+
+class One(Team):
+    """One process of two, whose words to the other are kept."""
+
+    given: ClassVar[list[Any]] = []
+
+    def sum(self, values: Any) -> Any:
+        return values
+
+    def shares(self, indices: Any, rows: torch.Tensor) -> Iterator[Any]:
+        if self.leads:
+            yield from self.given
+        else:
+            self.given.append((indices, rows))
+
+
+def test_each_process_of_a_team_tells_how_far_all_of_them_are(data: SplitData, model: Any) -> None:
+    ticks: dict[int, list[int]] = {0: [], 1: []}
+    for rank in (1, 0):
+        found = predict(
+            model, data, Collator({"input_ids": 1}), 7, 3, ticks[rank].append, One(rank, 2)
+        )
+    alone = predict(model, data, Collator({"input_ids": 1}), 7, 3)
+    assert found.logits.tolist() == alone.logits.tolist()
+    assert ticks[0] == ticks[1] == sorted(ticks[0])
+    assert ticks[0][-1] == 200

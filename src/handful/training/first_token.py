@@ -19,6 +19,9 @@ from typing import Any
 import torch
 from torch import nn
 from torch.nn import functional
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+from handful.training.stock import is_leaf, is_stock, is_stock_model
 
 Forward = Callable[..., torch.Tensor]
 
@@ -56,46 +59,53 @@ def first_token_only(model: nn.Module) -> Iterator[bool]:
 
 
 def _unwrapped(model: nn.Module) -> nn.Module:
-    """What stands in PEFT's wrapper, if that adds nothing to the input."""
-    if not _module(model).startswith("peft.") or not _is_untouched(model):
-        return model
+    """What stands in PEFT's wrapper, if that does nothing but LoRA."""
     told: Any = model
-    prompts = any(getattr(one, "is_prompt_learning", True) for one in told.peft_config.values())
-    return model if prompts else told.get_base_model()
+    if not _module(model).startswith("peft.") or not hasattr(type(model), "get_base_model"):
+        return model
+    plain = is_stock_model(model) and all(map(_is_lora, told.peft_config.values()))
+    return told.get_base_model() if plain else model
+
+
+def _is_lora(config: Any) -> bool:
+    """Other kinds look across the tokens, or keep in the model what they are asked."""
+    kind = getattr(config.peft_type, "value", config.peft_type)
+    return kind == "LORA" and not getattr(config, "alora_invocation_tokens", None)
 
 
 def _last_layer(model: nn.Module) -> Any:
     """None: it is not known what this model makes of its last layer."""
     family = _FAMILIES.get(_module(model))
-    if family is None or type(model).__name__ != family.model or _is_watched(model):
+    if family is None or type(model).__name__ != family.model or not is_stock_model(model):
         return None
     try:
         parts = [(_at(model, path), name) for path, name in family.parts.items()]
+        layer, layers = _at(model, family.layer), _at(model, family.layer.rpartition(".")[0])
     except (AttributeError, IndexError, TypeError):
         return None
-    for part, name in parts:
-        if type(part).__name__ != name or _module(part) != _module(model):
-            return None
-    if not all(_is_untouched(part) for part in (model, *(part for part, _ in parts))):
+    if sum(one is layer for one in layers) != 1:
         return None
-    return _at(model, family.layer)
+    for part, name in parts:
+        if type(part).__name__ != name or _module(part) != _module(model) or not is_stock(part):
+            return None
+    inner = (part for part in layer.modules() if _module(part) != _module(model))
+    if not all(is_leaf(part) and is_stock(part) for part in inner):
+        return None
+    return None if _is_watched(model) else layer
 
 
 def _is_watched(model: nn.Module) -> bool:
-    """Does anybody look at more than the logits, or decode, or compile?"""
-    if any(getattr(model.config, name, False) for name in _SHOWN):
+    """Does anybody look at more than the logits, attend in another way, or compile?"""
+    config: Any = model.config
+    if any(getattr(config, name, False) for name in _SHOWN):
+        return True
+    attends = config._attn_implementation == "sdpa"
+    if not attends or ALL_ATTENTION_FUNCTIONS["sdpa"].__module__ != _SDPA:
         return True
     return any(
         part._forward_hooks or part._forward_pre_hooks or part._compiled_call_impl is not None
         for part in model.modules()
     )
-
-
-def _is_untouched(part: nn.Module) -> bool:
-    """Is its `forward` that of its class, perhaps as Accelerate wraps it for a precision?"""
-    own = vars(part)
-    forward = own.get("_original_forward", own.get("forward"))
-    return forward is None or getattr(forward, "__func__", None) is type(part).forward
 
 
 def _module(part: nn.Module) -> str:
@@ -116,8 +126,7 @@ def _like_bert(layer: Any) -> Forward:
     def forward(
         states: torch.Tensor, attention_mask: object = None, *more: Any, **named: Any
     ) -> Any:
-        beside = (*more, named.get("past_key_values"), named.get("encoder_hidden_states"))
-        if not _is_known(attention_mask) or any(one is not None for one in beside):
+        if not _is_known(attention_mask) or any(more) or any(map(named.get, _BESIDE)):
             return own(layer, states, attention_mask, *more, **named)
         first, mask = states[:, :1], _of_first(attention_mask)
         query = of_self.query(first)
@@ -133,13 +142,13 @@ def _like_distilbert(layer: Any) -> Forward:
     heads, scale = of_self.n_heads, of_self.scaling
 
     def forward(states: torch.Tensor, attention_mask: object = None, **named: Any) -> Any:
-        if not _is_known(attention_mask):
+        if not _is_known(attention_mask) or any(map(named.get, _BESIDE)):
             return own(layer, states, attention_mask, **named)
         first, mask = states[:, :1], _of_first(attention_mask)
         query = of_self.q_lin(first)
         attended = _attended(query, of_self.k_lin, of_self.v_lin, states, mask, heads, scale)
         middle = layer.sa_layer_norm(of_self.out_lin(attended) + first)
-        return layer.output_layer_norm(layer.ffn(middle) + middle)
+        return layer.output_layer_norm(layer.ffn.ff_chunk(middle) + middle)
 
     return forward
 
@@ -160,7 +169,7 @@ def _attended(
     keys nor values are made, but for a layer that is more than its weights (LoRA's).
     """
     batch = len(states)
-    if type(key) is not nn.Linear or type(value) is not nn.Linear:
+    if not (_is_plain(key) and _is_plain(value)):
         q, k, v = (
             one.view(batch, -1, heads, query.shape[2] // heads).transpose(1, 2)
             for one in (query, key(states), value(states))
@@ -177,23 +186,31 @@ def _attended(
     if bias is None:
         return found
     # Who may see no token at all gets nothing from torch, not even the mean of the bias.
-    seeing = 1 if mask is None or mask.dtype != torch.bool else mask.any(-1)
+    seeing = 1 if mask is None else mask.any(-1)
     return found + seeing * bias
 
 
-def _is_known(mask: object) -> bool:
-    """One for each query and key, [B, 1, L, L], or the same for all queries; or none."""
-    return mask is None or (
-        isinstance(mask, torch.Tensor) and mask.ndim == 4 and mask.shape[1] == 1
-    )
+def _is_plain(layer: Any) -> bool:
+    """No more than its weights (LoRA's is), and these are numbers (a quantised one's are not)."""
+    return type(layer) is nn.Linear and type(layer.weight) is nn.Parameter
+
+
+def _is_known(mask: Any) -> bool:
+    """Which keys each query sees, [B, 1, L, L], or the same for all queries; or none: all."""
+    if mask is None:
+        return True
+    of_all_heads = isinstance(mask, torch.Tensor) and mask.ndim == 4 and mask.shape[1] == 1
+    return of_all_heads and mask.dtype == torch.bool
 
 
 def _of_first(mask: Any) -> torch.Tensor | None:
     return mask if mask is None else mask[:, :, :1]
 
 
-_SHOWN = ("output_hidden_states", "output_attentions", "is_decoder")
+_SHOWN = ("output_hidden_states", "output_attentions", "is_decoder", "is_causal")
+_SDPA = "transformers.integrations.sdpa_attention"
 _LAST = "-1"
+_BESIDE = ("past_key_values", "encoder_hidden_states", "encoder_attention_mask", "is_causal")
 
 
 def _of_bert(name: str, base: str, head: str) -> _Family:

@@ -26,5 +26,6 @@ def judging(model: nn.Module, device: torch.device) -> Iterator[int]:
 
     More than one only if the model is known to keep nothing of what it is asked.
     """
-    with quick_linear(model, device), first_token_only(model) as known:
+    # In this order: what is put into the linear layers is not their library's.
+    with first_token_only(model) as known, quick_linear(model, device):
         yield at_once(device) if known else 1

@@ -15,15 +15,21 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.autograd import forward_ad
 from torch.nn import functional
 
 from handful.machine import cpu_maker
+
+ROWS, MOST_ROWS = 128, 4096
+"""oneDNN keeps half a megabyte for every number of rows (and shape of weights) that it has met. So
+it gets few of them: where documents fill 128 positions, or 512, theirs are among these."""
 
 
 @contextmanager
 def quick_linear(model: nn.Module, device: torch.device) -> Iterator[bool]:
     """Whether the linear layers go by oneDNN; what they were is put back at the end."""
-    if device.type != "cpu" or not _is_won():
+    compiled = any(part._compiled_call_impl is not None for part in model.modules())
+    if device.type != "cpu" or not _is_won() or compiled or hasattr(model, "_orig_mod"):
         yield False
         return
     layers = [
@@ -38,26 +44,40 @@ def quick_linear(model: nn.Module, device: torch.device) -> Iterator[bool]:
             vars(layer).pop("forward", None)
 
 
-def _forward(layer: nn.Linear, states: torch.Tensor) -> torch.Tensor:
-    by_onednn = _by_onednn()
-    if by_onednn is None or not (_is_plain(states) and _is_plain(layer.weight)):
-        return functional.linear(states, layer.weight, layer.bias)
-    found: torch.Tensor = by_onednn(states, layer.weight, layer.bias, "none", [], "")
+def _forward(layer: nn.Linear, input: torch.Tensor) -> torch.Tensor:
+    by_onednn, weight, bias = _by_onednn(), layer.weight, layer.bias
+    if by_onednn is None or not _is_known(input, weight, bias):
+        return functional.linear(input, weight, bias)
+    found: torch.Tensor = by_onednn(input, weight, bias, "none", [], "")
     return found
 
 
+def _is_known(states: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> bool:
+    if not all(map(_is_plain, (states, weight) if bias is None else (states, weight, bias))):
+        return False
+    rows = states.numel() // max(1, states.shape[-1])
+    # oneDNN believes a bias to be dense.
+    return (
+        states.ndim > 1
+        and weight.ndim == 2
+        and (bias is None or (bias.shape == weight.shape[:1] and bias.is_contiguous()))
+        and 0 < rows <= MOST_ROWS
+        and rows % ROWS == 0
+        and not torch.is_autocast_enabled("cpu")
+        and not torch.compiler.is_compiling()
+        and forward_ad._current_level < 0
+    )
+
+
 def _is_plain(tensor: torch.Tensor) -> bool:
-    """fp32 that nobody rounds and of which nobody wants a gradient."""
+    """fp32 in the CPU's memory, of which nobody wants a gradient."""
     return (
         type(tensor) in (torch.Tensor, nn.Parameter)
         and tensor.dtype == torch.float32
         and tensor.device.type == "cpu"
         and tensor.layout == torch.strided
-        and tensor.ndim > 1
-        and tensor.numel() > 0
-        and not torch.is_autocast_enabled("cpu")
+        and not tensor.is_nested
         and not (torch.is_grad_enabled() and tensor.requires_grad)
-        and not torch.compiler.is_compiling()
     )
 
 

@@ -67,6 +67,7 @@ def predict(
         with mode():
             return _answer(model, batch, labels)
 
+    judged = np.cumsum([len(batch) for batch in batches])
     loss, done = 0.0, 0
     model.eval()
     try:
@@ -81,7 +82,7 @@ def predict(
                         done += len(mine[number])
                     elif together:  # the others need this one's part of the model
                         answer(collate(data.batch(batches[0][:1])))
-                    tick(min(done * team.size, len(data)))
+                    tick(int(judged[min((number + 1) * team.size, len(batches)) - 1]))
     finally:
         model.train(training)
     total_loss, total = team.sum(np.array([loss, done], np.float64)).tolist()

@@ -6,6 +6,7 @@ not. An answer depends on its batch alone, so it is the same whoever is first.
 
 from __future__ import annotations
 
+import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -40,26 +41,32 @@ def answered(
         return
     waiting: deque[Future[A]] = deque()
     coming = iter(batches)
-    with _shared_out(workers) as share:
-        pool = ThreadPoolExecutor(workers, "handful-judging", torch.set_num_threads, (share,))
-        try:
-            # One more for each, so that nobody waits for the next batch to be read.
-            waiting.extend(pool.submit(answer, one) for one in islice(coming, 2 * workers))
-            while waiting:
-                found = waiting.popleft().result()
-                waiting.extend(pool.submit(answer, one) for one in islice(coming, 1))
-                yield found
-        finally:
-            pool.shutdown(cancel_futures=True)
+    with _crew(workers) as pool:
+        # One more for each, so that nobody waits for the next batch to be read.
+        waiting.extend(pool.submit(answer, one) for one in islice(coming, 2 * workers))
+        while waiting:
+            found = waiting.popleft().result()
+            waiting.extend(pool.submit(answer, one) for one in islice(coming, 1))
+            yield found
 
 
 @contextmanager
-def _shared_out(workers: int) -> Iterator[int]:
-    """How many threads of torch's each worker has; the caller's number is given back."""
-    before = torch.get_num_threads()
-    share = max(1, before // workers)
-    torch.set_num_threads(share)  # MKL has one number for all threads
+def _crew(workers: int) -> Iterator[ThreadPoolExecutor]:
+    """Threads that share out among them the threads of torch's that the caller has."""
+    whole = torch.get_num_threads()
+    pool, together = ThreadPoolExecutor(workers, "handful-judging"), threading.Barrier(workers)
+
+    def settle() -> None:
+        torch.get_num_threads()  # a thread takes the process's number when it first needs one
+        torch.set_num_threads(max(1, whole // workers))
+        together.wait()
+
     try:
-        yield share
+        for settled in [pool.submit(settle) for _ in range(workers)]:
+            settled.result()
+        # Whatever thread begins to use torch from now on takes the number that was set last.
+        torch.set_num_threads(whole)
+        yield pool
     finally:
-        torch.set_num_threads(before)
+        together.abort()
+        pool.shutdown(cancel_futures=True)
