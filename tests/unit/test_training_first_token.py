@@ -305,3 +305,4 @@ def test_an_attention_mask_of_another_kind_takes_the_whole_layer() -> None:
         assert layer(states, for_each_head).shape[1] == 7
         assert layer(states, torch.zeros(2, 1, 7, 7)).shape[1] == 7
         assert layer(states, is_causal=True).shape[1] == 7
+        assert layer(states, None, states).shape[1] == 7  # as a decoder's would be asked

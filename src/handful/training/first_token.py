@@ -126,7 +126,7 @@ def _like_bert(layer: Any) -> Forward:
     def forward(
         states: torch.Tensor, attention_mask: object = None, *more: Any, **named: Any
     ) -> Any:
-        if not _is_known(attention_mask) or any(more) or any(map(named.get, _BESIDE)):
+        if not _is_known(attention_mask) or _has_more(*more, *map(named.get, _BESIDE)):
             return own(layer, states, attention_mask, *more, **named)
         first, mask = states[:, :1], _of_first(attention_mask)
         query = of_self.query(first)
@@ -142,7 +142,7 @@ def _like_distilbert(layer: Any) -> Forward:
     heads, scale = of_self.n_heads, of_self.scaling
 
     def forward(states: torch.Tensor, attention_mask: object = None, **named: Any) -> Any:
-        if not _is_known(attention_mask) or any(map(named.get, _BESIDE)):
+        if not _is_known(attention_mask) or _has_more(*map(named.get, _BESIDE)):
             return own(layer, states, attention_mask, **named)
         first, mask = states[:, :1], _of_first(attention_mask)
         query = of_self.q_lin(first)
@@ -201,6 +201,10 @@ def _is_known(mask: Any) -> bool:
         return True
     of_all_heads = isinstance(mask, torch.Tensor) and mask.ndim == 4 and mask.shape[1] == 1
     return of_all_heads and mask.dtype == torch.bool
+
+
+def _has_more(*told: object) -> bool:
+    return any(one is not None and one is not False for one in told)
 
 
 def _of_first(mask: Any) -> torch.Tensor | None:

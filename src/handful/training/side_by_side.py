@@ -62,10 +62,12 @@ def _crew(workers: int) -> Iterator[ThreadPoolExecutor]:
         together.wait()
 
     try:
-        for settled in [pool.submit(settle) for _ in range(workers)]:
-            settled.result()
-        # Whatever thread begins to use torch from now on takes the number that was set last.
-        torch.set_num_threads(whole)
+        try:
+            for settled in [pool.submit(settle) for _ in range(workers)]:
+                settled.result()
+        finally:
+            # Whatever thread begins to use torch from now on takes the number that was set last.
+            torch.set_num_threads(whole)
         yield pool
     finally:
         together.abort()
