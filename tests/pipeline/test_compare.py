@@ -483,9 +483,12 @@ def test_a_run_compares_all_models_and_seeds(finished: Tiny) -> None:
     assert len(whole["runs"]) == 4
     for row in models:
         evaluation = results / "evaluation" / row["model"] / "seed-0"
-        told = json.loads((evaluation / "metrics.json").read_text())["metrics"]
+        told = json.loads((evaluation / "metrics.json").read_text())["intervals"]
         for name in ("accuracy", "macro_f1", "weighted_recall", "mcc", "log_loss"):
-            assert row["metrics"][name]["value"] == pytest.approx(told[name], abs=1e-9), name
+            # The ranking's interval, too, is the one that the model's own page shows.
+            for part in ("value", "low", "high"):
+                there = row["metrics"][name][part]
+                assert there == pytest.approx(told[name][part], abs=1e-9), (name, part)
     for row in models:
         assert row["parameters"] > 1_000
         assert row["training_seconds"] > 0

@@ -9,13 +9,19 @@ from typing import Any
 import numpy as np
 
 from handful.scoring.arrays import Floats, Indices
-from handful.scoring.bootstrap import LOG_LOSS, Answers, interval, measured, resampled
+from handful.scoring.bootstrap import (
+    LOG_LOSS,
+    RESAMPLES,
+    Answers,
+    interval,
+    measured,
+    resampled,
+)
 from handful.scoring.calibration import calibration_error, losses, reliability, softmax
 from handful.scoring.counts import Counts, counted
 from handful.scoring.coverage import coverage
 from handful.scoring.ranked import Estimate, Ranked, ranked, wilson
 
-RESAMPLES = 1_000
 ROC_AUC, AVERAGE_PRECISION = "roc_auc", "average_precision"
 ECE, ECE_CALIBRATED, LOG_LOSS_CALIBRATED = "ece", "ece_calibrated", "log_loss_calibrated"
 METHODS: Mapping[str, str] = {
