@@ -16,8 +16,12 @@ help:
 INSTALL = $(PYTHON) -m venv $(VENV) && $(BIN)/python -m pip install --quiet \
   --disable-pip-version-check --constraint constraints.txt --editable
 
+# Two of MariaDB's drivers are compiled, where its client library is there to compile them with.
+comma := ,
+COMPILED := $(if $(shell command -v mariadb_config),$(comma)mariadb-c)
+
 $(READY): pyproject.toml constraints.txt
-	$(INSTALL) '.[dev,onnx,parts,peft,postgresql,trackers]'
+	$(INSTALL) '.[dev,onnx,parts,peft,trackers$(COMPILED)]'
 	@touch $(READY) $(SHOWN)
 
 # The demo needs less than the tests do.
@@ -37,6 +41,8 @@ test: $(READY)
 
 ## make test-all  the slow ones, too
 test-all: $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+	  --constraint constraints.txt --editable '.[slow-parts]'
 	$(BIN)/python -m pytest $(SHARED) -m "not live"
 
 ## make test-aws  one small job of each kind on AWS itself: costs money, says first how much
