@@ -16,7 +16,7 @@ from pathlib import Path
 from handful.layout import model_folder
 from handful.model_files import encoding_identity, model_identity
 from handful.records import Fingerprint, Prepared, Reconciled, Record, Tested, Trained, Tuned
-from handful.settings import Settings, counted
+from handful.settings import Settings, counted, counts_no_more, default_of
 from handful.sources import function_hashes
 
 ENCODING_LIBRARIES = ("datasets", "pyarrow", "tokenizers", "transformers")
@@ -126,11 +126,14 @@ def difference(then: Fingerprint, now: Fingerprint) -> str | None:
 
 
 def differences(then: Fingerprint, now: Fingerprint) -> list[str]:
-    """Everything that changed, in words."""
+    """Everything that changed, in words.
+
+    A key that is left out is at its default, and one that counts no more changes nothing.
+    """
     found = []
     for name in [*now, *(n for n in then if n not in now)]:
-        before, after = then.get(name), now.get(name)
-        if before == after:
+        before, after = then.get(name, default_of(name)), now.get(name, default_of(name))
+        if before == after or (name not in now and counts_no_more(name)):
             continue
         if before is None or after is None:
             found.append(f"{name} is {'new' if before is None else 'gone'}")

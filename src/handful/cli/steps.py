@@ -176,4 +176,4 @@ def _run(experiment: Experiment, choice: Choice) -> None:
     records = run_steps(experiment, choice)
     last = list(records.values())[-1]
     if isinstance(last, Reported):
-        experiment.progress.note(f"the report: {last.url}")
+        experiment.progress.note(f"the report: {experiment.store.url}/{last.key}")

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from handful.settings.counted import counted, counted_for_model
+from handful.settings.counted import (
+    counted,
+    counted_for_model,
+    counts_no_more,
+    default_of,
+)
 from handful.settings.describe import KeyDescription, describe_settings, settings_markdown
 from handful.settings.model_sections import TrainSection
 from handful.settings.public import public_text
@@ -22,6 +27,8 @@ __all__ = [
     "User",
     "counted",
     "counted_for_model",
+    "counts_no_more",
+    "default_of",
     "describe_settings",
     "public_text",
     "read_settings",

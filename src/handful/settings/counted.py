@@ -10,6 +10,24 @@ from handful.settings.model_sections import TrainSection
 from handful.settings.secrets import hide_passwords, is_secret, without_login
 from handful.settings.sections import SECTIONS, Settings
 
+HASHED_AT_DEFAULT: Mapping[str, frozenset[str]] = {
+    section: frozenset(names.split())
+    for section, names in {
+        "experiment": "SEED",
+        "production": "DATABASE_URL LABEL_QUERY FILES_URL KEY_PATTERN FILES_FROM_PROD "
+        "S3_ENDPOINT_URL",
+        "reconcile": "FILES_ON_RESEARCH ON_LABEL_CONFLICT ON_MISSING_FILES",
+        "prepare": "MODEL_INPUT_FILES MAX_ARTIFACTS LABEL_ALIASES IGNORED_LABELS "
+        "NUM_LABELS_THRESHOLD SPLIT SPLIT_FROM GROUP_BY NEAR_DUPLICATES MAX_INSTANCE_BYTES",
+        "train": "MODEL_NAMES EPOCHS BATCH_SIZE LEARNING_RATE WARMUP WEIGHT_DECAY LABEL_SMOOTHING "
+        "CLASS_WEIGHTS METRIC METRIC_GOAL EARLY_STOPPING_PATIENCE PRECISION COMPILE SEEDS",
+        "tune": "TRIALS PARALLEL",
+        "report": "SHOW_DOCUMENTS",
+    }.items()
+}
+"""The keys of the first stores, which hold them whatever their value. Nothing is added here: any
+other key is left out while it is at its default, so that a store made before it stays up to date.
+"""
 USER_COUNTS = frozenset({"reconcile", "prepare", "tune", "train", "test"})
 """Any function of the user may read `[user]`; the report calls none."""
 _NOT_PER_RUN = frozenset({"MODEL_NAMES", "SEEDS"})
@@ -18,7 +36,8 @@ _NOT_PER_RUN = frozenset({"MODEL_NAMES", "SEEDS"})
 def counted(settings: Settings, step: str | None = None) -> Mapping[str, str]:
     """ "[train] EPOCHS" → "3.0": every value in effect, or those that the result of `step` needs.
 
-    A password is left out; a place that was written as a relative path is told as it was written,
+    A key that no store held from the beginning is left out of a step's at its default. A password
+    is left out; a place that was written as a relative path is told as it was written,
     so that an experiment may move with its directory.
     """
     found = {}
@@ -26,6 +45,8 @@ def counted(settings: Settings, step: str | None = None) -> Mapping[str, str]:
         for key in keys_of(kind).values():
             if step is None or step in key.counts_for:
                 value = getattr(getattr(settings, section), key.name)
+                if step is not None and _goes_without_saying(section, key, value):
+                    continue
                 found[f"[{section}] {key.name}"] = _told(settings, section, key, value)
     if step in (None, "tune"):
         found |= {f"[tune] {one.key}": str(one) for one in settings.tune.ranges}
@@ -40,11 +61,39 @@ def counted_for_model(settings: Settings, model: str) -> Mapping[str, str]:
     """What training one model once depends on, whatever other models and seeds there are."""
     section = settings.train_for(model)
     found = {
-        f"[train] {key.name}": as_text(getattr(section, key.name))
+        f"[train] {key.name}": as_text(value)
         for key in keys_of(TrainSection).values()
         if "train" in key.counts_for and key.name not in _NOT_PER_RUN
+        if not _goes_without_saying("train", key, value := getattr(section, key.name))
     }
     return found | _user(settings)
+
+
+def default_of(entry: str) -> str | None:
+    """What a fingerprint means that lacks `entry`: "[train] EPOCHS" → "3.0"; None if no default.
+
+    None, too, for a key that has to be written, is not declared, or no longer counts.
+    """
+    section, _, name = entry.removeprefix("[").partition("] ")
+    key = keys_of(SECTIONS[section]).get(name) if section in SECTIONS else None
+    if key is None or key.required or not key.counts_for:
+        return None
+    return as_text(key.default_value())
+
+
+def counts_no_more(entry: str) -> bool:
+    """Was `entry` a key that is gone, or that decides nothing by now? A range of tune is none."""
+    section, _, name = entry.removeprefix("[").partition("] ")
+    if section not in SECTIONS or section == "tune":
+        return False
+    key = keys_of(SECTIONS[section]).get(name)
+    return key is None or not key.counts_for
+
+
+def _goes_without_saying(section: str, key: Key, value: Any) -> bool:
+    """Is it at its default, and left out for it?"""
+    hashed = key.name in HASHED_AT_DEFAULT.get(section, ())
+    return not hashed and bool(value == key.default_value())
 
 
 def _per_model(settings: Settings, step: str | None) -> dict[str, str]:
@@ -54,6 +103,7 @@ def _per_model(settings: Settings, step: str | None) -> dict[str, str]:
         for model, changed in settings.for_models.items()
         for name, value in changed.items()
         if step is None or step in keys[name].counts_for
+        if name in HASHED_AT_DEFAULT["train"] or value != getattr(settings.train, name)
     }
 
 

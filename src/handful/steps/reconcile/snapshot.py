@@ -156,7 +156,7 @@ def _check_same(experiment: Experiment, about: About, made_from: Mapping[str, st
     changed = [
         name
         for name in {**made_from, **about.made_from}
-        if made_from.get(name) != about.made_from.get(name)
+        if made_from.get(name, "") != about.made_from.get(name, "")
     ]
     if changed:
         raise UserError(
