@@ -25,7 +25,7 @@ from handful.errors import Absent, DataError, UserError
 from handful.experiment import Experiment
 from handful.labels.base import LabelSource
 from handful.settings import Settings
-from handful.steps.reconcile import tables
+from handful.steps.reconcile import key_column, tables
 from handful.steps.reconcile.meanwhile import Meanwhile
 from handful.steps.reconcile.taking import take
 from handful.storage.base import Source
@@ -44,6 +44,11 @@ class About:
     unmatched_keys: int
     """Keys of production that KEY_PATTERN does not fit."""
     keys_read_two_ways: int
+
+    @property
+    def by_column(self) -> bool:
+        """Did the label rows name the files, and nothing was listed?"""
+        return bool(self.made_from.get(key_column.MADE_FROM))
 
     def to_json(self) -> bytes:
         return (json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n").encode()
@@ -72,7 +77,8 @@ class Snapshot:
 
     @property
     def files(self) -> pl.LazyFrame:
-        return pl.scan_parquet(self.listing)
+        listed = pl.scan_parquet(self.listing)
+        return key_column.usable(listed) if self.about.by_column else listed
 
 
 def snapshot(
@@ -128,7 +134,12 @@ def made_of(settings: Settings) -> dict[str, str]:
         database = f"{url.get_backend_name()}://{host}{port}/{url.database or ''}"
     except ArgumentError:
         database = "(no URL)"  # the label source says so, and better
+    column = {
+        key_column.MADE_FROM: production.FILE_KEY_COLUMN or "",
+        "[production] FILE_BUCKETS": ", ".join(production.FILE_BUCKETS),
+    }
     return {
+        **{name: value for name, value in column.items() if value},
         "[production] DATABASE_URL": database,
         "[production] LABEL_QUERY": hashlib.sha256(production.LABEL_QUERY.encode()).hexdigest(),
         "[production] FILES_URL": production.FILES_URL,
