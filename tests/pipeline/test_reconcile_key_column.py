@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -294,6 +296,77 @@ def test_settings_that_do_not_fit_each_other(
     business.settings["production"] |= keys
     with pytest.raises(SettingsError, match=words):
         business.run()
+
+
+def test_no_more_looks_at_once_than_copy_concurrency(business: Business) -> None:
+    from handful.storage.open import open_source
+
+    real, lock, now, most = open_source(str(business.files)), threading.Lock(), [0], [0]
+
+    class Crowded:
+        url = real.url
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(real, name)
+
+        def head(self, key: str) -> Any:
+            with lock:
+                now[0] += 1
+                most[0] = max(most[0], now[0])
+            time.sleep(0.02)
+            with lock:
+                now[0] -= 1
+            return real.head(key)
+
+    business.settings["reconcile"]["COPY_CONCURRENCY"] = "3"
+    with pytest.raises(AttributeError, match="nothing more"):
+        business.run(source=_only_looks(Crowded()))
+    assert most[0] == 3
+
+
+def _only_looks(source: Any) -> Any:
+    """`source`, that ends the run when the looks are done."""
+
+    class Ends:
+        url = source.url
+        head = source.head
+
+        def __getattr__(self, name: str) -> Any:
+            raise AttributeError("nothing more")
+
+    return Ends()
+
+
+@pytest.mark.parametrize("kind", ["text[]", "json", "jsonb", "varchar(99)[]"])
+def test_a_list_of_postgresql_names_several_files(tmp_path: Path, postgres: str, kind: str) -> None:
+    from sqlalchemy import create_engine, text
+    from sqlalchemy.engine import make_url
+
+    business = by_column(tmp_path)
+    engine = create_engine(make_url(postgres).set(drivername="postgresql+psycopg"))
+    is_array = kind.endswith("[]")
+    with engine.begin() as connection:
+        connection.execute(text(f"CREATE TABLE docs (id text, label text, keys {kind})"))
+        for number in range(4):
+            keys = [f"2024/{number}/{file}" for file in ("1.txt", "2.txt")]
+            for key in keys:
+                business.file(key, f"{key} of PostgreSQL")
+            row = {
+                "id": f"doc-{number}",
+                "label": "cat" if number % 2 else "dog",
+                "keys": keys if is_array else json.dumps(keys),
+            }
+            cast = f"CAST(:keys AS {kind})"
+            connection.execute(text(f"INSERT INTO docs VALUES (:id, :label, {cast})"), row)
+    engine.dispose()
+    business.settings["production"] |= {
+        "DATABASE_URL": postgres.replace("postgresql://", "postgresql+psycopg://"),
+        "LABEL_QUERY": "SELECT id AS artifact_id, label, keys FROM docs",
+        "FILE_KEY_COLUMN": "KEYS",
+    }
+    outcome = business.run()
+    assert outcome.record.fates == {"kept": 4}
+    assert outcome.rows("doc-0")[0]["files"] == ["1.txt", "2.txt"]
 
 
 def test_killed_in_the_middle_of_the_looks_a_rerun_asks_again(business: Business) -> None:

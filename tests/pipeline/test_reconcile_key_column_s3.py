@@ -14,8 +14,9 @@ from buckets import PRODUCTION, contents, copied_to, in_pipeline, put, remove, s
 from buckets import write_settings as written
 from faults import Proxy, Request, faulty
 from handful import layout
-from handful.errors import StepError, Unreachable
-from reconciling import Business, Outcome, summary
+from handful.errors import StepError, StoreError, Unreachable
+from handful.production import production_files
+from reconciling import Business, Heard, Outcome, summary
 from servers import S3Server
 
 ARCHIVE, SECRET = "handful-archive", "handful-secret"
@@ -228,6 +229,31 @@ def test_keys_as_people_spell_them_are_found(
     for number, key in enumerate(SPELLED):
         (content,) = [text for name, text in found.items() if name.startswith(f"odd-{number}/")]
         assert content == b"of the archive" or content.decode() in objects, key
+
+
+def test_a_source_of_several_buckets_reads_the_right_one(
+    business: Business, tmp_path: Path, s3_server: S3Server
+) -> None:
+    source = production_files(business.open(Heard(), tmp_path))
+    assert source.url == business.settings["production"]["FILES_URL"]
+    key = f"s3://{archive(business)}/7/more.txt"
+    assert source.read("2024/7/body.txt") == b"body 7"
+    assert source.read(key) == b"more of 7"
+    assert (source.head(key).key, source.head(key).size) == (key, 9)
+    source.fetch(key, tmp_path / "fetched")
+    assert (tmp_path / "fetched").read_bytes() == b"more of 7"
+    assert source.path(key).read_text() == "more of 7"
+    below = source.fetch_tree(f"s3://{archive(business)}/7", tmp_path / "scratch")
+    assert [path.name for path in below.iterdir()] == ["more.txt"]
+    for outside in (
+        f"s3://{SECRET}/ours/x.txt",
+        f"s3://{ARCHIVE}/x.txt",
+        "s3://",
+        f"s3://{ARCHIVE}",
+    ):
+        for ask in (source.read, source.head, source.path):
+            with pytest.raises(StoreError, match="no place that may be read"):
+                ask(outside)
 
 
 def denies(part: str) -> Any:

@@ -37,9 +37,10 @@ class Named:
     def of(self, rows: pl.DataFrame, wanted: Wanted) -> pl.DataFrame:
         """nr, artifact_id, reference, file, key, fault, why, wanted: for every row its files."""
         given = key_column.references(rows.select("nr", "artifact_id", "row"), self.column)
-        looked = self.listing.rename({"fate": "fault", "reason": "why"}).collect()
+        # By what was looked at, not by whose it was: ids may be read in another spelling by now.
+        looked = self.listing.drop("artifact_id").rename({"fate": "fault", "reason": "why"})
         pairs = given.drop("row").join(
-            looked, on=["artifact_id", "reference"], how="inner", maintain_order="left"
+            looked.unique("reference").collect(), on="reference", maintain_order="left"
         )
         return pairs.with_columns(wanted=wanted.is_copied())
 

@@ -30,7 +30,7 @@ from handful.labels.base import LabelSource
 from handful.records import Fate
 from handful.settings import Settings
 from handful.steps.reconcile import tables
-from handful.steps.reconcile.names import id_fault, quoted
+from handful.steps.reconcile.names import quoted
 from handful.steps.reconcile.pool import in_threads
 from handful.steps.reconcile.references import Resolver, name_of, resolver, without_query
 from handful.steps.reconcile.troubles import Troubles
@@ -51,8 +51,8 @@ SCHEMA = pa.schema(
 LISTED = SCHEMA.names[:5]
 MADE_FROM = "[production] FILE_KEY_COLUMN"
 THREADS = 128
-"""Looks at once, unless COPY_CONCURRENCY is less: at 30 ms a look this is 3,700 a second, and S3 has
-said no more than 5,500 for a prefix."""
+"""Looks at once, unless COPY_CONCURRENCY is less: 3,700 a second where each takes 30 ms. S3 allows
+5,500 for a prefix."""
 _TOGETHER = 50_000
 """Looks that are held as Python's, which take ten times as much room as a table's."""
 _TELL_SECONDS = 0.1
@@ -86,8 +86,10 @@ class Watched:
         for batch in self.labels.rows():
             columns = ("artifact_id", "row")
             table = pl.DataFrame({name: pl.Series(batch.column(name)) for name in columns})
-            usable = table.filter(id_fault(pl.col("artifact_id")).is_null())
-            self.seen.append(references(usable, self.column).select("artifact_id", "reference"))
+            named = table.filter(pl.col("artifact_id").is_not_null())
+            # Of nothing but its first row a batch can tell that it has no such column.
+            found = references(named if named.height else table, self.column)
+            self.seen.append(found.select("artifact_id", "reference").drop_nulls())
             yield batch
 
     def references(self) -> pl.DataFrame:
@@ -95,7 +97,7 @@ class Watched:
         found = pl.concat(self.seen).unique().sort("artifact_id", "reference")
         if found.is_empty():
             raise DataError(
-                f"the column {self.column!r} is empty in every label row that has a usable id",
+                f"the column {self.column!r} is empty in every label row that has an id",
                 where=_WHERE,
                 remedy="let LABEL_QUERY give the key of each file there",
             )
