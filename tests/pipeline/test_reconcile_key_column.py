@@ -408,3 +408,15 @@ def test_a_wrong_column_is_found_in_the_first_rows(
     connection.close()
     with pytest.raises(DataError, match="no column 'nowhere'"):
         business.run()
+
+
+@pytest.mark.parametrize("damage", ["gone", "cut"])
+def test_a_snapshot_without_its_keys_is_damaged(business: Business, damage: str) -> None:
+    business.run()
+    path = business.folder / "store" / "EXP-1" / layout.FILE_KEYS
+    if damage == "gone":
+        path.unlink()
+    else:
+        path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(DataError, match="snapshot of production is damaged"):
+        business.run()

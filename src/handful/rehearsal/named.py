@@ -7,7 +7,7 @@ import polars as pl
 from handful.errors import DataError
 from handful.experiment import Experiment
 from handful.settings import Limit
-from handful.steps.reconcile.key_column import LISTED, look, references
+from handful.steps.reconcile.key_column import files_of, look, references
 from handful.steps.reconcile.names import matches
 from handful.steps.reconcile.references import name_of
 from handful.steps.reconcile.troubles import Troubles
@@ -43,7 +43,7 @@ def named_artifacts(
         return pl.DataFrame(schema={"artifact_id": pl.String, "key": pl.String})
     looks = look(experiment, files, named, Troubles(_SOME, ids.height))
     found = named.join(looks, on="reference")
-    whole = found.filter(pl.col("fate").is_null().all().over("artifact_id"))
+    whole = named.join(found.filter(pl.col("fate").is_not_null()), on="artifact_id", how="anti")
     if whole.is_empty():
         reasons = found["reason"].drop_nulls().unique().sort().head(3)
         raise DataError(
@@ -52,4 +52,4 @@ def named_artifacts(
             where=f"[production] FILES_URL = {files.url}",
             remedy="compare the column that FILE_KEY_COLUMN names with FILES_URL and FILE_BUCKETS",
         )
-    return whole.select(LISTED).unique(["artifact_id", "key"], maintain_order=True)
+    return files_of(whole, looks)

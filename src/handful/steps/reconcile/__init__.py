@@ -169,8 +169,9 @@ def _match(experiment: Experiment, production: Snapshot, wanted: Wanted, files: 
     """Give fates, and announce them before the first copy."""
     rows = pl.read_parquet(production.labels)
     rows = override(rows, experiment.settings.reconcile.LABEL_OVERRIDES)
-    column = experiment.settings.production.FILE_KEY_COLUMN
-    named = Named(column, pl.scan_parquet(production.listing)) if column else None
+    column, named = experiment.settings.production.FILE_KEY_COLUMN, None
+    if column and production.file_keys:
+        named = Named(column, pl.scan_parquet(production.file_keys))
     listing = Listing(production.files, production.about.keys_read_two_ways > 0, named)
     matched = match(rows, listing, wanted, experiment.settings, hasher(experiment, files))
     announce(experiment, matched, listing)
@@ -201,8 +202,8 @@ def _write(
     """Write the ledger and its summary, and show it; kept artifacts per label."""
     listed = production.files.select(pl.col("artifact_id").n_unique()).collect().item()
     summary = ledger.summarise(book, production.about, int(listed))
-    if production.about.by_column:
-        looked = pl.scan_parquet(production.listing)
+    if production.file_keys:
+        looked = pl.scan_parquet(production.file_keys)
         summary["keys"] = key_column.told(looked, production.about.made_from)
         experiment.progress.note(f"no_label_row {key_column.NOT_KNOWN}")
     # Only of a ledger that adds up anything is removed; what is gone is stale no more.

@@ -31,17 +31,18 @@ class Named:
     """What the label rows say of files."""
 
     column: str
-    listing: pl.LazyFrame
-    """See `key_column`."""
+    keys: pl.LazyFrame
+    """file_keys.parquet: see `key_column`."""
 
-    def of(self, rows: pl.DataFrame, wanted: Wanted) -> pl.DataFrame:
-        """nr, artifact_id, reference, file, key, fault, why, wanted: for every row its files."""
+    def of(self, rows: pl.DataFrame, listing: pl.LazyFrame, wanted: Wanted) -> pl.DataFrame:
+        """For every row its files: nr, artifact_id, reference, file, key, fault, why, size, etag,
+        wanted."""
         given = key_column.references(rows.select("nr", "artifact_id", "row"), self.column)
-        # By what was looked at, not by whose it was: ids may be read in another spelling by now.
-        looked = self.listing.drop("artifact_id").rename({"fate": "fault", "reason": "why"})
-        pairs = given.drop("row").join(
-            looked.unique("reference").collect(), on="reference", maintain_order="left"
-        )
+        looked = self.keys.rename({"fate": "fault", "reason": "why"}).collect()
+        # By what was looked at, not by whose it was: ids may be spelled otherwise by now.
+        there = listing.select("key", "size", "etag").unique("key").collect()
+        pairs = given.drop("row").join(looked, on="reference", maintain_order="left")
+        pairs = pairs.join(there, on="key", how="left", maintain_order="left")
         return pairs.with_columns(wanted=wanted.is_copied())
 
 

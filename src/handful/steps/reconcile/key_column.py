@@ -1,11 +1,11 @@
 """Takes production by FILE_KEY_COLUMN: no listing, but one look at each file that a row names.
 
-`listing.parquet` then holds what these looks found, those that found nothing included, so that
-production need not be asked again:
+What these looks found is kept beside the snapshot's other two tables, so that production need not
+be asked again:
 
-    artifact_id, file, key, size, etag    as in any listing; size and etag are null for a fault
-    reference                             what the database says
-    fate, reason                          why the file cannot be had; null if it can
+    listing.parquet      what is there, as any listing shows it: each key of an artifact once
+    file_keys.parquet    reference (what the database says), file, key, and for what cannot be had
+                         its fate and reason
 
 A look that nobody answers ends the step and keeps nothing. A look that is denied costs the
 artifact, up to MAX_FAILED of them: it is never taken for an absence.
@@ -18,7 +18,6 @@ import json
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import polars as pl
@@ -29,26 +28,13 @@ from handful.experiment import Experiment
 from handful.labels.base import LabelSource
 from handful.records import Fate
 from handful.settings import Settings
-from handful.steps.reconcile import tables
 from handful.steps.reconcile.names import quoted
 from handful.steps.reconcile.pool import in_threads
 from handful.steps.reconcile.references import Resolver, name_of, resolver, without_query
 from handful.steps.reconcile.troubles import Troubles
 from handful.storage.base import Source
 
-SCHEMA = pa.schema(
-    [
-        ("artifact_id", pa.large_string()),
-        ("file", pa.large_string()),
-        ("key", pa.large_string()),
-        ("size", pa.int64()),
-        ("etag", pa.large_string()),
-        ("reference", pa.large_string()),
-        ("fate", pa.large_string()),
-        ("reason", pa.large_string()),
-    ]
-)
-LISTED = SCHEMA.names[:5]
+LISTED = ["artifact_id", "file", "key", "size", "etag"]
 MADE_FROM = "[production] FILE_KEY_COLUMN"
 THREADS = 128
 """Looks at once, unless COPY_CONCURRENCY is less: 3,700 a second where each takes 30 ms. S3 allows
@@ -63,15 +49,28 @@ class Look(NamedTuple):
     """What one look found."""
 
     reference: str
+    """What the database says."""
     file: str
     key: str | None = None
+    fate: str | None = None
+    """None: it is there."""
+    reason: str | None = None
     size: int | None = None
     etag: str | None = None
-    fate: str | None = None
-    reason: str | None = None
 
 
-_LOOKS = pl.Schema({name: pl.Int64 if name == "size" else pl.String for name in Look._fields})
+LOOKS = pl.Schema({name: pl.Int64 if name == "size" else pl.String for name in Look._fields})
+KEPT = list(Look._fields[:5])
+"""The columns of file_keys.parquet."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """What the looks found."""
+
+    listing: pl.DataFrame
+    keys: pl.DataFrame
+    """`KEPT`: every reference once."""
 
 
 @dataclass
@@ -122,21 +121,23 @@ def references(rows: pl.DataFrame, column: str) -> pl.DataFrame:
     return pl.concat([told.filter(~is_list), many.filter(pl.col("reference").is_not_null())])
 
 
-def take_named(
-    experiment: Experiment, files: Source, watched: Watched, path: Path
-) -> tuple[int, int, int]:
-    """Look at every file that the label rows name; as `taking` counts: rows, 0, 0.
+def take_named(experiment: Experiment, files: Source, watched: Watched) -> Found:
+    """Look at every file that the label rows name.
 
     `DataError` if none of them can be had; `StepError` if too many looks fail.
     """
     named = watched.references()
-    troubles = Troubles(experiment.settings.reconcile.MAX_FAILED, named["artifact_id"].n_unique())
+    artifacts = named["artifact_id"].n_unique()
+    troubles = Troubles(experiment.settings.reconcile.MAX_FAILED, artifacts)
     looks = look(experiment, files, named, troubles)
     _check_some(looks, files.url)
-    listing = named.join(looks, on="reference", how="left", maintain_order="left")
-    with tables.writing(path, SCHEMA) as writer:
-        writer.add(listing.select(SCHEMA.names))
-    return writer.rows, 0, 0
+    return Found(files_of(named, looks), looks.select(KEPT).sort("reference"))
+
+
+def files_of(named: pl.DataFrame, looks: pl.DataFrame) -> pl.DataFrame:
+    """`LISTED`: whatever `named` (artifact_id, reference) led to and is there, in order."""
+    there = named.join(looks.filter(pl.col("fate").is_null()), on="reference")
+    return there.select(LISTED).unique(["artifact_id", "key"]).sort("artifact_id", "key")
 
 
 def look(
@@ -148,7 +149,7 @@ def look(
     """
     resolve = resolver_of(experiment.settings, files)
     todo = named["reference"].unique()
-    tables_found = [pl.DataFrame(schema=_LOOKS)]
+    tables_found = [pl.DataFrame(schema=LOOKS)]
     found: list[Look] = []
     failed: list[Look] = []
     told = time.monotonic()
@@ -159,7 +160,7 @@ def look(
             raise error or TypeError("a look gives something")
         found.append(one)
         if len(found) >= _TOGETHER:
-            tables_found.append(pl.DataFrame(found, _LOOKS, orient="row"))
+            tables_found.append(pl.DataFrame(found, LOOKS, orient="row"))
             found = []
         if one.fate == Fate.COPY_FAILED:
             failed.append(one)
@@ -169,7 +170,7 @@ def look(
             told = time.monotonic()
             experiment.progress.advance("looking at files", done, todo.len(), "files")
     _stop_if_too_many(failed, named, troubles)
-    return pl.concat([*tables_found, pl.DataFrame(found, _LOOKS, orient="row")])
+    return pl.concat([*tables_found, pl.DataFrame(found, LOOKS, orient="row")])
 
 
 def resolver_of(settings: Settings, files: Source) -> Resolver:
@@ -193,12 +194,13 @@ def _look(resolve: Resolver, files: Source, reference: str) -> Look:
     except StoreError as error:
         reason = f"{said} could not be looked at: {' '.join(str(error).split())}"
         return _fault(reference, key, Fate.COPY_FAILED, reason)
-    return Look(reference, key.rpartition("/")[2], key, entry.size, entry.etag)
+    name = key.rpartition("/")[2]
+    return Look(reference, name, key, size=entry.size, etag=entry.etag)
 
 
 def _fault(reference: str, key: str | None, fate: Fate, reason: str) -> Look:
     file = name_of(reference) if key is None else key.rpartition("/")[2]
-    return Look(reference, file, key, fate=fate.value, reason=reason)
+    return Look(reference, file, key, fate.value, reason)
 
 
 def _stop_if_too_many(failed: list[Look], named: pl.DataFrame, troubles: Troubles) -> None:
@@ -223,15 +225,9 @@ def _check_some(looks: pl.DataFrame, url: str) -> None:
     )
 
 
-def usable(listing: pl.LazyFrame) -> pl.LazyFrame:
-    """The files that can be had, as any listing shows them: each key of an artifact once."""
-    there = listing.filter(pl.col("fate").is_null()).select(LISTED)
-    return there.unique(["artifact_id", "key"], maintain_order=True)
-
-
-def told(listing: pl.LazyFrame, made_from: Mapping[str, str]) -> dict[str, Any]:
+def told(keys: pl.LazyFrame, made_from: Mapping[str, str]) -> dict[str, Any]:
     """For summary.json: what became of the keys, and what cannot be known."""
-    fates = dict(listing.group_by("fate").len().collect().iter_rows())
+    fates = dict(keys.group_by("fate").len().collect().iter_rows())
     return {
         "total": sum(fates.values()),
         "given_by_column": made_from[MADE_FROM],

@@ -70,7 +70,7 @@ def match(
     """
     rows = _label_side(rows)
     if listing.named:
-        named = listing.named.of(rows, wanted)
+        named = listing.named.of(rows, listing.files, wanted)
         rows = _conflicts(file_rows.hash_artifacts(rows, named))
         listing = replace(listing, files=file_rows.files_of(named, rows))
         rows = file_rows.settle(rows, named)

@@ -39,6 +39,8 @@ class Taken:
     keys: int
     unmatched: int
     two_ways: int
+    file_keys: Path | None = None
+    """See `key_column`."""
 
 
 def take(experiment: Experiment, labels: LabelSource, files: Source) -> Taken:
@@ -53,8 +55,13 @@ def take(experiment: Experiment, labels: LabelSource, files: Source) -> Taken:
     if column:
         watched = key_column.Watched(labels, column)
         rows, _ = _take_labels(experiment, watched, label_file)
-        counts = key_column.take_named(experiment, files, watched, listing_file)
-        return Taken(label_file, listing_file, rows, *counts)
+        found = key_column.take_named(experiment, files, watched)
+        with tables.writing(listing_file, FILES_SCHEMA) as writer:
+            writer.add(found.listing)
+        keys_file = experiment.scratch / "taken-file-keys.parquet"
+        with tables.on_this_machine(keys_file):
+            found.keys.write_parquet(keys_file, compression="zstd")
+        return Taken(label_file, listing_file, rows, writer.rows, 0, 0, keys_file)
     rows, known = _take_labels(experiment, labels, label_file)
     counts = _take_listing(experiment, files, listing_file, known)
     return Taken(label_file, listing_file, rows, *counts)
