@@ -17,11 +17,11 @@ from handful import layout
 from handful.experiment import Experiment, open_experiment
 from handful.labels.base import LabelSource
 from handful.labels.database import DatabaseLabels
+from handful.production import production_files
 from handful.progress import Scalar
 from handful.records import Reconciled
 from handful.steps.reconcile import reconcile
 from handful.storage.base import Source, Store
-from handful.storage.open import open_source
 
 FUNCTIONS = """
 def get_dataset_features(): ...
@@ -180,8 +180,7 @@ class Business:
             record = reconcile(
                 experiment,
                 labels or DatabaseLabels(production.DATABASE_URL, production.LABEL_QUERY),
-                source
-                or open_source(production.FILES_URL, endpoint_url=production.S3_ENDPOINT_URL),
+                source or production_files(experiment),
                 made_from={},
                 refresh=refresh,
                 prune=prune,

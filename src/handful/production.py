@@ -17,12 +17,18 @@ def production_labels(experiment: Experiment) -> LabelSource:
 
 def production_files(experiment: Experiment) -> Source:
     """Production's file store, to read from; nothing is asked yet."""
+    from functools import partial
+
     from handful.storage.open import open_source
+    from handful.storage.several import Several
 
     production = experiment.settings.production
-    return open_source(
-        production.FILES_URL,
+    opened = partial(
+        open_source,
         endpoint_url=production.S3_ENDPOINT_URL,
         profile=production.AWS_PROFILE,
         role_arn=production.ASSUME_ROLE_ARN,
     )
+    own = opened(production.FILES_URL)
+    others = tuple(opened(url) for url in production.FILE_BUCKETS)
+    return Several(own, others) if others else own

@@ -27,6 +27,7 @@ class Fate(StrEnum):
 
     KEPT = "kept"
     DUPLICATE_ROW = "duplicate_row"
+    FILE_ROW = "file_row"
     DUPLICATE = "duplicate"
     CONFLICT = "conflict"
     NO_LABEL = "no_label"

@@ -39,7 +39,7 @@ ARROWS: dict[str, set[str]] = {
     "reviewing": LEAVES | {"experiment", "baseline"},
     "steps": LEAVES
     | {"experiment", "settings", "functions", "sources", "storage.base", "storage.open"}
-    | {"labels.base", "backends.base", "report", "fingerprint", "__init__"}
+    | {"storage.keys", "labels.base", "backends.base", "report", "fingerprint", "__init__"}
     | {"scoring", "comparing", "baseline", "looks", "reviewing"},
     "training": LEAVES
     | {"experiment", "settings", "functions", "sources", "storage.base", "storage.open"}

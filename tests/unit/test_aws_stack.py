@@ -203,6 +203,21 @@ def test_a_store_inside_production_is_not_locked(tmp_path: Path) -> None:
     assert all(right.allowed for right in rights_of_jobs(inside))
 
 
+def test_buckets_that_keys_of_the_database_lead_to_are_read_and_never_written(
+    tmp_path: Path,
+) -> None:
+    settings = read(tmp_path)
+    places = ("s3://archive", "s3://shared/ours")
+    production = replace(settings.production, FILE_KEY_COLUMN="k", FILE_BUCKETS=places)
+    jobs = rights_of_jobs(replace(settings, production=production))
+    for objects in (":::archive/*", ":::shared/ours/*"):
+        reads, never = (one for one in jobs if any(arn.endswith(objects) for arn in one.resources))
+        assert (reads.actions, reads.allowed) == (("s3:GetObject",), True)
+        assert not never.allowed
+        assert "s3:Put*" in never.actions
+    assert len({one.name for one in jobs}) == len(jobs)
+
+
 def test_what_is_missing_is_told(tmp_path: Path, cloud: str) -> None:
     settings = read(tmp_path)
     local = replace(settings, experiment=replace(settings.experiment, STORE=str(tmp_path)))

@@ -75,6 +75,12 @@ def production_folder(settings: Settings) -> Folder | None:
     return folder_of(settings.production.FILES_URL)
 
 
+def file_bucket_folders(settings: Settings) -> tuple[Folder, ...]:
+    """Where the keys of the database may lead beside `production_folder`."""
+    found = (folder_of(url) for url in settings.production.FILE_BUCKETS)
+    return tuple(one for one in found if one)
+
+
 def model_folders(settings: Settings) -> tuple[Folder, ...]:
     """The folders of models that lie on S3."""
     found = (folder_of(name) for name in settings.train.MODEL_NAMES)

@@ -11,7 +11,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from handful.aws.places import Folder, ecr_image, model_folders, production_folder, store_folder
+from handful.aws.places import (
+    Folder,
+    ecr_image,
+    file_bucket_folders,
+    model_folders,
+    production_folder,
+    store_folder,
+)
 from handful.settings import Settings
 
 ROLE = "${JobRole.Arn}"
@@ -80,10 +87,12 @@ def rights_of_jobs(settings: Settings) -> tuple[Right, ...]:
     """What the role of the jobs needs, and nothing else. `UserError` if STORE is not on S3."""
     store, production = store_folder(settings), production_folder(settings)
     found = [*_folder_rights("Store", store, _WRITE)]
-    if production is not None:
-        found += _folder_rights("Production", production, _READ)
-        if not production.holds(store):
-            never = Right("ProductionIsReadOnly", _NEVER, (_objects(production),), allowed=False)
+    read_only = {"Production": production} if production else {}
+    read_only |= {f"FileBucket{n}": one for n, one in enumerate(file_bucket_folders(settings))}
+    for name, folder in read_only.items():
+        found += _folder_rights(name, folder, _READ)
+        if not folder.holds(store):
+            never = Right(f"{name}IsReadOnly", _NEVER, (_objects(folder),), allowed=False)
             found.append(never)
     for number, model in enumerate(model_folders(settings)):
         found += _folder_rights(f"Model{number}", model, _READ)

@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 from handful.errors import DataError
 from handful.experiment import Experiment
 from handful.labels.base import LABELS_SCHEMA, LabelSource
+from handful.rehearsal.named import named_artifacts
 from handful.steps.reconcile.keys import KeyPattern
 from handful.steps.reconcile.names import id_fault, matches
 from handful.storage.base import LISTING_SCHEMA, Entry, Source
@@ -48,7 +49,12 @@ def take_sample(
     `DataError` if the first rows and keys of production hold too few of them.
     """
     first = _first_rows(labels)
-    found = _complete_artifacts(experiment, first, files, artifacts * SPARE)
+    by_column = bool(experiment.settings.production.FILE_KEY_COLUMN)
+    if by_column:
+        usable = first.filter(_usable())
+        found = named_artifacts(experiment, usable, files, artifacts * SPARE * 10)
+    else:
+        found = _complete_artifacts(experiment, first, files, artifacts * SPARE)
     chosen = _over_labels(first.filter(_usable()), found, artifacts * SPARE)
     if chosen["artifact_id"].n_unique() < artifacts or chosen["label"].n_unique() < 2:
         raise DataError(
@@ -59,6 +65,9 @@ def take_sample(
             remedy="compare an artifact id of LABEL_QUERY with a key of FILES_URL and KEY_PATTERN",
         )
     kept = found.filter(pl.col("artifact_id").is_in(chosen["artifact_id"].implode()))
+    if by_column:  # each row of an artifact names files of it
+        kept_ids = pl.col("artifact_id").is_in(chosen["artifact_id"].implode())
+        chosen = first.filter(kept_ids & _usable())
     listing = kept.select(LISTING_SCHEMA.names).to_arrow().cast(LISTING_SCHEMA)
     rows = chosen.select(LABELS_SCHEMA.names).to_arrow().cast(LABELS_SCHEMA)
     return Sample(rows, listing, chosen["artifact_id"].n_unique())

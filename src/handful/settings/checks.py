@@ -30,6 +30,7 @@ def check(reading: Reading, directory: Path) -> None:
     _experiment(reading, directory)
     _production(reading, directory)
     _query(reading, directory)
+    _file_keys(reading)
     _files(reading)
     _labels(reading, directory)
     _models(reading, directory)
@@ -113,6 +114,31 @@ def _query(reading: Reading, directory: Path) -> None:
     else:
         if not values["LABEL_QUERY"]:
             reading.fault_of(*where, "the file is empty", "write the label query into it")
+
+
+def _file_keys(reading: Reading) -> None:
+    """What FILE_KEY_COLUMN and FILE_BUCKETS ask of the other keys."""
+    values = reading.of("production")
+    # A faulty name of a column is one all the same.
+    by_column = values.get("FILE_KEY_COLUMN", reading.has_text("production", "FILE_KEY_COLUMN"))
+    if reading.has_text("production", "FILE_BUCKETS"):
+        if not by_column:
+            what = "only keys that FILE_KEY_COLUMN gives can lead to other buckets"
+            reading.fault_of("production", "FILE_BUCKETS", what, "remove it, or name the column")
+        elif not str(values.get("FILES_URL", "s3://")).lower().startswith("s3://"):
+            what = "FILES_URL is a directory, and from there no key leads to a bucket"
+            reading.fault_of("production", "FILE_BUCKETS", what, "write s3://bucket as FILES_URL")
+    if not by_column:
+        return
+    if reading.has_text("production", "KEY_PATTERN"):
+        what = "FILE_KEY_COLUMN is set too: nothing is listed then, and no pattern is read"
+        reading.fault_of("production", "KEY_PATTERN", what, "remove one of the two")
+    for name in values.get("FILES_FROM_PROD") or ():
+        if "/" in name:
+            name = shown(reading.places["production", "FILES_FROM_PROD"], name)
+            what = f"{name} holds a /, but with FILE_KEY_COLUMN a file's name is what follows it"
+            remedy = "write the last segment of the key, or a glob that fits it"
+            reading.fault_of("production", "FILES_FROM_PROD", what, remedy)
 
 
 def _files(reading: Reading) -> None:

@@ -111,6 +111,21 @@ class ProductionSection:
         "Where below FILES_URL a file of an artifact lies.",
         counts="reconcile",
     )
+    FILE_KEY_COLUMN: str | None = key(
+        optional(text("column", names.file_key_column)),
+        None,
+        "A column of the label rows that names each file: a key below FILES_URL, an s3:// URL, or "
+        "a path. Nothing is listed then; an artifact may have several rows, or a list in one.",
+        said="none: FILES_URL is listed, and KEY_PATTERN read",
+        counts="reconcile",
+    )
+    FILE_BUCKETS: tuple[str, ...] = key(
+        words_list(unit="buckets, or s3://bucket/prefix", read=names.file_bucket),
+        "",
+        "Where FILE_KEY_COLUMN may lead beside FILES_URL. All else is `unsafe_name`.",
+        said="none: only below FILES_URL",
+        counts="reconcile",
+    )
     FILES_FROM_PROD: tuple[str, ...] = key(
         _FILES, None, "The files of each artifact to copy.", required=True, counts="reconcile"
     )

@@ -22,11 +22,18 @@ def items(text: str) -> tuple[str, ...]:
     return tuple(found)
 
 
-def words_list(check: Callable[[str], object] | None = None, unit: str = "list") -> Parser:
-    """A list of names, each at most once → tuple. `check` raises `Wrong` for a bad one."""
+def words_list(
+    check: Callable[[str], object] | None = None,
+    unit: str = "list",
+    read: Callable[[str], str] | None = None,
+) -> Parser:
+    """A list of names, each at most once → tuple. `check` raises `Wrong` for a bad one.
+
+    `read`: the one spelling of a name that may be written in several ways; it may raise, too.
+    """
 
     def parse(text: str) -> tuple[str, ...]:
-        found = items(text)
+        found = tuple(read(item) for item in items(text)) if read else items(text)
         for index, item in enumerate(found):
             if item in found[:index]:
                 raise Wrong("{} is there twice", piece=item, remedy="name each only once")

@@ -8,6 +8,7 @@ from fnmatch import fnmatchcase
 from handful.settings.values import Wrong
 
 _FORBIDDEN = set('/\\<>:"|?*')
+_BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,253}[A-Za-z0-9]")
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 
 
@@ -77,6 +78,32 @@ def key_pattern(pattern: str) -> None:
         raise Wrong("nothing parts {artifact_id} from {file} in {}", remedy="put a / between them")
     if pattern.startswith("/"):
         raise Wrong("{} begins with /", remedy="the pattern is relative to FILES_URL: drop the /")
+
+
+def file_key_column(name: str) -> None:
+    """A column of the label rows that is not read as something else."""
+    if name.lower() in ("artifact_id", "label", "file_hash"):
+        raise Wrong(
+            "{} has a meaning of its own in the label rows",
+            remedy=f"give the column once more: {name} AS file_key",
+        )
+    if not _printable(name) or set("'\"\\") & set(name):
+        raise Wrong("{} is no name of a column", remedy="give it a plain name with AS")
+
+
+def file_bucket(name: str) -> str:
+    """`bucket`, `bucket/prefix` or `s3://bucket/prefix` → the last, without a `/` at its end."""
+    parts = (name[len("s3://") :] if name.lower().startswith("s3://") else name).split("/")
+    while len(parts) > 1 and not parts[-1]:
+        parts.pop()
+    path = "/".join(parts)
+    if not _BUCKET.fullmatch(parts[0]) or not _printable(path) or {"", ".", ".."} & set(parts[1:]):
+        raise Wrong(
+            "{} is no bucket",
+            piece=name,
+            remedy="write bucket, or s3://bucket/prefix to allow only what lies below the prefix",
+        )
+    return f"s3://{path}"
 
 
 def place(url: str) -> None:

@@ -20,7 +20,7 @@ def checked(key: str, url: str) -> str:
     `StoreError` for a key that is empty, absolute, climbs (`..`), has empty parts, ends in `/`,
     holds control characters (a line break, a NUL), or is not Unicode.
     """
-    fault = "" if _PLAIN.fullmatch(key) else _fault(key)
+    fault = key_fault(key)
     if fault:
         raise StoreError(
             f"the key {key!r} {fault}", where=url, remedy="no file of that name is read or written"
@@ -44,7 +44,10 @@ def folder(prefix: str, url: str) -> str:
     return f"{checked(prefix.removesuffix('/'), url)}/" if prefix else ""
 
 
-def _fault(key: str) -> str:
+def key_fault(key: str) -> str:
+    """Why `key` names no object below a root; "" if it may."""
+    if _PLAIN.fullmatch(key):
+        return ""
     parts = key.split("/")
     if not key:
         return "is empty"

@@ -28,6 +28,7 @@ from handful.storage.s3copy import ServerCopy
 from handful.storage.s3session import Access
 from handful.storage.s3source import S3Source
 from handful.storage.s3stream import held_bytes, put_streamed
+from handful.storage.several import placed
 
 PART = 16 * 1024 * 1024
 """Bytes a part; files up to this size go in one request."""
@@ -139,6 +140,7 @@ class S3Store(S3Source):
         self.delete(key for batch in self.list(below) for key in batch.column("key").to_pylist())
 
     def copy_from(self, source: Source, source_key: str, key: str) -> None:
+        source, source_key = placed(source, source_key)
         if isinstance(source, S3Source):
             if source.clients.access == self.clients.access:
                 copy, original = self._server_copy(source).copy, source.full(source_key)
@@ -154,6 +156,7 @@ class S3Store(S3Source):
                 self.send(path, key)
 
     def expect_copies(self, source: Source, source_key: str, size: int) -> None:
+        source, source_key = placed(source, source_key)
         if isinstance(source, S3Source) and source.clients.access == self.clients.access:
             probe = f"{self._root}{HIDDEN}/probe-{secrets.token_hex(8)}"
             with self._asking(""):

@@ -7,13 +7,14 @@ not be looked at is said to be unknown, never fine.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 
 from handful.aws.buckets import bucket_findings
 from handful.aws.clients import Clients
 from handful.aws.findings import Finding, Verdict, fine, looked, trouble
 from handful.aws.identity import Identity, principal_of, role_findings, who_asks
 from handful.aws.network import network_findings
-from handful.aws.places import production_folder, store_folder
+from handful.aws.places import file_bucket_folders, production_folder, store_folder
 from handful.aws.quotas import quota_findings, quotas_of
 from handful.aws.registry import image_findings
 from handful.aws.rights import rights_of_driver, rights_of_jobs
@@ -66,6 +67,10 @@ def _looks(
     own = settings.production
     if production and not (own.S3_ENDPOINT_URL or own.AWS_PROFILE or own.ASSUME_ROLE_ARN):
         found.append(("FILES_URL", lambda: bucket_findings(clients, "FILES_URL", production)))
+        found += [
+            ("FILE_BUCKETS", partial(bucket_findings, clients, "FILE_BUCKETS", bucket))
+            for bucket in file_bucket_folders(settings)
+        ]
     found.append(("image", lambda: image_findings(clients, section.IMAGE_URI)))
     found.append(("quotas", lambda: _quotas(settings, clients)))
     if section.SUBNETS:

@@ -25,11 +25,12 @@ from handful.experiment import Experiment
 from handful.labels.base import LabelSource
 from handful.records import Fingerprint, Reconciled
 from handful.sources import function_hashes
-from handful.steps.reconcile import copying, ledger, tables
+from handful.steps.reconcile import copying, key_column, ledger, tables
 from handful.steps.reconcile.announcing import announce, label_counts, write_counts
 from handful.steps.reconcile.artifacts import Listing
 from handful.steps.reconcile.contents import hasher
 from handful.steps.reconcile.difference import show_difference
+from handful.steps.reconcile.file_rows import Named
 from handful.steps.reconcile.matching import Matched, match
 from handful.steps.reconcile.meanwhile import Hushed, Meanwhile
 from handful.steps.reconcile.names import Wanted
@@ -168,7 +169,10 @@ def _match(experiment: Experiment, production: Snapshot, wanted: Wanted, files: 
     """Give fates, and announce them before the first copy."""
     rows = pl.read_parquet(production.labels)
     rows = override(rows, experiment.settings.reconcile.LABEL_OVERRIDES)
-    listing = Listing(production.files, production.about.keys_read_two_ways > 0)
+    column, named = experiment.settings.production.FILE_KEY_COLUMN, None
+    if column and production.file_keys:
+        named = Named(column, pl.scan_parquet(production.file_keys))
+    listing = Listing(production.files, production.about.keys_read_two_ways > 0, named)
     matched = match(rows, listing, wanted, experiment.settings, hasher(experiment, files))
     announce(experiment, matched, listing)
     return matched
@@ -198,6 +202,10 @@ def _write(
     """Write the ledger and its summary, and show it; kept artifacts per label."""
     listed = production.files.select(pl.col("artifact_id").n_unique()).collect().item()
     summary = ledger.summarise(book, production.about, int(listed))
+    if production.file_keys:
+        looked = pl.scan_parquet(production.file_keys)
+        summary["keys"] = key_column.told(looked, production.about.made_from)
+        experiment.progress.note(f"no_label_row {key_column.NOT_KNOWN}")
     # Only of a ledger that adds up anything is removed; what is gone is stale no more.
     left = ledger.prune(experiment, book.stale, remove=prune)
     summary["stale"] = ledger.told_of_stale(left)

@@ -111,7 +111,7 @@ def _nothing_to_learn(
 def _likely_cause(rows: pl.DataFrame, listing: Listing, fates: Counter[str]) -> tuple[str, str]:
     without = rows.filter(pl.col("fate") == Fate.NO_FILES.value)
     worst = fates.most_common(1)[0][0]
-    if without.is_empty() or worst not in (Fate.NO_FILES, Fate.NO_LABEL_ROW):
+    if listing.named or without.is_empty() or worst not in (Fate.NO_FILES, Fate.NO_LABEL_ROW):
         example = rows.filter(pl.col("fate") == worst).head(1).to_dicts()[0]
         told = f"For example {quoted([example['artifact_id']])}: {example['reason']}"
         return told, "mend the cause that is named"

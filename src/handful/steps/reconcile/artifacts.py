@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from handful.records import Fate
+from handful.steps.reconcile.file_rows import Named
 from handful.steps.reconcile.names import Wanted, file_fault, matches, shown
 from handful.steps.reconcile.verdicts import give, give_by, join_some
 
@@ -19,6 +20,8 @@ class Listing:
     """artifact_id, file, key, size, etag."""
     two_ways: bool
     """Are there keys that stand for files of two artifacts?"""
+    named: Named | None = None
+    """What the label rows say of files, if they name them (FILE_KEY_COLUMN)."""
 
 
 _VERDICTS = {"artifact_id": pl.String, "reason": pl.String}

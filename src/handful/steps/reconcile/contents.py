@@ -15,6 +15,7 @@ store, by key, size and modification time, and not read again.
 from __future__ import annotations
 
 import hashlib
+import threading
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -140,7 +141,9 @@ def sha256(source: Source, key: str, size: int, scratch: Path) -> str:
         with suppress(OSError), local.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
         # What is wrong with it, the source says better.
-    path = scratch / f"hashed-{hashlib.sha256(key.encode()).hexdigest()}"
+    # Two artifacts may name one file, and two threads read it at the same time.
+    name = f"hashed-{hashlib.sha256(key.encode()).hexdigest()}-{threading.get_ident()}"
+    path = scratch / name
     try:
         source.fetch(key, path)
         with path.open("rb") as file:

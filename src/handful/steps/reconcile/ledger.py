@@ -156,7 +156,9 @@ def summarise(ledger: Ledger, about: About, production: int) -> dict[str, Any]:
 def _one_each(rows: pl.DataFrame) -> pl.DataFrame:
     """One row an artifact: the one that came furthest, not those beside it."""
     beside = pl.col("fate").replace_strict(
-        {Fate.DUPLICATE_ROW.value: 1, Fate.NO_LABEL.value: 2}, default=0, return_dtype=pl.Int8
+        {Fate.UNSAFE_NAME: 1, Fate.DUPLICATE_ROW: 2, Fate.FILE_ROW: 2, Fate.NO_LABEL: 3},
+        default=0,
+        return_dtype=pl.Int8,
     )
     return rows.sort(beside, maintain_order=True).unique(
         "artifact_id", keep="first", maintain_order=True

@@ -6,6 +6,7 @@ Fates are given in this order; what has one keeps it.
                   no_label        its label is NULL or blank
                   conflict        its artifact, or its file_hash, has another label, too
                   duplicate_row   its artifact has an earlier row with the same label
+                  file_row        … and this one names another file (see `file_rows`)
     the one row   no_files        no key of production belongs to the artifact
     left of an    ambiguous_key   two keys stand for one of its files, or one key for two artifacts
     artifact      unsafe_name     a file that would be copied has a name that cannot be trusted
@@ -25,14 +26,14 @@ What Python sees here are columns; no row is looped over.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import polars as pl
 
 from handful.errors import DataError
 from handful.records import Fate
 from handful.settings import Settings
-from handful.steps.reconcile import artifacts
+from handful.steps.reconcile import artifacts, file_rows
 from handful.steps.reconcile.artifacts import Listing
 from handful.steps.reconcile.contents import Hasher, Hashes
 from handful.steps.reconcile.names import Wanted, id_fault, quoted, shown
@@ -68,8 +69,13 @@ def match(
         DataError: labels contradict each other, or files are missing, and the settings say stop.
     """
     rows = _label_side(rows)
-    rows = _conflicts(rows)
-    rows = _duplicate_rows(rows)
+    if listing.named:
+        named = listing.named.of(rows, listing.files, wanted)
+        rows = _conflicts(file_rows.hash_artifacts(rows, named))
+        listing = replace(listing, files=file_rows.files_of(named, rows))
+        rows = file_rows.settle(rows, named)
+    else:
+        rows = _duplicate_rows(_conflicts(rows))
     seen = artifacts.look(listing, wanted)
     rows = artifacts.files_side(rows, listing, seen, wanted)
     files = artifacts.files_of(listing, wanted, rows.filter(OPEN))

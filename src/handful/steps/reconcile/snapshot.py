@@ -2,9 +2,10 @@
 
     labels.parquet    every label row, as the database gave it
     listing.parquet   every key that KEY_PATTERN fits, whatever FILES_FROM_PROD says
+    file_keys.parquet with FILE_KEY_COLUMN: what each key of the label rows led to
     snapshot.json     when, from where, how many; written last, removed first
 
-Who finds snapshot.json finds the other two, whole. A snapshot that was made from other settings is
+Who finds snapshot.json finds the others, whole. A snapshot that was made from other settings is
 never used in silence: the user asks for a new one.
 """
 
@@ -14,6 +15,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +27,7 @@ from handful.errors import Absent, DataError, UserError
 from handful.experiment import Experiment
 from handful.labels.base import LabelSource
 from handful.settings import Settings
-from handful.steps.reconcile import tables
+from handful.steps.reconcile import key_column, tables
 from handful.steps.reconcile.meanwhile import Meanwhile
 from handful.steps.reconcile.taking import take
 from handful.storage.base import Source
@@ -45,6 +47,11 @@ class About:
     """Keys of production that KEY_PATTERN does not fit."""
     keys_read_two_ways: int
 
+    @property
+    def by_column(self) -> bool:
+        """Did the label rows name the files, and nothing was listed?"""
+        return bool(self.made_from.get(key_column.MADE_FROM))
+
     def to_json(self) -> bytes:
         return (json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n").encode()
 
@@ -58,6 +65,8 @@ class Snapshot:
     """Parquet of `LABELS_SCHEMA`."""
     listing: Path
     """Parquet: artifact_id, file, key, size, etag."""
+    file_keys: Path | None = None
+    """Parquet, with FILE_KEY_COLUMN: see `key_column`."""
     is_new: bool = False
     """It is not in the store yet: see `replace_kept`."""
     replaces: Snapshot | None = None
@@ -106,6 +115,7 @@ def snapshot(
         ),
         taken.labels,
         taken.listing,
+        taken.file_keys,
         is_new=True,
     )
     if kept is None:
@@ -128,7 +138,12 @@ def made_of(settings: Settings) -> dict[str, str]:
         database = f"{url.get_backend_name()}://{host}{port}/{url.database or ''}"
     except ArgumentError:
         database = "(no URL)"  # the label source says so, and better
+    column = {
+        key_column.MADE_FROM: production.FILE_KEY_COLUMN or "",
+        "[production] FILE_BUCKETS": ", ".join(production.FILE_BUCKETS),
+    }
     return {
+        **{name: value for name, value in column.items() if value},
         "[production] DATABASE_URL": database,
         "[production] LABEL_QUERY": hashlib.sha256(production.LABEL_QUERY.encode()).hexdigest(),
         "[production] FILES_URL": production.FILES_URL,
@@ -176,10 +191,10 @@ def replace_kept(experiment: Experiment, new: Snapshot) -> None:
 def _keep(experiment: Experiment, new: Snapshot) -> None:
     """Put the snapshot into a store that has no marker of one."""
     store = experiment.store
-    tables.together(
-        lambda: store.send(new.labels, layout.LABELS),
-        lambda: store.send(new.listing, layout.LISTING),
-    )
+    parts = {layout.LABELS: new.labels, layout.LISTING: new.listing}
+    if new.file_keys:
+        parts[layout.FILE_KEYS] = new.file_keys
+    tables.together(*(partial(store.send, path, key) for key, path in parts.items()))
     store.write(layout.SNAPSHOT, new.about.to_json())
 
 
@@ -192,18 +207,22 @@ def _kept(experiment: Experiment) -> Snapshot | None:
         return None
     except (ValueError, KeyError, TypeError) as error:
         raise _damaged(experiment, layout.SNAPSHOT) from error
-    places = {}
-    for key, rows in ((layout.LABELS, about.label_rows), (layout.LISTING, about.keys)):
+    places: dict[str, Path] = {}
+    parts: dict[str, int | None] = {layout.LABELS: about.label_rows, layout.LISTING: about.keys}
+    if about.by_column:
+        parts[layout.FILE_KEYS] = None  # nobody counted them
+    for key, rows in parts.items():
         path = experiment.scratch / f"kept-{key.rsplit('/', 1)[-1]}"
         try:
             store.fetch(key, path)
             found: Any = pq.read_metadata(path).num_rows
         except (Absent, OSError, ValueError) as error:
             raise _damaged(experiment, key) from error
-        if found != rows:
+        if rows is not None and found != rows:
             raise _damaged(experiment, key)
         places[key] = path
-    return Snapshot(about, places[layout.LABELS], places[layout.LISTING])
+    file_keys = places.get(layout.FILE_KEYS)
+    return Snapshot(about, places[layout.LABELS], places[layout.LISTING], file_keys)
 
 
 def _damaged(experiment: Experiment, key: str) -> DataError:

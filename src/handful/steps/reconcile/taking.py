@@ -11,7 +11,7 @@ import pyarrow as pa
 from handful.errors import DataError
 from handful.experiment import Experiment
 from handful.labels.base import LABELS_SCHEMA, LabelSource
-from handful.steps.reconcile import tables
+from handful.steps.reconcile import key_column, tables
 from handful.steps.reconcile.keys import KeyPattern
 from handful.steps.reconcile.names import quoted
 from handful.storage.base import Source
@@ -39,15 +39,29 @@ class Taken:
     keys: int
     unmatched: int
     two_ways: int
+    file_keys: Path | None = None
+    """See `key_column`."""
 
 
 def take(experiment: Experiment, labels: LabelSource, files: Source) -> Taken:
     """Ask production for everything; nothing is kept in the store yet.
 
-    `DataError` if there is no label row, no key, or no key that KEY_PATTERN fits.
+    `DataError` if there is no label row, no key, or no key that KEY_PATTERN fits; with
+    FILE_KEY_COLUMN, if the rows name no file that can be had.
     """
     label_file = experiment.scratch / "taken-labels.parquet"
     listing_file = experiment.scratch / "taken-listing.parquet"
+    column = experiment.settings.production.FILE_KEY_COLUMN
+    if column:
+        watched = key_column.Watched(labels, column)
+        rows, _ = _take_labels(experiment, watched, label_file)
+        found = key_column.take_named(experiment, files, watched)
+        with tables.writing(listing_file, FILES_SCHEMA) as writer:
+            writer.add(found.listing)
+        keys_file = experiment.scratch / "taken-file-keys.parquet"
+        with tables.on_this_machine(keys_file):
+            found.keys.write_parquet(keys_file, compression="zstd")
+        return Taken(label_file, listing_file, rows, writer.rows, 0, 0, keys_file)
     rows, known = _take_labels(experiment, labels, label_file)
     counts = _take_listing(experiment, files, listing_file, known)
     return Taken(label_file, listing_file, rows, *counts)
