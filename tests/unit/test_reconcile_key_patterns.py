@@ -49,7 +49,7 @@ LAYOUTS: list[tuple[str, str, str, str, dict[str, str]]] = [
         f"2024/05/17/{A}/a",
         A,
         "a",
-        dict(y="2024", m="05", d="17"),
+        {"y": "2024", "m": "05", "d": "17"},
     ),
     (
         "{day}T*/{artifact_id}.json",

@@ -16,6 +16,16 @@ from handful.steps.reconcile.key_regex import group, regex_of
 
 Keep = Callable[[pl.DataFrame], pl.DataFrame]
 """Chooses among ways (text, place, start, id): the fewer, the less work comes after."""
+_WAY = pl.Schema(
+    {
+        "text": pl.UInt32,
+        "place": pl.Int64,
+        "start": pl.UInt32,
+        "left": pl.String,
+        "id": pl.String,
+        "right": pl.String,
+    }
+)
 CUT = ["head", "tail", "place", "start"]
 """What `cuts` says of a way: the text on both sides of the id, its segment, its place therein."""
 
@@ -35,31 +45,22 @@ def cuts(
     The rows of `texts`, each once for every way, with the columns `id` and `CUT`. Whether head and
     tail fit the parts is not looked at.
     """
-    split = texts.with_row_index("text").with_columns(segments=pl.col(column).str.split("/"))
-    count = pl.col("segments").list.len().cast(pl.Int64)
-    every = split.select("text", "segments", place=pl.int_ranges(0, count), count=count)
-    rows = every.explode("segments", "place").filter(_may_hold(parts, at))
-    ways = list(_inside(rows.rename({"segments": "segment"}), parts, at))
-    kept = keep(pl.concat(ways)) if ways else None
-    if kept is None:
-        none = {"id": pl.String, "head": pl.String, "tail": pl.String}
-        return texts.clear().with_columns(
-            *(pl.lit("", kind).alias(name) for name, kind in none.items()),
-            place=pl.lit(0, pl.Int64),
-            start=pl.lit(0, pl.UInt32),
-        )
-    whole = kept.join(split, on="text")
-    before, after = pl.col("place"), pl.col("segments").list.len() - pl.col("place") - 1
-    first = pl.col("segments").list.head(before).list.join("/")
-    rest = pl.col("segments").list.tail(after).list.join("/")
-    return whole.select(
-        *texts.columns,
-        "id",
-        "place",
-        "start",
-        head=pl.when(before > 0).then(first + "/").otherwise(pl.lit("")) + pl.col("left"),
-        tail=pl.col("right") + pl.when(after > 0).then("/" + rest).otherwise(pl.lit("")),
-    )
+    is_first = not any("/" in part.text or part.spans for part in parts[:at])
+    if is_first:  # then nothing has to be known of the other segments
+        segment = pl.col(column).str.splitn("/", 2).struct.field("field_0")
+        segments = texts.select(segment=segment, place=pl.lit(0, pl.Int64)).with_row_index("text")
+    else:
+        texts = texts.with_columns(segments=pl.col(column).str.split("/"))
+        segments = _segments(texts.select("segments").with_row_index("text"), parts, at)
+    kept = keep(pl.concat([_WAY.to_frame(), *_inside(segments, parts, at)]))
+    cut = pl.concat([texts[kept["text"]], kept.drop("text")], how="horizontal")
+    before = pl.lit("")
+    if not is_first:
+        folders = pl.col("segments").list.head(pl.col("place")).list.join("/") + "/"
+        before = pl.when(pl.col("place") > 0).then(folders).otherwise(before)
+    cut = cut.with_columns(head=before + pl.col("left"))
+    tail = pl.col(column).str.strip_prefix(pl.col("head") + pl.col("id"))
+    return cut.with_columns(tail=tail).drop("left", "right", *(() if is_first else ("segments",)))
 
 
 def fitted(texts: pl.DataFrame, column: str, parts: Sequence[Part]) -> pl.DataFrame:
@@ -87,25 +88,39 @@ def fitted(texts: pl.DataFrame, column: str, parts: Sequence[Part]) -> pl.DataFr
 
 
 def _without_id(texts: pl.DataFrame, column: str, parts: Sequence[Part]) -> pl.DataFrame:
-    if not parts:
-        return texts.filter(pl.col(column) == "")
+    if all(part.kind is Kind.LITERAL for part in parts):
+        return texts.filter(pl.col(column) == "".join(part.text for part in parts))
     regex = regex_of(parts)
-    fit = texts.filter(pl.col(column).str.contains(regex))
     named = [group(part) for part in parts if part.kind in (Kind.FILE, Kind.NAME)]
     if not named:
-        return fit
-    found = fit.with_columns(found=pl.col(column).str.extract_groups(regex))
+        return texts.filter(pl.col(column).str.contains(regex))
+    found = texts.with_columns(found=pl.col(column).str.extract_groups(regex))
     fields = [pl.col("found").struct.field(name) for name in named]
-    return found.with_columns(*fields).drop("found")
+    return found.with_columns(*fields).drop("found").filter(pl.col(named[0]).is_not_null())
 
 
-def _may_hold(parts: Sequence[Part], at: int) -> pl.Expr:
-    """Which of a text's segments may hold the id, by what stands before and behind it?"""
+def _segments(split: pl.DataFrame, parts: Sequence[Part], at: int) -> pl.DataFrame:
+    """text, place, segment: those that may hold the id, by what stands before and behind it."""
     before, after = parts[:at], parts[at + 1 :]
     left, right = _slashes(before), _slashes(after)
-    place, behind = pl.col("place"), pl.col("count") - pl.col("place") - 1
-    here = place >= left if any(part.spans for part in before) else place == left
-    return here & (behind >= right if any(part.spans for part in after) else behind == right)
+    count = pl.col("segments").list.len().cast(pl.Int64)
+    if not any(part.spans for part in before):
+        some = split.select(
+            "text", place=pl.lit(left, pl.Int64), segment=_segment(left), count=count
+        )
+    elif not any(part.spans for part in after):
+        place = count - right - 1
+        some = split.select("text", place=place, segment=_segment(-right - 1), count=count)
+    else:
+        place = pl.int_ranges(0, count)
+        every = split.select("text", place=place, segment="segments", count=count)
+        some = every.explode("place", "segment")
+    behind = pl.col("count") - pl.col("place") - 1
+    return some.filter((pl.col("place") >= left) & (behind >= right)).drop("count")
+
+
+def _segment(place: int) -> pl.Expr:
+    return pl.col("segments").list.get(place, null_on_oob=True)
 
 
 def _slashes(parts: Sequence[Part]) -> int:
@@ -139,7 +154,7 @@ def _inside(rows: pl.DataFrame, parts: Sequence[Part], at: int) -> Iterator[pl.D
         for way in ended:
             start = pl.col("left").str.len_bytes()
             named = way.with_columns(start=start).filter(pl.col("id") != "")
-            yield named.select("text", "place", "start", "left", "id", "right")
+            yield named.select(*_WAY)
 
 
 def _occurrences(rows: pl.DataFrame, column: str, text: str) -> Iterator[pl.DataFrame]:

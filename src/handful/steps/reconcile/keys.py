@@ -146,28 +146,27 @@ class KeyPattern:
 
     def _by_ids(self, keys: pl.DataFrame, known: pl.DataFrame) -> pl.DataFrame:
         """The ids of the label rows decide; where none does, the pattern alone."""
+        meant = self._ways(keys, lambda ways: _known(ways, known))
+        rest = keys.join(meant, on="nr", how="anti")
         if len(self._ids) == 1:
-            usual = self._one_way(keys)
-            fitting = keys.join(usual, on="nr", how="semi")
-            meant = self._ways(fitting, lambda ways: _known(ways, known))
-            others = usual.join(meant, on="nr", how="anti")
+            others = self._one_way(rest)
         else:  # ids that must be equal: no expression can tell
-            meant = self._ways(keys, lambda ways: _known(ways, known))
-            every = self._ways(keys.join(meant, on="nr", how="anti"), lambda ways: ways)
+            every = self._ways(rest, lambda ways: ways)
             others = every.unique("nr", keep="first", maintain_order=True)
         return pl.concat([meant, others]).sort("nr", ARTIFACT_ID)
 
     def _ways(self, keys: pl.DataFrame, keep: Keep) -> pl.DataFrame:
-        """All that fit the pattern on both sides of the id, of each id's the last place; the
-        latest places first, and of one place the shortest id."""
+        """All that fit the pattern on both sides of the id, of each id's the last place; of a
+        key's the latest places first, and of one place the shortest id."""
         at = self._ids[0]
         ways = cuts(keys, "key", self._parts, at, keep).rename({"id": ARTIFACT_ID})
         fit = fitted(ways, "head", self._parts[:at])
         fit = fitted(fit, "tail", self._parts[at + 1 :])
-        length = pl.col(ARTIFACT_ID).str.len_bytes()
-        order = fit.sort("nr", "place", "start", length, descending=[False, True, True, False])
-        last = order.unique(["nr", ARTIFACT_ID], keep="first", maintain_order=True)
-        return self._told(last, lambda name: pl.col(group(self._part(name))))
+        if fit["nr"].is_duplicated().any():
+            length = pl.col(ARTIFACT_ID).str.len_bytes()
+            order = fit.sort("nr", "place", "start", length, descending=[False, True, True, False])
+            fit = order.unique(["nr", ARTIFACT_ID], keep="first", maintain_order=True)
+        return self._told(fit, lambda name: pl.col(group(self._part(name))))
 
     def _part(self, name: str) -> Part:
         return next(part for part in self._parts if part.text == name and part.is_named)
