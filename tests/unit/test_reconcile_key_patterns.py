@@ -208,6 +208,12 @@ def test_keys_begin_with_what_is_listed() -> None:
     assert KeyPattern.of("regex:(?P<artifact_id>.*)").near(ids) == []
 
 
+def test_a_key_made_of_separators_costs_only_itself() -> None:
+    hostile = "_" * 1_000
+    found = read("*_{artifact_id}_*", [hostile, "a_b_c"], ["b", "__"])
+    assert found == ([(hostile, "__", hostile, ()), ("a_b_c", "b", "a_b_c", ())], 0, 0)
+
+
 # The slow, obvious reading.
 
 TOKEN = re.compile(r"\*\*/|\*\*|\*|\{\w+\}|.", re.DOTALL)

@@ -7,7 +7,7 @@ fit the rest of the pattern.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import polars as pl
 
@@ -23,9 +23,9 @@ _WAY = pl.Schema(
         "start": pl.UInt32,
         "left": pl.String,
         "id": pl.String,
-        "right": pl.String,
     }
 )
+_WAYS_AT_ONCE = 200_000
 CUT = ["head", "tail", "place", "start"]
 """What `cuts` says of a way: the text on both sides of the id, its segment, its place therein."""
 
@@ -52,7 +52,7 @@ def cuts(
     else:
         texts = texts.with_columns(segments=pl.col(column).str.split("/"))
         segments = _segments(texts.select("segments").with_row_index("text"), parts, at)
-    kept = keep(pl.concat([_WAY.to_frame(), *_inside(segments, parts, at)]))
+    kept = pl.concat([keep(ways) for ways in _together(_inside(segments, parts, at))])
     cut = pl.concat([texts[kept["text"]], kept.drop("text")], how="horizontal")
     before = pl.lit("")
     if not is_first:
@@ -60,7 +60,7 @@ def cuts(
         before = pl.when(pl.col("place") > 0).then(folders).otherwise(before)
     cut = cut.with_columns(head=before + pl.col("left"))
     tail = pl.col(column).str.strip_prefix(pl.col("head") + pl.col("id"))
-    return cut.with_columns(tail=tail).drop("left", "right", *(() if is_first else ("segments",)))
+    return cut.with_columns(tail=tail).drop("left", *(() if is_first else ("segments",)))
 
 
 def fitted(texts: pl.DataFrame, column: str, parts: Sequence[Part]) -> pl.DataFrame:
@@ -119,6 +119,17 @@ def _segments(split: pl.DataFrame, parts: Sequence[Part], at: int) -> pl.DataFra
     return some.filter((pl.col("place") >= left) & (behind >= right)).drop("count")
 
 
+def _together(ways: Iterable[pl.DataFrame]) -> Iterator[pl.DataFrame]:
+    """Many at a time, but not all: a key of a thousand underscores has half a million ways."""
+    waiting = [_WAY.to_frame()]
+    for one in ways:
+        waiting.append(one)
+        if sum(frame.height for frame in waiting) > _WAYS_AT_ONCE:
+            yield pl.concat(waiting)
+            waiting = [_WAY.to_frame()]
+    yield pl.concat(waiting)
+
+
 def _segment(place: int) -> pl.Expr:
     return pl.col("segments").list.get(place, null_on_oob=True)
 
@@ -129,32 +140,28 @@ def _slashes(parts: Sequence[Part]) -> int:
 
 
 def _inside(rows: pl.DataFrame, parts: Sequence[Part], at: int) -> Iterator[pl.DataFrame]:
-    """text, place, start, left, id, right: every way to cut a segment around the id."""
+    """text, place, start, left, id: every way to cut a segment around the id."""
     from_start, before = _left(parts, at)
     to_end, after = _right(parts, at)
     segment = pl.col("segment")
     if from_start:
         fit = rows.filter(segment.str.starts_with(before))
-        begun = [fit.with_columns(left=pl.lit(before), rest=segment.str.strip_prefix(before))]
+        begun = fit.with_columns(left=pl.lit(before), rest=segment.str.strip_prefix(before))
     else:
-        begun = [
-            one.with_columns(left=pl.col("first") + before, rest=pl.col("second"))
-            for one in _occurrences(rows, "segment", before)
-        ]
-    for one in begun:
-        rest = pl.col("rest")
-        if to_end:
-            fit = one.filter(rest.str.ends_with(after))
-            ended = [fit.with_columns(id=rest.str.strip_suffix(after), right=pl.lit(after))]
-        else:
-            ended = [
-                found.with_columns(id=pl.col("first"), right=after + pl.col("second"))
-                for found in _occurrences(one, "rest", after)
-            ]
-        for way in ended:
-            start = pl.col("left").str.len_bytes()
-            named = way.with_columns(start=start).filter(pl.col("id") != "")
-            yield named.select(*_WAY)
+        left = [rows.clear().with_columns(first=pl.lit(""), second=pl.lit(""))]
+        found = pl.concat([*left, *_occurrences(rows, "segment", before)])
+        begun = found.with_columns(left=pl.col("first") + before, rest=pl.col("second"))
+    rest = pl.col("rest")
+    if to_end:
+        fit = begun.filter(rest.str.ends_with(after))
+        ended: Iterable[pl.DataFrame] = [fit.with_columns(id=rest.str.strip_suffix(after))]
+    else:
+        some = begun.select("text", "place", "left", "rest")
+        ended = (one.rename({"first": "id"}) for one in _occurrences(some, "rest", after))
+    for way in ended:
+        start = pl.col("left").str.len_bytes()
+        named = way.with_columns(start=start).filter(pl.col("id") != "")
+        yield named.select(*_WAY)
 
 
 def _occurrences(rows: pl.DataFrame, column: str, text: str) -> Iterator[pl.DataFrame]:
