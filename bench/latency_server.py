@@ -9,11 +9,11 @@ first bucket holds `--objects` small objects from the start, `--files` for each 
 at once, each with its full latency, whatever the others do.
 
 It knows what reconcile and its rivals ask (addresses by path): GET, HEAD, PUT and DELETE of an
-object, PUT with `If-None-Match: *`, CopyObject, POST ?delete, ListObjectsV2 without a delimiter,
-HEAD of a bucket. Anything else is answered by 501, never by a guess. It checks no signature, keeps
-no metadata, and ignores ranges. `GET /__counts` tells how many requests it has had of which kind,
-the pages of each prefix, and how many requests waited at once at most; `GET /__timeline` when each
-request since the last time came.
+object, PUT with `If-None-Match: *`, CopyObject, POST ?delete, HEAD of a bucket, ListObjectsV2 (with
+a delimiter: the folders of one page). Anything else is answered by 501, never by a guess. It checks
+no signature, keeps no metadata, and ignores ranges. `GET /__counts` tells how many requests it has
+had of which kind, the pages of each prefix, and how many requests waited at once at most;
+`GET /__timeline` when each request since the last time came.
 """
 
 from __future__ import annotations
