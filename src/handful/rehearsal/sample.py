@@ -96,7 +96,7 @@ def _too_few(
         )
     pattern = experiment.settings.production.KEY_PATTERN
     ids = rows.filter(_usable()).select("artifact_id").unique()
-    some = seen.some.keys
+    some = seen.some.keys or pattern_hint.first_keys(files)
     return DataError(
         f"among {rows.height:,} label rows and {seen.keys:,} files, of which {seen.fitting:,} fit "
         f"KEY_PATTERN {pattern!r}, {few}; " + pattern_hint.examples(ids, some),

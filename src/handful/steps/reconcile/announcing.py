@@ -138,7 +138,8 @@ def _likely_cause(
             "bring them together in LABEL_QUERY, e.g. LOWER(TRIM(id)) AS artifact_id",
         )
     key = keys.sort("key").head(1).to_dicts()[0]
-    some = keys["key"].sort().gather_every(max(1, keys.height // pattern_hint.MOST)).to_list()
+    seen = listing.files.select("key").collect()["key"].sort()
+    some = seen.gather_every(max(1, seen.len() // pattern_hint.MOST)).to_list()
     return (
         f"The key {quoted([key['key']])} is read as artifact {quoted([key['artifact_id']])}; "
         + pattern_hint.examples(without, some),

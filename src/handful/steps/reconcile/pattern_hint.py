@@ -16,6 +16,7 @@ from handful.settings.key_patterns import EXAMPLES
 from handful.settings.values import Wrong
 from handful.steps.reconcile.keys import KeyPattern
 from handful.steps.reconcile.names import quoted
+from handful.storage.base import Source
 
 SHOWN = 3
 """Ids and keys that a message shows."""
@@ -81,6 +82,31 @@ def no_key_fits(
         where=where,
         remedy=_remedy(found, pattern),
     )
+
+
+def no_file(files: Source, pattern: str, known: pl.DataFrame, where: str) -> DataError:
+    """What is said when nothing lies in the folder that the pattern begins with."""
+    some = first_keys(files)
+    if not some:
+        remedy = "check [production] FILES_URL, and the folder that KEY_PATTERN begins with"
+        return DataError("there is no file", where=where, remedy=remedy)
+    found = hint(some, known["artifact_id"])
+    return DataError(
+        f"there is no file in the folder that KEY_PATTERN {pattern!r} begins with; "
+        + examples(known, some),
+        where=where,
+        remedy=_remedy(found, pattern),
+    )
+
+
+def first_keys(files: Source) -> list[str]:
+    """Some of the first keys of production, whatever their folder."""
+    sample = KeySample()
+    for number, batch in enumerate(files.list()):
+        sample.add(pl.Series(batch.column("key"), dtype=pl.String))
+        if number >= MOST // _OF_A_BATCH:
+            break
+    return sample.keys
 
 
 def examples(known: pl.DataFrame, keys: Sequence[str]) -> str:

@@ -14,7 +14,7 @@ from handful.labels.base import LABELS_SCHEMA, LabelSource
 from handful.steps.reconcile import key_column, tables
 from handful.steps.reconcile.key_names import check_apart
 from handful.steps.reconcile.keys import KeyPattern
-from handful.steps.reconcile.pattern_hint import KeySample, no_key_fits
+from handful.steps.reconcile.pattern_hint import KeySample, no_file, no_key_fits
 from handful.storage.base import Source
 
 FILES_SCHEMA = pa.schema(
@@ -94,7 +94,8 @@ def _take_listing(
     experiment: Experiment, files: Source, path: Path, known: pl.DataFrame
 ) -> tuple[int, int, int]:
     """Rows written, keys that do not fit, keys that can be read in two ways."""
-    pattern = KeyPattern.of(experiment.settings.production.KEY_PATTERN)
+    pattern_text = experiment.settings.production.KEY_PATTERN
+    pattern = KeyPattern.of(pattern_text)
     seen = unmatched = two_ways = 0
     examples = KeySample()
     with tables.writing(path, pattern.schema(FILES_SCHEMA)) as writer:
@@ -110,11 +111,7 @@ def _take_listing(
     experiment.progress.advance("listing", seen, seen, "keys")
     where = f"{files.url.rstrip('/')}/{pattern.folder}"
     if not seen:
-        raise DataError(
-            "there is no file",
-            where=where,
-            remedy="check [production] FILES_URL, and the folder that KEY_PATTERN begins with",
-        )
+        raise no_file(files, pattern_text, known, where)
     if not writer.rows:
-        raise no_key_fits(experiment.settings.production.KEY_PATTERN, examples, known, seen, where)
+        raise no_key_fits(pattern_text, examples, known, seen, where)
     return writer.rows, unmatched, two_ways
