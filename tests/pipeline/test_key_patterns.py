@@ -69,25 +69,25 @@ def business(tmp_path: Path) -> Business:
     return Business(tmp_path)
 
 
-@pytest.mark.parametrize("pattern", LAYOUTS)
-@pytest.mark.parametrize("where", ["local", "s3"])
-def test_reconcile_and_prepare_on_a_layout(
-    tmp_path: Path, request: pytest.FixtureRequest, pattern: str, where: str
-) -> None:
-    business = Business(tmp_path)
+@pytest.mark.parametrize("pattern", list(LAYOUTS)[:4])
+def test_reconcile_and_prepare_on_a_layout(business: Business, pattern: str) -> None:
     business.functions = FUNCTIONS
     business.settings["prepare"] = {"NUM_PROCESSES": "1", "NEAR_DUPLICATES": "ignore"}
     fill(business, pattern)
-    if where == "s3":
-        upload(business, request.getfixturevalue("s3_server"))
     outcome = business.run()
-    assert outcome.record.kept == 40
     assert dict(outcome.record.fates) == {"kept": 40}
     splits = prepared(business, outcome)
     assert splits.height == 40
     assert set(splits["split"]) == {"train", "validation", "test"}
+
+
+@pytest.mark.parametrize("pattern", LAYOUTS)
+def test_reconcile_from_a_bucket(business: Business, s3_server: S3Server, pattern: str) -> None:
+    fill(business, pattern, 12)
+    upload(business, s3_server)
+    assert dict(business.run().record.fates) == {"kept": 12}
     # Nothing changed, so nothing is copied.
-    assert business.run().record.copied == 0
+    assert business.run(refresh=True).record.copied == 0
 
 
 def upload(business: Business, server: S3Server) -> None:
@@ -149,7 +149,7 @@ def test_other_names_go_into_the_row(business: Business) -> None:
         "none": {"extra": 3, "tenant": None, "day": None},
     }
     truth = json.loads(outcome.store.read(layout.artifact_file("b", "truth.json")))
-    assert truth["row"] == {"extra": 1, "tenant": "t2", "day": ["05", "06"]}
+    assert truth["row"].items() >= {"extra": 1, "tenant": "t2", "day": ["05", "06"]}.items()
     assert listing(outcome).columns == ["artifact_id", "file", "key", "size", "etag", "names"]
     business.file("t7/07/c/not-copied.png")
     assert business.run(refresh=True).record.ledger_hash == outcome.record.ledger_hash
@@ -179,7 +179,13 @@ def test_group_by_a_name_of_the_pattern(tmp_path: Path) -> None:
         business.row(f"a{number}", "cat" if number % 2 else "dog")
         business.file(f"t{number // 4}/a{number}/raw.txt", f"{number}")
     business.file("t1/a0/more.txt", "of two tenants")
-    splits = prepared(business, business.run())
+    outcome = business.run()
+    business.settings["prepare"]["GROUP_BY"] = "tenent"
+    with pytest.raises(UserError, match="nor KEY_PATTERN such a name") as caught:
+        prepared(business, outcome)
+    assert "did you mean 'tenant'" in str(caught.value)
+    business.settings["prepare"]["GROUP_BY"] = "tenant"
+    splits = prepared(business, outcome)
     tenant = pl.col("artifact_id").str.strip_prefix("a").cast(pl.Int64) // 4
     apart = splits.group_by(tenant=tenant).agg(
         pl.col("split").n_unique(), pl.col("group").n_unique()
@@ -187,10 +193,6 @@ def test_group_by_a_name_of_the_pattern(tmp_path: Path) -> None:
     assert apart.filter((pl.col("split") != 1) | (pl.col("group") != 1)).is_empty()
     group = dict(splits.select("artifact_id", "group").iter_rows())
     assert group["a0"] == group["a1"] == group["a5"] != group["a9"]
-    business.settings["prepare"]["GROUP_BY"] = "tenent"
-    with pytest.raises(UserError, match="nor KEY_PATTERN such a name") as caught:
-        prepared(business, business.run())
-    assert "did you mean tenant" in str(caught.value)
 
 
 def test_a_name_that_is_a_column_too_is_refused_before_the_listing(business: Business) -> None:

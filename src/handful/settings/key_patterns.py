@@ -146,7 +146,7 @@ def _stars(pattern: str, stars: str, at: int) -> Part:
 def _named(name: str, at: int) -> Part:
     if not _NAME.fullmatch(name):
         remedy = "write letters, digits and _ between the braces, and [{] for a literal {"
-        raise Wrong(_at("{} holds a name that is none", at), remedy=remedy)
+        raise Wrong(_at("{} holds braces around no name", at), remedy=remedy)
     kinds = {ARTIFACT_ID: Kind.ID, FILE: Kind.FILE}
     return Part(kinds.get(name, Kind.NAME), name, at)
 
