@@ -27,7 +27,10 @@ def get_dataset_features():
 
 
 def encode_data(instance):
-    (found,) = instance.paths()
+    ((name, place),) = instance.items()
+    assert isinstance(place, list) == ("*" in name), place
+    found, *others = place if isinstance(place, list) else [place]
+    assert not others or instance.id == "a0"
     return {"input_ids": list(found.read_bytes())}
 """
 LAYOUTS = {
@@ -164,7 +167,7 @@ def test_a_listing_without_other_names_is_as_it_was(business: Business) -> None:
 
 def test_group_by_a_name_of_the_pattern(tmp_path: Path) -> None:
     business = Business(tmp_path)
-    business.functions = FUNCTIONS.replace("(found,) =", "found, *_ =")
+    business.functions = FUNCTIONS
     business.columns = "id AS artifact_id, label"
     business.settings["production"] |= {
         "KEY_PATTERN": "{tenant}/{artifact_id}/{file}",

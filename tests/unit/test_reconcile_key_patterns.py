@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import polars as pl
 import pytest
@@ -161,6 +162,13 @@ def test_every_example_reads_its_key(pattern: str, key: str) -> None:
     rows, unmatched, _ = read(pattern, [key], ["4f1c"])
     assert (unmatched, [row[1] for row in rows]) == (0, ["4f1c"])
     assert len(EXAMPLES) == 6
+
+
+def test_the_page_shows_every_example_and_what_it_reads() -> None:
+    page = (Path(__file__).parents[2] / "docs/production.md").read_text()
+    for pattern, key in EXAMPLES.items():
+        ((_, _, file, _),), _, _ = read(pattern, [key], ["4f1c"])
+        assert f"| `{pattern}` | `{key}` | `{file}` |" in page
 
 
 @pytest.mark.parametrize(
