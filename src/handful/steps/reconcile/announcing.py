@@ -152,6 +152,8 @@ def _other_names(told: str, listing: Listing, artifact_id: str) -> tuple[str, st
     """What files of an artifact are called that has none of those that are asked for."""
     files = listing.files.filter(pl.col("artifact_id") == artifact_id).select("file", "key")
     found = files.sort("file").head(EXAMPLES).collect()
+    if found.is_empty():  # label rows that name files may name none that is there
+        return told, "mend the cause that is named"
     named = f"{told}; its files are named {quoted(found['file'], EXAMPLES)}"
     return named, (
         "name them in FILES_FROM_PROD; where each artifact's file has another name, by a glob such "
