@@ -9,11 +9,11 @@ first bucket holds `--objects` small objects from the start, `--files` for each 
 at once, each with its full latency, whatever the others do.
 
 It knows what reconcile and its rivals ask (addresses by path): GET, HEAD, PUT and DELETE of an
-object, PUT with `If-None-Match: *`, CopyObject, POST ?delete, ListObjectsV2 without a delimiter,
-HEAD of a bucket. Anything else is answered by 501, never by a guess. It checks no signature, keeps
-no metadata, and ignores ranges. `GET /__counts` tells how many requests it has had of which kind,
-the pages of each prefix, and how many requests waited at once at most; `GET /__timeline` when each
-request since the last time came.
+object, PUT with `If-None-Match: *`, CopyObject, POST ?delete, HEAD of a bucket, ListObjectsV2 (with
+a delimiter: the folders of one page). Anything else is answered by 501, never by a guess. It checks
+no signature, keeps no metadata, and ignores ranges. `GET /__counts` tells how many requests it has
+had of which kind, the pages of each prefix, and how many requests waited at once at most;
+`GET /__timeline` when each request since the last time came.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ import time
 from collections import Counter
 
 from reconcile_parts.answers import Bucket, Entry, Request, answer, framed, header_of
-from reconcile_parts.generated import PREFIX, keys, size_of
+from reconcile_parts.generated import LAYOUTS, PREFIX, keys, size_of
 
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
@@ -154,12 +154,13 @@ def main() -> None:
     parser.add_argument("--page-latency-ms", type=float, default=90.0)
     parser.add_argument("--objects", type=int, default=0, help="in the first bucket, at the start")
     parser.add_argument("--files", type=int, default=1, help="files of each artifact among them")
+    parser.add_argument("--layout", choices=LAYOUTS, default="ids", help="of their keys")
     parser.add_argument("--buckets", default="production,store", help="names, by commas")
     told = parser.parse_args()
     names = told.buckets.split(",")
     server = Server(names, told.latency_ms / 1e3, told.page_latency_ms / 1e3)
     first = server.buckets[names[0].encode()]
-    for key in keys(told.objects, told.files):
+    for key in keys(told.objects, told.files, told.layout):
         seed = key.encode()
         first.put(f"{PREFIX}/{key}".encode(), Entry(seed, size_of(key)))
     asyncio.run(serve(server, told.port))

@@ -10,7 +10,8 @@
 copy     objects across two buckets of one server: the original's way (boto3 in eight processes),
          boto3 in threads, s5cmd, a bare obstore loop, and a whole `handful reconcile`
 match    a generated business, from the snapshot to fates, copy plan and ledger: time and memory
-listing  the product's listing beside a single stream, on a server that takes 90 ms a page
+listing  the product's listing beside a single stream, on a server that takes 90 ms a page; keys
+         begin with the ids, with dates, with customers
 again    what a reconcile with nothing to do asks of the server, counted by the server
 timeline when each request of a first reconcile reached the server
 

@@ -64,6 +64,22 @@ class Bucket:
             found = [key for key in found if key.startswith(prefix)]
         return found[:most], len(found) > most
 
+    def folders(self, prefix: bytes, most: int) -> tuple[list[bytes], bool]:
+        """The folders right below a prefix, and whether there are more of them (or keys)."""
+        ordered = self._ordered()
+        found: list[bytes] = []
+        keys, at = 0, bisect_left(ordered, prefix)
+        while at < len(ordered) and ordered[at].startswith(prefix):
+            if len(found) + keys == most:
+                return found, True
+            slash = ordered[at].find(b"/", len(prefix))
+            if slash < 0:
+                keys, at = keys + 1, at + 1
+                continue
+            found.append(ordered[at][: slash + 1])
+            at = bisect_left(ordered, found[-1][:-1] + b"0")  # what comes behind a slash
+        return found, False
+
     def _ordered(self) -> list[bytes]:
         if self._added or self._removed:
             # A key that was removed and put again is in both lists: the set makes it one.
@@ -128,7 +144,9 @@ def _of_bucket(bucket: Bucket, request: Request) -> tuple[str, bytes]:
         return "head_bucket", framed(b"200 OK", headers=b"x-amz-bucket-region: us-east-1\r\n")
     if request.method == b"POST" and "delete" in query:
         return "delete_many", _delete_many(bucket, request)
-    if query.get("list-type") == "2" and not query.get("delimiter"):
+    if query.get("list-type") == "2":
+        if query.get("delimiter") == "/":
+            return "list", _folders(bucket, query)
         return "list", _page(bucket, query)
     return _unknown(request)
 
@@ -205,6 +223,21 @@ def _page(bucket: Bucket, query: dict[str, str]) -> bytes:
             b"<EncodingType>url</EncodingType>" if as_url else b"",
             following,
             written,
+        )
+    )
+
+
+def _folders(bucket: Bucket, query: dict[str, str]) -> bytes:
+    """The first page of a listing with a delimiter, its keys left out: nobody reads them."""
+    found, more = bucket.folders(query.get("prefix", "").encode(), PAGE)
+    as_url = query.get("encoding-type") == "url"
+    prefix = b"<CommonPrefixes><Prefix>%b</Prefix></CommonPrefixes>"
+    return _xml(
+        b"<ListBucketResult><IsTruncated>%b</IsTruncated>%b%b</ListBucketResult>"
+        % (
+            b"true" if more else b"false",
+            b"<EncodingType>url</EncodingType>" if as_url else b"",
+            b"".join(prefix % _shown(folder, as_url) for folder in found),
         )
     )
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from datetime import date, timedelta
 from pathlib import Path
 
 PREFIX = "production"
@@ -30,15 +31,36 @@ def file_name(number: int) -> str:
     return "raw_text.json" if number == 0 else f"page_{number:02}.png"
 
 
-def keys(objects: int, files: int) -> Iterator[str]:
-    """So many keys below `PREFIX`, `files` for each artifact."""
+def keys(objects: int, files: int, layout: str = "ids") -> Iterator[str]:
+    """So many keys below `PREFIX`, `files` for each artifact, laid out as one of `LAYOUTS`."""
+    before = LAYOUTS[layout]
     for number in range(objects):
-        yield f"{artifact_id(number // files)}/{file_name(number % files)}"
+        artifact = number // files
+        yield f"{before(artifact)}{artifact_id(artifact)}/{file_name(number % files)}"
+
+
+def _day(artifact: int) -> str:
+    """One of the days of three years, more of them lately: `2024/05/17/`."""
+    share = int(artifact_id(artifact)[-6:], 16) / 16**6
+    return (date(2022, 1, 1) + timedelta(days=int(1_095 * share**0.5))).strftime("%Y/%m/%d/")
+
+
+def _tenant(artifact: int) -> str:
+    """One of a few customers, the first of them with half of all artifacts."""
+    number = int(artifact_id(artifact)[-4:], 16)
+    return f"customer-{0 if number % 2 else number % 40}/inbox/"
+
+
+LAYOUTS: dict[str, Callable[[int], str]] = {
+    "ids": lambda artifact: "",  # noqa: ARG005 - the keys begin with the ids
+    "dates": _day,
+    "tenants": _tenant,
+}
 
 
 def size_of(key: str) -> int:
     """Bytes of the object: a few hundred."""
-    return 200 + int(key[:3], 16) % 400
+    return 200 + int.from_bytes(key[:3].encode()) % 400
 
 
 def content_of(key: str) -> bytes:

@@ -1,4 +1,4 @@
-"""`listing`: the product's listing beside a single stream, under latency."""
+"""`listing`: the product's listing beside a single stream, under latency, of keys of any layout."""
 
 from __future__ import annotations
 
@@ -7,44 +7,67 @@ import statistics
 import time
 from typing import Any
 
-from reconcile_parts.generated import PREFIX
+from reconcile_parts.generated import LAYOUTS, PREFIX
 from reconcile_parts.ours import import_everything
 from reconcile_parts.processes import Measured, itself
-from reconcile_parts.s3 import PAGE_LATENCY_MS, latency
+from reconcile_parts.s3 import PAGE_LATENCY_MS, Server, latency
 from reconcile_parts.verdicts import Limit, verdict
 
 WAYS = {"stream": "obstore.list, one stream", "product": "open_source(url).list()"}
 
 
 def listing(keys: int, rounds: int) -> bool:
-    """Run both; True if the limit was kept."""
+    """Run both on each layout; True if the limits were kept."""
     print(f"listing {keys:,} keys at {PAGE_LATENCY_MS:g} ms a page; medians of {rounds}")
-    found: dict[str, list[Measured]] = {way: [] for way in WAYS}
-    asked: dict[str, int] = {}
-    with latency(keys, 10) as server:
-        place = {"endpoint_url": server.endpoint_url, "bucket": server.source}
-        for _ in range(rounds):
-            for way, results in found.items():
-                before = server.told()["requests"].get("list", 0)
-                result = itself("list", {"way": way, **place}, server.environment)
-                if result.told["distinct"] != keys:
-                    raise RuntimeError(f"{way} found {result.told['distinct']:,} of {keys:,} keys")
-                results.append(result)
-                asked[way] = server.told()["requests"]["list"] - before
     seconds = {}
-    for way, results in found.items():
-        all_seconds = [one.told["seconds"] for one in results]
-        seconds[way] = statistics.median(all_seconds)
-        cpu = statistics.median(one.told["cpu"] for one in results)
-        peak = statistics.median(one.peak for one in results)
-        print(
-            f"  {WAYS[way]:28} {seconds[way]:7.2f} s ({min(all_seconds):.2f} to "
-            f"{max(all_seconds):.2f}) {keys / seconds[way]:10,.0f} keys/s   cpu {cpu:5.2f} s   "
-            f"peak {peak:4.0f} MB   {asked[way]} pages   given twice: "
-            f"{results[-1].told['rows'] - keys}"
-        )
-    ratio = seconds["stream"] / seconds["product"]
-    return verdict([Limit("the product's pace / one stream's", ratio, at_least=8)])
+    for layout in LAYOUTS:
+        with latency(keys, 10, layout) as server:
+            # One stream is as fast whatever the layout.
+            ways = list(WAYS) if layout == "ids" else ["product"]
+            found = _measured(server, ways, keys, rounds)
+        print(f" {layout}")
+        for way in ways:
+            seconds[layout, way] = _told(way, found[way], keys)
+    product = seconds["ids", "product"]
+    limits = [
+        Limit("the product's pace / one stream's", seconds["ids", "stream"] / product, at_least=8)
+    ]
+    for layout in LAYOUTS:
+        if layout != "ids":
+            ratio = product / seconds[layout, "product"]
+            limits.append(Limit(f"its pace on {layout} first / on ids first", ratio, at_least=0.8))
+    return verdict(limits)
+
+
+def _measured(
+    server: Server, ways: list[str], keys: int, rounds: int
+) -> dict[str, list[tuple[Measured, int]]]:
+    """Each way's results, and the pages that it asked for."""
+    found: dict[str, list[tuple[Measured, int]]] = {way: [] for way in ways}
+    place = {"endpoint_url": server.endpoint_url, "bucket": server.source}
+    for _ in range(rounds):
+        for way, results in found.items():
+            before = server.told()["requests"].get("list", 0)
+            result = itself("list", {"way": way, **place}, server.environment)
+            if result.told["distinct"] != keys:
+                raise RuntimeError(f"{way} found {result.told['distinct']:,} of {keys:,} keys")
+            results.append((result, server.told()["requests"]["list"] - before))
+    return found
+
+
+def _told(way: str, results: list[tuple[Measured, int]], keys: int) -> float:
+    """Print a line; the median of the seconds."""
+    all_seconds = [one.told["seconds"] for one, _ in results]
+    median = float(statistics.median(all_seconds))
+    cpu = statistics.median(one.told["cpu"] for one, _ in results)
+    peak = statistics.median(one.peak for one, _ in results)
+    last, pages = results[-1]
+    print(
+        f"  {WAYS[way]:28} {median:7.2f} s ({min(all_seconds):.2f} to {max(all_seconds):.2f}) "
+        f"{keys / median:10,.0f} keys/s   cpu {cpu:5.2f} s   peak {peak:4.0f} MB   {pages} pages   "
+        f"given twice: {last.told['rows'] - keys}"
+    )
+    return median
 
 
 def list_once(way: str, endpoint_url: str, bucket: str) -> dict[str, Any]:

@@ -77,7 +77,7 @@ def running(name: str, objects: int, files: int) -> Iterator[Server]:
 
 
 @contextmanager
-def latency(objects: int, files: int) -> Iterator[Server]:
+def latency(objects: int, files: int, layout: str = "ids") -> Iterator[Server]:
     """Our own, in a process of its own."""
     process = subprocess.Popen(
         [
@@ -87,6 +87,7 @@ def latency(objects: int, files: int) -> Iterator[Server]:
             f"--page-latency-ms={PAGE_LATENCY_MS}",
             f"--objects={objects}",
             f"--files={files}",
+            f"--layout={layout}",
             "--buckets=production,store",
         ],
         stdout=subprocess.PIPE,

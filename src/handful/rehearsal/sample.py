@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,8 +15,10 @@ from handful.errors import DataError
 from handful.experiment import Experiment
 from handful.labels.base import LABELS_SCHEMA, LabelSource
 from handful.rehearsal.named import named_artifacts
+from handful.steps.reconcile import pattern_hint
 from handful.steps.reconcile.keys import KeyPattern
 from handful.steps.reconcile.names import id_fault, matches
+from handful.steps.reconcile.pattern_hint import KeySample
 from handful.storage.base import LISTING_SCHEMA, Entry, Source
 
 if TYPE_CHECKING:
@@ -49,21 +51,16 @@ def take_sample(
     `DataError` if the first rows and keys of production hold too few of them.
     """
     first = _first_rows(labels)
+    seen = _Seen()
     by_column = bool(experiment.settings.production.FILE_KEY_COLUMN)
     if by_column:
         usable = first.filter(_usable())
         found = named_artifacts(experiment, usable, files, artifacts * SPARE * 10)
     else:
-        found = _complete_artifacts(experiment, first, files, artifacts * SPARE)
+        found = _complete_artifacts(experiment, first, files, artifacts * SPARE, seen)
     chosen = _over_labels(first.filter(_usable()), found, artifacts * SPARE)
     if chosen["artifact_id"].n_unique() < artifacts or chosen["label"].n_unique() < 2:
-        raise DataError(
-            f"among the first {first.height:,} label rows and {LISTED_KEYS:,} files, only "
-            f"{chosen['artifact_id'].n_unique()} artifacts of {chosen['label'].n_unique()} labels "
-            "have a label and all of FILES_FROM_PROD",
-            where=f"[production] FILES_URL = {files.url}",
-            remedy="compare an artifact id of LABEL_QUERY with a key of FILES_URL and KEY_PATTERN",
-        )
+        raise _too_few(experiment, files, first, chosen, seen)
     kept = found.filter(pl.col("artifact_id").is_in(chosen["artifact_id"].implode()))
     if by_column:  # each row of an artifact names files of it
         kept_ids = pl.col("artifact_id").is_in(chosen["artifact_id"].implode())
@@ -71,6 +68,42 @@ def take_sample(
     listing = kept.select(LISTING_SCHEMA.names).to_arrow().cast(LISTING_SCHEMA)
     rows = chosen.select(LABELS_SCHEMA.names).to_arrow().cast(LABELS_SCHEMA)
     return Sample(rows, listing, chosen["artifact_id"].n_unique())
+
+
+@dataclass
+class _Seen:
+    """What was looked at to find them."""
+
+    keys: int = 0
+    fitting: int = 0
+    some: KeySample = field(default_factory=KeySample)
+
+
+def _too_few(
+    experiment: Experiment, files: Source, rows: pl.DataFrame, chosen: pl.DataFrame, seen: _Seen
+) -> DataError:
+    column = experiment.settings.production.FILE_KEY_COLUMN
+    few = (
+        f"only {chosen['artifact_id'].n_unique()} artifacts of {chosen['label'].n_unique()} labels "
+        "have a label and all of FILES_FROM_PROD"
+    )
+    where = f"[production] FILES_URL = {files.url}"
+    if column:
+        return DataError(
+            f"among {rows.height:,} label rows {few}",
+            where=where,
+            remedy=f"compare the column {column} with the keys of the file store",
+        )
+    pattern = experiment.settings.production.KEY_PATTERN
+    ids = rows.filter(_usable()).select("artifact_id").unique()
+    some = seen.some.keys or pattern_hint.first_keys(files)
+    return DataError(
+        f"among {rows.height:,} label rows and {seen.keys:,} files, of which {seen.fitting:,} fit "
+        f"KEY_PATTERN {pattern!r}, {few}; " + pattern_hint.examples(ids, some),
+        where=where,
+        remedy=pattern_hint.remedy(pattern, some, ids["artifact_id"])
+        or "compare the ids of LABEL_QUERY with the keys of FILES_URL and KEY_PATTERN",
+    )
 
 
 def _first_rows(labels: LabelSource) -> pl.DataFrame:
@@ -96,7 +129,7 @@ def _usable() -> pl.Expr:
 
 
 def _complete_artifacts(
-    experiment: Experiment, rows: pl.DataFrame, files: Source, enough: int
+    experiment: Experiment, rows: pl.DataFrame, files: Source, enough: int, seen: _Seen
 ) -> pl.DataFrame:
     """artifact_id, file, key, size, etag of artifacts that have all of FILES_FROM_PROD."""
     production = experiment.settings.production
@@ -104,19 +137,21 @@ def _complete_artifacts(
     ids = rows.filter(_usable()).select("artifact_id").unique()
     wanted = [matches(pl.col("file"), name) for name in production.FILES_FROM_PROD]
     parts: list[pl.DataFrame] = []
-    listed = 0
     complete = pl.DataFrame()
     for batch in files.list(pattern.folder):
         keys = pl.from_arrow(batch)
         if not isinstance(keys, pl.DataFrame):
             raise TypeError("a listing is a table")
-        read = pattern.read(keys, ids).files.join(ids, on="artifact_id", how="semi")
+        readings = pattern.read(keys, ids)
+        read = readings.files.join(ids, on="artifact_id", how="semi")
         parts.append(read.filter(pl.any_horizontal(wanted)))
-        listed += batch.num_rows
+        seen.keys += keys.height
+        seen.fitting += keys.height - readings.unmatched
+        seen.some.add(keys["key"])
         together = pl.concat(parts)
         has_all = [expression.any().over("artifact_id") for expression in wanted]
         complete = together.filter(pl.all_horizontal(has_all))
-        if complete["artifact_id"].n_unique() >= enough * 10 or listed >= LISTED_KEYS:
+        if complete["artifact_id"].n_unique() >= enough * 10 or seen.keys >= LISTED_KEYS:
             break
     if complete.is_empty():
         return pl.DataFrame(schema={"artifact_id": pl.String, "key": pl.String})

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from handful.settings import names
+from handful.settings import key_patterns, names
 from handful.settings.declare import key
 from handful.settings.lists import mapping, split, words_list
 from handful.settings.types import Limit
@@ -106,9 +106,10 @@ class ProductionSection:
         counts="reconcile",
     )
     KEY_PATTERN: str = key(
-        text("pattern", names.key_pattern),
+        text("pattern", key_patterns.key_pattern),
         "{artifact_id}/{file}",
-        "Where below FILES_URL a file of an artifact lies.",
+        "Where below FILES_URL a file of an artifact lies; without {file} its name is the key's "
+        f"last segment. Examples: {', '.join(f'`{one}`' for one in key_patterns.EXAMPLES)}.",
         counts="reconcile",
     )
     FILE_KEY_COLUMN: str | None = key(

@@ -65,21 +65,6 @@ def model_name(name: str) -> None:
         )
 
 
-def key_pattern(pattern: str) -> None:
-    """`{artifact_id}` and `{file}`, once each, with something between them."""
-    bare = pattern.replace("{artifact_id}", "", 1).replace("{file}", "", 1)
-    complete = "{artifact_id}" in pattern and "{file}" in pattern
-    if not complete or "{" in bare or "}" in bare:
-        raise Wrong(
-            "{} must hold {artifact_id} and {file} once each",
-            remedy="write something like {artifact_id}/{file}",
-        )
-    if "{artifact_id}{file}" in pattern or "{file}{artifact_id}" in pattern:
-        raise Wrong("nothing parts {artifact_id} from {file} in {}", remedy="put a / between them")
-    if pattern.startswith("/"):
-        raise Wrong("{} begins with /", remedy="the pattern is relative to FILES_URL: drop the /")
-
-
 def file_key_column(name: str) -> None:
     """A column of the label rows that is not read as something else."""
     if name.lower() in ("artifact_id", "label", "file_hash"):

@@ -8,8 +8,10 @@ from typing import Any
 
 import pyarrow as pa
 
+from handful.errors import StoreError
 from handful.storage import retry
 from handful.storage.columns import as_listing
+from handful.storage.folders import folder_seams
 from handful.storage.keys import HIDDEN
 from handful.storage.s3clients import Clients
 from handful.storage.s3errors import answer_of, asking
@@ -32,8 +34,27 @@ def listed(
         return _pages(clients, root + prefix, after, where)
 
     seams = [root + key for key in near if key.startswith(prefix) and is_safe(key)]
-    for page in sharded(pages, root + prefix, seams):
+    top = root + prefix
+    known = seams or (top and not top.endswith("/"))
+    explore = None if known else lambda: _folders(clients, top, where)
+    for page in sharded(pages, top, seams, explore):
         yield from _relative(page, root, prefix)
+
+
+def _folders(clients: Clients, top: str, where: str) -> list[str]:
+    """Where the listing may be cut. A server that cannot tell folders costs speed alone."""
+
+    def below(folder: str) -> list[str] | None:
+        asked = {"Bucket": clients.bucket, "Prefix": folder, "Delimiter": "/"}
+        with asking(where, clients.bucket):
+            page = clients.boto().list_objects_v2(**asked)
+        found = [entry["Prefix"] for entry in page.get("CommonPrefixes", [])]
+        return None if page.get("IsTruncated") else found
+
+    try:
+        return [seam for seam in folder_seams(below, top) if is_safe(seam)]
+    except StoreError:
+        return []
 
 
 def _pages(

@@ -10,13 +10,18 @@ Nothing is lost at a seam. A reader stops where its neighbour began only if the 
 given *is* the neighbour's first one; otherwise it reads on until that key comes (or the end).
 So every key is given at least once whatever the server's order is, if only it is always the same:
 SeaweedFS sorts folder by folder, AWS byte by byte. Where the two differ, a key may come twice.
+
+A caller who cannot tell may give a way to explore (see `handful.storage.folders`): it is asked once
+the listing turns out to be long, and what it finds is better than any guess.
 """
 
 from __future__ import annotations
 
+import os
 import re
 import string
 import threading
+from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from queue import Empty, Full, Queue
@@ -25,6 +30,9 @@ import pyarrow as pa
 
 Pages = Callable[[str | None], Iterator[pa.RecordBatch]]
 """The listing behind a key (None: from its start), page by page; column 0 holds the keys."""
+
+Explore = Callable[[], Sequence[str]]
+"""Keys at which a listing may be cut, in byte order."""
 
 HANDS = 16
 """Readers at most."""
@@ -41,16 +49,19 @@ _PATIENCE = 0.2
 """Seconds between two looks whether anybody still listens."""
 
 
-def sharded(pages: Pages, common: str, seams: Sequence[str] = ()) -> Iterator[pa.RecordBatch]:
+def sharded(
+    pages: Pages, common: str, seams: Sequence[str] = (), explore: Explore | None = None
+) -> Iterator[pa.RecordBatch]:
     """Everything that `pages(None)` gives, read by up to `HANDS` threads; in no particular order.
 
     Args:
         common: what every key begins with.
         seams: where to cut from the start, in byte order; best about a page apart.
+        explore: finds out where a long listing may be cut, while others read.
 
     Raises what `pages` raises, from whichever thread it came first.
     """
-    listing = _Listing(pages, common, seams)
+    listing = _Listing(pages, common, seams, explore)
     listing.start(min(HANDS, len(seams) + 1))
     try:
         yield from listing.found()
@@ -120,8 +131,12 @@ def _cut(seams: Sequence[str]) -> list[_Range]:
 class _Listing:
     """What the hands share."""
 
-    def __init__(self, pages: Pages, common: str, seams: Sequence[str] = ()) -> None:
+    def __init__(
+        self, pages: Pages, common: str, seams: Sequence[str] = (), explore: Explore | None = None
+    ) -> None:
         self._pages = pages
+        self._explore = explore
+        self._explored: Sequence[str] = ()
         self._common = common
         self._change = threading.Condition()
         self._ranges = _cut(seams)
@@ -138,6 +153,18 @@ class _Listing:
         for number in range(self._hands, hands):
             threading.Thread(target=self.work, name=f"handful-list-{number}", daemon=True).start()
         self._hands = max(self._hands, hands)
+
+    def _look_around(self, explore: Explore) -> None:
+        """Have somebody explore, once."""
+        self._explore = None
+
+        def explored() -> None:
+            found = explore()
+            with self._change:
+                self._explored = found
+                self._change.notify_all()
+
+        threading.Thread(target=explored, name="handful-list-folders", daemon=True).start()
 
     def found(self) -> Iterator[pa.RecordBatch]:
         while True:
@@ -204,25 +231,38 @@ class _Listing:
     def _split(self) -> bool:
         """Cut the widest rest in two; False if none is worth it."""
         open_ones = [r for r in self._ranges if not r.closed and r.last is not None]
-        for one in sorted(open_ones, key=self._left, reverse=True):
-            if self._left(one) < WORTH:
-                break
-            if one.seen < FULL:
+        known = {id(r): seam for r in open_ones if (seam := self._seam(r))}
+        # Where folders are known, none is a guess.
+        for one in sorted(open_ones, key=lambda r: (id(r) in known, self._left(r)), reverse=True):
+            if id(one) not in known and (self._left(one) < WORTH or one.seen < FULL):
                 continue
-            guess = self._guess(one)
-            if guess is None:
+            cut = known.get(id(one)) or self._guess(one)
+            if cut is None:
                 continue
-            new = _Range(guess, one.until, one.next)
-            one.until, one.next = guess, new
+            new = _Range(cut, one.until, one.next)
+            one.until, one.next = cut, new
             self._ranges.append(new)
             self._waiting.append(new)
             return True
         return False
 
+    def _seam(self, one: _Range) -> str | None:
+        """The last of the explored seams in what is left of a range."""
+        end = len(self._explored) if one.until is None else bisect_left(self._explored, one.until)
+        seam = self._explored[end - 1] if end else None
+        return seam if seam is not None and seam > str(one.last) else None
+
     def _guess(self, one: _Range) -> str | None:
+        """A key in the middle of the folder that all keys of the range lay in, or of the rest."""
+        last, until = str(one.last), one.until
+        same = os.path.commonprefix([str(one.first), last])  # noqa: RUF071 - of texts, not of paths
+        folder = same[: same.rfind("/") + 1]
+        if len(folder) > len(self._common) and not (until or "").startswith(folder):
+            found = between(last[len(folder) :], None)
+            if found is not None and is_safe(folder):
+                return folder + found
         inside = len(self._common)
-        last = str(one.last)
-        found = between(last[inside:], one.until[inside:] if one.until is not None else None)
+        found = between(last[inside:], until[inside:] if until is not None else None)
         return None if found is None else self._common + found
 
     def _left(self, one: _Range) -> float:
@@ -246,6 +286,8 @@ class _Listing:
                 cut = self._claim(mine, page)
                 if mine.seen >= FULL:  # the listing may be long
                     self.start(HANDS)
+                    if self._explore:
+                        self._look_around(self._explore)
                 self._change.notify_all()
             self._put(page.slice(0, cut))
             if cut < page.num_rows:

@@ -7,6 +7,8 @@ from collections.abc import Hashable, Iterable, Sequence
 from handful.errors import UserError
 from handful.experiment import Experiment
 from handful.records import Reconciled
+from handful.settings import Settings
+from handful.settings.key_patterns import parse
 from handful.steps.prepare.artifacts import Artifact
 from handful.steps.prepare.groups import Links
 from handful.steps.prepare.inputs import Document, Inputs
@@ -18,7 +20,7 @@ from handful.steps.prepare.workers import Workers
 
 def check_group_by(artifacts: Sequence[Artifact], experiment: Experiment) -> None:
     """`UserError` if the label rows have no column GROUP_BY."""
-    _column(artifacts, experiment.settings.prepare.GROUP_BY)
+    _column(artifacts, experiment.settings)
 
 
 def links_between(
@@ -39,7 +41,7 @@ def links_between(
     found = None
     if settings.NEAR_DUPLICATES == "group":
         found = likeness(experiment, reconciled, documents, reader.alike)
-    values = _column(artifacts, settings.GROUP_BY)
+    values = _column(artifacts, experiment.settings)
     alike = found.each if found else (Likeness(None, None),) * len(artifacts)
 
     def alike_within(members: Sequence[int]) -> Iterable[tuple[int, int]]:
@@ -53,23 +55,31 @@ def links_between(
     return links, found.pairs if found else None
 
 
-def _keys(value: Hashable | None, alike: Likeness) -> Iterable[Hashable]:
-    if value is not None:
+def _keys(values: Sequence[str], alike: Likeness) -> Iterable[Hashable]:
+    for value in values:
         yield "GROUP_BY", value
     if alike.content is not None:
         yield "content", alike.content
 
 
-def _column(artifacts: Sequence[Artifact], name: str | None) -> list[Hashable | None]:
-    """Each artifact's value in the column, as text; None where it has none."""
+def _column(artifacts: Sequence[Artifact], settings: Settings) -> list[Sequence[str]]:
+    """Each artifact's values in the column GROUP_BY, as text; none where it has none.
+
+    Several where its files differ in a name of KEY_PATTERN: it belongs to all of these.
+    """
+    name = settings.prepare.GROUP_BY
     if name is None:
-        return [None] * len(artifacts)
+        return [()] * len(artifacts)
     if not any(name in artifact.columns() for artifact in artifacts):
         columns = {column for artifact in artifacts for column in artifact.columns()}
         raise UserError(
-            f"the label rows have no column {name!r}",
+            f"neither the label rows have a column {name!r} nor KEY_PATTERN such a name",
             where="[prepare] GROUP_BY",
             remedy=f"did you mean {nearest(name, columns)}?",
         )
     values = [artifact.column(name) for artifact in artifacts]
-    return [None if value is None else str(value) for value in values]
+    if name in parse(settings.production.KEY_PATTERN).names:
+        values = [value if isinstance(value, list) else [value] for value in values]
+    else:
+        values = [[value] for value in values]
+    return [[str(one) for one in some if one is not None] for some in values]

@@ -6,6 +6,7 @@ import json
 import unicodedata
 from collections import Counter
 from collections.abc import Mapping
+from pathlib import PurePosixPath
 
 import polars as pl
 
@@ -13,11 +14,13 @@ from handful import layout
 from handful.errors import DataError
 from handful.experiment import Experiment
 from handful.records import Fate
+from handful.steps.reconcile import pattern_hint
 from handful.steps.reconcile.artifacts import Listing
 from handful.steps.reconcile.matching import Matched
 from handful.steps.reconcile.names import quoted
 
 _MOST_LABELS = 30
+EXAMPLES = 3
 _WHERE = "settings.ini [production]"
 
 
@@ -33,7 +36,8 @@ def announce(experiment: Experiment, matched: Matched, listing: Listing) -> None
     labels = label_counts(matched.rows)
     fates = Counter(dict(matched.rows.group_by("fate").len().iter_rows()))
     if len(labels) < 2:
-        raise _nothing_to_learn(matched.rows, listing, labels, fates)
+        pattern = experiment.settings.production.KEY_PATTERN
+        raise _nothing_to_learn(matched.rows, listing, labels, fates, pattern)
     shown = list(labels.items())[:_MOST_LABELS]
     rest = len(labels) - len(shown)
     if rest:
@@ -91,7 +95,11 @@ def _can_be_alias(old: str, new: str) -> bool:
 
 
 def _nothing_to_learn(
-    rows: pl.DataFrame, listing: Listing, labels: Mapping[str, int], fates: Counter[str]
+    rows: pl.DataFrame,
+    listing: Listing,
+    labels: Mapping[str, int],
+    fates: Counter[str],
+    pattern: str,
 ) -> DataError:
     told = ", ".join(f"{name} {count:,}" for name, count in fates.most_common())
     if labels:
@@ -102,18 +110,22 @@ def _nothing_to_learn(
             where=f"{_WHERE} LABEL_QUERY",
             remedy="the reasons are in the data; does the query filter by label?",
         )
-    cause, remedy = _likely_cause(rows, listing, fates)
+    cause, remedy = _likely_cause(rows, listing, fates, pattern)
     return DataError(
         f"no artifact is left after matching. Fates: {told}. {cause}", where=_WHERE, remedy=remedy
     )
 
 
-def _likely_cause(rows: pl.DataFrame, listing: Listing, fates: Counter[str]) -> tuple[str, str]:
+def _likely_cause(
+    rows: pl.DataFrame, listing: Listing, fates: Counter[str], pattern: str
+) -> tuple[str, str]:
     without = rows.filter(pl.col("fate") == Fate.NO_FILES.value)
     worst = fates.most_common(1)[0][0]
     if listing.named or without.is_empty() or worst not in (Fate.NO_FILES, Fate.NO_LABEL_ROW):
         example = rows.filter(pl.col("fate") == worst).head(1).to_dicts()[0]
         told = f"For example {quoted([example['artifact_id']])}: {example['reason']}"
+        if worst == Fate.MISSING_FILES:
+            return _other_names(told, listing, example["artifact_id"])
         return told, "mend the cause that is named"
     folded = pl.col("artifact_id").str.strip_chars().str.to_lowercase()
     keys = listing.files.select("artifact_id", "key", folded=folded).unique("folded").collect()
@@ -126,8 +138,24 @@ def _likely_cause(rows: pl.DataFrame, listing: Listing, fates: Counter[str]) -> 
             "bring them together in LABEL_QUERY, e.g. LOWER(TRIM(id)) AS artifact_id",
         )
     key = keys.sort("key").head(1).to_dicts()[0]
+    seen = listing.files.select("key").collect()["key"].sort()
+    some = seen.gather_every(max(1, seen.len() // pattern_hint.MOST)).to_list()
     return (
-        f"The key {quoted([key['key']])} is read as artifact {quoted([key['artifact_id']])}; an "
-        f"id of the label rows is {quoted([without['artifact_id'][0]])}",
-        "check KEY_PATTERN, FILES_URL and the ids that LABEL_QUERY gives",
+        f"The key {quoted([key['key']])} is read as artifact {quoted([key['artifact_id']])}; "
+        + pattern_hint.examples(without, some),
+        pattern_hint.remedy(pattern, some, without["artifact_id"])
+        or "check KEY_PATTERN, FILES_URL and the ids that LABEL_QUERY gives",
+    )
+
+
+def _other_names(told: str, listing: Listing, artifact_id: str) -> tuple[str, str]:
+    """What files of an artifact are called that has none of those that are asked for."""
+    files = listing.files.filter(pl.col("artifact_id") == artifact_id).select("file", "key")
+    found = files.sort("file").head(EXAMPLES).collect()
+    if found.is_empty():  # label rows that name files may name none that is there
+        return told, "mend the cause that is named"
+    named = f"{told}; its files are named {quoted(found['file'], EXAMPLES)}"
+    return named, (
+        "name them in FILES_FROM_PROD; where each artifact's file has another name, by a glob such "
+        f"as *{PurePosixPath(found['file'][0]).suffix or ''}"
     )

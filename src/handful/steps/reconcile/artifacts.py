@@ -8,6 +8,7 @@ import polars as pl
 
 from handful.records import Fate
 from handful.steps.reconcile.file_rows import Named
+from handful.steps.reconcile.keys import NAMES
 from handful.steps.reconcile.names import Wanted, file_fault, matches, shown
 from handful.steps.reconcile.verdicts import give, give_by, join_some
 
@@ -17,7 +18,7 @@ class Listing:
     """The keys of production that KEY_PATTERN fits."""
 
     files: pl.LazyFrame
-    """artifact_id, file, key, size, etag."""
+    """artifact_id, file, key, size, etag, and `NAMES` where KEY_PATTERN has other names."""
     two_ways: bool
     """Are there keys that stand for files of two artifacts?"""
     named: Named | None = None
@@ -49,7 +50,7 @@ def files_of(listing: Listing, wanted: Wanted, rows: pl.DataFrame) -> pl.DataFra
     found = files.sort("artifact_id", "file").collect(engine="streaming")
     # Should a bucket list one key twice, it is copied once (if the two agree; else `_two_keys`).
     again = pl.struct("artifact_id", "key") == pl.struct("artifact_id", "key").shift()
-    return found.filter(~again.fill_null(False))
+    return found.filter(~again.fill_null(False)).drop(NAMES, strict=False)
 
 
 def files_side(
@@ -103,8 +104,8 @@ def _ambiguous(listing: Listing, wanted: Wanted) -> pl.DataFrame:
 def _two_keys(listing: Listing, wanted: Wanted) -> pl.DataFrame:
     """Names that are one to a person and to some file systems, but two to the bucket.
 
-    Under a pattern each pair of artifact and file has one key, so this is either a key that was
-    listed twice, differently, or two Unicode forms of one name.
+    Two keys that KEY_PATTERN reads as one file (by `*/{artifact_id}/{file}`: `05/ID/a`, `06/ID/a`),
+    a key that was listed twice, differently, or two Unicode forms of one name.
     """
     is_copied = wanted.is_copied()
     # A name in another Unicode form than FILES_FROM_PROD's is a rival of one that fits it.

@@ -1,25 +1,36 @@
-"""Reads KEY_PATTERN: from a key of production to the artifact and the file that it stands for.
+"""Reads keys by KEY_PATTERN: the artifact, the file and the other names that a key stands for.
 
-A pattern is literal text around `{artifact_id}` (never a `/` in it) and `{file}` (anything). Where
-the text between the two holds a `/`, a key can be read in one way only. Where it does not
-(`{artifact_id}_{file}`), a key such as `a_b_c.txt` can be read in several; then the artifact ids of
-the label rows decide. A key that still stands for two of them is kept once for each: both become
-`ambiguous_key`. A key that names none of them is read with the shortest id.
+Most patterns read a key in one way only (`{artifact_id}/{file}`: the id is the first segment).
+Where they do not (`{artifact_id}_{file}`, `**/{artifact_id}/{file}`), the artifact ids of the label
+rows decide. A key that still stands for two of them is kept once for each: both become
+`ambiguous_key`. If it names one of them at several places, the last place counts. A key that names
+none of them is read with `{file}` and `**` as long, and all else as short, as the pattern allows.
+A `regex:` reads as its own engine does.
 
 No row is touched by Python: keys come in batches of thousands, and millions of them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import polars as pl
+import pyarrow as pa
+
+from handful.settings.key_patterns import ARTIFACT_ID, FILE, Kind, Part, Template, parse
+from handful.steps.reconcile.key_cuts import Keep, cuts, fitted, is_fixed
+from handful.steps.reconcile.key_regex import fixed_prefix, group, literal, regex_of
+
+__all__ = ["NAMES", "PAGE", "KeyPattern", "Readings", "literal", "seams"]
 
 PAGE = 950
 """Files between two seams: a little less than what one page of a listing holds."""
+NAMES = "names"
+"""The column of what a key says beside artifact_id and file; only where the pattern has such."""
 _MOST_SEAMS = 64
-_ID, _FILE = "{artifact_id}", "{file}"
+_READ = ["artifact_id", "file", "key", "size", "etag"]
 
 
 @dataclass(frozen=True)
@@ -27,7 +38,7 @@ class Readings:
     """A batch of keys, read."""
 
     files: pl.DataFrame
-    """artifact_id, file, key, size, etag."""
+    """artifact_id, file, key, size, etag, and `NAMES` if the pattern has other names."""
     unmatched: int
     """Keys that the pattern does not fit."""
     two_ways: int
@@ -36,31 +47,43 @@ class Readings:
 
 @dataclass(frozen=True)
 class KeyPattern:
-    """`before` + one of the two + `between` + the other one + `after`."""
+    """A pattern that can read keys."""
 
-    before: str
-    between: str
-    after: str
-    id_first: bool
+    template: Template
 
     @classmethod
     def of(cls, pattern: str) -> KeyPattern:
         """From the text of the setting, which the settings have checked."""
-        id_first = pattern.index(_ID) < pattern.index(_FILE)
-        first, second = (_ID, _FILE) if id_first else (_FILE, _ID)
-        before, _, rest = pattern.partition(first)
-        between, _, after = rest.partition(second)
-        return cls(before, between, after, id_first)
+        return cls(parse(pattern))
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All names but artifact_id and file."""
+        return self.template.names
 
     @property
     def folder(self) -> str:
         """The folder that holds all keys of the pattern: "" or ending in `/`."""
-        return self.before[: self.before.rfind("/") + 1]
+        before = self._before
+        return before[: before.rfind("/") + 1]
 
     @property
     def needs_ids(self) -> bool:
         """Can a key be read in more than one way?"""
-        return "/" not in self.between
+        return not all(is_fixed(self._parts, at) for at in self._ids)
+
+    @property
+    def begins_with_id(self) -> bool:
+        """Do the ids tell how the keys begin?"""
+        fixed = self._parts[:1] and self._parts[0].kind is Kind.LITERAL
+        return self._ids[:1] == ((1,) if fixed else (0,))
+
+    def schema(self, files: pa.Schema) -> pa.Schema:
+        """`files` (the schema of a listing), with the column of the other names if there are."""
+        if not self.names:
+            return files
+        kind = pa.struct([(name, pa.large_string()) for name in self.names])
+        return files.append(pa.field(NAMES, kind))
 
     def near(self, known: pl.DataFrame) -> list[str]:
         """Where to cut the listing: about a page apart, were each artifact of the label rows one
@@ -70,7 +93,7 @@ class KeyPattern:
         """
         ids = known["artifact_id"].sort()
         every = max(PAGE, ids.len() // _MOST_SEAMS)
-        return [self.before + seam for seam in seams(ids, every)] if self.id_first else []
+        return [self._before + seam for seam in seams(ids, every)] if self.begins_with_id else []
 
     def read(self, keys: pl.DataFrame, known: pl.DataFrame) -> Readings:
         """Read a batch of keys.
@@ -79,63 +102,88 @@ class KeyPattern:
             keys: key, size, etag.
             known: artifact_id; those of the label rows, each once. Only used if `needs_ids`.
         """
-        longest = len(self.before) + len(self.after)
-        fitting = keys.with_row_index("nr").filter(
-            pl.col("key").str.starts_with(self.before)
-            & pl.col("key").str.ends_with(self.after)
-            & (pl.col("key").str.len_chars() > longest)
-        )
-        inner = fitting.with_columns(
-            inner=pl.col("key").str.strip_prefix(self.before).str.strip_suffix(self.after)
-        )
-        read = self._in_many_ways(inner, known) if self.needs_ids else self._in_one_way(inner)
+        numbered = keys.with_row_index("nr")
+        read = self._by_ids(numbered, known) if self.needs_ids else self._one_way(numbered)
         ways = read.select("nr").unique().height
-        files = read.select("artifact_id", "file", "key", "size", "etag")
+        columns = [*_READ, NAMES] if self.names else _READ
         return Readings(
-            files,
+            read.select(columns),
             keys.height - ways,
             read.filter(pl.col("nr").is_duplicated()).select("nr").unique().height,
         )
 
-    def _in_one_way(self, keys: pl.DataFrame) -> pl.DataFrame:
-        between = literal(self.between)
-        pattern = (
-            f"^(?s)(?<artifact_id>[^/]+?){between}(?<file>.+)$"
-            if self.id_first
-            else f"^(?s)(?<file>.+){between}(?<artifact_id>[^/]+)$"
-        )
-        read = keys.with_columns(pl.col("inner").str.extract_groups(pattern).alias("parts"))
-        return read.unnest("parts").filter(pl.col("artifact_id").is_not_null())
+    @property
+    def _parts(self) -> tuple[Part, ...]:
+        return self.template.parts
 
-    def _in_many_ways(self, keys: pl.DataFrame, known: pl.DataFrame) -> pl.DataFrame:
-        ways = list(self._ways(keys))
-        empty = keys.with_columns(artifact_id=pl.lit(""), file=pl.lit("")).clear()
-        readings = pl.concat(ways) if ways else empty
-        meant = readings.join(known, on="artifact_id", how="semi")
-        others = readings.join(meant, on="nr", how="anti")
-        shortest = others.sort(pl.col("artifact_id").str.len_bytes()).unique("nr", keep="first")
-        return pl.concat([meant, shortest]).sort("nr", "artifact_id")
+    @cached_property
+    def _ids(self) -> tuple[int, ...]:
+        """Where among the parts the ids stand."""
+        return tuple(at for at, part in enumerate(self._parts) if part.kind is Kind.ID)
 
-    def _ways(self, keys: pl.DataFrame) -> Iterator[pl.DataFrame]:
-        """Every way to cut the keys at `between`, one place after the other."""
-        rest = keys.with_columns(done=pl.lit(""), rest=pl.col("inner"))
-        step, tail = self.between[0], self.between[1:]
-        while rest.height:
-            parts = pl.col("rest").str.splitn(self.between, 2).struct
-            cut = rest.with_columns(
-                first=pl.col("done") + parts.field("field_0"), second=parts.field("field_1")
-            ).filter(pl.col("second").is_not_null())
-            names = ("first", "second") if self.id_first else ("second", "first")
-            way = cut.with_columns(artifact_id=pl.col(names[0]), file=pl.col(names[1]))
-            yield way.filter(
-                (pl.col("artifact_id") != "")
-                & ~pl.col("artifact_id").str.contains("/", literal=True)
-                & (pl.col("file") != "")
-            ).select(*keys.columns, "artifact_id", "file")
-            # The next place may overlap this one (`__` in `a___b`): go on one letter further.
-            rest = cut.with_columns(done=pl.col("first") + step, rest=tail + pl.col("second"))
-            if self.id_first:
-                rest = rest.filter(~pl.col("done").str.contains("/", literal=True))
+    @property
+    def _before(self) -> str:
+        """What every key begins with."""
+        if self.template.regex:
+            return fixed_prefix(self.template.regex)
+        first = self._parts[0]
+        return first.text if first.kind is Kind.LITERAL else ""
+
+    def _one_way(self, keys: pl.DataFrame) -> pl.DataFrame:
+        """As the regular expression of the whole pattern reads them."""
+        regex = self.template.regex
+        whole = f"^(?:{regex})$" if regex else regex_of(self._parts)
+        found = keys.with_columns(found=pl.col("key").str.extract_groups(whole))
+
+        def column(name: str) -> pl.Expr:
+            return pl.col("found").struct.field(name if regex else group(self._part(name)))
+
+        groups = [ARTIFACT_ID] if regex else [group(self._parts[at]) for at in self._ids]
+        first, *others = (pl.col("found").struct.field(one) for one in groups)
+        same = [first == other for other in others]
+        found = found.filter(first.is_not_null() & (first != ""), *same)
+        return self._told(found.with_columns(first.alias(ARTIFACT_ID)), column)
+
+    def _by_ids(self, keys: pl.DataFrame, known: pl.DataFrame) -> pl.DataFrame:
+        """The ids of the label rows decide; where none does, the pattern alone."""
+        meant = self._ways(keys, lambda ways: _known(ways, known))
+        rest = keys.join(meant, on="nr", how="anti")
+        if len(self._ids) == 1:
+            others = self._one_way(rest)
+        else:  # ids that must be equal: no expression can tell
+            every = self._ways(rest, lambda ways: ways)
+            others = every.unique("nr", keep="first", maintain_order=True)
+        return pl.concat([meant, others]).sort("nr", ARTIFACT_ID)
+
+    def _ways(self, keys: pl.DataFrame, keep: Keep) -> pl.DataFrame:
+        """All that fit the pattern on both sides of the id, of each id's the last place; of a
+        key's the latest places first, and of one place the shortest id."""
+        at = self._ids[0]
+        ways = cuts(keys, "key", self._parts, at, keep).rename({"id": ARTIFACT_ID})
+        fit = fitted(ways, "head", self._parts[:at])
+        fit = fitted(fit, "tail", self._parts[at + 1 :])
+        if fit["nr"].is_duplicated().any():
+            length = pl.col(ARTIFACT_ID).str.len_bytes()
+            order = fit.sort("nr", "place", "start", length, descending=[False, True, True, False])
+            fit = order.unique(["nr", ARTIFACT_ID], keep="first", maintain_order=True)
+        return self._told(fit, lambda name: pl.col(group(self._part(name))))
+
+    def _part(self, name: str) -> Part:
+        return next(part for part in self._parts if part.text == name and part.is_named)
+
+    def _told(self, read: pl.DataFrame, column: Callable[[str], pl.Expr]) -> pl.DataFrame:
+        """nr and the columns of `Readings.files`; a key that ends in `/` names no file."""
+        file = pl.col("key").str.split("/").list.last()
+        if self.template.has_file:  # the group of a regular expression may be empty-handed
+            file = pl.coalesce(column(FILE), file)
+        others = [column(name).alias(name) for name in self.names]
+        names = {NAMES: pl.struct(others)} if others else {}
+        told = read.with_columns(file.alias(FILE), **names).filter(pl.col(FILE) != "")
+        return told.select("nr", *_READ, *names)
+
+
+def _known(ways: pl.DataFrame, known: pl.DataFrame) -> pl.DataFrame:
+    return ways.join(known, left_on="id", right_on=ARTIFACT_ID, how="semi")
 
 
 def seams(ids: pl.Series, every: int) -> list[str]:
@@ -145,8 +193,3 @@ def seams(ids: pl.Series, every: int) -> list[str]:
     agree about where an id stands.
     """
     return ids.gather_every(max(1, every), offset=every).unique().sort().to_list()
-
-
-def literal(text: str) -> str:
-    """A regular expression (of Rust's kind) that fits exactly `text`."""
-    return "".join(c if c.isascii() and c.isalnum() else f"\\x{{{ord(c):x}}}" for c in text)

@@ -36,6 +36,7 @@ from handful.settings import Settings
 from handful.steps.reconcile import artifacts, file_rows
 from handful.steps.reconcile.artifacts import Listing
 from handful.steps.reconcile.contents import Hasher, Hashes
+from handful.steps.reconcile.key_names import add_names
 from handful.steps.reconcile.names import Wanted, id_fault, quoted, shown
 from handful.steps.reconcile.verdicts import OPEN, give, give_by, join_some
 
@@ -85,7 +86,8 @@ def match(
     rows = give(rows, pl.lit(True), Fate.KEPT, pl.lit(""))
     _stop_where_told(rows, settings)
     files = files.join(rows.filter(pl.col("fate") == Fate.KEPT), on="artifact_id", how="semi")
-    return Matched(pl.concat([rows, _without_row(rows, seen)]), files)
+    every = pl.concat([rows, _without_row(rows, seen)])
+    return Matched(add_names(every, listing, wanted), files)
 
 
 def _label_side(rows: pl.DataFrame) -> pl.DataFrame:

@@ -12,8 +12,9 @@ from handful.errors import DataError
 from handful.experiment import Experiment
 from handful.labels.base import LABELS_SCHEMA, LabelSource
 from handful.steps.reconcile import key_column, tables
+from handful.steps.reconcile.key_names import check_apart
 from handful.steps.reconcile.keys import KeyPattern
-from handful.steps.reconcile.names import quoted
+from handful.steps.reconcile.pattern_hint import KeySample, no_file, no_key_fits
 from handful.storage.base import Source
 
 FILES_SCHEMA = pa.schema(
@@ -25,8 +26,8 @@ FILES_SCHEMA = pa.schema(
         ("etag", pa.large_string()),
     ]
 )
-"""`listing.parquet`: one row a key of production, and what it stands for."""
-_EXAMPLES = 3
+"""`listing.parquet`: one row a key of production, and what it stands for; a struct `names` follows
+where KEY_PATTERN has names of the user's."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,7 @@ def take(experiment: Experiment, labels: LabelSource, files: Source) -> Taken:
             found.keys.write_parquet(keys_file, compression="zstd")
         return Taken(label_file, listing_file, rows, writer.rows, 0, 0, keys_file)
     rows, known = _take_labels(experiment, labels, label_file)
+    check_apart(label_file, experiment.settings.production.KEY_PATTERN)
     counts = _take_listing(experiment, files, listing_file, known)
     return Taken(label_file, listing_file, rows, *counts)
 
@@ -92,10 +94,11 @@ def _take_listing(
     experiment: Experiment, files: Source, path: Path, known: pl.DataFrame
 ) -> tuple[int, int, int]:
     """Rows written, keys that do not fit, keys that can be read in two ways."""
-    pattern = KeyPattern.of(experiment.settings.production.KEY_PATTERN)
+    pattern_text = experiment.settings.production.KEY_PATTERN
+    pattern = KeyPattern.of(pattern_text)
     seen = unmatched = two_ways = 0
-    examples: list[str] = []
-    with tables.writing(path, FILES_SCHEMA) as writer:
+    examples = KeySample()
+    with tables.writing(path, pattern.schema(FILES_SCHEMA)) as writer:
         for batch in files.list(pattern.folder, near=pattern.near(known)):
             keys = pl.DataFrame(pl.from_arrow(batch))
             read = pattern.read(keys, known)
@@ -103,21 +106,12 @@ def _take_listing(
             seen += keys.height
             unmatched += read.unmatched
             two_ways += read.two_ways
-            examples += keys["key"].head(max(0, _EXAMPLES - len(examples))).to_list()
+            examples.add(keys["key"])
             experiment.progress.advance("listing", seen, None, "keys")
     experiment.progress.advance("listing", seen, seen, "keys")
     where = f"{files.url.rstrip('/')}/{pattern.folder}"
     if not seen:
-        raise DataError(
-            "there is no file",
-            where=where,
-            remedy="check [production] FILES_URL, and the folder that KEY_PATTERN begins with",
-        )
+        raise no_file(files, pattern_text, known, where)
     if not writer.rows:
-        raise DataError(
-            f"none of the {seen:,} keys fits KEY_PATTERN "
-            f"{experiment.settings.production.KEY_PATTERN!r}; they look like {quoted(examples)}",
-            where=where,
-            remedy="write the pattern so that it fits them",
-        )
+        raise no_key_fits(pattern_text, examples, known, seen, where)
     return writer.rows, unmatched, two_ways
