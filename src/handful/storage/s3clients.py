@@ -16,7 +16,7 @@ from handful.storage.retry import (
     obstore_retries,
 )
 from handful.storage.s3errors import asking
-from handful.storage.s3session import REGION, Access, session_of
+from handful.storage.s3session import REGION, Access, Trusted, session_of, trusted_of
 
 if TYPE_CHECKING:
     import boto3
@@ -97,13 +97,23 @@ class Clients:
             return self._session.region_name or REGION
 
     @property
+    def ca_bundle(self) -> str | None:
+        """The file of certificates to trust; None: those that each client trusts by itself."""
+        with self._lock:
+            return self._trusted.path if self._trusted else None
+
+    @property
     def endpoint_url(self) -> str:
         """The server that is really asked."""
         return self.access.endpoint_url or str(self.boto().meta.endpoint_url)
 
     @cached_property
     def _session(self) -> boto3.Session:
-        return session_of(self.access)
+        return session_of(self.access, self._trusted)
+
+    @cached_property
+    def _trusted(self) -> Trusted | None:
+        return trusted_of(self.access)
 
     @cached_property
     def _boto(self) -> Any:
@@ -112,6 +122,7 @@ class Clients:
                 "s3",
                 endpoint_url=self.access.endpoint_url,
                 region_name=self._session.region_name or REGION,
+                verify=self.ca_bundle,
                 config=boto_config(),
             )
         except ValueError as error:
@@ -145,7 +156,10 @@ class Clients:
     ) -> Obstore:
         from obstore.store import S3Store as Obstore
 
-        endpoint = self.endpoint_url
+        endpoint, trusted = self.endpoint_url, self._trusted
+        options = obstore_client(allow_http=endpoint.startswith("http://"))
+        if trusted:
+            options["root_certificate"] = trusted.content
         encryption: S3Config = {}
         if kms_key is not None:
             encryption = {"server_side_encryption": KMS, "sse_kms_key_id": kms_key}
@@ -156,7 +170,7 @@ class Clients:
                 region=self.region,
                 virtual_hosted_style_request=any_bucket,
                 credential_provider=self._credentials,
-                client_options=obstore_client(allow_http=endpoint.startswith("http://")),
+                client_options=options,
                 retry_config=retries,
                 config=encryption,
             )
