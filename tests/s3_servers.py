@@ -391,7 +391,7 @@ def main() -> None:
     """`python tests/s3_servers.py NAME [tls]`: run one until the standard input ends."""
     with running(sys.argv[1], tls="tls" in sys.argv[2:]) as server:
         told = {"endpoint_url": server.endpoint_url, **server.environment()}
-        print(json.dumps(told), flush=True)  # noqa: T201
+        print(json.dumps(told), flush=True)
         with suppress(KeyboardInterrupt):
             while sys.stdin.readline():
                 time.sleep(0.1)

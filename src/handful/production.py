@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from handful.errors import UserError
 from handful.experiment import Experiment
 from handful.labels.base import LabelSource
 from handful.settings import Settings
@@ -41,3 +42,30 @@ def open_in_production(settings: Settings, url: str) -> Source:
         role_arn=production.ASSUME_ROLE_ARN,
         ca_bundle=production.CA_BUNDLE,
     )
+
+
+def refuse_overlap(experiment: Experiment) -> None:
+    """`UserError` where the experiment's store and production's files lie in one another.
+
+    Production is read-only, and what is copied must not be listed as production's own.
+    """
+    from handful.storage.overlap import overlap
+
+    store, files = experiment.store, production_files(experiment)
+    if not overlap(store, files):
+        return
+    from handful.steps.reconcile.keys import KeyPattern  # too heavy to be imported for nothing
+
+    pattern = experiment.settings.production.KEY_PATTERN
+    fixed = KeyPattern.of(pattern).before
+    if overlap(store, files, fixed):
+        below = f"{files.url.rstrip('/')}/{fixed}".rstrip("/")
+        name = experiment.settings.experiment.NAME
+        raise UserError(
+            f"the experiment would keep its data in {store.url}, and production's files lie in "
+            f"{below}: neither may lie inside the other, since production is never written to",
+            where="settings.ini [experiment] STORE",
+            remedy=f"let STORE name a place outside of {below}; what {name} has kept so far is "
+            f"found again when {store.url} is moved there, and "
+            f"`handful reconcile {experiment.directory} --refresh` forgets what was listed wrongly",
+        )

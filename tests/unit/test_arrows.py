@@ -52,7 +52,7 @@ ARROWS: dict[str, set[str]] = {
     "images": LEAVES | {"aws", "backends.sagemaker", "experiment"},
     "worker": LEAVES | {"experiment", "functions", "backends.base", "backends.events", "training"},
     "step": LEAVES | {"experiment"},
-    "production": LEAVES | {"experiment", "settings", "labels", "storage"},
+    "production": LEAVES | {"experiment", "settings", "labels", "storage", "steps.reconcile"},
     "standing": LEAVES | {"experiment", "fingerprint", "step"},
     "mark": LEAVES | {"experiment", "settings", "storage.base", "storage.tree"},
     "managed": LEAVES | {"experiment", "mark", "step", "standing", "storage", "backends"},
@@ -60,7 +60,8 @@ ARROWS: dict[str, set[str]] = {
     | {"step", "standing", "experiment", "fingerprint", "mark", "managed", "production"}
     | {"functions", "sources", "storage", "steps", "backends"},
     "machines": LEAVES
-    | {"pipeline", "step", "standing", "experiment", "sources", "storage", "steps", "backends"},
+    | {"pipeline", "step", "standing", "experiment", "sources", "storage", "steps", "backends"}
+    | {"production"},
     "across": LEAVES | {"pipeline", "step", "standing", "experiment", "steps"},
     "rehearsal": LEAVES
     | {"experiment", "settings", "functions", "labels", "storage", "steps", "training"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
@@ -95,6 +96,14 @@ class Clients:
     def region(self) -> str:
         with self._lock:
             return self._session.region_name or REGION
+
+    @property
+    def address(self) -> str:
+        """The server's address, from the configuration alone: no role is asked for."""
+        if self.access.endpoint_url:
+            return self.access.endpoint_url
+        own = Clients(replace(self.access, role_arn=None), self.bucket)
+        return str(own.boto().meta.endpoint_url)
 
     @property
     def ca_bundle(self) -> str | None:
