@@ -53,6 +53,7 @@ def _reconcile(
         made_from=made_from,
         refresh=choice.refresh,
         prune=choice.prune,
+        compare_contents="reconcile" in choice.redo,
     )
 
 
