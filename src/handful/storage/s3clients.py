@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from dataclasses import replace
 from functools import cached_property
@@ -169,9 +170,11 @@ class Clients:
         options = obstore_client(allow_http=endpoint.startswith("http://"))
         if trusted:
             options["root_certificate"] = trusted.content
-        encryption: S3Config = {}
+        config: S3Config = {}
+        if "AWS_ENDPOINT_URL_S3" in os.environ:  # obstore 0.12 would prefer it to `endpoint`
+            config = {"aws_endpoint_url_s3": endpoint}
         if kms_key is not None:
-            encryption = {"server_side_encryption": KMS, "sse_kms_key_id": kms_key}
+            config |= {"server_side_encryption": KMS, "sse_kms_key_id": kms_key}
         with asking(f"s3://{self.bucket}", self.bucket):
             return Obstore(
                 self.bucket,
@@ -181,5 +184,5 @@ class Clients:
                 credential_provider=self._credentials,
                 client_options=options,
                 retry_config=retries,
-                config=encryption,
+                config=config,
             )
