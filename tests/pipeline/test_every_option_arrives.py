@@ -199,6 +199,8 @@ def finished(cloud: Cloud) -> Cloud:
     return cloud
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_whatever_was_written_has_the_key(finished: Cloud) -> None:
     """By this process, by its workers, and by process_func's own path."""
     client = finished.server.client()
@@ -212,6 +214,8 @@ def test_whatever_was_written_has_the_key(finished: Cloud) -> None:
     assert any(key.endswith("final/model.safetensors") for key in keys)
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_every_other_command_finds_its_way(finished: Cloud) -> None:
     experiment = str(finished.tiny.experiment)
     other = finished.tiny.root / "EXP-0002-tiny"
@@ -236,6 +240,8 @@ def test_every_other_command_finds_its_way(finished: Cloud) -> None:
 OPTIONS = ("S3_ENDPOINT_URL", "AWS_PROFILE", "ASSUME_ROLE_ARN", "CA_BUNDLE")
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("option", OPTIONS)
 @pytest.mark.parametrize("side", ["experiment", "production"])
 def test_without_any_of_them_nothing_goes(finished: Cloud, side: str, option: str) -> None:
