@@ -51,16 +51,16 @@ def refuse_overlap(experiment: Experiment) -> None:
     """
     from handful.storage.overlap import overlap
 
-    store, files = experiment.store, production_files(experiment)
+    settings = experiment.settings
+    store, files = experiment.store, open_in_production(settings, settings.production.FILES_URL)
     if not overlap(store, files):
         return
     from handful.steps.reconcile.keys import KeyPattern  # too heavy to be imported for nothing
 
-    pattern = experiment.settings.production.KEY_PATTERN
-    fixed = KeyPattern.of(pattern).before
+    fixed = KeyPattern.of(settings.production.KEY_PATTERN).before
     if overlap(store, files, fixed):
         below = f"{files.url.rstrip('/')}/{fixed}".rstrip("/")
-        name = experiment.settings.experiment.NAME
+        name = settings.experiment.NAME
         raise UserError(
             f"the experiment would keep its data in {store.url}, and production's files lie in "
             f"{below}: neither may lie inside the other, since production is never written to",
