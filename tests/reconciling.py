@@ -166,6 +166,7 @@ class Business:
         *,
         refresh: bool = False,
         prune: bool = False,
+        compare_contents: bool = False,
         source: Source | None = None,
         store: Store | None = None,
         labels: LabelSource | None = None,
@@ -184,6 +185,7 @@ class Business:
                 made_from={},
                 refresh=refresh,
                 prune=prune,
+                compare_contents=compare_contents,
             )
             experiment.store.write(layout.RECONCILED, record.to_json())
         return Outcome(record, experiment.store, heard)

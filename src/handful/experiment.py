@@ -38,16 +38,30 @@ def open_experiment(
 ) -> Experiment:
     """Read the settings and open the store. `SettingsError` with all faults together."""
     settings = read_settings(directory, overrides)
+    store = open_in_store(settings, store_url(settings, settings.experiment.NAME))
+    layout = Layout(settings.prepare.ENCODED_DATA_DIR)
+    return Experiment(directory, settings, store, layout, progress, scratch, overrides)
+
+
+def store_url(settings: Settings, name: str) -> str:
+    """Where STORE keeps the experiment of this name."""
+    return f"{settings.experiment.STORE.rstrip('/')}/{name}"
+
+
+def open_in_store(settings: Settings, url: str) -> Store:
+    """A place that is opened as STORE is: its server, credentials, role, certificates and key.
+
+    The one way to open the store, what lies beside it, and models of a bucket.
+    """
     mine = settings.experiment
-    store = open_store(
-        f"{mine.STORE.rstrip('/')}/{mine.NAME}",
+    return open_store(
+        url,
         endpoint_url=mine.S3_ENDPOINT_URL,
         profile=mine.AWS_PROFILE,
         role_arn=mine.ASSUME_ROLE_ARN,
+        ca_bundle=mine.CA_BUNDLE,
         kms_key=mine.KMS_KEY,
     )
-    layout = Layout(settings.prepare.ENCODED_DATA_DIR)
-    return Experiment(directory, settings, store, layout, progress, scratch, overrides)
 
 
 def with_values(experiment: Experiment, model: str, values: Mapping[str, str]) -> Experiment:

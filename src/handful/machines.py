@@ -8,6 +8,7 @@ from pathlib import Path
 from handful.errors import UserError
 from handful.experiment import Experiment
 from handful.pipeline import STEPS, run
+from handful.production import refuse_overlap
 from handful.records import Reconciled
 from handful.sources import function_hashes
 from handful.standing import as_it_stands
@@ -29,6 +30,7 @@ def prepare_share(experiment: Experiment, worker: int, of: int) -> None:
             where="--worker",
             remedy=f"workers are counted from 0, so the last one is {max(of - 1, 0)}",
         )
+    refuse_overlap(experiment)
     first = STEPS[0]
     reconciled = taken({first.name: as_it_stands(experiment, first, {})}, Reconciled)
     doing = f"prepare, worker {worker} of {of}, of {experiment.settings.experiment.NAME}"

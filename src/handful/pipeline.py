@@ -19,7 +19,7 @@ from handful.errors import UserError
 from handful.experiment import Experiment
 from handful.managed import purse_of, reconciled_there
 from handful.mark import is_marked, keep_what_runs
-from handful.production import production_files, production_labels
+from handful.production import production_files, production_labels, refuse_overlap
 from handful.records import (
     Compared,
     Fingerprint,
@@ -53,6 +53,7 @@ def _reconcile(
         made_from=made_from,
         refresh=choice.refresh,
         prune=choice.prune,
+        compare_contents="reconcile" in choice.redo,
     )
 
 
@@ -237,6 +238,8 @@ def run(experiment: Experiment, choice: Choice) -> Mapping[str, Record]:
     first, last = _bounds(choice)
     # Before the first write: is functions.py there and whole, and may this store be ours?
     function_hashes(experiment.directory)
+    if first == 0:  # later steps, if there is nothing to do, only read
+        refuse_overlap(experiment)
     is_marked(experiment.store)
     records: Records = {}
     purse = purse_of(experiment, STEPS, chosen(choice), choice)
@@ -266,6 +269,7 @@ def _run(experiment: Experiment, step: Step, records: Records, choice: Choice) -
     from handful.storage.guarded import Guarded
     from handful.storage.lock import locked
 
+    refuse_overlap(experiment)
     if step.name == "reconcile" and experiment.settings.sagemaker.RECONCILE_AS_JOB:
         return reconciled_there(experiment, step, choice)
     started = time.monotonic()

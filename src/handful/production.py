@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from handful.errors import UserError
 from handful.experiment import Experiment
 from handful.labels.base import LabelSource
+from handful.settings import Settings
 from handful.storage.base import Source
 
 
@@ -17,18 +19,53 @@ def production_labels(experiment: Experiment) -> LabelSource:
 
 def production_files(experiment: Experiment) -> Source:
     """Production's file store, to read from; nothing is asked yet."""
-    from functools import partial
-
-    from handful.storage.open import open_source
     from handful.storage.several import Several
 
-    production = experiment.settings.production
-    opened = partial(
-        open_source,
+    settings = experiment.settings
+    own = open_in_production(settings, settings.production.FILES_URL)
+    others = tuple(open_in_production(settings, url) for url in settings.production.FILE_BUCKETS)
+    return Several(own, others) if others else own
+
+
+def open_in_production(settings: Settings, url: str) -> Source:
+    """A place that is opened as FILES_URL is: its server, credentials, role and certificates.
+
+    The one way to open production's files, and other documents of a bucket.
+    """
+    from handful.storage.open import open_source
+
+    production = settings.production
+    return open_source(
+        url,
         endpoint_url=production.S3_ENDPOINT_URL,
         profile=production.AWS_PROFILE,
         role_arn=production.ASSUME_ROLE_ARN,
+        ca_bundle=production.CA_BUNDLE,
     )
-    own = opened(production.FILES_URL)
-    others = tuple(opened(url) for url in production.FILE_BUCKETS)
-    return Several(own, others) if others else own
+
+
+def refuse_overlap(experiment: Experiment) -> None:
+    """`UserError` where the experiment's store and production's files lie in one another.
+
+    Production is read-only, and what is copied must not be listed as production's own.
+    """
+    from handful.storage.overlap import overlap
+
+    settings = experiment.settings
+    store, files = experiment.store, open_in_production(settings, settings.production.FILES_URL)
+    if not overlap(store, files):
+        return
+    from handful.steps.reconcile.keys import KeyPattern  # too heavy to be imported for nothing
+
+    fixed = KeyPattern.of(settings.production.KEY_PATTERN).before
+    if overlap(store, files, fixed):
+        below = f"{files.url.rstrip('/')}/{fixed}".rstrip("/")
+        name = settings.experiment.NAME
+        raise UserError(
+            f"the experiment would keep its data in {store.url}, and production's files lie in "
+            f"{below}: neither may lie inside the other, since production is never written to",
+            where="settings.ini [experiment] STORE",
+            remedy=f"let STORE name a place outside of {below}; what {name} has kept so far is "
+            f"found again when {store.url} is moved there, and "
+            f"`handful reconcile {experiment.directory} --refresh` forgets what was listed wrongly",
+        )

@@ -205,3 +205,21 @@ def test_a_run_with_nothing_to_do_imports_nothing_heavy(copy: Tiny) -> None:
     )
     assert "report: up to date" in done.stdout
     assert not set(done.stderr.split()) & {"torch", "transformers", "evaluate", "datasets"}
+
+
+def test_inside_production_what_only_reads_still_works(copy: Tiny) -> None:
+    """A store that was put there when nobody looked: see `test_check_production`."""
+    inside = copy.files / "store"
+    shutil.move(copy.root / "store", inside)
+    settings, functions = copy.experiment / "settings.ini", copy.experiment / "functions.py"
+    settings.write_text(f"[experiment]\nSTORE = {inside}\n{settings.read_text()}")
+    for command in ("status", "test", "compare", "report"):
+        done = copy.handful(command)
+        assert done.returncode == 0, done.stderr
+        assert "up to date" in done.stdout
+    assert copy.handful("run").returncode == 2
+    assert copy.handful("report", "--redo").returncode == 2  # it would write there
+    functions.write_text(functions.read_text().replace(', "labels": label2id[label]}', "}"))
+    done = copy.handful("predict", str(copy.files / "artifact-0000"))
+    assert done.returncode == 0, done.stderr
+    assert '"artifact-0000"' in done.stdout

@@ -11,7 +11,7 @@ SOURCE = Path(__file__).parents[2] / "src" / "handful"
 FILES = sorted(file for file in SOURCE.rglob("*.py") if "templates" not in file.parts)
 
 LEAVES = {"errors", "records", "layout", "progress", "machine"}
-LEAVES |= {"model_files", "metric_lines", "brought"}
+LEAVES |= {"model_files", "metric_lines", "brought", "certificates"}
 """Rooms that everyone may enter."""
 
 ARROWS: dict[str, set[str]] = {
@@ -21,6 +21,7 @@ ARROWS: dict[str, set[str]] = {
     "machine": set(),
     "model_files": set(),
     "brought": set(),
+    "certificates": set(),
     "metric_lines": set(),
     "records": set(),
     "layout": {"errors"},
@@ -51,7 +52,7 @@ ARROWS: dict[str, set[str]] = {
     "images": LEAVES | {"aws", "backends.sagemaker", "experiment"},
     "worker": LEAVES | {"experiment", "functions", "backends.base", "backends.events", "training"},
     "step": LEAVES | {"experiment"},
-    "production": LEAVES | {"experiment", "labels", "storage"},
+    "production": LEAVES | {"experiment", "settings", "labels", "storage", "steps.reconcile"},
     "standing": LEAVES | {"experiment", "fingerprint", "step"},
     "mark": LEAVES | {"experiment", "settings", "storage.base", "storage.tree"},
     "managed": LEAVES | {"experiment", "mark", "step", "standing", "storage", "backends"},
@@ -59,14 +60,15 @@ ARROWS: dict[str, set[str]] = {
     | {"step", "standing", "experiment", "fingerprint", "mark", "managed", "production"}
     | {"functions", "sources", "storage", "steps", "backends"},
     "machines": LEAVES
-    | {"pipeline", "step", "standing", "experiment", "sources", "storage", "steps", "backends"},
+    | {"pipeline", "step", "standing", "experiment", "sources", "storage", "steps", "backends"}
+    | {"production"},
     "across": LEAVES | {"pipeline", "step", "standing", "experiment", "steps"},
     "rehearsal": LEAVES
     | {"experiment", "settings", "functions", "labels", "storage", "steps", "training"}
     | {"pipeline", "standing", "backends", "production"},
     "predicting": LEAVES
     | {"experiment", "settings", "functions", "sources", "fingerprint", "storage", "training"}
-    | {"steps.prepare", "steps.reconcile"},
+    | {"steps.prepare", "steps.reconcile", "production"},
     "cli": LEAVES
     | {"experiment", "settings", "init", "pipeline", "rehearsal", "standing", "step", "worker"}
     | {"predicting", "aws", "images", "managed", "machines", "across"},

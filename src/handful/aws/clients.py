@@ -83,7 +83,11 @@ class Clients:
         )
         with told(f"a client of {service}"):
             return self._opened().client(
-                service, region_name=region, endpoint_url=endpoint, config=config
+                service,
+                region_name=region,
+                endpoint_url=endpoint,
+                verify=mine.CA_BUNDLE and str(mine.CA_BUNDLE),
+                config=config,
             )
 
 

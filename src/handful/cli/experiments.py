@@ -28,8 +28,13 @@ def init(
 
 
 @on_experiment
-def check(experiment: Experiment) -> None:
+def check(
+    experiment: Experiment,
+    offline: Annotated[
+        bool, typer.Option("--offline", help="Do not ask production; after a first reconcile.")
+    ] = False,
+) -> None:
     """Try everything on three real artifacts, and show what a run would do."""
     from handful.rehearsal import rehearse
 
-    rehearse(experiment)
+    rehearse(experiment, offline=offline)

@@ -24,7 +24,7 @@ def show_requests(experiment: Experiment, choice: Choice, as_json: bool) -> None
         progress.warn(f"every job is shown, since the store cannot be looked into: {error}")
         found = {step.name: "not known" for step in STEPS}
     names = [step.name for step in chosen(choice)]
-    to_do = [step for step in names if found[step] or step in choice.redo]
+    to_do = [step for step in names if found[step] or step in choice.again]
     planned = planned_requests(experiment, to_do)
     if as_json:
         for one in planned:

@@ -15,6 +15,7 @@ Overrides = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", help="Tell everything as JSON, for machines.")]
 Traceback = Annotated[bool, typer.Option("--traceback", help="Show where an error came from.")]
 
+Refresh = Annotated[bool, typer.Option("--refresh", help="Ask production anew.")]
 Redo = Annotated[bool, typer.Option("--redo", help="Do it although nothing changed.")]
 ResumeAnyway = Annotated[
     bool,

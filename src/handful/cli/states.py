@@ -28,7 +28,7 @@ def show_states(experiment: Experiment, choice: Choice) -> None:
     for state in states(experiment, STEPS):
         done = age(state.record.finished_at) if state.record else "never"
         what = "up to date" if state.up_to_date else f"to do: {state.reason}"
-        if state.step in choice.redo:
+        if state.step in choice.again:
             what = "to do: asked to do it again"
         rows.append((state.step, done, what))
     experiment.progress.table(str(experiment.store.url), ("step", "last done", "state"), rows)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from handful.cli.command import on_experiment, opened
-from handful.cli.options import AsJson, Overrides, Redo, ResumeAnyway, Traceback
+from handful.cli.options import AsJson, Overrides, Redo, Refresh, ResumeAnyway, Traceback
 from handful.errors import UserError
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ def run(
         list[str] | None,
         typer.Option("--redo", metavar="STEP", help="Do this step although nothing changed."),
     ] = None,
+    refresh: Refresh = False,
     resume_anyway: ResumeAnyway = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only show what would be done.")
@@ -37,7 +38,15 @@ def run(
 
     for step in (first, last, *(redo or ())):
         _must_be_a_step(step)
-    choice = Choice(first, last, frozenset(redo or ()), resume_anyway=resume_anyway)
+    choice = Choice(
+        first, last, frozenset(redo or ()), refresh=refresh, resume_anyway=resume_anyway
+    )
+    if refresh and first not in (None, "reconcile"):
+        raise UserError(
+            "production is asked by reconcile, which --from leaves out",
+            where="run --refresh",
+            remedy="leave --from out; steps that are up to date are not done again",
+        )
     if dry_run and experiment.settings.compute.BACKEND == "sagemaker":
         from handful.cli.managed import show_requests
 
@@ -53,7 +62,7 @@ def run(
 @on_experiment
 def reconcile(
     experiment: Experiment,
-    refresh: Annotated[bool, typer.Option("--refresh", help="Ask production anew.")] = False,
+    refresh: Refresh = False,
     prune: Annotated[bool, typer.Option("--prune", help="Remove stale copies.")] = False,
     redo: Annotated[bool, typer.Option("--redo", help="Look again at every copy.")] = False,
 ) -> None:

@@ -15,10 +15,10 @@ from pathlib import Path
 
 from handful.errors import DataError, StoreError
 from handful.experiment import Experiment
+from handful.production import open_in_production
 from handful.settings import Settings
 from handful.settings.names import is_glob
 from handful.storage.base import Source
-from handful.storage.open import open_source
 
 _LONGEST = 255
 """Bytes of one name, on the file systems of today."""
@@ -67,12 +67,9 @@ def _each_once(documents: Iterable[Found]) -> Iterator[Found]:
 def _place(settings: Settings, path: str) -> Iterator[Found]:
     names = (*settings.production.FILES_FROM_PROD, *settings.prepare.MODEL_INPUT_FILES)
     if path.startswith("s3://"):
-        production = settings.production
-        source = open_source(
-            path, endpoint_url=production.S3_ENDPOINT_URL, profile=production.AWS_PROFILE
-        )
+        source = open_in_production(settings, path)
         return iter(_in_bucket(source, path, names))
-    source = open_source(path)
+    source = open_in_production(settings, path)
     folder = Path(source.url)
     if not folder.is_dir():
         what = "is a file, not a folder" if folder.exists() else "there is no such folder"

@@ -2,8 +2,9 @@
 
 Before the first reconcile a few artifacts are taken from production into a private folder that is
 removed afterwards: the real step runs there, on a sample of the label rows and of the listing.
-Later on the experiment's own copies are used, read only. Nothing is written to the store. With
-jobs on SageMaker, the account is looked at too, and what the jobs will cost.
+Later on the experiment's own copies are used, read only; production is asked for such a sample all
+the same, so that a query or a bucket that broke is found before the run. Nothing is written to the
+store. With jobs on SageMaker, the account is looked at too, and what the jobs will cost.
 """
 
 from __future__ import annotations
@@ -14,13 +15,13 @@ from typing import Any
 
 from handful import layout
 from handful.backends.sagemaker.durations import Pace
-from handful.errors import Absent, DataError
+from handful.errors import Absent, DataError, Unreachable, UserError
 from handful.experiment import Experiment
 from handful.functions import Encoded, Functions, load_functions
 from handful.pipeline import STEPS
-from handful.production import production_files, production_labels
+from handful.production import production_files, production_labels, refuse_overlap
 from handful.progress import Scalar, Silent
-from handful.rehearsal.sample import Chosen, Rows, take_sample
+from handful.rehearsal.sample import Chosen, Rows, Sample, take_sample
 from handful.standing import states
 from handful.steps.prepare.artifacts import Artifact, kept_artifacts
 from handful.steps.prepare.inputs import Inputs
@@ -28,20 +29,24 @@ from handful.steps.prepare.instance import Instance
 from handful.steps.prepare.labels import label_map, renamed
 from handful.steps.prepare.sampling import check_sample, features_of
 from handful.steps.prepare.schema import LABELS, refuse, table_rows
+from handful.storage.base import Source
 from handful.storage.open import open_store
 
 ARTIFACTS = 3
 
 
-def rehearse(experiment: Experiment) -> None:
+def rehearse(experiment: Experiment, *, offline: bool = False) -> None:
     """Load everything, encode three artifacts, train two steps on them, and show the plan.
+
+    `offline`: production is not asked; that takes an experiment that was reconciled.
 
     Raises what the steps raise, and `DataError` when the three cannot be had or encoded.
     """
     progress = experiment.progress
     functions = load_functions(experiment.directory)
     progress.note("settings and functions: no faults")
-    stage = _stage(experiment)
+    refuse_overlap(experiment)
+    stage = _stage(experiment, offline=offline)
     aliases = experiment.settings.prepare.LABEL_ALIASES
     artifacts = renamed(kept_artifacts(stage), aliases)
     label2id = label_map((artifact.label for artifact in artifacts), None)
@@ -66,21 +71,50 @@ def rehearse(experiment: Experiment) -> None:
         check_before_paying(experiment, to_do, paces)
 
 
-def _stage(experiment: Experiment) -> Experiment:
+def _stage(experiment: Experiment, *, offline: bool) -> Experiment:
     """Where to rehearse: the store as it is, or a private one with a sample of production."""
     try:
         experiment.store.head(layout.RECONCILED)
     except Absent:
+        if offline:
+            raise UserError(
+                "there are no artifacts yet, and production is not to be asked for some",
+                where="check --offline",
+                remedy="leave --offline out until the first reconcile is done",
+            ) from None
         return _private_stage(experiment)
+    if not offline:
+        _ask_production(experiment)
     experiment.progress.note("artifacts: three of the reconciled ones")
     return experiment
+
+
+def _ask_production(experiment: Experiment) -> None:
+    """A sample of it, to find what broke since the snapshot; a run does without the answer."""
+    files = production_files(experiment)
+    try:
+        sample = _sample(experiment, files)
+        first = sample.listing["key"][0].as_py()
+        files.fetch(first, experiment.scratch / "one-of-production")
+    except Unreachable as error:
+        experiment.progress.warn(
+            f"production cannot be asked; runs use the snapshot until --refresh: {error}"
+        )
+    else:
+        experiment.progress.note(
+            f"production: {sample.artifacts} artifacts were found, and a file of one was read"
+        )
+
+
+def _sample(experiment: Experiment, files: Source) -> Sample:
+    return take_sample(experiment, production_labels(experiment), files, ARTIFACTS)
 
 
 def _private_stage(experiment: Experiment) -> Experiment:
     from handful.steps.reconcile import reconcile
 
     files = production_files(experiment)
-    sample = take_sample(experiment, production_labels(experiment), files, ARTIFACTS)
+    sample = _sample(experiment, files)
     told = f"artifacts: {sample.artifacts} of production's, copied to a private folder"
     experiment.progress.note(told)
     # The overrides name artifacts that the sample does not hold.

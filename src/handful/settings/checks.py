@@ -9,6 +9,7 @@ import os.path
 import re
 from pathlib import Path
 
+from handful.certificates import BadCertificates, read_certificates
 from handful.errors import Fault, SettingsError
 from handful.layout import check_model_folders
 from handful.settings.declare import keys_of
@@ -31,6 +32,7 @@ def check(reading: Reading, directory: Path) -> None:
     _production(reading, directory)
     _query(reading, directory)
     _file_keys(reading)
+    _certificates(reading, directory)
     _files(reading)
     _labels(reading, directory)
     _models(reading, directory)
@@ -88,6 +90,18 @@ def _production(reading: Reading, directory: Path) -> None:
     if match and match[2] != ":memory:" and not match[2].startswith("file:"):
         reading.as_written["[production] DATABASE_URL"] = values["DATABASE_URL"]
         values["DATABASE_URL"] = f"{match[1]}{_absolute(match[2], directory)}{match[3]}"
+
+
+def _certificates(reading: Reading, directory: Path) -> None:
+    for section in ("experiment", "production"):
+        values = reading.of(section)
+        if values.get("CA_BUNDLE") is None:
+            continue
+        values["CA_BUNDLE"] = path = Path(_absolute(values["CA_BUNDLE"], directory))
+        try:
+            read_certificates(path)
+        except BadCertificates as bad:
+            reading.fault_of(section, "CA_BUNDLE", bad.what, bad.remedy)
 
 
 def _query(reading: Reading, directory: Path) -> None:
@@ -230,6 +244,14 @@ def _managed(reading: Reading) -> None:
     if not store.startswith("s3://"):
         what = "is no place that SageMaker's machines can reach"
         reading.fault_of("experiment", "STORE", what, "write s3://bucket/prefix")
+    if reading.of("sagemaker").get("RECONCILE_AS_JOB") and reading.of("production").get(
+        "CA_BUNDLE"
+    ):
+        what = "is a file of this machine, and does not travel to a job that reconciles"
+        remedy = (
+            "put it into the image, and let AWS_CA_BUNDLE name it there (ENV in the Dockerfile)"
+        )
+        reading.fault_of("production", "CA_BUNDLE", what, remedy)
     for key, remedy in _FOR_JOBS.items():
         if not reading.has_text("sagemaker", key):
             reading.fault_of("sagemaker", key, "is required by BACKEND = sagemaker", remedy)

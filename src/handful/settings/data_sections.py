@@ -71,6 +71,12 @@ class ExperimentSection:
     ASSUME_ROLE_ARN: str | None = key(
         optional(text("ARN", names.role_arn)), None, "A role to assume for STORE."
     )
+    CA_BUNDLE: Path | None = key(
+        optional(text("path of a PEM file")),
+        None,
+        "The certificates to trust when STORE is opened, a company's own among them.",
+        said="AWS_CA_BUNDLE, else the profile's, else the public ones",
+    )
     KMS_KEY: str | None = key(
         _WORD, None, "The KMS key (id, alias or ARN) that encrypts what is written to STORE."
     )
@@ -145,6 +151,12 @@ class ProductionSection:
     )
     ASSUME_ROLE_ARN: str | None = key(
         optional(text("ARN", names.role_arn)), None, "A role to assume for FILES_URL."
+    )
+    CA_BUNDLE: Path | None = key(
+        optional(text("path of a PEM file")),
+        None,
+        "The certificates to trust when FILES_URL is opened, a company's own among them.",
+        said="AWS_CA_BUNDLE, else the profile's, else the public ones",
     )
 
 

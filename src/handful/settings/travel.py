@@ -1,8 +1,9 @@
 """The settings.ini that goes along to another machine: complete there, and without secrets.
 
 What only this machine knows is written out (the name, the store, environment variables that are no
-secrets); what only this machine needs is left out (`[sagemaker]`, `BACKEND`, AWS profiles). A
-secret stays the `${NAME}` that it is; one that is written out in the file is a fault.
+secrets); what only this machine needs is left out (`[sagemaker]`, `BACKEND`, AWS profiles, files
+of certificates). A secret stays the `${NAME}` that it is; one that is written out in the file is a
+fault.
 """
 
 from __future__ import annotations
@@ -23,8 +24,10 @@ _STAYS = {
     ("compute", "BACKEND"),
     ("experiment", "AWS_PROFILE"),
     ("experiment", "ASSUME_ROLE_ARN"),
+    ("experiment", "CA_BUNDLE"),
     ("production", "AWS_PROFILE"),
     ("production", "ASSUME_ROLE_ARN"),
+    ("production", "CA_BUNDLE"),
 }
 _DATABASE = ("production", "DATABASE_URL")
 _VARIABLE = re.compile(r"(?<!\$)\$\{([A-Za-z_][A-Za-z0-9_]*)\}")

@@ -19,20 +19,20 @@ def open_source(
     endpoint_url: str | None = None,
     profile: str | None = None,
     role_arn: str | None = None,
+    ca_bundle: Path | None = None,
 ) -> Source:
     """A place to read from. A missing local directory or bucket is found out at first use.
 
     The other arguments are for S3 only: another server than AWS, the section of the AWS
-    configuration whose credentials are used, and the role that they assume. `UserError` for a URL
-    of another kind.
+    configuration whose credentials are used, the role that they assume, and the certificates to
+    trust. `UserError` for a URL of another kind.
     """
     if _scheme(url) == "s3":
         from handful.storage.s3session import Access
         from handful.storage.s3source import S3Source
 
-        return S3Source(
-            *_bucket_and_prefix(url), Access(_endpoint(endpoint_url), profile, role_arn)
-        )
+        access = Access(_endpoint(endpoint_url), profile, role_arn, ca_bundle)
+        return S3Source(*_bucket_and_prefix(url), access)
     from handful.storage.local import LocalSource
 
     return LocalSource(_directory(url))
@@ -44,6 +44,7 @@ def open_store(
     endpoint_url: str | None = None,
     profile: str | None = None,
     role_arn: str | None = None,
+    ca_bundle: Path | None = None,
     kms_key: str | None = None,
 ) -> Store:
     """A place to read from and write to; a missing local directory is made at the first write.
@@ -55,7 +56,7 @@ def open_store(
         from handful.storage.s3 import S3Store
         from handful.storage.s3session import Access
 
-        access = Access(_endpoint(endpoint_url), profile, role_arn)
+        access = Access(_endpoint(endpoint_url), profile, role_arn, ca_bundle)
         return S3Store(*_bucket_and_prefix(url), access, kms_key)
     from handful.storage.local import LocalStore
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import threading
+from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
@@ -16,7 +18,7 @@ from handful.storage.retry import (
     obstore_retries,
 )
 from handful.storage.s3errors import asking
-from handful.storage.s3session import REGION, Access, session_of
+from handful.storage.s3session import REGION, Access, Trusted, session_of, trusted_of
 
 if TYPE_CHECKING:
     import boto3
@@ -97,13 +99,31 @@ class Clients:
             return self._session.region_name or REGION
 
     @property
+    def address(self) -> str:
+        """The server's address, from the configuration alone: no role is asked for."""
+        if self.access.endpoint_url:
+            return self.access.endpoint_url
+        own = Clients(replace(self.access, role_arn=None), self.bucket)
+        return str(own.boto().meta.endpoint_url)
+
+    @property
+    def ca_bundle(self) -> str | None:
+        """The file of certificates to trust; None: those that each client trusts by itself."""
+        with self._lock:
+            return self._trusted.path if self._trusted else None
+
+    @property
     def endpoint_url(self) -> str:
         """The server that is really asked."""
         return self.access.endpoint_url or str(self.boto().meta.endpoint_url)
 
     @cached_property
     def _session(self) -> boto3.Session:
-        return session_of(self.access)
+        return session_of(self.access, self._trusted)
+
+    @cached_property
+    def _trusted(self) -> Trusted | None:
+        return trusted_of(self.access)
 
     @cached_property
     def _boto(self) -> Any:
@@ -112,6 +132,7 @@ class Clients:
                 "s3",
                 endpoint_url=self.access.endpoint_url,
                 region_name=self._session.region_name or REGION,
+                verify=self.ca_bundle,
                 config=boto_config(),
             )
         except ValueError as error:
@@ -145,10 +166,15 @@ class Clients:
     ) -> Obstore:
         from obstore.store import S3Store as Obstore
 
-        endpoint = self.endpoint_url
-        encryption: S3Config = {}
+        endpoint, trusted = self.endpoint_url, self._trusted
+        options = obstore_client(allow_http=endpoint.startswith("http://"))
+        if trusted:
+            options["root_certificate"] = trusted.content
+        config: S3Config = {}
+        if "AWS_ENDPOINT_URL_S3" in os.environ:  # obstore 0.12 would prefer it to `endpoint`
+            config = {"aws_endpoint_url_s3": endpoint}
         if kms_key is not None:
-            encryption = {"server_side_encryption": KMS, "sse_kms_key_id": kms_key}
+            config |= {"server_side_encryption": KMS, "sse_kms_key_id": kms_key}
         with asking(f"s3://{self.bucket}", self.bucket):
             return Obstore(
                 self.bucket,
@@ -156,7 +182,7 @@ class Clients:
                 region=self.region,
                 virtual_hosted_style_request=any_bucket,
                 credential_provider=self._credentials,
-                client_options=obstore_client(allow_http=endpoint.startswith("http://")),
+                client_options=options,
                 retry_config=retries,
-                config=encryption,
+                config=config,
             )

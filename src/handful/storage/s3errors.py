@@ -16,6 +16,11 @@ _MESSAGE = re.compile(r"<Message>([^<]{1,300})</Message>")
 _INTERRUPTED = re.compile(r"kind: Interrupted")
 _REPEATED = re.compile(r"\bretries: [1-9]")
 _CAUSE = re.compile(r'message: "([^"]{1,120})"|"(dns error)"|kind: (TimedOut|Timeout)')
+_CERTIFICATE = re.compile(
+    r"InvalidCertificate\(\s*(\w+)|CERTIFICATE_VERIFY_FAILED\] certificate verify failed: ([^(]+)"
+    r"|(hostname \S+ doesn't match .+)"
+)
+"""What is wrong with a certificate, in the words of rustls, OpenSSL or urllib3."""
 _MISSING_BUCKET = {"NoSuchBucket"}
 _DENIED = {
     "AccessDenied",
@@ -50,6 +55,8 @@ class Answer:
     interrupted: bool = False
     """The connection ended in the middle, and the client did not ask again (obstore repeats
     neither conditional puts nor deletions nor pages of a listing)."""
+    untrusted: bool = False
+    """The server showed a certificate that is not trusted."""
 
 
 @contextmanager
@@ -87,6 +94,8 @@ def translated(answer: Answer, where: str, bucket: str) -> StoreError:
             where=where,
             remedy="set AWS_REGION, or the region of AWS_PROFILE",
         )
+    if answer.untrusted:
+        return _untrusted(answer, where)
     if answer.interrupted:
         return BrokenOff(f"the connection broke off ({answer.words})", where=where)
     if status is None or status >= 500 or status == 429:
@@ -97,6 +106,18 @@ def translated(answer: Answer, where: str, bucket: str) -> StoreError:
             remedy="is S3_ENDPOINT_URL right, and the server up?",
         )
     return StoreError(f"refused: {answer.words}", where=where)
+
+
+def _untrusted(answer: Answer, where: str) -> Unreachable:
+    words = answer.words.lower()
+    if "name" in words:
+        remedy = "S3_ENDPOINT_URL must hold a name that the certificate is made for"
+    elif "expired" in words or "notvalidyet" in words:
+        remedy = "it has to be renewed on the server; or this machine's clock is wrong"
+    else:
+        remedy = "let CA_BUNDLE name a PEM file with the authority that signed it"
+    told = f"the server's certificate is not trusted ({answer.words})"
+    return Unreachable(told, where=where, remedy=remedy)
 
 
 def answer_of(error: Exception) -> Answer | None:
@@ -121,6 +142,9 @@ def _obstore_answer(error: Exception) -> Answer:
     kind = type(error).__name__
     if kind == "InvalidPathError":
         return Answer(None, "", text.splitlines()[0], bad_key=True)
+    certificate = _found(_CERTIFICATE, text)
+    if certificate:
+        return Answer(None, "", certificate, untrusted=True)
     status = _found(_STATUS, text)
     known = {"PermissionDeniedError": 403, "UnauthenticatedError": 401, "FileNotFoundError": 404}
     number = int(status) if status else known.get(kind)
@@ -145,6 +169,9 @@ def _boto_answer(error: Exception) -> Answer:
         return Answer(status, code, f"{code}: {fault.get('Message', '')}")
     if isinstance(error, NoCredentialsError):
         return Answer(403, "AccessDenied", "no AWS credentials were found")
+    certificate = _found(_CERTIFICATE, str(error))
+    if certificate:
+        return Answer(None, "", certificate.strip(), untrusted=True)
     if type(error).__name__ in {"ParamValidationError"}:
         return Answer(None, "", str(error).splitlines()[0], bad_key=True)
     return Answer(None, "", str(error).splitlines()[0])

@@ -7,10 +7,13 @@ they are in use. Where the role is asked for is AWS's own matter: the regional S
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from handful.certificates import BadCertificates, read_certificates
 from handful.errors import Denied, Unreachable, UserError
 
 if TYPE_CHECKING:
@@ -33,10 +36,62 @@ class Access:
     """The section of the AWS configuration; None: the usual chain."""
     role_arn: str | None = None
     """The role that these credentials assume; None: they are used themselves."""
+    ca_bundle: Path | None = None
+    """The certificates to trust; None: as the AWS configuration or the clients say."""
 
 
-def session_of(access: Access) -> boto3.Session:
+@dataclass(frozen=True)
+class Trusted:
+    """A file of certificates, for every client in its own words."""
+
+    path: str
+    content: bytes
+
+
+def trusted_of(access: Access) -> Trusted | None:
+    """The certificates to trust; None: the public ones, as each client has them.
+
+    CA_BUNDLE, else AWS_CA_BUNDLE, else the profile's `ca_bundle`, else REQUESTS_CA_BUNDLE, as
+    boto3 looks for them. `UserError` for a file that is not there or holds none.
+    """
+    found, where = access.ca_bundle, "CA_BUNDLE"
+    if found is None:
+        found, where = _configured(access)
+    if found is None:
+        return None
+    try:
+        return Trusted(str(found), read_certificates(found))
+    except BadCertificates as bad:
+        raise UserError(bad.what, where=where, remedy=bad.remedy) from None
+
+
+def _configured(access: Access) -> tuple[Path | None, str]:
+    """What the environment and the AWS configuration say, and where."""
+    import botocore.session
+    from botocore.exceptions import BotoCoreError
+
+    try:
+        core = botocore.session.Session(profile=access.profile)
+        configured = core.get_config_variable("ca_bundle")
+    except BotoCoreError as error:
+        raise _no_profile(error) from None
+    if configured:
+        from_profile = not os.environ.get("AWS_CA_BUNDLE")
+        where = "ca_bundle of the AWS configuration" if from_profile else "AWS_CA_BUNDLE"
+        return Path(configured).expanduser(), where
+    named = os.environ.get("REQUESTS_CA_BUNDLE")
+    return (Path(named) if named and Path(named).is_file() else None), "REQUESTS_CA_BUNDLE"
+
+
+def _no_profile(error: Exception) -> UserError:
+    remedy = "name a section of the AWS configuration"
+    return UserError(str(error), where="AWS_PROFILE", remedy=remedy)
+
+
+def session_of(access: Access, trusted: Trusted | None = None) -> boto3.Session:
     """A session with the credentials of `access`; a role is assumed here, over the network.
+
+    `trusted`: see `trusted_of`; for who lends the role.
 
     `UserError` for a profile that is not there, `Denied` if the role may not be assumed,
     `Unreachable` if nobody answers who could say so.
@@ -47,19 +102,18 @@ def session_of(access: Access) -> boto3.Session:
     try:
         own = boto3.Session(profile_name=access.profile)
     except BotoCoreError as error:
-        raise UserError(
-            str(error), where="AWS_PROFILE", remedy="name a section of the AWS configuration"
-        ) from None
-    return own if access.role_arn is None else _as_role(own, access.role_arn)
+        raise _no_profile(error) from None
+    return own if access.role_arn is None else _as_role(own, access, trusted)
 
 
-def _as_role(own: boto3.Session, role_arn: str) -> boto3.Session:
+def _as_role(own: boto3.Session, access: Access, trusted: Trusted | None) -> boto3.Session:
     import boto3
     import botocore.session
-    from botocore.exceptions import BotoCoreError, ClientError, EndpointConnectionError
+    from botocore.exceptions import BotoCoreError, ClientError, EndpointConnectionError, SSLError
 
-    region = own.region_name or REGION
-    core = botocore.session.Session()
+    region, role_arn = own.region_name or REGION, str(access.role_arn)
+    # With the profile: its endpoint, and what else it says of services, hold for the role too.
+    core = botocore.session.Session(profile=access.profile)
     where = f"ASSUME_ROLE_ARN = {role_arn}"
     try:
         source = own.get_credentials()
@@ -69,8 +123,9 @@ def _as_role(own: boto3.Session, role_arn: str) -> boto3.Session:
                 where=where,
                 remedy="set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
             )
-        fetch = _fetcher(own, source, role_arn, region)
-        core.get_component("credential_provider").insert_before("env", _provider(fetch))
+        verify = trusted.path if trusted else None
+        fetch = _fetcher(partial(own.client, region_name=region, verify=verify), source, role_arn)
+        core.get_component("credential_provider").providers.insert(0, _provider(fetch))
         core.set_config_variable("region", region)
         session = boto3.Session(botocore_session=core)
         lent = session.get_credentials()
@@ -78,6 +133,12 @@ def _as_role(own: boto3.Session, role_arn: str) -> boto3.Session:
             lent.get_frozen_credentials()  # the role is asked for here
     except EndpointConnectionError as error:
         raise Unreachable(f"nobody answers who could lend the role: {error}", where=where) from None
+    except SSLError as error:
+        raise Unreachable(
+            f"the certificate of the server that lends the role is not trusted: {error}",
+            where=where,
+            remedy="let CA_BUNDLE name a PEM file with the authority that signed it",
+        ) from None
     except (BotoCoreError, ClientError) as error:
         raise Denied(
             f"the role cannot be assumed: {error}",
@@ -87,11 +148,11 @@ def _as_role(own: boto3.Session, role_arn: str) -> boto3.Session:
     return session
 
 
-def _fetcher(own: boto3.Session, source: Any, role_arn: str, region: str) -> Any:
+def _fetcher(client_creator: Any, source: Any, role_arn: str) -> Any:
     from botocore.credentials import AssumeRoleCredentialFetcher
 
     return AssumeRoleCredentialFetcher(
-        client_creator=partial(own.client, region_name=region),
+        client_creator=client_creator,
         source_credentials=source,
         role_arn=role_arn,
         extra_args={"RoleSessionName": SESSION_NAME},

@@ -111,6 +111,8 @@ class S3Source:
         # A listing that is kept would hide what others wrote meanwhile.
         options: dict[str, Any] = {"use_listings_cache": False}
         options["client_kwargs"] = {"region_name": self.clients.region}
+        if self.clients.ca_bundle:
+            options["client_kwargs"]["verify"] = self.clients.ca_bundle
         if access.endpoint_url:
             options["endpoint_url"] = access.endpoint_url
         if access.role_arn:

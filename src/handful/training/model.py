@@ -10,10 +10,10 @@ from typing import Any
 import torch
 
 from handful.errors import Absent, UserError
-from handful.experiment import Experiment
+from handful.experiment import Experiment, open_in_store
 from handful.functions import Functions
 from handful.progress import Progress
-from handful.storage.open import open_source
+from handful.storage.base import Source
 from handful.training.calls import HUB_REMEDY, call, remedy_for, settings_for
 
 LOAD_MODEL = "load_model"
@@ -36,16 +36,10 @@ class ModelSource:
 def find_model(experiment: Experiment, model: str) -> ModelSource:
     """Fetch an `s3://` folder, and check that a local directory is there. `UserError` if not."""
     if model.startswith("s3://"):
-        mine = experiment.settings.experiment
         parent, _, folder = model.rstrip("/").rpartition("/")
         if parent == "s3:/":
             parent, folder = model.rstrip("/"), ""
-        source = open_source(
-            parent,
-            endpoint_url=mine.S3_ENDPOINT_URL,
-            profile=mine.AWS_PROFILE,
-            role_arn=mine.ASSUME_ROLE_ARN,
-        )
+        source: Source = open_in_store(experiment.settings, parent)
         try:
             local = source.fetch_tree(folder, experiment.scratch / "models")
         except Absent as error:

@@ -91,6 +91,7 @@ def make_client(settings: Settings, service: str = "sagemaker") -> Any:
             service,
             region_name=section.REGION,
             endpoint_url=section.ENDPOINT_URL,
+            verify=settings.experiment.CA_BUNDLE and str(settings.experiment.CA_BUNDLE),
             config=config,
         )
     except BotoCoreError as error:

@@ -9,12 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from handful.errors import UserError
-from handful.experiment import Experiment
+from handful.experiment import Experiment, open_in_store, store_url
 from handful.layout import RECONCILED, Layout
 from handful.steps.prepare.ledger import Ledger, read_ledger
 from handful.steps.prepare.splits import Drawn
 from handful.storage.base import Store
-from handful.storage.open import open_store
 
 _WHERE = "[prepare] SPLIT_FROM"
 _FULL = "full_dataset"
@@ -37,7 +36,7 @@ def borrowed(experiment: Experiment) -> Mapping[str, Drawn]:
             where=_WHERE,
             remedy="the name of an experiment in the same STORE, as in its [experiment] NAME",
         )
-    store = _store(experiment, name)
+    store = open_in_store(experiment.settings, store_url(experiment.settings, name))
     for dataset in dict.fromkeys((experiment.layout.encoded_data_dir, _FULL)):
         found = read_ledger(store, Layout(dataset).splits)
         if found is not None:
@@ -48,16 +47,6 @@ def borrowed(experiment: Experiment) -> Mapping[str, Drawn]:
         f"the experiment {name!r} has no split in {mine.STORE}: {has}",
         where=_WHERE,
         remedy="prepare it first, or correct the name",
-    )
-
-
-def _store(experiment: Experiment, name: str) -> Store:
-    mine = experiment.settings.experiment
-    return open_store(
-        f"{mine.STORE.rstrip('/')}/{name}",
-        endpoint_url=mine.S3_ENDPOINT_URL,
-        profile=mine.AWS_PROFILE,
-        role_arn=mine.ASSUME_ROLE_ARN,
     )
 
 

@@ -15,6 +15,7 @@ itself tells what has arrived, and the record comes last.
 from __future__ import annotations
 
 import gc
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
@@ -53,12 +54,14 @@ def reconcile(
     made_from: Fingerprint,
     refresh: bool = False,
     prune: bool = False,
+    compare_contents: bool = False,
 ) -> Reconciled:
     """Bring the experiment's copies of production up to the snapshot, or to a new one.
 
     Args:
         refresh: take production anew, show the difference, and go on from there.
         prune: remove copies that the ledger no longer keeps.
+        compare_contents: read local files again whose time stamps say that they did not change.
 
     Raises:
         UserError: the settings do not fit each other or the snapshot.
@@ -72,7 +75,14 @@ def reconcile(
         settings.reconcile.FILES_ON_RESEARCH,
         has_process=process is not None,
     )
-    begun = _begun(experiment, labels, files, wanted, refresh=refresh)
+    begun = _begun(
+        experiment,
+        files,
+        wanted,
+        lambda: snapshot(
+            experiment, labels, files, refresh=refresh, compare_contents=compare_contents
+        ),
+    )
     production, matched, troubles = begun.production, begun.matched, begun.troubles
     here, memory = begun.here, begun.memory
 
@@ -117,14 +127,14 @@ class _Begun:
 
 
 def _begun(
-    experiment: Experiment, labels: LabelSource, files: Source, wanted: Wanted, *, refresh: bool
+    experiment: Experiment, files: Source, wanted: Wanted, taken: Callable[[], Snapshot]
 ) -> _Begun:
     """Snapshot, fates and label counts; meanwhile the store is listed."""
     hushed = Hushed(experiment.progress)
     standing = Meanwhile(lambda: copying.standing(replace(experiment, progress=hushed)))
     trying = keeping = None
     try:
-        production = snapshot(experiment, labels, files, refresh=refresh)
+        production = taken()
         keeping = production.keeping
         trying = Meanwhile(lambda: _try_out(experiment, production, files))
         if production.replaces:

@@ -30,7 +30,7 @@ from handful.steps.reconcile import tables
 from handful.steps.reconcile.pool import in_threads
 from handful.storage.base import Source
 
-_SCHEMA = pl.Schema({"key": pl.String, "size": pl.Int64, "etag": pl.String, "content": pl.String})
+CONTENTS = pl.Schema({"key": pl.String, "size": pl.Int64, "etag": pl.String, "content": pl.String})
 _WHOLE = 2 * 1024 * 1024
 """Files up to so many bytes are held in memory, by each thread."""
 _THREADS = 32
@@ -95,7 +95,7 @@ def _read(
     """`files` with their content's hash, and the artifacts whose files could not be read."""
     if files.is_empty():
         return files.with_columns(content=pl.lit("")), {}, {}
-    known = tables.load(experiment, layout.CONTENTS, _SCHEMA)
+    known = tables.load(experiment, layout.CONTENTS, CONTENTS)
     joined = files.join(known, on=["key", "size", "etag"], how="left")
     missing = joined.filter(pl.col("content").is_null())
     new, absent, failed = _read_all(experiment, source, missing)
@@ -104,7 +104,7 @@ def _read(
             {"key": list(new), "content": list(new.values())},
             {"key": pl.String, "content": pl.String},
         ).join(missing.select("key", "size", "etag").unique("key"), on="key")
-        known = pl.concat([known, fresh.select(_SCHEMA.names())]).sort("key", "etag")
+        known = pl.concat([known, fresh.select(CONTENTS.names())]).sort("key", "etag")
         tables.save(experiment, known, layout.CONTENTS)
         joined = files.join(known, on=["key", "size", "etag"], how="left")
     return joined, absent, failed

@@ -2,8 +2,9 @@
 
 Whether a copy is the file of the snapshot is told by its size, and by its etag where that can be
 compared: between two single-part uploads on S3, and between two local files (copies keep the
-modification time). Otherwise `copies.parquet` remembers with which etag the copy of which source
-etag arrived; so a production file that changed, but not in size, is copied again after a refresh.
+modification time; where that does not tell the content, see `same_stamps`). Otherwise
+`copies.parquet` remembers with which etag the copy of which source etag arrived; so a production
+file that changed, but not in size, is copied again after a refresh.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from handful.steps.reconcile import tables
 from handful.steps.reconcile.keys import PAGE, seams
 from handful.steps.reconcile.overwriting import Journal
 from handful.steps.reconcile.pool import in_threads
+from handful.steps.reconcile.same_stamps import stamp, tells_more
 from handful.steps.reconcile.troubles import Troubles
 from handful.storage.base import Source
 
@@ -106,6 +108,8 @@ def compare(files: pl.DataFrame, here: pl.DataFrame, memory: pl.DataFrame) -> pl
         .then(source == pl.col("source_etag"))
         .when(comparable)
         .then(source == copy)
+        .when(tells_more(source))
+        .then(pl.lit(False))
         .otherwise(pl.lit(True))
     )
     same = same_size & same_etag
@@ -116,6 +120,15 @@ def compare(files: pl.DataFrame, here: pl.DataFrame, memory: pl.DataFrame) -> pl
         same=same,
         doubtful=same_size & ~same_etag,
         lost=~same & (pl.col("source_etag") == source).fill_null(False),
+    )
+
+
+def compare_arrived(files: pl.DataFrame, here: pl.DataFrame, memory: pl.DataFrame) -> pl.DataFrame:
+    """`compare`, once what is missing or different was copied: time stamps must fit, no more."""
+    return compare(
+        files.with_columns(etag=stamp(pl.col("etag"))),
+        here,
+        memory.with_columns(source_etag=stamp(pl.col("source_etag"))),
     )
 
 

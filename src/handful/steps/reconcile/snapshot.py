@@ -3,6 +3,7 @@
     labels.parquet    every label row, as the database gave it
     listing.parquet   every key that KEY_PATTERN fits, whatever FILES_FROM_PROD says
     file_keys.parquet with FILE_KEY_COLUMN: what each key of the label rows led to
+    stats.parquet     of local files: inode and ctime, see `same_stamps`
     snapshot.json     when, from where, how many; written last, removed first
 
 Who finds snapshot.json finds the others, whole. A snapshot that was made from other settings is
@@ -27,9 +28,9 @@ from handful.errors import Absent, DataError, UserError
 from handful.experiment import Experiment
 from handful.labels.base import LabelSource
 from handful.settings import Settings
-from handful.steps.reconcile import key_column, tables
+from handful.steps.reconcile import key_column, same_stamps, tables
 from handful.steps.reconcile.meanwhile import Meanwhile
-from handful.steps.reconcile.taking import take
+from handful.steps.reconcile.taking import FILES_SCHEMA, take
 from handful.storage.base import Source
 
 
@@ -71,6 +72,8 @@ class Snapshot:
     """It is not in the store yet: see `replace_kept`."""
     replaces: Snapshot | None = None
     """The one before it, after a refresh."""
+    stats: pl.DataFrame | None = None
+    """Of local files, where they were looked at: see `same_stamps`."""
     keeping: Meanwhile[None] | None = None
     """It is on its way into the store: `get` before anything is built on it."""
 
@@ -85,9 +88,17 @@ class Snapshot:
 
 
 def snapshot(
-    experiment: Experiment, labels: LabelSource, files: Source, *, refresh: bool
+    experiment: Experiment,
+    labels: LabelSource,
+    files: Source,
+    *,
+    refresh: bool,
+    compare_contents: bool = False,
 ) -> Snapshot:
     """The snapshot that is there, or a new one of production.
+
+    `compare_contents`: of the one that is there, read local files again whose time stamps say
+    that they did not change.
 
     A first one is kept at once, so that a restart finds it, however it goes on. One that would
     replace another is new until it has proved usable and the caller keeps it (`replace_kept`).
@@ -102,7 +113,7 @@ def snapshot(
         _check_same(experiment, kept.about, made_from)
         told = f"{told_at(kept.about.taken_at)}, {age(kept.about.taken_at)}"
         experiment.progress.note(f"production as of {told} (--refresh takes it anew)")
-        return kept
+        return _with_contents(experiment, files, kept, kept) if compare_contents else kept
     taken = take(experiment, labels, files)
     new = Snapshot(
         About(
@@ -119,8 +130,27 @@ def snapshot(
         is_new=True,
     )
     if kept is None:
+        new = replace(new, stats=same_stamps.stats_of(files, new.files))
         return replace(new, is_new=False, keeping=Meanwhile(lambda: _keep(experiment, new)))
-    return replace(new, replaces=kept)
+    return replace(_with_contents(experiment, files, new, kept), replaces=kept)
+
+
+def _with_contents(
+    experiment: Experiment, files: Source, snapshot: Snapshot, before: Snapshot
+) -> Snapshot:
+    """The snapshot with etags that tell which local files changed behind their time stamps."""
+    stats = same_stamps.stats_of(files, snapshot.files)
+    if stats.is_empty():
+        return snapshot
+    # Of one that is there, all files: whoever asks for it mistrusts what is known of them.
+    taken_at = before.about.taken_at if snapshot.is_new else None
+    listing = same_stamps.settled(experiment, files, snapshot.files, before.files, stats, taken_at)
+    if listing is None:
+        return replace(snapshot, stats=stats)
+    path = experiment.scratch / "settled-listing.parquet"
+    with tables.writing(path, FILES_SCHEMA) as writer:
+        writer.add(listing)
+    return replace(snapshot, listing=path, stats=stats, is_new=True)
 
 
 def made_of(settings: Settings) -> dict[str, str]:
@@ -195,6 +225,8 @@ def _keep(experiment: Experiment, new: Snapshot) -> None:
     if new.file_keys:
         parts[layout.FILE_KEYS] = new.file_keys
     tables.together(*(partial(store.send, path, key) for key, path in parts.items()))
+    if new.stats is not None and new.stats.height:
+        tables.save(experiment, new.stats.drop("stamp"), layout.STATS)
     store.write(layout.SNAPSHOT, new.about.to_json())
 
 

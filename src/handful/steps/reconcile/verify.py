@@ -19,7 +19,7 @@ from handful.steps.reconcile.copying import (
     COPIES,
     FILE,
     Delivery,
-    compare,
+    compare_arrived,
     copy,
     present,
     to_remember,
@@ -115,7 +115,7 @@ class Verifier:
 
     def _wrong(self, here: pl.DataFrame, errors: Errors) -> pl.DataFrame:
         """Files that are missing, different or not copied, after a thought about doubtful etags."""
-        found = compare(self._of_sound(self.files), here, self.memory)
+        found = compare_arrived(self._of_sound(self.files), here, self.memory)
         unsure = _pairs(errors).with_columns(failed=pl.lit(True))
         found = found.join(unsure, on=FILE, how="left", maintain_order="left")
         found = found.filter(~pl.col("same") | pl.col("failed"))
