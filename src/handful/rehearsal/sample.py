@@ -15,6 +15,8 @@ from handful.errors import DataError
 from handful.experiment import Experiment
 from handful.labels.base import LABELS_SCHEMA, LabelSource
 from handful.rehearsal.named import named_artifacts
+from handful.steps.reconcile.guids import normalized_ids
+from handful.steps.reconcile.id_format import ORIGINAL_ID, is_guid, normalize_rows
 from handful.steps.reconcile.keys import KeyPattern
 from handful.steps.reconcile.names import id_fault, matches
 from handful.storage.base import LISTING_SCHEMA, Entry, Source
@@ -48,7 +50,7 @@ def take_sample(
 
     `DataError` if the first rows and keys of production hold too few of them.
     """
-    first = _first_rows(labels)
+    first = normalize_rows(_first_rows(labels), experiment.settings)
     by_column = bool(experiment.settings.production.FILE_KEY_COLUMN)
     if by_column:
         usable = first.filter(_usable())
@@ -101,7 +103,10 @@ def _complete_artifacts(
     """artifact_id, file, key, size, etag of artifacts that have all of FILES_FROM_PROD."""
     production = experiment.settings.production
     pattern = KeyPattern.of(production.KEY_PATTERN)
-    ids = rows.filter(_usable()).select("artifact_id").unique()
+    usable = rows.filter(_usable())
+    ids = usable.select("artifact_id").unique()
+    as_written = ORIGINAL_ID if ORIGINAL_ID in usable.columns else "artifact_id"
+    known = usable.select(artifact_id=as_written).unique()
     wanted = [matches(pl.col("file"), name) for name in production.FILES_FROM_PROD]
     parts: list[pl.DataFrame] = []
     listed = 0
@@ -110,7 +115,10 @@ def _complete_artifacts(
         keys = pl.from_arrow(batch)
         if not isinstance(keys, pl.DataFrame):
             raise TypeError("a listing is a table")
-        read = pattern.read(keys, ids).files.join(ids, on="artifact_id", how="semi")
+        read = pattern.read(keys, known).files
+        if is_guid(experiment.settings):
+            read = read.with_columns(normalized_ids(pl.col("artifact_id")))
+        read = read.join(ids, on="artifact_id", how="semi")
         parts.append(read.filter(pl.any_horizontal(wanted)))
         listed += batch.num_rows
         together = pl.concat(parts)

@@ -4,7 +4,8 @@ A pattern is literal text around `{artifact_id}` (never a `/` in it) and `{file}
 the text between the two holds a `/`, a key can be read in one way only. Where it does not
 (`{artifact_id}_{file}`), a key such as `a_b_c.txt` can be read in several; then the artifact ids of
 the label rows decide. A key that still stands for two of them is kept once for each: both become
-`ambiguous_key`. A key that names none of them is read with the shortest id.
+`ambiguous_key`. A key that names none of them is read with one of their GUIDs in another spelling,
+if it can be, else with the shortest id.
 
 No row is touched by Python: keys come in batches of thousands, and millions of them.
 """
@@ -15,6 +16,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import polars as pl
+
+from handful.steps.reconcile.guids import guids
 
 PAGE = 950
 """Files between two seams: a little less than what one page of a listing holds."""
@@ -113,8 +116,10 @@ class KeyPattern:
         readings = pl.concat(ways) if ways else empty
         meant = readings.join(known, on="artifact_id", how="semi")
         others = readings.join(meant, on="nr", how="anti")
+        alike = _same_guids(others, known)
+        others = others.join(alike, on="nr", how="anti")
         shortest = others.sort(pl.col("artifact_id").str.len_bytes()).unique("nr", keep="first")
-        return pl.concat([meant, shortest]).sort("nr", "artifact_id")
+        return pl.concat([meant, alike, shortest]).sort("nr", "artifact_id")
 
     def _ways(self, keys: pl.DataFrame) -> Iterator[pl.DataFrame]:
         """Every way to cut the keys at `between`, one place after the other."""
@@ -136,6 +141,15 @@ class KeyPattern:
             rest = cut.with_columns(done=pl.col("first") + step, rest=tail + pl.col("second"))
             if self.id_first:
                 rest = rest.filter(~pl.col("done").str.contains("/", literal=True))
+
+
+def _same_guids(readings: pl.DataFrame, known: pl.DataFrame) -> pl.DataFrame:
+    """Readings whose id is a known GUID in another spelling: so ID_FORMAT changes no reading."""
+    guid = guids(pl.col("artifact_id"))
+    forms = known.select(guid=guid).drop_nulls() if readings.height else known.clear()
+    if forms.is_empty():
+        return readings.clear()
+    return readings.with_columns(guid=guid).join(forms, on="guid", how="semi").drop("guid")
 
 
 def seams(ids: pl.Series, every: int) -> list[str]:
