@@ -139,6 +139,11 @@ def test_a_prefix_is_compared_as_text(store: Store, prefix: str, expected: list[
     assert keys(store, prefix) == expected
 
 
+def entries(store: Store, prefix: str) -> list[tuple[str, int, str]]:
+    rows = [row for batch in store.list(prefix) for row in batch.to_pylist()]
+    return [(row["key"], row["size"], row["etag"]) for row in rows]
+
+
 def test_a_fresh_store_is_empty(store: Store) -> None:
     assert keys(store) == []
 
@@ -313,6 +318,39 @@ def test_a_tree_goes_and_comes_back(store: Store, tmp_path: Path) -> None:
     assert all((back / name).read_text() == "1" for name in names)
     whole = store.fetch_tree("", tmp_path / "whole")
     assert (whole / "trees").read_bytes() == b"stays"
+
+
+def test_a_tree_moves_with_all_that_is_in_it(store: Store) -> None:
+    store.write("beside", b"stays")
+    store.write("old-er/a", b"stays, too")
+    for name in ("a.txt", "deep/er/b +%.txt", "\u00fc"):
+        store.write(f"old/{name}", name.encode())
+    before = {entry[0].removeprefix("old/"): entry for entry in entries(store, "old/")}
+    store.move_tree("old", "far/new")
+    assert keys(store, "old/") == []
+    after = {entry[0].removeprefix("far/new/"): entry for entry in entries(store, "far/")}
+    assert {n: e[1:] for n, e in after.items()} == {n: e[1:] for n, e in before.items()}
+    assert all(store.read(f"far/new/{name}") == name.encode() for name in before)
+    assert store.read("beside") == b"stays"
+    assert store.read("old-er/a") == b"stays, too"
+    store.move_tree("old", "far/new")
+    assert len(keys(store, "far/")) == 3, "there is nothing to move"
+
+
+def test_what_stands_where_a_tree_moves_to_stays(store: Store) -> None:
+    store.write("old/equal", b"one")
+    store.copy_from(store, "old/equal", "new/equal")  # as a move that was killed leaves it
+    store.write("old/other", b"mine")
+    store.write("new/other", b"another")
+    store.write("old/fresh", b"fresh")
+    store.move_tree("old", "new")
+    found = {key: store.read(key) for key in keys(store)}
+    assert found == {
+        "new/equal": b"one",
+        "new/fresh": b"fresh",
+        "new/other": b"another",
+        "old/other": b"mine",
+    }
 
 
 def test_a_tree_without_its_marker_replaces_nothing(store: Store, tmp_path: Path) -> None:

@@ -182,8 +182,7 @@ def oracle(rows: list[Row], keys: list[Key]) -> tuple[list[str], dict[str, str]]
         has[key[0]].append(key)
     forms: dict[tuple[str, str], list[Key]] = defaultdict(list)
     for key in keys:
-        nfc = unicodedata.normalize("NFC", key[0]), unicodedata.normalize("NFC", key[1])
-        forms[nfc].append(key)
+        forms[key[0], unicodedata.normalize("NFC", key[1])].append(key)
     copied = [k for k in keys if k[1] == "raw" or fnmatchcase(k[1], "p*")]
     rivals = {
         k[0] for same in forms.values() if len(same) > 1 and set(same) & set(copied) for k in same

@@ -1,8 +1,9 @@
 """Where the documents lie: artifact folders, folders of them, and prefixes of a bucket.
 
 A folder that itself holds a file that FILES_FROM_PROD or MODEL_INPUT_FILES names is one artifact;
-in any other folder each subfolder is one. An artifact's id is its folder's name. Names are hostile
-until they were checked: one that cannot be trusted costs that document.
+in any other folder each subfolder is one. An artifact's id is its folder's name, in the form that
+ID_FORMAT asks for. Names are hostile until they were checked: one that cannot be trusted costs that
+document.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import fnmatch
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from handful.errors import DataError, StoreError
@@ -18,6 +19,8 @@ from handful.experiment import Experiment
 from handful.production import open_in_production
 from handful.settings import Settings
 from handful.settings.names import is_glob
+from handful.steps.reconcile.guids import normalized
+from handful.steps.reconcile.id_format import is_guid
 from handful.storage.base import Source
 
 _LONGEST = 255
@@ -46,7 +49,10 @@ def find(experiment: Experiment, paths: Sequence[str | Path]) -> Iterator[Found]
     that cannot be listed.
     """
     places = [_place(experiment.settings, str(path)) for path in paths]
-    return _each_once(found for place in places for found in place)
+    documents = (found for place in places for found in place)
+    if is_guid(experiment.settings):
+        documents = (replace(found, id=normalized(found.id)) for found in documents)
+    return _each_once(documents)
 
 
 def fits(pattern: str, name: str) -> bool:

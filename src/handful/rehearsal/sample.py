@@ -16,6 +16,8 @@ from handful.experiment import Experiment
 from handful.labels.base import LABELS_SCHEMA, LabelSource
 from handful.rehearsal.named import named_artifacts
 from handful.steps.reconcile import pattern_hint
+from handful.steps.reconcile.guids import normalized_ids
+from handful.steps.reconcile.id_format import ORIGINAL_ID, is_guid, normalize_rows
 from handful.steps.reconcile.keys import KeyPattern
 from handful.steps.reconcile.names import id_fault, matches
 from handful.steps.reconcile.pattern_hint import KeySample
@@ -50,7 +52,7 @@ def take_sample(
 
     `DataError` if the first rows and keys of production hold too few of them.
     """
-    first = _first_rows(labels)
+    first = normalize_rows(_first_rows(labels), experiment.settings)
     seen = _Seen()
     by_column = bool(experiment.settings.production.FILE_KEY_COLUMN)
     if by_column:
@@ -134,7 +136,10 @@ def _complete_artifacts(
     """artifact_id, file, key, size, etag of artifacts that have all of FILES_FROM_PROD."""
     production = experiment.settings.production
     pattern = KeyPattern.of(production.KEY_PATTERN)
-    ids = rows.filter(_usable()).select("artifact_id").unique()
+    usable = rows.filter(_usable())
+    ids = usable.select("artifact_id").unique()
+    as_written = ORIGINAL_ID if ORIGINAL_ID in usable.columns else "artifact_id"
+    known = usable.select(artifact_id=as_written).unique()
     wanted = [matches(pl.col("file"), name) for name in production.FILES_FROM_PROD]
     parts: list[pl.DataFrame] = []
     complete = pl.DataFrame()
@@ -142,8 +147,11 @@ def _complete_artifacts(
         keys = pl.from_arrow(batch)
         if not isinstance(keys, pl.DataFrame):
             raise TypeError("a listing is a table")
-        readings = pattern.read(keys, ids)
-        read = readings.files.join(ids, on="artifact_id", how="semi")
+        readings = pattern.read(keys, known)
+        read = readings.files
+        if is_guid(experiment.settings):
+            read = read.with_columns(normalized_ids(pl.col("artifact_id")))
+        read = read.join(ids, on="artifact_id", how="semi")
         parts.append(read.filter(pl.any_horizontal(wanted)))
         seen.keys += keys.height
         seen.fitting += keys.height - readings.unmatched

@@ -133,6 +133,12 @@ class ProductionSection:
         said="none: only below FILES_URL",
         counts="reconcile",
     )
+    ID_FORMAT: str = key(
+        choice("exact", "guid"),
+        "exact",
+        "How ids are compared: as they are written, or GUIDs in one form (lower case, dashes).",
+        counts="reconcile",
+    )
     FILES_FROM_PROD: tuple[str, ...] = key(
         _FILES, None, "The files of each artifact to copy.", required=True, counts="reconcile"
     )

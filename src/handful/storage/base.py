@@ -110,6 +110,14 @@ class Store(Source, Protocol):
     def delete_tree(self, prefix: str) -> None:
         """Remove everything below the folder `prefix`."""
 
+    def move_tree(self, prefix: str, target: str) -> None:
+        """Move everything below the folder `prefix` to below the folder `target`.
+
+        What stands there stays: of an equal file (size and etag) only that one is left, and one
+        that differs is left in both places. Whoever is killed meanwhile leaves every file in one
+        place or in both, and may begin again. Nothing below `prefix`: nothing is done.
+        """
+
     def copy_from(self, source: Source, source_key: str, key: str) -> None:
         """Copy one object of `source` to `key` here, by the fastest way both sides allow.
 

@@ -77,6 +77,10 @@ class Guarded:
         self._check()
         self._store.delete_tree(prefix)
 
+    def move_tree(self, prefix: str, target: str) -> None:
+        self._check()
+        self._store.move_tree(prefix, target)
+
     def copy_from(self, source: Source, source_key: str, key: str) -> None:
         self._check()
         self._store.copy_from(source, source_key, key)

@@ -194,6 +194,30 @@ class LocalStore(LocalSource):
             _remove(path)
             self._prune(path.parent)
 
+    def move_tree(self, prefix: str, target: str) -> None:
+        old = self._path(folder(prefix, self.url).rstrip("/"))
+        new = self._path(folder(target, self.url).rstrip("/"))
+        if not old.is_dir():
+            return
+        with writing(self._where(target)):
+            new.parent.mkdir(parents=True, exist_ok=True)
+            # Where the file system takes two spellings for one name, it is that name's spelling.
+            if not new.exists() or new.samefile(old):
+                old.rename(new)
+                return
+        for entry in list(files_below(self._root, folder(prefix, self.url))):
+            self._move(entry.key, f"{target}/{entry.key[len(prefix) + 1 :]}", entry.etag)
+
+    def _move(self, key: str, target: str, its_etag: str) -> None:
+        old, new = self._path(key), self._path(target)
+        with writing(self._where(target)):
+            if not new.exists():
+                new.parent.mkdir(parents=True, exist_ok=True)
+                old.rename(new)
+            elif etag(new.stat()) == its_etag:
+                old.unlink()
+        self._prune(old.parent)
+
     def _children(self) -> list[Path]:
         if not self._root.is_dir():
             return []

@@ -11,7 +11,7 @@ import os
 import secrets
 import tempfile
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -138,6 +138,22 @@ class S3Store(S3Source):
     def delete_tree(self, prefix: str) -> None:
         below = folder(prefix, self.url)
         self.delete(key for batch in self.list(below) for key in batch.column("key").to_pylist())
+
+    def move_tree(self, prefix: str, target: str) -> None:
+        below, beyond = folder(prefix, self.url), folder(target, self.url)
+        there = {key.removeprefix(beyond): told for key, *told in self._entries(beyond)}
+        moved = []
+        for key, *told in self._entries(below):
+            name = key.removeprefix(below)
+            if name not in there:
+                self.copy_from(self, key, beyond + name)
+            if there.get(name, told) == told:
+                moved.append(key)
+        self.delete(moved)
+
+    def _entries(self, prefix: str) -> Iterator[tuple[str, int, str]]:
+        for batch in self.list(prefix):
+            yield from zip(*(batch.column(n).to_pylist() for n in batch.schema.names), strict=True)
 
     def copy_from(self, source: Source, source_key: str, key: str) -> None:
         source, source_key = placed(source, source_key)

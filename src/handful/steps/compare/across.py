@@ -22,6 +22,8 @@ from handful.records import Compared, Evaluation, Prepared, Split, Tested
 from handful.scoring.bootstrap import Answers, measured, resampled
 from handful.steps.compare.evidence import finite, predictions
 from handful.steps.compare.values import pair_as_json, with_interval
+from handful.steps.reconcile.guids import normalized_ids
+from handful.steps.reconcile.id_format import is_guid
 
 LEARNT_FROM = (Split.TRAIN, Split.VALIDATION)
 """Validation too: it picked the checkpoint and the model."""
@@ -145,7 +147,8 @@ def _check_labels(sides: Sequence[Side]) -> None:
 
 def _shared(sides: Sequence[Side]) -> Shared:
     label2id = sides[0].prepared.label2id
-    tables = [_table(side, n, label2id) for n, side in enumerate(sides)]
+    one_form = any(is_guid(side.experiment.settings) for side in sides)
+    tables = [_in_one_form(_table(side, n, label2id), one_form) for n, side in enumerate(sides)]
     table = tables[0].rename({"label0": "label"})
     for other in tables[1:]:
         table = table.join(other, on="artifact_id")
@@ -155,7 +158,7 @@ def _shared(sides: Sequence[Side]) -> Shared:
     )
     differ = table.filter(~alike).height
     table = table.filter(alike)
-    learnt = pl.concat([_learnt_from(side) for side in sides]).unique()
+    learnt = pl.concat([_in_one_form(_learnt_from(side), one_form) for side in sides]).unique()
     kept = table.join(learnt, on="artifact_id", how="anti").sort("artifact_id")
     if not kept.height:
         sizes = ", ".join(
@@ -170,6 +173,16 @@ def _shared(sides: Sequence[Side]) -> Shared:
             remedy="prepare one of them with [prepare] SPLIT_FROM = the other's name",
         )
     return Shared(kept, in_common, table.height - kept.height, differ)
+
+
+def _in_one_form(table: pl.DataFrame, wanted: bool) -> pl.DataFrame:
+    """`table` as ID_FORMAT = guid writes ids, if one of the sides does; two that become one go."""
+    if not wanted:
+        return table
+    named = table.with_columns(normalized_ids(pl.col("artifact_id")))
+    if table.width == 1:
+        return named
+    return named.filter(~pl.col("artifact_id").is_duplicated())
 
 
 def _table(side: Side, number: int, label2id: Any) -> pl.DataFrame:

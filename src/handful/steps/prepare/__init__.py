@@ -21,7 +21,7 @@ from handful.layout import ENCODED_RECORD, SHARDS, check_model_folders, model_fo
 from handful.machine import uncollected
 from handful.records import Fingerprint, Prepared, Reconciled
 from handful.steps.prepare.artifacts import kept_artifacts
-from handful.steps.prepare.borrowed import borrowed
+from handful.steps.prepare.borrowed import placed_before
 from handful.steps.prepare.drawing import Drawing
 from handful.steps.prepare.inputs import Inputs
 from handful.steps.prepare.instance import Instance
@@ -123,7 +123,7 @@ def _plan(experiment: Experiment, reconciled: Reconciled, workers: Workers, *, r
     inputs = Inputs(experiment)
     documents = inputs.documents(labelled.artifacts)
     check_group_by(labelled.artifacts, experiment)
-    before = {**borrowed(experiment), **(previous.drawn() if previous else {})}
+    before = placed_before(experiment, previous)
 
     drawing = Drawing(experiment, reconciled, labelled, documents, inputs, before)
     draw: Callable[[], Splits] = drawing.alone

@@ -12,11 +12,33 @@ from handful.errors import UserError
 from handful.experiment import Experiment, open_in_store, store_url
 from handful.layout import RECONCILED, Layout
 from handful.steps.prepare.ledger import Ledger, read_ledger
-from handful.steps.prepare.splits import Drawn
+from handful.steps.prepare.splits import SPLITS, Drawn
+from handful.steps.reconcile.guids import normalized_keys
+from handful.steps.reconcile.id_format import is_guid
 from handful.storage.base import Store
 
 _WHERE = "[prepare] SPLIT_FROM"
 _FULL = "full_dataset"
+
+
+def placed_before(experiment: Experiment, own: Ledger | None) -> Mapping[str, Drawn]:
+    """Artifact id → where it stays: `borrowed`, and what this experiment itself has placed.
+
+    By the form of the ids that ID_FORMAT asks for. Where two ids become one, what was trained on
+    stays trained on: it must not come into another split's score.
+    """
+    other, mine = borrowed(experiment), own.drawn() if own else {}
+    if not is_guid(experiment.settings):
+        return {**other, **mine}
+    return {
+        **normalized_keys(_trained_on_first(other)),
+        **normalized_keys(_trained_on_first(mine)),
+    }
+
+
+def _trained_on_first(drawn: Mapping[str, Drawn]) -> Mapping[str, Drawn]:
+    order = {split: place for place, split in enumerate(SPLITS)}
+    return dict(sorted(drawn.items(), key=lambda one: order.get(one[1].split, len(order))))
 
 
 def borrowed(experiment: Experiment) -> Mapping[str, Drawn]:

@@ -3,6 +3,7 @@
     snapshot   production's label rows and listing, asked once and dated
     match      one fate for every label row and every artifact
     announce   labels and counts, before the first copy
+    move       folders that an earlier run copied under another spelling of their id
     copy       what is missing or different
     process    the experiment's process_func, on what arrived
     verify     look at what is there, mend, look again
@@ -32,8 +33,11 @@ from handful.steps.reconcile.artifacts import Listing
 from handful.steps.reconcile.contents import hasher
 from handful.steps.reconcile.difference import show_difference
 from handful.steps.reconcile.file_rows import Named
+from handful.steps.reconcile.file_system import keep_apart
+from handful.steps.reconcile.id_format import describe, normalize_listing, normalize_rows
 from handful.steps.reconcile.matching import Matched, match
 from handful.steps.reconcile.meanwhile import Hushed, Meanwhile
+from handful.steps.reconcile.moving import move_folders
 from handful.steps.reconcile.names import Wanted
 from handful.steps.reconcile.overrides import override
 from handful.steps.reconcile.overwriting import Journal
@@ -100,7 +104,7 @@ def reconcile(
     verified = verifier.verify(delivery)
 
     book = ledger.conclude(matched, verified, troubles)
-    labels_kept = _write(experiment, book, production, prune=prune)
+    labels_kept = _write(experiment, book, begun, prune=prune)
     journal.end()
     return Reconciled(
         made_from=made_from,
@@ -119,6 +123,7 @@ class _Begun:
     """What is known before the first copy."""
 
     production: Snapshot
+    listing: Listing
     matched: Matched
     troubles: Troubles
     here: pl.DataFrame
@@ -139,7 +144,7 @@ def _begun(
         trying = Meanwhile(lambda: _try_out(experiment, production, files))
         if production.replaces:
             show_difference(experiment.progress, production.replaces, production)
-        matched = _match(experiment, production, wanted, files)
+        listing, matched = _match(experiment, production, wanted, files)
         troubles = _begin(experiment, production, matched)
     except BaseException:
         hushed.enough = True
@@ -150,8 +155,8 @@ def _begun(
         raise
     gc.freeze()  # what was imported meanwhile, too: see `undisturbed`, within which this is
     hushed.loud = True  # from now on it is waited for
-    here, memory = standing.get()
-    return _Begun(production, matched, troubles, here, memory, trying)
+    here, memory = move_folders(experiment, matched.files, *standing.get())
+    return _Begun(production, listing, matched, troubles, here, memory, trying)
 
 
 def _copy(
@@ -175,17 +180,24 @@ def _try_out(experiment: Experiment, production: Snapshot, files: Source) -> Non
         copying.try_out(experiment, files, production.files)
 
 
-def _match(experiment: Experiment, production: Snapshot, wanted: Wanted, files: Source) -> Matched:
+def _match(
+    experiment: Experiment, production: Snapshot, wanted: Wanted, files: Source
+) -> tuple[Listing, Matched]:
     """Give fates, and announce them before the first copy."""
-    rows = pl.read_parquet(production.labels)
-    rows = override(rows, experiment.settings.reconcile.LABEL_OVERRIDES)
-    column, named = experiment.settings.production.FILE_KEY_COLUMN, None
+    settings = experiment.settings
+    rows = normalize_rows(pl.read_parquet(production.labels), settings)
+    rows = override(rows, settings)
+    keys = normalize_listing(production.files, settings, experiment.scratch)
+    for line in describe(rows, keys):
+        experiment.progress.note(line)
+    column, named = settings.production.FILE_KEY_COLUMN, None
     if column and production.file_keys:
         named = Named(column, pl.scan_parquet(production.file_keys))
-    listing = Listing(production.files, production.about.keys_read_two_ways > 0, named)
-    matched = match(rows, listing, wanted, experiment.settings, hasher(experiment, files))
+    listing = Listing(keys, production.about.keys_read_two_ways > 0, named)
+    matched = match(rows, listing, wanted, settings, hasher(experiment, files))
+    matched = keep_apart(matched, experiment.store)
     announce(experiment, matched, listing)
-    return matched
+    return listing, matched
 
 
 def _begin(experiment: Experiment, production: Snapshot, matched: Matched) -> Troubles:
@@ -207,10 +219,11 @@ def _begin(experiment: Experiment, production: Snapshot, matched: Matched) -> Tr
 
 
 def _write(
-    experiment: Experiment, book: ledger.Ledger, production: Snapshot, *, prune: bool
+    experiment: Experiment, book: ledger.Ledger, begun: _Begun, *, prune: bool
 ) -> dict[str, int]:
     """Write the ledger and its summary, and show it; kept artifacts per label."""
-    listed = production.files.select(pl.col("artifact_id").n_unique()).collect().item()
+    production = begun.production
+    listed = begun.listing.files.select(pl.col("artifact_id").n_unique()).collect().item()
     summary = ledger.summarise(book, production.about, int(listed))
     if production.file_keys:
         looked = pl.scan_parquet(production.file_keys)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import unicodedata
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 
 import polars as pl
@@ -16,6 +16,7 @@ from handful.experiment import Experiment
 from handful.records import Fate
 from handful.steps.reconcile import pattern_hint
 from handful.steps.reconcile.artifacts import Listing
+from handful.steps.reconcile.id_hints import Hint, hints
 from handful.steps.reconcile.matching import Matched
 from handful.steps.reconcile.names import quoted
 
@@ -33,11 +34,12 @@ def label_counts(rows: pl.DataFrame) -> dict[str, int]:
 
 def announce(experiment: Experiment, matched: Matched, listing: Listing) -> None:
     """Show the labels; `DataError` if no artifact is left, or only one label."""
+    near = hints(matched.rows, backend_of(experiment.settings.production.DATABASE_URL))
     labels = label_counts(matched.rows)
     fates = Counter(dict(matched.rows.group_by("fate").len().iter_rows()))
     if len(labels) < 2:
         pattern = experiment.settings.production.KEY_PATTERN
-        raise _nothing_to_learn(matched.rows, listing, labels, fates, pattern)
+        raise _nothing_to_learn(matched.rows, listing, labels, fates, pattern, near)
     shown = list(labels.items())[:_MOST_LABELS]
     rest = len(labels) - len(shown)
     if rest:
@@ -46,6 +48,13 @@ def announce(experiment: Experiment, matched: Matched, listing: Listing) -> None
         f"labels of {sum(labels.values()):,} artifacts", ("label", "artifacts"), shown
     )
     warn_of_lookalikes(experiment, matched.rows)
+    for hint in near:
+        experiment.progress.warn(f"{hint}; {hint.remedy}")
+
+
+def backend_of(url: str) -> str:
+    """SQLAlchemy's name of the database; empty for what is no URL."""
+    return url.partition("://")[0].partition("+")[0].lower()
 
 
 def write_counts(experiment: Experiment, labels: Mapping[str, int]) -> None:
@@ -100,17 +109,23 @@ def _nothing_to_learn(
     labels: Mapping[str, int],
     fates: Counter[str],
     pattern: str,
+    near: Sequence[Hint],
 ) -> DataError:
     told = ", ".join(f"{name} {count:,}" for name, count in fates.most_common())
     if labels:
         (label,) = labels
+        told += "".join(f". {hint}; {hint.remedy}" for hint in near)
         return DataError(
             f"all {labels[label]:,} artifacts that are left have the label {quoted([label])}; "
             f"a classifier needs two. Fates: {told}",
             where=f"{_WHERE} LABEL_QUERY",
             remedy="the reasons are in the data; does the query filter by label?",
         )
-    cause, remedy = _likely_cause(rows, listing, fates, pattern)
+    if near:
+        cause = "; ".join(str(hint) for hint in near)
+        remedy = "; ".join(dict.fromkeys(hint.remedy for hint in near))
+    else:
+        cause, remedy = _likely_cause(rows, listing, fates, pattern)
     return DataError(
         f"no artifact is left after matching. Fates: {told}. {cause}", where=_WHERE, remedy=remedy
     )
@@ -127,17 +142,7 @@ def _likely_cause(
         if worst == Fate.MISSING_FILES:
             return _other_names(told, listing, example["artifact_id"])
         return told, "mend the cause that is named"
-    folded = pl.col("artifact_id").str.strip_chars().str.to_lowercase()
-    keys = listing.files.select("artifact_id", "key", folded=folded).unique("folded").collect()
-    near = without.with_columns(folded=folded).join(keys, on="folded", suffix="_key").head(1)
-    if near.height:
-        pair = near.to_dicts()[0]
-        return (
-            f"The ids differ only in case or spaces: {quoted([pair['artifact_id']])} in the "
-            f"label rows, {quoted([pair['artifact_id_key']])} in the keys",
-            "bring them together in LABEL_QUERY, e.g. LOWER(TRIM(id)) AS artifact_id",
-        )
-    key = keys.sort("key").head(1).to_dicts()[0]
+    key = listing.files.sort("key").head(1).collect().to_dicts()[0]
     seen = listing.files.select("key").collect()["key"].sort()
     some = seen.gather_every(max(1, seen.len() // pattern_hint.MOST)).to_list()
     return (

@@ -8,6 +8,7 @@ import polars as pl
 
 from handful.records import Fate
 from handful.steps.reconcile.file_rows import Named
+from handful.steps.reconcile.id_format import ORIGINAL_ID
 from handful.steps.reconcile.keys import NAMES
 from handful.steps.reconcile.names import Wanted, file_fault, matches, shown
 from handful.steps.reconcile.verdicts import give, give_by, join_some
@@ -30,12 +31,17 @@ _ODD = r"[^\x00-\x7f]"
 
 
 def look(listing: Listing, wanted: Wanted) -> pl.DataFrame:
-    """Per artifact id of the listing: `copied` files, and whether it `has_<n>` each needed name."""
+    """Per artifact id of the listing: `copied` files, and whether it `has_<n>` each needed name.
+
+    And the smallest of its spellings (`original_id`), where ids are in another form than the keys.
+    """
     is_copied = wanted.is_copied()
     has = {
         f"has_{n}": (is_copied & matches(pl.col("file"), name)).any()
         for n, name in enumerate(wanted.from_production)
     }
+    if ORIGINAL_ID in listing.files.collect_schema():
+        has[ORIGINAL_ID] = pl.col(ORIGINAL_ID).min()
     return (
         listing.files.group_by("artifact_id")
         .agg(copied=is_copied.sum(), **has)
@@ -47,6 +53,7 @@ def files_of(listing: Listing, wanted: Wanted, rows: pl.DataFrame) -> pl.DataFra
     """The files to copy for the artifacts of `rows`, sorted by artifact and name."""
     ids = rows.select("artifact_id").lazy()
     files = listing.files.filter(wanted.is_copied()).join(ids, on="artifact_id", how="semi")
+    files = files.drop(ORIGINAL_ID, strict=False)
     found = files.sort("artifact_id", "file").collect(engine="streaming")
     # Should a bucket list one key twice, it is copied once (if the two agree; else `_two_keys`).
     again = pl.struct("artifact_id", "key") == pl.struct("artifact_id", "key").shift()
@@ -57,7 +64,7 @@ def files_side(
     rows: pl.DataFrame, listing: Listing, seen: pl.DataFrame, wanted: Wanted
 ) -> pl.DataFrame:
     """The fates that depend on files: no_files, ambiguous_key, unsafe_name, missing_files."""
-    joined = rows.join(seen, on="artifact_id", how="left", maintain_order="left")
+    joined = rows.join(seen, on="artifact_id", how="left", maintain_order="left", suffix="_seen")
     joined = give(
         joined,
         pl.col("copied").is_null(),
@@ -105,15 +112,14 @@ def _two_keys(listing: Listing, wanted: Wanted) -> pl.DataFrame:
     """Names that are one to a person and to some file systems, but two to the bucket.
 
     Two keys that KEY_PATTERN reads as one file (by `*/{artifact_id}/{file}`: `05/ID/a`, `06/ID/a`),
-    a key that was listed twice, differently, or two Unicode forms of one name.
+    a key that was listed twice, differently, two Unicode forms of one file's name; or ID_FORMAT
+    made one artifact of two folders. Ids that only look alike are two artifacts: see `file_system`.
     """
     is_copied = wanted.is_copied()
     # A name in another Unicode form than FILES_FROM_PROD's is a rival of one that fits it.
     rival = _is_odd("file") & wanted.is_copied("composed")
-    mine = listing.files.with_columns(
-        composed=_composed("file"), owner=_composed("artifact_id")
-    ).filter(is_copied | rival)
-    same = pl.struct("owner", "composed").hash()
+    mine = listing.files.with_columns(composed=_composed("file")).filter(is_copied | rival)
+    same = pl.struct("artifact_id", "composed").hash()
     hashes = mine.select(same=same).collect(engine="streaming")["same"]
     twice = hashes.filter(hashes.is_duplicated()).unique()
     if twice.is_empty():
@@ -126,12 +132,13 @@ def _two_keys(listing: Listing, wanted: Wanted) -> pl.DataFrame:
     )
     pairs = (
         suspects.sort("artifact_id", "key")
-        .group_by("owner", "composed", maintain_order=True)
-        .agg("artifact_id", "key", "is_copied")
+        .group_by("artifact_id", "composed", maintain_order=True)
+        .agg("key", "is_copied")
         .filter((pl.col("key").list.len() > 1) & pl.col("is_copied").list.any())
     )
     reason = pl.lit("two keys stand for one file: ") + join_some("key", 2)
-    return _by_artifact(pairs.with_columns(reason=reason))
+    found = pairs.select("artifact_id", reason=reason).sort("artifact_id", "reason")
+    return found.unique("artifact_id", keep="first", maintain_order=True)
 
 
 def _two_ways(listing: Listing, wanted: Wanted) -> pl.DataFrame:

@@ -4,8 +4,9 @@ Most patterns read a key in one way only (`{artifact_id}/{file}`: the id is the 
 Where they do not (`{artifact_id}_{file}`, `**/{artifact_id}/{file}`), the artifact ids of the label
 rows decide. A key that still stands for two of them is kept once for each: both become
 `ambiguous_key`. If it names one of them at several places, the last place counts. A key that names
-none of them is read with `{file}` and `**` as long, and all else as short, as the pattern allows.
-A `regex:` reads as its own engine does.
+none of them is read with one of their GUIDs in another spelling, if it can be; else with `{file}`
+and `**` as long, and all else as short, as the pattern allows. A `regex:` reads as its own engine
+does.
 
 No row is touched by Python: keys come in batches of thousands, and millions of them.
 """
@@ -24,6 +25,8 @@ from handful.steps.reconcile.key_cuts import Keep, cuts, fitted, is_fixed
 from handful.steps.reconcile.key_regex import fixed_prefix, group, literal, regex_of
 
 __all__ = ["NAMES", "PAGE", "KeyPattern", "Readings", "literal", "seams"]
+
+from handful.steps.reconcile.guids import guids
 
 PAGE = 950
 """Files between two seams: a little less than what one page of a listing holds."""
@@ -64,7 +67,7 @@ class KeyPattern:
     @property
     def folder(self) -> str:
         """The folder that holds all keys of the pattern: "" or ending in `/`."""
-        before = self._before
+        before = self.before
         return before[: before.rfind("/") + 1]
 
     @property
@@ -93,7 +96,7 @@ class KeyPattern:
         """
         ids = known["artifact_id"].sort()
         every = max(PAGE, ids.len() // _MOST_SEAMS)
-        return [self._before + seam for seam in seams(ids, every)] if self.begins_with_id else []
+        return [self.before + seam for seam in seams(ids, every)] if self.begins_with_id else []
 
     def read(self, keys: pl.DataFrame, known: pl.DataFrame) -> Readings:
         """Read a batch of keys.
@@ -122,7 +125,7 @@ class KeyPattern:
         return tuple(at for at, part in enumerate(self._parts) if part.kind is Kind.ID)
 
     @property
-    def _before(self) -> str:
+    def before(self) -> str:
         """What every key begins with."""
         if self.template.regex:
             return fixed_prefix(self.template.regex)
@@ -148,12 +151,29 @@ class KeyPattern:
         """The ids of the label rows decide; where none does, the pattern alone."""
         meant = self._ways(keys, lambda ways: _known(ways, known))
         rest = keys.join(meant, on="nr", how="anti")
+        forms = self._forms(known) if rest.height else known.clear()
+        if forms.height:
+            alike = self._ways(rest, lambda ways: _same_guids(ways, forms))
+            meant = pl.concat([meant, alike])
+            rest = rest.join(alike, on="nr", how="anti")
         if len(self._ids) == 1:
             others = self._one_way(rest)
         else:  # ids that must be equal: no expression can tell
             every = self._ways(rest, lambda ways: ways)
             others = every.unique("nr", keep="first", maintain_order=True)
         return pl.concat([meant, others]).sort("nr", ARTIFACT_ID)
+
+    @cached_property
+    def _memo(self) -> list[tuple[pl.DataFrame, pl.DataFrame]]:
+        return []
+
+    def _forms(self, known: pl.DataFrame) -> pl.DataFrame:
+        """guid: those of the known ids that are GUIDs, in one form. Batch by batch they are the
+        same, so they are found once."""
+        if not self._memo or self._memo[0][0] is not known:
+            forms = known.select(guid=guids(pl.col(ARTIFACT_ID))).drop_nulls().unique()
+            self._memo[:] = [(known, forms)]
+        return self._memo[0][1]
 
     def _ways(self, keys: pl.DataFrame, keep: Keep) -> pl.DataFrame:
         """All that fit the pattern on both sides of the id, of each id's the last place; of a
@@ -184,6 +204,12 @@ class KeyPattern:
 
 def _known(ways: pl.DataFrame, known: pl.DataFrame) -> pl.DataFrame:
     return ways.join(known, left_on="id", right_on=ARTIFACT_ID, how="semi")
+
+
+def _same_guids(ways: pl.DataFrame, known: pl.DataFrame) -> pl.DataFrame:
+    """Ways whose id is a known GUID in another spelling: so ID_FORMAT changes no reading."""
+    found = ways.with_columns(guid=guids(pl.col("id")))
+    return found.join(known, on="guid", how="semi").drop("guid")
 
 
 def seams(ids: pl.Series, every: int) -> list[str]:

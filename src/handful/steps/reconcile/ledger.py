@@ -17,6 +17,7 @@ from handful.records import Fate
 from handful.steps.reconcile import tables
 from handful.steps.reconcile.announcing import label_counts, write_counts
 from handful.steps.reconcile.copying import COPIES, FILE
+from handful.steps.reconcile.id_format import ORIGINAL_ID
 from handful.steps.reconcile.matching import Matched
 from handful.steps.reconcile.snapshot import About
 from handful.steps.reconcile.troubles import Troubles
@@ -45,7 +46,7 @@ class Ledger:
     """What the step ends with."""
 
     rows: pl.DataFrame
-    """`LEDGER`."""
+    """`LEDGER`; under ID_FORMAT = guid also original_id, as the database (or the bucket) has it."""
     files: pl.DataFrame
     """Of kept artifacts: artifact_id, file, size, content (etag or hash), made."""
     stale: pl.DataFrame
@@ -102,7 +103,8 @@ def conclude(matched: Matched, verified: Verified, troubles: Troubles) -> Ledger
         files=pl.col("files").fill_null(nothing), files_made=pl.col("files_made").fill_null(nothing)
     )
     stale = verified.here.join(files, on=FILE, how="anti").sort(FILE)
-    return Ledger(full.select(LEDGER.names()), files, stale, verified.copies)
+    columns = LEDGER.names() + [name for name in full.columns if name == ORIGINAL_ID]
+    return Ledger(full.select(columns), files, stale, verified.copies)
 
 
 def _files(matched: Matched, verified: Verified, kept: pl.DataFrame) -> pl.DataFrame:

@@ -36,6 +36,7 @@ from handful.settings import Settings
 from handful.steps.reconcile import artifacts, file_rows
 from handful.steps.reconcile.artifacts import Listing
 from handful.steps.reconcile.contents import Hasher, Hashes
+from handful.steps.reconcile.id_format import ORIGINAL_ID, name_spellings
 from handful.steps.reconcile.key_names import add_names
 from handful.steps.reconcile.names import Wanted, id_fault, quoted, shown
 from handful.steps.reconcile.verdicts import OPEN, give, give_by, join_some
@@ -50,8 +51,9 @@ class Matched:
     """The ledger as it stands before the first copy."""
 
     rows: pl.DataFrame
-    """nr, artifact_id, label, label_source, file_hash, fate, reason, row: label rows in the
-    snapshot's order, then the artifacts that have none, by id."""
+    """nr, artifact_id, label, label_source, file_hash, fate, reason, row, and under ID_FORMAT =
+    guid original_id: label rows in the snapshot's order, then the artifacts that have none, by
+    id."""
     files: pl.DataFrame
     """What kept artifacts are copied with: artifact_id, file, key, size, etag."""
 
@@ -62,7 +64,7 @@ def match(
     """Give every label row and every artifact its fate.
 
     Args:
-        rows: label rows: artifact_id, label, label_source, file_hash, row.
+        rows: label rows: artifact_id, label, label_source, file_hash, row, perhaps original_id.
         listing: the files of production.
         hashes: computes hashes for artifacts whose row has none.
 
@@ -84,6 +86,7 @@ def match(
     rows = _conflicts(rows, computed=True)
     rows = _duplicates(rows)
     rows = give(rows, pl.lit(True), Fate.KEPT, pl.lit(""))
+    rows = name_spellings(rows, (Fate.CONFLICT, Fate.DUPLICATE_ROW, Fate.FILE_ROW))
     _stop_where_told(rows, settings)
     files = files.join(rows.filter(pl.col("fate") == Fate.KEPT), on="artifact_id", how="semi")
     every = pl.concat([rows, _without_row(rows, seen)])
@@ -98,7 +101,7 @@ def _label_side(rows: pl.DataFrame) -> pl.DataFrame:
         reason=pl.lit(None, pl.String),
     )
     order = ["nr", "artifact_id", "label", "label_source", "file_hash", "fate", "reason", "row"]
-    rows = rows.select(order)
+    rows = rows.select(order + [name for name in rows.columns if name == ORIGINAL_ID])
     fault = id_fault(pl.col("artifact_id"))
     rows = give(rows, fault.is_not_null(), Fate.UNSAFE_NAME, fault)
     return give(rows, ~_labelled(), Fate.NO_LABEL, pl.lit("the label is empty"))
@@ -208,7 +211,10 @@ def _duplicates(rows: pl.DataFrame) -> pl.DataFrame:
 
 def _without_row(rows: pl.DataFrame, seen: pl.DataFrame) -> pl.DataFrame:
     """Ledger rows for the artifacts of production that no label row names."""
-    ids = seen.select("artifact_id").join(rows, on="artifact_id", how="anti").sort("artifact_id")
+    spelled = seen.select(name for name in seen.columns if name in ("artifact_id", ORIGINAL_ID))
+    ids = spelled.join(rows, on="artifact_id", how="anti").sort("artifact_id")
+    if ORIGINAL_ID in rows.columns and ORIGINAL_ID not in ids.columns:
+        ids = ids.with_columns(pl.lit(None, pl.String).alias(ORIGINAL_ID))
     fault = id_fault(pl.col("artifact_id"))
     none = pl.lit("no label row names this artifact")
     bare = ids.with_columns(

@@ -8,26 +8,32 @@ label_review.csv that came back from the labellers is read, too: what stands in 
 from __future__ import annotations
 
 import csv
+from collections.abc import Callable
 from pathlib import Path
 
 import polars as pl
 
 from handful.baseline.review import as_meant, is_review
 from handful.errors import DataError
+from handful.settings import Settings
+from handful.steps.reconcile.guids import normalized
+from handful.steps.reconcile.id_format import is_guid
 from handful.steps.reconcile.names import quoted
 
 HEADER = ["artifact_id", "label"]
 _WHERE = "settings.ini [reconcile] LABEL_OVERRIDES"
 
 
-def override(rows: pl.DataFrame, path: Path | None) -> pl.DataFrame:
+def override(rows: pl.DataFrame, settings: Settings) -> pl.DataFrame:
     """`rows` with the labels of the CSV, and where each label came from (`label_source`).
 
+    `rows` and the CSV's ids are in the form that ID_FORMAT asks for.
     `DataError` if the CSV is missing, malformed, contradicts itself or names an unknown artifact.
     """
+    path = settings.reconcile.LABEL_OVERRIDES
     if path is None:
         return rows.with_columns(label_source=pl.lit("query"))
-    changes = read(Path(path))
+    changes = read(path, spell=normalized if is_guid(settings) else str)
     unknown = changes.join(rows, on="artifact_id", how="anti")
     if unknown.height:
         raise DataError(
@@ -44,8 +50,9 @@ def override(rows: pl.DataFrame, path: Path | None) -> pl.DataFrame:
     ).drop("label_new")
 
 
-def read(path: Path) -> pl.DataFrame:
-    """The CSV's artifact_id and label, each id once; see `override` for the errors."""
+def read(path: Path, spell: Callable[[str], str] = str) -> pl.DataFrame:
+    """The CSV's artifact_id, as `spell` writes it, and label, each id once; see `override` for the
+    errors."""
     found: dict[str, str] = {}
     lines, review = _lines(path)
     for line, fields in lines:
@@ -56,7 +63,7 @@ def read(path: Path) -> pl.DataFrame:
                 where=where,
                 remedy="put a field that holds a comma in double quotes",
             )
-        artifact_id, label = fields
+        artifact_id, label = spell(fields[0]), fields[1]
         if not artifact_id or not label.strip():
             raise DataError("the artifact id or the label is empty", where=where)
         if found.setdefault(artifact_id, label) != label:
