@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Engine, create_engine, event
+from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 from sqlalchemy.pool import NullPool
@@ -81,6 +81,20 @@ def opened_read_only(
         yield engine
     finally:
         engine.dispose()
+
+
+@contextmanager
+def connected_read_only(
+    url: URL, progress: Progress | None = None, scratch: Path | None = None
+) -> Iterator[Connection]:
+    """A connection of `opened_read_only`; its transaction is rolled back at the end."""
+    with opened_read_only(url, progress, scratch) as engine, engine.connect() as connection:
+        try:
+            yield connection
+        except BaseException:
+            # Not every driver can roll back while rows are under way; the session's end does it.
+            connection.invalidate()
+            raise
 
 
 def _server_engine(url: URL, scratch: Path | None) -> Engine:

@@ -30,7 +30,7 @@ class DatabaseLabels:
 
     Columns are found by name, whatever their case. The query is looked at before it is sent, and
     the connection may not write, see `handful.labels.statements` and
-    `handful.labels.connection.opened_read_only`; its transaction is rolled back at the end.
+    `handful.labels.connection`; its transaction is rolled back at the end.
     """
 
     url: str = field(repr=False)
@@ -42,7 +42,7 @@ class DatabaseLabels:
     def rows(self) -> Iterator[pa.RecordBatch]:
         from sqlalchemy.exc import DBAPIError
 
-        from handful.labels.connection import opened_read_only, parsed
+        from handful.labels.connection import connected_read_only, parsed
         from handful.labels.failures import translated
         from handful.labels.statements import check_statement
 
@@ -50,10 +50,7 @@ class DatabaseLabels:
         check_statement(self.query, url, self.progress)
         connected = False
         try:
-            with (
-                opened_read_only(url, self.progress, self.scratch) as engine,
-                engine.connect() as connection,
-            ):
+            with connected_read_only(url, self.progress, self.scratch) as connection:
                 connected = True
                 yield from _batches(_executed(connection, self.query))
         except DBAPIError as error:

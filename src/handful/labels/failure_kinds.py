@@ -71,11 +71,13 @@ KINDS = (
     FailureKind(
         "TLS demanded",
         Denied,
-        "the server lets nobody in without TLS: add ?sslmode=require (psycopg, psycopg2), "
-        "?ssl_ca=FILE (PyMySQL), ?ssl_mode=REQUIRED (mysqlclient) or ?ssl=true (mariadb) to "
-        "DATABASE_URL; pg8000 cannot be told so in a URL, psycopg can",
+        "the server does not let this user in from here without TLS: add ?sslmode=require "
+        "(psycopg, psycopg2), ?ssl_ca=FILE (PyMySQL), ?ssl_mode=REQUIRED (mysqlclient) or "
+        "?ssl=true (mariadb) to DATABASE_URL; if that changes nothing, ask to be let in",
         codes=frozenset({3159}),
-        words=_words("no pg_hba.conf entry.*(no encryption|SSL off)", "insecure transport"),
+        words=_words(
+            "no pg_hba.conf entry.*(no encryption|SSL off)", "insecure transport", "SSL required"
+        ),
     ),
     FailureKind(
         "certificate",

@@ -59,6 +59,8 @@ _DIALECTS = {
 """SQLAlchemy's kind of database → sqlglot's dialect; any other is read as plain SQL."""
 _READ_ONLY = {"duckdb", "firebird", "mariadb", "mysql", "oracle", "postgresql", "sqlite"}
 """Kinds that refuse to write by themselves, as `connection` opens them."""
+_OWN_TRANSACTIONS = {"mariadb", "mysql"}
+"""Kinds that are read-only, but in which a procedure may begin a transaction that is not."""
 _SEQUENCE_ATTRIBUTE = {"db2", "ibm_db_sa", "hana", "oracle", "snowflake"}
 """Kinds in which `name.NEXTVAL` draws from a sequence."""
 
@@ -87,10 +89,10 @@ def check_statement(query: str, url: URL, progress: Progress | None = None) -> N
             f"{_WHERE}: whether it writes cannot be told ({doubt}); "
             f"{kind} runs it in a read-only session, which refuses most of what writes"
         )
-    elif _calls_procedure(query) and not is_read_only:
+    elif _calls_procedure(query) and (kind in _OWN_TRANSACTIONS or not is_read_only):
         progress.warn(
-            f"{_WHERE} calls a procedure, which may write whatever the user of DATABASE_URL may: "
-            f"handful cannot make {kind} read-only; all is rolled back where that can be"
+            f"{_WHERE} calls a procedure, which in {kind} may write whatever the user of "
+            "DATABASE_URL may write: give it a user who may only read"
         )
 
 
@@ -205,12 +207,14 @@ def _tokens(query: str, dialect: str = "") -> list[Token]:
     from sqlglot.dialects import Dialect
     from sqlglot.errors import SqlglotError
 
+    speaks = Dialect.get_or_raise(dialect or None)
     try:
-        found = Dialect.get_or_raise(dialect or None).tokenize(query)
+        found = speaks.tokenize(query)
     except SqlglotError:
         return []
     # Behind a word such as EXPLAIN or EXECUTE sqlglot leaves the rest in one piece.
-    if len(found) > 1 and found[1].token_type == TokenType.STRING and _word(found[0]) in READING:
+    is_command = bool(found) and found[0].token_type in speaks.tokenizer_class.COMMANDS
+    if is_command and len(found) > 1 and found[1].token_type == TokenType.STRING:
         return [found[0], *_tokens(found[1].text, dialect), *found[2:]]
     return list(found)
 
