@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,11 +19,17 @@ from servers import free_ports
 
 
 @contextmanager
-def running_pgbouncer(folder: Path, database: str, *options: str) -> Iterator[URL]:
-    """The URL of `database` through pgbouncer with more `options` of its [pgbouncer] section."""
+def running_pgbouncer(
+    database: str, *options: str, files: Mapping[str, bytes] | None = None
+) -> Iterator[URL]:
+    """The URL of `database` through pgbouncer with more `options` of its [pgbouncer] section.
+
+    `{folder}` in an option is the folder that has the `files`.
+    """
     program = _program("pgbouncer")
     if program is None:
         pytest.skip("NOT TESTED: pgbouncer is not there: apt-get install pgbouncer")
+    folder = Path(tempfile.mkdtemp(prefix="handful-pgbouncer-"))
     url = make_url(database)
     place = str(url.query["host"])
     (port,) = free_ports(1)
@@ -35,8 +43,10 @@ def running_pgbouncer(folder: Path, database: str, *options: str) -> Iterator[UR
         "unix_socket_dir =",
         "auth_type = scram-sha-256",
         f"auth_file = {folder}/users",
-        *options,
+        *(option.format(folder=folder) for option in options),
     ]
+    for name, content in (files or {}).items():
+        (folder / name).write_bytes(content)
     (folder / "pgbouncer.ini").write_text("\n".join(settings) + "\n")
     # It refuses to be root, and PostgreSQL's socket lies in a folder of PostgreSQL's user.
     owner = Path(place).stat()
@@ -47,6 +57,9 @@ def running_pgbouncer(folder: Path, database: str, *options: str) -> Iterator[UR
             os.chown(path, owner.st_uid, owner.st_gid)
     command = [str(program), str(folder / "pgbouncer.ini")]
     environment = {"PATH": os.environ["PATH"], "HOME": str(folder)}
-    with _running("pgbouncer", command, environment, who, folder / "log") as ready:
-        ready(lambda: socket.create_connection(("127.0.0.1", port), 1).close())
-        yield url.set(host="127.0.0.1", port=port, query={})
+    try:
+        with _running("pgbouncer", command, environment, who, folder / "log") as ready:
+            ready(lambda: socket.create_connection(("127.0.0.1", port), 1).close())
+            yield url.set(host="127.0.0.1", port=port, query={})
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)

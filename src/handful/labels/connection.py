@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, NoSuchModuleError
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 from sqlalchemy.pool import NullPool
 
 from handful.errors import UserError
@@ -88,13 +89,24 @@ def connected_read_only(
     url: URL, progress: Progress | None = None, scratch: Path | None = None
 ) -> Iterator[Connection]:
     """A connection of `opened_read_only`; its transaction is rolled back at the end."""
-    with opened_read_only(url, progress, scratch) as engine, engine.connect() as connection:
+    with opened_read_only(url, progress, scratch) as engine:
+        connection = engine.connect()
         try:
             yield connection
         except BaseException:
-            # Not every driver can roll back while rows are under way; the session's end does it.
-            connection.invalidate()
+            _close_in_the_middle(connection)
             raise
+        connection.close()
+
+
+def _close_in_the_middle(connection: Connection) -> None:
+    """Rows may be under way, and not every driver can roll back then: the session's end does.
+
+    What went wrong before is what should be told.
+    """
+    with suppress(DBAPIError), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # PyMySQL's, that rows are left
+        connection.close()
 
 
 def _server_engine(url: URL, scratch: Path | None) -> Engine:

@@ -44,7 +44,9 @@ LOST = FailureKind(
 NO_ANSWER = FailureKind(
     "no answer", Unreachable, "is the server up, and the host and port of DATABASE_URL right?"
 )
-QUERY = FailureKind("query", DataError, "", of_query=True)
+QUERY = FailureKind(
+    "query", DataError, "run the query in the database's own client, and mend it", of_query=True
+)
 
 KINDS = (
     FailureKind(
