@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import warnings
 from collections.abc import Callable, Iterator
@@ -14,11 +15,12 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 from sqlalchemy.pool import NullPool
 
-from handful.errors import UserError
-from handful.labels.connection_options import is_about_options, refused_options
+from handful.errors import Denied, Unreachable, UserError
+from handful.labels.connection_options import demands_tls, is_about_options, refused_options
 from handful.labels.drivers import preferred_driver, refuse_async, unknown_dialect, unknown_module
 from handful.labels.duckdb_file import duckdb_url
-from handful.labels.failure_kinds import ENCODE
+from handful.labels.failure_kinds import ENCODE, LOST, NO_TLS
+from handful.labels.failures import said_by_mysql, shown
 from handful.labels.sqlite_file import sqlite_engine
 from handful.progress import Progress, Silent
 
@@ -53,7 +55,8 @@ def parsed(url: str) -> URL:
 
 def _check_password_is_encoded(raw: str, url: URL) -> None:
     """An `@` of the password makes the rest of it a host, which every message would show."""
-    pieces = raw.partition("?")[2].split("&")
+    behind_login = re.sub(r"^[^:]+://[^:/]*(:[^@]*)?@", "", raw)
+    pieces = behind_login.partition("?")[2].split("&")
     if "@" in (url.host or "") or any("@" in piece and "=" not in piece for piece in pieces):
         raise UserError(
             "cannot be read: there is an '@' too many in it; is it the password's?",
@@ -93,10 +96,23 @@ def connected_read_only(
         connection = engine.connect()
         try:
             yield connection
+            _check_nothing_is_missing(connection, url)
+        except OSError as error:  # drivers in Python let those of their sockets through
+            _close_in_the_middle(connection)
+            what = f"the connection was lost: {error.strerror or type(error).__name__}"
+            raise Unreachable(what, where=shown(url), remedy=LOST.remedy) from None
         except BaseException:
             _close_in_the_middle(connection)
             raise
         connection.close()
+
+
+def _check_nothing_is_missing(connection: Connection, url: URL) -> None:
+    """MariaDB's own driver ends its rows in silence where the server ended them with an error."""
+    if url.get_driver_name() != "mariadbconnector":
+        return
+    for _, code, words in connection.exec_driver_sql("SHOW ERRORS").all():
+        raise said_by_mysql(int(code), str(words), url)
 
 
 def _close_in_the_middle(connection: Connection) -> None:
@@ -104,9 +120,12 @@ def _close_in_the_middle(connection: Connection) -> None:
 
     What went wrong before is what should be told.
     """
-    with suppress(DBAPIError), warnings.catch_warnings():
+    logger = logging.getLogger("sqlalchemy.pool")  # it would log that it cannot be closed in order
+    logger.disabled = True
+    with suppress(DBAPIError, OSError), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # PyMySQL's, that rows are left
         connection.close()
+    logger.disabled = False
 
 
 def _server_engine(url: URL, scratch: Path | None) -> Engine:
@@ -124,6 +143,8 @@ def _server_engine(url: URL, scratch: Path | None) -> Engine:
         raise refused_options(error, url) from None
     event.listen(engine, "do_connect", _connecting(url))
     event.listen(engine, "connect", _driver_read_only)
+    if kind in {"mysql", "mariadb"} and demands_tls(url):
+        event.listen(engine, "connect", _check_tls(url))
     if kind in _ON_CONNECT:
         event.listen(engine, "connect", _executing(_ON_CONNECT[kind]))
     if kind in _ON_BEGIN:
@@ -172,6 +193,20 @@ def _driver_read_only(connection: Any, _record: Any) -> None:
 
         connection.default_tpb = tpb(Isolation.SNAPSHOT, access_mode=TraAccessMode.READ)
         connection.main_transaction.default_tpb = connection.default_tpb
+
+
+def _check_tls(url: URL) -> Callable[[Any, Any], None]:
+    """Some of MySQL's drivers go on in the clear where TLS is asked for and the server has none."""
+
+    def on_connect(connection: Any, _record: Any) -> None:
+        cursor = connection.cursor()
+        cursor.execute("SHOW STATUS LIKE 'Ssl_cipher'")
+        (row,) = cursor.fetchall()
+        cursor.close()
+        if not row[1]:
+            raise Denied("the connection is not encrypted", where=shown(url), remedy=NO_TLS.remedy)
+
+    return on_connect
 
 
 def _executing(statement: str) -> Callable[[Any, Any], None]:

@@ -41,11 +41,28 @@ LOST = FailureKind(
     frozenset({1053, 1927, 2006, 2013, 2055}),
     _words("server closed the connection", "connection (was )?(lost|killed|reset)", "broken pipe"),
 )
+ENDED_AT_ONCE = FailureKind(
+    "session ended at once",
+    Unreachable,
+    "check the user, the password and the database's name (the driver does not say what is wrong; "
+    "psycopg does); pgbouncer in statement mode ends sessions so, too: let DATABASE_URL name the "
+    "server itself, or a pool in session or transaction mode",
+    words=_words("^network error$", "server closed the connection"),
+)
 NO_ANSWER = FailureKind(
     "no answer", Unreachable, "is the server up, and the host and port of DATABASE_URL right?"
 )
 QUERY = FailureKind(
     "query", DataError, "run the query in the database's own client, and mend it", of_query=True
+)
+
+NO_TLS = FailureKind(
+    "no TLS",
+    Denied,
+    "DATABASE_URL demands TLS and the server has none: is it the right port? "
+    "Otherwise take the option about TLS out of DATABASE_URL",
+    codes=frozenset({2026}),
+    words=_words("does not support SSL", "SSL is required", "doesn't support it", "SSL error"),
 )
 
 KINDS = (
@@ -73,9 +90,9 @@ KINDS = (
     FailureKind(
         "TLS demanded",
         Denied,
-        "the server does not let this user in from here without TLS: add ?sslmode=require "
-        "(psycopg, psycopg2), ?ssl_ca=FILE (PyMySQL), ?ssl_mode=REQUIRED (mysqlclient) or "
-        "?ssl=true (mariadb) to DATABASE_URL; if that changes nothing, ask to be let in",
+        "the server does not let this user in from here without TLS: add ?sslmode=require to "
+        "DATABASE_URL (psycopg, psycopg2), or what the driver has for it; "
+        "if that changes nothing, ask to be let in",
         codes=frozenset({3159}),
         words=_words(
             "no pg_hba.conf entry.*(no encryption|SSL off)", "insecure transport", "SSL required"
@@ -89,6 +106,7 @@ KINDS = (
         "the host must be one that the certificate names",
         words=_words(
             "certificate verify failed",
+            "local issuer certificate",
             "certificate is not trusted",
             "root certificate file",
             "self.signed certificate",
@@ -97,14 +115,7 @@ KINDS = (
             "validation of .*certificate failed",
         ),
     ),
-    FailureKind(
-        "no TLS",
-        Denied,
-        "DATABASE_URL demands TLS and the server has none: is it the right port? "
-        "Otherwise take the option about TLS out of DATABASE_URL",
-        codes=frozenset({2026}),
-        words=_words("does not support SSL", "SSL is required", "doesn't support it", "SSL error"),
-    ),
+    NO_TLS,
     FailureKind(
         "rights",
         Denied,
@@ -129,7 +140,7 @@ KINDS = (
         "login",
         Denied,
         "check the user, the password and the rights in [production] DATABASE_URL; "
-        f"{ENCODE}; an account that demands TLS may answer so, too",
+        f"{ENCODE}; MySQL and MariaDB say so, too, where they demand TLS: ?ssl_ca=FILE",
         ("28",),
         frozenset({1045, 1130, 1251, 1275, 1396, 1698, 1820, 1862, 2054, 2059, 3118, 4151}),
         _words(

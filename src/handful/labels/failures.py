@@ -10,11 +10,21 @@ from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 
 from handful.errors import HandfulError, Unreachable
-from handful.labels.failure_kinds import ENCODE, KINDS, LOST, NO_ANSWER, QUERY, FailureKind
+from handful.labels.failure_kinds import (
+    ENCODE,
+    ENDED_AT_ONCE,
+    KINDS,
+    LOST,
+    NO_ANSWER,
+    QUERY,
+    FailureKind,
+)
 
 _QUERY = "[production] LABEL_QUERY"
 _SECRET_OPTIONS = ("pass", "pwd", "secret", "token", "key", "credential")
 _SHORT = 4
+_CLIENT_CODES = range(2000, 3000)
+"""MySQL's codes that are its client's own, and say little: the words say more."""
 
 
 def shown(url: URL) -> str:
@@ -28,7 +38,7 @@ def shown(url: URL) -> str:
 
 def _may_hold_password(url: URL) -> bool:
     """An `@` behind the host: a part of a password that was not encoded may stand there."""
-    return bool(url.host) and "@" in f"{url.database}{url.query}"
+    return bool(url.host or url.username) and "@" in f"{url.database}{url.query}"
 
 
 def translated(error: DBAPIError, url: URL, *, connected: bool) -> HandfulError:
@@ -45,26 +55,40 @@ def translated(error: DBAPIError, url: URL, *, connected: bool) -> HandfulError:
             where=shown(url),
             remedy=f"there is an '@' behind the host; if it is the password's, {ENCODE}",
         )
-    if words == "network error" and not connected:  # all that pg8000 says of a refused login
-        remedy = "check the user, the password and the database's name; psycopg says which it is"
-        return Unreachable("the server ended the login", where=shown(url), remedy=remedy)
     return kind.error(words, where=shown(url), remedy=kind.remedy)
 
 
+def said_by_mysql(code: int, words: str, url: URL) -> HandfulError:
+    """The error for what MySQL or MariaDB said, where its driver kept it to itself."""
+    kind = next((kind for kind in KINDS if code in kind.codes), QUERY)
+    return kind.error(f"the query failed: {words}", where=shown(url), remedy=kind.remedy)
+
+
 def _kind(error: DBAPIError, words: str, *, connected: bool) -> FailureKind:
+    kind = _kind_of_words_and_codes(error, words, connected=connected)
+    if kind is LOST and not connected:
+        at_once = ENDED_AT_ONCE.words and ENDED_AT_ONCE.words.search(words)
+        return ENDED_AT_ONCE if at_once else NO_ANSWER
+    return kind
+
+
+def _kind_of_words_and_codes(error: DBAPIError, words: str, *, connected: bool) -> FailureKind:
     code, state = _code(error), _state(error)
+    by_code = next((kind for kind in KINDS if code in kind.codes), None)
+    is_servers = bool(code) and code not in _CLIENT_CODES
+    if is_servers:
+        return by_code or QUERY
+    # What a server says in a code says more than its words, which may quote anything.
+    if not (state and connected and _is_postgresql(error)):
+        for kind in KINDS:
+            if kind.words and kind.words.search(words):
+                return kind
+    if by_code:
+        return by_code
     for kind in KINDS:
-        if code in kind.codes:
+        if state and not code and state.startswith(kind.states or ("-",)):
             return kind
-    # A server's own codes say more than its words, which may quote anything.
-    said = not state or not connected or not _is_postgresql(error)
-    for kind in KINDS if said else ():
-        if kind.words and kind.words.search(words):
-            return kind
-    for kind in KINDS if not code else ():
-        if state and state.startswith(kind.states or ("-",)):
-            return kind
-    if error.connection_invalidated and connected:
+    if error.connection_invalidated:
         return LOST
     if not connected and isinstance(error, OperationalError | InterfaceError):
         return NO_ANSWER
