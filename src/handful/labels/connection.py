@@ -122,10 +122,12 @@ def _close_in_the_middle(connection: Connection) -> None:
     """
     logger = logging.getLogger("sqlalchemy.pool")  # it would log that it cannot be closed in order
     logger.disabled = True
-    with suppress(DBAPIError, OSError), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # PyMySQL's, that rows are left
-        connection.close()
-    logger.disabled = False
+    try:
+        with suppress(DBAPIError, OSError), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # PyMySQL's, that rows are left
+            connection.close()
+    finally:
+        logger.disabled = False
 
 
 def _server_engine(url: URL, scratch: Path | None) -> Engine:
