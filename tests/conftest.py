@@ -16,9 +16,18 @@ os.environ["OMP_NUM_THREADS"] = "1"
 sys.path.insert(0, str(Path(__file__).parents[1]))
 sys.path.insert(0, str(Path(__file__).parent))
 
+from databases import firebird, firebird_server, mariadb, mariadb_server
 from servers import postgres, postgres_server, s3_server
 
-__all__ = ["postgres", "postgres_server", "s3_server"]
+__all__ = [
+    "firebird",
+    "firebird_server",
+    "mariadb",
+    "mariadb_server",
+    "postgres",
+    "postgres_server",
+    "s3_server",
+]
 
 # A shell lets what it starts behind itself ignore Ctrl-C, and so would every child of the tests.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

@@ -14,7 +14,12 @@ def production_labels(experiment: Experiment) -> LabelSource:
     from handful.labels.database import DatabaseLabels
 
     production = experiment.settings.production
-    return DatabaseLabels(production.DATABASE_URL, production.LABEL_QUERY)
+    return DatabaseLabels(
+        production.DATABASE_URL,
+        production.LABEL_QUERY,
+        progress=experiment.progress,
+        scratch=experiment.scratch,
+    )
 
 
 def production_files(experiment: Experiment) -> Source:

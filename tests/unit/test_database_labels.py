@@ -330,7 +330,7 @@ def test_a_database_that_does_not_exist_is_named(postgres_server: Any) -> None:
         ("postgresql://me:{password}@host:port/db", "no database URL"),
         ("mangodb://me:{password}@host/db", "'mangodb' is no kind of database"),
         ("postgresql+nope://me:{password}@host/db", "no kind of database"),
-        ("mysql://me:{password}@host/db", "pip install"),
+        ("oracle://me:{password}@host/db", "pip install oracledb"),
     ],
 )
 def test_bad_urls_are_the_users_and_show_no_password(url: str, words: str) -> None:
@@ -343,13 +343,13 @@ def test_a_missing_driver_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch
     find, load = importlib.util.find_spec, builtins.__import__
 
     def no_psycopg(name: str, *rest: Any) -> Any:
-        if name.split(".")[0] in {"psycopg", "psycopg2"}:
+        if name.split(".")[0] in {"psycopg", "psycopg2", "pg8000"}:
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
         return load(name, *rest)
 
     monkeypatch.setattr(
-        "handful.labels.connection.find_spec",
-        lambda name: None if name.startswith("psycopg") else find(name),
+        "handful.labels.drivers.find_spec",
+        lambda name: None if name.startswith(("psycopg", "pg8000")) else find(name),
     )
     monkeypatch.setattr(builtins, "__import__", no_psycopg)
     for name in [name for name in sys.modules if name.split(".")[0] == "psycopg"]:

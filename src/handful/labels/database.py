@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -12,6 +13,7 @@ import pyarrow as pa
 from handful.errors import DataError
 from handful.labels.base import LABELS_SCHEMA
 from handful.labels.values import as_json, as_text
+from handful.progress import Progress, Silent
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, CursorResult
@@ -26,38 +28,39 @@ _WHERE = "[production] LABEL_QUERY"
 class DatabaseLabels:
     """The rows of `query` on the database at the SQLAlchemy URL `url`.
 
-    Columns are found by name, whatever their case. The connection may not write, see
-    `handful.labels.connection.read_only_engine`; its transaction is rolled back at the end.
+    Columns are found by name, whatever their case. The query is looked at before it is sent, and
+    the connection may not write, see `handful.labels.statements` and
+    `handful.labels.connection`; its transaction is rolled back at the end.
     """
 
     url: str = field(repr=False)
     query: str
+    progress: Progress = field(default_factory=Silent, repr=False, compare=False)
+    scratch: Path | None = field(default=None, repr=False, compare=False)
+    """A folder on this machine, for private copies and a database's temporary files."""
 
     def rows(self) -> Iterator[pa.RecordBatch]:
         from sqlalchemy.exc import DBAPIError
 
-        from handful.labels.connection import parsed, read_only_engine
+        from handful.labels.connection import connected_read_only, parsed
         from handful.labels.failures import translated
+        from handful.labels.statements import check_statement
 
         url = parsed(self.url)
-        engine = read_only_engine(url)
+        check_statement(self.query, url, self.progress)
         connected = False
         try:
-            with engine.connect() as connection:
+            with connected_read_only(url, self.progress, self.scratch) as connection:
                 connected = True
                 yield from _batches(_executed(connection, self.query))
         except DBAPIError as error:
             # The cause is left out: drivers may put the whole connection string into theirs.
             raise translated(error, url, connected=connected) from None
-        finally:
-            engine.dispose()
 
 
 def _executed(connection: Connection, query: str) -> CursorResult[Any]:
     """The open result of `query`, exactly as written: no `:name` or `%` in it is interpreted."""
     options: dict[str, Any] = {"no_parameters": True, "yield_per": BATCH}
-    if connection.dialect.name == "postgresql":
-        connection = connection.execution_options(postgresql_readonly=True)
     # A trailing semicolon has no place in the cursor that a server declares for the query.
     result = connection.exec_driver_sql(query.strip().rstrip(";"), execution_options=options)
     if not result.returns_rows:

@@ -1,67 +1,98 @@
-"""Says what a database's error means: denied, unreachable, or a query that is at fault."""
+"""Says what a database's error means, and what to do about it, without showing any secret."""
 
 from __future__ import annotations
 
 import re
+from typing import Any
 from urllib.parse import quote, quote_plus
 
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 
-from handful.errors import DataError, Denied, HandfulError, Unreachable
+from handful.errors import HandfulError, Unreachable
+from handful.labels.failure_kinds import (
+    ENCODE,
+    ENDED_AT_ONCE,
+    KINDS,
+    LOST,
+    NO_ANSWER,
+    QUERY,
+    FailureKind,
+)
 
 _QUERY = "[production] LABEL_QUERY"
-_DENIED_STATES = ("28", "42501")
-_UNREACHABLE_STATES = ("08", "53", "57P")
-_DENIED_CODES = {1044, 1045, 1142, 1143, 1227, 1698}
-"""MySQL's and MariaDB's: a login, or a right on a database, table or column, is refused."""
-_DENIED_WORDS = (
-    "password authentication failed",
-    "no password supplied",
-    "no pg_hba.conf entry",
-    "is not permitted to log in",
-    "access denied",
-    "login failed",
-    "authentication failed",
-    "invalid username/password",
-    "insufficient privilege",
-    "permission denied",
-)
-_NO_DATABASE = re.compile(r'unknown database|database ".*" does not exist', re.IGNORECASE)
 _SECRET_OPTIONS = ("pass", "pwd", "secret", "token", "key", "credential")
+_SHORT = 4
+_CLIENT_CODES = range(2000, 3000)
+"""MySQL's codes that are its client's own, and say little: the words say more."""
 
 
 def shown(url: URL) -> str:
     """The URL as a message may show it: no password, and no options, which may hold one too."""
+    if _may_hold_password(url):
+        return f"{url.get_backend_name()}://…"
     user = f"{url.username}@" if url.username else ""
     port = f":{url.port}" if url.port else ""
     return f"{url.get_backend_name()}://{user}{url.host or ''}{port}/{url.database or ''}"
 
 
+def _may_hold_password(url: URL) -> bool:
+    """An `@` behind the host: a part of a password that was not encoded may stand there."""
+    return bool(url.host or url.username) and "@" in f"{url.database}{url.query}"
+
+
 def translated(error: DBAPIError, url: URL, *, connected: bool) -> HandfulError:
     """The error to raise for `error`, which came before or after the login succeeded."""
     words = without_secrets(_words(error), url)
-    state = _state(error)
-    if _is_denied(error, state, words):
-        return Denied(
-            words,
-            where=shown(url),
-            remedy="check the user, the password and the rights in [production] DATABASE_URL",
-        )
-    if state == "3D000" or _NO_DATABASE.search(words):
-        return DataError(
-            words, where=shown(url), remedy="check the database's name in DATABASE_URL"
-        )
-    lost = error.connection_invalidated or state.startswith(_UNREACHABLE_STATES)
-    if lost or (not connected and isinstance(error, OperationalError | InterfaceError)):
+    kind = _kind(error, words, connected=connected)
+    if kind.of_query:
+        where = f"{_QUERY} on {shown(url)}"
+        return kind.error(f"the query failed: {words}", where=where, remedy=kind.remedy)
+    if not connected and _may_hold_password(url):
         return Unreachable(
-            words,
+            f"cannot be opened ({kind.name}); what the driver says is left out, since it may hold "
+            "a part of the password",
             where=shown(url),
-            remedy="the connection was lost; run it again"
-            if connected
-            else "is the server up, and the host and port of DATABASE_URL right?",
+            remedy=f"there is an '@' behind the host; if it is the password's, {ENCODE}",
         )
-    return DataError(f"the query failed: {words}", where=f"{_QUERY} on {shown(url)}")
+    return kind.error(words, where=shown(url), remedy=kind.remedy)
+
+
+def said_by_mysql(code: int, words: str, url: URL) -> HandfulError:
+    """The error for what MySQL or MariaDB said, where its driver kept it to itself."""
+    kind = next((kind for kind in KINDS if code in kind.codes), QUERY)
+    return kind.error(f"the query failed: {words}", where=shown(url), remedy=kind.remedy)
+
+
+def _kind(error: DBAPIError, words: str, *, connected: bool) -> FailureKind:
+    kind = _kind_of_words_and_codes(error, words, connected=connected)
+    if kind is LOST and not connected:
+        at_once = ENDED_AT_ONCE.words and ENDED_AT_ONCE.words.search(words)
+        return ENDED_AT_ONCE if at_once else NO_ANSWER
+    return kind
+
+
+def _kind_of_words_and_codes(error: DBAPIError, words: str, *, connected: bool) -> FailureKind:
+    code, state = _code(error), _state(error)
+    by_code = next((kind for kind in KINDS if code in kind.codes), None)
+    is_servers = bool(code) and code not in _CLIENT_CODES
+    if is_servers:
+        return by_code or QUERY
+    # What a server says in a code says more than its words, which may quote anything.
+    if not (state and connected and _is_postgresql(error)):
+        for kind in KINDS:
+            if kind.words and kind.words.search(words):
+                return kind
+    if by_code:
+        return by_code
+    for kind in KINDS:
+        if state and not code and state.startswith(kind.states or ("-",)):
+            return kind
+    if error.connection_invalidated:
+        return LOST
+    if not connected and isinstance(error, OperationalError | InterfaceError):
+        return NO_ANSWER
+    return QUERY
 
 
 def without_secrets(words: str, url: URL) -> str:
@@ -72,25 +103,40 @@ def without_secrets(words: str, url: URL) -> str:
             secrets.extend(values)
     for secret in sorted(filter(None, secrets), key=len, reverse=True):
         for form in {secret, quote(secret), quote_plus(secret), quote(secret, safe="")}:
-            words = words.replace(form, "***")
+            # Blotting out an "e" wherever it stands would tell it.
+            edges = (r"(?<!\w)", r"(?!\w)") if len(form) < _SHORT else ("", "")
+            words = re.sub(edges[0] + re.escape(form) + edges[1], "***", words)
     return words
 
 
 def _words(error: DBAPIError) -> str:
-    lines = str(error.orig if error.orig is not None else error).strip().splitlines()
-    return " / ".join(line.strip() for line in lines if line.strip())
+    said = error.orig if error.orig is not None else error
+    fields = _fields(error)
+    text = "\n".join(fields[key] for key in "MDH" if key in fields) if fields else str(said)
+    return " / ".join(line.strip() for line in text.strip().splitlines() if line.strip())
+
+
+def _fields(error: DBAPIError) -> dict[str, Any]:
+    """What pg8000 gives instead of a text: PostgreSQL's fields by their letters."""
+    arguments = getattr(error.orig, "args", ())
+    return arguments[0] if arguments and isinstance(arguments[0], dict) else {}
 
 
 def _state(error: DBAPIError) -> str:
     """The SQLSTATE of the database's answer; "" if there was no answer."""
     original = error.orig
-    return str(getattr(original, "sqlstate", None) or getattr(original, "pgcode", None) or "")
+    found = getattr(original, "sqlstate", None) or getattr(original, "pgcode", None)
+    return str(found or _fields(error).get("C") or "")
 
 
-def _is_denied(error: DBAPIError, state: str, words: str) -> bool:
+def _code(error: DBAPIError) -> int:
+    """MySQL's number of the error, which each driver carries in its own way; 0: there is none."""
     arguments = getattr(error.orig, "args", ())
-    if state:
-        return state.startswith(_DENIED_STATES)
-    if arguments and isinstance(arguments[0], int):
-        return arguments[0] in _DENIED_CODES
-    return any(word in words.lower() for word in _DENIED_WORDS)
+    for found in (getattr(error.orig, "errno", None), *arguments[:1]):
+        if isinstance(found, int):
+            return found
+    return 0
+
+
+def _is_postgresql(error: DBAPIError) -> bool:
+    return type(error.orig).__module__.split(".")[0] in {"psycopg", "psycopg2", "pg8000"}
