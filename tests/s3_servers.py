@@ -19,8 +19,8 @@ import tempfile
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from servers import REGION, Login, S3Server, make_buckets, free_ports, running_s3
+from servers import REGION, Login, S3Server, free_ports, make_buckets, running_s3
 
 BIN = Path(sys.executable).parent
 ENOUGH_SECONDS = 60
@@ -379,6 +379,33 @@ def _let_read(server: AnyServer) -> None:
         }
         policy = {"Version": "2012-10-17", "Statement": [statement]}
         client.put_bucket_policy(Bucket=bucket, Policy=json.dumps(policy))
+
+
+KINDS = tuple(f"{name}-{way}" for name in (*MAKE_TEST, *SLOW) for way in ("http", "https"))
+
+
+@pytest.fixture(scope="session")
+def s3_servers() -> Iterator[Callable[[str], AnyServer]]:
+    """A server of each of `KINDS`, started when it is first asked for."""
+    started: dict[str, AnyServer] = {}
+    with ExitStack() as stack:
+
+        def server(kind: str) -> AnyServer:
+            if kind not in started:
+                name, _, way = kind.partition("-")
+                started[kind] = stack.enter_context(running(name, tls=way == "https"))
+            return started[kind]
+
+        yield server
+
+
+def kinds(*, slow: Collection[str] = ()) -> list[Any]:
+    """Every one of `KINDS` as a parameter; those of `SLOW`, and of `slow`, are slow."""
+    slow = {*SLOW, *slow}
+    return [
+        pytest.param(kind, marks=[pytest.mark.slow] if slow & {*kind.split("-")} else [])
+        for kind in KINDS
+    ]
 
 
 _Start = Callable[[Path, "Certificate | None"], Any]
