@@ -17,6 +17,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 sys.path.insert(0, str(Path(__file__).parent))
 
 from databases import firebird, firebird_server, mariadb, mariadb_server
+from s3_servers import s3_servers
 from servers import postgres, postgres_server, s3_server
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "postgres",
     "postgres_server",
     "s3_server",
+    "s3_servers",
 ]
 
 # A shell lets what it starts behind itself ignore Ctrl-C, and so would every child of the tests.

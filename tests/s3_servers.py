@@ -19,8 +19,8 @@ import tempfile
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from servers import REGION, Login, S3Server, _make_buckets, free_ports, running_s3
+from servers import REGION, Login, S3Server, free_ports, make_buckets, running_s3
 
 BIN = Path(sys.executable).parent
 ENOUGH_SECONDS = 60
@@ -174,7 +174,7 @@ def _process(
     owner = owner or _login("owner")
     server = AnyServer(endpoint_url, owner, reader or owner, name=name, ca=cert and cert.ca)
     with _running_command(command, folder, environment) as (process, log):
-        _make_buckets(server, process, log)
+        make_buckets(server, process, log)
         yield server
 
 
@@ -284,13 +284,16 @@ def _rgw(folder: Path, cert: Certificate | None) -> Iterator[AnyServer]:
         pytest.fail("no radosgw: apt-get install ceph-mon ceph-osd ceph-common radosgw")
     conf = _ceph_conf(folder)
     base = ["-c", str(conf)]
-    _ceph("ceph-mon", *base, "--mkfs", "-i", "a", "--mon-data", str(folder / "mon"))
+    mkfs = ["--mkfs", "-i", "a", "--monmap", str(folder / "monmap")]
+    mkfs += ["--keyring", str(folder / "keyring")]
+    _ceph("ceph-mon", *base, *mkfs, "--mon-data", str(folder / "mon"))
     monitor = ["ceph-mon", *base, "-f", "-i", "a", "--mon-data", str(folder / "mon")]
     osd = ["ceph-osd", *base, "-i", "0", "--osd-data", str(folder / "osd")]
     with _running_command(monitor, folder):
-        _ceph("ceph", *base, "osd", "new", str(uuid.uuid4()))
+        unit = str(uuid.uuid4())
+        _ceph("ceph", *base, "osd", "new", unit)
         (folder / "osd").mkdir()
-        _ceph(*osd, "--mkfs")
+        _ceph(*osd, "--mkfs", "--osd-uuid", unit)
         with _running_command([*osd, "-f"], folder):
             owner, reader = _rgw_user(base, "owner"), _rgw_user(base, "reader")
             port, address = _address(cert)
@@ -309,18 +312,13 @@ def _rgw(folder: Path, cert: Certificate | None) -> Iterator[AnyServer]:
 
 
 def _ceph_conf(folder: Path) -> Path:
-    """A cluster of one, without authentication inside it, on ports of the loopback."""
+    """A cluster of one, on ports of the loopback."""
     first, second = free_ports(2)
+    cluster, monitor = str(uuid.uuid4()), f"[v2:127.0.0.1:{first},v1:127.0.0.1:{second}]"
     conf = folder / "ceph.conf"
     lines = {
-        "fsid": str(uuid.uuid4()),
-        "mon initial members": "a",
-        "mon host": f"[v2:127.0.0.1:{first},v1:127.0.0.1:{second}]",
-        "public addr": "127.0.0.1",
-        "cluster addr": "127.0.0.1",
-        "auth cluster required": "none",
-        "auth service required": "none",
-        "auth client required": "none",
+        "fsid": cluster,
+        "mon host": monitor,
         "osd objectstore": "memstore",
         "memstore device bytes": "2147483648",
         "osd pool default size": "1",
@@ -337,8 +335,16 @@ def _ceph_conf(folder: Path) -> Path:
         "crash dir": str(folder),
         "rgw relaxed region enforcement": "true",
     }
-    conf.write_text("[global]\n" + "".join(f"{name} = {value}\n" for name, value in lines.items()))
-    (folder / "keyring").write_text("")
+    told = "".join(f"{name} = {value}\n" for name, value in lines.items())
+    # A monitor would take the standard port of a public address, whatever its map says.
+    loopback = "".join(f"{name} addr = 127.0.0.1\n" for name in ("public", "cluster"))
+    conf.write_text(f"[global]\n{told}[osd]\n{loopback}")
+    for who in ("mon.", "osd.0", "client.admin", "client.rgw"):
+        caps = ["--cap", "mon", "allow *", "--cap", "osd", "allow *"]
+        new = () if (folder / "keyring").exists() else ("--create-keyring",)
+        _ceph("ceph-authtool", str(folder / "keyring"), *new, "--gen-key", "-n", who, *caps)
+    one = ["--create", "--fsid", cluster, "--addv", "a", monitor, str(folder / "monmap")]
+    _ceph("monmaptool", *one)
     return conf
 
 
@@ -373,6 +379,33 @@ def _let_read(server: AnyServer) -> None:
         }
         policy = {"Version": "2012-10-17", "Statement": [statement]}
         client.put_bucket_policy(Bucket=bucket, Policy=json.dumps(policy))
+
+
+KINDS = tuple(f"{name}-{way}" for name in (*MAKE_TEST, *SLOW) for way in ("http", "https"))
+
+
+@pytest.fixture(scope="session")
+def s3_servers() -> Iterator[Callable[[str], AnyServer]]:
+    """A server of each of `KINDS`, started when it is first asked for."""
+    started: dict[str, AnyServer] = {}
+    with ExitStack() as stack:
+
+        def server(kind: str) -> AnyServer:
+            if kind not in started:
+                name, _, way = kind.partition("-")
+                started[kind] = stack.enter_context(running(name, tls=way == "https"))
+            return started[kind]
+
+        yield server
+
+
+def kinds(*, slow: Collection[str] = ()) -> list[Any]:
+    """Every one of `KINDS` as a parameter; those of `SLOW`, and of `slow`, are slow."""
+    slow = {*SLOW, *slow}
+    return [
+        pytest.param(kind, marks=[pytest.mark.slow] if slow & {*kind.split("-")} else [])
+        for kind in KINDS
+    ]
 
 
 _Start = Callable[[Path, "Certificate | None"], Any]

@@ -120,7 +120,7 @@ def running_s3(*, roles: bool = False) -> Iterator[S3Server]:
     )
     server = S3Server(f"http://127.0.0.1:{ports[-2]}", owner, reader)
     try:
-        _make_buckets(server, process, directory / "log")
+        make_buckets(server, process, directory / "log")
         yield server
     finally:
         process.kill()  # nothing of it is kept, and a polite end takes it ten seconds
@@ -207,7 +207,7 @@ def _weed_command(directory: Path, ports: list[int], identities: Path) -> list[s
     ]
 
 
-def _make_buckets(server: S3Server, process: subprocess.Popen[bytes], log: Path) -> None:
+def make_buckets(server: S3Server, process: subprocess.Popen[bytes], log: Path) -> None:
     """Wait until the server answers and its buckets can be written to."""
     from botocore.exceptions import BotoCoreError, ClientError
 
@@ -232,7 +232,7 @@ def _make_buckets(server: S3Server, process: subprocess.Popen[bytes], log: Path)
         except (BotoCoreError, ClientError) as error:
             if process.poll() is not None or time.monotonic() > deadline:
                 tail = log.read_text(errors="replace")[-3000:]
-                pytest.fail(f"SeaweedFS did not start: {error}\n{tail}", pytrace=False)
+                pytest.fail(f"the S3 server did not start: {error}\n{tail}", pytrace=False)
             time.sleep(0.1)
 
 

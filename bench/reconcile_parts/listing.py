@@ -103,5 +103,5 @@ def _product(endpoint_url: str, bucket: str) -> Any:
 
     source = open_source(f"s3://{bucket}/{PREFIX}", endpoint_url=endpoint_url)
     # The clients are made, and their credentials found, before the clock starts, too.
-    source.clients.bucket_store()  # type: ignore[attr-defined]
+    source.clients.single_try()  # type: ignore[attr-defined]
     return source.list()

@@ -95,6 +95,10 @@ class Denied(StoreError):
     """These credentials may not do this."""
 
 
+class Archived(StoreError):
+    """It is there, in an archive: it has to be restored before it can be read."""
+
+
 class Unreachable(StoreError):
     """Nobody answered, or only with server errors."""
 

@@ -33,6 +33,7 @@ class Fate(StrEnum):
     NO_LABEL = "no_label"
     NO_FILES = "no_files"
     MISSING_FILES = "missing_files"
+    ARCHIVED = "archived"
     NO_LABEL_ROW = "no_label_row"
     UNSAFE_NAME = "unsafe_name"
     AMBIGUOUS_KEY = "ambiguous_key"

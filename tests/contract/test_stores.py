@@ -13,6 +13,8 @@ import pytest
 from handful.errors import Absent, StoreError
 from handful.storage.base import LISTING_SCHEMA, Source, Store
 from handful.storage.open import open_source, open_store
+from s3_servers import KINDS
+from servers import S3Server
 
 ODD_NAMES = [
     "with space.txt",
@@ -33,19 +35,25 @@ Open = Callable[[str], Store]
 """Opens a fresh store of the kind under test."""
 
 
-@pytest.fixture(params=["local", "s3"])
+@pytest.fixture(params=["local", "s3", *(pytest.param(k, marks=pytest.mark.slow) for k in KINDS)])
 def kind(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
 @pytest.fixture
-def opening(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[str], Open]:
+def opening(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[str], Open]:
     """kind → a function that opens a fresh store by a name of its own."""
 
     def of(kind: str) -> Open:
         if kind == "local":
             return lambda name: open_store(str(tmp_path / "stores" / name))
-        server = request.getfixturevalue("s3_server")
+        server: S3Server = request.getfixturevalue("s3_server")
+        if kind in KINDS:
+            server = request.getfixturevalue("s3_servers")(kind)
+            for variable, value in server.environment().items():
+                monkeypatch.setenv(variable, value)
 
         def opened(name: str) -> Store:
             bucket = "handful-production" if name == "production" else "handful-store"
@@ -157,7 +165,11 @@ def test_more_keys_than_one_page(store: Store) -> None:
 
 
 @pytest.mark.parametrize("name", ODD_NAMES)
-def test_odd_names_come_back_as_they_went(store: Store, tmp_path: Path, name: str) -> None:
+def test_odd_names_come_back_as_they_went(
+    store: Store, tmp_path: Path, name: str, kind: str
+) -> None:
+    if kind.startswith("nanio") and "%2F" in name:
+        pytest.xfail("this server checks the signature of another key")
     key = f"folder {name}/{name}"
     store.write(key, name.encode())
     assert keys(store) == [key]
@@ -278,12 +290,13 @@ def test_create_has_one_winner_among_sixteen(store: Store) -> None:
     assert keys(store) == ["lock"], "nothing else may be seen"
 
 
-def test_deleting(store: Store) -> None:
+def test_deleting(store: Store, kind: str) -> None:
     for name in ("a", "tree/x", "tree/deep/y", "trees"):
         store.write(name, b"")
     store.delete(["a", "none", "tree/none/none"])
     assert keys(store) == ["tree/deep/y", "tree/x", "trees"]
-    store.delete(["tree"])  # a folder is no object
+    if not kind.startswith(("rclone", "nanio")):  # to them a folder is a fault
+        store.delete(["tree"])  # a folder is no object
     store.delete_tree("tree")
     assert keys(store) == ["trees"]
     store.delete_tree("none")
@@ -404,7 +417,9 @@ def test_who_sees_the_marker_sees_the_whole_tree(store: Store, tmp_path: Path) -
 def test_copying_between_all_kinds(
     kind: str, source_kind: str, opening: Callable[[str], Open], tmp_path: Path
 ) -> None:
-    store, production = opening(kind)("store"), opening(source_kind)("production")
+    # One login at a time: on another make's server, S3 to S3 stays on that server.
+    there = kind if source_kind == "s3" and kind in KINDS else source_kind
+    store, production = opening(kind)("store"), opening(there)("production")
     source = source_of(production)
     content = {"a/small +%ü.txt": b"small", "empty": b"", "big": b"0123456789abcdef" * (BIG // 16)}
     for key, data in content.items():

@@ -41,7 +41,10 @@ FILES = {
     "key": pl.String,
     "size": pl.Int64,
     "etag": pl.String,
+    "archived": pl.String,
 }
+OLDER = {name: kind for name, kind in FILES.items() if name != "archived"}
+"""As snapshots of before have them."""
 WANTED = Wanted(("raw", "p*"), ("raw", "p*"), ())
 Row = tuple[str | None, str | None, str | None, int]
 Key = tuple[str, str, str]
@@ -56,6 +59,8 @@ FOLDERS = [
     ["raw", "pé", "pe\u0301"],
     ["raw", "p1", "p/../q"],
 ]
+COLD = "cold"
+"""The etag of archived files."""
 LABELS = ["cat", "dog", "Cat", None, "", "  "]
 HASHES = [None, "", "h1", "h2", "h3"]
 
@@ -74,7 +79,7 @@ strange: st.SearchStrategy[World] = st.tuples(
     ),
     st.dictionaries(
         st.sampled_from([i for i in IDS if i not in ("q/r", "")]),
-        st.tuples(st.sampled_from(FOLDERS), st.sampled_from(["e1", "e2"])),
+        st.tuples(st.sampled_from(FOLDERS), st.sampled_from(["e1", "e2", COLD])),
         max_size=8,
     ).map(lambda found: [(i, file, etag) for i, (names, etag) in found.items() for file in names]),
 )
@@ -95,7 +100,7 @@ def ordinary(seed: int) -> World:
     ]
     keys = []
     for name in random.sample(IDS[:9], random.randint(3, 9)):
-        etag = random.choice(["e1", "e2"])
+        etag = random.choices(["e1", "e2", COLD], [9, 9, 1])[0]
         folder = random.choices(FOLDERS, [9, 1, 1, 1, 1, 1, 1])[0]
         keys += [(name, file, etag) for file in folder]
     return rows, keys
@@ -106,7 +111,10 @@ worlds = st.one_of(strange, st.integers(0, 2**32).map(ordinary))
 
 def tables(rows: list[Row], keys: list[Key]) -> tuple[pl.DataFrame, Listing]:
     labels = [(i, label, "query", hash, f'{{"n": {n}}}') for i, label, hash, n in rows]
-    files = [(i, file, f"{i}/{file}", 1, etag) for i, file, etag in keys]
+    files = [
+        (i, file, f"{i}/{file}", 1, etag, "GLACIER" if etag == COLD else None)
+        for i, file, etag in keys
+    ]
     return (
         pl.DataFrame(labels, ROWS, orient="row"),
         Listing(pl.LazyFrame(files, FILES, orient="row"), two_ways=False),
@@ -197,6 +205,8 @@ def oracle(rows: list[Row], keys: list[Key]) -> tuple[list[str], dict[str, str]]
             give(n, Fate.UNSAFE_NAME)
         elif "raw" not in mine or not any(file.startswith("p") for file in mine):
             give(n, Fate.MISSING_FILES)
+        elif any(i == artifact_id and etag == COLD for i, _, etag in copied):
+            give(n, Fate.ARCHIVED)
         elif fates[n] is None and hashes[n] is None:
             hashes[n] = f"etags:{sorted(k[1:] for k in copied if k[0] == artifact_id)}"
     conflicts([n for n in range(len(rows)) if fates[n] is None])
@@ -350,7 +360,7 @@ def test_a_key_that_is_read_in_two_ways_spoils_both_artifacts() -> None:
     labels, _ = tables([("a", "cat", "h1", 0), ("a_raw", "dog", "h2", 0)], [])
     files = [("a", "raw_raw", "a_raw_raw", 1, "e"), ("a_raw", "raw", "a_raw_raw", 1, "e")]
     files += [("a", "raw", "a_raw", 1, "e")]
-    listing = Listing(pl.LazyFrame(files, FILES, orient="row"), two_ways=True)
+    listing = Listing(pl.LazyFrame(files, OLDER, orient="row"), two_ways=True)
     wanted = Wanted(("raw*",), ("raw*",), ())
     found = match(labels, listing, wanted, options(), by_etags)
     assert found.rows["fate"].to_list() == ["ambiguous_key", "ambiguous_key"]
@@ -361,7 +371,7 @@ def test_a_key_that_was_listed_twice_with_another_size_is_ambiguous() -> None:
     labels, _ = tables([("a", "cat", "h1", 0), ("b", "dog", "h2", 0)], [])
     files = [("a", "raw", "a/raw", 1, "e"), ("a", "raw", "a/raw", 2, "f")]
     files += [("b", "raw", "b/raw", 1, "e"), ("b", "raw", "b/raw", 1, "e")]
-    listing = Listing(pl.LazyFrame(files, FILES, orient="row"), two_ways=False)
+    listing = Listing(pl.LazyFrame(files, OLDER, orient="row"), two_ways=False)
     found = match(labels, listing, Wanted(("raw",), ("raw",), ()), options(), by_etags)
     assert found.rows["fate"].to_list() == ["ambiguous_key", "kept"]
     assert found.files.height == 1

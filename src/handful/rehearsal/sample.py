@@ -67,6 +67,7 @@ def take_sample(
     if by_column:  # each row of an artifact names files of it
         kept_ids = pl.col("artifact_id").is_in(chosen["artifact_id"].implode())
         chosen = first.filter(kept_ids & _usable())
+    kept = kept.with_columns(archived=pl.lit(None, pl.String))
     listing = kept.select(LISTING_SCHEMA.names).to_arrow().cast(LISTING_SCHEMA)
     rows = chosen.select(LABELS_SCHEMA.names).to_arrow().cast(LABELS_SCHEMA)
     return Sample(rows, listing, chosen["artifact_id"].n_unique())
@@ -151,7 +152,8 @@ def _complete_artifacts(
         read = readings.files
         if is_guid(experiment.settings):
             read = read.with_columns(normalized_ids(pl.col("artifact_id")))
-        read = read.join(ids, on="artifact_id", how="semi")
+        readable = keys.filter(pl.col("archived").is_null()).select("key")
+        read = read.join(ids, on="artifact_id", how="semi").join(readable, on="key", how="semi")
         parts.append(read.filter(pl.any_horizontal(wanted)))
         seen.keys += keys.height
         seen.fitting += keys.height - readings.unmatched

@@ -4,9 +4,9 @@ Keys are relative to the store's root, with `/` between the parts, never beginni
 `Source` can only be read, so a type checker proves that nothing writes to production; a `Store`
 can be written too.
 
-Every method raises `Absent`, `Denied`, `Unreachable` or `Full` from `handful.errors` and tells
-them apart: an access that is denied is never read as an absence. Temporary faults (throttling,
-resets, server errors) have been retried before they are raised.
+Every method raises `Absent`, `Denied`, `Archived`, `Unreachable` or `Full` from `handful.errors`
+and tells them apart: an access that is denied is never read as an absence. Temporary faults
+(throttling, resets, server errors) have been retried before they are raised.
 """
 
 from __future__ import annotations
@@ -22,22 +22,38 @@ if TYPE_CHECKING:
     from upath import UPath
 
 LISTING_SCHEMA = pa.schema(
-    [("key", pa.large_string()), ("size", pa.int64()), ("etag", pa.large_string())]
+    [
+        ("key", pa.large_string()),
+        ("size", pa.int64()),
+        ("etag", pa.large_string()),
+        ("archived", pa.large_string()),
+    ]
 )
-"""One row an object: key relative to the root, size in bytes, etag.
+"""One row an object: key relative to the root, size in bytes, etag, archived.
 
 `etag` changes when the content changes. On S3 it is the object's ETag without quotes; in a local
-directory `mtime-<ns>-<size>`, which copies keep.
+directory `mtime-<ns>-<size>`, which copies keep. `archived` is the storage class of an object that
+has to be restored before it can be read, null for all others.
 """
+
+
+MARKERS = b"folder_markers"
+
+
+def markers_left_out(batch: pa.RecordBatch) -> int:
+    """How many markers of folders were left out of this batch of a listing."""
+    return int((batch.schema.metadata or {}).get(MARKERS, b"0"))
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One object: its key, its size in bytes, and its etag (see `LISTING_SCHEMA`)."""
+    """One object: its key, its size in bytes, and the rest of `LISTING_SCHEMA`."""
 
     key: str
     size: int
     etag: str
+    archived: str | None = None
+    """As a listing tells it; `head` does not."""
 
 
 @runtime_checkable
@@ -51,8 +67,10 @@ class Source(Protocol):
     def list(self, prefix: str = "", *, near: Sequence[str] = ()) -> Iterator[pa.RecordBatch]:
         """Every object whose key begins with `prefix`, as batches of `LISTING_SCHEMA`.
 
-        `prefix` is compared as text (`a/b` finds `a/bc`). In no particular order. An empty or
-        missing folder gives nothing; a missing bucket or root directory raises `Absent`.
+        Markers of folders (see `handful.storage.markers`) are left out, and counted (see
+        `markers_left_out`). `prefix` is compared as text (`a/b` finds `a/bc`). In no particular
+        order. An empty or missing folder gives nothing; a missing bucket or root directory
+        raises `Absent`.
         `near` changes nothing but the time it takes: keys, in order, about a page apart in what
         the caller expects to be there, at which a store may begin to read in many places at once.
         """

@@ -1,7 +1,7 @@
 """`create` on servers that ignore the condition of a conditional put.
 
-S3 itself, SeaweedFS, MinIO and R2 honour `If-None-Match: *`; Ceph's gateway and moto overwrite
-silently. Whether a server does is tried once, with two puts of a probe.
+S3 itself, SeaweedFS, Ceph's gateway, MinIO and R2 honour `If-None-Match: *`; rclone and nanio
+overwrite silently. Whether a server does is tried once, with two puts of a probe.
 
 Where it does not, writers put claims beside the key, and list them: who sees no claim but his own
 may write; who sees others takes his back and tries again after a random while. Two can never both
@@ -27,18 +27,20 @@ from handful.storage.s3errors import answer_of
 if TYPE_CHECKING:
     from obstore.store import S3Store as Obstore
 
+    from handful.storage.s3clients import Clients
+
 STALE = timedelta(minutes=1)
 TRIES = 60
 NOT_IMPLEMENTED = 501
 LONGEST_WAIT_SECONDS = 0.5
 
 
-def honours_conditions(store: Obstore, root: str) -> bool:
+def honours_conditions(clients: Clients, root: str) -> bool:
     """Whether the server refuses to create what exists; leaves nothing behind."""
     import obstore
     from obstore.exceptions import AlreadyExistsError, BaseError, NotSupportedError
 
-    probe = f"{root}{HIDDEN}/probe-{secrets.token_hex(8)}"
+    store, probe = clients.bucket_store(), f"{root}{HIDDEN}/probe-{secrets.token_hex(8)}"
     obstore.put(store, probe, b"1")
     try:
         obstore.put(store, probe, b"2", mode="create")
@@ -52,14 +54,15 @@ def honours_conditions(store: Obstore, root: str) -> bool:
             raise
         return False
     finally:
-        obstore.delete(store, [probe])
+        clients.deleter.delete_one(probe)
     return False
 
 
-def created_by_claim(store: Obstore, root: str, key: str, data: bytes) -> bool:
+def created_by_claim(clients: Clients, root: str, key: str, data: bytes) -> bool:
     """Put `data` at `key` if nothing is there, with claims; False if something is."""
     import obstore
 
+    store = clients.bucket_store()
     folder = f"{root}{HIDDEN}/claims/{hashlib.sha256(key.encode()).hexdigest()}"
     mine = f"{folder}/{secrets.token_hex(16)}"
     for tries in range(TRIES):
@@ -73,7 +76,7 @@ def created_by_claim(store: Obstore, root: str, key: str, data: bytes) -> bool:
                 obstore.put(store, key, data)
                 return True
         finally:
-            obstore.delete(store, [mine])
+            clients.deleter.delete_one(mine)
         time.sleep(random.uniform(0, min(0.02 * 2 ** min(tries, 10), LONGEST_WAIT_SECONDS)))
     raise StoreError(
         f"{TRIES} times, somebody else was trying to create it too", where=key, remedy="try again"

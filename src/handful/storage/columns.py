@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def as_listing(entries: pl.DataFrame) -> pa.RecordBatch:
-    """A table of key (text), size (Int64) and etag (text) as a batch of `LISTING_SCHEMA`."""
+    """A table of key, etag, archived (text) and size (Int64) as a batch of `LISTING_SCHEMA`."""
     from polars import CompatLevel
 
     # `oldest` has the schema's own types, so nothing is cast: that would import pyarrow.compute.

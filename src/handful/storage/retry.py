@@ -9,11 +9,12 @@ for longer: as long as a lock in that store can be believed in (see `handful.sto
 
 from __future__ import annotations
 
+import os
 import random
 import time
 from collections.abc import Callable
 from datetime import timedelta
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from handful.errors import Unreachable
 
@@ -59,6 +60,20 @@ def again(call: Callable[[], T]) -> T:
     return call()
 
 
+def patiently(call: Callable[[], T], *, known: bool) -> T:
+    """`call()` with this policy, for a client that asks only once; `known`: it answered before."""
+    patience = WAIT_FOR_KNOWN if known else GIVE_UP_AFTER
+    until, tries = time.monotonic() + patience.total_seconds(), 0
+    while True:
+        try:
+            return call()
+        except Unreachable:
+            if time.monotonic() > until or (tries >= RETRIES and not known):
+                raise
+        pause(tries)
+        tries += 1
+
+
 def pause(tries: int) -> None:
     """Wait before the next try: longer after each, and never all at the same moment."""
     longest = min(FIRST_WAIT * 2**tries, LONGEST_WAIT)
@@ -84,12 +99,27 @@ def obstore_client(*, allow_http: bool) -> ClientConfig:
     }
 
 
-def boto_config() -> Config:
+def checksums() -> dict[str, Any]:
+    """How botocore's clients (boto3, and aiobotocore below s3fs) treat checksums of content.
+
+    Only where S3 demands them, unless the AWS variables say otherwise. By default botocore sends
+    them over https as trailers of a chunked body, which Ceph 16 and rclone refuse, and which nanio
+    writes into the object. Without them the content is signed by its SHA-256, which every server
+    checks.
+    """
+    return {
+        key: os.environ.get(f"AWS_{key.upper()}", "when_required").lower()
+        for key in ("request_checksum_calculation", "response_checksum_validation")
+    }
+
+
+def boto_config(attempts: int = BOTO_ATTEMPTS) -> Config:
     """The policy and the time limits for boto3; path-style addresses, as every server has them."""
     from botocore.config import Config
 
     return Config(
-        retries={"mode": "standard", "total_max_attempts": BOTO_ATTEMPTS},
+        **checksums(),
+        retries={"mode": "standard", "total_max_attempts": attempts},
         connect_timeout=CONNECT_SECONDS,
         read_timeout=READ_SECONDS,
         max_pool_connections=CONNECTIONS,

@@ -24,7 +24,7 @@ from handful.storage.local import LocalSource
 from handful.storage.oserrors import reading
 from handful.storage.pace import Pace
 from handful.storage.room import TRANSFERS
-from handful.storage.s3copy import ServerCopy
+from handful.storage.s3copy import NoCopyInParts, ServerCopy
 from handful.storage.s3session import Access
 from handful.storage.s3source import S3Source
 from handful.storage.s3stream import held_bytes, put_streamed
@@ -78,7 +78,7 @@ class S3Store(S3Source):
         def created() -> bool:
             store = self.clients.bucket_store()
             if not self._honours_conditions():
-                return claims.created_by_claim(store, self._root, full, data)
+                return claims.created_by_claim(self.clients, self._root, full, data)
             try:
                 obstore.put(store, full, data, mode="create")
             except AlreadyExistsError:
@@ -93,8 +93,7 @@ class S3Store(S3Source):
     def _honours_conditions(self) -> bool:
         with self._lock:
             if self._conditional is None:
-                store = self.clients.bucket_store()
-                self._conditional = claims.honours_conditions(store, self._root)
+                self._conditional = claims.honours_conditions(self.clients, self._root)
             return self._conditional
 
     def send(self, path: Path, key: str) -> None:
@@ -125,14 +124,11 @@ class S3Store(S3Source):
             self.send(directory / last, below + last)
 
     def delete(self, keys: Iterable[str]) -> None:
-        import obstore
-
         rest = iter(keys)
         while batch := list(islice(rest, DELETE_AT_ONCE)):
             full = [self.full(key) for key in batch]
             self._asked(
-                batch[0] if len(batch) == 1 else "",
-                partial(obstore.delete, self.clients.bucket_store(), full),
+                batch[0] if len(batch) == 1 else "", partial(self.clients.deleter.delete, full)
             )
 
     def delete_tree(self, prefix: str) -> None:
@@ -160,7 +156,10 @@ class S3Store(S3Source):
         if isinstance(source, S3Source):
             if source.clients.access == self.clients.access:
                 copy, original = self._server_copy(source).copy, source.full(source_key)
-                self._pace.keep(partial(copy, original, self.full(key)))
+                try:
+                    self._pace.keep(partial(copy, original, self.full(key)))
+                except NoCopyInParts:
+                    self._stream_from(source, source_key, key)
             else:
                 self._stream_from(source, source_key, key)
         elif isinstance(source, LocalSource):

@@ -8,7 +8,7 @@ from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
-from handful.errors import Denied, UserError
+from handful.errors import Denied, StoreError, UserError
 from handful.storage.retry import (
     COPY_RETRIES,
     PATIENT_RETRIES,
@@ -17,11 +17,14 @@ from handful.storage.retry import (
     obstore_client,
     obstore_retries,
 )
+from handful.storage.s3delete import Deleter
 from handful.storage.s3errors import asking
+from handful.storage.s3pages import cut_objects
 from handful.storage.s3session import REGION, Access, Trusted, session_of, trusted_of
 
 if TYPE_CHECKING:
     import boto3
+    from botocore.config import Config
     from obstore.auth.boto3 import Boto3CredentialProvider
     from obstore.store import RetryConfig, S3Config
     from obstore.store import S3Store as Obstore
@@ -42,6 +45,7 @@ class Clients:
         """Encrypts what is written here; None: as the bucket does by default."""
         self.answered = False
         """Has the server ever answered? Then it is waited for longer."""
+        self._archives: bool | None = None
         self._server_stores: dict[str | None, Obstore] = {}
         self._lock = threading.RLock()
 
@@ -56,10 +60,48 @@ class Clients:
         with self._lock:
             return self._boto
 
+    def single_try(self) -> Any:
+        """A boto3 client that asks once (see `retry.patiently`).
+
+        Its listings come as `handful.storage.s3pages` reads them.
+        """
+        with self._lock:
+            return self._single_try
+
+    def archives(self, key: str) -> bool:
+        """Does this server really archive what its listing says is archived, as `key` is?
+
+        Elsewhere than on AWS the storage class is often a mere label; so one object is tried.
+        """
+        with self._lock:
+            if self._archives is None:
+                self._archives = self._is_archived(key)
+            return self._archives
+
+    def _is_archived(self, key: str) -> bool:
+        import obstore
+
+        try:
+            with asking(f"s3://{self.bucket}/{key}", self.bucket):
+                obstore.get(self._bucket_store, key)
+        except StoreError:
+            return True  # Archived; or whatever it is, nothing says that it can be read
+        return False
+
+    @cached_property
+    def deleter(self) -> Deleter:
+        """What deletes in this bucket."""
+        return Deleter(self)
+
     def bucket_store(self, *, patient: bool = True) -> Obstore:
         """obstore on the whole bucket. Who is not `patient` wants to hear of trouble soon."""
         with self._lock:
             return self._patient_store if patient and self.answered else self._bucket_store
+
+    def hasty_store(self) -> Obstore:
+        """obstore that hears of trouble at once."""
+        with self._lock:
+            return self._hasty_store
 
     def server_store(self, kms_key: str | None = None) -> Obstore:
         """obstore that reads its *destination* keys as `bucket/key`, for copies across buckets.
@@ -127,13 +169,23 @@ class Clients:
 
     @cached_property
     def _boto(self) -> Any:
+        return self._boto_client(boto_config())
+
+    @cached_property
+    def _single_try(self) -> Any:
+        client = self._boto_client(boto_config(attempts=1))
+        # With a `*` it comes before botocore's own observers, which would parse the whole answer.
+        client.meta.events.register("before-parse.*.ListObjectsV2", cut_objects)
+        return client
+
+    def _boto_client(self, config: Config) -> Any:
         try:
             return self._session.client(
                 "s3",
                 endpoint_url=self.access.endpoint_url,
                 region_name=self._session.region_name or REGION,
                 verify=self.ca_bundle,
-                config=boto_config(),
+                config=config,
             )
         except ValueError as error:
             raise UserError(str(error), where="S3_ENDPOINT_URL") from None
@@ -156,6 +208,10 @@ class Clients:
     @cached_property
     def _bucket_store(self) -> Obstore:
         return self._store(obstore_retries(), self.kms_key)
+
+    @cached_property
+    def _hasty_store(self) -> Obstore:
+        return self._store(obstore_retries(COPY_RETRIES), self.kms_key)
 
     @cached_property
     def _patient_store(self) -> Obstore:

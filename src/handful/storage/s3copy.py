@@ -24,6 +24,13 @@ FIRSTS = 4
 """After so many first copies that nobody answered, the way itself may be at fault."""
 
 
+REFUSED = 400
+
+
+class NoCopyInParts(StoreError):
+    """The server cannot copy an object in parts, which one request cannot copy, either."""
+
+
 class Job(NamedTuple):
     """One copy: full keys in the two buckets."""
 
@@ -60,8 +67,6 @@ class ServerCopy:
 
         `size`: of the original, as a listing said just now.
         """
-        import obstore
-
         if self._trusted is not None:
             return
         job = Job(source_key, probe)
@@ -69,7 +74,7 @@ class ServerCopy:
             with self._lock:
                 self._trusted = self._arrives(job, size) or self._first(job)
         finally:
-            obstore.delete(self._target.bucket_store(), [probe])
+            self._target.deleter.delete_one(probe)
 
     def _arrives(self, job: Job, size: int) -> bool:
         """Does a copy to where nothing was arrive there? Whatever is wrong, `_first` finds out."""
@@ -137,6 +142,11 @@ class ServerCopy:
             )
         except (Boto3Error, BotoCoreError, ClientError) as error:
             raise self._translated(error, job) from None
+        except KeyError as error:  # boto3 meets an answer without the part's ETag
+            raise NoCopyInParts(
+                f"this server copies no parts: its answer has no {error}",
+                where=f"s3://{self._target.bucket}/{job.key}",
+            ) from None
 
     def _translated(self, error: Exception, job: Job) -> Exception:
         """The store's error; an absence is looked into, since the answer does not say whose."""
@@ -149,7 +159,16 @@ class ServerCopy:
         )
         if isinstance(found, Absent) and answer.code != "NoSuchBucket":
             self._entry(self._source, job.source_key)  # raises, and names the source
+        if answer.status == REFUSED:
+            self._read(job.source_key)  # raises, if the object cannot be read, and says why
         return found
+
+    def _read(self, key: str) -> None:
+        """Begin to read the original; the answer to a copy, or to a HEAD, says less."""
+        import obstore
+
+        with asking(f"s3://{self._source.bucket}/{key}", self._source.bucket):
+            obstore.get(self._source.bucket_store(), key)
 
     def _entry_or_none(self, key: str) -> tuple[int, str | None] | None:
         try:

@@ -7,12 +7,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from handful.errors import Absent, Denied, Full, StoreError, Unreachable, UserError
+from handful.errors import Absent, Archived, Denied, Full, StoreError, Unreachable, UserError
 from handful.storage.retry import BrokenOff, Throttled
 
 _STATUS = re.compile(r"status code: (\d{3})")
 _CODE = re.compile(r"<Code>([^<]{1,80})</Code>|\(code: (\w{1,80})\)")
 _MESSAGE = re.compile(r"<Message>([^<]{1,300})</Message>")
+_TITLE = re.compile(r"<title>\s*([^<]{1,100}?)\s*</title>", re.IGNORECASE)
+"""Of a page that a proxy answers with."""
+_MARKUP = re.compile(r"<(?:\?xml|!doctype|html|[A-Za-z][A-Za-z0-9:]*[\s/>]).*", re.DOTALL | re.I)
+_NOISE = re.compile(r"^Generic S3 error: Error performing (\S+) \S+ in [^-]*-\s*")
+_LONGEST_WORDS = 300
 _INTERRUPTED = re.compile(r"kind: Interrupted")
 _REPEATED = re.compile(r"\bretries: [1-9]")
 _CAUSE = re.compile(r'message: "([^"]{1,120})"|"(dns error)"|kind: (TimedOut|Timeout)')
@@ -32,6 +37,12 @@ _DENIED = {
     "SignatureDoesNotMatch",
     "TokenRefreshRequired",
 }
+_CUSTOMER_KEY = re.compile(
+    r"customer.provided key|correct parameters must be provided|SSE-?C\b", re.IGNORECASE
+)
+_ARCHIVED = {"InvalidObjectState", "ObjectNotInActiveTierError"}
+_UNKNOWN = {"NotImplemented", "MethodNotAllowed"}
+_UNKNOWN_STATUS = {405, 501}
 _FULL = {"InsufficientStorage", "QuotaExceeded", "XMinioStorageFull"}
 _THROTTLED = {"SlowDown", "Throttling", "ThrottlingException", "RequestLimitExceeded"}
 _TOO_LARGE = ("larger than the maximum allowable size", "EntityTooLarge")
@@ -41,6 +52,7 @@ _REMEDIES = {
     "ExpiredToken": "the login has expired: log in again",
     "RequestTimeTooSkewed": "this machine's clock is wrong",
 }
+_UNARCHIVE = "restore it (aws s3api restore-object), wait until it is back, then --refresh"
 _KEYS = "check AWS_PROFILE or the AWS_ variables, and the bucket's policy"
 
 
@@ -81,6 +93,8 @@ def translated(answer: Answer, where: str, bucket: str) -> StoreError:
         return StoreError(f"S3 cannot have this key: {answer.words}", where=where)
     if code in _MISSING_BUCKET:
         return Absent(f"the bucket {bucket!r} is not there", where=where, remedy="check its name")
+    if code in _ARCHIVED:
+        return Archived(f"is archived ({answer.words})", where=where, remedy=_UNARCHIVE)
     if status in {401, 403} or code in _DENIED:
         remedy = _REMEDIES.get(code, _KEYS)
         return Denied(f"access is denied ({answer.words})", where=where, remedy=remedy)
@@ -96,6 +110,18 @@ def translated(answer: Answer, where: str, bucket: str) -> StoreError:
         )
     if answer.untrusted:
         return _untrusted(answer, where)
+    if _CUSTOMER_KEY.search(answer.words):
+        return StoreError(
+            f"is encrypted with a customer's own key (SSE-C; {answer.words})",
+            where=where,
+            remedy="handful has no such keys: let its owner store it with SSE-S3 or SSE-KMS",
+        )
+    if lacks_operation(answer):
+        return StoreError(
+            f"this server does not know what it was asked for ({answer.words})",
+            where=where,
+            remedy="docs/s3.md names the operations that are needed; use another server",
+        )
     if answer.interrupted:
         return BrokenOff(f"the connection broke off ({answer.words})", where=where)
     if status is None or status >= 500 or status == 429:
@@ -132,6 +158,11 @@ def answer_of(error: Exception) -> Answer | None:
     return None
 
 
+def lacks_operation(answer: Answer) -> bool:
+    """Whether the server has not built what it was asked for: no outage, asking again is no use."""
+    return answer.status in _UNKNOWN_STATUS or answer.code in _UNKNOWN
+
+
 def is_too_large(error: Exception) -> bool:
     """Whether a copy was refused since the object is larger than one request may copy."""
     return any(words in str(error) for words in _TOO_LARGE)
@@ -151,9 +182,9 @@ def _obstore_answer(error: Exception) -> Answer:
     code = _found(_CODE, text)
     if number is None and code:
         number = 400  # a bulk delete answers 200 with errors inside
-    words = _found(_MESSAGE, text) or _found(_CAUSE, text) or text.splitlines()[0].strip()
+    words = _found(_MESSAGE, text) or _found(_CAUSE, text) or _plain(text)
     interrupted = number is None and bool(_INTERRUPTED.search(text)) and not _REPEATED.search(text)
-    said = f"{code}: {words}" if code else _with_status(words, number)
+    said = _joined(code, _found(_MESSAGE, text)) if code else _with_status(words, number, text)
     return Answer(number, code, said, interrupted=interrupted)
 
 
@@ -166,7 +197,7 @@ def _boto_answer(error: Exception) -> Answer:
         status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
         if status is None or status == 200:
             status = int(code) if code.isdigit() else 500
-        return Answer(status, code, f"{code}: {fault.get('Message', '')}")
+        return Answer(status, code, _joined(code, fault.get("Message") or ""))
     if isinstance(error, NoCredentialsError):
         return Answer(403, "AccessDenied", "no AWS credentials were found")
     certificate = _found(_CERTIFICATE, str(error))
@@ -174,7 +205,21 @@ def _boto_answer(error: Exception) -> Answer:
         return Answer(None, "", certificate.strip(), untrusted=True)
     if type(error).__name__ in {"ParamValidationError"}:
         return Answer(None, "", str(error).splitlines()[0], bad_key=True)
-    return Answer(None, "", str(error).splitlines()[0])
+    return Answer(None, "", _plain(str(error)))
+
+
+def _joined(code: str, message: str) -> str:
+    """S3's code and what the server says of it: often nothing, and sometimes the code again."""
+    words = _plain(message) if message else ""
+    return f"{code}: {words}" if words and words != code else code
+
+
+def _plain(text: str) -> str:
+    """The first line of it, without what is markup: nobody wants to read XML in a reason."""
+    title = _found(_TITLE, text)
+    first = (_MARKUP.sub("", _NOISE.sub(r"\1: ", text)).strip().splitlines() or [""])[0]
+    words = first.strip().rstrip(":- ")[:_LONGEST_WORDS]
+    return f"{words} ({title})" if title else words
 
 
 def _found(pattern: re.Pattern[str], text: str) -> str:
@@ -182,5 +227,6 @@ def _found(pattern: re.Pattern[str], text: str) -> str:
     return next(filter(None, match.groups()), "") if match else ""
 
 
-def _with_status(words: str, number: int | None) -> str:
-    return f"HTTP status {number}" if number else words
+def _with_status(words: str, number: int | None, text: str) -> str:
+    title = _found(_TITLE, text)
+    return f"HTTP status {number}{f', {title!r}' if title else ''}" if number else words

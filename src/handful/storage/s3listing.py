@@ -1,24 +1,31 @@
-"""Lists a bucket as Arrow batches."""
+"""Lists a bucket as Arrow batches.
+
+The pages come by boto3, which signs, repeats and tells errors apart, but whose own parser is slow:
+what the answer says of objects is taken out before (see `s3pages`).
+obstore lists faster still, but neither knows an object's storage class nor tells a folder's marker
+from a file, and it stops at keys that no path may have (`a//b`).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from importlib.util import find_spec
 from typing import Any
 
 import pyarrow as pa
 
 from handful.errors import StoreError
-from handful.storage import retry
+from handful.storage import markers, retry
 from handful.storage.columns import as_listing
 from handful.storage.folders import folder_seams
 from handful.storage.keys import HIDDEN
 from handful.storage.s3clients import Clients
-from handful.storage.s3errors import answer_of, asking
+from handful.storage.s3errors import asking
+from handful.storage.s3pages import OBJECTS, objects
 from handful.storage.shards import is_safe, sharded
 
 PAGE = 1_000
 """Keys that a server gives at once."""
+_RESTORED = "OptionalObjectAttributes"
 
 
 def listed(
@@ -60,110 +67,44 @@ def _folders(clients: Clients, top: str, where: str) -> list[str]:
 def _pages(
     clients: Clients, prefix: str, after: str | None, where: str
 ) -> Iterator[pa.RecordBatch]:
-    """The keys behind `after`, in the server's order.
+    """The keys behind `after`, in the server's order."""
+    import polars as pl
 
-    obstore knows only whole folders, and stops at keys that no path may have (`a//b`, a line
-    break); then boto3 goes on behind the last key that was seen, since such keys must come into
-    the ledger too.
-    """
-    last, broken = after, 0
-    pages = _obstore_pages if not prefix or prefix.endswith("/") else _boto_pages
-    while True:
-        try:
-            for page in pages(clients, prefix, last, where):
-                broken = 0
-                if page.num_rows:
-                    last = page.column("key")[-1].as_py()
-                yield page
-            return
-        except _OddKey:
-            pages = _boto_pages
-        except retry.BrokenOff:
-            # obstore does not ask for a page again whose body ended early.
-            broken += 1
-            if broken > retry.RETRIES:
-                raise
-            retry.pause(broken)
+    ask: dict[str, Any] = {"Bucket": clients.bucket, "Prefix": prefix, "EncodingType": "url"}
+    if after:
+        ask["StartAfter"] = after
 
-
-class _OddKey(Exception):
-    """obstore met a key that it cannot have."""
-
-
-def _obstore_pages(
-    clients: Clients, prefix: str, after: str | None, where: str
-) -> Iterator[pa.RecordBatch]:
-    import obstore
-
-    # Without arro3 obstore has no Arrow; then the same comes as dictionaries, some times slower.
-    arrow = find_spec("arro3") is not None
-    with asking(where, clients.bucket):
-        stream: Any = obstore.list(
-            clients.bucket_store(),
-            prefix.rstrip("/") or None,
-            offset=after,
-            chunk_size=PAGE,
-            return_arrow=arrow,
-        )
-        while True:
-            try:
-                chunk = next(stream, None)
-            except Exception as error:
-                answer = answer_of(error)
-                if answer is not None and answer.bad_key:
-                    raise _OddKey from None
-                raise
-            if chunk is None:
-                return
-            yield _from_arrow(chunk) if arrow else _from_entries(chunk)
-
-
-def _boto_pages(
-    clients: Clients, prefix: str, after: str | None, where: str
-) -> Iterator[pa.RecordBatch]:
-    start = {"StartAfter": after} if after else {}
-    with asking(where, clients.bucket):
-        pages = clients.boto().get_paginator("list_objects_v2")
-        for page in pages.paginate(Bucket=clients.bucket, Prefix=prefix, **start):
-            found = page.get("Contents", [])
-            yield _batch(
-                [entry["Key"] for entry in found],
-                [entry["Size"] for entry in found],
-                [entry.get("ETag", "") for entry in found],
+    def page() -> dict[str, Any]:
+        with asking(where, clients.bucket):
+            answer: dict[str, Any] = clients.single_try().list_objects_v2(**ask)
+        if OBJECTS not in answer:
+            raise StoreError(
+                "what answers here is no S3 server: it sent no listing",
+                where=where,
+                remedy="is S3_ENDPOINT_URL right? a proxy may have answered in its place",
             )
+        return answer
 
-
-def _from_arrow(chunk: Any) -> pa.RecordBatch:
-    import polars as pl
-
-    found = pl.DataFrame(pl.from_arrow(pa.record_batch(chunk)))
-    return _batch(found["path"], found["size"].cast(pl.Int64), found["e_tag"])
-
-
-def _from_entries(chunk: Any) -> pa.RecordBatch:
-    return _batch(
-        [entry["path"] for entry in chunk],
-        [entry["size"] for entry in chunk],
-        [entry["e_tag"] for entry in chunk],
-    )
-
-
-def _batch(keys: Any, sizes: Any, etags: Any) -> pa.RecordBatch:
-    import polars as pl
-
-    return as_listing(
-        pl.DataFrame(
-            {
-                "key": pl.Series(keys, dtype=pl.String),
-                "size": pl.Series(sizes, dtype=pl.Int64),
-                "etag": pl.Series(etags, dtype=pl.String).str.strip_chars('"').fill_null(""),
-            }
-        )
-    )
+    while True:
+        answer = retry.patiently(page, known=clients.answered)
+        clients.answered = True
+        found = objects(answer[OBJECTS])
+        archived = found.filter(pl.col("archived").is_not_null())["key"]
+        if len(archived) and not ask.get(_RESTORED):
+            # Some may have been restored for a while; asked only here, as not all servers know it.
+            ask[_RESTORED] = ["RestoreStatus"]
+            continue
+        if len(archived) and not clients.archives(archived[0]):
+            found = found.with_columns(archived=pl.lit(None, pl.String))
+        yield as_listing(found)
+        token = answer.get("NextContinuationToken")
+        if not answer.get("IsTruncated") or not (token or found.height):
+            return
+        ask |= {"ContinuationToken": token} if token else {"StartAfter": found["key"][-1]}
 
 
 def _relative(batch: pa.RecordBatch, root: str, prefix: str) -> Iterator[pa.RecordBatch]:
-    """The batch with keys relative to `root`; its own marker and our aside folder are left out."""
+    """The batch with keys relative to `root`; markers and our aside folder are left out."""
     import polars as pl
 
     key = pl.col("key")
@@ -171,5 +112,7 @@ def _relative(batch: pa.RecordBatch, root: str, prefix: str) -> Iterator[pa.Reco
     found = pl.DataFrame(pl.from_arrow(batch)).filter(
         wanted & ~key.str.starts_with(f"{root}{HIDDEN}/")
     )
+    files = found.filter(~markers.is_marker())
     if found.height:
-        yield as_listing(found.with_columns(key.str.strip_prefix(root)))
+        listing = as_listing(files.with_columns(key.str.strip_prefix(root)))
+        yield markers.counted(listing, found.height - files.height)

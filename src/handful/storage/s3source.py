@@ -85,20 +85,14 @@ class S3Source:
         with writing(str(scratch)):
             scratch.mkdir(parents=True, exist_ok=True)
             target = Path(tempfile.mkdtemp(dir=scratch, prefix="tree-"))
-        sizes = {row["key"]: row["size"] for batch in self.list(below) for row in batch.to_pylist()}
-        if not sizes:
+        keys = {key for batch in self.list(below) for key in batch.column("key").to_pylist()}
+        if not keys:
             raise Absent("holds no file", where=self._where(prefix))
-        folders = {key[:end] for key in sizes for end in _slashes(key)}
 
         def fetched(key: str) -> None:
-            try:
-                self.fetch(key, target / checked(key, self.url)[len(below) :])
-            except Absent:
-                if sizes[key]:
-                    raise
-                # A marker of an empty folder (`folder/`) is listed without its slash.
+            self.fetch(key, target / checked(key, self.url)[len(below) :])
 
-        tree.each(fetched, [key for key in sizes if sizes[key] or key not in folders])
+        tree.each(fetched, keys)
         return target
 
     def path(self, key: str = "") -> UPath:
@@ -113,6 +107,7 @@ class S3Source:
         options["client_kwargs"] = {"region_name": self.clients.region}
         if self.clients.ca_bundle:
             options["client_kwargs"]["verify"] = self.clients.ca_bundle
+        options["config_kwargs"] = retry.checksums()
         if access.endpoint_url:
             options["endpoint_url"] = access.endpoint_url
         if access.role_arn:
@@ -208,7 +203,3 @@ def _pieces(result: GetResult, size: int) -> Iterator[bytes]:
         yield bytes(result.bytes())  # quicker than a stream of one piece
     else:
         yield from result.stream(min_chunk_size=BODY_CHUNK)
-
-
-def _slashes(key: str) -> Iterator[int]:
-    return (index for index, letter in enumerate(key) if letter == "/")

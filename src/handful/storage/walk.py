@@ -58,6 +58,7 @@ def batches(entries: Iterable[Entry]) -> Iterator[pa.RecordBatch]:
                     "key": pl.Series([entry.key for entry in chunk], dtype=pl.String),
                     "size": pl.Series([entry.size for entry in chunk], dtype=pl.Int64),
                     "etag": pl.Series([entry.etag for entry in chunk], dtype=pl.String),
+                    "archived": pl.Series([None] * len(chunk), dtype=pl.String),
                 }
             )
         )

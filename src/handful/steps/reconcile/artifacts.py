@@ -26,6 +26,7 @@ class Listing:
     """What the label rows say of files, if they name them (FILE_KEY_COLUMN)."""
 
 
+RESTORE = pl.lit("restore it, wait until it can be read, then --refresh")
 _VERDICTS = {"artifact_id": pl.String, "reason": pl.String}
 _ODD = r"[^\x00-\x7f]"
 
@@ -63,7 +64,7 @@ def files_of(listing: Listing, wanted: Wanted, rows: pl.DataFrame) -> pl.DataFra
 def files_side(
     rows: pl.DataFrame, listing: Listing, seen: pl.DataFrame, wanted: Wanted
 ) -> pl.DataFrame:
-    """The fates that depend on files: no_files, ambiguous_key, unsafe_name, missing_files."""
+    """The fates that depend on files: from no_files to archived."""
     joined = rows.join(seen, on="artifact_id", how="left", maintain_order="left", suffix="_seen")
     joined = give(
         joined,
@@ -85,7 +86,24 @@ def files_side(
     joined = give(joined, missing != "", Fate.MISSING_FILES, pl.lit("production lacks ") + missing)
     none = "production has none of FILES_FROM_PROD: " + ", ".join(f"'{n}'" for n in wanted.copied)
     joined = give(joined, pl.col("copied") == 0, Fate.MISSING_FILES, pl.lit(none))
+    joined = give_by(joined, _archived(listing, wanted), "artifact_id", Fate.ARCHIVED)
     return joined.select(rows.columns)
+
+
+def _archived(listing: Listing, wanted: Wanted) -> pl.DataFrame:
+    """Artifacts with a file to copy that has to be restored before: artifact_id, reason."""
+    if "archived" not in listing.files.collect_schema():
+        return pl.DataFrame(schema=_VERDICTS)
+    found = (
+        listing.files.filter(pl.col("archived").is_not_null() & wanted.is_copied())
+        .select("artifact_id", "file", "archived")
+        .collect(engine="streaming")
+    )
+    first = found.sort("artifact_id", "file").group_by("artifact_id", maintain_order=True).first()
+    reason = pl.format(
+        "the file {} is archived ({}): {}", shown(pl.col("file")), "archived", RESTORE
+    )
+    return first.select("artifact_id", reason=reason)
 
 
 def _badly_named(listing: Listing, wanted: Wanted) -> pl.DataFrame:

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 import polars as pl
 
 from handful import layout
-from handful.errors import Full, StoreError
+from handful.errors import Archived, Full, StoreError
 from handful.experiment import Experiment
 from handful.steps.reconcile import tables
 from handful.steps.reconcile.keys import PAGE, seams
@@ -57,7 +57,7 @@ def present(experiment: Experiment, near: Sequence[str] = ()) -> pl.DataFrame:
     found = [pl.DataFrame(schema={"key": pl.String, "size": pl.Int64, "etag": pl.String})]
     seen = 0
     for batch in experiment.store.list(prefix, near=[prefix + seam for seam in near]):
-        found.append(pl.DataFrame(pl.from_arrow(batch)))
+        found.append(pl.DataFrame(pl.from_arrow(batch)).select("key", "size", "etag"))
         seen += batch.num_rows
         experiment.progress.advance("listing the store", seen, None, "files")
     experiment.progress.advance("listing the store", seen, seen, "files")
@@ -214,8 +214,9 @@ def copy(
             raise error
         else:
             delivery.errors[artifact_id, file] = error
-            failing.add(artifact_id)
-            _stop_if_too_many(delivery, failing, troubles)
+            if not isinstance(error, Archived):  # that is nobody's failure
+                failing.add(artifact_id)
+                _stop_if_too_many(delivery, failing, troubles)
         now = time.monotonic()
         if now - told > TELL_SECONDS or done == files.height:
             told = now

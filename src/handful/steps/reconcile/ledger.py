@@ -150,6 +150,7 @@ def summarise(ledger: Ledger, about: About, production: int) -> dict[str, Any]:
         "keys": {
             "total": about.keys + about.unmatched_keys,
             "not_fitting_key_pattern": about.unmatched_keys,
+            "folder_markers_left_out": about.folder_markers,
         },
         "stale": told_of_stale(ledger.stale),
     }

@@ -11,6 +11,7 @@ Fates are given in this order; what has one keeps it.
     left of an    ambiguous_key   two keys stand for one of its files, or one key for two artifacts
     artifact      unsafe_name     a file that would be copied has a name that cannot be trusted
                   missing_files   production lacks a file that it must give
+                  archived        a file has to be restored before it can be read
                   conflict        by the hash of its files, where the row gives no file_hash
                   duplicate       the same hash and label: the smallest artifact id survives
                   kept            (copying and process_func may still take this away)
@@ -242,7 +243,7 @@ def _stop_where_told(rows: pl.DataFrame, settings: Settings) -> None:
         ),
         (
             "ON_MISSING_FILES",
-            (Fate.NO_FILES, Fate.MISSING_FILES),
+            (Fate.NO_FILES, Fate.MISSING_FILES, Fate.ARCHIVED),
             "label rows belong to artifacts that lack files",
             "restore the files, or set ON_MISSING_FILES = drop",
         ),

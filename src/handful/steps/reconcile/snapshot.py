@@ -47,6 +47,8 @@ class About:
     unmatched_keys: int
     """Keys of production that KEY_PATTERN does not fit."""
     keys_read_two_ways: int
+    folder_markers: int = 0
+    """Objects that stand for a folder, and were left out."""
 
     @property
     def by_column(self) -> bool:
@@ -123,6 +125,7 @@ def snapshot(
             keys=taken.keys,
             unmatched_keys=taken.unmatched,
             keys_read_two_ways=taken.two_ways,
+            folder_markers=taken.folder_markers,
         ),
         taken.labels,
         taken.listing,
@@ -234,6 +237,7 @@ def _kept(experiment: Experiment) -> Snapshot | None:
     store = experiment.store
     try:
         raw = json.loads(store.read(layout.SNAPSHOT))
+        raw.setdefault("folder_markers", 0)  # unknown to snapshots of before
         about = About(**{f.name: raw[f.name] for f in fields(About)})
     except Absent:
         return None

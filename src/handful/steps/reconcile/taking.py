@@ -15,7 +15,7 @@ from handful.steps.reconcile import key_column, tables
 from handful.steps.reconcile.key_names import check_apart
 from handful.steps.reconcile.keys import KeyPattern
 from handful.steps.reconcile.pattern_hint import KeySample, no_file, no_key_fits
-from handful.storage.base import Source
+from handful.storage.base import Source, markers_left_out
 
 FILES_SCHEMA = pa.schema(
     [
@@ -27,7 +27,9 @@ FILES_SCHEMA = pa.schema(
     ]
 )
 """`listing.parquet`: one row a key of production, and what it stands for; a struct `names` follows
-where KEY_PATTERN has names of the user's."""
+where KEY_PATTERN has names of the user's, and then `ARCHIVED`."""
+ARCHIVED = pa.field("archived", pa.large_string())
+"""See `LISTING_SCHEMA`; snapshots of before have no such column."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,8 @@ class Taken:
     keys: int
     unmatched: int
     two_ways: int
+    folder_markers: int = 0
+    """Objects that stand for a folder, and were left out."""
     file_keys: Path | None = None
     """See `key_column`."""
 
@@ -62,7 +66,7 @@ def take(experiment: Experiment, labels: LabelSource, files: Source) -> Taken:
         keys_file = experiment.scratch / "taken-file-keys.parquet"
         with tables.on_this_machine(keys_file):
             found.keys.write_parquet(keys_file, compression="zstd")
-        return Taken(label_file, listing_file, rows, writer.rows, 0, 0, keys_file)
+        return Taken(label_file, listing_file, rows, writer.rows, 0, 0, file_keys=keys_file)
     rows, known = _take_labels(experiment, labels, label_file)
     check_apart(label_file, experiment.settings.production.KEY_PATTERN)
     counts = _take_listing(experiment, files, listing_file, known)
@@ -92,17 +96,18 @@ def _take_labels(
 
 def _take_listing(
     experiment: Experiment, files: Source, path: Path, known: pl.DataFrame
-) -> tuple[int, int, int]:
-    """Rows written, keys that do not fit, keys that can be read in two ways."""
+) -> tuple[int, int, int, int]:
+    """Rows written, keys that do not fit, that can be read in two ways, and folders' markers."""
     pattern_text = experiment.settings.production.KEY_PATTERN
     pattern = KeyPattern.of(pattern_text)
-    seen = unmatched = two_ways = 0
+    seen = unmatched = two_ways = folder_markers = 0
     examples = KeySample()
-    with tables.writing(path, pattern.schema(FILES_SCHEMA)) as writer:
+    with tables.writing(path, pattern.schema(FILES_SCHEMA).append(ARCHIVED)) as writer:
         for batch in files.list(pattern.folder, near=pattern.near(known)):
             keys = pl.DataFrame(pl.from_arrow(batch))
             read = pattern.read(keys, known)
-            writer.add(read.files)
+            writer.add(_with_archived(read.files, keys))
+            folder_markers += markers_left_out(batch)
             seen += keys.height
             unmatched += read.unmatched
             two_ways += read.two_ways
@@ -114,4 +119,12 @@ def _take_listing(
         raise no_file(files, pattern_text, known, where)
     if not writer.rows:
         raise no_key_fits(pattern_text, examples, known, seen, where)
-    return writer.rows, unmatched, two_ways
+    return writer.rows, unmatched, two_ways, folder_markers
+
+
+def _with_archived(files: pl.DataFrame, keys: pl.DataFrame) -> pl.DataFrame:
+    """The files, with what the listing says of archived ones; mostly there are none."""
+    archived = keys.filter(pl.col("archived").is_not_null()).select("key", "archived")
+    if archived.is_empty():
+        return files.with_columns(archived=pl.lit(None, pl.String))
+    return files.join(archived.unique("key"), on="key", how="left", maintain_order="left")

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 import polars as pl
 
-from handful.errors import Absent, DataError, StoreError
+from handful.errors import Absent, Archived, DataError, StoreError
 from handful.experiment import Experiment
 from handful.records import Fate
 from handful.steps.reconcile.copying import (
@@ -170,7 +170,9 @@ class Verifier:
         for artifact_id, file in wrong.select(FILE).iter_rows():
             if (artifact_id, file) in still:
                 row = still[artifact_id, file]
-                self.troubles.fail(artifact_id, *self._why(row, errors.get((artifact_id, file))))
+                fate, reason = self._why(row, errors.get((artifact_id, file)))
+                note = self.troubles.drop if fate is Fate.ARCHIVED else self.troubles.fail
+                note(artifact_id, fate, reason)
             else:
                 self.troubles.repair(artifact_id, f"{file} was fetched again")
         lacking = dict(self._unmade(here).iter_rows())
@@ -211,6 +213,8 @@ class Verifier:
         file = row["file"]
         if isinstance(error, Absent):
             return Fate.MISSING_FILES, f"{file} is gone from production since the snapshot"
+        if isinstance(error, Archived):
+            return Fate.ARCHIVED, f"the file {file} {error.fault.what}: {error.fault.remedy}"
         if error is not None:
             return Fate.COPY_FAILED, f"{file} could not be copied: {error}"
         entry = self._head(row)
