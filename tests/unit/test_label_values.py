@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sqlite3
 from collections.abc import Mapping
 from pathlib import Path
@@ -469,3 +470,29 @@ def test_nan_of_duckdb_is_no_label(tmp_path: Path) -> None:
     query = "SELECT 1 AS artifact_id, 'nan'::DOUBLE AS label UNION ALL SELECT 2, 2"
     found = label_rows(f"duckdb:///{tmp_path}/labels.db", query)
     assert sorted((row["artifact_id"], row["label"]) for row in found) == [("1", None), ("2", "2")]
+
+
+def documented() -> list[tuple[str, Any, str]]:
+    """The table of the page: an expression, its JSON, and its text."""
+    page = (Path(__file__).parents[2] / "docs/production.md").read_text()
+    table = page.partition("| PostgreSQL | in `row` | as text |\n")[2].partition("\n\n")[0]
+    lines = [re.findall(r"`([^`]*)`", line) for line in table.splitlines()[1:]]
+    return [(what, json.loads(row), text) for what, row, text in lines]
+
+
+@pytest.mark.parametrize("driver", databases.POSTGRESQL, ids=str)
+def test_the_page_says_what_a_value_becomes(postgres: str, driver: Driver) -> None:
+    told = documented()
+    assert len(told) > 20
+    for what, expected, text in told:
+        query = f"SELECT 'i' AS artifact_id, {what} AS label, {what} AS v"
+        (row,) = label_rows(with_driver(postgres, driver), query)
+        assert (json.loads(row["row"])["v"], row["label"]) == (expected, text), what
+
+
+def test_the_page_names_every_driver() -> None:
+    page = (Path(__file__).parents[2] / "docs/production.md").read_text()
+    servers = page.partition("### Servers")[2].partition("## What")[0]
+    named = "psycopg psycopg2 pg8000 PyMySQL mysqlclient mysqlconnector mariadb"
+    for name in (*named.split(), "duckdb-engine", "firebird-driver", "untried", "gs://", "az://"):
+        assert name in servers
