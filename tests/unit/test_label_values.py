@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -496,3 +500,95 @@ def test_the_page_names_every_driver() -> None:
     named = "psycopg psycopg2 pg8000 PyMySQL mysqlclient mysqlconnector mariadb"
     for name in (*named.split(), "duckdb-engine", "firebird-driver", "untried", "gs://", "az://"):
         assert name in servers
+
+
+LETTERS = "a ü😀\u2028\t\n\r\b\f\v\\\"'\x01\x7fN.,{}%"
+
+
+def random_text(random: Random) -> str | None:
+    length = random.choice([0, 1, 2, 5, 250, 251, 300])
+    return random.choice([None, "".join(random.choice(LETTERS) for _ in range(length))])
+
+
+@pytest.mark.parametrize("driver", databases.POSTGRESQL, ids=str)
+def test_random_rows_of_postgresql(postgres: str, driver: Driver) -> None:
+    import psycopg
+
+    random = Random(7)
+    rows = [
+        (number, random_text(random), random.uniform(-1, 1) * 10.0 ** random.randint(-20, 20))
+        for number in range(500)
+    ]
+    with psycopg.connect(postgres) as connection, connection.cursor() as cursor:
+        cursor.execute("CREATE TABLE t (id int, note text, size float8)")
+        cursor.executemany("INSERT INTO t VALUES (%s, %s, %s)", rows)
+    query = "SELECT id AS artifact_id, note AS label, note, size FROM t ORDER BY id"
+    found = label_rows(with_driver(postgres, driver), query)
+    assert [(int(row["artifact_id"]), row["label"]) for row in found] == [row[:2] for row in rows]
+    encode = json.JSONEncoder(ensure_ascii=False).encode
+    expected = [encode({"note": note, "size": size}) for _, note, size in rows]
+    assert [row["row"] for row in found] == expected
+
+
+@pytest.mark.parametrize("driver", databases.MARIADB, ids=str)
+def test_random_rows_of_mariadb(mariadb: str, driver: Driver) -> None:
+    import pymysql
+    from sqlalchemy.engine import make_url
+
+    url, random = make_url(mariadb), Random(7)
+    rows = [(number, random_text(random)) for number in range(500)]
+    login = {"user": url.username, "password": url.password, "database": url.database}
+    with pymysql.connect(host="127.0.0.1", port=url.port or 0, **login) as connection:
+        cursor = connection.cursor()
+        cursor.execute("CREATE TABLE t (id int, note text CHARACTER SET utf8mb4)")
+        cursor.executemany("INSERT INTO t VALUES (%s, %s)", rows)
+        connection.commit()
+    query = "SELECT id AS artifact_id, note AS label, note FROM t ORDER BY id"
+    found = label_rows(with_driver(mariadb, driver), query)
+    assert [(int(row["artifact_id"]), row["label"]) for row in found] == rows
+    encode = json.JSONEncoder(ensure_ascii=False).encode
+    assert [row["row"] for row in found] == [encode({"note": note}) for _, note in rows]
+
+
+@pytest.mark.parametrize("driver", databases.MARIADB, ids=str)
+def test_a_row_that_is_longer_than_a_packet(
+    mariadb: str, mariadb_server: MariaDB, driver: Driver
+) -> None:
+    mariadb_server.execute(f"SET GLOBAL max_allowed_packet = {64 * 2**20}")
+    query = (
+        "SELECT seq AS artifact_id, 'x' AS label, REPEAT('y', IF(seq = 2, 17000000, 3)) AS note, "
+        "'z' AS last FROM seq_1_to_3"
+    )
+    found = [json.loads(row["row"]) for row in label_rows(with_driver(mariadb, driver), query)]
+    assert [(len(row["note"]), row["last"]) for row in found] == [
+        (3, "z"),
+        (17_000_000, "z"),
+        (3, "z"),
+    ]
+
+
+MEMORY = """
+import resource, sys
+from handful.labels.database import DatabaseLabels
+def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+def read(n): return sum(b.num_rows for b in DatabaseLabels(sys.argv[1], sys.argv[2] % n).rows())
+read(60000); before = peak(); assert read(300000) == 300000; print(peak() - before)
+"""
+
+
+@pytest.mark.parametrize("driver", [*databases.POSTGRESQL[1:], *databases.MARIADB[:3]], ids=str)
+def test_memory_does_not_grow_with_the_rows(request: pytest.FixtureRequest, driver: Driver) -> None:
+    """Of those drivers that the page names; for psycopg see `test_database_labels`."""
+    name, _, _ = driver.name.partition("+")
+    url = request.getfixturevalue("postgres" if name == "postgresql" else "mariadb")
+    source = "generate_series(1, %d) AS s(n)" if name == "postgresql" else "seq_1_to_%d AS s"
+    number = "n" if name == "postgresql" else "seq"
+    query = f"SELECT {number} AS artifact_id, REPEAT('x', 500) AS label FROM {source}"
+    answer = subprocess.run(
+        [sys.executable, "-c", MEMORY, with_driver(url, driver), query],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+    assert answer.returncode == 0, answer.stderr[-2000:]
+    assert int(answer.stdout) < 60, "megabytes"
