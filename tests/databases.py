@@ -192,10 +192,15 @@ class Firebird:
         from firebird.driver import create_database
 
         path = self.folder / f"labels_{next(_numbers)}.fdb"
-        place = f"127.0.0.1/{self.port}:{path}"
-        create_database(place, user="SYSDBA", password=self.password, charset="UTF8").close()
         login = f"SYSDBA:{self.password}@127.0.0.1:{self.port}"
-        return f"firebird+firebird://{login}/{path}?charset=UTF8"
+        url = f"firebird+firebird://{login}/{path}?charset=UTF8"
+        place = self.place(url)
+        create_database(place, user="SYSDBA", password=self.password, charset="UTF8").close()
+        return url
+
+    def place(self, url: str) -> str:
+        """The database of `url` as Firebird's own tools name it."""
+        return f"127.0.0.1/{self.port}:{make_url(url).database}"
 
 
 @contextmanager

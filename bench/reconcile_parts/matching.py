@@ -112,6 +112,8 @@ class _Production:
 
         with pq.ParquetFile(self._folder / LABELS) as file:
             for batch in file.iter_batches(ROWS_AT_ONCE):
+                for field in list(LABELS_SCHEMA)[batch.num_columns :]:  # later ones are null
+                    batch = batch.append_column(field, pa.nulls(batch.num_rows, field.type))
                 yield batch.cast(LABELS_SCHEMA)
 
     def list(self, *_: object, **__: object) -> Iterator[pa.RecordBatch]:

@@ -19,7 +19,7 @@ from uuid import UUID
 import pytest
 
 from handful.errors import DataError, Denied, HandfulError, Unreachable, UserError
-from handful.labels.base import LABELS_SCHEMA
+from handful.labels.base import BATCH_OF_BYTES, LABELS_SCHEMA
 from handful.labels.database import BATCH, DatabaseLabels
 from servers import free_ports
 
@@ -70,7 +70,8 @@ def test_rows_of_sqlite(sqlite: str) -> None:
 
 def test_the_file_hash_may_be_missing_and_columns_are_found_in_any_case(sqlite: str) -> None:
     (row, *_) = rows(sqlite, 'SELECT label AS "LABEL", artifact_id AS "Artifact_Id" FROM labels')
-    assert row == {"artifact_id": "a", "label": "x", "file_hash": None, "row": "{}"}
+    expected = {"artifact_id": "a", "label": "x", "file_hash": None, "row": "{}"}
+    assert row == expected | {"kept_as_text": None}
 
 
 def test_the_query_is_taken_as_it_is_written(sqlite: str) -> None:
@@ -148,19 +149,19 @@ def test_a_database_that_is_being_written_to_can_be_read(sqlite: str) -> None:
 
 
 def test_rows_are_streamed_in_batches(postgres: str) -> None:
-    count = 2 * BATCH + 7
+    count = 4 * BATCH_OF_BYTES + 7
     execute(
         postgres,
         "CREATE TABLE labels (artifact_id int, label text)",
         f"INSERT INTO labels SELECT n, 'l' || n % 3 FROM generate_series(1, {count}) AS n",
     )
     batches = DatabaseLabels(postgres, "SELECT * FROM labels ORDER BY 1").rows()
-    assert next(batches).num_rows == BATCH
+    assert next(batches).num_rows == BATCH_OF_BYTES
     # The rest waits on the server: this session has a cursor open there.
     with_cursor = "SELECT count(*) FROM pg_locks WHERE relation = 'labels'::regclass"
     assert _value(postgres, with_cursor) == 1
     rest = [batch.num_rows for batch in batches]
-    assert rest == [BATCH, 7]
+    assert rest == [*[BATCH_OF_BYTES] * 3, 7]
     assert _value(postgres, with_cursor) == 0
 
 
@@ -267,7 +268,7 @@ def test_a_connection_lost_in_mid_stream_is_unreachable(
     batches = DatabaseLabels(
         postgres, "SELECT n AS artifact_id, '' AS label FROM generate_series(1, 900000) AS n"
     ).rows()
-    assert next(batches).num_rows == BATCH
+    assert next(batches).num_rows == BATCH_OF_BYTES
     user = postgres.removeprefix("postgresql://").partition(":")[0]
     postgres_server.psql(
         f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = '{user}';"

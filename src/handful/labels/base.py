@@ -13,9 +13,19 @@ LABELS_SCHEMA = pa.schema(
         ("label", pa.large_string()),
         ("file_hash", pa.large_string()),
         ("row", pa.large_string()),
+        ("kept_as_text", pa.large_string()),
     ]
 )
-"""One row a label row. NULL stays null; `row` holds all other columns as a JSON object."""
+"""One row a label row. NULL stays null; `row` holds all other columns as a JSON object.
+`kept_as_text` is null, or names those of the first two columns, with a comma between, that hold the
+database's own text of a value that no type here can hold (an infinite date, bytes that are no
+text)."""
+BATCH = 10_000
+"""Rows that are held at once as Python's values."""
+BATCH_OF_BYTES = 20_000
+"""Rows that are held at once as bytes, which take a tenth of that room."""
+MOST_BYTES = 16_000_000
+"""Of these, roughly: a row may be long."""
 
 
 class LabelSource(Protocol):

@@ -1,4 +1,8 @@
-"""Turns what a database driver returns into the text and JSON of `LABELS_SCHEMA`."""
+"""Turns one value into the text and JSON of `LABELS_SCHEMA`: the one spelling of each kind.
+
+`docs/production.md` has the table. `handful.labels.columns` does the same for whole columns, and
+comes here for what it does not know.
+"""
 
 from __future__ import annotations
 
@@ -16,14 +20,25 @@ _SAME = {type(None), str, bool, int}
 """Most values; asked first, since there may be millions."""
 
 
+class Verbatim(str):
+    """The database's own text of a value that Python's type for it cannot hold.
+
+    An infinite date, a year before 1 or after 9999, `24:00`, `0000-00-00`, bytes that are no text.
+    """
+
+    __slots__ = ()
+
+
 def as_text(value: Any) -> str | None:
     """An artifact id, label or hash as text; NULL stays None.
 
     A whole number loses its `.0`, a truth value is `true` or `false`, 16 bytes that are a UUID
     become its usual writing, other bytes are read as UTF-8, or else as hexadecimal digits.
     """
-    if value is None or isinstance(value, str):
+    if value is None:
         return value
+    if isinstance(value, str):
+        return str(value) if _is_unicode(value) else _escaped(value)
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, float | Decimal):
@@ -32,7 +47,7 @@ def as_text(value: Any) -> str | None:
         return _bytes_as_text(bytes(value))
     if isinstance(value, date | datetime | time):
         return value.isoformat()
-    if isinstance(value, Mapping | list | tuple):
+    if isinstance(value, Mapping | list | tuple | set | frozenset):
         return as_json(value)
     return str(value)
 
@@ -42,8 +57,37 @@ def as_json(value: Any) -> str:
     return _ENCODER.encode(_plain(value))
 
 
+def is_verbatim(value: Any) -> bool:
+    """Is it no ordinary value of its type, so that nobody should be named or taught by it?
+
+    The database's own text, an infinite number, or text that is not Unicode.
+    """
+    if isinstance(value, Verbatim):
+        return True
+    if isinstance(value, float | Decimal):
+        return not _is_finite(value)
+    return isinstance(value, str) and not _is_unicode(value)
+
+
+def is_nan(value: Any) -> bool:
+    """Is it the number that is none?"""
+    if isinstance(value, Decimal):
+        return value.is_nan()
+    return isinstance(value, float) and math.isnan(value)
+
+
+def decoded(value: bytes) -> str:
+    """Text as the database sent it; a byte that is no UTF-8 is written as `\\xe9`."""
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return Verbatim(value.decode(errors="backslashreplace"))
+
+
 def _plain(value: Any) -> Any:
     if type(value) in _SAME or isinstance(value, str | int):
+        if isinstance(value, str) and not _is_unicode(value):
+            return _escaped(value)
         return value
     if isinstance(value, float):
         return value if math.isfinite(value) else str(value)  # JSON has no NaN
@@ -52,14 +96,39 @@ def _plain(value: Any) -> Any:
     if isinstance(value, date | datetime | time):
         return value.isoformat()
     if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, Iterable) and isinstance(value, list | tuple | set | frozenset):
+        return {str(as_text(key)): _plain(item) for key, item in value.items()}
+    if isinstance(value, set | frozenset):
+        return sorted((_plain(item) for item in value), key=_ENCODER.encode)
+    if isinstance(value, Iterable) and isinstance(value, list | tuple):
         return [_plain(item) for item in value]
     return str(value)
 
 
+def _is_unicode(value: str) -> bool:
+    """Has it no half of a surrogate pair, which neither UTF-8 nor Arrow can hold?"""
+    if value.isascii():
+        return True
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _escaped(value: str) -> str:
+    """Bytes that came as surrogates (`surrogateescape`) become `\\xe9`, other halves `\\ud800`."""
+    try:
+        return value.encode(errors="surrogateescape").decode(errors="backslashreplace")
+    except UnicodeEncodeError:
+        return value.encode(errors="backslashreplace").decode()
+
+
 def _is_whole(value: float | Decimal) -> bool:
-    return math.isfinite(value) and value == int(value)
+    return _is_finite(value) and value == int(value)
+
+
+def _is_finite(value: float | Decimal) -> bool:
+    return value.is_finite() if isinstance(value, Decimal) else math.isfinite(value)
 
 
 def _bytes_as_text(value: bytes) -> str:

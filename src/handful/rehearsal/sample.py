@@ -128,7 +128,8 @@ def _first_rows(labels: LabelSource) -> pl.DataFrame:
 def _usable() -> pl.Expr:
     """Rows whose label counts: one label, and an id that can be trusted."""
     one_label = pl.col("label").n_unique().over("artifact_id") == 1
-    return pl.col("label").is_not_null() & id_fault(pl.col("artifact_id")).is_null() & one_label
+    is_ordinary = id_fault(pl.col("artifact_id")).is_null() & pl.col("kept_as_text").is_null()
+    return pl.col("label").is_not_null() & is_ordinary & one_label
 
 
 def _complete_artifacts(

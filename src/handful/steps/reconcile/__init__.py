@@ -28,7 +28,12 @@ from handful.labels.base import LabelSource
 from handful.records import Fingerprint, Reconciled
 from handful.sources import function_hashes
 from handful.steps.reconcile import copying, key_column, ledger, tables
-from handful.steps.reconcile.announcing import announce, label_counts, write_counts
+from handful.steps.reconcile.announcing import (
+    announce,
+    label_counts,
+    warn_of_kept_text,
+    write_counts,
+)
 from handful.steps.reconcile.artifacts import Listing
 from handful.steps.reconcile.contents import hasher
 from handful.steps.reconcile.difference import show_difference
@@ -185,8 +190,9 @@ def _match(
 ) -> tuple[Listing, Matched]:
     """Give fates, and announce them before the first copy."""
     settings = experiment.settings
-    rows = normalize_rows(pl.read_parquet(production.labels), settings)
-    rows = override(rows, settings)
+    rows = pl.read_parquet(production.labels)
+    warn_of_kept_text(experiment, rows)
+    rows = override(normalize_rows(rows, settings), settings)
     keys = normalize_listing(production.files, settings, experiment.scratch)
     for line in describe(rows, keys):
         experiment.progress.note(line)

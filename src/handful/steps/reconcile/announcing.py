@@ -82,6 +82,20 @@ def warn_of_lookalikes(experiment: Experiment, rows: pl.DataFrame) -> None:
         )
 
 
+def warn_of_kept_text(experiment: Experiment, rows: pl.DataFrame) -> None:
+    """Count the labels that are the database's own text of what no type here holds."""
+    if "kept_as_text" not in rows.columns:  # of a snapshot that was taken before there was one
+        return
+    is_kept = pl.col("kept_as_text").str.contains(r"\blabel\b")
+    kept = rows.filter(is_kept)["label"].drop_nulls()
+    if kept.len():
+        examples = quoted(kept.unique().sort().head(EXAMPLES))
+        experiment.progress.warn(
+            f"{kept.len():,} labels are no ordinary values of their type and stand as the "
+            f"database's own text: {examples}; leave them out in LABEL_QUERY if they mean nothing"
+        )
+
+
 def lookalikes(counts: Mapping[str, int], aliases: Mapping[str, str]) -> list[list[str]]:
     """Groups of labels that a person would read as one, the most frequent first in each."""
     groups: dict[str, dict[str, int]] = {}

@@ -39,7 +39,7 @@ from handful.steps.reconcile.artifacts import Listing
 from handful.steps.reconcile.contents import Hasher, Hashes
 from handful.steps.reconcile.id_format import ORIGINAL_ID, name_spellings
 from handful.steps.reconcile.key_names import add_names
-from handful.steps.reconcile.names import Wanted, id_fault, quoted, shown
+from handful.steps.reconcile.names import Wanted, id_fault, quoted, row_fault, shown
 from handful.steps.reconcile.verdicts import OPEN, give, give_by, join_some
 
 EXAMPLES = 5
@@ -101,11 +101,11 @@ def _label_side(rows: pl.DataFrame) -> pl.DataFrame:
         fate=pl.lit(None, pl.String),
         reason=pl.lit(None, pl.String),
     )
-    order = ["nr", "artifact_id", "label", "label_source", "file_hash", "fate", "reason", "row"]
-    rows = rows.select(order + [name for name in rows.columns if name == ORIGINAL_ID])
-    fault = id_fault(pl.col("artifact_id"))
+    fault = row_fault(rows)
     rows = give(rows, fault.is_not_null(), Fate.UNSAFE_NAME, fault)
-    return give(rows, ~_labelled(), Fate.NO_LABEL, pl.lit("the label is empty"))
+    rows = give(rows, ~_labelled(), Fate.NO_LABEL, pl.lit("the label is empty"))
+    order = ["nr", "artifact_id", "label", "label_source", "file_hash", "fate", "reason", "row"]
+    return rows.select(order + [name for name in rows.columns if name == ORIGINAL_ID])
 
 
 def _labelled() -> pl.Expr:

@@ -97,6 +97,16 @@ def id_fault(ids: pl.Expr) -> pl.Expr:
     )
 
 
+def row_fault(rows: pl.DataFrame) -> pl.Expr:
+    """`id_fault` of label rows, whose ids may be values that their type cannot hold."""
+    fault = id_fault(pl.col("artifact_id"))
+    if "kept_as_text" not in rows.columns:  # of a snapshot that was taken before there was one
+        return fault
+    is_kept = pl.col("kept_as_text").str.contains("artifact_id", literal=True)
+    told = "the artifact id is no ordinary value of its type; this is the database's own text of it"
+    return pl.coalesce(fault, pl.when(is_kept).then(pl.lit(told)))
+
+
 def file_fault(names: pl.Expr) -> pl.Expr:
     """Why a file's name cannot be trusted; null if it can."""
     longest = names.str.split("/").list.eval(pl.element().str.len_bytes()).list.max()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import re
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -92,10 +93,12 @@ def damaged(store: Store, key: str) -> DataError:
 
 
 class Writer:
-    """Writes a large table batch by batch."""
+    """Writes a large table batch by batch, in a thread while the next rows are made."""
 
     def __init__(self, path: Path, schema: pa.Schema) -> None:
         self._writer = pq.ParquetWriter(path, schema, compression="zstd")
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="table-writer")
+        self._writing: Future[None] | None = None
         self._schema = schema
         self._waiting: list[pa.RecordBatch] = []
         self._rows_waiting = 0
@@ -116,13 +119,25 @@ class Writer:
             self._flush()
 
     def close(self) -> None:
-        self._flush()
-        self._writer.close()
+        """Write what is left; raises what any write raised."""
+        try:
+            self._flush()
+            self._wait()
+        finally:
+            self._thread.shutdown()
+            self._writer.close()
 
     def _flush(self) -> None:
-        if self._waiting:
-            self._writer.write_table(pa.Table.from_batches(self._waiting, self._schema))
-        self._waiting, self._rows_waiting = [], 0
+        waiting, self._waiting, self._rows_waiting = self._waiting, [], 0
+        self._wait()
+        if waiting:
+            table = pa.Table.from_batches(waiting, self._schema)
+            self._writing = self._thread.submit(self._writer.write_table, table)
+
+    def _wait(self) -> None:
+        writing, self._writing = self._writing, None
+        if writing:
+            writing.result()
 
 
 @contextmanager

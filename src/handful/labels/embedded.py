@@ -1,0 +1,83 @@
+"""SQLite's and DuckDB's rows: databases in a file, whose drivers give Python's values."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from operator import methodcaller
+from typing import TYPE_CHECKING, Any
+
+from handful.labels.base import BATCH
+from handful.labels.reading import (
+    Batch,
+    Rows,
+    as_sqlalchemy,
+    check_gives_rows,
+    driver_connection,
+    execute,
+    of_objects,
+    open_objects,
+)
+from handful.labels.values import Verbatim
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+_INFINITE = ("DATE", "TIMESTAMP")
+"""DuckDB's types that hold infinity begin with these."""
+
+
+def open_sqlite(connection: Connection, query: str) -> Rows:
+    """By its own cursor; text that is no UTF-8 comes with surrogates instead of an error."""
+    raw = driver_connection(connection)
+    raw.text_factory = methodcaller("decode", "utf-8", "surrogateescape")
+    with as_sqlalchemy(connection, query):
+        cursor = raw.execute(query)
+    check_gives_rows(cursor.description is not None)
+
+    def batches() -> Generator[Batch]:
+        with as_sqlalchemy(connection, query):
+            while rows := cursor.fetchmany(BATCH):
+                yield of_objects(zip(*rows, strict=True))
+
+    return Rows([column[0] for column in cursor.description], batches())
+
+
+def open_duckdb(connection: Connection, query: str) -> Rows:
+    """Its driver gives 9999-12-31 for an infinite date: where one may be, its text is asked for."""
+    temporal = _temporal(connection, query)
+    if temporal is None:
+        return open_objects(connection, query)
+    names, places = temporal
+    aliases = ", ".join(f"c{number}" for number in range(len(names)))
+    told = ", ".join(f"CASE WHEN isinf(c{at}) THEN c{at}::VARCHAR END" for at in places)
+    result = execute(connection, f"SELECT *, {told} FROM ({query}\n) AS q({aliases})")
+
+    def batches() -> Generator[Batch]:
+        for rows in result.partitions(BATCH):
+            columns: list[Sequence[Any]] = list(zip(*rows, strict=True))
+            for at, text in zip(places, columns[len(names) :], strict=True):
+                columns[at] = [
+                    value if verbatim is None else Verbatim(verbatim)
+                    for value, verbatim in zip(columns[at], text, strict=True)
+                ]
+            yield of_objects(columns[: len(names)])
+
+    return Rows(names, batches())
+
+
+def _temporal(connection: Connection, query: str) -> tuple[list[str], list[int]] | None:
+    """Names of all columns, and where those stand that may hold infinity; None if nowhere."""
+    from sqlalchemy.exc import DBAPIError
+
+    try:
+        described = connection.exec_driver_sql(f"DESCRIBE {query}").all()
+    except DBAPIError:  # no query that can be described, or a wrong one: it says so itself
+        connection.rollback()
+        return None
+    types = [(str(row[0]), str(row[1])) for row in described]
+    places = [
+        at
+        for at, (_, kind) in enumerate(types)
+        if kind.startswith(_INFINITE) and not kind.endswith("]")
+    ]
+    return ([name for name, _ in types], places) if places else None
