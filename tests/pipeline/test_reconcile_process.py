@@ -254,6 +254,7 @@ def lasting(business: Business) -> dict[str, bytes]:
     record = json.loads(found.pop(layout.RECONCILED))
     summary = json.loads(found.pop(layout.SUMMARY))
     summary.pop("production_as_of")
+    found.pop(layout.STATS, None)  # inodes and ctimes are each business's own
     for dated in (layout.SNAPSHOT, layout.PROCESSED, layout.CONTENTS):
         found.pop(dated)
     told = {"ledger_hash": record["ledger_hash"], "kept": record["kept"], "summary": summary}
