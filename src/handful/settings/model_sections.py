@@ -104,6 +104,12 @@ class TrainSection:
         "The arithmetic of training; auto: bf16 where the hardware is faster with it.",
         counts="train",
     )
+    FINAL_DTYPE: str = key(
+        choice("fp32", "bf16", "fp16"),
+        "fp32",
+        "In what the weights of final/ are stored; they are trained in fp32 all the same.",
+        counts="train",
+    )
     COMPILE: bool = key(
         boolean, "false", "Compile the model for training (torch.compile).", counts="train"
     )

@@ -27,9 +27,16 @@ def model_card(record: Mapping[str, Any]) -> str:
         "## Settings\n",
         _table("key", "value", record["settings"]),
         "## Made with\n",
-        _table("what", "value", {**record["environment"], **record["versions"]}),
+        _table("what", "value", {**record["environment"], **_dtypes(record), **record["versions"]}),
     ]
     return "\n".join(parts)
+
+
+def _dtypes(record: Mapping[str, Any]) -> Mapping[str, str]:
+    told = record.get("weights_dtype")
+    return (
+        {"weights while training": told["trained"], "weights here": told["final"]} if told else {}
+    )
 
 
 def _table(left: str, right: str, rows: Mapping[str, Any]) -> str:

@@ -40,8 +40,13 @@ class Checkpoint:
     environment: Mapping[str, Any]
     """What else the bits depend on: threads, precision, device, number of processes."""
 
+    @property
+    def weights(self) -> Path:
+        """A safetensors file."""
+        return self.folder / WEIGHTS
+
     def load_weights(self, model: torch.nn.Module) -> None:
-        load_model(model, str(self.folder / WEIGHTS), strict=True)
+        load_model(model, str(self.weights), strict=True)
 
     def tensors(self) -> dict[str, Any]:
         """The optimizer's and generators' state, on the CPU."""

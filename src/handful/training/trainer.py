@@ -16,6 +16,7 @@ from handful.experiment import Experiment
 from handful.fingerprint import difference
 from handful.functions import Functions, load_functions
 from handful.layout import CHECKPOINTS, FINAL_RECORD, METRICS_LOG, TRIAL, model_folder
+from handful.progress import Progress
 from handful.settings import TrainSection, counted_for_model
 from handful.training import runtime
 from handful.training.batches import Indices
@@ -37,6 +38,7 @@ from handful.training.state import random_state, set_random_state
 from handful.training.stopping import Stopping
 from handful.training.team import Team, joined, left
 from handful.training.tracking import Tracking, tracking
+from handful.training.weight_dtypes import as_they_were, held_in, store_in
 from handful.training.work import Work
 
 LIBRARIES = ("handful", "torch", "transformers", "accelerate", "datasets", "safetensors")
@@ -71,6 +73,8 @@ def train(experiment: Experiment, arguments: Mapping[str, Any]) -> dict[str, Any
         accelerator = stack.enter_context(runtime.accelerated(environment["precision"], team.size))
         runtime.seed_everything(order.seed)
         model = build_model(experiment, functions, source, order.label2id)
+        if found:
+            _as_it_began(order, model, found, experiment.progress)
         tokenizer = load_tokenizer(source, experiment.progress)
         followed = tracking(experiment, order.model, order.seed, environment, leads=team.leads)
         stack.callback(followed.end)
@@ -93,6 +97,9 @@ def train(experiment: Experiment, arguments: Mapping[str, Any]) -> dict[str, Any
             record = _send_trial(experiment, order, loop, record)
         else:
             model = accelerator.unwrap_model(loop.best, keep_fp32_wrapper=False)
+            trained = held_in(model)
+            store_in(model, section.FINAL_DTYPE)
+            record["weights_dtype"] = {"trained": trained, "final": held_in(model)}
             record = _send(experiment, order, model, tokenizer, record)
     checkpoints.remove_all()
     return record
@@ -150,6 +157,14 @@ def _check_before(model: torch.nn.Module, work: Work) -> None:
     check_features(model, work.train.features)
     check_forward(model, work.train, work.collate, work.labels)
     set_random_state(before)
+
+
+def _as_it_began(
+    order: Order, model: torch.nn.Module, found: Checkpoint, progress: Progress
+) -> None:
+    told = as_they_were(model, found.weights)
+    if told:
+        progress.warn(f"{order.name}: {told}")
 
 
 def _prepare_memory(model: torch.nn.Module, section: TrainSection) -> None:
