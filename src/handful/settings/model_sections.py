@@ -57,6 +57,13 @@ class TrainSection:
     AUTO_BATCH: bool = key(
         boolean, "false", "Find the largest batch per device that fits; the rest is accumulated."
     )
+    MICRO_BATCHES: str = key(
+        choice("auto", "on", "off"),
+        "auto",
+        "On a CPU: take a batch in parts that fit its caches. auto: where the loss is known to be "
+        "the mean of its examples' (stock classifiers of Transformers).",
+        counts="train",
+    )
     LEARNING_RATE: float = key(
         real(_POSITIVE), "2e-5", "The highest learning rate.", counts="train"
     )

@@ -69,8 +69,8 @@ class Loop:
         parted = section.SHARDING == WHOLE and not section.COMPILE
         if accelerator.device.type == "cpu" and parted:
             most = -(-self.plan.batch_size // work.team.size)
-            told = work.train, work.collate, work.objective, most
-            self._positions = positions_at_once(model, *told)
+            longest = int(work.train.lengths.max(initial=0))
+            self._positions = positions_at_once(model, section.MICRO_BATCHES, longest, most)
         self._held = held(model, section, accelerator, work.team)
         self.best = model
         """After `run`, on the leader: the whole model, with the weights of the best validation."""
