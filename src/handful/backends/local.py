@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import signal
 import subprocess
 import tempfile
 import threading
@@ -26,6 +28,8 @@ from handful.progress import Progress
 LAST_WORDS = 20
 _END = "end of events\n"
 _TORCHRUN_SAW = "failed (exitcode: "
+_KILLED = re.compile(r"failed \(exitcode: -(\d+)\) local_rank: (\d+)")
+_POLITE = {signal.SIGTERM, signal.SIGINT}
 
 
 class Local:
@@ -107,18 +111,41 @@ def _stop(worker: subprocess.Popen[bytes]) -> None:
 
 
 def _answer(result_file: Path, status: int, log: IO[bytes]) -> dict[str, Any]:
+    log.seek(0)
+    killed = _killed(log.read().decode(errors="replace"))
+    if killed:  # what the others say is that they lost it
+        raise killed
     if not result_file.exists():
         log.seek(0)
         words = _without_summary(log.read().decode(errors="replace").splitlines())[-LAST_WORDS:]
         how = f"was ended by signal {-status}" if status < 0 else f"left with status {status}"
         raise StepError(
             f"the worker {how}" + "".join(f"\n    | {line}" for line in words),
-            remedy="signal 9 often means that memory ran out" if status == -9 else "",
+            remedy=_MEMORY if status == -9 else "",
         )
     answer: dict[str, Any] = json.loads(result_file.read_text())
     if "error" in answer:
         raise error_from_json(answer["error"])
     return answer
+
+
+_MEMORY = (
+    "signal 9 often means that memory ran out: set AUTO_BATCH = true or GRADIENT_CHECKPOINTING = "
+    "true, or lower BATCH_SIZE or [compute] TRAIN_PROCESSES"
+)
+
+
+def _killed(words: str) -> StepError | None:
+    """What to say if torchrun has seen one of its processes end by a signal that is no request."""
+    seen = _KILLED.search(words)
+    if seen is None or int(seen[1]) in _POLITE:
+        return None
+    number, rank = int(seen[1]), seen[2]
+    name = signal.Signals(number).name if number in set(signal.Signals) else "unknown"
+    return StepError(
+        f"training process {rank} was ended by signal {number} ({name}), and the others with it",
+        remedy=_MEMORY if number == signal.SIGKILL else "",
+    )
 
 
 def _without_summary(lines: list[str]) -> list[str]:

@@ -25,10 +25,13 @@ A_BATCH = 32
 """Positions that a CPU could work on in the time that it takes to begin another batch, about."""
 
 
-def epoch_batches(lengths: Indices, batch_size: int, seed: int, epoch: int) -> list[Indices]:
+def epoch_batches(
+    lengths: Indices, batch_size: int, seed: int, epoch: int, smallest: int = 1
+) -> list[Indices]:
     """Every index of `lengths` once, in shuffled batches of about equal length.
 
-    Only the last batch that was cut may hold fewer than `batch_size`; none is dropped. In the
+    Only the last batch that was cut may hold fewer than `batch_size`; none is dropped. Fewer than
+    `smallest` are added to the batch before. In the
     first epoch the batch of the longest example comes first, so that a batch that is too large
     for the memory shows at once.
     """
@@ -40,6 +43,8 @@ def epoch_batches(lengths: Indices, batch_size: int, seed: int, epoch: int) -> l
         sorted_parts.append(part[np.argsort(-lengths[part], kind="stable")])
     ordered = np.concatenate(sorted_parts) if sorted_parts else shuffled
     batches = _cut(ordered, batch_size)
+    if len(batches) > 1 and len(batches[-1]) < smallest:
+        batches[-2:] = [np.concatenate(batches[-2:])]
     batches = [batches[position] for position in draw.permutation(len(batches))]
     if epoch == 0 and batches:
         longest = max(range(len(batches)), key=lambda b: int(lengths[batches[b]].max()))
@@ -47,24 +52,35 @@ def epoch_batches(lengths: Indices, batch_size: int, seed: int, epoch: int) -> l
     return batches
 
 
-def length_order(lengths: Indices, batch_size: int, most: int = 0) -> list[Indices]:
+def length_order(
+    lengths: Indices, batch_size: int, most: int = 0, *, equal: bool = False
+) -> list[Indices]:
     """Every index once, longest first: for evaluation, where the order is all one.
 
-    `most`: as in `parts`; if it matters, the batches are those with the least padding.
+    `most`, `equal`: as in `parts`; if `most` matters, the batches are those with the least padding.
     """
     ordered = np.argsort(-lengths, kind="stable").astype(np.int64)
+    if equal:
+        return parts(ordered, lengths, batch_size, most, equal=True)
     if not most:
         return _cut(ordered, batch_size)
     ends = _least_padding(lengths[ordered], batch_size, most)
     return np.split(ordered, ends[:-1]) if ends else []
 
 
-def parts(indices: Indices, lengths: Indices, size: int, most: int = 0) -> list[Indices]:
+def parts(
+    indices: Indices, lengths: Indices, size: int, most: int = 0, *, equal: bool = False
+) -> list[Indices]:
     """`indices` in parts of at most `size` examples each.
 
     `most`: positions that a part may have, padding included, if it has more than one example; 0:
     any number. Where that matters the parts are cut from the longest example to the shortest.
+    `equal`: a part holds examples of one length only.
     """
+    if equal:
+        ordered = indices[np.argsort(-lengths[indices], kind="stable")]
+        runs = np.split(ordered, np.flatnonzero(np.diff(lengths[ordered])) + 1)
+        return [part for run in runs for part in parts(run, lengths, size, most) if len(run)]
     if not most or len(indices) * int(lengths[indices].max(initial=0)) <= most:
         return _cut(indices, size)
     ordered = indices[np.argsort(-lengths[indices], kind="stable")]
@@ -115,10 +131,13 @@ class Plan:
     batch_size: int
     epochs: float
     """May be a fraction: 0.5 trains on half of the batches."""
+    smallest: int = 1
+    """As `epoch_batches` has it."""
 
     @property
     def steps_per_epoch(self) -> int:
-        return math.ceil(self.examples / self.batch_size)
+        full, rest = divmod(self.examples, self.batch_size)
+        return full if full and rest < self.smallest else full + (rest > 0)
 
     @property
     def total_steps(self) -> int:

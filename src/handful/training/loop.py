@@ -15,6 +15,7 @@ import time
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 
 from handful.metric_lines import best_line, validation_line
@@ -175,7 +176,7 @@ class Loop:
         if self.state.step >= end:
             return  # resumed between an epoch's last step and its validation
         lengths, size = self.work.train.lengths, self.plan.batch_size
-        batches = epoch_batches(lengths, size, self.work.seed, epoch)
+        batches = epoch_batches(lengths, size, self.work.seed, epoch, self.work.smallest)
         offset = epoch * self.plan.steps_per_epoch
         for indices in batches[self.state.step - offset : end - offset]:
             self._step(indices)
@@ -215,7 +216,10 @@ class Loop:
     def _parts(self, indices: Indices) -> list[Indices]:
         """What this process takes at once of its part of a batch."""
         lengths, state = self.work.train.lengths, self.state
-        return parts(indices, lengths, state.per_device, state.positions)
+        if self.work.smallest > 1:  # no part of a single example is left over
+            return np.array_split(indices, max(1, -(-len(indices) // state.per_device)))
+        equal = self.work.collate.equal_lengths
+        return parts(indices, lengths, state.per_device, state.positions, equal=equal)
 
     def _batch(self, indices: Indices) -> dict[str, torch.Tensor]:
         batch = self.work.collate(self.work.train.batch(indices))

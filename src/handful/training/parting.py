@@ -42,8 +42,7 @@ def positions_at_once(model: nn.Module, wanted: str, longest: int, most: int) ->
     """
     if wanted == "off":
         return 0
-    norms = nn.modules.batchnorm._BatchNorm
-    looks_across = any(isinstance(part, norms) for part in model.modules())
+    looks_across = has_batch_norm(model)
     if wanted == "on":
         if looks_across:
             raise UserError(
@@ -55,6 +54,29 @@ def positions_at_once(model: nn.Module, wanted: str, longest: int, most: int) ->
     if most * longest <= CACHED:
         return CACHED  # all batches are small enough
     return CACHED if not looks_across and is_known(model) else 0
+
+
+def smallest_batch(model: nn.Module, batch_size: int, processes: int) -> int:
+    """How many examples a batch has at least: two for each process where there is batch norm.
+
+    `UserError` if BATCH_SIZE itself is less than that.
+    """
+    if not has_batch_norm(model):
+        return 1
+    least = 2 * processes
+    if batch_size < least:
+        raise UserError(
+            f"{type(model).__name__} has batch norm, which needs two examples at least in each of "
+            f"{processes} processes",
+            where="[train] BATCH_SIZE",
+            remedy=f"write {least} or more",
+        )
+    return least
+
+
+def has_batch_norm(model: nn.Module) -> bool:
+    norms = nn.modules.batchnorm._BatchNorm
+    return any(isinstance(part, norms) for part in model.modules())
 
 
 def is_known(model: nn.Module) -> bool:

@@ -22,16 +22,18 @@ from handful.training import runtime
 from handful.training.batches import Indices
 from handful.training.calls import settings_for
 from handful.training.checkpoints import Checkpoint, Checkpoints
-from handful.training.checks import check_features, check_forward
+from handful.training.checks import check_features, check_trainable
 from handful.training.collate import Collator
+from handful.training.collation import Trial, collation, give_padding_token
 from handful.training.data import SplitData, check_label_map, open_split
 from handful.training.final import save_final
 from handful.training.holding import WHOLE
 from handful.training.loop import Loop
 from handful.training.metrics import Metrics
-from handful.training.model import build_model, find_model, load_tokenizer, pad_values
+from handful.training.model import build_model, find_model, load_tokenizer
 from handful.training.objective import Objective, balanced_weights
 from handful.training.order import Order
+from handful.training.parting import smallest_batch
 from handful.training.pruning import Pruning
 from handful.training.resuming import check_environment, found_by_all, precision_of, to_resume
 from handful.training.state import random_state, set_random_state
@@ -79,7 +81,7 @@ def train(experiment: Experiment, arguments: Mapping[str, Any]) -> dict[str, Any
         followed = tracking(experiment, order.model, order.seed, environment, leads=team.leads)
         stack.callback(followed.end)
         work = _work(experiment, functions, order, data, model, tokenizer, team, followed)
-        _check_before(model, work)
+        _check_metric(work)
         _prepare_memory(model, section)
         size = sum(parameter.numel() for parameter in model.parameters())
         progress = experiment.progress
@@ -123,13 +125,14 @@ def _work(
     followed: Tracking,
 ) -> Work:
     section = experiment.settings.train_for(order.model)
+    collate = _collator(experiment, order, data[0], model, tokenizer, team)
     return Work(
         name=order.name,
         section=section,
         seed=order.seed,
         train=data[0],
         validation=data[1],
-        collate=Collator(pad_values(model, tokenizer)),
+        collate=collate,
         objective=make_objective(section, data[0].references, len(order.label2id)),
         metrics=Metrics(functions, order.label2id, settings_for(experiment.settings, order.model)),
         log=(experiment.store, f"{order.folder(experiment.layout)}/{METRICS_LOG}"),
@@ -140,6 +143,7 @@ def _work(
             "settings": dict(counted_for_model(experiment.settings, order.model)),
         },
         pruning=_pruning(order, section),
+        smallest=smallest_batch(model, section.BATCH_SIZE, team.size),
     )
 
 
@@ -150,12 +154,31 @@ def make_objective(section: TrainSection, references: Indices, labels: int) -> O
     return Objective(section.LABEL_SMOOTHING, weights)
 
 
-def _check_before(model: torch.nn.Module, work: Work) -> None:
-    """Find out before training what would go wrong after it. Leaves the random state as it was."""
+def _collator(
+    experiment: Experiment,
+    order: Order,
+    data: SplitData,
+    model: torch.nn.Module,
+    tokenizer: Any | None,
+    team: Team,
+) -> Collator:
+    """How rows become batches; what would go wrong in `forward` is found out on the way. Leaves
+    the random state as it was."""
+    before = random_state()
+    check_trainable(model)
+    check_features(model, data.features)
+    give_padding_token(model, tokenizer)
+    labels, directory = len(order.label2id), experiment.directory
+    trial = Trial(data, labels, directory, experiment.progress, order.name)
+    found = collation(model, tokenizer, trial)
+    set_random_state(before)
+    # What the first of a team has found counts: rounding may differ from machine to machine.
+    return Collator.from_json(team.collect(found.to_json())[0])
+
+
+def _check_metric(work: Work) -> None:
     before = random_state()
     work.metrics.check_name(work.section.METRIC, work.validation.references)
-    check_features(model, work.train.features)
-    check_forward(model, work.train, work.collate, work.labels)
     set_random_state(before)
 
 
@@ -242,6 +265,7 @@ def _record(
         "epochs": loop.plan.epoch_at(state.step),
         "seconds": round(state.seconds, 3),
         "padding": state.padding,
+        "collation": loop.work.collate.to_json(),
         "parameters": parameters,
         "environment": dict(environment),
         "versions": {
