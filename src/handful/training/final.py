@@ -57,6 +57,8 @@ def save_final(
     folder.mkdir(parents=True)
     _name_labels(model, record["label2id"])
     if tokenizer is not None:
+        # Who calls it with truncation cuts where encode_data did.
+        tokenizer.model_max_length = record.get("max_length") or tokenizer.model_max_length
         tokenizer.save_pretrained(folder)
     weights = _save_weights(folder, model)
     full = {

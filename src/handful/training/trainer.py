@@ -28,6 +28,7 @@ from handful.training.collation import Trial, collation, give_padding_token
 from handful.training.data import SplitData, check_label_map, open_split
 from handful.training.final import save_final
 from handful.training.holding import WHOLE
+from handful.training.lengths import check_lengths, encoded_lengths, trained_length
 from handful.training.loop import Loop
 from handful.training.metrics import Metrics
 from handful.training.model import build_model, find_model, load_tokenizer
@@ -102,6 +103,8 @@ def train(experiment: Experiment, arguments: Mapping[str, Any]) -> dict[str, Any
             trained = held_in(model)
             store_in(model, section.FINAL_DTYPE)
             record["weights_dtype"] = {"trained": trained, "final": held_in(model)}
+            lengths = encoded_lengths(experiment, order.model)
+            record["max_length"] = trained_length(model, tokenizer, lengths)
             record = _send(experiment, order, model, tokenizer, record)
     checkpoints.remove_all()
     return record
@@ -166,6 +169,7 @@ def _collator(
     the random state as it was."""
     before = random_state()
     check_trainable(model)
+    check_lengths(model, encoded_lengths(experiment, order.model))
     check_features(model, data.features)
     give_padding_token(model, tokenizer)
     labels, directory = len(order.label2id), experiment.directory
