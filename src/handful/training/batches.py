@@ -26,9 +26,16 @@ A_BATCH = 32
 
 
 def epoch_batches(
-    lengths: Indices, batch_size: int, seed: int, epoch: int, smallest: int = 1
+    lengths: Indices,
+    batch_size: int,
+    seed: int,
+    epoch: int,
+    smallest: int = 1,
+    cuts: Sequence[Cut] = (),
 ) -> list[Indices]:
     """Every index of `lengths` once, in shuffled batches of about equal length.
+
+    What was taken in `cuts`, with other batch sizes earlier in this epoch, is left out.
 
     Only the last batch that was cut may hold fewer than `batch_size`; none is dropped. Fewer than
     `smallest` are added to the batch before. In the
@@ -37,6 +44,11 @@ def epoch_batches(
     """
     draw = np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, epoch])))
     shuffled = draw.permutation(len(lengths)).astype(np.int64)
+    if cuts:
+        *before, last = cuts
+        earlier = epoch_batches(lengths, last.batch_size, seed, epoch, last.smallest, before)
+        left = earlier[last.steps :]
+        shuffled = shuffled[np.isin(shuffled, np.concatenate(left))] if left else shuffled[:0]
     sorted_parts = []
     for start in range(0, len(shuffled), STRETCH * batch_size):
         part = shuffled[start : start + STRETCH * batch_size]
@@ -50,6 +62,16 @@ def epoch_batches(
         longest = max(range(len(batches)), key=lambda b: int(lengths[batches[b]].max()))
         batches.insert(0, batches.pop(longest))
     return batches
+
+
+@dataclass(frozen=True)
+class Cut:
+    """A part of an epoch that was trained with another batch size."""
+
+    batch_size: int
+    steps: int
+    """Steps taken with it in this epoch."""
+    smallest: int = 1
 
 
 def length_order(
@@ -133,6 +155,8 @@ class Plan:
     """May be a fraction: 0.5 trains on half of the batches."""
     smallest: int = 1
     """As `epoch_batches` has it."""
+    shift: int = 0
+    """Steps taken beyond those that so many epochs have: there were batches of other sizes."""
 
     @property
     def steps_per_epoch(self) -> int:
@@ -142,11 +166,19 @@ class Plan:
     @property
     def total_steps(self) -> int:
         # 3 × 7 steps must not become 22 because of a float just above 21.
-        return max(1, math.ceil(self.epochs * self.steps_per_epoch - 1e-6))
+        return self.shift + max(1, math.ceil(self.epochs * self.steps_per_epoch - 1e-6))
 
     def epoch_at(self, step: int) -> float:
         """Epochs done after `step` steps."""
-        return step / self.steps_per_epoch
+        return (step - self.shift) / self.steps_per_epoch
+
+    def place(self, step: int) -> tuple[int, int]:
+        """The epoch, from 0, that goes on after `step` steps, and its steps that are done."""
+        return divmod(step - self.shift, self.steps_per_epoch)
+
+    def end_of(self, epoch: int) -> int:
+        """The step at which `epoch` is through."""
+        return self.shift + (epoch + 1) * self.steps_per_epoch
 
     def next_evaluation(self, step: int, validated: int) -> int:
         """The step to validate at: an epoch's end, or the end of all.
@@ -154,10 +186,11 @@ class Plan:
         It is `step` itself when that is such an end and was not validated yet (`validated` is the
         last step that was).
         """
-        ends_here = step > 0 and (step % self.steps_per_epoch == 0 or step >= self.total_steps)
+        epoch, done = self.place(step)
+        ends_here = step > 0 and (done == 0 or step >= self.total_steps)
         if ends_here and validated < step:
             return step
-        return min(self.total_steps, (step // self.steps_per_epoch + 1) * self.steps_per_epoch)
+        return min(self.total_steps, self.end_of(epoch))
 
 
 def positions(lengths: Indices) -> tuple[int, int]:

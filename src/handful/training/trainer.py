@@ -36,7 +36,14 @@ from handful.training.objective import Objective, balanced_weights
 from handful.training.order import Order
 from handful.training.parting import smallest_batch
 from handful.training.pruning import Pruning
-from handful.training.resuming import check_environment, found_by_all, precision_of, to_resume
+from handful.training.resuming import (
+    check_environment,
+    check_labels,
+    found_by_all,
+    go_on,
+    precision_of,
+    to_resume,
+)
 from handful.training.state import random_state, set_random_state
 from handful.training.stopping import Stopping
 from handful.training.team import Team, joined, left
@@ -70,6 +77,7 @@ def train(experiment: Experiment, arguments: Mapping[str, Any]) -> dict[str, Any
     section = experiment.settings.train_for(order.model)
     environment = runtime.environment(precision_of(section, found), team.size, section.SHARDING)
     check_environment(order, environment, found)
+    check_labels(order, found)
     with ExitStack() as stack:
         stack.callback(left)
         stopping = stack.enter_context(Stopping())
@@ -89,7 +97,9 @@ def train(experiment: Experiment, arguments: Mapping[str, Any]) -> dict[str, Any
         runtime.seed_dropout(order.seed, team.rank)
         loop = Loop(work, model, accelerator, checkpoints, environment, progress, stopping)
         if found:
-            loop.restore(found)
+            told = go_on(loop, order, found)
+            if told:
+                experiment.progress.warn(f"{order.name}: {told}")
         loop.fit()
         _tell(experiment, loop, environment, found)
         loop.run()
