@@ -65,7 +65,7 @@ ARROWS: dict[str, set[str]] = {
     | {"production"},
     "across": LEAVES | {"pipeline", "step", "standing", "experiment", "steps"},
     "rehearsal": LEAVES
-    | {"experiment", "settings", "functions", "labels", "storage", "steps", "training"}
+    | {"experiment", "settings", "functions", "sources", "labels", "storage", "steps", "training"}
     | {"pipeline", "standing", "backends", "production"},
     "predicting": LEAVES
     | {"experiment", "settings", "functions", "sources", "fingerprint", "storage", "training"}
