@@ -46,16 +46,12 @@ def rehearse(experiment: Experiment, *, offline: bool = False) -> None:
     progress = experiment.progress
     functions = load_functions(experiment.directory)
     progress.note("settings and functions: no faults")
-<<<<<<< HEAD
-    refuse_overlap(experiment)
-    stage = _stage(experiment, offline=offline)
-=======
     for line in not_followed(experiment.directory):
         progress.warn(
             f"{line} cannot be followed by reading: a change behind it redoes no step by itself"
         )
-    stage = _stage(experiment)
->>>>>>> e05b4ec (Every form of import is followed in what a function is made of; what cannot be is said by check)
+    refuse_overlap(experiment)
+    stage = _stage(experiment, offline=offline)
     aliases = experiment.settings.prepare.LABEL_ALIASES
     artifacts = renamed(kept_artifacts(stage), aliases)
     label2id = label_map((artifact.label for artifact in artifacts), None)

@@ -92,6 +92,7 @@ def export_onnx(
     source = find_model(experiment, model)
     functions = load_functions(experiment.directory)
     opened = open_final(experiment, functions, source, folder, weights_hash)
+    _refuse_known(opened.model)
     opened.model.float().cpu().eval()
     tokenizer = load_tokenizer(source, experiment.progress)
     collate = recorded_collation(opened.record, opened.model, tokenizer)
@@ -119,6 +120,20 @@ def export_onnx(
     shapes = tuple(tuple(batch[0].shape) for batch in batches)
     rows = sum(shape[0] for shape in shapes)
     return Exported(path, names, rows, shapes, difference, path.stat().st_size)
+
+
+_NOT_EXPORTABLE = ("Longformer", "XLNet")
+"""Their attention cuts and pads by the values of its inputs."""
+
+
+def _refuse_known(model: torch.nn.Module) -> None:
+    name = type(model).__name__
+    if name.startswith(_NOT_EXPORTABLE):
+        raise UserError(
+            f"{name} cannot be exported to ONNX: its attention depends on the values of its inputs",
+            where="MODEL_NAMES",
+            remedy="use final/ itself, or train a model of another architecture for ONNX",
+        )
 
 
 def _choices(lengths: Indices) -> list[Indices]:

@@ -92,6 +92,8 @@ def is_known(model: nn.Module) -> bool:
         # A loss that somebody has put in its place is found under this name.
         and getattr(model, "_loss_function", None) is None
         and getattr(getattr(model, "config", None), "problem_type", None) in _ONE_LABEL
+        # Experts may be balanced over the whole batch.
+        and not getattr(getattr(model, "config", None), "output_router_logits", False)
         and all(_is_plain(part) for part in model.modules() if part is not model)
     )
 

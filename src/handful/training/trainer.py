@@ -210,7 +210,8 @@ def _prepare_memory(model: torch.nn.Module, section: TrainSection) -> None:
     # Its newer name in transformers, and the one of old.
     for word in ("activation", "gradient"):
         enable = getattr(model, f"{word}_checkpointing_enable", None)
-        if enable is not None:
+        # Those of transformers all have the method; not all have the thing.
+        if enable is not None and getattr(model, "supports_gradient_checkpointing", True):
             enable(**{f"{word}_checkpointing_kwargs": {"use_reentrant": False}})
             return
     raise UserError(
