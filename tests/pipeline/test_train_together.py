@@ -343,7 +343,7 @@ def test_sigterm_to_the_team_leaves_a_checkpoint(
 def test_the_words_of_a_worker_that_died_are_told_and_not_torchruns(tmp_path: Path) -> None:
     dying = "import os, sys\nprint('my last words', file=sys.stderr, flush=True)\nos.abort()\n"
     one = make(tmp_path / "EXP-1", {"train": 1}, functions=dying)
-    with pytest.raises(StepError, match="the worker left with status 1") as error:
+    with pytest.raises(StepError, match=r"was ended by signal 6 \(SIGABRT\)") as error:
         Local().run(Job("look_around", str(one.directory), processes=2), Told())
     assert "    | my last words" in str(error.value)
     assert "failed (exitcode: -6)" in str(error.value)
