@@ -3,8 +3,10 @@
 A function's hash covers its own source and, transitively, everything at module level that it
 names: helpers, classes, constants, decorators, imports, and what it takes from sibling modules of
 the experiment's directory. Comments, formatting and docstrings do not count. Module-level
-statements that bind no name (`torch.set_num_threads(1)`) count for every function. What cannot be
-followed (a star import from a sibling, `globals()`, `exec`) makes the whole module count. Other
+statements that bind no name (`torch.set_num_threads(1)`) count for every function. Every form of
+import is followed: relative ones, packages, `import_module` and `__import__` with a literal name.
+What cannot be followed within a module (a star import from a sibling, `globals()`, `exec`) makes
+the whole module count; an import whose name is made at run time is told (`not_followed`). Other
 libraries count by the import statement; data files of the experiment do not count.
 """
 
@@ -38,6 +40,16 @@ def function_hashes(directory: Path) -> dict[str, str]:
     }
 
 
+def not_followed(directory: Path) -> list[str]:
+    """`file:line: what` of each import that the five reach and that no reading can follow."""
+    reader = _Reader(directory)
+    module = reader.module(FILE.removesuffix(".py"))
+    for menu in MENUS:
+        if module is not None and menu.name in module.names:
+            reader.parts_of("functions", menu.name)
+    return sorted(reader.not_followed)
+
+
 def defined(directory: Path) -> frozenset[str]:
     """Which of the five are defined."""
     return frozenset(function_hashes(directory))
@@ -58,15 +70,19 @@ class _Reader:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self._modules: dict[str, _Module | None] = {}
+        self.not_followed: set[str] = set()
 
     def module(self, name: str) -> _Module | None:
         """The module of that dotted name in the directory; None if it is none of its own."""
         if name not in self._modules:
-            path = self._directory.joinpath(*name.split("."))
-            places = (path.with_suffix(".py"), path / "__init__.py")
-            found = next((place for place in places if place.is_file()), None)
+            found = self._place(name)
             self._modules[name] = _parsed(found) if found else None
         return self._modules[name]
+
+    def _place(self, name: str) -> Path | None:
+        path = self._directory.joinpath(*name.split("."))
+        places = (path.with_suffix(".py"), path / "__init__.py")
+        return next((place for place in places if place.is_file()), None)
 
     def parts_of(self, module: str, name: str) -> list[str]:
         """The sources that `name` of `module` is made of, in a stable order."""
@@ -87,18 +103,71 @@ class _Reader:
             for used in sorted(_names_in(statement)):
                 if used in module.names:
                     self._collect(module_name, used, seen)
-            self._follow(statement, seen)
+            self._follow(module_name, statement, seen)
 
-    def _follow(self, statement: ast.stmt, seen: dict[tuple[str, str], list[str]]) -> None:
+    def _follow(
+        self, module_name: str, statement: ast.stmt, seen: dict[tuple[str, str], list[str]]
+    ) -> None:
         """Go on into sibling modules that `statement` imports, wherever in it."""
         for node in ast.walk(statement):
             if isinstance(node, ast.Import):
                 for alias in node.names:
                     self._collect(alias.name, "*", seen)
-            elif isinstance(node, ast.ImportFrom) and node.module:
+            elif isinstance(node, ast.ImportFrom):
+                parts = [self._package(module_name, node.level), node.module or ""]
+                source = ".".join(part for part in parts if part)
                 for alias in node.names:
-                    self._collect(node.module, alias.name, seen)
-                    self._collect(f"{node.module}.{alias.name}", "*", seen)
+                    self._collect(source, alias.name, seen)
+                    self._collect(f"{source}.{alias.name}".lstrip("."), "*", seen)
+            elif isinstance(node, ast.Call) and _is_import(node):
+                name = self._imported_by(module_name, node)
+                if name is None:
+                    path = self._place(module_name)
+                    file = path.relative_to(self._directory) if path else FILE
+                    self.not_followed.add(f"{file}:{node.lineno}: {ast.unparse(node)}")
+                else:
+                    self._collect(name, "*", seen)
+
+    def _package(self, module_name: str, level: int) -> str:
+        """What `level` dots stand for in a module."""
+        if not level:
+            return ""
+        place = self._place(module_name)
+        is_package = place is not None and place.name == "__init__.py"
+        parts = module_name.split(".")
+        return ".".join(parts[: len(parts) - level + is_package])
+
+    def _imported_by(self, module_name: str, call: ast.Call) -> str | None:
+        """The module that `import_module(…)` names by a literal; None if it is made at run time."""
+        called = call.func
+        by_place = getattr(called, "attr", getattr(called, "id", "")) in _FROM_PLACES
+        name = _literal(call.args[0]) if call.args and not by_place else None
+        if name is None or not name.startswith("."):
+            return name
+        level = len(name) - len(name.lstrip("."))
+        given = [*call.args[1:2], *(k.value for k in call.keywords if k.arg == "package")]
+        told = _literal(given[0]) if given else None
+        if given and told is None and ast.unparse(given[0]) not in _OWN_PACKAGE:
+            return None
+        # `package` names the package itself, so one dot is that package.
+        base = told.split(".") if told else self._package(module_name, 1).split(".")
+        return ".".join([*base[: len(base) - level + 1], name.lstrip(".")]).strip(".")
+
+
+_OWN_PACKAGE = {"__package__", "__name__"}
+_IMPORTS = {"import_module", "__import__"}
+_FROM_PLACES = {"spec_from_file_location", "SourceFileLoader", "run_path", "run_module"}
+
+
+def _is_import(call: ast.Call) -> bool:
+    called = call.func
+    name = called.attr if isinstance(called, ast.Attribute) else getattr(called, "id", "")
+    return name in _IMPORTS | _FROM_PLACES
+
+
+def _literal(node: ast.expr) -> str | None:
+    is_text = isinstance(node, ast.Constant) and isinstance(node.value, str)
+    return str(node.value) if is_text else None  # type: ignore[attr-defined]
 
 
 def _parsed(path: Path) -> _Module:

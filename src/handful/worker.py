@@ -143,7 +143,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--together", action="store_true")
     options = parser.parse_args(argv)
     if options.leash:
-        threading.Thread(target=_end_with_driver, daemon=True).start()
+        threading.Thread(target=_end_with_driver, args=(os.dup(0),), daemon=True).start()
+        # Who asks a question here gets the end of the input at once: nobody is there to answer.
+        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     job = Job.from_json(options.job.read_text())
     rank = int(os.environ.get("RANK", "0"))  # torchrun's, if there are several of us
     with _ending_with_launcher(), EventWriter(options.events) as events:
@@ -168,8 +170,9 @@ def _write_first(result: Path, answer: Mapping[str, Any], rank: int) -> None:
     aside.unlink()
 
 
-def _end_with_driver() -> None:
-    sys.stdin.buffer.read()
+def _end_with_driver(leash: int) -> None:
+    while os.read(leash, 1):
+        pass
     os._exit(143)
 
 

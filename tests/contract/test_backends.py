@@ -118,6 +118,12 @@ def test_a_worker_that_dies_is_told_with_its_last_words(tmp_path: Path) -> None:
     assert "it hurts" in str(caught.value)
 
 
+def test_a_question_in_a_worker_is_answered_by_the_end_of_input(tmp_path: Path) -> None:
+    folder = experiment(tmp_path / "EXP", functions="input('Go on? [y/N] ')\n" + FUNCTIONS)
+    with pytest.raises(FunctionsError, match="EOFError"):
+        Local().run(job(folder), Heard())
+
+
 def test_a_killed_worker_is_told_by_its_signal(tmp_path: Path) -> None:
     dying = "import os, signal\nos.kill(os.getpid(), signal.SIGKILL)\n"
     folder = experiment(tmp_path / "EXP", functions=dying + FUNCTIONS)

@@ -11,7 +11,7 @@ SOURCE = Path(__file__).parents[2] / "src" / "handful"
 FILES = sorted(file for file in SOURCE.rglob("*.py") if "templates" not in file.parts)
 
 LEAVES = {"errors", "records", "layout", "progress", "machine"}
-LEAVES |= {"model_files", "metric_lines", "brought", "certificates"}
+LEAVES |= {"model_files", "positions", "metric_lines", "brought", "certificates"}
 """Rooms that everyone may enter."""
 
 ARROWS: dict[str, set[str]] = {
@@ -20,6 +20,7 @@ ARROWS: dict[str, set[str]] = {
     "progress": set(),
     "machine": set(),
     "model_files": set(),
+    "positions": {"model_files"},
     "brought": set(),
     "certificates": set(),
     "metric_lines": set(),
@@ -64,7 +65,7 @@ ARROWS: dict[str, set[str]] = {
     | {"production"},
     "across": LEAVES | {"pipeline", "step", "standing", "experiment", "steps"},
     "rehearsal": LEAVES
-    | {"experiment", "settings", "functions", "labels", "storage", "steps", "training"}
+    | {"experiment", "settings", "functions", "sources", "labels", "storage", "steps", "training"}
     | {"pipeline", "standing", "backends", "production"},
     "predicting": LEAVES
     | {"experiment", "settings", "functions", "sources", "fingerprint", "storage", "training"}

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from handful.errors import FunctionsError
-from handful.sources import defined, function_hashes
+from handful.sources import defined, function_hashes, not_followed
 
 TEXT = '''
 import functools
@@ -140,3 +140,85 @@ def test_circles_of_helpers_end(tmp_path: Path) -> None:
 def test_a_syntax_error_is_told_with_its_file(tmp_path: Path) -> None:
     with pytest.raises(FunctionsError, match=r"helper\.py:1"):
         hashes(tmp_path, helper="def clean(:\n")
+
+
+REQUIRED = "\n\ndef get_dataset_features():\n    return {}\n\n\ndef encode_data(instance):\n"
+FORMS = {
+    "import a.b": "import pkg.sub\n" + REQUIRED + "    return pkg.sub.clean(1)\n",
+    "import a.b as c": "import pkg.sub as s\n" + REQUIRED + "    return s.clean(1)\n",
+    "from a.b": "from pkg.sub import clean\n" + REQUIRED + "    return clean(1)\n",
+    "from a": "from pkg import sub\n" + REQUIRED + "    return sub.clean(1)\n",
+    "by the package": "from pkg import clean\n" + REQUIRED + "    return clean(1)\n",
+    "inside": REQUIRED + "    from pkg.sub import clean\n    return clean(1)\n",
+    "import_module": "import importlib\n"
+    + REQUIRED
+    + "    return importlib.import_module('pkg.sub').clean(1)\n",
+    "its name": "from importlib import import_module as load\nfrom importlib import "
+    "import_module\n" + REQUIRED + "    return import_module('pkg.sub').clean(1)\n",
+    "with a package": "import importlib\n"
+    + REQUIRED
+    + "    return importlib.import_module('.sub', package='pkg').clean(1)\n",
+    "__import__": "import json\n"
+    + REQUIRED
+    + "    return __import__('pkg.sub', fromlist=['x']).clean(1)\n",
+    "try": "try:\n    from pkg.sub import clean\nexcept ImportError:\n    clean = None\n"
+    + REQUIRED
+    + "    return clean(1)\n",
+}
+OLD = {
+    "get_dataset_features": "ca313c3b6cc3c3591ec413e5eb1a5946dac4de66f2c436498a47b88ef57148dc",
+    "encode_data": "2dc77d78cf41c994245bfefec6ff0735406a5a04abd64808b8967ebc6c65faf2",
+    "load_model": "43c4788ee48715fc1b3ca2249c960329495be190cd91cffbd61cb4cff18ea85f",
+}
+"""Of TEXT, HELPER and OTHER, as they have always been: else every store would be out of date."""
+
+
+def package(folder: Path, deep: str = "return x") -> None:
+    (folder / "pkg" / "inner").mkdir(parents=True, exist_ok=True)
+    (folder / "pkg/__init__.py").write_text("from .sub import clean\n")
+    (folder / "pkg/sub.py").write_text(
+        "from . import deep\nfrom .inner import most\n\n\n"
+        "def clean(x):\n    return deep.one(most(x))\n"
+    )
+    (folder / "pkg/deep.py").write_text(f"def one(x):\n    {deep}\n")
+    (folder / "pkg/inner/__init__.py").write_text("from .core import most\n")
+    (folder / "pkg/inner/core.py").write_text(
+        "from ..deep import one\n\n\ndef most(x):\n    return one(x)\n"
+    )
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("file", ["pkg/deep.py", "pkg/inner/core.py", "pkg/sub.py"])
+def test_every_form_of_import_is_followed(form: str, file: str, tmp_path: Path) -> None:
+    (tmp_path / "functions.py").write_text(FORMS[form])
+    package(tmp_path)
+    before = function_hashes(tmp_path)
+    assert not_followed(tmp_path) == []
+    text = (tmp_path / file).read_text()
+    (tmp_path / file).write_text(text.replace("(x):\n    return", "(x):\n    x += 1\n    return"))
+    assert text != (tmp_path / file).read_text()
+    assert changed(before, function_hashes(tmp_path)) == {"encode_data"}
+
+
+@pytest.mark.parametrize(
+    ("call", "told"),
+    [
+        ("importlib.import_module(instance)", "import_module(instance)"),
+        ("__import__(instance)", "__import__(instance)"),
+        ("importlib.import_module('.sub', package=instance)", "package=instance"),
+        ("importlib.util.spec_from_file_location('x', '../x.py')", "spec_from_file_location"),
+        ("runpy.run_path('../x.py')", "run_path('../x.py')"),
+    ],
+)
+def test_what_cannot_be_followed_is_said_with_its_line(
+    call: str, told: str, tmp_path: Path
+) -> None:
+    text = f"import importlib, runpy\n{REQUIRED}    return {call}\n"
+    (tmp_path / "functions.py").write_text(text)
+    (line,) = not_followed(tmp_path)
+    assert line.startswith("functions.py:9: ")
+    assert told in line
+
+
+def test_hashes_of_other_forms_stay_as_they_were(before: dict[str, str]) -> None:
+    assert before == OLD

@@ -141,3 +141,26 @@ def test_evaluations_stand_at_the_ends_of_epochs_and_at_the_end() -> None:
     assert plan.next_evaluation(7, 7) == 14
     assert plan.next_evaluation(15, 14) == plan.total_steps == 18
     assert plan.next_evaluation(18, 14) == 18
+
+
+@given(st.integers(1, 70), st.integers(1, 9), st.integers(1, 9))
+def test_no_batch_is_smaller_than_the_smallest(count: int, size: int, smallest: int) -> None:
+    smallest = min(smallest, size)
+    batches = epoch_batches(lengths_of(count), size, 0, 1, smallest)
+    assert sorted(np.concatenate(batches).tolist()) == list(range(count))
+    if count >= smallest:
+        assert min(len(batch) for batch in batches) >= smallest
+    assert Plan(count, size, 1.0, smallest).steps_per_epoch == len(batches)
+
+
+@given(st.lists(st.integers(0, 5), min_size=1, max_size=40), st.integers(1, 6))
+def test_parts_of_one_length_hold_one_length(values: list[int], size: int) -> None:
+    lengths = np.array(values, dtype=np.int64)
+    everything = np.arange(len(lengths), dtype=np.int64)
+    for found in (
+        parts(everything, lengths, size, equal=True),
+        length_order(lengths, size, 7, equal=True),
+    ):
+        assert sorted(np.concatenate(found).tolist()) == everything.tolist()
+        assert all(len(set(lengths[part].tolist())) == 1 and len(part) <= size for part in found)
+    assert parts(np.array([], np.int64), lengths, size, equal=True) == []

@@ -18,11 +18,11 @@ from handful.training.final import open_final, save_final
 from handful.training.model import (
     ModelSource,
     build_model,
-    default_model,
     find_model,
     load_tokenizer,
     pad_values,
 )
+from handful.training.pretrained import load_pretrained
 
 LABEL2ID = {"invoice": 0, "letter": 1, "report": 2}
 RECORD = {
@@ -49,7 +49,7 @@ def one(tmp_path: Path) -> Encoded:
 
 
 def test_the_default_model_bears_the_labels(one: Encoded) -> None:
-    model = default_model(str(one.directory / "model"), LABEL2ID)
+    model = load_pretrained(str(one.directory / "model"), LABEL2ID).model
     assert model.config.id2label == {0: "invoice", 1: "letter", 2: "report"}
     assert model.config.label2id == LABEL2ID
     assert model.classifier.out_features == 3  # the saved head had two
@@ -59,7 +59,7 @@ def test_a_hub_out_of_reach_is_told_with_the_ways_out(monkeypatch) -> None:
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(UserError, match="nobody/nothing cannot be loaded") as caught:
-        default_model("nobody/nothing", LABEL2ID)
+        load_pretrained("nobody/nothing", LABEL2ID)
     for way in ("local directory", "s3://", "HF_HOME", "HF_TOKEN"):
         assert way in str(caught.value)
     assert caught.value.exit_status == 2
@@ -67,7 +67,7 @@ def test_a_hub_out_of_reach_is_told_with_the_ways_out(monkeypatch) -> None:
 
 def test_a_directory_without_a_model_is_told(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="cannot be loaded"):
-        default_model(str(tmp_path), LABEL2ID)
+        load_pretrained(str(tmp_path), LABEL2ID)
 
 
 def test_a_local_directory_that_is_not_there(one: Encoded, tmp_path: Path) -> None:
@@ -97,7 +97,7 @@ def test_a_feature_that_forward_does_not_take_is_named(one: Encoded) -> None:
     with pytest.raises(UserError, match=r"'bbox'.*\n.*it takes input_ids, labels"):
         check_features(Own(), ("input_ids", "bbox", "labels"))
     check_features(Own(), ("input_ids", "labels"))
-    bert = default_model(str(one.directory / "model"), LABEL2ID)
+    bert = load_pretrained(str(one.directory / "model"), LABEL2ID).model
     check_features(bert, ("input_ids", "attention_mask", "labels"))
     # forward of transformers takes any keyword, and would pass over this one in silence.
     with pytest.raises(UserError, match=r"'bbox'.*\n.*it takes input_ids, attention_mask"):
@@ -181,7 +181,7 @@ def test_a_tokenizer_that_cannot_be_loaded_is_told_and_does_not_stop(tmp_path: P
 def test_the_final_model_opens_without_handful(one: Encoded, tmp_path: Path) -> None:
     from transformers import AutoModelForSequenceClassification
 
-    model = default_model(str(one.directory / "model"), LABEL2ID).eval()
+    model = load_pretrained(str(one.directory / "model"), LABEL2ID).model.eval()
     final = tmp_path / "final"
     record = save_final(final, model, None, RECORD)
     again = AutoModelForSequenceClassification.from_pretrained(final).eval()

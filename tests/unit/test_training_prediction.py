@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -142,6 +144,22 @@ def test_a_signal_is_heard_and_the_handlers_come_back() -> None:
         assert stopping.heard is signal.SIGTERM
         assert isinstance(stopping.error(7), StepError)
         assert "SIGTERM at step 7" in str(stopping.error(7))
+
+
+def test_who_never_comes_to_a_stop_is_ended_all_the_same() -> None:
+    script = """
+import time
+from handful.training import stopping
+stopping.PATIENCE_SECONDS = 0.5
+with stopping.Stopping():
+    print("ready", flush=True)
+    time.sleep(120)
+"""
+    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"ready\n"
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=30) == 128 + signal.SIGTERM
 
 
 @pytest.mark.usefixtures("handlers")

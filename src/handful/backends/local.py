@@ -10,9 +10,13 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import signal
 import subprocess
 import tempfile
 import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
@@ -26,6 +30,8 @@ from handful.progress import Progress
 LAST_WORDS = 20
 _END = "end of events\n"
 _TORCHRUN_SAW = "failed (exitcode: "
+_KILLED = re.compile(r"failed \(exitcode: -(\d+)\) local_rank: (\d+)")
+_POLITE = {signal.SIGTERM, signal.SIGINT}
 
 
 class Local:
@@ -107,13 +113,18 @@ def _stop(worker: subprocess.Popen[bytes]) -> None:
 
 
 def _answer(result_file: Path, status: int, log: IO[bytes]) -> dict[str, Any]:
-    if not result_file.exists():
-        log.seek(0)
-        words = _without_summary(log.read().decode(errors="replace").splitlines())[-LAST_WORDS:]
+    log.seek(0)
+    lines = log.read().decode(errors="replace").splitlines()
+    killed = _killed(lines)
+    if killed or not result_file.exists():
         how = f"was ended by signal {-status}" if status < 0 else f"left with status {status}"
+        # What the others of a team say is only that they lost the one that was killed.
+        words = [] if result_file.exists() else _without_summary(lines)[-LAST_WORDS:]
+        by_signal = status == -9 or (killed and killed.number == signal.SIGKILL)
         raise StepError(
-            f"the worker {how}" + "".join(f"\n    | {line}" for line in words),
-            remedy="signal 9 often means that memory ran out" if status == -9 else "",
+            (str(killed) if killed else f"the worker {how}")
+            + "".join(f"\n    | {line}" for line in words),
+            remedy=_MEMORY if by_signal else "",
         )
     answer: dict[str, Any] = json.loads(result_file.read_text())
     if "error" in answer:
@@ -121,10 +132,39 @@ def _answer(result_file: Path, status: int, log: IO[bytes]) -> dict[str, Any]:
     return answer
 
 
-def _without_summary(lines: list[str]) -> list[str]:
+_MEMORY = (
+    "signal 9 often means that memory ran out: set AUTO_BATCH = true or GRADIENT_CHECKPOINTING = "
+    "true, or lower BATCH_SIZE or [compute] TRAIN_PROCESSES"
+)
+
+
+@dataclass(frozen=True)
+class _Killed:
+    """One of several processes that ended by a signal."""
+
+    rank: str
+    number: int
+
+    def __str__(self) -> str:
+        known = self.number in set(signal.Signals)
+        name = signal.Signals(self.number).name if known else "unknown"
+        what = f"was ended by signal {self.number} ({name})"
+        return f"training process {self.rank} {what}, and the others with it"
+
+
+def _killed(lines: Sequence[str]) -> _Killed | None:
+    """Whom torchrun has seen end by a signal that is no request to stop."""
+    for line in lines:
+        seen = _KILLED.search(line)
+        if seen and int(seen[1]) not in _POLITE:
+            return _Killed(seen[2], int(seen[1]))
+    return None
+
+
+def _without_summary(lines: Sequence[str]) -> list[str]:
     """What torchrun adds about itself after it saw a worker fail would hide the worker's words."""
     seen = next((n for n, line in enumerate(lines) if _TORCHRUN_SAW in line), len(lines))
-    return lines[: seen + 1]
+    return list(lines[: seen + 1])
 
 
 def error_from_json(answer: dict[str, Any]) -> HandfulError:

@@ -22,6 +22,7 @@ from handful.pipeline import STEPS
 from handful.production import production_files, production_labels, refuse_overlap
 from handful.progress import Scalar, Silent
 from handful.rehearsal.sample import Chosen, Rows, Sample, take_sample
+from handful.sources import not_followed
 from handful.standing import states
 from handful.steps.prepare.artifacts import Artifact, kept_artifacts
 from handful.steps.prepare.inputs import Inputs
@@ -45,6 +46,10 @@ def rehearse(experiment: Experiment, *, offline: bool = False) -> None:
     progress = experiment.progress
     functions = load_functions(experiment.directory)
     progress.note("settings and functions: no faults")
+    for line in not_followed(experiment.directory):
+        progress.warn(
+            f"{line} cannot be followed by reading: a change behind it redoes no step by itself"
+        )
     refuse_overlap(experiment)
     stage = _stage(experiment, offline=offline)
     aliases = experiment.settings.prepare.LABEL_ALIASES

@@ -57,6 +57,13 @@ class TrainSection:
     AUTO_BATCH: bool = key(
         boolean, "false", "Find the largest batch per device that fits; the rest is accumulated."
     )
+    MICRO_BATCHES: str = key(
+        choice("auto", "on", "off"),
+        "auto",
+        "On a CPU: take a batch in parts that fit its caches. auto: where the loss is known to be "
+        "the mean of its examples' (stock classifiers of Transformers).",
+        counts="train",
+    )
     LEARNING_RATE: float = key(
         real(_POSITIVE), "2e-5", "The highest learning rate.", counts="train"
     )
@@ -102,6 +109,12 @@ class TrainSection:
         choice("auto", "fp32", "bf16", "fp16"),
         "auto",
         "The arithmetic of training; auto: bf16 where the hardware is faster with it.",
+        counts="train",
+    )
+    FINAL_DTYPE: str = key(
+        choice("fp32", "bf16", "fp16"),
+        "fp32",
+        "In what the weights of final/ are stored; they are trained in fp32 all the same.",
         counts="train",
     )
     COMPILE: bool = key(

@@ -25,21 +25,38 @@ A_BATCH = 32
 """Positions that a CPU could work on in the time that it takes to begin another batch, about."""
 
 
-def epoch_batches(lengths: Indices, batch_size: int, seed: int, epoch: int) -> list[Indices]:
+def epoch_batches(
+    lengths: Indices,
+    batch_size: int,
+    seed: int,
+    epoch: int,
+    smallest: int = 1,
+    cuts: Sequence[Cut] = (),
+) -> list[Indices]:
     """Every index of `lengths` once, in shuffled batches of about equal length.
 
-    Only the last batch that was cut may hold fewer than `batch_size`; none is dropped. In the
+    What was taken in `cuts`, with other batch sizes earlier in this epoch, is left out.
+
+    Only the last batch that was cut may hold fewer than `batch_size`; none is dropped. Fewer than
+    `smallest` are added to the batch before. In the
     first epoch the batch of the longest example comes first, so that a batch that is too large
     for the memory shows at once.
     """
     draw = np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, epoch])))
     shuffled = draw.permutation(len(lengths)).astype(np.int64)
+    if cuts:
+        *before, last = cuts
+        earlier = epoch_batches(lengths, last.batch_size, seed, epoch, last.smallest, before)
+        left = earlier[last.steps :]
+        shuffled = shuffled[np.isin(shuffled, np.concatenate(left))] if left else shuffled[:0]
     sorted_parts = []
     for start in range(0, len(shuffled), STRETCH * batch_size):
         part = shuffled[start : start + STRETCH * batch_size]
         sorted_parts.append(part[np.argsort(-lengths[part], kind="stable")])
     ordered = np.concatenate(sorted_parts) if sorted_parts else shuffled
     batches = _cut(ordered, batch_size)
+    if len(batches) > 1 and len(batches[-1]) < smallest:
+        batches[-2:] = [np.concatenate(batches[-2:])]
     batches = [batches[position] for position in draw.permutation(len(batches))]
     if epoch == 0 and batches:
         longest = max(range(len(batches)), key=lambda b: int(lengths[batches[b]].max()))
@@ -47,24 +64,45 @@ def epoch_batches(lengths: Indices, batch_size: int, seed: int, epoch: int) -> l
     return batches
 
 
-def length_order(lengths: Indices, batch_size: int, most: int = 0) -> list[Indices]:
+@dataclass(frozen=True)
+class Cut:
+    """A part of an epoch that was trained with another batch size."""
+
+    batch_size: int
+    steps: int
+    """Steps taken with it in this epoch."""
+    smallest: int = 1
+
+
+def length_order(
+    lengths: Indices, batch_size: int, most: int = 0, *, equal: bool = False
+) -> list[Indices]:
     """Every index once, longest first: for evaluation, where the order is all one.
 
-    `most`: as in `parts`; if it matters, the batches are those with the least padding.
+    `most`, `equal`: as in `parts`; if `most` matters, the batches are those with the least padding.
     """
     ordered = np.argsort(-lengths, kind="stable").astype(np.int64)
+    if equal:
+        return parts(ordered, lengths, batch_size, most, equal=True)
     if not most:
         return _cut(ordered, batch_size)
     ends = _least_padding(lengths[ordered], batch_size, most)
     return np.split(ordered, ends[:-1]) if ends else []
 
 
-def parts(indices: Indices, lengths: Indices, size: int, most: int = 0) -> list[Indices]:
+def parts(
+    indices: Indices, lengths: Indices, size: int, most: int = 0, *, equal: bool = False
+) -> list[Indices]:
     """`indices` in parts of at most `size` examples each.
 
     `most`: positions that a part may have, padding included, if it has more than one example; 0:
     any number. Where that matters the parts are cut from the longest example to the shortest.
+    `equal`: a part holds examples of one length only.
     """
+    if equal:
+        ordered = indices[np.argsort(-lengths[indices], kind="stable")]
+        runs = np.split(ordered, np.flatnonzero(np.diff(lengths[ordered])) + 1)
+        return [part for run in runs for part in parts(run, lengths, size, most) if len(run)]
     if not most or len(indices) * int(lengths[indices].max(initial=0)) <= most:
         return _cut(indices, size)
     ordered = indices[np.argsort(-lengths[indices], kind="stable")]
@@ -115,19 +153,32 @@ class Plan:
     batch_size: int
     epochs: float
     """May be a fraction: 0.5 trains on half of the batches."""
+    smallest: int = 1
+    """As `epoch_batches` has it."""
+    shift: int = 0
+    """Steps taken beyond those that so many epochs have: there were batches of other sizes."""
 
     @property
     def steps_per_epoch(self) -> int:
-        return math.ceil(self.examples / self.batch_size)
+        full, rest = divmod(self.examples, self.batch_size)
+        return full if full and rest < self.smallest else full + (rest > 0)
 
     @property
     def total_steps(self) -> int:
         # 3 × 7 steps must not become 22 because of a float just above 21.
-        return max(1, math.ceil(self.epochs * self.steps_per_epoch - 1e-6))
+        return self.shift + max(1, math.ceil(self.epochs * self.steps_per_epoch - 1e-6))
 
     def epoch_at(self, step: int) -> float:
         """Epochs done after `step` steps."""
-        return step / self.steps_per_epoch
+        return (step - self.shift) / self.steps_per_epoch
+
+    def place(self, step: int) -> tuple[int, int]:
+        """The epoch, from 0, that goes on after `step` steps, and its steps that are done."""
+        return divmod(step - self.shift, self.steps_per_epoch)
+
+    def end_of(self, epoch: int) -> int:
+        """The step at which `epoch` is through."""
+        return self.shift + (epoch + 1) * self.steps_per_epoch
 
     def next_evaluation(self, step: int, validated: int) -> int:
         """The step to validate at: an epoch's end, or the end of all.
@@ -135,10 +186,11 @@ class Plan:
         It is `step` itself when that is such an end and was not validated yet (`validated` is the
         last step that was).
         """
-        ends_here = step > 0 and (step % self.steps_per_epoch == 0 or step >= self.total_steps)
+        epoch, done = self.place(step)
+        ends_here = step > 0 and (done == 0 or step >= self.total_steps)
         if ends_here and validated < step:
             return step
-        return min(self.total_steps, (step // self.steps_per_epoch + 1) * self.steps_per_epoch)
+        return min(self.total_steps, self.end_of(epoch))
 
 
 def positions(lengths: Indices) -> tuple[int, int]:

@@ -24,12 +24,31 @@ def model_card(record: Mapping[str, Any]) -> str:
         f"{record['epochs']:g} (step {record['best_step']} of {record['steps']}), "
         "the best on the validation split.\n",
         _table("metric", "value", {name: f"{metrics[name]:.4f}" for name in shown}),
+        *_length(record),
         "## Settings\n",
         _table("key", "value", record["settings"]),
         "## Made with\n",
-        _table("what", "value", {**record["environment"], **record["versions"]}),
+        _table("what", "value", {**record["environment"], **_dtypes(record), **record["versions"]}),
     ]
     return "\n".join(parts)
+
+
+def _length(record: Mapping[str, Any]) -> list[str]:
+    most = record.get("max_length")
+    if not most:
+        return []
+    return [
+        "## Length\n",
+        f"It was trained on texts of at most {most:,} tokens; its tokenizer cuts longer ones there "
+        "if it is told to (`truncation=True`).\n",
+    ]
+
+
+def _dtypes(record: Mapping[str, Any]) -> Mapping[str, str]:
+    told = record.get("weights_dtype")
+    return (
+        {"weights while training": told["trained"], "weights here": told["final"]} if told else {}
+    )
 
 
 def _table(left: str, right: str, rows: Mapping[str, Any]) -> str:

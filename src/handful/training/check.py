@@ -15,11 +15,12 @@ from handful.layout import model_folder
 from handful.settings import TrainSection
 from handful.training import runtime
 from handful.training.calls import settings_for
-from handful.training.checks import check_features, check_forward
+from handful.training.checks import check_features, check_trainable
 from handful.training.collate import Collator
+from handful.training.collation import Trial, collation, give_padding_token
 from handful.training.data import ID, LENGTH, SplitData, as_split
 from handful.training.metrics import Metrics
-from handful.training.model import build_model, find_model, load_tokenizer, pad_values
+from handful.training.model import build_model, find_model, load_tokenizer
 from handful.training.optimizer import make_optimizer
 from handful.training.prediction import predict
 from handful.training.quicker import quicker
@@ -75,8 +76,12 @@ def try_steps(
         model = build_model(experiment, functions, source, label2id)
         metrics.check_name(section.METRIC, data.references)
         check_features(model, data.features)
-        collate = Collator(pad_values(model, load_tokenizer(source, experiment.progress)))
-        check_forward(model, data, collate, labels)
+        check_trainable(model)
+        tokenizer = load_tokenizer(source, experiment.progress)
+        give_padding_token(model, tokenizer)
+        progress, name = experiment.progress, model_folder(model_name)
+        trial = Trial(data, labels, experiment.directory, progress, name)
+        collate = collation(model, tokenizer, trial)
         prepared, losses, seconds = _steps(accelerator, model, data, collate, section, labels)
         predicted = predict(prepared, data, collate, len(data), labels)
         return CheckResult(

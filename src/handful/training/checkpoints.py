@@ -12,7 +12,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -39,9 +39,22 @@ class Checkpoint:
     state: RunState
     environment: Mapping[str, Any]
     """What else the bits depend on: threads, precision, device, number of processes."""
+    made_from: Mapping[str, str] = field(default_factory=dict)
+    """The fingerprint of its run."""
+    label2id: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def batch_size(self) -> int:
+        """Of the steps before it."""
+        return self.state.batch_size or int(self.made_from.get("[train] BATCH_SIZE", 0))
+
+    @property
+    def weights(self) -> Path:
+        """A safetensors file."""
+        return self.folder / WEIGHTS
 
     def load_weights(self, model: torch.nn.Module) -> None:
-        load_model(model, str(self.folder / WEIGHTS), strict=True)
+        load_model(model, str(self.weights), strict=True)
 
     def tensors(self) -> dict[str, Any]:
         """The optimizer's and generators' state, on the CPU."""
@@ -171,7 +184,8 @@ class Checkpoints:
         except (Absent, OSError, ValueError, TypeError) as error:
             self._progress.warn(f"the checkpoint of step {step} is passed over: {error}")
             return None
-        return Checkpoint(folder, state, marker["environment"])
+        environment, labels = marker["environment"], marker.get("label2id", {})
+        return Checkpoint(folder, state, environment, marker["made_from"], labels)
 
     def _prune(self, state: RunState) -> None:
         newest = sorted(self._steps(), reverse=True)[:KEPT]

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from handful.errors import UserError
+from handful.training.calls import place
 from handful.training.collate import Collator
 from handful.training.data import LABELS, SplitData
+from handful.training.fitting import is_out_of_memory
 
 
 def check_features(model: torch.nn.Module, features: Iterable[str]) -> None:
@@ -21,12 +26,13 @@ def check_features(model: torch.nn.Module, features: Iterable[str]) -> None:
             f"the encoded data has no {LABELS!r}", where="get_dataset_features in functions.py"
         )
     takes = inspect.signature(model.forward).parameters
-    # Those of transformers take any further keyword and pass over it in silence.
+    # Those of transformers take any further keyword and pass over it in silence, all but labels.
     strict = type(model).__module__.startswith("transformers.")
     if not strict and any(p.kind is p.VAR_KEYWORD for p in takes.values()):
         return
     explicit = [n for n, p in takes.items() if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)]
-    unknown = [name for name in names if name not in explicit]
+    through = any(p.kind is p.VAR_KEYWORD for p in takes.values())
+    unknown = [n for n in names if n not in explicit and not (n == LABELS and through)]
     if unknown:
         raise UserError(
             f"forward of {type(model).__name__} does not take {', '.join(map(repr, unknown))}",
@@ -52,6 +58,12 @@ def check_output(output: Any, batch: Mapping[str, torch.Tensor], labels: int) ->
             remedy="compute .loss from labels in forward",
         )
     examples = len(batch[LABELS])
+    if loss.numel() not in (1, examples):
+        raise UserError(
+            f"forward returned a loss of shape {list(loss.shape)}",
+            where=where,
+            remedy="return its mean: a scalar",
+        )
     if tuple(logits.shape) != (examples, labels):
         raise UserError(
             f"forward returned logits of shape {list(logits.shape)} for {examples} examples; "
@@ -61,13 +73,93 @@ def check_output(output: Any, batch: Mapping[str, torch.Tensor], labels: int) ->
         )
 
 
-def check_forward(model: torch.nn.Module, data: SplitData, collate: Collator, labels: int) -> None:
-    """Try `forward` on two examples; `UserError` if it does not return loss and logits."""
-    few = data.lengths.argsort(kind="stable")[:2]
+def check_forward(
+    model: torch.nn.Module, data: SplitData, collate: Collator, labels: int, directory: Path
+) -> None:
+    """Try `forward` on the two longest examples; `UserError` if it does not return loss and logits
+    that can be trained on. What it raises is told with its line in the experiment's `directory`."""
+    few = (-data.lengths).argsort(kind="stable")[:2]
+    if collate.equal_lengths:
+        few = few[:1]
     device = next(model.parameters()).device
     batch = {name: tensor.to(device) for name, tensor in collate(data.batch(few)).items()}
+    check_ids(model, batch)
     training = model.training
     model.eval()
-    with torch.inference_mode():
-        check_output(model(**batch), batch, labels)
-    model.train(training)
+    try:
+        with telling(model, directory), torch.enable_grad():
+            output = model(**batch)
+    finally:
+        model.train(training)
+    check_output(output, batch, labels)
+    if not output.loss.requires_grad:
+        raise UserError(
+            "forward returned a loss that no weight has a part in",
+            where="load_model in functions.py",
+            remedy="compute it from the logits with torch, not under no_grad, and do not detach it",
+        )
+
+
+@contextmanager
+def telling(model: torch.nn.Module, directory: Path) -> Iterator[None]:
+    """What `forward` raises in the body as a `UserError`, with its line in the experiment's
+    `directory`; a lack of memory stays what it is."""
+    try:
+        yield
+    except (RuntimeError, IndexError, ValueError, TypeError, KeyError) as error:
+        if is_out_of_memory(error):
+            raise
+        raise _told(model, error, directory) from error
+
+
+def check_trainable(model: torch.nn.Module) -> None:
+    """`UserError` for a model without a single trainable weight."""
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        raise UserError(
+            f"no weight of {type(model).__name__} is trainable: requires_grad is False for all "
+            "of them",
+            where="load_model in functions.py",
+            remedy="freeze parts of the model only, and leave the head as it is",
+        )
+
+
+def check_ids(model: torch.nn.Module, batch: Mapping[str, torch.Tensor]) -> None:
+    """`UserError` for a token that the model does not know: a GPU would never recover from it."""
+    fault = unknown_ids(model, batch)
+    if fault:
+        raise UserError(
+            fault,
+            where="encode_data in functions.py",
+            remedy="encode with the tokenizer that belongs to the model",
+        )
+
+
+def unknown_ids(model: torch.nn.Module, batch: Mapping[str, torch.Tensor]) -> str:
+    """What is wrong with `input_ids` for a model that says which it knows; empty if nothing is."""
+    ids = batch.get("input_ids")
+    try:
+        known = getattr(getattr(model, "get_input_embeddings")(), "num_embeddings", None)  # noqa: B009
+    except (NotImplementedError, AttributeError):  # models without embeddings say so like this
+        return ""
+    if ids is None or known is None or not ids.numel() or ids.is_floating_point():
+        return ""
+    low, high = int(ids.min()), int(ids.max())
+    if low >= 0 and high < known:
+        return ""
+    return f"input_ids go from {low} to {high}, and {type(model).__name__} knows 0 to {known - 1}"
+
+
+_NO_PADDING_TOKEN = re.compile(r"padding token|pad_token", re.IGNORECASE)
+
+
+def _told(model: torch.nn.Module, error: Exception, directory: Path) -> UserError:
+    words = " ".join(str(error).split())[:300]
+    remedy = "forward has to take a batch of what encode_data returns"
+    if _NO_PADDING_TOKEN.search(words):
+        remedy = (
+            "neither the model nor its tokenizer names a padding token: write a load_model that "
+            "sets model.config.pad_token_id, for a decoder usually to its eos_token_id"
+        )
+    line = place(directory, error)
+    where = f"{line} in forward" if ":" in line else f"forward of {type(model).__name__}"
+    return UserError(f"{type(error).__name__}: {words}", where=where, remedy=remedy)

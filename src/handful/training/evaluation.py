@@ -21,12 +21,13 @@ from handful.training import baselines, runtime
 from handful.training.calls import settings_for
 from handful.training.checkpoints import file_hash
 from handful.training.checks import check_features
-from handful.training.collate import Collator
+from handful.training.collation import recorded_collation
 from handful.training.data import SplitData, check_label_map, open_split
 from handful.training.final import open_final
 from handful.training.judging import judge_labels
+from handful.training.lengths import check_lengths, encoded_lengths
 from handful.training.metrics import Metrics
-from handful.training.model import find_model, load_tokenizer, pad_values
+from handful.training.model import find_model, load_tokenizer
 from handful.training.prediction import Predicted, predict
 from handful.training.results import (
     Answered,
@@ -213,7 +214,8 @@ def _predicted(
     found = {}
     with runtime.accelerated(_precision(opened.record), team.size) as accelerator:
         tokenizer = load_tokenizer(source, experiment.progress)
-        collate = Collator(pad_values(opened.model, tokenizer))
+        check_lengths(opened.model, encoded_lengths(experiment, wanted.model))
+        collate = recorded_collation(opened.record, opened.model, tokenizer)
         model = accelerator.prepare_model(opened.model, evaluation_mode=True)
         for split, rows in data.items():
             check_features(opened.model, rows.features)

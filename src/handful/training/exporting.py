@@ -20,10 +20,11 @@ from handful.errors import StepError, UserError
 from handful.experiment import Experiment
 from handful.functions import load_functions
 from handful.training.batches import Indices
-from handful.training.collate import Collator
+from handful.training.collate import IDS, MASK, Collator
+from handful.training.collation import recorded_collation
 from handful.training.data import LABELS, SplitData, open_split
 from handful.training.final import open_final
-from handful.training.model import find_model, load_tokenizer, pad_values, quiet_libraries
+from handful.training.model import find_model, load_tokenizer, quiet_libraries
 
 TOLERANCE = 1e-4
 """The greatest difference of a logit that is let pass."""
@@ -91,11 +92,13 @@ def export_onnx(
     source = find_model(experiment, model)
     functions = load_functions(experiment.directory)
     opened = open_final(experiment, functions, source, folder, weights_hash)
+    _refuse_known(opened.model)
     opened.model.float().cpu().eval()
     tokenizer = load_tokenizer(source, experiment.progress)
-    collate = Collator(pad_values(opened.model, tokenizer))
+    collate = recorded_collation(opened.record, opened.model, tokenizer)
     data = open_split(experiment, model, "validation", opened.record["rows"]["validation"])
     names = tuple(name for name in data.features if name != LABELS)
+    names += (MASK,) if collate.adds_mask else ()
     batches = [_inputs(collate, data, names, rows) for rows in _choices(data.lengths)]
     wrapped = _Logits(opened.model, names)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -117,6 +120,20 @@ def export_onnx(
     shapes = tuple(tuple(batch[0].shape) for batch in batches)
     rows = sum(shape[0] for shape in shapes)
     return Exported(path, names, rows, shapes, difference, path.stat().st_size)
+
+
+_NOT_EXPORTABLE = ("Longformer", "XLNet")
+"""Their attention cuts and pads by the values of its inputs."""
+
+
+def _refuse_known(model: torch.nn.Module) -> None:
+    name = type(model).__name__
+    if name.startswith(_NOT_EXPORTABLE):
+        raise UserError(
+            f"{name} cannot be exported to ONNX: its attention depends on the values of its inputs",
+            where="MODEL_NAMES",
+            remedy="use final/ itself, or train a model of another architecture for ONNX",
+        )
 
 
 def _choices(lengths: Indices) -> list[Indices]:
@@ -145,7 +162,9 @@ def _ragged(data: SplitData, names: Sequence[str]) -> dict[str, tuple[int, ...]]
     """Feature → the axes, after that of the batch, whose size differs from batch to batch."""
     found = {}
     for name in names:
-        axes, feature, axis = [], data.rows.features[name], 1
+        # A mask that is made has the shape of what it is made from.
+        source = name if name in data.features else IDS
+        axes, feature, axis = [], data.rows.features[source], 1
         while (inner := getattr(feature, "feature", None)) is not None:
             if getattr(feature, "length", -1) < 0:
                 axes.append(axis)

@@ -25,9 +25,9 @@ from handful.training.model import (
     LOAD_MODEL,
     ModelSource,
     build_model,
-    default_model,
     inverse,
 )
+from handful.training.pretrained import reopen_pretrained
 
 WEIGHTS = "model.safetensors"
 OWN_WEIGHTS = "module.safetensors"
@@ -57,6 +57,8 @@ def save_final(
     folder.mkdir(parents=True)
     _name_labels(model, record["label2id"])
     if tokenizer is not None:
+        # Who calls it with truncation cuts where encode_data did.
+        tokenizer.model_max_length = record.get("max_length") or tokenizer.model_max_length
         tokenizer.save_pretrained(folder)
     weights = _save_weights(folder, model)
     full = {
@@ -132,7 +134,7 @@ def open_final(
             )
     label2id = record["label2id"]
     if not functions.has(LOAD_MODEL):
-        return Opened(default_model(str(folder), label2id), record)
+        return Opened(reopen_pretrained(folder, label2id), record)
     model = build_model(experiment, functions, source, label2id)
     (name,) = record["weights"]
     try:

@@ -20,7 +20,7 @@ Try = Callable[[Indices], None]
 """Forward and back with these examples; raises torch's own error where the memory is too small."""
 
 
-def is_out_of_memory(error: RuntimeError) -> bool:
+def is_out_of_memory(error: Exception) -> bool:
     """Whether torch says so, on a GPU or on a CPU."""
     return isinstance(error, torch.OutOfMemoryError) or "allocate memory" in str(error)
 

@@ -13,8 +13,10 @@ from __future__ import annotations
 import json
 import time
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 
 from handful.metric_lines import best_line, validation_line
@@ -59,7 +61,8 @@ class Loop:
     ) -> None:
         self.work, self._accelerator, self._checkpoints = work, accelerator, checkpoints
         self._environment, self._progress, self._stopping = environment, progress, stopping
-        self.plan, self.state = work.plan, RunState()
+        self.plan = work.plan
+        self.state = RunState(batch_size=self.plan.batch_size, examples=self.plan.examples)
         self.pruned = False
         """Was it a trial that is not worth its remaining epochs?"""
         section = work.section
@@ -69,8 +72,8 @@ class Loop:
         parted = section.SHARDING == WHOLE and not section.COMPILE
         if accelerator.device.type == "cpu" and parted:
             most = -(-self.plan.batch_size // work.team.size)
-            told = work.train, work.collate, work.objective, most
-            self._positions = positions_at_once(model, *told)
+            longest = int(work.train.lengths.max(initial=0))
+            self._positions = positions_at_once(model, section.MICRO_BATCHES, longest, most)
         self._held = held(model, section, accelerator, work.team)
         self.best = model
         """After `run`, on the leader: the whole model, with the weights of the best validation."""
@@ -84,6 +87,7 @@ class Loop:
     def restore(self, checkpoint: Checkpoint) -> None:
         """Go on from `checkpoint`."""
         self.state = checkpoint.state
+        self.plan = replace(self.plan, shift=self.state.shift)
         self._held.fill(checkpoint.load_weights)
         tensors = checkpoint.tensors()
         self._held.fill_optimizer(tensors["optimizer"])
@@ -171,13 +175,15 @@ class Loop:
     # --- training ----------------------------------------------------------------------------
 
     def _train_to(self, end: int) -> None:
-        epoch = self.state.step // self.plan.steps_per_epoch
         if self.state.step >= end:
             return  # resumed between an epoch's last step and its validation
+        epoch, _ = self.plan.place(self.state.step)
         lengths, size = self.work.train.lengths, self.plan.batch_size
-        batches = epoch_batches(lengths, size, self.work.seed, epoch)
-        offset = epoch * self.plan.steps_per_epoch
-        for indices in batches[self.state.step - offset : end - offset]:
+        cuts = self.state.cuts_of(epoch)
+        batches = epoch_batches(lengths, size, self.work.seed, epoch, self.work.smallest, cuts)
+        # Counted from the epoch's end: its first steps may have been of other sizes.
+        left = batches[len(batches) - (self.plan.end_of(epoch) - self.state.step) :]
+        for indices in left[: end - self.state.step]:
             self._step(indices)
             self.state.step += 1
             self._tell_forecast()
@@ -215,7 +221,10 @@ class Loop:
     def _parts(self, indices: Indices) -> list[Indices]:
         """What this process takes at once of its part of a batch."""
         lengths, state = self.work.train.lengths, self.state
-        return parts(indices, lengths, state.per_device, state.positions)
+        if self.work.smallest > 1:  # no part of a single example is left over
+            return np.array_split(indices, max(1, -(-len(indices) // state.per_device)))
+        equal = self.work.collate.equal_lengths
+        return parts(indices, lengths, state.per_device, state.positions, equal=equal)
 
     def _batch(self, indices: Indices) -> dict[str, torch.Tensor]:
         batch = self.work.collate(self.work.train.batch(indices))
@@ -242,8 +251,12 @@ class Loop:
 
     def _rate(self) -> float:
         section = self.work.section
+        shift = self.plan.shift
         return optimizing.learning_rate_at(
-            self.state.step, self.plan.total_steps, section.LEARNING_RATE, section.WARMUP
+            self.state.step - shift,
+            self.plan.total_steps - shift,
+            section.LEARNING_RATE,
+            section.WARMUP,
         )
 
     def _tell(self) -> None:

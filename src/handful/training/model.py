@@ -12,9 +12,13 @@ import torch
 from handful.errors import Absent, UserError
 from handful.experiment import Experiment, open_in_store
 from handful.functions import Functions
+from handful.layout import model_folder
 from handful.progress import Progress
 from handful.storage.base import Source
-from handful.training.calls import HUB_REMEDY, call, remedy_for, settings_for
+from handful.training.calls import call, settings_for
+from handful.training.pretrained import load_pretrained
+from handful.training.weight_dtypes import check_own_weights, memory_note
+from handful.training.weight_views import part_storage
 
 LOAD_MODEL = "load_model"
 
@@ -53,6 +57,21 @@ def find_model(experiment: Experiment, model: str) -> ModelSource:
     return ModelSource(model, model)
 
 
+def _default(
+    experiment: Experiment, source: ModelSource, label2id: Mapping[str, int]
+) -> torch.nn.Module:
+    found = load_pretrained(source.name, label2id)
+    if found.fresh:
+        experiment.progress.note(
+            f"{model_folder(source.model)}: new, to be trained: {', '.join(found.fresh)}"
+        )
+    if found.stored:
+        told = memory_note(found.model, found.stored)
+        experiment.progress.note(f"{model_folder(source.model)}: {told}")
+    part_storage(found.model)
+    return found.model
+
+
 def _no_model(model: str, what: str) -> UserError:
     remedy = "write a hub name, a local directory (./models/NAME) or an s3://bucket/folder"
     return UserError(f"{model}: {what}", where="[train] MODEL_NAMES", remedy=remedy)
@@ -64,7 +83,7 @@ def build_model(
     """The model before training, by `load_model` or the default. `UserError` if it cannot be."""
     quiet_libraries()
     if not functions.has(LOAD_MODEL):
-        return default_model(source.name, label2id)
+        return _default(experiment, source, label2id)
     model = call(
         functions,
         LOAD_MODEL,
@@ -78,35 +97,10 @@ def build_model(
             f"returned {type(model).__name__}, not a torch.nn.Module",
             where="load_model in functions.py",
         )
-    return model
-
-
-def default_model(name: str, label2id: Mapping[str, int]) -> torch.nn.Module:
-    """`AutoModelForSequenceClassification` with both label maps.
-
-    A head of another number of labels is replaced by a fresh one.
-    """
-    from transformers import AutoModelForSequenceClassification
-
-    try:
-        model: torch.nn.Module = AutoModelForSequenceClassification.from_pretrained(
-            name,
-            num_labels=len(label2id),
-            label2id=dict(label2id),
-            id2label=inverse(label2id),
-            ignore_mismatched_sizes=True,
-            # A saved model may have been for several labels at once, or for regression.
-            problem_type="single_label_classification",
-        )
-    except (OSError, ValueError) as error:
-        remedy = remedy_for(error)
-        if not remedy and not Path(name).is_dir():
-            remedy = HUB_REMEDY
-        raise UserError(
-            f"the model {name} cannot be loaded: {' '.join(str(error).split())[:300]}",
-            where="[train] MODEL_NAMES",
-            remedy=remedy or "write a load_model in functions.py for a model of another kind",
-        ) from error
+    told = check_own_weights(model)
+    if told:
+        experiment.progress.warn(f"{model_folder(source.model)}: {told}")
+    part_storage(model)
     return model
 
 

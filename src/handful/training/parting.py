@@ -1,31 +1,28 @@
 """Whether a batch is taken in parts on a CPU, and how large they are.
 
 A processor is fast while a batch's activations stay in its caches. Parts give the same gradient if
-the loss of a batch is the mean of its examples' losses, and if no layer looks across the batch;
-that is tried on a few examples first. A batch that compares its examples stays whole.
+the loss of a batch is the mean of its examples' losses, and if no layer looks across the batch. No
+trial can show that: a contrastive loss of its own may only compare examples while it trains, or as
+long as its weights are not what they were at first. So it has to be known (a stock classifier of
+Transformers, with that library's loss or ours), or the user says so: MICRO_BATCHES = on.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-
-import numpy as np
 import torch
 from torch import nn
 
-from handful.training.batches import Indices
-from handful.training.collate import Collator
-from handful.training.data import SplitData
-from handful.training.objective import Objective
-from handful.training.state import random_state, set_random_state
+from handful.errors import UserError
+from handful.training.stock import is_stock, is_stock_model
 
 CACHED = 2048
 """Positions, padding included, that a CPU takes at once. It makes a model of MiniLM's size no
 slower at any length, and up to an eighth faster where its activations would leave the processor's
 cache; and they take less memory."""
-_FEW = 4
-_ROUNDING = 1e-3
-"""Padding moves a loss in fp32 by far less."""
+_ONE_LABEL = (None, "single_label_classification")
+_STOCK = ("transformers.", "torch.nn.", "peft.")
+_HEADS = ("ForSequenceClassification", "ForImageClassification")
+_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 
 
 def judged_at_once(device: torch.device) -> int:
@@ -33,48 +30,78 @@ def judged_at_once(device: torch.device) -> int:
     return CACHED if device.type == "cpu" else 0
 
 
-def positions_at_once(
-    model: nn.Module, data: SplitData, collate: Collator, objective: Objective, most: int
-) -> int:
-    """How many positions `model`, on the CPU and in fp32, is trained on at once; 0: any number.
+def positions_at_once(model: nn.Module, wanted: str, longest: int, most: int) -> int:
+    """How many positions `model` is trained on at once on a CPU; 0: any number.
 
-    `most`: the examples of a batch. Draws nothing from any generator, and changes no weight.
+    Args:
+        wanted: MICRO_BATCHES: "auto", "on" or "off".
+        longest: positions of the longest example.
+        most: the examples of a batch that one process takes.
+
+    `UserError` where parts are wanted of a model with batch norm, which sees the batch.
     """
-    if most * int(data.lengths.max()) <= CACHED:
-        return CACHED  # all batches are small enough
-    if any(isinstance(part, nn.modules.batchnorm._BatchNorm) for part in model.modules()):
+    if wanted == "off":
         return 0
-    before, training = random_state(), model.training
-    model.eval()
-    try:
-        with torch.inference_mode():
-            return CACHED if _adds_up(model, data, collate, objective) else 0
-    finally:
-        model.train(training)
-        set_random_state(before)
+    looks_across = has_batch_norm(model)
+    if wanted == "on":
+        if looks_across:
+            raise UserError(
+                f"{type(model).__name__} has batch norm, which needs its batches whole",
+                where="[train] MICRO_BATCHES",
+                remedy="write auto",
+            )
+        return CACHED
+    if most * longest <= CACHED:
+        return CACHED  # all batches are small enough
+    return CACHED if not looks_across and is_known(model) else 0
 
 
-def _adds_up(model: nn.Module, data: SplitData, collate: Collator, objective: Objective) -> bool:
-    def loss(indices: Indices) -> float:
-        batch: Mapping[str, torch.Tensor] = collate(data.batch(indices))
-        return float(objective(model(**batch), batch))
+def smallest_batch(model: nn.Module, batch_size: int, processes: int) -> int:
+    """How many examples a batch has at least: two for each process where there is batch norm.
 
-    some = unlike(data.references)
-    alone = [some[at : at + 1] for at in range(len(some))]
-    masses = [objective.mass(data.references[one]) for one in alone]
-    return add_up(loss(some), [loss(one) for one in alone], masses)
-
-
-def unlike(references: Indices) -> Indices:
-    """A few examples, of different labels where there are any."""
-    _, first = np.unique(references, return_index=True)
-    return first[:_FEW] if len(first) > 1 else np.arange(min(_FEW, len(references)))
-
-
-def add_up(whole: float, parts: Sequence[float], masses: Sequence[float]) -> bool:
-    """Is the loss of a batch the mean of its parts' losses, by their masses?
-
-    It is not where a loss compares the examples of a batch with each other, or sums them up.
+    `UserError` if BATCH_SIZE itself is less than that.
     """
-    mean = float(np.average(parts, weights=masses)) if sum(masses) else 0.0
-    return abs(whole - mean) <= _ROUNDING * max(1.0, abs(mean))
+    if not has_batch_norm(model):
+        return 1
+    least = 2 * processes
+    if batch_size < least:
+        raise UserError(
+            f"{type(model).__name__} has batch norm, which needs two examples at least in each of "
+            f"{processes} processes",
+            where="[train] BATCH_SIZE",
+            remedy=f"write {least} or more",
+        )
+    return least
+
+
+def has_batch_norm(model: nn.Module) -> bool:
+    norms = nn.modules.batchnorm._BatchNorm
+    return any(isinstance(part, norms) for part in model.modules())
+
+
+def is_known(model: nn.Module) -> bool:
+    """Is its loss known to be the mean over its examples, each seen by itself?"""
+    outer = type(model)
+    if outer.__module__.startswith("peft."):
+        inner = getattr(getattr(model, "base_model", None), "model", None)
+        return isinstance(inner, nn.Module) and is_stock_model(model) and is_known(inner)
+    return (
+        outer.__module__.startswith("transformers.")
+        and outer.__name__.endswith(_HEADS)
+        and is_stock_model(model)
+        # A loss that somebody has put in its place is found under this name.
+        and getattr(model, "_loss_function", None) is None
+        and getattr(getattr(model, "config", None), "problem_type", None) in _ONE_LABEL
+        # Experts may be balanced over the whole batch.
+        and not getattr(getattr(model, "config", None), "output_router_logits", False)
+        and all(_is_plain(part) for part in model.modules() if part is not model)
+    )
+
+
+def _is_plain(part: nn.Module) -> bool:
+    kind = type(part).__module__
+    return (
+        f"{kind}.".startswith(_STOCK)
+        and is_stock(part)
+        and not any(getattr(part, hooks, None) for hooks in _HOOKS)
+    )

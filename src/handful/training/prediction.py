@@ -57,7 +57,8 @@ def predict(
     team = team or Team()
     answers = Answers(len(data), labels, team)
     device = next(model.parameters()).device
-    batches = length_order(data.lengths, batch_size, judged_at_once(device))
+    most, equal = judged_at_once(device), collate.equal_lengths
+    batches = length_order(data.lengths, batch_size, most, equal=equal)
     mine = batches[team.rank :: team.size]
     together = is_sharded(model)
     # A sharded model's weights come and go, which inference mode would not allow.

@@ -9,9 +9,13 @@ from handful.errors import UserError
 from handful.fingerprint import differences
 from handful.settings import TrainSection
 from handful.training import runtime
+from handful.training.batches import Indices, Plan, epoch_batches
 from handful.training.checkpoints import Checkpoint, Checkpoints
+from handful.training.fitting import is_out_of_memory
 from handful.training.holding import WHOLE
+from handful.training.loop import Loop
 from handful.training.order import Order
+from handful.training.state import RunState
 from handful.training.team import Team
 
 _MUST_MATCH = ("device", "precision", "threads", "processes")
@@ -81,3 +85,83 @@ def precision_of(section: TrainSection, found: Checkpoint | None) -> str:
     if section.PRECISION == "auto" and before:
         return str(before)
     return runtime.chosen_precision(section.PRECISION)
+
+
+def check_labels(order: Order, found: Checkpoint | None) -> None:
+    """`UserError` if the checkpoint's outputs stand for other labels: no flag can mend that."""
+    before = found.label2id if found else {}
+    if not before or dict(before) == dict(order.label2id):
+        return
+    gone, new = sorted(before.keys() - order.label2id), sorted(order.label2id.keys() - before)
+    sides = (("new:", new), ("gone:", gone))
+    what = [f"{word} {', '.join(names[:5])}" for word, names in sides if names]
+    raise UserError(
+        f"{order.name} was interrupted with other labels ({'; '.join(what) or 'other ids'}): the "
+        "checkpoint's outputs do not stand for those of now",
+        where="the checkpoints of an unfinished training",
+        remedy="start over with `--redo train`, or undo the change of labels",
+    )
+
+
+def go_on(loop: Loop, order: Order, found: Checkpoint) -> str:
+    """Put `found` into `loop`; what to warn of. `UserError` if the weights do not fit the model."""
+    work = loop.work
+    told = resized(found.state, loop.plan, found.batch_size, work.train.lengths, work.seed)
+    try:
+        loop.restore(found)
+    except (RuntimeError, ValueError, KeyError) as error:
+        if is_out_of_memory(error):
+            raise
+        changes = differences(found.made_from, order.made_from)
+        words = " ".join(str(error).split())[:300]
+        raise UserError(
+            f"the checkpoint of {order.name} does not fit the model of now: "
+            f"{'; '.join(changes) or 'load_model builds another one'} ({words})",
+            where="the checkpoints of an unfinished training",
+            remedy="undo that, or start over with `--redo train`",
+        ) from error
+    return told
+
+
+def resized(state: RunState, plan: Plan, batch_size: int, lengths: Indices, seed: int) -> str:
+    """Let a run that began with batches of another size go on at the same example of its epoch.
+
+    Args:
+        batch_size: with which it was interrupted.
+        lengths: [N] of the rows of now; `seed` draws their order.
+
+    Steps are still counted on, so that a checkpoint never takes the place of an earlier one;
+    `state.shift` says how many are too many or too few. What to tell; empty if nothing changed.
+    """
+    examples = state.examples or plan.examples
+    before = Plan(examples, batch_size, plan.epochs, plan.smallest, state.shift)
+    state.batch_size, state.examples = plan.batch_size, plan.examples
+    same_rows = examples == plan.examples
+    if (batch_size == plan.batch_size and same_rows) or not state.step:
+        return ""
+    epoch, done = before.place(state.step)
+
+    def batches(size: int) -> int:
+        cuts = state.cuts_of(epoch)
+        return len(epoch_batches(lengths, size, seed, epoch, plan.smallest, cuts))
+
+    if same_rows:
+        steps = batches(batch_size) - (before.end_of(epoch) - state.step)
+        cut = {"epoch": epoch, "batch_size": batch_size, "steps": steps, "smallest": plan.smallest}
+        state.cuts += [cut] if steps else []
+        left = batches(plan.batch_size)
+    else:
+        left = round((1 - done / before.steps_per_epoch) * plan.steps_per_epoch)
+    # This epoch ends `left` steps from here.
+    state.shift = state.step + left - (epoch + 1) * plan.steps_per_epoch
+    state.per_device = 0
+    changed = (
+        "the training rows changed"
+        if batch_size == plan.batch_size
+        else f"BATCH_SIZE changed from {batch_size} to {plan.batch_size}"
+    )
+    return (
+        f"{changed}: it goes on at epoch "
+        f"{before.epoch_at(state.step):.2f} of {plan.epochs:g}, with what it has not seen of it, "
+        "and at the learning rate of there"
+    )

@@ -17,11 +17,13 @@ from handful.functions import Functions
 from handful.scoring.calibration import softmax
 from handful.training import runtime
 from handful.training.batches import Indices, length_order
+from handful.training.checks import unknown_ids
 from handful.training.collate import Collator
+from handful.training.collation import recorded_collation
 from handful.training.final import open_final
 from handful.training.inference import judging
 from handful.training.metrics import Logits
-from handful.training.model import find_model, load_tokenizer, pad_values, quiet_libraries
+from handful.training.model import find_model, load_tokenizer, quiet_libraries
 from handful.training.parting import judged_at_once
 from handful.training.side_by_side import answered
 
@@ -69,7 +71,8 @@ class Scorer:
         logits = np.zeros((table.num_rows, self.labels))
         faults: dict[int, str] = {}
         most = judged_at_once(self.device)
-        waiting = length_order(np.asarray(lengths, dtype=np.int64), BATCH_SIZE, most)
+        own, equal = np.asarray(lengths, dtype=np.int64), self.collate.equal_lengths
+        waiting = length_order(own, BATCH_SIZE, most, equal=equal)
         with judging(self.model, self.device) as workers:
             while waiting:
                 halves: list[Indices] = []
@@ -93,7 +96,9 @@ class Scorer:
         """The logits of some rows, or why there are none."""
         try:
             batch = self.collate(table.take(indices))
-            self._check_ids(batch)
+            fault = unknown_ids(self.model, batch)
+            if fault:  # it must not reach a GPU, which would never recover
+                return f"the model failed: {fault}"
             batch = {name: tensor.to(self.device) for name, tensor in batch.items()}
             with torch.inference_mode(), self._arithmetic():
                 output = self.model(**batch)
@@ -111,16 +116,6 @@ class Scorer:
                 where="load_model in functions.py",
             )
         return found
-
-    def _check_ids(self, batch: Mapping[str, torch.Tensor]) -> None:
-        """A token that the model does not know must not reach a GPU: it would never recover."""
-        ids = batch.get("input_ids")
-        embeddings = getattr(self.model, "get_input_embeddings", lambda: None)()
-        known = getattr(embeddings, "num_embeddings", None)
-        if ids is None or known is None or not ids.numel():
-            return
-        if int(ids.min()) < 0 or int(ids.max()) >= known:
-            raise IndexError(f"input_ids outside 0 to {known - 1}")
 
     def _arithmetic(self) -> AbstractContextManager[object]:
         return torch.autocast(self.device.type, self.dtype, enabled=self.dtype is not None)
@@ -145,7 +140,7 @@ def open_scorer(
     return Scorer(
         opened.model,
         opened.record,
-        Collator(pad_values(opened.model, tokenizer)),
+        recorded_collation(opened.record, opened.model, tokenizer),
         device,
         _AUTOCAST.get(trained),
     )

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from handful.training.batches import Cut
+
 
 @dataclass
 class RunState:
@@ -40,11 +42,27 @@ class RunState:
     """The same, with padding."""
     history: list[dict[str, Any]] = field(default_factory=list)
     """The lines of metrics.jsonl so far."""
+    batch_size: int = 0
+    """With which it goes on; 0 in checkpoints of earlier builds."""
+    examples: int = 0
+    """The same."""
+    shift: int = 0
+    """As `Plan` has it."""
+    cuts: list[dict[str, int]] = field(default_factory=list)
+    """Of epochs that were begun with another batch size: `epoch`, and what `Cut` has."""
 
     @property
     def padding(self) -> float:
         """Padding's share of all positions, 0 to 1."""
         return 1 - self.real / self.padded if self.padded else 0.0
+
+    def cuts_of(self, epoch: int) -> tuple[Cut, ...]:
+        """Earlier parts of `epoch` that had batches of another size."""
+        return tuple(
+            Cut(cut["batch_size"], cut["steps"], cut["smallest"])
+            for cut in self.cuts
+            if cut["epoch"] == epoch
+        )
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)

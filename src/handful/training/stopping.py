@@ -1,7 +1,12 @@
-"""A polite end: SIGTERM and Ctrl-C are heard; the loop stops where it can write a checkpoint."""
+"""A polite end: SIGTERM and Ctrl-C are heard; the loop stops where it can write a checkpoint.
+
+A loop that does not come to such a place in time (code of a model may wait for something that
+never comes) is ended all the same: nobody is beyond SIGTERM.
+"""
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from types import FrameType, TracebackType
@@ -10,6 +15,8 @@ from typing import Any
 from handful.errors import HandfulError, Interrupted, StepError
 
 _HEARD = (signal.SIGTERM, signal.SIGINT)
+PATIENCE_SECONDS = 60.0
+"""As long as whoever sends a SIGTERM usually waits before SIGKILL."""
 
 
 class Stopping:
@@ -18,6 +25,7 @@ class Stopping:
     def __init__(self) -> None:
         self.heard: signal.Signals | None = None
         self._before: dict[signal.Signals, Any] = {}
+        self._deadline: threading.Timer | None = None
 
     def __enter__(self) -> Stopping:
         if threading.current_thread() is threading.main_thread():
@@ -29,11 +37,17 @@ class Stopping:
     ) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
+        if self._deadline:
+            self._deadline.cancel()
 
     def _hear(self, number: int, _: FrameType | None) -> None:
         if self.heard is signal.SIGINT and number == signal.SIGINT:
             raise KeyboardInterrupt  # someone is impatient: leave at once
-        self.heard = self.heard or signal.Signals(number)
+        if self.heard is None:
+            self.heard = signal.Signals(number)
+            self._deadline = threading.Timer(PATIENCE_SECONDS, os._exit, (128 + number,))
+            self._deadline.daemon = True
+            self._deadline.start()
 
     def error(self, step: int) -> HandfulError:
         """What to raise once the checkpoint of `step` is written."""

@@ -16,27 +16,39 @@ from handful.experiment import Experiment
 from handful.fingerprint import difference
 from handful.functions import Functions, load_functions
 from handful.layout import CHECKPOINTS, FINAL_RECORD, METRICS_LOG, TRIAL, model_folder
+from handful.progress import Progress
 from handful.settings import TrainSection, counted_for_model
 from handful.training import runtime
 from handful.training.batches import Indices
 from handful.training.calls import settings_for
 from handful.training.checkpoints import Checkpoint, Checkpoints
-from handful.training.checks import check_features, check_forward
+from handful.training.checks import check_features, check_trainable
 from handful.training.collate import Collator
+from handful.training.collation import Trial, collation, give_padding_token
 from handful.training.data import SplitData, check_label_map, open_split
 from handful.training.final import save_final
 from handful.training.holding import WHOLE
+from handful.training.lengths import check_lengths, encoded_lengths, trained_length
 from handful.training.loop import Loop
 from handful.training.metrics import Metrics
-from handful.training.model import build_model, find_model, load_tokenizer, pad_values
+from handful.training.model import build_model, find_model, load_tokenizer
 from handful.training.objective import Objective, balanced_weights
 from handful.training.order import Order
+from handful.training.parting import smallest_batch
 from handful.training.pruning import Pruning
-from handful.training.resuming import check_environment, found_by_all, precision_of, to_resume
+from handful.training.resuming import (
+    check_environment,
+    check_labels,
+    found_by_all,
+    go_on,
+    precision_of,
+    to_resume,
+)
 from handful.training.state import random_state, set_random_state
 from handful.training.stopping import Stopping
 from handful.training.team import Team, joined, left
 from handful.training.tracking import Tracking, tracking
+from handful.training.weight_dtypes import as_they_were, held_in, store_in
 from handful.training.work import Work
 
 LIBRARIES = ("handful", "torch", "transformers", "accelerate", "datasets", "safetensors")
@@ -65,24 +77,29 @@ def train(experiment: Experiment, arguments: Mapping[str, Any]) -> dict[str, Any
     section = experiment.settings.train_for(order.model)
     environment = runtime.environment(precision_of(section, found), team.size, section.SHARDING)
     check_environment(order, environment, found)
+    check_labels(order, found)
     with ExitStack() as stack:
         stack.callback(left)
         stopping = stack.enter_context(Stopping())
         accelerator = stack.enter_context(runtime.accelerated(environment["precision"], team.size))
         runtime.seed_everything(order.seed)
         model = build_model(experiment, functions, source, order.label2id)
+        if found:
+            _as_it_began(order, model, found, experiment.progress)
         tokenizer = load_tokenizer(source, experiment.progress)
         followed = tracking(experiment, order.model, order.seed, environment, leads=team.leads)
         stack.callback(followed.end)
         work = _work(experiment, functions, order, data, model, tokenizer, team, followed)
-        _check_before(model, work)
+        _check_metric(work)
         _prepare_memory(model, section)
         size = sum(parameter.numel() for parameter in model.parameters())
         progress = experiment.progress
         runtime.seed_dropout(order.seed, team.rank)
         loop = Loop(work, model, accelerator, checkpoints, environment, progress, stopping)
         if found:
-            loop.restore(found)
+            told = go_on(loop, order, found)
+            if told:
+                experiment.progress.warn(f"{order.name}: {told}")
         loop.fit()
         _tell(experiment, loop, environment, found)
         loop.run()
@@ -93,6 +110,11 @@ def train(experiment: Experiment, arguments: Mapping[str, Any]) -> dict[str, Any
             record = _send_trial(experiment, order, loop, record)
         else:
             model = accelerator.unwrap_model(loop.best, keep_fp32_wrapper=False)
+            trained = held_in(model)
+            store_in(model, section.FINAL_DTYPE)
+            record["weights_dtype"] = {"trained": trained, "final": held_in(model)}
+            lengths = encoded_lengths(experiment, order.model)
+            record["max_length"] = trained_length(model, tokenizer, lengths)
             record = _send(experiment, order, model, tokenizer, record)
     checkpoints.remove_all()
     return record
@@ -116,13 +138,14 @@ def _work(
     followed: Tracking,
 ) -> Work:
     section = experiment.settings.train_for(order.model)
+    collate = _collator(experiment, order, data[0], model, tokenizer, team)
     return Work(
         name=order.name,
         section=section,
         seed=order.seed,
         train=data[0],
         validation=data[1],
-        collate=Collator(pad_values(model, tokenizer)),
+        collate=collate,
         objective=make_objective(section, data[0].references, len(order.label2id)),
         metrics=Metrics(functions, order.label2id, settings_for(experiment.settings, order.model)),
         log=(experiment.store, f"{order.folder(experiment.layout)}/{METRICS_LOG}"),
@@ -133,6 +156,7 @@ def _work(
             "settings": dict(counted_for_model(experiment.settings, order.model)),
         },
         pruning=_pruning(order, section),
+        smallest=smallest_batch(model, section.BATCH_SIZE, team.size),
     )
 
 
@@ -143,13 +167,41 @@ def make_objective(section: TrainSection, references: Indices, labels: int) -> O
     return Objective(section.LABEL_SMOOTHING, weights)
 
 
-def _check_before(model: torch.nn.Module, work: Work) -> None:
-    """Find out before training what would go wrong after it. Leaves the random state as it was."""
+def _collator(
+    experiment: Experiment,
+    order: Order,
+    data: SplitData,
+    model: torch.nn.Module,
+    tokenizer: Any | None,
+    team: Team,
+) -> Collator:
+    """How rows become batches; what would go wrong in `forward` is found out on the way. Leaves
+    the random state as it was."""
+    before = random_state()
+    check_trainable(model)
+    check_lengths(model, encoded_lengths(experiment, order.model))
+    check_features(model, data.features)
+    give_padding_token(model, tokenizer)
+    labels, directory = len(order.label2id), experiment.directory
+    trial = Trial(data, labels, directory, experiment.progress, order.name)
+    found = collation(model, tokenizer, trial)
+    set_random_state(before)
+    # What the first of a team has found counts: rounding may differ from machine to machine.
+    return Collator.from_json(team.collect(found.to_json())[0])
+
+
+def _check_metric(work: Work) -> None:
     before = random_state()
     work.metrics.check_name(work.section.METRIC, work.validation.references)
-    check_features(model, work.train.features)
-    check_forward(model, work.train, work.collate, work.labels)
     set_random_state(before)
+
+
+def _as_it_began(
+    order: Order, model: torch.nn.Module, found: Checkpoint, progress: Progress
+) -> None:
+    told = as_they_were(model, found.weights)
+    if told:
+        progress.warn(f"{order.name}: {told}")
 
 
 def _prepare_memory(model: torch.nn.Module, section: TrainSection) -> None:
@@ -158,7 +210,8 @@ def _prepare_memory(model: torch.nn.Module, section: TrainSection) -> None:
     # Its newer name in transformers, and the one of old.
     for word in ("activation", "gradient"):
         enable = getattr(model, f"{word}_checkpointing_enable", None)
-        if enable is not None:
+        # Those of transformers all have the method; not all have the thing.
+        if enable is not None and getattr(model, "supports_gradient_checkpointing", True):
             enable(**{f"{word}_checkpointing_kwargs": {"use_reentrant": False}})
             return
     raise UserError(
@@ -227,6 +280,7 @@ def _record(
         "epochs": loop.plan.epoch_at(state.step),
         "seconds": round(state.seconds, 3),
         "padding": state.padding,
+        "collation": loop.work.collate.to_json(),
         "parameters": parameters,
         "environment": dict(environment),
         "versions": {

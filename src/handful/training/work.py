@@ -41,10 +41,13 @@ class Work:
     """What each checkpoint tells beside its position: the label map, the settings."""
     pruning: Pruning | None = None
     """Of a trial: when it is given up."""
+    smallest: int = 1
+    """Examples that a batch has at least: see `epoch_batches`."""
 
     @property
     def plan(self) -> Plan:
-        return Plan(len(self.train), self.section.BATCH_SIZE, self.section.EPOCHS)
+        section = self.section
+        return Plan(len(self.train), section.BATCH_SIZE, section.EPOCHS, self.smallest)
 
     @property
     def labels(self) -> int:

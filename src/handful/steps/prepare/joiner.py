@@ -13,6 +13,7 @@ from handful.errors import DataError
 from handful.experiment import Experiment
 from handful.steps.prepare import joining, quarantine, truncation
 from handful.steps.prepare.encoding import Shard
+from handful.steps.prepare.lengths import told_longest, too_long
 from handful.steps.prepare.plan import EncodedModel, Plan
 from handful.steps.prepare.quarantine import Quarantined
 from handful.steps.prepare.shards import ShardStore
@@ -97,7 +98,12 @@ class ModelJoiner:
             truncation.join(tallies, found[number].tallies)
         sized = [self._with_sizes(one) for one in quarantined]
         store.write(f"{place}/{layout.QUARANTINE}", quarantine.as_parquet(sized))
-        store.write(f"{place}/{layout.TRUNCATION}", truncation.report(tallies))
+        lengths = {split: folders[split].lengths for split in SPLITS}
+        told = truncation.report(tallies, told_longest(lengths))
+        store.write(f"{place}/{layout.TRUNCATION}", told)
+        warning = too_long(self.model, lengths)
+        if warning:
+            self.experiment.progress.warn(f"{self.name}: {warning}")
 
     def _with_sizes(self, one: Quarantined) -> Quarantined:
         sizes = sorted(self.plan.documents[one.artifact_id].sizes.items())

@@ -15,6 +15,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from handful.steps.prepare.lengths import Lengths
 from handful.steps.prepare.schema import ARTIFACT_ID
 from handful.steps.prepare.splits import SPLITS
 
@@ -69,10 +70,12 @@ class SplitFolder:
         self._files: list[Path] = []
         self._writer: Any = None
         self._bytes = 0
+        self.lengths = Lengths()
         path.mkdir(parents=True)
 
     def add(self, table: pa.Table) -> None:
         self.rows += table.num_rows
+        self.lengths.add(table)
         self._waiting.append(table)
         rows = sum(one.num_rows for one in self._waiting)
         if rows >= _ROWS_PER_BATCH or sum(one.nbytes for one in self._waiting) >= _BYTES_PER_BATCH:

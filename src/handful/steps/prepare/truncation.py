@@ -64,13 +64,14 @@ def from_json(raw: Mapping[str, list[int]]) -> Tallies:
     return {label: Tally(*counts) for label, counts in raw.items()}
 
 
-def report(tallies: Mapping[str, Tally]) -> bytes:
-    """truncation.json: over all, and per label."""
+def report(tallies: Mapping[str, Tally], longest: Mapping[str, Any]) -> bytes:
+    """truncation.json: over all, and per label; and the `longest` rows of each split."""
     overall = Tally()
     for tally in tallies.values():
         overall.join(tally)
     told = {
         "overall": overall.told(),
         "labels": {label: tally.told() for label, tally in sorted(tallies.items())},
+        "longest": dict(longest),
     }
     return (json.dumps(told, indent=2, ensure_ascii=False) + "\n").encode()

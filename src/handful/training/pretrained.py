@@ -1,0 +1,165 @@
+"""The default model: a checkpoint of Transformers with a head for the labels, and nothing made up.
+
+Weights are fp32 in memory, whatever they are stored in: the steps of AdamW are smaller than what
+bf16 can hold beside a weight (Micikevicius et al., Mixed Precision Training, 2018: master weights).
+bf16 and fp16 are the arithmetic's, by autocast.
+
+What a checkpoint lacks may only lie outside the encoder: the head, and a pooler. Weights of
+embeddings or encoder blocks that it lacks, or has in another shape, are an error, never drawn.
+Code that a checkpoint brings along is not run; who wants it calls it in `load_model`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from handful.errors import StepError, UserError
+from handful.training.calls import HUB_REMEDY, remedy_for
+from handful.training.weight_dtypes import stored_dtype
+from handful.training.weight_files import broken_file
+
+_WHERE = "[train] MODEL_NAMES"
+_SHOWN = 6
+_BROKEN_REMEDY = "get the file again: `git lfs pull` where it is a pointer, else download it anew"
+_OWN_CODE = (
+    "wants code of its own, which is not run unasked",
+    "read that code; then write a load_model in functions.py that calls from_pretrained with "
+    "trust_remote_code=True",
+)
+_ADAPTER = (
+    "is an adapter of PEFT, not a whole model",
+    "merge it into its base model (merge_and_unload, then save_pretrained), or write a load_model "
+    "that loads the base model and wraps it with PeftModel.from_pretrained(…, is_trainable=True)",
+)
+
+
+@dataclass(frozen=True)
+class Pretrained:
+    """A model as it was loaded."""
+
+    model: torch.nn.Module
+    fresh: tuple[str, ...]
+    """Weights that are new, drawn at random: of the head, and of a pooler."""
+    stored: str
+    """ "bf16" or "fp16" if the checkpoint is stored in that; else empty."""
+
+
+def load_pretrained(name: str, label2id: Mapping[str, int]) -> Pretrained:
+    """`AutoModelForSequenceClassification` in fp32, with both label maps and a fitting head.
+
+    Raises `UserError` for a model that is not there, is broken, wants code of its own, is a bare
+    adapter, or whose encoder would be random in part.
+    """
+    model, report = _loaded(name, label2id)
+    fresh = _fresh(report)
+    inside = sorted(key for key in fresh if in_encoder(model, key))
+    if inside:
+        raise UserError(
+            f"{name} does not give {len(inside)} weights of the encoder of "
+            f"{type(model).__name__}: {_some(inside)}{_left_over(report)}",
+            where=_WHERE,
+            remedy="they would be random: take a checkpoint of this architecture, or rename its "
+            "keys, or write a load_model in functions.py",
+        )
+    return Pretrained(model, tuple(sorted(fresh)), stored_dtype(_config(name)))
+
+
+def reopen_pretrained(folder: Path, label2id: Mapping[str, int]) -> torch.nn.Module:
+    """The same from a final/ of ours, in which nothing may be new: else `StepError`."""
+    model: torch.nn.Module
+    model, report = _loaded(str(folder), label2id)
+    fresh = sorted(_fresh(report))
+    if fresh:
+        raise StepError(
+            f"it lacks weights of {type(model).__name__}: {_some(fresh)}{_left_over(report)}",
+            where=str(folder),
+            remedy="run `handful run --redo train`",
+        )
+    return model
+
+
+def in_encoder(model: torch.nn.Module, key: str) -> bool:
+    """Does the weight `key` belong to embeddings or encoder blocks, not to the head or a pooler?"""
+    parts = key.split(".")
+    prefix = getattr(model, "base_model_prefix", "")
+    if prefix and isinstance(getattr(model, prefix, None), torch.nn.Module):
+        return parts[0] == prefix and not any("pooler" in part for part in parts)
+    return any("embed" in part or part.isdigit() for part in parts)
+
+
+def _loaded(name: str, label2id: Mapping[str, int]) -> tuple[Any, Mapping[str, Any]]:
+    from safetensors import SafetensorError
+    from transformers import AutoModelForSequenceClassification
+
+    _refuse_adapter(name)
+    fault = broken_file(Path(name)) if Path(name).is_dir() else ""
+    if fault:
+        what = f"the model {name} cannot be loaded: {fault}"
+        raise UserError(what, where=_WHERE, remedy=_BROKEN_REMEDY)
+    try:
+        found: tuple[Any, Mapping[str, Any]] = AutoModelForSequenceClassification.from_pretrained(
+            name,
+            num_labels=len(label2id),
+            label2id=dict(label2id),
+            id2label={number: label for label, number in label2id.items()},
+            dtype=torch.float32,
+            # A saved head of another number of labels is replaced; the rest is looked at.
+            ignore_mismatched_sizes=True,
+            output_loading_info=True,
+            # A saved model may have been for several labels at once, or for regression.
+            problem_type="single_label_classification",
+            trust_remote_code=False,
+        )
+    except (OSError, ValueError, SafetensorError) as error:
+        raise _cannot(name, error) from error
+    return found
+
+
+def _config(name: str) -> Mapping[str, Any]:
+    """config.json as it is stored; the model's own says what it was loaded as."""
+    from transformers import PretrainedConfig
+
+    found, _ = PretrainedConfig.get_config_dict(name)
+    return dict(found)
+
+
+def _refuse_adapter(name: str) -> None:
+    folder = Path(name)
+    if (folder / "adapter_config.json").is_file() and not (folder / "config.json").is_file():
+        what, remedy = _ADAPTER
+        raise UserError(f"{name} {what}", where=_WHERE, remedy=remedy)
+
+
+def _cannot(name: str, error: BaseException) -> UserError:
+    words = " ".join(str(error).split())
+    if "trust_remote_code" in words:
+        what, remedy = _OWN_CODE
+        return UserError(f"{name} {what}", where=_WHERE, remedy=remedy)
+    remedy = remedy_for(error)
+    if not remedy and not Path(name).is_dir():
+        remedy = HUB_REMEDY
+    return UserError(
+        f"the model {name} cannot be loaded: {words[:300]}",
+        where=_WHERE,
+        remedy=remedy or "write a load_model in functions.py for a model of another kind",
+    )
+
+
+def _fresh(report: Mapping[str, Any]) -> set[str]:
+    return {*report["missing_keys"], *(key for key, *_ in report["mismatched_keys"])}
+
+
+def _left_over(report: Mapping[str, Any]) -> str:
+    unexpected = sorted(report["unexpected_keys"])
+    return f"; it has instead {_some(unexpected)}" if unexpected else ""
+
+
+def _some(keys: Iterable[str]) -> str:
+    keys = list(keys)
+    more = f" and {len(keys) - _SHOWN:,} more" if len(keys) > _SHOWN else ""
+    return ", ".join(keys[:_SHOWN]) + more
