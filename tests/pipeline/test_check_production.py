@@ -57,6 +57,7 @@ def test_a_file_store_that_broke_is_found_before_the_run(tiny: Tiny) -> None:
     assert "a file of one was read" not in offline.stdout
 
 
+@pytest.mark.slow
 def test_whom_nobody_answers_is_warned(tiny: Tiny) -> None:
     tiny.settings(DATABASE_URL="postgresql://u:secret@127.0.0.1:9/db")
     done = tiny.handful("check")

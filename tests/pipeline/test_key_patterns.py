@@ -84,7 +84,12 @@ def test_reconcile_and_prepare_on_a_layout(business: Business, pattern: str) -> 
     assert set(splits["split"]) == {"train", "validation", "test"}
 
 
-@pytest.mark.parametrize("pattern", LAYOUTS)
+_FIRST, *_OTHERS = LAYOUTS
+
+
+@pytest.mark.parametrize(
+    "pattern", [_FIRST, *(pytest.param(one, marks=pytest.mark.slow) for one in _OTHERS)]
+)
 def test_reconcile_from_a_bucket(business: Business, s3_server: S3Server, pattern: str) -> None:
     fill(business, pattern, 12)
     upload(business, s3_server)

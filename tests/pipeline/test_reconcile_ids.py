@@ -447,6 +447,7 @@ def on_s3(folder: Path, server: S3Server, endpoint_url: str) -> Business:
     return business
 
 
+@pytest.mark.slow
 def test_killed_while_a_server_moves_them_a_rerun_ends_the_same(
     tmp_path: Path, s3_server: S3Server
 ) -> None:

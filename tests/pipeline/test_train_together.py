@@ -289,7 +289,7 @@ def job_of(one: Encoded, processes: int) -> Job:
     return Job("train", str(one.directory), (), arguments)
 
 
-@pytest.mark.parametrize("sharding", ["none", "fsdp"])
+@pytest.mark.parametrize("sharding", ["none", pytest.param("fsdp", marks=pytest.mark.slow)])
 def test_two_processes_killed_in_mid_epoch_end_bit_for_bit_as_undisturbed(
     tmp_path: Path, sharding: str
 ) -> None:
@@ -321,8 +321,10 @@ def test_two_processes_killed_in_mid_epoch_end_bit_for_bit_as_undisturbed(
 
 @pytest.mark.parametrize(
     ("hold", "step"),
-    [({"HOLD_AT": "5", "HOLD_FOR": "1"}, 5), ({"HOLD_VALIDATION": "yes"}, 12)],
-    ids=["training", "validating"],
+    [
+        pytest.param({"HOLD_AT": "5", "HOLD_FOR": "1"}, 5, id="training"),
+        pytest.param({"HOLD_VALIDATION": "yes"}, 12, id="validating", marks=pytest.mark.slow),
+    ],
 )
 def test_sigterm_to_the_team_leaves_a_checkpoint(
     tmp_path: Path, hold: dict[str, str], step: int
@@ -414,6 +416,7 @@ def described(folder: Path) -> list[Hosts]:
     return found
 
 
+@pytest.mark.slow
 def test_two_nodes_train_together_over_the_loopback(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
