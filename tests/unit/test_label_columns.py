@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from handful.labels.columns import Column, json_objects, nans, texts
+from handful.labels.columns import Column, as_known, json_objects, nans, texts
 from handful.labels.kinds import Kind, read
 from handful.labels.values import as_json, as_text, is_nan, is_verbatim
 
@@ -104,8 +104,10 @@ def test_columns_are_spelled_as_their_values(found: list[Column]) -> None:
         for row in zip(*(c.objects() for c in found), strict=True)
     ]
     expected = [as_json(row) for row in rows] or ["{}"] * 3
+    known = {name: as_known(column) for name, column in named.items()}
     assert json_objects(named, 3).to_list() == expected
-    for column in found:
+    assert json_objects(known, 3).to_list() == expected
+    for column in [*found, *known.values()]:
         values = column.objects()
         spelled, strange = texts(column)
         assert spelled.to_list() == [as_text(value) for value in values]

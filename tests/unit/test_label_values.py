@@ -17,7 +17,7 @@ import pytest
 
 import databases
 from databases import Driver, Firebird, MariaDB, with_driver
-from handful.labels.base import LABELS_SCHEMA
+from handful.labels.base import BATCH, LABELS_SCHEMA
 from handful.labels.database import DatabaseLabels
 
 UUID = "8b9cad0e-1f20-4132-8435-465768798a9b"
@@ -412,6 +412,24 @@ def test_every_type_of_sqlite(tmp_path: Path) -> None:
     assert [same(*pair) for pair in zip(found, values.values(), strict=True)] == [True] * len(
         values
     )
+
+
+def test_text_of_sqlite_that_is_no_utf8_far_behind(tmp_path: Path) -> None:
+    """Wherever its driver stumbles, no row is lost and none comes twice."""
+    count, bad = 2 * BATCH + 7, {0, 1, 5000, BATCH - 1, BATCH, 2 * BATCH + 6}
+    for first in range(3):
+        path = tmp_path / f"labels-{first}.db"
+        with sqlite3.connect(path) as connection:
+            connection.execute("CREATE TABLE t (id INTEGER, label TEXT)")
+            rows = ((n, "CAST(x'e9' AS TEXT)" if n in bad else "") for n in range(count))
+            connection.executemany("INSERT INTO t VALUES (?, ?)", rows)
+            connection.execute("UPDATE t SET label = CAST(x'e9' AS TEXT) WHERE label <> ''")
+        connection.close()
+        query = f"SELECT id AS artifact_id, label FROM t WHERE id >= {first}"
+        found = label_rows(f"sqlite:///{path}", query)
+        assert [int(row["artifact_id"]) for row in found] == list(range(first, count))
+        odd = {int(row["artifact_id"]) for row in found if row["kept_as_text"] == "label"}
+        assert odd == {number for number in bad if number >= first}
 
 
 STRANGE = {

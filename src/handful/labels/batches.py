@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from handful.errors import DataError
 from handful.labels.base import LABELS_SCHEMA
-from handful.labels.columns import Column, json_objects, nans, texts
+from handful.labels.columns import Column, as_known, json_objects, nans, texts
 from handful.labels.reading import Batch, Rows
 
 _NAMED = ("artifact_id", "label", "file_hash")
@@ -65,7 +65,7 @@ class _Columns:
         return cls(named, tuple(_apart(others)))
 
     def batch(self, batch: Batch) -> pa.RecordBatch:
-        columns = batch()
+        columns = [as_known(column) for column in batch()]
         size = len(columns[0])
         spelled: dict[str, pl.Series] = {}
         strange: dict[str, pl.Series] = {}

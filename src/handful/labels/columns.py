@@ -74,8 +74,7 @@ def texts(column: Column) -> tuple[pl.Series, pl.Series | None]:
         ):
             return column.values, column.strange
         return _texts_of_each(column, column.values)
-    known = _known(column.values)
-    return texts(known) if known else _texts_of_objects(column.values)
+    return _texts_of_objects(column.values)
 
 
 def nans(column: Column) -> list[bool]:
@@ -108,9 +107,8 @@ def _jsons(columns: Sequence[Column]) -> pl.DataFrame:
     by_column = {}
     spelled: dict[str, pl.Series] = {}
     for number, column in enumerate(columns):
-        known = column if isinstance(column.values, pl.Series) else _known(column.values)
-        if known is not None and known.kind in _BY_COLUMN:
-            by_column[str(number)] = known
+        if isinstance(column.values, pl.Series) and column.kind in _BY_COLUMN:
+            by_column[str(number)] = column
         else:
             spelled[str(number)] = _jsons_of_each(column)
     raw = pl.DataFrame({name: column.values for name, column in by_column.items()})
@@ -178,8 +176,14 @@ def _replaced(values: pl.Series, old: pl.Series, new: pl.Series) -> pl.Series:
     return joined["new"]
 
 
+def as_known(column: Column) -> Column:
+    """Objects of one simple type as a column of text; any other column as it is."""
+    if isinstance(column.values, pl.Series):
+        return column
+    return _known(column.values) or column
+
+
 def _known(values: Sequence[Any]) -> Column | None:
-    """Objects of one simple type as a column of text."""
     types = set(map(type, values)) - {type(None)}
     if not types:
         return Column(Kind.TEXT, pl.Series([None] * len(values), dtype=pl.String))

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Generator, Sequence
+from functools import partial
+from itertools import islice
 from operator import methodcaller
 from typing import TYPE_CHECKING, Any
 
 from handful.labels.base import BATCH
+from handful.labels.columns import Column
+from handful.labels.kinds import Kind
 from handful.labels.reading import (
     Batch,
     Rows,
     as_sqlalchemy,
+    by_column,
     check_gives_rows,
     driver_connection,
     execute,
@@ -22,24 +28,42 @@ from handful.labels.values import Verbatim
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
+_ANY_TEXT = methodcaller("decode", "utf-8", "surrogateescape")
 _INFINITE = ("DATE", "TIMESTAMP")
 """DuckDB's types that hold infinity begin with these."""
 
 
 def open_sqlite(connection: Connection, query: str) -> Rows:
-    """By its own cursor; text that is no UTF-8 comes with surrogates instead of an error."""
+    """By its own cursor."""
     raw = driver_connection(connection)
-    raw.text_factory = methodcaller("decode", "utf-8", "surrogateescape")
     with as_sqlalchemy(connection, query):
         cursor = raw.execute(query)
     check_gives_rows(cursor.description is not None)
 
     def batches() -> Generator[Batch]:
         with as_sqlalchemy(connection, query):
-            while rows := cursor.fetchmany(BATCH):
-                yield of_objects(zip(*rows, strict=True))
+            while rows := _fetch(cursor):
+                yield partial(_columns, rows)
 
     return Rows([column[0] for column in cursor.description], batches())
+
+
+def _columns(rows: Sequence[Sequence[Any]]) -> list[Column]:
+    return [Column(Kind.OBJECT, values) for values in by_column(rows)]
+
+
+def _fetch(cursor: sqlite3.Cursor) -> list[Any]:
+    """Up to `BATCH` rows. From the first text on that is no UTF-8, its bytes come as surrogates,
+    which takes longer; the cursor still stands at the row that it could not read."""
+    rows: list[Any] = []
+    try:
+        rows.extend(islice(cursor, BATCH))  # those before an error stay
+    except sqlite3.OperationalError as error:
+        if "decode" not in str(error) or cursor.connection.text_factory is not str:
+            raise
+        cursor.connection.text_factory = _ANY_TEXT
+        rows.extend(islice(cursor, BATCH - len(rows)))
+    return rows
 
 
 def open_duckdb(connection: Connection, query: str) -> Rows:
@@ -54,7 +78,7 @@ def open_duckdb(connection: Connection, query: str) -> Rows:
 
     def batches() -> Generator[Batch]:
         for rows in result.partitions(BATCH):
-            columns: list[Sequence[Any]] = list(zip(*rows, strict=True))
+            columns = by_column(rows)
             for at, text in zip(places, columns[len(names) :], strict=True):
                 columns[at] = [
                     value if verbatim is None else Verbatim(verbatim)

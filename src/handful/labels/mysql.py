@@ -16,6 +16,7 @@ from handful.labels.reading import (
     Batch,
     Rows,
     as_sqlalchemy,
+    by_column,
     check_gives_rows,
     driver_connection,
     execute,
@@ -145,7 +146,7 @@ def _by_rows(cursor: Any, kinds: Sequence[Kind]) -> Generator[Batch]:
 
 
 def _columns(rows: Sequence[Sequence[Any]], kinds: Sequence[Kind]) -> list[Column]:
-    columns = zip(zip(*rows, strict=True), kinds, strict=True)
+    columns = zip(by_column(rows), kinds, strict=True)
     return [_column(values, kind) for values, kind in columns]
 
 

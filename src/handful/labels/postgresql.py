@@ -24,6 +24,7 @@ from handful.labels.reading import (
     Batch,
     Rows,
     as_sqlalchemy,
+    by_column,
     check_gives_rows,
     driver_connection,
     execute,
@@ -214,7 +215,7 @@ def open_by_rows(connection: Connection, query: str) -> Rows:
 
 
 def _of_rows(rows: Sequence[Sequence[Any]], oids: list[int]) -> list[Column]:
-    columns = zip(zip(*rows, strict=True), oids, strict=True)
+    columns = zip(by_column(rows), oids, strict=True)
     return [_column(_series(values), oid) for values, oid in columns]
 
 

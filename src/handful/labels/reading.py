@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from handful.errors import DataError
@@ -81,9 +82,16 @@ def open_objects(connection: Connection, query: str) -> Rows:
 
     def batches() -> Generator[Batch]:
         for rows in result.partitions(BATCH):
-            yield of_objects(zip(*rows, strict=True))
+            yield of_objects(by_column(rows))
 
     return Rows(list(result.keys()), batches())
+
+
+def by_column(rows: Sequence[Sequence[Any]]) -> list[list[Any]]:
+    """The values of each column. `zip(*rows)` would make an iterator of every row."""
+    width = len(rows[0])
+    flat = list(chain.from_iterable(rows))
+    return [flat[column::width] for column in range(width)]
 
 
 def of_objects(columns: Iterable[Sequence[Any]]) -> Batch:
