@@ -27,9 +27,7 @@ FILES_SCHEMA = pa.schema(
     ]
 )
 """`listing.parquet`: one row a key of production, and what it stands for; a struct `names` follows
-where KEY_PATTERN has names of the user's, and then `ARCHIVED`."""
-ARCHIVED = pa.field("archived", pa.large_string())
-"""See `LISTING_SCHEMA`; snapshots of before have no such column."""
+where KEY_PATTERN has names of the user's, and `archived` (see `LISTING_SCHEMA`) where any is."""
 
 
 @dataclass(frozen=True)
@@ -102,11 +100,13 @@ def _take_listing(
     pattern = KeyPattern.of(pattern_text)
     seen = unmatched = two_ways = folder_markers = 0
     examples = KeySample()
-    with tables.writing(path, pattern.schema(FILES_SCHEMA).append(ARCHIVED)) as writer:
+    archived = [pl.DataFrame(schema={"key": pl.String, "archived": pl.String})]
+    with tables.writing(path, pattern.schema(FILES_SCHEMA)) as writer:
         for batch in files.list(pattern.folder, near=pattern.near(known)):
             keys = pl.DataFrame(pl.from_arrow(batch))
             read = pattern.read(keys, known)
-            writer.add(_with_archived(read.files, keys))
+            writer.add(read.files)
+            archived.append(keys.filter(pl.col("archived").is_not_null()).select("key", "archived"))
             folder_markers += markers_left_out(batch)
             seen += keys.height
             unmatched += read.unmatched
@@ -119,12 +119,18 @@ def _take_listing(
         raise no_file(files, pattern_text, known, where)
     if not writer.rows:
         raise no_key_fits(pattern_text, examples, known, seen, where)
+    _note_archived(path, pl.concat(archived))
     return writer.rows, unmatched, two_ways, folder_markers
 
 
-def _with_archived(files: pl.DataFrame, keys: pl.DataFrame) -> pl.DataFrame:
-    """The files, with what the listing says of archived ones; mostly there are none."""
-    archived = keys.filter(pl.col("archived").is_not_null()).select("key", "archived")
+def _note_archived(path: Path, archived: pl.DataFrame) -> None:
+    """Add to the listing at `path` which of its files are archived; mostly there are none."""
     if archived.is_empty():
-        return files.with_columns(archived=pl.lit(None, pl.String))
-    return files.join(archived.unique("key"), on="key", how="left", maintain_order="left")
+        return
+    noted = path.with_suffix(".noted")
+    with tables.on_this_machine(path):
+        listing = pl.scan_parquet(path).join(
+            archived.unique("key").lazy(), on="key", how="left", maintain_order="left"
+        )
+        listing.sink_parquet(noted, compression="zstd")
+        noted.replace(path)
