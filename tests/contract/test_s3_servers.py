@@ -417,3 +417,8 @@ def test_archived_artifacts_have_a_fate_of_their_own(moto: AnyServer, tmp_path: 
         bucket, _, key = production(business, f"{artifact}/raw.txt").partition("/")
         client.put_object(Bucket=bucket, Key=key, Body=original)
     assert business.run(refresh=True).record.kept == 6
+    # What is archived after it was copied stays kept: nothing of it has to be read again.
+    bucket, _, key = production(business, "doc-004/raw.txt").partition("/")
+    body = client.get_object(Bucket=bucket, Key=key)["Body"].read()
+    client.put_object(Bucket=bucket, Key=key, Body=body, StorageClass="GLACIER")
+    assert business.run(refresh=True).fate("doc-004") == ["kept"]

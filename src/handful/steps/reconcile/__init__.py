@@ -194,6 +194,7 @@ def _match(
     warn_of_kept_text(experiment, rows)
     rows = override(normalize_rows(rows, settings), settings)
     keys = normalize_listing(production.files, settings, experiment.scratch)
+    keys = copying.without_copied_archives(experiment, keys)
     for line in describe(rows, keys):
         experiment.progress.note(line)
     column, named = settings.production.FILE_KEY_COLUMN, None

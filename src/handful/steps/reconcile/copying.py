@@ -77,6 +77,20 @@ def remembered(experiment: Experiment) -> pl.DataFrame:
     return tables.load(experiment, layout.COPIES, COPIES)
 
 
+def without_copied_archives(experiment: Experiment, files: pl.LazyFrame) -> pl.LazyFrame:
+    """The listing, in which a file that was archived after its copy had arrived is as any other.
+
+    Nothing has to be read for it as long as the copy stands; if that is lost, the attempt to copy
+    it again says that it is archived.
+    """
+    if "archived" not in files.collect_schema():
+        return files
+    arrived = remembered(experiment).select(*FILE, etag="source_etag", arrived=pl.lit(True))
+    known = files.join(arrived.lazy(), on=[*FILE, "etag"], how="left", maintain_order="left")
+    still = pl.when(pl.col("arrived").is_null()).then("archived")
+    return known.with_columns(archived=still).drop("arrived")
+
+
 def to_remember(files: pl.DataFrame, here: pl.DataFrame) -> pl.DataFrame:
     """With which etags the verified copies stand: what `remembered` is to give the next time."""
     table = files.rename({"etag": "source_etag"}).join(here.drop("size"), on=FILE)
