@@ -114,6 +114,18 @@ def _nothing_more_to_do(business: Business, last: Outcome) -> None:
     assert tree(artifacts(business)) == before
 
 
+def test_names_of_the_pattern_stay_in_the_ledger(business: Business) -> None:
+    business.settings["production"]["KEY_PATTERN"] = "{artifact_id}/{stem}.txt"
+    first = business.run()
+    in_place(business.files / KEY)
+    again = business.run(refresh=True)
+    assert noticed(again)
+    assert stored(business) == NEW
+    for outcome in (first, again):
+        rows = outcome.ledger.filter(pl.col("fate") == "kept")["row"]
+        assert set(rows.str.json_path_match("$.stem")) == {"raw"}
+
+
 def test_it_may_change_back_and_change_again(business: Business) -> None:
     path = business.files / KEY
     first = business.run()

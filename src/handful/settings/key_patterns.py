@@ -106,6 +106,7 @@ def _template(pattern: str) -> Template:
         raise Wrong("{} begins with /", remedy="the pattern is relative to FILES_URL: drop the /")
     if pattern.endswith("/"):
         raise Wrong("{} ends with /", remedy="say which files are meant: end it with {file} or *")
+    _check_segments(pattern)
     if not any(part.kind is Kind.ID for part in parts):
         raise _no_id(names)
     if len(files) > 1:
@@ -172,6 +173,16 @@ def _no_id(names: list[str]) -> Wrong:
     near = difflib.get_close_matches(ARTIFACT_ID, names, n=1, cutoff=0.5)
     hint = f"did you mean {{artifact_id}} by {{{near[0]}}}? " if near else ""
     return Wrong("{} must hold {artifact_id}", remedy=hint + _example())
+
+
+def _check_segments(pattern: str) -> None:
+    """No key with such a segment is ever read, and `..` would list beside FILES_URL."""
+    at = 0
+    for segment in pattern.split("/"):
+        if segment in ("", ".", ".."):
+            what = f"the segment '{segment}'" if segment else "an empty segment"
+            raise Wrong(_at(f"{{}} holds {what}", at), remedy=f"drop it; {_example()}")
+        at += len(segment) + 1
 
 
 def _check_names(names: list[str]) -> None:

@@ -30,7 +30,7 @@ from handful.labels.base import LabelSource
 from handful.settings import Settings
 from handful.steps.reconcile import key_column, same_stamps, tables
 from handful.steps.reconcile.meanwhile import Meanwhile
-from handful.steps.reconcile.taking import FILES_SCHEMA, take
+from handful.steps.reconcile.taking import take
 from handful.storage.base import Source
 
 
@@ -151,7 +151,8 @@ def _with_contents(
     if listing is None:
         return replace(snapshot, stats=stats)
     path = experiment.scratch / "settled-listing.parquet"
-    with tables.writing(path, FILES_SCHEMA) as writer:
+    # The pattern's own names are columns, too, and what a server archived.
+    with tables.writing(path, pq.read_schema(snapshot.listing)) as writer:
         writer.add(listing)
     return replace(snapshot, listing=path, stats=stats, is_new=True)
 
