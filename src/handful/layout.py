@@ -61,6 +61,8 @@ SEARCH = "search.json"
 
 # Inside the folder of a run, and of a trial.
 CHECKPOINTS = "checkpoints"
+FINAL = "final"
+KEPT = "kept"
 METRICS_LOG = "metrics.jsonl"
 
 
@@ -184,15 +186,24 @@ class Layout:
     def reported_record(self) -> str:
         return f"{self.results}/reported.json"
 
+    @property
+    def models(self) -> str:
+        """`<model>/seed-<n>/` of every training run."""
+        return f"{self.results}/models"
+
     def run(self, model: str, seed: int) -> str:
         """The folder of one training run."""
-        return f"{self.results}/models/{model_folder(model)}/seed-{seed}"
+        return f"{self.models}/{model_folder(model)}/seed-{seed}"
 
     def checkpoints(self, model: str, seed: int) -> str:
         return f"{self.run(model, seed)}/{CHECKPOINTS}"
 
     def final(self, model: str, seed: int) -> str:
-        return f"{self.run(model, seed)}/final"
+        return f"{self.run(model, seed)}/{FINAL}"
+
+    def kept(self, model: str, seed: int, fingerprint: str = "") -> str:
+        """The folder of a trained model that a newer one has replaced; of all, without a name."""
+        return f"{self.run(model, seed)}/{KEPT}/{fingerprint}".rstrip("/")
 
     def metrics_log(self, model: str, seed: int) -> str:
         """One JSON object a line: training loss and validation metrics as they came."""

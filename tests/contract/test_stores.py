@@ -350,6 +350,16 @@ def test_a_tree_moves_with_all_that_is_in_it(store: Store) -> None:
     assert len(keys(store, "far/")) == 3, "there is nothing to move"
 
 
+def test_the_marker_of_a_tree_moves_with_it(store: Store) -> None:
+    for name in ("a", "done", "z"):
+        store.write(f"old/{name}", name.encode())
+    store.write("new/a", b"another")
+    store.move_tree("old", "new", last="done")
+    assert keys(store) == ["new/a", "new/done", "new/z", "old/a"]
+    store.move_tree("new", "newer", last="not there")
+    assert keys(store) == ["newer/a", "newer/done", "newer/z", "old/a"]
+
+
 def test_what_stands_where_a_tree_moves_to_stays(store: Store) -> None:
     store.write("old/equal", b"one")
     store.copy_from(store, "old/equal", "new/equal")  # as a move that was killed leaves it

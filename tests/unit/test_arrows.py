@@ -38,14 +38,15 @@ ARROWS: dict[str, set[str]] = {
     "experiment": LEAVES | {"settings", "storage.base", "storage.open"},
     "fingerprint": LEAVES | {"settings", "sources"},
     "looks": LEAVES | {"experiment"},
+    "kept_models": LEAVES | {"experiment"},
     "reviewing": LEAVES | {"experiment", "baseline"},
     "steps": LEAVES
     | {"experiment", "settings", "functions", "sources", "storage.base", "storage.open"}
     | {"storage.keys", "labels.base", "backends.base", "report", "fingerprint", "__init__"}
-    | {"scoring", "comparing", "baseline", "looks", "reviewing"},
+    | {"scoring", "comparing", "baseline", "looks", "reviewing", "kept_models"},
     "training": LEAVES
     | {"experiment", "settings", "functions", "sources", "storage.base", "storage.open"}
-    | {"fingerprint", "scoring", "baseline", "looks", "reviewing", "__init__"},
+    | {"fingerprint", "scoring", "baseline", "looks", "reviewing", "kept_models", "__init__"},
     "report": LEAVES
     | {"experiment", "settings", "storage.base", "scoring", "baseline", "looks", "__init__"},
     "aws": LEAVES | {"settings"},
@@ -69,10 +70,10 @@ ARROWS: dict[str, set[str]] = {
     | {"pipeline", "standing", "backends", "production"},
     "predicting": LEAVES
     | {"experiment", "settings", "functions", "sources", "fingerprint", "storage", "training"}
-    | {"steps.prepare", "steps.reconcile", "production"},
+    | {"steps.prepare", "steps.reconcile", "production", "kept_models"},
     "cli": LEAVES
     | {"experiment", "settings", "init", "pipeline", "rehearsal", "standing", "step", "worker"}
-    | {"predicting", "aws", "images", "managed", "machines", "across"},
+    | {"predicting", "aws", "images", "managed", "machines", "across", "kept_models"},
 }
 
 

@@ -28,3 +28,11 @@ Model = Annotated[
     str | None, typer.Option("--model", metavar="NAME", help="Not the winner on validation.")
 ]
 Seed = Annotated[int | None, typer.Option("--seed", metavar="N", help="Of this seed.")]
+Run = Annotated[
+    str | None,
+    typer.Option(
+        "--run",
+        metavar="FINGERPRINT",
+        help="A model that was replaced, as `status` lists it; its beginning is enough.",
+    ),
+]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from handful.cli.command import on_experiment
-from handful.cli.options import Model, Seed
+from handful.cli.options import Model, Run, Seed
 from handful.errors import UserError
 from handful.progress import Silent
 
@@ -34,6 +34,7 @@ def predict(
     ],
     model: Model = None,
     seed: Seed = None,
+    run: Run = None,
     output: Annotated[
         Path | None,
         typer.Option("--output", metavar="FILE", help="JSONL; what is in it is not done again."),
@@ -44,7 +45,7 @@ def predict(
     as_json: bool = False,
 ) -> None:
     """Classify documents with the trained model."""
-    _predict_all(experiment, paths, Wish(model, seed, output, every_label, as_json))
+    _predict_all(experiment, paths, Wish(model, seed, run, output, every_label, as_json))
 
 
 @on_experiment
@@ -69,6 +70,7 @@ class Wish:
 
     model: str | None
     seed: int | None
+    run: str | None
     output: Path | None
     every_label: bool
     as_json: bool
@@ -89,7 +91,7 @@ def _predict_all(experiment: Experiment, paths: Sequence[str], wish: Wish) -> No
 
     if wish.output is None and not wish.as_json:
         experiment = replace(experiment, progress=OnStandardError())
-    chosen = choose(experiment, wish.model, wish.seed)
+    chosen = choose(experiment, wish.model, wish.seed, wish.run)
     with Classifier(experiment, chosen) as classifier:
         for warning in classifier.warnings():
             experiment.progress.warn(warning)

@@ -17,6 +17,7 @@ def status(experiment: Experiment) -> None:
     from handful.step import Choice
 
     show_states(experiment, Choice())
+    _show_replaced(experiment)
 
 
 def show_states(experiment: Experiment, choice: Choice) -> None:
@@ -32,3 +33,26 @@ def show_states(experiment: Experiment, choice: Choice) -> None:
             what = "to do: asked to do it again"
         rows.append((state.step, done, what))
     experiment.progress.table(str(experiment.store.url), ("step", "last done", "state"), rows)
+
+
+def _show_replaced(experiment: Experiment) -> None:
+    """The trained models that newer ones have replaced, behind those; nothing if there is none."""
+    from handful.kept_models import replaced_models
+    from handful.standing import age
+
+    metric = experiment.settings.train.METRIC
+    rows = [
+        (
+            one.fingerprint,
+            one.model,
+            str(one.seed),
+            one.state,
+            age(one.finished_at) if one.finished_at else "",
+            one.record["metrics"].get(metric),
+        )
+        for one in replaced_models(experiment)
+    ]
+    if rows:
+        title = "trained models; `handful predict EXP PATH --run RUN` uses one that is kept"
+        columns = ("run", "model", "seed", "state", "trained", metric)
+        experiment.progress.table(title, columns, rows)

@@ -12,10 +12,8 @@ from typing import Any
 from handful import layout
 from handful.errors import Absent, DataError, UserError
 from handful.experiment import Experiment
-from handful.records import Prepared, Run, Trained
-from handful.sources import function_hashes
-
-_ENCODING = ("get_dataset_features", "encode_data")
+from handful.kept_models import find_model_by_fingerprint
+from handful.records import Run, Trained
 
 
 @dataclass(frozen=True)
@@ -27,19 +25,31 @@ class Chosen:
     seed: int
     weights_hash: str
     final: Path | None = None
-    """Its final/ on this machine; None: the one in the experiment's store."""
+    """Its final/ on this machine; None: it lies in the experiment's store."""
+    kept: str | None = None
+    """Its folder in the store, if it has been replaced."""
+    pinned: bool = False
+    """May it be another than what was trained last, with other settings and functions?"""
 
     @property
     def name(self) -> str:
         return f"{layout.model_folder(self.model)} seed {self.seed}"
 
 
-def choose(experiment: Experiment, model: str | None = None, seed: int | None = None) -> Chosen:
+def choose(
+    experiment: Experiment,
+    model: str | None = None,
+    seed: int | None = None,
+    run: str | None = None,
+) -> Chosen:
     """The best by `METRIC` on validation, of all `MODEL_NAMES` × `SEEDS` or of those asked for.
 
-    Ties go to the first in the order of training. Raises `DataError` if nothing is trained, and
-    `UserError` if no trained model is the one asked for.
+    `run`: the beginning of a fingerprint, also of a model that has been replaced. Ties go to the
+    first in the order of training. Raises `DataError` if nothing is trained, and `UserError` if no
+    trained model is the one asked for.
     """
+    if run is not None:
+        return _of_run(experiment, run, model, seed)
     where = f"{experiment.store.url}/{experiment.layout.trained_record}"
     try:
         trained = Trained.from_json(experiment.store.read(experiment.layout.trained_record))
@@ -60,6 +70,34 @@ def choose(experiment: Experiment, model: str | None = None, seed: int | None = 
     return Chosen(_full_name(experiment, best.model), best.seed, best.weights_hash)
 
 
+def _of_run(experiment: Experiment, run: str, model: str | None, seed: int | None) -> Chosen:
+    found = find_model_by_fingerprint(experiment, run)
+    if (model and layout.model_folder(model) != found.model) or seed not in (None, found.seed):
+        what = f"the run {run} is another than --model and --seed name"
+        raise UserError(what, where="--run", remedy=f"it is {found.name}: leave those two out")
+    name = _full_name(experiment, found.model)
+    weights, kept = str(found.record["weights_hash"]), found.key if found.kept else None
+    return Chosen(name, found.seed, weights, kept=kept, pinned=True)
+
+
+def folder_of(experiment: Experiment, chosen: Chosen) -> Path:
+    """The model's folder on this machine."""
+    if chosen.final is not None:
+        return chosen.final
+    key = chosen.kept or experiment.layout.final(chosen.model, chosen.seed)
+    return experiment.store.fetch_tree(key, experiment.scratch / "trained")
+
+
+def record_of(experiment: Experiment, chosen: Chosen, folder: Path) -> dict[str, Any]:
+    """What handful.json says in `folder_of` it; `DataError` if there is no whole model."""
+    try:
+        return dict(json.loads((folder / layout.FINAL_RECORD).read_text()))
+    except (OSError, ValueError) as error:
+        what = f"{chosen.name} does not lie there whole: {layout.FINAL_RECORD} cannot be read"
+        remedy = f"run `handful run {experiment.directory}`: an interrupted training goes on"
+        raise DataError(what, where=str(folder), remedy=remedy) from error
+
+
 def choose_final(experiment: Experiment, final: Path) -> Chosen:
     """The model of a final/ folder that lies on this machine. `DataError` if it is none."""
     path = final / layout.FINAL_RECORD
@@ -70,7 +108,7 @@ def choose_final(experiment: Experiment, final: Path) -> Chosen:
         remedy = "name the final/ folder of a model that handful has trained"
         raise DataError(f"cannot be read: {error}", where=str(path), remedy=remedy) from error
     model = _full_name(experiment, found.model)
-    return Chosen(model, found.seed, found.weights_hash, final)
+    return Chosen(model, found.seed, found.weights_hash, final, pinned=True)
 
 
 def temperature_of(experiment: Experiment, chosen: Chosen, record: Mapping[str, Any]) -> float:
@@ -100,18 +138,6 @@ def _tested_temperature(experiment: Experiment, chosen: Chosen) -> Any:
         return found["calibration"]["temperature"] if same else 1.0
     except (Absent, ValueError, KeyError, TypeError):
         return 1.0
-
-
-def changed_since(experiment: Experiment) -> list[str]:
-    """Which encoding functions are not those that the training data was encoded with."""
-    try:
-        record = experiment.store.read(experiment.layout.prepared_record)
-        made_from = Prepared.from_json(record).made_from
-    except (Absent, ValueError, TypeError):
-        return []
-    now = function_hashes(experiment.directory)
-    key = "{} in functions.py"
-    return [name for name in _ENCODING if made_from.get(key.format(name)) != now.get(name)]
 
 
 def _merit(experiment: Experiment, run: Run) -> float:

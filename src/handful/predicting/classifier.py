@@ -14,15 +14,17 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from handful.errors import DataError
+from handful.errors import DataError, UserError
 from handful.experiment import Experiment, open_experiment
 from handful.functions import load_functions
 from handful.layout import FINAL_RECORD, SETTINGS
+from handful.predicting.as_trained import as_trained, concerns
 from handful.predicting.choosing import (
     Chosen,
-    changed_since,
     choose,
     choose_final,
+    folder_of,
+    record_of,
     temperature_of,
 )
 from handful.predicting.places import Found, find
@@ -71,14 +73,23 @@ class Classifier:
     def __init__(self, experiment: Experiment, chosen: Chosen) -> None:
         from handful.training.serving import open_scorer
 
+        folder = folder_of(experiment, chosen)
+        record = record_of(experiment, chosen, folder)
+        experiment, lost = as_trained(experiment, chosen, record)
         self.experiment, self.chosen = experiment, chosen
-        folder = chosen.final or experiment.store.fetch_tree(
-            experiment.layout.final(chosen.model, chosen.seed), experiment.scratch / "trained"
-        )
+        self._warnings = concerns(experiment, chosen, record)
+        if lost:
+            told = " and ".join(lost)
+            self._warnings.append(f"{told} may not be as when {chosen.name} was trained")
         functions = load_functions(experiment.directory)
-        self._scorer: Scorer = open_scorer(
-            experiment, functions, chosen.model, folder, chosen.weights_hash
-        )
+        try:
+            self._scorer: Scorer = open_scorer(
+                experiment, functions, chosen.model, folder, chosen.weights_hash
+            )
+        except UserError:
+            for warning in self._warnings:
+                experiment.progress.warn(warning)
+            raise
         label2id: Mapping[str, int] = self._scorer.record["label2id"]
         self.labels: tuple[str, ...] = tuple(sorted(label2id, key=label2id.__getitem__))
         """In label-id order."""
@@ -95,11 +106,14 @@ class Classifier:
         experiment: AnyPath | None = None,
         model: str | None = None,
         seed: int | None = None,
+        run: str | None = None,
         progress: Progress | None = None,
     ) -> Self:
         """Open the winner on validation of the experiment at `path`, or `model` and `seed` of it.
 
-        `path` may be a final/ folder as well; `experiment` is then the directory whose
+        `run` is the fingerprint of a trained model, also of one that has been replaced (see
+        `handful status`). `path` may be a final/ folder as well, or a kept one; `experiment` is
+        then the directory whose
         functions.py and settings.ini belong to it. Raises `DataError` for a path that is neither,
         and whatever the settings, the functions and the model are at fault with.
         """
@@ -118,7 +132,7 @@ class Classifier:
         with ExitStack() as stack:
             scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="handful-"))
             opened = open_experiment(directory.absolute(), (), progress or Silent(), Path(scratch))
-            chosen = choose_final(opened, final) if final else choose(opened, model, seed)
+            chosen = choose_final(opened, final) if final else choose(opened, model, seed, run)
             classifier = cls(opened, chosen)
             # What is opened last is closed first: the workers, then the folder they work in.
             inner = classifier._owned
@@ -149,8 +163,7 @@ class Classifier:
 
     def warnings(self) -> list[str]:
         """What a person should know before believing the predictions."""
-        changed = " and ".join(changed_since(self.experiment))
-        return [f"{changed} changed since the training: run `handful run`"] if changed else []
+        return list(self._warnings)
 
     def made_from(self) -> dict[str, str]:
         """What the predictions depend on beside the documents: a name a person understands → it."""

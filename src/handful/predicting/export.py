@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from handful.experiment import Experiment
 from handful.layout import model_folder
-from handful.predicting.choosing import choose, temperature_of
+from handful.predicting.as_trained import as_trained
+from handful.predicting.choosing import choose, folder_of, record_of, temperature_of
 
 if TYPE_CHECKING:
     from handful.training.exporting import Exported
@@ -25,9 +26,9 @@ def export_model(
 
     chosen = choose(experiment, model, seed)
     name = f"{experiment.settings.experiment.NAME}-{model_folder(chosen.model)}.onnx"
-    final = experiment.layout.final(chosen.model, chosen.seed)
-    folder = experiment.store.fetch_tree(final, experiment.scratch / "trained")
+    folder = folder_of(experiment, chosen)
+    mine, _ = as_trained(experiment, chosen, record_of(experiment, chosen, folder))
     path = output or Path(name)
     temperature = partial(temperature_of, experiment, chosen)
-    done = export_onnx(experiment, chosen.model, folder, chosen.weights_hash, path, temperature)
+    done = export_onnx(mine, chosen.model, folder, chosen.weights_hash, path, temperature)
     return chosen.name, done

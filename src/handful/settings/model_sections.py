@@ -126,6 +126,11 @@ class TrainSection:
         "none",
         "fsdp: each of several processes holds only its part of the model.",
     )
+    MODELS_KEPT: int = key(
+        whole(0, unit="models"),
+        "1",
+        "How many replaced final/ of a model and seed stay (`predict --run` uses them); 0: none.",
+    )
     # Seconds, or `Steps`, which are numbers too.
     CHECKPOINT_EVERY: float = key(
         duration_or_steps, "10m", "How often a checkpoint is written: `10m`, or `500 steps`."

@@ -14,6 +14,7 @@ from handful.backends.base import Backend, Job, run_each
 from handful.errors import Absent, DataError, UserError
 from handful.experiment import Experiment
 from handful.fingerprint import difference
+from handful.kept_models import remove_older
 from handful.layout import FINAL_RECORD, check_model_folders, model_folder
 from handful.machine import gpus
 from handful.model_files import model_identity
@@ -168,6 +169,7 @@ def _standing_or_job(
         experiment.progress.note(f"train: {name}: up to date")
         # Left behind if the run was killed after its last write.
         experiment.store.delete_tree(experiment.layout.checkpoints(model, seed))
+        remove_older(experiment, model, seed)
         return as_run(standing)
     experiment.progress.note(f"train: {name}: {reason}")
     arguments = {

@@ -128,8 +128,11 @@ class Store(Source, Protocol):
     def delete_tree(self, prefix: str) -> None:
         """Remove everything below the folder `prefix`."""
 
-    def move_tree(self, prefix: str, target: str) -> None:
+    def move_tree(self, prefix: str, target: str, *, last: str = "") -> None:
         """Move everything below the folder `prefix` to below the folder `target`.
+
+        Whoever sees the file named `last` (relative to both; the marker) below `target` sees all
+        that was moved there.
 
         What stands there stays: of an equal file (size and etag) only that one is left, and one
         that differs is left in both places. Whoever is killed meanwhile leaves every file in one

@@ -77,9 +77,9 @@ class Guarded:
         self._check()
         self._store.delete_tree(prefix)
 
-    def move_tree(self, prefix: str, target: str) -> None:
+    def move_tree(self, prefix: str, target: str, *, last: str = "") -> None:
         self._check()
-        self._store.move_tree(prefix, target)
+        self._store.move_tree(prefix, target, last=last)
 
     def copy_from(self, source: Source, source_key: str, key: str) -> None:
         self._check()

@@ -194,7 +194,7 @@ class LocalStore(LocalSource):
             _remove(path)
             self._prune(path.parent)
 
-    def move_tree(self, prefix: str, target: str) -> None:
+    def move_tree(self, prefix: str, target: str, *, last: str = "") -> None:
         old = self._path(folder(prefix, self.url).rstrip("/"))
         new = self._path(folder(target, self.url).rstrip("/"))
         if not old.is_dir():
@@ -205,7 +205,9 @@ class LocalStore(LocalSource):
             if not new.exists() or new.samefile(old):
                 old.rename(new)
                 return
-        for entry in list(files_below(self._root, folder(prefix, self.url))):
+        marker = folder(prefix, self.url) + last
+        entries = files_below(self._root, folder(prefix, self.url))
+        for entry in sorted(entries, key=lambda entry: entry.key == marker):
             self._move(entry.key, f"{target}/{entry.key[len(prefix) + 1 :]}", entry.etag)
 
     def _move(self, key: str, target: str, its_etag: str) -> None:

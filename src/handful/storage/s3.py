@@ -135,17 +135,19 @@ class S3Store(S3Source):
         below = folder(prefix, self.url)
         self.delete(key for batch in self.list(below) for key in batch.column("key").to_pylist())
 
-    def move_tree(self, prefix: str, target: str) -> None:
+    def move_tree(self, prefix: str, target: str, *, last: str = "") -> None:
         below, beyond = folder(prefix, self.url), folder(target, self.url)
         there = {key.removeprefix(beyond): told for key, *told in self._entries(beyond)}
         moved = []
-        for key, *told in self._entries(below):
+        for key, *told in sorted(self._entries(below), key=lambda entry: entry[0] == below + last):
             name = key.removeprefix(below)
             if name not in there:
                 self.copy_from(self, key, beyond + name)
             if there.get(name, told) == told:
                 moved.append(key)
-        self.delete(moved)
+        # The marker goes first: nobody shall find it with half of the rest.
+        self.delete(key for key in moved if key == below + last)
+        self.delete(key for key in moved if key != below + last)
 
     def _entries(self, prefix: str) -> Iterator[tuple[str, int, str]]:
         for batch in self.list(prefix):

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from safetensors.torch import load_model, save_model
 
-from handful.errors import StepError, UserError
+from handful.errors import Absent, StepError, UserError
 from handful.experiment import Experiment
 from handful.functions import Functions
 from handful.layout import FINAL_RECORD
@@ -36,6 +36,7 @@ CARD = "README.md"
 ADAPTER = "adapter"
 """A folder."""
 FORMAT = 1
+ENCODING = ("get_dataset_features in functions.py", "encode_data in functions.py")
 _ONE_FILE = "100TB"
 
 
@@ -72,6 +73,17 @@ def save_final(
     (folder / CARD).write_text(model_card(full))
     (folder / FINAL_RECORD).write_text(json.dumps(full, indent=2, ensure_ascii=False) + "\n")
     return full
+
+
+def encoding_functions(experiment: Experiment) -> dict[str, str]:
+    """Entry → hash of the functions that made the encoded data; empty if prepare did not say."""
+    try:
+        made_from = json.loads(experiment.store.read(experiment.layout.prepared_record))[
+            "made_from"
+        ]
+        return {entry: made_from[entry] for entry in ENCODING if entry in made_from}
+    except (Absent, ValueError, KeyError, TypeError):
+        return {}
 
 
 def _name_labels(model: torch.nn.Module, label2id: Mapping[str, int]) -> None:

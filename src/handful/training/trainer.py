@@ -6,6 +6,7 @@ import json
 import platform
 from collections.abc import Mapping
 from contextlib import ExitStack
+from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any
 
@@ -15,7 +16,8 @@ from handful.errors import UserError
 from handful.experiment import Experiment
 from handful.fingerprint import difference
 from handful.functions import Functions, load_functions
-from handful.layout import CHECKPOINTS, FINAL_RECORD, METRICS_LOG, TRIAL, model_folder
+from handful.kept_models import replace_final
+from handful.layout import CHECKPOINTS, METRICS_LOG, TRIAL, model_folder
 from handful.progress import Progress
 from handful.settings import TrainSection, counted_for_model
 from handful.training import runtime
@@ -26,7 +28,7 @@ from handful.training.checks import check_features, check_trainable
 from handful.training.collate import Collator
 from handful.training.collation import Trial, collation, give_padding_token
 from handful.training.data import SplitData, check_label_map, open_split
-from handful.training.final import save_final
+from handful.training.final import encoding_functions, save_final
 from handful.training.holding import WHOLE
 from handful.training.lengths import check_lengths, encoded_lengths, trained_length
 from handful.training.loop import Loop
@@ -302,10 +304,11 @@ def _send(
         **record,
         "experiment": experiment.settings.experiment.NAME,
         "settings": dict(counted_for_model(experiment.settings, order.model)),
+        "encoded_by": encoding_functions(experiment),
+        "finished_at": datetime.now(UTC).isoformat(timespec="seconds"),
     }
     full = save_final(folder, model, tokenizer, named)
-    final = experiment.layout.final(order.model, order.seed)
-    experiment.store.send_tree(folder, final, last=FINAL_RECORD)
+    replace_final(experiment, order.model, order.seed, folder, full)
     return full
 
 
