@@ -1,14 +1,16 @@
 """How many positions a pretrained model has, by its config.json alone: no library is imported.
 
-Learned positions end where their table ends: a longer document is an error in the middle of a
-forward pass. Rotary and relative positions, and those made by a formula, have no end; what their
-config says then is what the model was made for, not what it can take.
+Positions that stand in a table, learned ones as a rule, end where it ends: a longer document is an
+error in the middle of a forward pass. Rotary and relative positions, and those that a formula gives
+when they are wanted, have no end; what their config says then is what the model was made for, not
+what it can take. `tests/` builds each architecture and tries its last position and the one after.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +47,7 @@ _PLAIN = frozenset(
         "biogpt",
         "canine",
         "convbert",
+        "ctrl",
         "deberta",
         "deberta-v2",
         "distilbert",
@@ -56,11 +59,13 @@ _PLAIN = frozenset(
         "gpt2",
         "gpt_bigcode",
         "gpt_neo",
+        "gptj",
         "layoutlm",
         "layoutlmv2",
         "mbart",
         "megatron-bert",
         "mobilebert",
+        "mpt",
         "mra",
         "mvp",
         "nystromformer",
@@ -68,8 +73,10 @@ _PLAIN = frozenset(
         "opt",
         "perceiver",
         "plbart",
+        "reformer",
         "rembert",
         "roc_bert",
+        "roformer",
         "splinter",
         "squeezebert",
         "tapas",
@@ -78,7 +85,15 @@ _PLAIN = frozenset(
         "yoso",
     }
 )
-_NAMES = ("max_position_embeddings", "n_positions", "max_encoder_position_embeddings")
+"""Among them some whose positions are made by a formula, into a table of that many rows."""
+_NAMES = (
+    "max_position_embeddings",
+    "n_positions",
+    "max_seq_len",
+    "max_encoder_position_embeddings",
+)
+_PADDING_OF_ITS_OWN = {"mpnet": 1}
+"""Whatever their config calls the padding token."""
 _LEARNED = "absolute"
 
 
@@ -88,18 +103,22 @@ def positions(config: Mapping[str, Any]) -> int | None:
     kind = config.get("model_type")
     if kind not in _PLAIN | _AFTER_PADDING or not _is_learned(kind, config):
         return None
+    if kind == "reformer" and config.get("axial_pos_embds"):
+        return prod(int(size) for size in config["axial_pos_shape"])
     found = next((config[name] for name in _NAMES if isinstance(config.get(name), int)), None)
     if found is None:
         return None
     if kind not in _AFTER_PADDING:
         return int(found)
-    padding = config.get("pad_token_id")
+    padding = _PADDING_OF_ITS_OWN.get(kind, config.get("pad_token_id"))
     return int(found) - (1 if padding is None else int(padding)) - 1
 
 
 def _is_learned(kind: Any, config: Mapping[str, Any]) -> bool:
     if kind in ("deberta", "deberta-v2"):
         return bool(config.get("position_biased_input", True))
+    if kind == "tapas":  # else they begin anew in every cell of its table, and end in its last row
+        return not config.get("reset_position_index_per_cell", True)
     default = "rotary" if kind == "esm" else _LEARNED
     return bool(config.get("position_embedding_type", default) == _LEARNED)
 

@@ -144,6 +144,46 @@ def test_big_bird_keeps_the_attention_that_it_begins_with(length: int, kind: str
     assert model.bert.attention_type == model.config.attention_type == kind
 
 
+@pytest.mark.parametrize("axial", [False, True])
+def test_reformer_gets_whole_chunks(axial: bool) -> None:
+    torch.manual_seed(0)
+    config = transformers.ReformerConfig(
+        vocab_size=50,
+        hidden_size=32,
+        attention_head_size=8,
+        num_attention_heads=4,
+        attn_layers=["local", "lsh"],
+        local_attn_chunk_length=4,
+        lsh_attn_chunk_length=8,
+        num_buckets=2,
+        hash_seed=0,
+        feed_forward_size=64,
+        max_position_embeddings=64,
+        axial_pos_embds=axial,
+        axial_pos_shape=(4, 8),
+        axial_pos_embds_dim=(16, 16),
+        is_decoder=False,
+        num_labels=3,
+        pad_token_id=0,
+    )
+    model, data = transformers.ReformerForSequenceClassification(config), rows()
+    collate = found(model, data, Told())
+    assert collate.multiple == (32 if axial else 8)
+    batch = collate(data.batch(np.arange(len(data))))
+    assert batch["input_ids"].shape == (4, 32 if axial else 16)
+    assert model.train()(**batch).loss.isfinite()
+
+
+def test_where_half_precision_cannot_be_it_is_said_before_training() -> None:
+    from handful.training.precision import resolve
+
+    model = classifier("Deberta", "eager")
+    with pytest.raises(UserError, match=r"(?s)Deberta.* cannot compute in bf16.*write fp32"):
+        check_forward(model, rows(), Collator({"input_ids": 0}), 3, Path(), "bf16")
+    check_forward(classifier("Bert"), rows(), Collator({"input_ids": 0}), 3, Path(), "bf16")
+    assert resolve("auto", torch.device("cuda"), "deberta") == "fp32"
+
+
 class Own(nn.Module):
     """The mean over all positions: those of the padding too, unless it is given a mask."""
 
@@ -191,6 +231,9 @@ def test_a_mask_is_made_on_either_side() -> None:
     left = Collator({"input_ids": 1}, side="left", adds_mask=True, least=4)(table)
     assert left["input_ids"].tolist() == [[1, 1, 4, 5], [1, 1, 1, 6], [1, 7, 8, 9]]
     assert left["attention_mask"].tolist() == [[0, 0, 1, 1], [0, 0, 0, 1], [0, 1, 1, 1]]
+    chunks = Collator({"input_ids": 1}, adds_mask=True, multiple=4)(table)
+    assert chunks["input_ids"].tolist() == [[4, 5, 1, 1], [6, 1, 1, 1], [7, 8, 9, 1]]
+    assert chunks["attention_mask"].sum().item() == 6
 
 
 # --- what is found out before training -----------------------------------------------------------

@@ -87,6 +87,28 @@ def test_an_encoder_that_would_be_random_is_an_error(
     assert caught.value.exit_status == 2
 
 
+def clip(folder: Path) -> Path:
+    """Saved by one who looks at pictures; its classifier calls the encoder `vision_model`."""
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+    sizes |= {"intermediate_size": 64, "projection_dim": 16}
+    config = transformers.CLIPConfig(
+        vision_config={**sizes, "image_size": 32, "patch_size": 16},
+        text_config={**sizes, "vocab_size": 60, "max_position_embeddings": 16},
+    )
+    transformers.CLIPModel(config).save_pretrained(folder)
+    return folder
+
+
+def test_of_a_model_of_images_its_classifier_is_loaded(tmp_path: Path) -> None:
+    found = load_pretrained(str(clip(tmp_path / "m")), LABEL2ID)
+    assert type(found.model) is transformers.CLIPForImageClassification
+    assert set(found.fresh) == {"classifier.weight", "classifier.bias"}
+    renamed(tmp_path / "m", lambda name: None if "vision_model.post_layernorm" in name else name)
+    with pytest.raises(UserError, match=r"vision_model\.post_layernorm\.weight"):
+        load_pretrained(str(tmp_path / "m"), LABEL2ID)
+
+
 def test_an_encoder_of_another_shape_is_an_error(tmp_path: Path) -> None:
     folder = saved(tmp_path / "m")
     config = json.loads((folder / "config.json").read_text())

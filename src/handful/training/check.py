@@ -68,8 +68,8 @@ def try_steps(
     labels = len(label2id)
     section = experiment.settings.train_for(model_name)
     runtime.use_threads()
-    precision = runtime.chosen_precision(section.PRECISION)
     source = find_model(experiment, model_name)
+    precision = runtime.chosen_precision(section.PRECISION, source.name)
     metrics = Metrics(functions, label2id, settings_for(experiment.settings, model_name))
     with runtime.accelerated(precision) as accelerator:
         runtime.seed_everything(experiment.settings.experiment.SEED)
@@ -80,7 +80,7 @@ def try_steps(
         tokenizer = load_tokenizer(source, experiment.progress)
         give_padding_token(model, tokenizer)
         progress, name = experiment.progress, model_folder(model_name)
-        trial = Trial(data, labels, experiment.directory, progress, name)
+        trial = Trial(data, labels, experiment.directory, progress, name, precision)
         collate = collation(model, tokenizer, trial)
         prepared, losses, seconds = _steps(accelerator, model, data, collate, section, labels)
         predicted = predict(prepared, data, collate, len(data), labels)

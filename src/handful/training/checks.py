@@ -16,6 +16,7 @@ from handful.training.calls import place
 from handful.training.collate import Collator
 from handful.training.data import LABELS, SplitData
 from handful.training.fitting import is_out_of_memory
+from handful.training.weight_dtypes import NAMES
 
 
 def check_features(model: torch.nn.Module, features: Iterable[str]) -> None:
@@ -74,10 +75,16 @@ def check_output(output: Any, batch: Mapping[str, torch.Tensor], labels: int) ->
 
 
 def check_forward(
-    model: torch.nn.Module, data: SplitData, collate: Collator, labels: int, directory: Path
+    model: torch.nn.Module,
+    data: SplitData,
+    collate: Collator,
+    labels: int,
+    directory: Path,
+    precision: str = "fp32",
 ) -> None:
     """Try `forward` on the two longest examples; `UserError` if it does not return loss and logits
-    that can be trained on. What it raises is told with its line in the experiment's `directory`."""
+    that can be trained on, or not in `precision`. What it raises is told with its line in the
+    experiment's `directory`."""
     few = (-data.lengths).argsort(kind="stable")[:2]
     if collate.equal_lengths:
         few = few[:1]
@@ -89,6 +96,8 @@ def check_forward(
     try:
         with telling(model, directory), torch.enable_grad():
             output = model(**batch)
+        if precision in NAMES and precision != "fp32":
+            _check_half(model, batch, precision)
     finally:
         model.train(training)
     check_output(output, batch, labels)
@@ -98,6 +107,22 @@ def check_forward(
             where="load_model in functions.py",
             remedy="compute it from the logits with torch, not under no_grad, and do not detach it",
         )
+
+
+def _check_half(model: torch.nn.Module, batch: Mapping[str, torch.Tensor], precision: str) -> None:
+    device = next(model.parameters()).device.type
+    try:
+        with torch.inference_mode(), torch.autocast(device, NAMES[precision]):
+            model(**batch)
+    except (RuntimeError, TypeError, ValueError) as error:
+        if is_out_of_memory(error):
+            raise
+        words = " ".join(str(error).split())[:200]
+        raise UserError(
+            f"{type(model).__name__} cannot compute in {precision}, as it does in fp32: {words}",
+            where="[train] PRECISION",
+            remedy="write fp32",
+        ) from error
 
 
 @contextmanager

@@ -38,6 +38,8 @@ class Collator:
     """An `attention_mask` is made from the lengths of `input_ids`, since there is none."""
     least: int = 0
     """Positions that every batch has at least."""
+    multiple: int = 1
+    """The positions of a batch are a multiple of it."""
     equal_lengths: bool = False
     """Rows of different lengths may not stand in one batch: this model's logits see padding."""
 
@@ -59,7 +61,8 @@ class Collator:
         return cls(**found)
 
     def _tensor(self, name: str, column: pa.ChunkedArray) -> torch.Tensor:
-        ragged = _Ragged(self.pad_values.get(name, 0), name, self.side == LEFT, self.least)
+        pad, left = self.pad_values.get(name, 0), self.side == LEFT
+        ragged = _Ragged(pad, name, left, self.least, self.multiple)
         return torch.from_numpy(_for_torch(_dense(_whole(column), ragged)))
 
     def _mask(self, column: pa.ChunkedArray, shape: torch.Size) -> torch.Tensor:
@@ -83,10 +86,15 @@ class _Ragged:
     left: bool = False
     """Of the outermost level; those within are padded to the right."""
     least: int = 0
+    multiple: int = 1
 
     @property
     def within(self) -> _Ragged:
-        return replace(self, left=False, least=0)
+        return replace(self, left=False, least=0, multiple=1)
+
+    def size(self, longest: int) -> int:
+        wanted = max(longest, self.least)
+        return wanted + -wanted % self.multiple
 
 
 def _whole(column: pa.ChunkedArray) -> pa.Array:
@@ -128,7 +136,7 @@ def _padded(array: pa.Array, ragged: _Ragged) -> Array:
     offsets = np.asarray(array.offsets)
     lengths = np.diff(offsets)
     inner = _dense(array.flatten(), ragged.within)
-    longest = max(int(lengths.max(initial=0)), ragged.least)
+    longest = ragged.size(int(lengths.max(initial=0)))
     if len(lengths) and (lengths == longest).all():
         return inner.reshape(len(lengths), longest, *inner.shape[1:])
     # The shape of what is inside counts too: a ragged inner level is padded already.

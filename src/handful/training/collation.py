@@ -9,6 +9,7 @@ get batches of one length.
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -41,6 +42,8 @@ class Trial:
     progress: Progress
     name: str
     """As the progress shows the run."""
+    precision: str = "fp32"
+    """Of the arithmetic that it is trained in."""
 
 
 def collation(model: nn.Module, tokenizer: Any | None, trial: Trial) -> Collator:
@@ -57,10 +60,11 @@ def collation(model: nn.Module, tokenizer: Any | None, trial: Trial) -> Collator
         side=_side(tokenizer) if text else RIGHT,
         adds_mask=text and MASK not in data.features and _takes(model, MASK),
         least=_least(model, data),
+        multiple=_multiple(model),
     )
     if collate.adds_mask:
         progress.note(f"{name}: an attention mask is made from the lengths of input_ids")
-    check_forward(model, data, collate, trial.labels, trial.directory)
+    check_forward(model, data, collate, trial.labels, trial.directory, trial.precision)
     with telling(model, trial.directory):
         seen = padding_seen(model, data, collate)
     if seen is None or seen.difference <= _TOLERANCE:
@@ -119,6 +123,17 @@ def _least(model: nn.Module, data: SplitData) -> int:
             change(_FULL)
     config.attention_type = _FULL
     return 0
+
+
+def _multiple(model: nn.Module) -> int:
+    """Reformer is trained on whole chunks only, and with axial positions on all of them."""
+    config: Any = getattr(model, "config", None)
+    if getattr(config, "model_type", "") != "reformer" or not _is_stock(model):
+        return 1
+    if config.axial_pos_embds:
+        return math.prod(config.axial_pos_shape)
+    chunks = {"lsh": config.lsh_attn_chunk_length, "local": config.local_attn_chunk_length}
+    return math.lcm(*(chunks[kind] for kind in set(config.attn_layers)))
 
 
 def _tell_or_refuse(model: nn.Module, seen: Seen, collate: Collator, trial: Trial) -> None:

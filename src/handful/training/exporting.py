@@ -6,6 +6,7 @@ import importlib.util
 import json
 import logging
 import os
+import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -94,6 +95,7 @@ def export_onnx(
     opened = open_final(experiment, functions, source, folder, weights_hash)
     _refuse_known(opened.model)
     opened.model.float().cpu().eval()
+    _plain_experts(opened.model)
     tokenizer = load_tokenizer(source, experiment.progress)
     collate = recorded_collation(opened.record, opened.model, tokenizer)
     data = open_split(experiment, model, "validation", opened.record["rows"]["validation"])
@@ -134,6 +136,13 @@ def _refuse_known(model: torch.nn.Module) -> None:
             where="MODEL_NAMES",
             remedy="use final/ itself, or train a model of another architecture for ONNX",
         )
+
+
+def _plain_experts(model: torch.nn.Module) -> None:
+    """Mixtures of experts by a product that ONNX knows: the same numbers."""
+    change: Any = getattr(model, "set_experts_implementation", None)
+    if change is not None:
+        change("batched_mm")
 
 
 def _choices(lengths: Indices) -> list[Indices]:
@@ -201,13 +210,22 @@ def _write(
                 verbose=False,
             )
     except Exception as error:
-        # The exporter wraps whatever it met; its own last line says most.
-        text = " ".join(str(error).split())[:400]
         raise UserError(
-            f"the model cannot be exported: {type(error).__name__}: {text}",
+            f"{type(model.model).__name__} cannot be exported to ONNX: {_cause(error)}",
             where="forward of the model",
             remedy="what torch.export cannot follow (branches on values) has to go",
         ) from error
+
+
+def _cause(error: BaseException) -> str:
+    """What the exporter met first, in one line: it wraps that in advice to its own developers."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    first = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
+    return f"{type(error).__name__}: {_COLOUR.sub('', first)[:150]}"
+
+
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
 def _describe(path: Path, record: Mapping[str, Any], temperature: float) -> None:

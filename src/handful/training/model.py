@@ -16,7 +16,7 @@ from handful.layout import model_folder
 from handful.progress import Progress
 from handful.storage.base import Source
 from handful.training.calls import call, settings_for
-from handful.training.pretrained import load_pretrained
+from handful.training.pretrained import load_pretrained, some
 from handful.training.weight_dtypes import check_own_weights, memory_note
 from handful.training.weight_views import part_storage
 
@@ -63,7 +63,7 @@ def _default(
     found = load_pretrained(source.name, label2id)
     if found.fresh:
         experiment.progress.note(
-            f"{model_folder(source.model)}: new, to be trained: {', '.join(found.fresh)}"
+            f"{model_folder(source.model)}: new, to be trained: {some(found.fresh)}"
         )
     if found.stored:
         told = memory_note(found.model, found.stored)

@@ -16,7 +16,7 @@ from handful.training.state import random_state, set_random_state
 
 _LONG_ENOUGH = 4
 """The longer row is at most so many times longer, if there is one: it has to take little time."""
-_DEPTH = 3
+_DEPTH = 4
 """How deep in the model a part is named."""
 _VISIBLE = 1e-4
 
@@ -98,7 +98,8 @@ def _recorded(model: nn.Module) -> Iterator[dict[str, torch.Tensor]]:
 
     def hook(name: str) -> object:
         def record(_: nn.Module, __: object, output: object) -> None:
-            first = output[0] if isinstance(output, tuple) and output else output
+            # A tuple, or a ModelOutput, which is a dict that knows its order.
+            first = output[0] if isinstance(output, tuple | dict) and output else output
             if isinstance(first, torch.Tensor) and first.ndim and first.is_floating_point():
                 outputs.setdefault(name, first[0].float().cpu())
 

@@ -15,10 +15,16 @@ from handful.errors import UserError
 CLEARLY_FASTER = 1.2
 """How many times faster bf16 has to be on a CPU; below it the rounding is not worth it."""
 _TURNS = 5
+_FP32_ALONE = frozenset({"deberta", "xmod"})
+"""Model types that autocast cannot take: one masks bf16 with the least number of fp32, the other
+puts bf16 into a tensor of fp32."""
 
 
-def resolve(wanted: str, device: torch.device) -> str:
-    """ "fp32", "bf16" or "fp16" for `PRECISION`. `UserError` for fp16 on anything but a GPU."""
+def resolve(wanted: str, device: torch.device, kind: str = "") -> str:
+    """ "fp32", "bf16" or "fp16" for `PRECISION`. `UserError` for fp16 on anything but a GPU.
+
+    `kind`: the model type, where it is known.
+    """
     if wanted == "fp16" and device.type != "cuda":
         raise UserError(
             f"fp16 trains on GPUs only; this machine trains on {device.type}",
@@ -27,6 +33,8 @@ def resolve(wanted: str, device: torch.device) -> str:
         )
     if wanted != "auto":
         return wanted
+    if kind in _FP32_ALONE:
+        return "fp32"
     if device.type == "cuda":
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
     if device.type == "cpu" and _has_bf16_instructions():

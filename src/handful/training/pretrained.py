@@ -26,6 +26,8 @@ from handful.training.weight_files import broken_file
 _WHERE = "[train] MODEL_NAMES"
 _SHOWN = 6
 _BROKEN_REMEDY = "get the file again: `git lfs pull` where it is a pointer, else download it anew"
+_HEADS_WITHIN = {"perceiver": "perceiver.decoder."}
+"""Model type → the beginning of a head's keys that stands below the encoder's."""
 _OWN_CODE = (
     "wants code of its own, which is not run unasked",
     "read that code; then write a load_model in functions.py that calls from_pretrained with "
@@ -50,7 +52,8 @@ class Pretrained:
 
 
 def load_pretrained(name: str, label2id: Mapping[str, int]) -> Pretrained:
-    """`AutoModelForSequenceClassification` in fp32, with both label maps and a fitting head.
+    """`AutoModelForSequenceClassification` in fp32, with both label maps and a fitting head; of an
+    architecture that knows images alone, `AutoModelForImageClassification`.
 
     Raises `UserError` for a model that is not there, is broken, wants code of its own, is a bare
     adapter, or whose encoder would be random in part.
@@ -61,7 +64,7 @@ def load_pretrained(name: str, label2id: Mapping[str, int]) -> Pretrained:
     if inside:
         raise UserError(
             f"{name} does not give {len(inside)} weights of the encoder of "
-            f"{type(model).__name__}: {_some(inside)}{_left_over(report)}",
+            f"{type(model).__name__}: {some(inside)}{_left_over(report)}",
             where=_WHERE,
             remedy="they would be random: take a checkpoint of this architecture, or rename its "
             "keys, or write a load_model in functions.py",
@@ -76,7 +79,7 @@ def reopen_pretrained(folder: Path, label2id: Mapping[str, int]) -> torch.nn.Mod
     fresh = sorted(_fresh(report))
     if fresh:
         raise StepError(
-            f"it lacks weights of {type(model).__name__}: {_some(fresh)}{_left_over(report)}",
+            f"it lacks weights of {type(model).__name__}: {some(fresh)}{_left_over(report)}",
             where=str(folder),
             remedy="run `handful run --redo train`",
         )
@@ -86,15 +89,23 @@ def reopen_pretrained(folder: Path, label2id: Mapping[str, int]) -> torch.nn.Mod
 def in_encoder(model: torch.nn.Module, key: str) -> bool:
     """Does the weight `key` belong to embeddings or encoder blocks, not to the head or a pooler?"""
     parts = key.split(".")
+    from transformers import PreTrainedModel
+
+    within = _HEADS_WITHIN.get(getattr(getattr(model, "config", None), "model_type", ""))
+    if within and key.startswith(within):
+        return False
+    pooler = any("pooler" in part for part in parts)
     prefix = getattr(model, "base_model_prefix", "")
     if prefix and isinstance(getattr(model, prefix, None), torch.nn.Module):
-        return parts[0] == prefix and not any("pooler" in part for part in parts)
+        return parts[0] == prefix and not pooler
+    # Some call their encoder otherwise; it is a whole model all the same, and a head is not.
+    if isinstance(getattr(model, parts[0], None), PreTrainedModel):
+        return not pooler
     return any("embed" in part or part.isdigit() for part in parts)
 
 
 def _loaded(name: str, label2id: Mapping[str, int]) -> tuple[Any, Mapping[str, Any]]:
     from safetensors import SafetensorError
-    from transformers import AutoModelForSequenceClassification
 
     _refuse_adapter(name)
     fault = broken_file(Path(name)) if Path(name).is_dir() else ""
@@ -102,7 +113,7 @@ def _loaded(name: str, label2id: Mapping[str, int]) -> tuple[Any, Mapping[str, A
         what = f"the model {name} cannot be loaded: {fault}"
         raise UserError(what, where=_WHERE, remedy=_BROKEN_REMEDY)
     try:
-        found: tuple[Any, Mapping[str, Any]] = AutoModelForSequenceClassification.from_pretrained(
+        found: tuple[Any, Mapping[str, Any]] = _kind_of(name).from_pretrained(
             name,
             num_labels=len(label2id),
             label2id=dict(label2id),
@@ -118,6 +129,22 @@ def _loaded(name: str, label2id: Mapping[str, int]) -> tuple[Any, Mapping[str, A
     except (OSError, ValueError, SafetensorError) as error:
         raise _cannot(name, error) from error
     return found
+
+
+def _kind_of(name: str) -> Any:
+    """The class of Transformers' that finds the classifier of the checkpoint `name`."""
+    from transformers import (
+        AutoConfig,
+        AutoModelForImageClassification,
+        AutoModelForSequenceClassification,
+    )
+    from transformers.models.auto import modeling_auto
+
+    kind = type(AutoConfig.from_pretrained(name, trust_remote_code=False))
+    texts = modeling_auto.MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING
+    images = modeling_auto.MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING
+    alone = kind in images and kind not in texts
+    return AutoModelForImageClassification if alone else AutoModelForSequenceClassification
 
 
 def _config(name: str) -> Mapping[str, Any]:
@@ -156,10 +183,11 @@ def _fresh(report: Mapping[str, Any]) -> set[str]:
 
 def _left_over(report: Mapping[str, Any]) -> str:
     unexpected = sorted(report["unexpected_keys"])
-    return f"; it has instead {_some(unexpected)}" if unexpected else ""
+    return f"; it has instead {some(unexpected)}" if unexpected else ""
 
 
-def _some(keys: Iterable[str]) -> str:
+def some(keys: Iterable[str]) -> str:
+    """The first few of `keys`, and how many more there are."""
     keys = list(keys)
     more = f" and {len(keys) - _SHOWN:,} more" if len(keys) > _SHOWN else ""
     return ", ".join(keys[:_SHOWN]) + more

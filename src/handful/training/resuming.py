@@ -79,12 +79,12 @@ def check_environment(
         )
 
 
-def precision_of(section: TrainSection, found: Checkpoint | None) -> str:
+def precision_of(section: TrainSection, found: Checkpoint | None, model: str) -> str:
     """What was measured before the interruption holds: a second probe might say otherwise."""
     before = found.environment.get("precision") if found else None
     if section.PRECISION == "auto" and before:
         return str(before)
-    return runtime.chosen_precision(section.PRECISION)
+    return runtime.chosen_precision(section.PRECISION, model)
 
 
 def check_labels(order: Order, found: Checkpoint | None) -> None:

@@ -11,6 +11,7 @@ import torch
 
 from handful.errors import StepError
 from handful.machine import cores
+from handful.positions import config_of
 from handful.training.precision import resolve
 
 if TYPE_CHECKING:
@@ -90,6 +91,6 @@ def environment(precision: str, processes: int = 1, sharding: str = "none") -> d
     }
 
 
-def chosen_precision(wanted: str) -> str:
-    """`PRECISION` resolved for this machine."""
-    return resolve(wanted, default_device())
+def chosen_precision(wanted: str, model: str) -> str:
+    """`PRECISION` resolved for this machine and `model`, as `from_pretrained` takes it."""
+    return resolve(wanted, default_device(), str(config_of(model).get("model_type", "")))

@@ -77,7 +77,8 @@ def train(experiment: Experiment, arguments: Mapping[str, Any]) -> dict[str, Any
     )
     found = found_by_all(to_resume(order, checkpoints) if team.leads else None, checkpoints, team)
     section = experiment.settings.train_for(order.model)
-    environment = runtime.environment(precision_of(section, found), team.size, section.SHARDING)
+    precision = precision_of(section, found, source.name)
+    environment = runtime.environment(precision, team.size, section.SHARDING)
     check_environment(order, environment, found)
     check_labels(order, found)
     with ExitStack() as stack:
@@ -91,7 +92,8 @@ def train(experiment: Experiment, arguments: Mapping[str, Any]) -> dict[str, Any
         tokenizer = load_tokenizer(source, experiment.progress)
         followed = tracking(experiment, order.model, order.seed, environment, leads=team.leads)
         stack.callback(followed.end)
-        work = _work(experiment, functions, order, data, model, tokenizer, team, followed)
+        collate = _collator(experiment, order, data[0], model, tokenizer, team, precision)
+        work = _work(experiment, functions, order, data, model, collate, team, followed)
         _check_metric(work)
         _prepare_memory(model, section)
         size = sum(parameter.numel() for parameter in model.parameters())
@@ -135,12 +137,11 @@ def _work(
     order: Order,
     data: tuple[SplitData, SplitData],
     model: torch.nn.Module,
-    tokenizer: Any | None,
+    collate: Collator,
     team: Team,
     followed: Tracking,
 ) -> Work:
     section = experiment.settings.train_for(order.model)
-    collate = _collator(experiment, order, data[0], model, tokenizer, team)
     return Work(
         name=order.name,
         section=section,
@@ -176,6 +177,7 @@ def _collator(
     model: torch.nn.Module,
     tokenizer: Any | None,
     team: Team,
+    precision: str,
 ) -> Collator:
     """How rows become batches; what would go wrong in `forward` is found out on the way. Leaves
     the random state as it was."""
@@ -185,7 +187,7 @@ def _collator(
     check_features(model, data.features)
     give_padding_token(model, tokenizer)
     labels, directory = len(order.label2id), experiment.directory
-    trial = Trial(data, labels, directory, experiment.progress, order.name)
+    trial = Trial(data, labels, directory, experiment.progress, order.name, precision)
     found = collation(model, tokenizer, trial)
     set_random_state(before)
     # What the first of a team has found counts: rounding may differ from machine to machine.
