@@ -59,3 +59,12 @@ class Silent:
     def table(
         self, title: str, columns: Sequence[str], rows: Sequence[Sequence[Scalar]]
     ) -> None: ...
+
+
+def printable(text: str, most: int = 0) -> str:
+    """`text` as a terminal may show it: what moves a cursor or breaks a line is replaced.
+
+    Labels and names come from databases, and may hold anything. `most`: letters, 0 for any number.
+    """
+    clean = "".join(c if c.isprintable() else "\ufffd" for c in text)
+    return f"{clean[: most - 1]}…" if most and len(clean) > most else clean

@@ -81,3 +81,20 @@ def test_figures_and_durations() -> None:
         "x",
     ]
     assert [duration(x) for x in (12.9, 200, 3725)] == ["12s", "3m20s", "1h02m"]
+
+
+def test_labels_of_a_database_move_no_cursor_and_forge_no_line(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    lines = PlainLines()
+    lines.table(
+        "labels", ("label", "n"), [("a\x1b[31mEVIL", 1), ("b\nwarning: fake", 2), ("x" * 3000, 3)]
+    )
+    lines.note("two lines\n  of ours, and \x1b[2J\tthe rest")
+    lines.warn("\u202eright to left")
+    told = capsys.readouterr().out
+    assert "\x1b" not in told
+    assert "\u202e" not in told
+    assert not any(line.startswith("warning: fake") for line in told.splitlines())
+    assert "two lines\n  of ours" in told
+    assert max(map(len, told.splitlines())) < 200

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
-from handful.progress import Progress, Scalar
+from handful.progress import Progress, Scalar, printable
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bars
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 LINE_EVERY_SECONDS = 10.0
 EVENT_EVERY_SECONDS = 1.0
 SHORTEST_SECONDS = 0.5
+CELL_LETTERS = 160
+"""Of a table's cell, at most."""
 
 
 class Listener(Progress, Protocol):
@@ -137,10 +139,10 @@ class PlainLines:
         self._paces = Paces(quiet_start=True)
 
     def note(self, message: str) -> None:
-        print(message, flush=True)
+        print(lines(message), flush=True)
 
     def warn(self, message: str) -> None:
-        print(f"warning: {message}", flush=True)
+        print(f"warning: {lines(message)}", flush=True)
 
     def advance(
         self,
@@ -165,7 +167,7 @@ class PlainLines:
         print(f"  {task}: {', '.join(parts)}", flush=True)
 
     def table(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[Scalar]]) -> None:
-        cells = [list(columns), *([figure(value) for value in row] for row in rows)]
+        cells = [list(columns), *([cell(value) for value in row] for row in rows)]
         widths = [max(len(row[i]) for row in cells) for i in range(len(columns))]
         print(title)
         for row in cells:
@@ -188,10 +190,10 @@ class Terminal:
         self._paces = Paces()
 
     def note(self, message: str) -> None:
-        self._console.print(message, markup=False)
+        self._console.print(lines(message), markup=False)
 
     def warn(self, message: str) -> None:
-        self._console.print(f"warning: {message}", markup=False, style="yellow")
+        self._console.print(f"warning: {lines(message)}", markup=False, style="yellow")
 
     def advance(
         self,
@@ -222,7 +224,7 @@ class Terminal:
             numbers = all(isinstance(row[index], int | float) for row in rows)
             table.add_column(Text(column), justify="right" if numbers and index else "left")
         for row in rows:
-            table.add_row(*(Text(figure(value)) for value in row))
+            table.add_row(*(Text(cell(value)) for value in row))
         self._console.print(table)
 
     def close(self) -> None:
@@ -257,6 +259,16 @@ def figure(value: Scalar) -> str:
     if isinstance(value, float):
         return f"{value:.3g}" if abs(value) < 1000 else f"{value:,.0f}"
     return "" if value is None else value
+
+
+def cell(value: Scalar) -> str:
+    """A table's cell: one line, whatever stands in it."""
+    return printable(figure(value), CELL_LETTERS)
+
+
+def lines(message: str) -> str:
+    """A message of one line or several, with nothing in them that moves a cursor."""
+    return "\n".join(printable(line.expandtabs()) for line in message.split("\n"))
 
 
 def duration(seconds: float) -> str:

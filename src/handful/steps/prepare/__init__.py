@@ -19,6 +19,7 @@ from datetime import UTC, datetime
 from handful.experiment import Experiment
 from handful.layout import ENCODED_RECORD, SHARDS, check_model_folders, model_folder
 from handful.machine import uncollected
+from handful.progress import printable
 from handful.records import Fingerprint, Prepared, Reconciled
 from handful.steps.prepare.artifacts import kept_artifacts
 from handful.steps.prepare.borrowed import placed_before
@@ -35,6 +36,9 @@ from handful.steps.prepare.sampling import check_sample, features_of
 from handful.steps.prepare.schema import FieldCheck, table_rows
 from handful.steps.prepare.selection import used_of, used_whatever_is_drawn
 from handful.steps.prepare.workers import Workers, workers_of
+
+_LETTERS = 60
+"""Of a label in a message."""
 
 __all__ = [
     "FieldCheck",
@@ -147,14 +151,15 @@ def _tell(experiment: Experiment, ledger: Ledger, label2id: Mapping[str, int]) -
     rare = ledger.rare_labels()
     if rare:
         shown = "; ".join(
-            f"{label} ({', '.join(f'{split} {count}' for split, count in counts.items())})"
+            f"{printable(label, _LETTERS)} "
+            f"({', '.join(f'{split} {count}' for split, count in counts.items())})"
             for label, counts in list(rare.items())[:10]
         )
         more = f"; and {len(rare) - 10} more" if len(rare) > 10 else ""
         experiment.progress.warn(f"labels that are too rare for every split: {shown}{more}")
     unused = set(label2id) - {row.label for row in ledger.used()}
     if unused:
-        names = ", ".join(sorted(unused))
+        names = ", ".join(printable(label, _LETTERS) for label in sorted(unused))
         experiment.progress.warn(
             f"labels that keep their id although no artifact has them: {names}"
         )
