@@ -70,7 +70,12 @@ def _json(raw: str) -> Any:
     """JSON may be nested deeper than Python, and whoever reads the row, can follow."""
     if raw.count("[") + raw.count("{") > _DEEPEST and _depth(raw) > _DEEPEST:
         raise ValueError(raw)
-    return json.loads(raw)
+    return json.loads(raw, parse_constant=_no_json)
+
+
+def _no_json(name: str) -> Any:
+    """Python reads NaN and Infinity, too, which are no JSON."""
+    raise ValueError(name)
 
 
 def _depth(raw: str) -> int:
