@@ -76,6 +76,30 @@ def test_a_change_is_told_with_epoch_and_sizes() -> None:
     assert state.cuts == [{"epoch": 1, "batch_size": 8, "steps": 2, "smallest": 1}]
 
 
+@given(st.integers(1, 60), st.integers(1, 20), st.integers(1, 20), st.data())
+def test_each_epoch_is_validated_once_whatever_the_sizes(
+    count: int, first: int, second: int, data: st.DataObject
+) -> None:
+    lengths = np.arange(1, count + 1, dtype=np.int64)
+    plan, state, validated = Plan(count, first, 3), RunState(), []
+    # Interrupted after a step, before or after the validation that may be due.
+    stop = data.draw(st.integers(0, plan.total_steps))
+    before = data.draw(st.booleans())
+    while state.step < stop:
+        state.step = min(stop, plan.next_evaluation(state.step, state.validated))
+        if state.step % plan.steps_per_epoch == 0 and not (before and state.step == stop):
+            validated.append(plan.epoch_at(state.step))
+            state.validated = state.step
+    state = RunState(**json.loads(json.dumps(state.to_json())))
+    resized(state, Plan(count, second, 3), first, lengths, SEED)
+    plan = Plan(count, second, 3, shift=state.shift)
+    while state.validated < plan.total_steps:
+        state.step = plan.next_evaluation(state.step, state.validated)
+        validated.append(plan.epoch_at(state.step))
+        state.validated = state.step
+    assert validated == [1, 2, 3]
+
+
 def test_with_other_rows_it_goes_on_at_the_same_part_of_the_epoch() -> None:
     lengths = np.arange(1, 61, dtype=np.int64)
     state = RunState(step=7, examples=40, batch_size=8)

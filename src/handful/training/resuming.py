@@ -152,6 +152,10 @@ def resized(state: RunState, plan: Plan, batch_size: int, lengths: Indices, seed
         left = batches(plan.batch_size)
     else:
         left = round((1 - done / before.steps_per_epoch) * plan.steps_per_epoch)
+    if left == plan.steps_per_epoch and (done or state.cuts_of(epoch)):
+        # By its steps to come it would seem to begin here, and the one before to wait for its
+        # validation.
+        state.validated = state.step
     # This epoch ends `left` steps from here.
     state.shift = state.step + left - (epoch + 1) * plan.steps_per_epoch
     state.per_device = 0

@@ -20,7 +20,7 @@ class RunState:
     step: int = 0
     """Steps of the optimizer done; the data's position and the learning rate follow from it."""
     validated: int = 0
-    """The step of the last validation; 0 before the first."""
+    """The step of the last validation, or one behind it with none due; 0 before the first."""
     best_step: int = 0
     best_value: float | None = None
     best_epoch: float = 0.0
