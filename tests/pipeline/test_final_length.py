@@ -79,7 +79,9 @@ def test_a_pipeline_with_truncation_says_what_predict_says(trained: Tiny, tmp_pa
         paths.append(tmp_path / f"{number:02}" / "text.txt")
         paths[-1].parent.mkdir()
         paths[-1].write_text(" ".join([*words, *chance.choices(WORDS[second], k=200)]))
-    told = Classifier.load(final, experiment=trained.experiment).predict([path.parent for path in paths])
+    told = Classifier.load(final, experiment=trained.experiment).predict(
+        [path.parent for path in paths]
+    )
     there = classify([path.read_text() for path in paths], truncation=True, padding=True)
     assert [one.label for one in told] == [one["label"] for one in there]
     assert len({one.label for one in told}) > 1
