@@ -5,7 +5,6 @@ What is seen has to be what docs/models.json says, and docs/models.md shows.
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,6 +15,7 @@ import pytest
 from architecture_facts import KINDS, NOT_BUILT, ONNX, facts, onnx
 from architectures import TEXT
 from image_architectures import IMAGES
+from models_page import page
 
 DOCS = Path(__file__).parents[2] / "docs"
 KNOWN = json.loads((DOCS / "models.json").read_text())
@@ -64,10 +64,4 @@ def test_all_that_transformers_has_are_tried_or_named() -> None:
 
 
 def test_the_page_shows_what_is_known() -> None:
-    spec = importlib.util.spec_from_file_location("models_page", DOCS / "models_page.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    written = (DOCS / "models.md").read_text()
-    assert module.page(KNOWN) == written, "run `python docs/models_page.py`"
+    assert page(KNOWN) == (DOCS / "models.md").read_text(), "run `python tests/models_page.py`"

@@ -1,6 +1,6 @@
 """Write docs/models.md from docs/models.json, which `tests/architecture_facts.py` writes.
 
-    python docs/models_page.py
+    python tests/models_page.py
 
 A test holds that the page is what this would write, and slow tests that the JSON is true.
 """
@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-FOLDER = Path(__file__).parent
+FOLDER = Path(__file__).parents[1] / "docs"
 MADE_FOR = 64
 """Positions of the small models that were tried."""
 HEAD = """# Which models are known to work
@@ -21,7 +21,7 @@ Every architecture of Transformers' `AutoModelForSequenceClassification` and, fo
 `AutoModelForImageClassification`, built small, trained, tested and asked by handful, and held
 against plain Transformers: each document by itself and in a batch of several lengths. The greatest
 difference that is let pass is 1e-4, of a logit, a loss, or a gradient. This page is made by
-`python docs/models_page.py` from [models.json](models.json), and slow tests hold that it is true.
+`python tests/models_page.py` from [models.json](models.json), and slow tests hold that it is true.
 
 For each of them:
 
