@@ -2,12 +2,14 @@
 
 A first line `artifact_id,label` is a header; without one, the first line is data. A
 label_review.csv that came back from the labellers is read, too: what stands in its column
-`decision` is the label then.
+`decision` is the label then. Spreadsheets part fields by commas, semicolons or tabs, as their
+language has it; whichever makes two fields of every line is meant.
 """
 
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,6 +23,7 @@ from handful.steps.reconcile.id_format import is_guid
 from handful.steps.reconcile.names import quoted
 
 HEADER = ["artifact_id", "label"]
+_SEPARATORS = (",", ";", "\t")
 _WHERE = "settings.ini [reconcile] LABEL_OVERRIDES"
 
 
@@ -61,7 +64,8 @@ def read(path: Path, spell: Callable[[str], str] = str) -> pl.DataFrame:
             raise DataError(
                 f"a line must hold an artifact id and a label, not {len(fields)} fields",
                 where=where,
-                remedy="put a field that holds a comma in double quotes",
+                remedy="part the two by a comma, a semicolon or a tab, the same in every line, and "
+                "put a field that holds one in double quotes",
             )
         artifact_id, label = spell(fields[0]), fields[1]
         if not artifact_id or not label.strip():
@@ -82,10 +86,7 @@ def _lines(path: Path) -> tuple[list[tuple[int, list[str]]], bool]:
     """The CSV's lines with their numbers, without the header and empty ones; is it a review?"""
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            separator = ";" if is_review(file.readline().split(";")) else ","
-            file.seek(0)
-            reader = csv.reader(file, strict=True, delimiter=separator)
-            lines = [(reader.line_num, fields) for fields in reader if fields]
+            lines = _parted(file.read())
     except OSError as error:
         words = error.strerror or str(error)
         raise DataError(f"{path} cannot be read: {words}", where=_WHERE) from error
@@ -96,6 +97,29 @@ def _lines(path: Path) -> tuple[list[tuple[int, list[str]]], bool]:
     if lines and [field.strip().lower() for field in lines[0][1]] == HEADER:
         lines.pop(0)
     return lines, False
+
+
+def _parted(text: str) -> list[tuple[int, list[str]]]:
+    """The lines of a CSV with their numbers, without empty ones, by the separator that fits."""
+    said = text[:5].lower()  # a spreadsheet's own first line: `sep=;`
+    if said.startswith("sep=") and text[5:6] in "\r\n":
+        return [(line + 1, fields) for line, fields in _by(text.partition("\n")[2], said[4])]
+    ways = [lines for separator in _SEPARATORS if (lines := _try(text, separator)) is not None]
+    fitting = [lines for lines in ways if lines and is_review(lines[0][1])]
+    fitting += [lines for lines in ways if all(len(fields) == len(HEADER) for _, fields in lines)]
+    return fitting[0] if fitting else _by(text, _SEPARATORS[0])
+
+
+def _try(text: str, separator: str) -> list[tuple[int, list[str]]] | None:
+    try:
+        return _by(text, separator)
+    except csv.Error:
+        return None
+
+
+def _by(text: str, separator: str) -> list[tuple[int, list[str]]]:
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True, delimiter=separator)
+    return [(reader.line_num, fields) for fields in reader if fields]
 
 
 def _decided(lines: list[tuple[int, list[str]]], path: Path) -> list[tuple[int, list[str]]]:
