@@ -156,9 +156,10 @@ def test_postgresql_login(pg: Postgres, driver: Driver) -> None:
         f"CREATE DATABASE {user}_db",
         f"REVOKE CONNECT ON DATABASE {user}_db FROM public",
     )
-    if driver.module == "pg8000":  # which never tells what the server said
-        for changes in ({"password": "wrong-password"}, {"database": "none"}):
-            fails(there(**changes), Unreachable, "check the user, the password and the database")
+    if driver.module == "pg8000":  # which hears what the server said only now and then
+        for changes, kind in ({"password": "wrong"}, Denied), ({"database": "none"}, DataError):
+            with pytest.raises((kind, Unreachable), match="check the"):
+                rows(there(**changes))
         return
     fails(there(password="wrong-password"), Denied, "check the user, the password")
     fails(there(username="no_such_user"), Denied, "check the user, the password")

@@ -370,6 +370,7 @@ def test_patterns_of_old_are_read_as_of_old(
 ) -> None:
     one, other = ("{artifact_id}", "{file}") if id_first else ("{file}", "{artifact_id}")
     pattern = f"{before}{one}{between}{other}{after}"
+    assume(not {"", ".", ".."} & set(pattern.split("/")))  # no key is read by such a one
     keys += [f"{before}{key}{after}" for key in keys]
     frame = pl.DataFrame({"key": keys, "size": range(len(keys)), "etag": keys})
     ids = pl.DataFrame({"artifact_id": sorted(set(known))}, {"artifact_id": pl.String})

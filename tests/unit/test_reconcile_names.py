@@ -7,7 +7,7 @@ from itertools import product
 
 import polars as pl
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from handful.errors import UserError
@@ -108,6 +108,7 @@ def test_label_rows_decide_where_a_key_can_be_read_in_two_ways() -> None:
     keys=st.lists(st.text(alphabet="a_-/", max_size=7), min_size=1, max_size=4),
     known=st.lists(st.text(alphabet="a_-", max_size=3), max_size=4),
 )
+@settings(deadline=None)
 def test_every_way_to_read_a_key_is_found(
     between: str, id_first: bool, keys: list[str], known: list[str]
 ) -> None:
