@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from handful.errors import UserError
 from handful.experiment import Experiment
 from handful.labels.base import LabelSource
@@ -65,12 +67,29 @@ def refuse_overlap(experiment: Experiment) -> None:
     fixed = KeyPattern.of(settings.production.KEY_PATTERN).before
     if overlap(store, files, fixed):
         below = f"{files.url.rstrip('/')}/{fixed}".rstrip("/")
-        name = settings.experiment.NAME
         raise UserError(
-            f"the experiment would keep its data in {store.url}, and production's files lie in "
-            f"{below}: neither may lie inside the other, since production is never written to",
+            f"the experiment would keep its data in {_resolved(store.url)}, and production's files "
+            f"lie in {_resolved(below)}: neither may lie inside the other, since production is "
+            "never written to",
             where="settings.ini [experiment] STORE",
-            remedy=f"let STORE name a place outside of {below}; what {name} has kept so far is "
-            f"found again when {store.url} is moved there, and "
-            f"`handful reconcile {experiment.directory} --refresh` forgets what was listed wrongly",
+            remedy=f"let STORE name a place outside of {below}{_way_over(experiment)}",
         )
+
+
+def _resolved(place: str) -> str:
+    """A place as it is written, and where its links lead."""
+    if "://" in place:
+        return place
+    real = os.path.realpath(place)
+    return place if real == place else f"{place} (which is {real})"
+
+
+def _way_over(experiment: Experiment) -> str:
+    """What becomes of what was kept so far, unless there is no such folder."""
+    name, url = experiment.settings.experiment.NAME, experiment.store.url
+    if "://" not in url and not os.path.isdir(url):
+        return ""
+    return (
+        f"; what {name} has kept so far is found again when {url} is moved there, and "
+        f"`handful reconcile {experiment.directory} --refresh` forgets what was listed wrongly"
+    )

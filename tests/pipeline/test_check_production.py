@@ -47,6 +47,13 @@ def test_a_query_that_broke_is_found_before_the_run(tiny: Tiny) -> None:
     assert "up to date" in tiny.handful("reconcile").stdout
 
 
+def test_a_column_to_group_by_that_nobody_gives_is_found_before_the_run(tiny: Tiny) -> None:
+    done = tiny.handful("check", "--offline", "--set", "prepare.GROUP_BY=custommer")
+    assert done.returncode == 2
+    assert "'custommer'" in done.stderr
+    assert "GROUP_BY" in done.stderr
+
+
 def test_a_file_store_that_broke_is_found_before_the_run(tiny: Tiny) -> None:
     tiny.files.rename(tiny.root / "moved")
     done = tiny.handful("check")

@@ -138,7 +138,7 @@ LOST = {
     "twice": (["2024/0/1.txt", "2024/1/1.txt"], "ambiguous_key", "2024/0/1.txt', '2024/1/1.txt'"),
     "unwanted": (["2024/0/1.pdf"], "missing_files", "production lacks '*.txt'"),
     "a folder": (["2024/0"], "no_files", "no file of this artifact"),
-    "long": (["2024/0/" + "n" * 300 + ".txt"], "copy_failed", "longer than"),
+    "long": (["2024/0/" + "n" * 300 + ".txt"], "unsafe_name", "more than 255 bytes"),
     "..": (["2024/0/1.txt"], "unsafe_name", "climbs"),
 }
 

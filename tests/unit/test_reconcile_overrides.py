@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
+import polars as pl
 import pytest
 
 from handful.errors import DataError
-from handful.steps.reconcile.overrides import read
+from handful.steps.reconcile.overrides import override, read
 
 
 def write(folder: Path, text: str | bytes) -> Path:
@@ -61,3 +64,19 @@ def test_what_fits_nothing_names_the_line_and_the_separators(
     with pytest.raises(DataError, match=f"over.csv:{line}") as caught:
         read(write(tmp_path, text))
     assert "semicolon" in str(caught.value)
+
+
+def test_an_id_that_the_database_spells_otherwise_is_told_so(tmp_path: Path) -> None:
+    spelled = "8b9cad0e-1f20-4132-8435-465768798a9b"
+    path = write(tmp_path, f"{spelled.upper()},cat\n")
+    settings: Any = SimpleNamespace(
+        reconcile=SimpleNamespace(LABEL_OVERRIDES=path),
+        production=SimpleNamespace(ID_FORMAT="exact"),
+    )
+    rows = pl.DataFrame({"artifact_id": [spelled, "b"], "label": ["dog", "dog"]})
+    with pytest.raises(DataError, match=rf"'{spelled.upper()}' as '{spelled}'.*ID_FORMAT = guid"):
+        override(rows, settings)
+    with pytest.raises(DataError, match="correct the ids"):
+        override(rows.filter(pl.col("label") == ""), settings)
+    settings.production.ID_FORMAT = "guid"
+    assert override(rows, settings)["label"].to_list() == ["cat", "dog"]

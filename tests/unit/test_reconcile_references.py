@@ -76,7 +76,8 @@ HOSTILE = {
     "a\nb.txt": "control character",
     "folder/": "names a folder",
     ".handful-tmp/a.txt": "not for keeping",
-    "é" * 600: "longer than",
+    "é/" * 400 + "a": "longer than",
+    "é" * 128: "more than 255 bytes",
     '{"bucket": "company-files", "key": "uploads/a.txt"}': "is JSON",
     '["a.txt"]': "is JSON",
     "https://example.com/uploads/a.txt": "no address of the server",
@@ -221,6 +222,7 @@ def test_of_a_directory_what_leads_elsewhere_is_refused(root: Path) -> None:
         "a\rb": "control character",
         ".handful-tmp/x": "not for keeping",
         "x/" * 3_000 + "y": "longer than",
+        "a/" + "é" * 128: "more than 255 bytes",
     }
     reader = resolver(str(root), (), None)
     found = {one: reader.resolve(one) for one in hostile}

@@ -28,6 +28,7 @@ from handful.steps.prepare.artifacts import Artifact, kept_artifacts
 from handful.steps.prepare.inputs import Inputs
 from handful.steps.prepare.instance import Instance
 from handful.steps.prepare.labels import label_map, renamed
+from handful.steps.prepare.links import check_group_by
 from handful.steps.prepare.sampling import check_sample, features_of
 from handful.steps.prepare.schema import LABELS, refuse, table_rows
 from handful.storage.base import Source
@@ -54,6 +55,7 @@ def rehearse(experiment: Experiment, *, offline: bool = False) -> None:
     stage = _stage(experiment, offline=offline)
     aliases = experiment.settings.prepare.LABEL_ALIASES
     artifacts = renamed(kept_artifacts(stage), aliases)
+    check_group_by(artifacts, stage)
     label2id = label_map((artifact.label for artifact in artifacts), None)
     instances = _instances(stage, _over_labels(artifacts))
     paces = {

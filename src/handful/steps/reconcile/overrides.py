@@ -18,7 +18,7 @@ import polars as pl
 from handful.baseline.review import as_meant, is_review
 from handful.errors import DataError
 from handful.settings import Settings
-from handful.steps.reconcile.guids import normalized
+from handful.steps.reconcile.guids import normalized, normalized_ids
 from handful.steps.reconcile.id_format import is_guid
 from handful.steps.reconcile.names import quoted
 
@@ -42,7 +42,7 @@ def override(rows: pl.DataFrame, settings: Settings) -> pl.DataFrame:
         raise DataError(
             f"no label row has the artifact id {quoted(unknown['artifact_id'])}",
             where=str(path),
-            remedy="correct the ids, or remove these lines",
+            remedy=_other_spelling(unknown, rows) or "correct the ids, or remove these lines",
         )
     joined = rows.join(changes, on="artifact_id", how="left", maintain_order="left", suffix="_new")
     return joined.with_columns(
@@ -51,6 +51,21 @@ def override(rows: pl.DataFrame, settings: Settings) -> pl.DataFrame:
         .then(pl.lit("query"))
         .otherwise(pl.lit("override")),
     ).drop("label_new")
+
+
+def _other_spelling(unknown: pl.DataFrame, rows: pl.DataFrame) -> str:
+    """What to do where the label rows have these ids as GUIDs that are spelled otherwise; else ""."""
+    guid = normalized_ids(pl.col("artifact_id"))
+    same = unknown.with_columns(guid=guid).join(
+        rows.select(guid=guid, spelled="artifact_id"), on="guid"
+    )
+    if same.is_empty():
+        return ""
+    told, spelled = same.row(0)[0], same["spelled"][0]
+    return (
+        f"the label rows spell {quoted([told])} as {quoted([spelled])}: write it so, or set "
+        "[production] ID_FORMAT = guid"
+    )
 
 
 def read(path: Path, spell: Callable[[str], str] = str) -> pl.DataFrame:

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Protocol
 from urllib.parse import SplitResult, unquote, urlsplit
 
+from handful.steps.reconcile.names import LONGEST
 from handful.storage.keys import key_fault
 
 S3 = "s3://"
@@ -222,6 +223,8 @@ def _check(key: str, reference: str, *, resolved: bool = False) -> None:
     fault = key_fault(key if not resolved else _without_dots(key))
     if fault:
         raise _Refused(fault)
+    if len(key.rpartition("/")[2].encode()) > LONGEST:
+        raise _Refused(f"has a file name of more than {LONGEST} bytes")
     if not resolved and len(key.encode()) > _LONGEST:
         raise _Refused(f"is longer than the {_LONGEST:,} bytes that S3 allows")
 
