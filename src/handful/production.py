@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 from handful.errors import UserError
 from handful.experiment import Experiment
@@ -87,7 +88,7 @@ def _resolved(place: str) -> str:
 def _way_over(experiment: Experiment) -> str:
     """What becomes of what was kept so far, unless there is no such folder."""
     name, url = experiment.settings.experiment.NAME, experiment.store.url
-    if "://" not in url and not os.path.isdir(url):
+    if "://" not in url and not Path(url).is_dir():
         return ""
     return (
         f"; what {name} has kept so far is found again when {url} is moved there, and "

@@ -54,7 +54,7 @@ def override(rows: pl.DataFrame, settings: Settings) -> pl.DataFrame:
 
 
 def _other_spelling(unknown: pl.DataFrame, rows: pl.DataFrame) -> str:
-    """What to do where the label rows have these ids as GUIDs that are spelled otherwise; else ""."""
+    """What to do where the label rows spell these GUIDs otherwise; else ""."""
     guid = normalized_ids(pl.col("artifact_id"))
     same = unknown.with_columns(guid=guid).join(
         rows.select(guid=guid, spelled="artifact_id"), on="guid"
