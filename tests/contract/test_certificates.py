@@ -112,6 +112,7 @@ def test_the_key_comes_before_the_variable(
         client(store_of(server, server.ca))
 
 
+@pytest.mark.slow
 def test_whom_nobody_trusts_is_told_as_a_certificate(server: AnyServer) -> None:
     store = store_of(server)
     with pytest.raises(Unreachable, match="certificate is not trusted") as told:
@@ -133,7 +134,12 @@ def test_the_wrong_authority_is_no_better(server: AnyServer, tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("name", "left", "words"),
     [
-        ("elsewhere.example", timedelta(days=9), "S3_ENDPOINT_URL must hold a name"),
+        pytest.param(
+            "elsewhere.example",
+            timedelta(days=9),
+            "S3_ENDPOINT_URL must hold a name",
+            marks=pytest.mark.slow,
+        ),
         ("127.0.0.1", timedelta(days=-1), "renewed"),
     ],
 )

@@ -96,6 +96,7 @@ def test_the_report_shows_both(finished: Tiny) -> None:
     assert "The TF-IDF or linear baseline, by five folds, judged" in page
 
 
+@pytest.mark.slow
 def test_decisions_are_read_back_and_outlive_the_next_run(finished: Tiny) -> None:
     review = finished.store / RESULTS / "label_review.csv"
     with review.open(encoding="utf-8-sig", newline="") as file:

@@ -18,6 +18,7 @@ from reconciling import Business, Heard
 KEYED = "SELECT artifact_id, label, artifact_id || '/text.txt' AS file_key FROM labels"
 
 
+@pytest.mark.slow
 def test_check_and_reconcile_of_a_whole_experiment(tmp_path: Path) -> None:
     one = tiny.make(tmp_path)
     one.settings(LABEL_QUERY=KEYED)

@@ -54,6 +54,7 @@ def test_a_column_to_group_by_that_nobody_gives_is_found_before_the_run(tiny: Ti
     assert "GROUP_BY" in done.stderr
 
 
+@pytest.mark.slow
 def test_a_file_store_that_broke_is_found_before_the_run(tiny: Tiny) -> None:
     tiny.files.rename(tiny.root / "moved")
     done = tiny.handful("check")

@@ -113,6 +113,7 @@ def test_a_choice_that_was_not_tested_again(tmp_path: Path, truth: np.ndarray) -
         across([sides[0], old])
 
 
+@pytest.mark.slow
 def test_two_experiments_on_the_command_line(tmp_path: Path) -> None:
     import subprocess
 

@@ -373,7 +373,6 @@ def test_the_old_model_answers_as_it_did(replaced: Replaced) -> None:
     now = answers(made)
     assert set(now[0]["probabilities"]) == {"invoice", "letter", "report"}
     assert set(replaced.before[0]["probabilities"]) == {"invoice", "letter"}
-    assert answers(made, "--run", run) == replaced.before
     assert answers(made, "--run", run[:4].upper()) == replaced.before
     # What the call itself sets is not undone.
     turned = answers(made, "--run", run, "--set", "user.SCALE=-1")
@@ -398,6 +397,7 @@ def test_status_lists_it(replaced: Replaced) -> None:
     assert models["rows"][1][5] == json.loads(metrics.read_text())["metrics"]["macro_f1"]
 
 
+@pytest.mark.slow
 def test_the_one_in_use_has_a_fingerprint_too(replaced: Replaced) -> None:
     told = replaced.made.handful("status", "--json").stdout.splitlines()[1]
     run = json.loads(told)["rows"][0][0]
@@ -517,6 +517,7 @@ def test_a_store_that_does_not_say_what_encoded_its_data(
     assert replaced.run in done.stdout
 
 
+@pytest.mark.slow
 def test_export_and_compare_are_of_the_model_in_use(replaced: Replaced, tmp_path: Path) -> None:
     copy = Tiny(Path(shutil.copytree(replaced.made.root, tmp_path / "copy")))
     done = copy.handful("run")

@@ -226,6 +226,7 @@ def killed_at(number: int, root: Path, store: str, server: S3Server, fault: str)
     return status != 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", ["reset", "pass"], ids=["not-arrived", "done"])
 def test_killed_at_any_request_that_changes_a_bucket(
     tmp_path: Path, s3_server: S3Server, fault: str

@@ -221,6 +221,7 @@ def test_functions_that_insist_on_a_label_are_told_where(copy: Tiny, documents: 
     assert done.stdout == ""
 
 
+@pytest.mark.slow
 def test_a_file_goes_on_where_it_was_cut(trained: Tiny, documents: Path, tmp_path: Path) -> None:
     output = tmp_path / "predictions.jsonl"
     words = (str(documents), "--output", str(output))
@@ -318,6 +319,7 @@ def test_a_prefix_of_a_bucket(
     assert "control character" in str(found["new\\nline"].error)
 
 
+@pytest.mark.slow
 def test_in_a_fresh_process_and_no_worker_outlives_it(trained: Tiny, documents: Path) -> None:
     script = (
         "import sys, handful\n"
@@ -366,6 +368,7 @@ def test_the_examples_of_the_documentation_run(
     assert (tmp_path / "model.onnx").stat().st_size > 10_000
 
 
+@pytest.mark.slow
 def test_the_onnx_file_says_what_the_model_says(
     trained: Tiny, classifier: Classifier, tmp_path: Path
 ) -> None:
@@ -396,6 +399,7 @@ def test_the_onnx_file_says_what_the_model_says(
     np.testing.assert_allclose(shares, expected, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_model_that_depends_on_chance_gives_no_onnx_file(copy: Tiny, tmp_path: Path) -> None:
     own = (
         "\n\ndef load_model(model_name, label2id, id2label):\n"

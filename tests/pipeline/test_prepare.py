@@ -187,8 +187,8 @@ def test_later_labels_are_appended_and_nobody_moves(tmp_path: Path) -> None:
     [
         ("prepare_SPLIT", "0.5/0.25/0.25"),
         ("experiment_SEED", "7"),
-        ("prepare_GROUP_BY", "owner"),
-        ("prepare_NEAR_DUPLICATES", "ignore"),
+        pytest.param("prepare_GROUP_BY", "owner", marks=pytest.mark.slow),
+        pytest.param("prepare_NEAR_DUPLICATES", "ignore", marks=pytest.mark.slow),
     ],
 )
 def test_what_would_move_artifacts_is_refused(tmp_path: Path, key: str, value: str) -> None:

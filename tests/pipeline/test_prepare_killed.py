@@ -120,6 +120,7 @@ def away(s3_server: S3Server) -> Iterator[tuple[str, set[str]]]:
         yield between.endpoint_url, switch
 
 
+@pytest.mark.slow
 def test_a_store_that_goes_away_costs_no_finished_shard(
     tmp_path: Path, s3_server: S3Server, away: tuple[str, set[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:

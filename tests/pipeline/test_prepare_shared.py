@@ -53,6 +53,7 @@ def test_a_machine_that_is_lost_costs_its_share_only(tmp_path: Path) -> None:
     assert shared.bytes() == alone.bytes()
 
 
+@pytest.mark.slow
 def test_machines_share_the_work_from_the_command_line(tmp_path: Path) -> None:
     made = []
     for name in ("alone", "shared"):

@@ -162,7 +162,7 @@ class Kills:
 
 
 @pytest.mark.parametrize(
-    "kills", [5, pytest.param(20, marks=[pytest.mark.slow, pytest.mark.timeout(900)])]
+    "kills", [3, pytest.param(20, marks=[pytest.mark.slow, pytest.mark.timeout(900)])]
 )
 def test_killed_at_random_moments_it_ends_the_same_and_copies_nothing_twice(
     tmp_path: Path, s3_server: S3Server, kills: int
@@ -248,7 +248,10 @@ def state_of_production(business: Business, server: S3Server) -> dict[str, Any]:
     return {key: (e["ETag"], e["Size"], e["LastModified"]) for key, e in below.items()}
 
 
-@pytest.mark.parametrize("logins", ["one login for both", "production by a reader"])
+@pytest.mark.parametrize(
+    "logins",
+    [pytest.param("one login for both", marks=pytest.mark.slow), "production by a reader"],
+)
 def test_nothing_is_ever_written_to_production(
     tmp_path: Path, s3_server: S3Server, logins: str
 ) -> None:

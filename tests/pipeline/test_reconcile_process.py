@@ -261,6 +261,7 @@ def lasting(business: Business) -> dict[str, bytes]:
     return found | {"told": json.dumps(told).encode()}
 
 
+@pytest.mark.slow
 def test_killed_at_random_moments_a_rerun_ends_the_same(tmp_path: Path) -> None:
     undisturbed = slow(tmp_path / "undisturbed")
     fill(undisturbed)

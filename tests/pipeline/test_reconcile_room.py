@@ -122,6 +122,7 @@ def test_a_full_scratch_folder_is_named(business: Business) -> None:
     assert said[told + 2 :] == ["left with 1"]
 
 
+@pytest.mark.slow
 def test_a_full_bucket_ends_it_and_what_arrived_is_not_copied_again(
     tmp_path: Path, s3_server: S3Server
 ) -> None:

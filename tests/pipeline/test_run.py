@@ -173,6 +173,7 @@ def test_from_and_until_and_redo(copy: Tiny) -> None:
     assert "train" not in done.stdout
 
 
+@pytest.mark.slow
 def test_two_models_and_two_seeds(tmp_path: Path) -> None:
     tiny = make(tmp_path / "tiny", artifacts=45)
     shutil.copytree(tiny.root / "model", tiny.root / "other")
@@ -207,6 +208,7 @@ def test_a_run_with_nothing_to_do_imports_nothing_heavy(copy: Tiny) -> None:
     assert not set(done.stderr.split()) & {"torch", "transformers", "evaluate", "datasets"}
 
 
+@pytest.mark.slow
 def test_inside_production_what_only_reads_still_works(copy: Tiny) -> None:
     """A store that was put there when nobody looked: see `test_check_production`."""
     inside = copy.files / "store"

@@ -173,6 +173,7 @@ def load_model(model_name, label2id):
 """
 
 
+@pytest.mark.slow
 def test_a_spot_interruption_leaves_a_checkpoint_and_the_restart_ends_the_same(
     tmp_path: Path,
 ) -> None:

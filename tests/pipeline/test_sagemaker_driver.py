@@ -167,6 +167,7 @@ def test_a_failed_job_ends_in_its_reason_its_last_lines_and_what_to_do(
         assert "    | Traceback: it broke" in words
 
 
+@pytest.mark.slow
 def test_the_next_type_is_tried_without_capacity_or_quota(
     experiment: Experiment, cloud: StandIn
 ) -> None:
@@ -194,6 +195,7 @@ def test_a_job_that_takes_too_long_is_stopped_and_that_is_told(
         followed(short)
 
 
+@pytest.mark.slow
 def test_a_job_runs_no_longer_than_its_part_of_the_cost_allows(
     experiment: Experiment, cloud: StandIn
 ) -> None:
@@ -235,6 +237,7 @@ def test_ctrl_c_leaves_the_job_and_can_stop_it(
     cloud.wait_for(lambda: state() == "Stopped")
 
 
+@pytest.mark.slow
 def test_throttled_and_failing_calls_are_repeated(experiment: Experiment, cloud: StandIn) -> None:
     cloud.refuse("CreateTrainingJob", "ThrottlingException", times=2)
     cloud.refuse("DescribeTrainingJob", "ThrottlingException", times=2)
@@ -354,6 +357,7 @@ class Leaves(Told):
             raise KeyboardInterrupt
 
 
+@pytest.mark.slow
 def test_preparing_anew_begins_once_and_not_below_a_job_that_runs(
     experiment: Experiment, cloud: StandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

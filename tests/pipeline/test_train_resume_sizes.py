@@ -158,6 +158,7 @@ def load_model(model_name, label2id, id2label):
 )
 
 
+@pytest.mark.slow
 def test_two_processes_go_on_with_another_size(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -108,7 +108,10 @@ def load_model(model_name, label2id, id2label):
 )
 
 
-@pytest.mark.parametrize(("rank", "number", "name"), [(1, 9, "SIGKILL"), (0, 11, "SIGSEGV")])
+@pytest.mark.parametrize(
+    ("rank", "number", "name"),
+    [(1, 9, "SIGKILL"), pytest.param(0, 11, "SIGSEGV", marks=pytest.mark.slow)],
+)
 def test_a_killed_process_is_told_by_rank_and_signal(
     rank: int, number: int, name: str, tmp_path: Path
 ) -> None:
@@ -134,8 +137,15 @@ def weights(one: Encoded) -> dict[str, torch.Tensor]:
 
 @pytest.mark.parametrize(
     "keys",
-    [{}, {"CLASS_WEIGHTS": "balanced", "LABEL_SMOOTHING": "0.1"}, {"SHARDING": "fsdp"}],
-    ids=["plain", "weighted", "sharded"],
+    [
+        pytest.param({}, id="plain"),
+        pytest.param(
+            {"CLASS_WEIGHTS": "balanced", "LABEL_SMOOTHING": "0.1"},
+            id="weighted",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param({"SHARDING": "fsdp"}, id="sharded", marks=pytest.mark.slow),
+    ],
 )
 def test_two_processes_train_as_one_does(tmp_path: Path, keys: Mapping[str, str]) -> None:
     alone, both = make(tmp_path / "EXP-1", ROWS), make(tmp_path / "EXP-2", ROWS)
@@ -180,6 +190,7 @@ def answers(one: Encoded, trained: Trained, scratch: Path, processes: int) -> pl
     return pl.read_parquet(folder / "predictions.parquet")
 
 
+@pytest.mark.slow
 def test_a_team_tests_one_model_after_the_other(tmp_path: Path) -> None:
     """It stays together in between: to meet again by the same addresses would be a race."""
     one = make(tmp_path / "EXP-1", ROWS)
@@ -289,7 +300,8 @@ def job_of(one: Encoded, processes: int) -> Job:
     return Job("train", str(one.directory), (), arguments)
 
 
-@pytest.mark.parametrize("sharding", ["none", pytest.param("fsdp", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("sharding", ["none", "fsdp"])
 def test_two_processes_killed_in_mid_epoch_end_bit_for_bit_as_undisturbed(
     tmp_path: Path, sharding: str
 ) -> None:
@@ -367,6 +379,7 @@ with tempfile.TemporaryDirectory() as scratch:
 """
 
 
+@pytest.mark.slow
 def test_ctrl_c_in_a_terminal_leaves_a_checkpoint_of_the_team(tmp_path: Path) -> None:
     """A terminal tells all the processes of its group at once."""
     one = make(tmp_path / "EXP-1", functions=HOLD, numbered=True)

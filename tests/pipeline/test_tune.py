@@ -182,6 +182,7 @@ tune(experiment, prepared, Local(), made_from={})
 """
 
 
+@pytest.mark.slow
 def test_a_killed_search_ends_as_a_straight_one(
     done: tuple[Encoded, Tuned, Jobs], tmp_path: Path
 ) -> None:
