@@ -67,9 +67,13 @@ def import_everything() -> None:
     """What reconcile imports on its way, before the clock starts: so it is with the others."""
     for name in (
         "boto3",
+        "handful.labels.batches",
         "handful.labels.connection",
         "handful.labels.database",
+        "handful.labels.embedded",
         "handful.labels.failures",
+        "handful.labels.reading",
+        "handful.labels.statements",
         "handful.storage.lock",
         "handful.storage.s3",
         "obstore.auth.boto3",

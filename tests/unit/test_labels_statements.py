@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import logging
+import subprocess
+import sys
 
 import pytest
 from sqlalchemy.engine import make_url
 
 from handful.errors import DataError
+from handful.labels.plain_select import is_plain_select
 from handful.labels.statements import check_statement
 from handful.progress import Silent
 
@@ -266,6 +269,33 @@ def test_what_reads_passes(kind: str, query: str) -> None:
         assert kind in {"firebird"} or "calls a procedure" in warning
 
 
+@pytest.mark.parametrize("query", [query for queries in WRITES.values() for query in queries])
+def test_what_writes_never_looks_like_a_plain_select(query: str) -> None:
+    assert not is_plain_select(query)
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "SELECT artifact_id, label FROM labels",
+        "select id::text AS artifact_id, kind AS label from app.documents d\n"
+        "join kinds k on k.id = d.kind_id where d.gone_at is null and k.name <> 'it''s; -- not'",
+        "WITH last AS (SELECT document, max(at) AS at FROM history GROUP BY document)\n"
+        'SELECT d.id AS artifact_id, "h"."new label" AS label FROM last;',
+        "SELECT `a` AS artifact_id, 'INSERT INTO x' AS label FROM t LIMIT 10",
+    ],
+)
+def test_a_plain_select_needs_no_parser(query: str) -> None:
+    assert is_plain_select(query)
+    told = (
+        "import sys; from sqlalchemy.engine import make_url; from handful.labels.statements import "
+        "check_statement as c; c(sys.argv[1], make_url('sqlite:///x.db')); "
+        "print('sqlglot' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", told, query], capture_output=True, text=True)
+    assert done.stdout.strip() == "False", done.stderr
+
+
 @pytest.mark.parametrize(("kind", "query"), [(k, q) for k, qs in WRITES.items() for q in qs])
 def test_what_writes_is_refused_with_words(kind: str, query: str) -> None:
     for one in sorted({*READS, *WRITES} - {"*"}) if kind == "*" else [kind]:
@@ -275,7 +305,7 @@ def test_what_writes_is_refused_with_words(kind: str, query: str) -> None:
         assert caught.value.fault.remedy, one
 
 
-NOT_SQL = "SELECT a FROM t WHERE a =>=<= b THEN ((( OVER"
+NOT_SQL = "SELECT a FROM t WHERE a =>=<= b THEN ((( OVER /* what? */"
 
 
 @pytest.mark.parametrize("kind", ["postgresql", "mysql", "mariadb", "sqlite", "firebird", "oracle"])

@@ -17,6 +17,7 @@ from sqlalchemy.engine import URL
 
 from handful.errors import DataError
 from handful.labels.duckdb_file import is_in_memory
+from handful.labels.plain_select import is_plain_select
 from handful.labels.writing_words import (
     FOLLOWS,
     OTHER_QUERY,
@@ -75,6 +76,8 @@ def check_statement(query: str, url: URL, progress: Progress | None = None) -> N
     is_read_only = kind in _READ_ONLY and not (kind == "duckdb" and is_in_memory(url))
     if kind == "duckdb":
         _check_with_duckdb(query)
+    if is_read_only and is_plain_select(query):
+        return
     dialect = _DIALECTS.get(kind, "")
     doubts = [_checked(text, dialect, kind) for text in _as_servers_may_read_it(query, dialect)]
     doubt = next(filter(None, doubts), "")

@@ -20,10 +20,11 @@ from handful.storage.retry import (
 from handful.storage.s3delete import Deleter
 from handful.storage.s3errors import asking
 from handful.storage.s3pages import cut_objects
-from handful.storage.s3session import REGION, Access, Trusted, session_of, trusted_of
+from handful.storage.s3session import REGION, Access, Trusted, core_of, session_of, trusted_of
 
 if TYPE_CHECKING:
     import boto3
+    import botocore.session
     from botocore.config import Config
     from obstore.auth.boto3 import Boto3CredentialProvider
     from obstore.store import RetryConfig, S3Config
@@ -161,11 +162,15 @@ class Clients:
 
     @cached_property
     def _session(self) -> boto3.Session:
-        return session_of(self.access, self._trusted)
+        return session_of(self.access, self._core, self._trusted)
+
+    @cached_property
+    def _core(self) -> botocore.session.Session:
+        return core_of(self.access)
 
     @cached_property
     def _trusted(self) -> Trusted | None:
-        return trusted_of(self.access)
+        return trusted_of(self.access, self._core)
 
     @cached_property
     def _boto(self) -> Any:

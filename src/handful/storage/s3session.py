@@ -7,6 +7,7 @@ they are in use. Where the role is asked for is AWS's own matter: the regional S
 
 from __future__ import annotations
 
+import functools
 import os
 from dataclasses import dataclass
 from functools import partial
@@ -18,6 +19,7 @@ from handful.errors import Denied, Unreachable, UserError
 
 if TYPE_CHECKING:
     import boto3
+    import botocore.session
     from botocore.credentials import CredentialProvider
 
 REGION = "us-east-1"
@@ -48,7 +50,32 @@ class Trusted:
     content: bytes
 
 
-def trusted_of(access: Access) -> Trusted | None:
+def core_of(access: Access) -> botocore.session.Session:
+    """What the AWS configuration says, for `trusted_of` and `session_of`; nobody is asked.
+
+    `UserError` for a profile that is not there.
+    """
+    import botocore.session
+    from botocore.exceptions import BotoCoreError
+
+    core = botocore.session.Session(profile=access.profile)
+    try:
+        loader = _loader(core.get_config_variable("data_path"))
+    except BotoCoreError as error:
+        raise _no_profile(error) from None
+    core.register_component("data_loader", loader)
+    return core
+
+
+@functools.cache
+def _loader(data_path: str | None) -> Any:
+    """One for all sessions: what botocore knows of S3 alone takes megabytes and 50 ms to read."""
+    from botocore.loaders import create_loader
+
+    return create_loader(data_path)
+
+
+def trusted_of(access: Access, core: botocore.session.Session) -> Trusted | None:
     """The certificates to trust; None: the public ones, as each client has them.
 
     CA_BUNDLE, else AWS_CA_BUNDLE, else the profile's `ca_bundle`, else REQUESTS_CA_BUNDLE, as
@@ -56,7 +83,7 @@ def trusted_of(access: Access) -> Trusted | None:
     """
     found, where = access.ca_bundle, "CA_BUNDLE"
     if found is None:
-        found, where = _configured(access)
+        found, where = _configured(core)
     if found is None:
         return None
     try:
@@ -65,16 +92,9 @@ def trusted_of(access: Access) -> Trusted | None:
         raise UserError(bad.what, where=where, remedy=bad.remedy) from None
 
 
-def _configured(access: Access) -> tuple[Path | None, str]:
+def _configured(core: botocore.session.Session) -> tuple[Path | None, str]:
     """What the environment and the AWS configuration say, and where."""
-    import botocore.session
-    from botocore.exceptions import BotoCoreError
-
-    try:
-        core = botocore.session.Session(profile=access.profile)
-        configured = core.get_config_variable("ca_bundle")
-    except BotoCoreError as error:
-        raise _no_profile(error) from None
+    configured = core.get_config_variable("ca_bundle")
     if configured:
         from_profile = not os.environ.get("AWS_CA_BUNDLE")
         where = "ca_bundle of the AWS configuration" if from_profile else "AWS_CA_BUNDLE"
@@ -88,32 +108,28 @@ def _no_profile(error: Exception) -> UserError:
     return UserError(str(error), where="AWS_PROFILE", remedy=remedy)
 
 
-def session_of(access: Access, trusted: Trusted | None = None) -> boto3.Session:
+def session_of(
+    access: Access, core: botocore.session.Session, trusted: Trusted | None = None
+) -> boto3.Session:
     """A session with the credentials of `access`; a role is assumed here, over the network.
 
-    `trusted`: see `trusted_of`; for who lends the role.
+    `core`: see `core_of`; `trusted`: see `trusted_of`; for who lends the role.
 
-    `UserError` for a profile that is not there, `Denied` if the role may not be assumed,
-    `Unreachable` if nobody answers who could say so.
+    `Denied` if the role may not be assumed, `Unreachable` if nobody answers who could say so.
     """
     import boto3
-    from botocore.exceptions import BotoCoreError
 
-    try:
-        own = boto3.Session(profile_name=access.profile)
-    except BotoCoreError as error:
-        raise _no_profile(error) from None
+    own = boto3.Session(botocore_session=core)
     return own if access.role_arn is None else _as_role(own, access, trusted)
 
 
 def _as_role(own: boto3.Session, access: Access, trusted: Trusted | None) -> boto3.Session:
     import boto3
-    import botocore.session
     from botocore.exceptions import BotoCoreError, ClientError, EndpointConnectionError, SSLError
 
     region, role_arn = own.region_name or REGION, str(access.role_arn)
     # With the profile: its endpoint, and what else it says of services, hold for the role too.
-    core = botocore.session.Session(profile=access.profile)
+    core = core_of(access)
     where = f"ASSUME_ROLE_ARN = {role_arn}"
     try:
         source = own.get_credentials()

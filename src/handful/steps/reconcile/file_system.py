@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import unicodedata
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import polars as pl
 
@@ -47,7 +46,7 @@ class Folding:
 
 def keep_apart(matched: Matched, store: Store) -> Matched:
     """`matched` without what the store's file system would lay over one another."""
-    if not isinstance(store.path(), Path):
+    if "://" in store.url:
         return matched  # a bucket tells every two keys apart
     return without_rivals(matched, probed(store))
 

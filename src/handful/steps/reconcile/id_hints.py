@@ -67,6 +67,8 @@ def hints(rows: pl.DataFrame, backend: str) -> list[Hint]:
 
     `backend`: SQLAlchemy's name of the database.
     """
+    if not rows["label_source"].null_count():
+        return []  # every artifact has its label row
     if ORIGINAL_ID in rows.columns:
         rows = rows.with_columns(artifact_id=ORIGINAL_ID)
     ids, keys = _left_over(rows)

@@ -51,6 +51,8 @@ def tells_more(etag: pl.Expr) -> pl.Expr:
 
 def stats_of(files: Source, listing: pl.LazyFrame) -> pl.DataFrame:
     """`STATS` and the etag of now, `stamp`, for the local files of a listing; else no row."""
+    if "://" in files.url:
+        return pl.DataFrame(schema={**STATS, "stamp": pl.String})
     local = listing.filter(pl.col("etag").str.starts_with("mtime-")).select("key").unique()
     keys = local.collect()["key"].to_list()
     root = files.path() if keys else None

@@ -121,8 +121,8 @@ class Writer:
     def close(self) -> None:
         """Write what is left; raises what any write raised."""
         try:
-            self._flush()
             self._wait()
+            self._write(self._waiting)  # mostly all there is: no thread is needed for it
         finally:
             self._thread.shutdown()
             self._writer.close()
@@ -130,9 +130,11 @@ class Writer:
     def _flush(self) -> None:
         waiting, self._waiting, self._rows_waiting = self._waiting, [], 0
         self._wait()
-        if waiting:
-            table = pa.Table.from_batches(waiting, self._schema)
-            self._writing = self._thread.submit(self._writer.write_table, table)
+        self._writing = self._thread.submit(self._write, waiting)
+
+    def _write(self, batches: list[pa.RecordBatch]) -> None:
+        if batches:
+            self._writer.write_table(pa.Table.from_batches(batches, self._schema))
 
     def _wait(self) -> None:
         writing, self._writing = self._writing, None
