@@ -80,7 +80,8 @@ def _write_listing(path: Path, ids: pl.Series, files: int) -> None:
                 .select(key=pl.col("artifact_id") + "/" + pl.col("file"), size=pl.col("nr") + 300)
             )
             etags = _hex(keys.height, number + 1).alias("etag")
-            table = keys.with_columns(pl.col("size").cast(pl.Int64), etags)
+            archived = pl.lit(None, pl.String).alias("archived")
+            table = keys.with_columns(pl.col("size").cast(pl.Int64), etags, archived)
             writer.write_table(table.to_arrow().cast(LISTING_SCHEMA))
 
 

@@ -106,6 +106,7 @@ class _Production:
         self._folder = Path(folder)
 
     def rows(self) -> Iterator[pa.RecordBatch]:
+        import pyarrow as pa
         import pyarrow.parquet as pq
 
         from handful.labels.base import LABELS_SCHEMA
@@ -165,14 +166,9 @@ def match_taken(folder: str) -> dict[str, Any]:
 
 
 def _match(experiment: Experiment, production: Snapshot) -> Matched:
-    import polars as pl
-
-    from handful.steps.reconcile.announcing import announce
-    from handful.steps.reconcile.artifacts import Listing
-    from handful.steps.reconcile.contents import hasher
-    from handful.steps.reconcile.matching import match
+    """As the step itself does it."""
+    from handful.steps import reconcile
     from handful.steps.reconcile.names import Wanted
-    from handful.steps.reconcile.overrides import override
 
     settings = experiment.settings
     nobody: Any = None  # every row has a hash: no content is read
@@ -181,11 +177,7 @@ def _match(experiment: Experiment, production: Snapshot) -> Matched:
         settings.reconcile.FILES_ON_RESEARCH,
         has_process=False,
     )
-    rows = override(pl.read_parquet(production.labels), settings.reconcile.LABEL_OVERRIDES)
-    listing = Listing(production.files, production.about.keys_read_two_ways > 0)
-    matched = match(rows, listing, wanted, settings, hasher(experiment, nobody))
-    announce(experiment, matched, listing)
-    return matched
+    return reconcile._match(experiment, production, wanted, nobody)[1]
 
 
 def _plan(experiment: Experiment, matched: Matched, journal: Journal, path: Path) -> int:
