@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,6 +29,9 @@ FILES_SCHEMA = pa.schema(
 )
 """`listing.parquet`: one row a key of production, and what it stands for; a struct `names` follows
 where KEY_PATTERN has names of the user's, and `archived` (see `LISTING_SCHEMA`) where any is."""
+
+KEYS_TOGETHER = 10_000
+"""Keys that are read at once."""
 
 
 @dataclass(frozen=True)
@@ -102,17 +106,16 @@ def _take_listing(
     examples = KeySample()
     archived = [pl.DataFrame(schema={"key": pl.String, "archived": pl.String})]
     with tables.writing(path, pattern.schema(FILES_SCHEMA)) as writer:
-        for batch in files.list(pattern.folder, near=pattern.near(known)):
-            keys = pl.DataFrame(pl.from_arrow(batch))
+        for batches in _together(experiment, files.list(pattern.folder, near=pattern.near(known))):
+            keys = pl.concat([pl.DataFrame(pl.from_arrow(batch)) for batch in batches])
             read = pattern.read(keys, known)
             writer.add(read.files)
             archived.append(keys.filter(pl.col("archived").is_not_null()).select("key", "archived"))
-            folder_markers += markers_left_out(batch)
+            folder_markers += sum(map(markers_left_out, batches))
             seen += keys.height
             unmatched += read.unmatched
             two_ways += read.two_ways
             examples.add(keys["key"])
-            experiment.progress.advance("listing", seen, None, "keys")
     experiment.progress.advance("listing", seen, seen, "keys")
     where = f"{files.url.rstrip('/')}/{pattern.folder}"
     if not seen:
@@ -121,6 +124,24 @@ def _take_listing(
         raise no_key_fits(pattern_text, examples, known, seen, where)
     _note_archived(path, pl.concat(archived))
     return writer.rows, unmatched, two_ways, folder_markers
+
+
+def _together(
+    experiment: Experiment, listing: Iterable[pa.RecordBatch]
+) -> Iterator[list[pa.RecordBatch]]:
+    """Pages of a listing, some at a time: a pattern reads ten thousand keys as soon as a page."""
+    waiting: list[pa.RecordBatch] = []
+    seen = waiting_keys = 0
+    for batch in listing:
+        waiting.append(batch)
+        seen += batch.num_rows
+        waiting_keys += batch.num_rows
+        experiment.progress.advance("listing", seen, None, "keys")
+        if waiting_keys >= KEYS_TOGETHER:
+            yield waiting
+            waiting, waiting_keys = [], 0
+    if waiting:
+        yield waiting
 
 
 def _note_archived(path: Path, archived: pl.DataFrame) -> None:
