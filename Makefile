@@ -8,7 +8,7 @@ EXP    := examples/EXP-0001-licences
 # A test file stays with one process, as the fixtures of a file are costly.
 SHARED := --numprocesses=2 --dist=loadfile
 
-.PHONY: demo test test-all test-aws test-containers check format bench docs clean help
+.PHONY: demo test test-all compiled test-aws test-containers check format bench docs clean help
 
 help:
 	@sed -n 's/^## //p' Makefile
@@ -36,14 +36,18 @@ demo: $(SHOWN)
 	$(BIN)/handful run $(EXP)
 
 ## make test      all tests but the slow ones
-test: $(READY)
+test: $(READY) compiled
 	$(BIN)/python -m pytest $(SHARED) -m "not slow and not live"
 
 ## make test-all  the slow ones, too
-test-all: $(READY)
+test-all: $(READY) compiled
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
 	  --constraint constraints.txt --editable '.[slow-parts]'
 	$(BIN)/python -m pytest $(SHARED) -m "not live"
+
+# The tests start a thousand processes of handful's; none of them should compile it anew.
+compiled: $(READY)
+	@$(BIN)/python -m compileall -q src tests
 
 ## make test-aws  one small job of each kind on AWS itself: costs money, says first how much
 test-aws: $(READY)
