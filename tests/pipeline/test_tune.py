@@ -116,6 +116,9 @@ def test_a_trial_leaves_its_record_and_no_model(done: tuple[Encoded, Tuned, Jobs
     seen = [line["validation"]["macro_f1"] for line in lines if "validation" in line]
     assert trial["seen"] == seen
     assert trial["value"] == max(seen)
+    losses = [line["validation"]["loss"] for line in lines if "validation" in line]
+    assert trial["loss"] == losses[seen.index(max(seen))]
+    assert trials_of(one)[0]["loss"] == trial["loss"]
 
 
 def test_best_ini_is_read_by_the_reader_as_the_best_trial(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -79,6 +80,12 @@ class RunState:
         self.waited, self.best_step, self.best_epoch = 0, self.step, epoch
         self.best_value, self.best_metrics = value, dict(metrics)
         return True
+
+    def best_loss(self) -> float | None:
+        """The loss on validation at the best epoch; None if it is no number."""
+        told = [line for line in self.history if "validation" in line]
+        losses = [line["validation"]["loss"] for line in told if line["step"] == self.best_step]
+        return float(losses[-1]) if losses and math.isfinite(losses[-1]) else None
 
 
 def random_state() -> dict[str, Any]:

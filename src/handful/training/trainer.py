@@ -323,6 +323,7 @@ def _send_trial(
         "values": dict(trial["values"]),
         "state": "pruned" if loop.pruned else "complete",
         "value": loop.state.best_value,
+        "loss": loop.state.best_loss(),
         "seen": loop.seen(),
         **{name: record[name] for name in ("made_from", "metrics", "best_epoch", "seconds")},
         "environment": record["environment"],

@@ -8,6 +8,7 @@ on from its checkpoint.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
@@ -26,6 +27,8 @@ from handful.steps.tune.trials import State, Trial
 from handful.steps.tune.writing import write_search
 
 FAILURES_TOLD = 3
+SAME = 1e-9
+"""Values this close, as a share of them, are equal."""
 
 
 def tune(
@@ -69,13 +72,18 @@ def _tuned(search: Search, count: int) -> Best:
     progress.note(
         f"tune: {search.folder}: trial {best.number} was the best of {len(found)}: "
         f"{settings.train.METRIC} {best.value:.4f} on validation with {values}"
+        f"{_how_tied(equals(_complete(found), settings.train.METRIC_GOAL), best)}"
     )
     return Best(search.folder, best.number, best.value or 0.0, dict(best.values))
 
 
 def best_of(search: Search, found: Sequence[Trial]) -> Trial:
-    """The finished trial with the best value, the first of equals; `StepError` if none is."""
-    complete = [one for one in found if one.state is State.COMPLETE]
+    """The finished trial with the best value; `StepError` if none is.
+
+    Of equals the one with the lower validation loss: on a few hundred artifacts many trials are
+    right on equally many, and the loss still tells them apart. Then the first.
+    """
+    complete = _complete(found)
     if not complete:
         failed = [one for one in found if one.state is State.FAILED]
         told = [f"trial {one.number}: {one.error}" for one in failed[:FAILURES_TOLD]]
@@ -90,8 +98,36 @@ def best_of(search: Search, found: Sequence[Trial]) -> Trial:
             where="[tune]",
             remedy="mend what failed, or give narrower ranges; the next run tries again",
         )
-    sign = 1.0 if search.experiment.settings.train.METRIC_GOAL == "max" else -1.0
-    return max(complete, key=lambda one: (sign * (one.value or 0.0), -one.number))
+    first, *_ = sorted(equals(complete, search.experiment.settings.train.METRIC_GOAL), key=_by_loss)
+    return first
+
+
+def equals(complete: Sequence[Trial], goal: str) -> list[Trial]:
+    """The trials that share the best value; rounding of a mean makes no difference."""
+    values = [one.value or 0.0 for one in complete]
+    best = max(values) if goal == "max" else min(values)
+    return [
+        one
+        for one, value in zip(complete, values, strict=True)
+        if math.isclose(value, best, rel_tol=SAME, abs_tol=SAME * SAME)
+    ]
+
+
+def _complete(found: Sequence[Trial]) -> list[Trial]:
+    return [one for one in found if one.state is State.COMPLETE]
+
+
+def _how_tied(tied: Sequence[Trial], best: Trial) -> str:
+    if len(tied) == 1:
+        return ""
+    how = "the first of them counts"
+    if best.loss is not None:
+        how = f"the lowest loss on validation decided, {best.loss:.4f}"
+    return f" ({len(tied)} trials reached that; {how})"
+
+
+def _by_loss(one: Trial) -> tuple[float, int]:
+    return (math.inf if one.loss is None else one.loss, one.number)
 
 
 def _all_trials(search: Search, count: int) -> list[Trial]:

@@ -40,6 +40,8 @@ class Trial:
     error: str = ""
     metrics: Mapping[str, float] = field(default_factory=dict)
     """On validation, at the best epoch."""
+    loss: float | None = None
+    """On validation, at the best epoch; None in trials of before it was written down."""
 
     def to_json(self) -> bytes:
         return (json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n").encode()

@@ -63,6 +63,7 @@ def _told(search: Search, found: Sequence[Trial], best: Trial) -> dict[str, Any]
                 "number": one.number,
                 "values": dict(one.values),
                 "value": one.value,
+                "loss": one.loss,
                 "state": one.state,
                 "epochs": len(one.seen),
                 "seconds": one.seconds,
