@@ -34,6 +34,7 @@ from handful.records import (
 from handful.sources import function_hashes
 from handful.standing import as_it_stands, look, told
 from handful.step import Choice, Records, Step, taken
+from handful.steps.results import tell_again
 
 # --- the steps, in order: how each is done -------------------------------------------------------
 
@@ -252,6 +253,8 @@ def run(experiment: Experiment, choice: Choice) -> Mapping[str, Record]:
         if state.record and state.up_to_date and step.name not in choice.again:
             experiment.progress.note(f"{step.name}: up to date{told(state.record)}")
             records[step.name] = state.record
+            if index == last:
+                tell_again(experiment, state.record)
             continue
         why = state.reason or "asked to do it again"
         experiment.progress.note(f"{step.name}: {why}")
@@ -295,7 +298,9 @@ def chosen(choice: Choice) -> tuple[Step, ...]:
 
 
 def _bounds(choice: Choice) -> tuple[int, int]:
-    first = STEP_NAMES.index(choice.first) if choice.first else 0
+    # Whoever asks for the report wants the verdict in it; that only reads what test has left.
+    wanted = "compare" if choice.first == "report" else choice.first
+    first = STEP_NAMES.index(wanted) if wanted else 0
     last = STEP_NAMES.index(choice.last) if choice.last else len(STEPS) - 1
     if first > last:
         raise UserError(f"--from {choice.first} comes after --until {choice.last}")

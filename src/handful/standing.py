@@ -5,14 +5,19 @@ A step whose fingerprint still stands is not run again. Nothing here runs a step
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from handful import fingerprint
-from handful.errors import Absent, DataError, UserError
+from handful.errors import Absent, DataError, HandfulError, UserError
 from handful.experiment import Experiment
+from handful.machine import is_alive
 from handful.records import Reconciled, Record
 from handful.step import Records, State, Step
+from handful.storage.lock import EXPIRES, Holder, holders
 
 
 def states(experiment: Experiment, steps: Sequence[Step]) -> list[State]:
@@ -20,13 +25,12 @@ def states(experiment: Experiment, steps: Sequence[Step]) -> list[State]:
     records: Records = {}
     found: list[State] = []
     for step in steps:
-        if len(records) < len(found):
-            kept = kept_record(experiment, step)
-            found.append(State(step.name, kept, f"{found[-1].step} has to run first"))
-            continue
-        state = look(experiment, step, records)
+        if found and not found[-1].up_to_date:
+            state = _behind(experiment, step, found, records)
+        else:
+            state = look(experiment, step, records)
         found.append(state)
-        if state.record and state.up_to_date:
+        if state.record:
             records[step.name] = state.record
     return found
 
@@ -35,16 +39,59 @@ def look(experiment: Experiment, step: Step, records: Records) -> State:
     """Is `step` up to date, given the records of those before it?"""
     kept = kept_record(experiment, step)
     if kept is None:
-        return State(step.name, None, "not done yet")
-    change = fingerprint.difference(kept.made_from, step.made_from(experiment, records))
-    if change:
-        return State(step.name, kept, change)
+        return State(step.name, None, ("not done yet",))
+    reasons = fingerprint.differences(kept.made_from, step.made_from(experiment, records))
     for key in step.outputs(experiment, kept):
         try:
             experiment.store.head(key)
         except Absent:
-            return State(step.name, kept, f"{key} is gone from the store")
-    return State(step.name, kept, "")
+            reasons.append(f"{key} is gone from the store")
+    return State(step.name, kept, tuple(reasons))
+
+
+def _behind(experiment: Experiment, step: Step, before: Sequence[State], records: Records) -> State:
+    """A step that waits for another, and what else is known to have changed for it.
+
+    What those before it will hand on is not known yet; they are taken as they stand.
+    """
+    first = (f"{before[-1].step} has to run first",)
+    own = State(step.name, kept_record(experiment, step), ())
+    if own.record and len(records) == len(before):
+        # What cannot be told now is told when it is this step's turn.
+        with suppress(HandfulError):
+            own = look(experiment, step, records)
+    return replace(own, reasons=first + own.reasons)
+
+
+def in_progress(experiment: Experiment, steps: Sequence[Step]) -> dict[str, list[str]]:
+    """Step → who is at work on it, since when; also who was, and died of it. Only reads."""
+    found: dict[str, list[str]] = {}
+    for folder in dict.fromkeys(step.locked_at(experiment) for step in steps):
+        names = [step.name for step in steps if step.locked_at(experiment) == folder]
+        for holder in _holders(experiment, folder):
+            words = re.findall(r"\w+", holder.doing)
+            # The lock of a folder that nobody knows the words of: its first step's.
+            step = next((word for word in words if word in names), names[0])
+            found.setdefault(step, []).append(_at_work(holder))
+    return found
+
+
+def _holders(experiment: Experiment, folder: str) -> list[Holder]:
+    try:
+        return holders(experiment.store, folder)
+    except Absent:  # there is no store yet
+        return []
+
+
+def _at_work(holder: Holder) -> str:
+    who = f"process {holder.process.pid} on {holder.host}"
+    began, alive = f"began {age(holder.since)}", is_alive(holder.process)
+    if alive is False:
+        return f"cut off: {who} is gone ({began}); the same command goes on where it was"
+    if alive is None and seconds_since(holder.beat) > EXPIRES:
+        return f"perhaps cut off: {who} ({began}) was last heard of {age(holder.beat)}"
+    share = ", ".join(re.findall(r"worker \d+ of \d+", holder.doing))
+    return f"in progress: {who}{', ' + share if share else ''} ({began})"
 
 
 def as_it_stands(experiment: Experiment, step: Step, records: Records) -> Record:
@@ -83,9 +130,14 @@ def told(record: Record) -> str:
 
 def age(moment: str) -> str:
     """How long ago an ISO moment was, as a person says it."""
-    seconds = (datetime.now(UTC) - datetime.fromisoformat(moment)).total_seconds()
+    seconds = seconds_since(moment)
     for unit, size in (("day", 86_400), ("hour", 3_600), ("minute", 60)):
         if seconds >= size:
             count = int(seconds // size)
             return f"{count} {unit}{'s' if count > 1 else ''} ago"
     return "just now"
+
+
+def seconds_since(moment: str) -> float:
+    """Since an ISO moment, by this machine's clock."""
+    return (datetime.now(UTC) - datetime.fromisoformat(moment)).total_seconds()

@@ -65,9 +65,14 @@ class State:
 
     step: str
     record: Record | None
-    reason: str
-    """Empty if the step is up to date; else why it has to run."""
+    reasons: tuple[str, ...]
+    """Empty if the step is up to date; else why it has to run: all that is known."""
+
+    @property
+    def reason(self) -> str:
+        """The first of them."""
+        return self.reasons[0] if self.reasons else ""
 
     @property
     def up_to_date(self) -> bool:
-        return not self.reason
+        return not self.reasons

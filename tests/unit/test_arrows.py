@@ -55,7 +55,7 @@ ARROWS: dict[str, set[str]] = {
     "worker": LEAVES | {"experiment", "functions", "backends.base", "backends.events", "training"},
     "step": LEAVES | {"experiment"},
     "production": LEAVES | {"experiment", "settings", "labels", "storage", "steps.reconcile"},
-    "standing": LEAVES | {"experiment", "fingerprint", "step"},
+    "standing": LEAVES | {"experiment", "fingerprint", "step", "storage.lock"},
     "mark": LEAVES | {"experiment", "settings", "storage.base", "storage.tree"},
     "managed": LEAVES | {"experiment", "mark", "step", "standing", "storage", "backends"},
     "pipeline": LEAVES

@@ -21,17 +21,21 @@ def status(experiment: Experiment) -> None:
 
 
 def show_states(experiment: Experiment, choice: Choice) -> None:
-    """A row for each step: when it was done, and why it would be done again."""
-    from handful.pipeline import STEPS
-    from handful.standing import age, states
+    """Each step: when it was done, who is at work on it, and every reason to do it again.
 
-    rows = []
+    The further lines of a step have no name.
+    """
+    from handful.pipeline import STEPS
+    from handful.standing import age, in_progress, states
+
+    rows, busy = [], in_progress(experiment, STEPS)
     for state in states(experiment, STEPS):
         done = age(state.record.finished_at) if state.record else "never"
-        what = "up to date" if state.up_to_date else f"to do: {state.reason}"
-        if state.step in choice.again:
-            what = "to do: asked to do it again"
-        rows.append((state.step, done, what))
+        asked = ("asked to do it again",) if state.step in choice.again else ()
+        reasons = [f"to do: {one}" for one in (*asked, *state.reasons)] or ["up to date"]
+        first, *others = [*busy.get(state.step, []), *reasons]
+        rows.append((state.step, done, first))
+        rows += [("", "", other) for other in others]
     experiment.progress.table(str(experiment.store.url), ("step", "last done", "state"), rows)
 
 

@@ -158,7 +158,7 @@ def compare(
 
 @on_experiment
 def report(experiment: Experiment, redo: Redo = False) -> None:
-    """Write the report: one HTML page."""
+    """Write the report: one HTML page. What was tested is compared first; nothing is trained."""
     _run(experiment, _only("report", redo))
 
 

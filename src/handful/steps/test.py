@@ -15,6 +15,7 @@ from handful.layout import model_folder
 from handful.looks import finish_look
 from handful.machine import gpus
 from handful.records import Evaluation, Fingerprint, Prepared, Split, Tested, Trained, Tuned
+from handful.steps.results import tell_tested
 
 LOOKED_AT = (Split.VALIDATION, Split.TEST)
 """Validation as well: the temperature is fitted on it, and labels are judged."""
@@ -69,13 +70,15 @@ def test(
     look |= {"baselines": [one.model for one in baselines]}
     looks = finish_look(experiment, look, answer.get("look", 0))
     now = datetime.now(UTC).isoformat(timespec="seconds")
-    return Tested(
+    tested = Tested(
         evaluations=evaluations,
         baselines=baselines,
         looks=looks,
         made_from=made_from,
         finished_at=now,
     )
+    tell_tested(experiment, tested)
+    return tested
 
 
 def _best_run(experiment: Experiment, trained: Trained) -> int:

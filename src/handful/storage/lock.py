@@ -135,6 +135,19 @@ def locked(store: Store, folder: str, doing: str) -> Iterator[Held]:
         held.release()
 
 
+def holders(store: Store, prefix: str) -> list[Holder]:
+    """Whoever stands in the locks whose folders begin with `prefix`, dead or alive; only reads."""
+    highest: dict[str, int] = {}
+    for batch in store.list(prefix):
+        for key in batch.column("key").to_pylist():
+            folder, _, name = key.rpartition("/")
+            number = name.removesuffix(".json")
+            if number.isascii() and number.isdigit():
+                highest[folder] = max(highest.get(folder, 0), int(number))
+    found = [_read(store, folder, number) for folder, number in sorted(highest.items())]
+    return [one for one in found if one is not None]  # one may have been released meanwhile
+
+
 def _acquire(store: Store, folder: str, doing: str) -> Held:
     token = secrets.token_hex(16)
     with ThreadPoolExecutor(1) as other:  # a distant store answers each question after a while
