@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import polars as pl
@@ -13,8 +14,9 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 from tiny import Tiny, make
 
-from handful.layout import Layout
-from handful.storage.lock import locked
+from handful.layout import LOCK, Layout
+from handful.machine import ProcessIdentity, this_process
+from handful.storage.lock import EXPIRES, Holder, locked
 from handful.storage.open import open_store
 
 
@@ -225,3 +227,131 @@ def test_inside_production_what_only_reads_still_works(copy: Tiny) -> None:
     done = copy.handful("predict", str(copy.files / "artifact-0000"))
     assert done.returncode == 0, done.stderr
     assert '"artifact-0000"' in done.stdout
+
+
+def states_told(text: str) -> dict[str, list[str]]:
+    """Step → its lines, out of what `status --json` says."""
+    found: dict[str, list[str]] = {}
+    table = next(json.loads(line) for line in text.splitlines() if '"table"' in line)
+    for step, _, state in table["rows"]:
+        found.setdefault(step or list(found)[-1], []).append(state)
+    return found
+
+
+def test_status_lists_every_reason(copy: Tiny) -> None:
+    functions = copy.experiment / "functions.py"
+    functions.write_text(functions.read_text().replace("[:64]", "[:32]"))
+    for gone in ("comparison.json", "evaluation/model/seed-0/predictions.parquet"):
+        (copy.store / "results/full_dataset" / gone).unlink()
+    changed = "prepare.SPLIT=0.7/0.2/0.1", "train.EPOCHS=1", "train.WARMUP=0.2"
+    words = [word for one in changed for word in ("--set", one)]
+    told = states_told(copy.handful("status", "--json", *words).stdout)
+    evaluation = "results/full_dataset/evaluation/model/seed-0"
+    assert told == {
+        "reconcile": ["up to date"],
+        "prepare": [
+            "to do: [prepare] SPLIT changed from 0.6, 0.2, 0.2 to 0.7, 0.2, 0.1",
+            "to do: encode_data in functions.py changed",
+        ],
+        "tune": ["to do: prepare has to run first"],
+        "train": [
+            "to do: tune has to run first",
+            "to do: [train] EPOCHS changed from 6.0 to 1.0",
+            "to do: [train] WARMUP changed from 0.1 to 0.2",
+        ],
+        "test": [
+            "to do: train has to run first",
+            f"to do: {evaluation}/predictions.parquet is gone from the store",
+        ],
+        "compare": [
+            "to do: test has to run first",
+            "to do: results/full_dataset/comparison.json is gone from the store",
+        ],
+        "report": ["to do: compare has to run first"],
+    }
+    shown = copy.handful("run", "--dry-run", *words, "--redo", "train").stdout
+    assert "asked to do it again" in shown
+    assert "WARMUP changed from 0.1 to 0.2" in shown
+
+
+def test_status_tells_of_a_step_in_progress(copy: Tiny) -> None:
+    store = open_store(str(copy.store))
+    lock, workers = Layout("full_dataset").results_lock, Layout("full_dataset").prepared_lock
+    with (
+        locked(store, lock, "train of EXP-0001-tiny"),
+        locked(store, f"{workers}-worker-1", "prepare, worker 1 of 3, of EXP-0001-tiny"),
+    ):
+        told = states_told(copy.handful("status", "--json").stdout)
+    me = f"in progress: process {this_process().pid} on "
+    assert told["train"][0].startswith(me)
+    assert told["train"][1:] == ["up to date"]
+    assert "worker 1 of 3" in told["prepare"][0]
+    assert {step for step, lines in told.items() if len(lines) > 1} == {"train", "prepare"}
+    assert states_told(copy.handful("status", "--json").stdout)["train"] == ["up to date"]
+
+
+@pytest.mark.parametrize(
+    ("process", "silent", "words"),
+    [
+        (ProcessIdentity(2**22, this_process().machine, "1"), 1.0, "cut off: process 4194304 on"),
+        (ProcessIdentity(7, "another machine", "1"), 1.0, "in progress: process 7 on there"),
+        (ProcessIdentity(7, "another machine", "1"), 2 * EXPIRES, "perhaps cut off: process 7 on"),
+    ],
+)
+def test_status_knows_the_dead_from_the_living(
+    copy: Tiny, process: ProcessIdentity, silent: float, words: str
+) -> None:
+    now = datetime.now(UTC)
+    since, beat = (now - timedelta(seconds=s + silent) for s in (600, 0))
+    holder = Holder("t", "reconcile of X", "there", process, since.isoformat(), beat.isoformat())
+    open_store(str(copy.store)).write(f"{LOCK}/000003.json", holder.to_json())
+    told = states_told(copy.handful("status", "--json").stdout)["reconcile"]
+    assert told[0].startswith(words)
+    assert "10 minutes ago" in told[0] or "13 minutes ago" in told[0]
+
+
+def test_test_and_compare_tell_their_numbers_now_and_again(copy: Tiny) -> None:
+    metrics = json.loads(
+        (copy.store / "results/full_dataset/evaluation/model/seed-0/metrics.json").read_text()
+    )
+    value, found = metrics["metrics"]["macro_f1"], metrics["intervals"]["macro_f1"]
+    again = copy.handful("test")
+    assert "test: up to date" in again.stdout
+    anew = copy.handful("test", "--redo")
+    for told in (again.stdout, anew.stdout):
+        (line,) = [one for one in told.splitlines() if "model seed 0  " in one]
+        assert f"{value:.3f} ({found['low']:.3f} to {found['high']:.3f})" in line
+        assert "baseline-tfidf" in told
+    assert "looked at 2 times" in anew.stdout
+    assert "Ranking on" in copy.handful("compare").stdout
+
+
+def test_report_compares_what_was_tested_and_trains_nothing(copy: Tiny) -> None:
+    results = copy.store / "results/full_dataset"
+    for name in ("compared.json", "comparison.json", "report.html", "reported.json"):
+        (results / name).unlink()
+    left = {p: p.read_bytes() for p in results.rglob("*") if p.is_file() and "lock" not in p.parts}
+    done = copy.handful("report", "--set", "train.EPOCHS=1")
+    assert done.returncode == 0, done.stderr
+    assert "compare: not done yet" in done.stdout
+    assert "train is taken as it stands, although [train] EPOCHS changed" in done.stdout
+    assert "is chosen" in done.stdout or "There is one model" in done.stdout
+    assert 'id="ranking"' in (results / "report.html").read_text()
+    assert {path: path.read_bytes() for path in left} == left
+    assert "compare: up to date" in copy.handful("run", "--from", "report").stdout
+
+
+def test_report_without_predictions_says_what_to_do(copy: Tiny) -> None:
+    results = copy.store / "results/full_dataset"
+    (results / "evaluation/model/seed-0/predictions.parquet").unlink()
+    for name in ("reported.json", "compared.json"):  # there is no verdict yet either
+        (results / name).unlink()
+        done = copy.handful("report")
+        assert done.returncode == 2, done.stdout
+        assert "the predictions are gone" in done.stderr
+        assert "--redo test" in done.stderr
+    (results / "tested.json").unlink()
+    done = copy.handful("report")
+    assert done.returncode == 2
+    assert "test has not been done yet" in done.stderr
+    assert not (results / "reported.json").exists()

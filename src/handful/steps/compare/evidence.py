@@ -114,6 +114,8 @@ def predictions(
     again = "run `handful run EXP --redo test`"
     try:
         raw = pl.read_parquet(io.BytesIO(experiment.store.read(key)), columns=COLUMNS)
+    except Absent as error:
+        raise DataError("the predictions are gone", where=where, remedy=again) from error
     except pl.exceptions.PolarsError as error:
         raise DataError(f"cannot be read: {error}", where=where, remedy=again) from error
     if not raw.height:
