@@ -238,6 +238,8 @@ class _World:
         ids = [*kept, *(row[0] for row in rows)]
         columns = {
             "artifact_id": ids,
+            "label_source": ["query"] * len(ids),
+            "files_made": [[] for _ in ids],
             "fate": ["kept"] * len(kept) + [row[1] for row in rows],
             "reason": [""] * len(kept) + [row[2] for row in rows],
         }
@@ -247,7 +249,9 @@ class _World:
         splits = ["validation"] * len(self.truth["validation"]) + ["test"] * len(self.truth["test"])
         names = [self.labels[n] for n in truth] + [self.labels[n] for n in train]
         splits += ["train"] * len(train)
-        self.table(layout.splits, pl.DataFrame({"label": names, "split": splits}))
+        ids = [*kept, *(f"train-{number:07d}" for number in range(len(train)))]
+        drawn = {"artifact_id": ids, "label": names, "split": splits}
+        self.table(layout.splits, pl.DataFrame(drawn))
         leak = {"pairs": 840, "label_differs": 31, "test_artifacts": len(self.truth["test"])}
         pair = {"likeness": 0.97, "artifacts": kept[:2], "labels": self.labels[:2]}
         places = {"before": ["train", "test"], "after": ["train", "train"]}

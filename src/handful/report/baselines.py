@@ -11,6 +11,7 @@ from handful.experiment import Experiment
 from handful.layout import BASELINE_TFIDF
 from handful.records import Evaluation, Tested
 from handful.report.render import Tile
+from handful.report.tables import Cell, Table, num, prose, table
 
 SHOWN = ("accuracy", "macro_f1", "log_loss")
 _TOLD = {None: "", True: "beats {}", False: "does NOT beat {}"}
@@ -49,6 +50,20 @@ class Part:
     reason: str
     """Why there is none."""
     losers: int
+
+    @property
+    def table(self) -> Table:
+        """All of it."""
+        rows: list[tuple[str | Cell, ...]] = [
+            (
+                row.name if row.baseline else f"{row.name}, seed {row.seed}",
+                *row.values,
+                Cell(row.told, "wrong" if row.beats is False else ""),
+            )
+            for row in self.rows
+        ]
+        about = f"On the held-out split, in the same look; {self.metric} decides"
+        return table(about, ["model", *map(num, self.names), prose("which")], rows)
 
 
 def part(experiment: Experiment, tested: Tested, metric: str, goal: str) -> Part | None:

@@ -8,6 +8,7 @@ from typing import Any
 from markupsafe import Markup
 
 from handful.report.drawings import square_chart
+from handful.report.tables import Table, num, table
 
 SHOWN_FROM = 10
 """Answers in a bin, for the drawing; the table has them all."""
@@ -24,15 +25,25 @@ def calibration_part(measured: Mapping[str, Any]) -> dict[str, Any] | None:
     losses = [intervals[name] for name in ("log_loss", "log_loss_calibrated")]
     return {
         "words": _words(found["temperature"], errors, found.get("fitted_on", 0)),
-        "figures": [
-            ("expected calibration error", *map(with_interval, errors)),
-            ("log-loss", *map(with_interval, losses)),
-        ],
+        "figures": table(
+            "On the held-out split, with 95 % intervals",
+            ["figure", num("before"), num("after temperature scaling")],
+            [
+                ("expected calibration error", *map(with_interval, errors)),
+                ("log-loss", *map(with_interval, losses)),
+            ],
+            css="narrow",
+        ),
         "chart": _reliability(found["before"], found["after"]),
-        "bins": [_bin(*pair) for pair in zip(found["before"], found["after"], strict=True)],
+        "bins": _bin_table(found["before"], found["after"]),
         "coverage_words": _coverage_words(kept),
         "coverage_chart": _coverage(kept),
-        "coverage": [_kept(one) for one in kept],
+        "coverage": table(
+            "Coverage against accuracy, by calibrated probability",
+            [*map(num, ("kept", "artifacts", "from probability", "accuracy"))],
+            [_kept(one) for one in kept],
+            css="narrow",
+        ),
     }
 
 
@@ -70,6 +81,14 @@ def _kept(one: Mapping[str, float]) -> tuple[str, ...]:
         f"{one['threshold']:.3f}",
         f"{one['accuracy']:.3f} ({one['low']:.3f}–{one['high']:.3f})",
     )
+
+
+def _bin_table(before: Bins, after: Bins) -> Table:
+    names = ("artifacts", "mean probability", "accuracy")
+    heads = [num(f"{name}, {when}") for when in ("before", "after") for name in names]
+    rows = [_bin(*pair) for pair in zip(before, after, strict=True)]
+    about = "Reliability by bins of the answer’s probability"
+    return table(about, ["probability", *heads], rows, css="")
 
 
 def _bin(before: Mapping[str, float], after: Mapping[str, float]) -> tuple[str, ...]:

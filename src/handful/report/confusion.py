@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import polars as pl
@@ -18,7 +17,6 @@ class Example:
 
     artifact_id: str
     confidence: float
-    beginning: str | None
 
 
 @dataclass(frozen=True)
@@ -34,13 +32,8 @@ class Confused:
     """The surest ones first."""
 
 
-def confusions(
-    predictions: pl.DataFrame, beginning: Callable[[str], str | None]
-) -> tuple[Confused, ...]:
-    """The most frequent kinds of error of predictions.parquet, most frequent first.
-
-    `beginning` gives the first words of an artifact, or None.
-    """
+def confusions(predictions: pl.DataFrame) -> tuple[Confused, ...]:
+    """The most frequent kinds of error of predictions.parquet, most frequent first."""
     support = dict(predictions.group_by("label").len().iter_rows())
     wrong = predictions.filter(pl.col("label") != pl.col("prediction"))
     kinds = (
@@ -58,8 +51,7 @@ def confusions(
             .head(EXAMPLES)
         )
         examples = tuple(
-            Example(row["artifact_id"], row["confidence"], beginning(row["artifact_id"]))
-            for row in shown.iter_rows(named=True)
+            Example(row["artifact_id"], row["confidence"]) for row in shown.iter_rows(named=True)
         )
         found.append(Confused(label, prediction, count, count / support[label], examples))
     return tuple(found)

@@ -9,6 +9,7 @@ from markupsafe import Markup, escape
 
 WIDTH, HEIGHT = 560.0, 220.0
 LEFT, BOTTOM, TOP, RIGHT = 46.0, 28.0, 12.0, 12.0
+NARROW = 400.0
 Point = tuple[float, float]
 
 
@@ -182,4 +183,6 @@ def _span(values: Sequence[float]) -> tuple[float, float]:
 def _svg(body: str, width: float, height: float, title: str, *, stretch: bool = False) -> Markup:
     ratio = ' preserveAspectRatio="none"' if stretch else ""
     box = f'viewBox="0 0 {width:.0f} {height:.0f}"{ratio}'
-    return Markup(f'<svg role="img" aria-label="{escape(title)}" {box}>{body}</svg>')
+    # Letters would be too small to be read on a narrow screen: they are larger there.
+    wide = ' class="wide"' if width > NARROW and not stretch else ""
+    return Markup(f'<svg role="img" aria-label="{escape(title)}"{wide} {box}>{body}</svg>')

@@ -5,23 +5,21 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import polars as pl
 
 from handful import layout
-from handful.errors import Absent
+from handful.errors import Absent, DataError
 from handful.experiment import Experiment
 from handful.records import Fate, Prepared, Tested, Trained
 from handful.report.confusion import Confused, confusions
 
 EXAMPLES_PER_FATE = 3
+_USED = [Fate.KEPT.value, Fate.FILE_ROW.value]
+"""What a label row of a kept artifact may be and not be dropped."""
 MISTAKES = 25
-BEGINNING = 300
-"""Characters of a document's text."""
 
 
 @dataclass(frozen=True)
@@ -29,8 +27,28 @@ class FateRow:
     """One fate: how many label rows or artifacts, and a few of them with their reasons."""
 
     fate: str
-    count: int
+    rows: int
+    """Label rows."""
+    artifacts: int
+    """Artifacts of the file store that no label row names."""
     examples: tuple[tuple[str, str], ...]
+
+    @property
+    def count(self) -> int:
+        """Rows of the ledger."""
+        return self.rows + self.artifacts
+
+
+@dataclass(frozen=True)
+class Fates:
+    """What became of everything that production has."""
+
+    rows: tuple[FateRow, ...]
+    """Kept first, then by count."""
+    dropped: int
+    """Label rows that neither stand for a kept artifact nor name a file of one."""
+    unlabelled: int
+    """Artifacts that no label row names."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +72,6 @@ class Mistake:
     label: str
     prediction: str
     confidence: float
-    beginning: str | None
 
 
 @dataclass(frozen=True)
@@ -83,18 +100,39 @@ class Result:
     """What metrics.json holds."""
 
 
-def fates(experiment: Experiment) -> tuple[FateRow, ...]:
-    """Every fate of the ledger, kept first, then by count."""
-    columns = ["artifact_id", "fate", "reason"]
+def fates(experiment: Experiment) -> Fates:
+    """Every fate of the ledger."""
+    columns = ["artifact_id", "label_source", "fate", "reason"]
     ledger = _parquet(experiment, layout.LEDGER).select(columns)
+    ledger = ledger.with_columns(is_row=pl.col("label_source").is_not_null())
     rows = []
     for (fate,), part in ledger.group_by("fate"):
         shown = part.sort("artifact_id", nulls_last=True).head(EXAMPLES_PER_FATE)
         examples = tuple(
             (str(row["artifact_id"]), row["reason"] or "") for row in shown.iter_rows(named=True)
         )
-        rows.append(FateRow(str(fate), part.height, () if fate == Fate.KEPT else examples))
-    return tuple(sorted(rows, key=lambda row: (row.fate != Fate.KEPT, -row.count, row.fate)))
+        count = int(part["is_row"].sum())
+        kept = fate == Fate.KEPT
+        rows.append(FateRow(str(fate), count, part.height - count, () if kept else examples))
+    kept_ids = ledger.filter(pl.col("fate") == Fate.KEPT.value)["artifact_id"].unique()
+    used = pl.col("artifact_id").is_in(kept_ids.implode()) & pl.col("fate").is_in(_USED)
+    return Fates(
+        tuple(sorted(rows, key=lambda row: (row.fate != Fate.KEPT, -row.count, row.fate))),
+        ledger.filter(pl.col("is_row") & ~used.fill_null(value=False)).height,
+        ledger.filter(~pl.col("is_row")).height,
+    )
+
+
+def learned_from(experiment: Experiment, prepared: Prepared, model: str) -> tuple[int, int]:
+    """What the training of a model saw: how many artifacts, and how many labels these have."""
+    columns = ["artifact_id", "label", "split"]
+    train = _parquet(experiment, experiment.layout.splits).select(columns).filter(split="train")
+    try:
+        _, quarantine = encoding(experiment, model)
+        train = train.join(quarantine, on="artifact_id", how="anti")
+    except Absent:
+        pass  # nobody noted what could not be encoded
+    return prepared.rows[model]["train"], train["label"].n_unique()
 
 
 def split_counts(
@@ -121,7 +159,7 @@ def results(
     for evaluation in tested.evaluations:
         model, seed = evaluation.model, evaluation.seed
         run = runs[model, seed]
-        predictions = _parquet(experiment, experiment.layout.predictions(model, seed))
+        predictions = _predictions(experiment, model, seed)
         wrong = predictions.filter(pl.col("label") != pl.col("prediction"))
         loss, curve = _curves(experiment, model, seed)
         measured = json.loads(experiment.store.read(experiment.layout.metrics(model, seed)))
@@ -134,8 +172,8 @@ def results(
                 labels,
                 _matrix(predictions, labels),
                 _scores(predictions, labels, measured.get("per_label", {})),
-                _mistakes(experiment, wrong),
-                confusions(predictions, partial(beginning, experiment)),
+                _mistakes(wrong),
+                confusions(predictions),
                 wrong.height,
                 predictions.height,
                 loss,
@@ -146,6 +184,18 @@ def results(
             )
         )
     return tuple(found)
+
+
+def _predictions(experiment: Experiment, model: str, seed: int) -> pl.DataFrame:
+    key = experiment.layout.predictions(model, seed)
+    try:
+        return _parquet(experiment, key)
+    except Absent as error:
+        raise DataError(
+            "the predictions are gone",
+            where=f"{experiment.store.url}/{key}",
+            remedy="run `handful run EXP --redo test`",
+        ) from error
 
 
 def _matrix(predictions: pl.DataFrame, labels: tuple[str, ...]) -> tuple[tuple[int, ...], ...]:
@@ -183,56 +233,16 @@ def _told(values: tuple[float, float, float], more: Mapping[str, Any]) -> tuple[
     return tuple(cells)
 
 
-def _mistakes(experiment: Experiment, wrong: pl.DataFrame) -> tuple[Mistake, ...]:
+def _mistakes(wrong: pl.DataFrame) -> tuple[Mistake, ...]:
     worst = (
         wrong.with_columns(pl.col("probabilities").list.max().alias("confidence"))
         .sort("confidence", "artifact_id", descending=[True, False])
         .head(MISTAKES)
     )
     return tuple(
-        Mistake(
-            row["artifact_id"],
-            row["label"],
-            row["prediction"],
-            row["confidence"],
-            beginning(experiment, row["artifact_id"]),
-        )
+        Mistake(row["artifact_id"], row["label"], row["prediction"], row["confidence"])
         for row in worst.iter_rows(named=True)
     )
-
-
-def beginning(experiment: Experiment, artifact_id: str) -> str | None:
-    """The beginning of the artifact's first text-like input file; None if it is not to be shown."""
-    if not experiment.settings.report.SHOW_DOCUMENTS:
-        return None
-    for name in experiment.settings.prepare.MODEL_INPUT_FILES:
-        if not name.endswith((".txt", ".json", ".md", ".html", ".csv")) or "*" in name:
-            continue
-        try:
-            data = experiment.store.read(layout.artifact_file(artifact_id, name))
-        except Absent:
-            continue
-        return _text(data, name)[:BEGINNING]
-    return None
-
-
-def _text(data: bytes, name: str) -> str:
-    text = data[: 64 * BEGINNING].decode(errors="replace")
-    if name.endswith(".json"):
-        # What is not the JSON that its name says is shown as it is.
-        with suppress(ValueError):
-            text = " ".join(_strings(json.loads(data)))
-    return " ".join(text.split())
-
-
-def _strings(value: Any) -> list[str]:
-    if isinstance(value, str):
-        return [value]
-    if isinstance(value, dict):
-        value = list(value.values())
-    if isinstance(value, list):
-        return [text for item in value for text in _strings(item)]
-    return []
 
 
 def _curves(experiment: Experiment, model: str, seed: int) -> tuple[Any, Any]:

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
+
+from markupsafe import Markup
 
 from handful.baseline.review import Review, from_csv
 from handful.errors import Absent, DataError
 from handful.experiment import Experiment
-from handful.report import gather
+from handful.report.documents import Document
+from handful.report.tables import Heads, num, prose, table
+from handful.report.words import code, quote
 
 SHOWN = 50
 
@@ -17,8 +23,8 @@ SHOWN = 50
 class Part:
     """What the page shows of the label review."""
 
-    rows: tuple[tuple[Review, str | None], ...]
-    """The worst rows, each with the beginning of its document if documents may be shown."""
+    rows: tuple[Review, ...]
+    """The worst rows."""
     count: int
     """All rows of the file."""
     told: tuple[str, ...]
@@ -37,8 +43,39 @@ def part(experiment: Experiment) -> Part | None:
     except (DataError, ValueError) as error:
         return Part((), 0, (f"The file cannot be read: {error}",), key)
     undecided = [row for row in rows if not row.decision.strip()]
-    shown = [(row, gather.beginning(experiment, row.artifact_id)) for row in undecided[:SHOWN]]
-    return Part(tuple(shown), len(rows), tuple(_told(note) for note in notes), key)
+    return Part(tuple(undecided[:SHOWN]), len(rows), tuple(_told(note) for note in notes), key)
+
+
+def shown(part: Part, documents: Mapping[str, Document]) -> dict[str, Any]:
+    """What the template needs; `documents` by artifact."""
+    heads: Heads = [
+        "artifact",
+        "label",
+        prose("probably"),
+        num("probability of the label"),
+        "split",
+        "judged by",
+    ]
+    rows = [
+        (
+            code(row.artifact_id),
+            row.label,
+            Markup("{}<div>{}</div>").format(
+                row.suggested_label, quote(documents.get(row.artifact_id))
+            ),
+            row.score,
+            row.split,
+            row.source,
+        )
+        for row in part.rows
+    ]
+    return {
+        "key": part.key,
+        "told": part.told,
+        "count": f"{part.count:,}",
+        "shown": len(rows),
+        "table": table("Labels that are probably wrong, the worst first", heads, rows),
+    }
 
 
 def _told(note: dict[str, object]) -> str:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
+
+from markupsafe import Markup
 
 from handful.errors import Absent
 from handful.experiment import Experiment
+from handful.report.tables import Heads, Table, num, prose, table
+from handful.report.words import example, shortened
 
 SHOWN = 8
 
@@ -24,8 +28,8 @@ def leakage_part(experiment: Experiment) -> dict[str, Any] | None:
     return {
         "words": _words(found, before, after),
         "bad": after["pairs"] > 0,
-        "rows": [_row("drawn without groups", before), _row("as drawn here", after)],
-        "examples": [_example(one) for one in found.get("examples", ())[:SHOWN]],
+        "table": _table(before, after),
+        "examples": _examples(found.get("examples", ())[:SHOWN]),
         "not_compared": f"{found.get('not_compared', 0):,}" if found.get("not_compared") else "",
     }
 
@@ -51,6 +55,23 @@ def _row(name: str, one: Mapping[str, int]) -> tuple[str, ...]:
     return (name, f"{one['pairs']:,}", f"{one['label_differs']:,}", f"{twins:,}{share}")
 
 
-def _example(one: Mapping[str, Any]) -> tuple[str, list[tuple[str, str, str, str]]]:
+def _table(before: Mapping[str, int], after: Mapping[str, int]) -> Table:
+    names = ("pairs", "of them with two labels", "test artifacts with a twin elsewhere")
+    rows = [_row("drawn without groups", before), _row("as drawn here", after)]
+    about = "Near-duplicates that lie in different splits"
+    return table(about, ["split", *map(num, names)], rows, css="")
+
+
+def _examples(pairs: Sequence[Mapping[str, Any]]) -> Table | None:
+    rows = [(f"{one['likeness']:.2f}", _example(one)) for one in pairs]
+    heads: Heads = [num("likeness"), prose("artifacts, their labels and splits")]
+    about = "Where each would have been without groups, and where it is"
+    return table(about, heads, rows, css="") if rows else None
+
+
+def _example(one: Mapping[str, Any]) -> Markup:
     both = zip(one["artifacts"], one["labels"], one["before"], one["after"], strict=True)
-    return f"{one['likeness']:.2f}", list(both)
+    return Markup("").join(
+        example(artifact_id, f"{shortened(label)}: {before}, now {after}")
+        for artifact_id, label, before, after in both
+    )

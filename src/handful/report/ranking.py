@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from markupsafe import Markup
@@ -11,7 +11,8 @@ from markupsafe import Markup
 from handful.errors import Absent
 from handful.experiment import Experiment
 from handful.report.drawings import intervals_chart
-from handful.report.render import shortened
+from handful.report.tables import Cell, Table, num, prose, table
+from handful.report.words import shortened
 
 WHOLE = (
     *("accuracy", "balanced_accuracy", "macro_f1", "weighted_f1", "mcc", "roc_auc"),
@@ -27,24 +28,96 @@ def ranking(experiment: Experiment) -> dict[str, Any] | None:
     except Absent:
         return None
     metric = found["metric"]
-    names = [metric, *(name for name in WHOLE if name != metric)]
+    rows, pairs = found["ranking"], [_pair(one, metric, found["alpha"]) for one in found["pairs"]]
     return {
         "sentences": [(text, "NOT beat" in text) for text in found["sentences"]],
         "remarks": found["remarks"],
         "alarmed": found["looks"]["after_verdict"] > 0,
         "metric": metric,
-        "artifacts": f"{found['artifacts']:,}",
-        "rows": [_row(row, metric) for row in found["ranking"]],
+        "ranked": _ranked([_row(row, metric) for row in rows], found),
+        "costs": _costs([_row(row, metric) for row in rows]),
         "baseline": found["best_baseline"],
         "chart": _chart(found, metric),
-        "pairs": [_pair(one, metric, found["alpha"]) for one in found["pairs"]],
-        "names": names,
-        "intervals": [
-            (row["model"], [_interval(row, name) for name in names]) for row in found["ranking"]
-        ],
-        "resamples": f"{found['resamples']:,}",
+        "pairs": pairs,
+        "pair_table": _pair_table(pairs, metric),
+        "intervals": _interval_table(found, metric),
         "winner": found["winner"],
     }
+
+
+def _ranked(rows: Sequence[Mapping[str, Any]], found: Mapping[str, Any]) -> Table:
+    told = {None: "", True: "yes", False: f"no: does not beat {found['best_baseline']}"}
+    return table(
+        f"Ranked by {found['metric']} on validation; the test column is of the first seed, on "
+        f"{found['artifacts']:,} artifacts that all were tested on, with 95 % bootstrap intervals",
+        [
+            *(num("rank"), "model", num("validation"), num("test")),
+            *(num("test over seeds: mean ± sd (range)"), prose("beats baseline")),
+        ],
+        [
+            (
+                f"{row['rank']}",
+                Cell(_named(row), _bad(row)),
+                *(row[name] for name in ("validation", "test", "spread")),
+                Cell(told[row["beats"]], _bad(row)),
+            )
+            for row in rows
+        ],
+        header=1,
+        label="The ranking",
+    )
+
+
+def _bad(row: Mapping[str, Any]) -> str:
+    return "wrong" if row["beats"] is False else ""
+
+
+def _named(row: Mapping[str, Any]) -> Markup:
+    chosen = Markup(" <strong>(chosen)</strong>") if row["winner"] else ""
+    simple = Markup(' <span class="quiet">(baseline)</span>') if row["baseline"] else ""
+    return Markup("{}{}{}").format(row["model"], chosen, simple)
+
+
+def _costs(rows: Sequence[Mapping[str, Any]]) -> Table:
+    names = ("seeds", "documents/s", "parameters", "training seconds")
+    cells = [(r["model"], f"{r['seeds']}", r["rate"], r["parameters"], r["seconds"]) for r in rows]
+    about = "What they cost: speed at the test, size, and training with all seeds"
+    return table(about, ["model", *map(num, names)], cells)
+
+
+def _pair_table(pairs: Sequence[Mapping[str, Any]], metric: str) -> Table:
+    bold = Markup("<strong>{}</strong>")
+    return table(
+        "McNemar's test on the first seed, exact where they seldom disagree; the corrected p "
+        "(Holm) decides: below 0.05 the difference is real",
+        [
+            *("pair", num("only 1st right"), num("only 2nd right"), num("p")),
+            *(num("p corrected"), num(f"{metric}, 1st less 2nd"), prose("better")),
+        ],
+        [
+            (
+                f"{pair['first']} and {pair['second']}",
+                *(pair[name] for name in ("only_first", "only_second", "p")),
+                bold.format(pair["p_holm"]) if pair["real"] else pair["p_holm"],
+                pair["difference"],
+                pair["better"],
+            )
+            for pair in pairs
+        ],
+        label="Every pair",
+    )
+
+
+def _interval_table(found: Mapping[str, Any], metric: str) -> Table:
+    names = [metric, *(name for name in WHOLE if name != metric)]
+    return table(
+        f"First seed, on test; 95 % intervals of {found['resamples']:,} bootstrap draws of the "
+        "artifacts",
+        ["model", *map(num, names)],
+        [(row["model"], *(_interval(row, name) for name in names)) for row in found["ranking"]],
+        label="Metrics with intervals",
+        css="",
+    )
 
 
 def chosen_model(experiment: Experiment) -> str | None:
@@ -80,8 +153,7 @@ def _row(row: Mapping[str, Any], metric: str) -> dict[str, Any]:
         "model": row["model"],
         "baseline": row["baseline"],
         "winner": row["winner"],
-        "beaten": row["beats_baseline"] is False,
-        "beats": {None: "", True: "yes", False: "no"}[row["beats_baseline"]],
+        "beats": row["beats_baseline"],
         "validation": _figure(row["validation"]["mean"]),
         "test": _interval(row, metric),
         "seeds": len(row["seeds"]),

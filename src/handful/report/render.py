@@ -13,8 +13,11 @@ import jinja2
 from markupsafe import Markup
 
 from handful.report.calibration import calibration_part, with_interval
+from handful.report.documents import Document
 from handful.report.drawings import line_chart, stacked_bar
-from handful.report.gather import FateRow, Result
+from handful.report.gather import FateRow, LabelScore, Result
+from handful.report.tables import Cell, Heads, Row, Table, num, prose, table
+from handful.report.words import example, moment, shortened
 
 SHADES = 5
 MOST_LABELS = 60
@@ -65,26 +68,19 @@ def page(context: Mapping[str, Any]) -> bytes:
     )
 
 
-def shortened(text: str, most: int = 44) -> str:
-    """At most `most` characters, and nothing that moves a cursor."""
-    clean = "".join(letter if letter.isprintable() else "\ufffd" for letter in str(text))
-    return clean if len(clean) <= most else clean[: most - 1] + "…"
-
-
-def moment(text: str) -> str:
-    """A time as people read it: 2026-01-31 12:00:00 UTC."""
-    plain = text.removesuffix("+00:00")
-    return plain.replace("T", " ") + " UTC" if plain != text else text
-
-
 def fate_bar(fates: Sequence[FateRow]) -> Markup:
     parts = [(row.fate, row.count, f"c{index % 8}") for index, row in enumerate(fates)]
     told = ", ".join(f"{row.fate} {row.count:,}" for row in fates)
     return stacked_bar(parts, f"Ledger rows by fate: {told}")
 
 
-def result_part(result: Result, metric: str, index: int, alone: bool) -> dict[str, Any]:
-    """What the template needs for one model with one seed."""
+def result_part(
+    result: Result, metric: str, index: int, alone: bool, documents: Mapping[str, Document]
+) -> dict[str, Any]:
+    """What the template needs for one model with one seed.
+
+    `documents`: of the artifacts that are examples of an error, by id.
+    """
     title = "The model" if alone else f"{result.model}, seed {result.seed}"
     validation = [(epoch, loss) for epoch, loss, _ in result.curve]
     loss_chart = line_chart(
@@ -103,10 +99,15 @@ def result_part(result: Result, metric: str, index: int, alone: bool) -> dict[st
         "metric_chart": line_chart(
             [(metric, "c0", values)], "epoch", f"{metric} on validation by epoch"
         ),
-        "metrics": _metric_rows(result),
+        "curve": _curve_table(result, metric),
+        "metrics": _metric_table(result),
+        "scores": _score_table(result, title),
         "matrix": _matrix_rows(result),
         "matrix_labels": [result.labels[n] for n in _in_matrix(result)],
-        "matrix_left_out": len(result.labels) - len(_in_matrix(result)),
+        "matrix_left_out": len(_with_answers(result)) - len(_in_matrix(result)),
+        "absent": _absent(result),
+        "confused": _confused_table(result, f"result-{index}", documents),
+        "mistakes": [(one, documents.get(one.artifact_id)) for one in result.mistakes],
         "calibration": calibration_part(result.measured),
     }
 
@@ -126,7 +127,13 @@ def duration(seconds: float) -> str:
     return f"{int(seconds // 60)} min {int(seconds % 60)} s"
 
 
-def _metric_rows(result: Result) -> list[tuple[str, str, str]]:
+def _curve_table(result: Result, metric: str) -> Table:
+    rows = [(f"{epoch:g}", f"{loss:.4f}", f"{value:.4f}") for epoch, loss, value in result.curve]
+    heads: Heads = [num("epoch"), num("validation loss"), num(metric)]
+    return table("Validation after each epoch", heads, rows, css="")
+
+
+def _metric_table(result: Result) -> Table:
     """Whole metrics only: those of single labels have a table of their own."""
     names = [name for name in result.metrics if not _is_per_label(name, result.labels)]
     intervals = result.measured.get("intervals", {})
@@ -140,7 +147,51 @@ def _metric_rows(result: Result) -> list[tuple[str, str, str]]:
         return with_interval(found)
 
     validation = {name: f"{value:.4f}" for name, value in result.validation.items()}
-    return [(name, told(name), validation.get(name, "")) for name in sorted(names, key=_place)]
+    rows = [(name, told(name), validation.get(name, "")) for name in sorted(names, key=_place)]
+    about = "On the held-out split, with 95 % intervals, and on validation at the best epoch"
+    return table(about, ["metric", num("test"), num("validation")], rows)
+
+
+def _score_table(result: Result, title: str) -> Table:
+    names = ("artifacts", "precision", "recall", "F1", "ROC-AUC", "average precision")
+    there = {result.labels[number] for number in _with_answers(result)}
+    return table(
+        "On the held-out split, with 95 % intervals",
+        ["label", *map(num, names)],
+        [(s.label, f"{s.support:,}", *_score_cells(s)) for s in result.scores if s.label in there],
+        label=f"Figures by label of {title}",
+    )
+
+
+def _score_cells(score: LabelScore) -> list[Cell]:
+    meter = Markup(
+        '{}<svg role="presentation" viewBox="0 0 100 4" preserveAspectRatio="none">'
+        '<rect class="track" width="100" height="4"/>'
+        '<rect class="fill" width="{}" height="4"/></svg>'
+    )
+    precision, recall, f1, *others = score.told
+    bar = meter.format(f1, f"{score.f1 * 100:.1f}")
+    return [Cell(precision), Cell(recall), Cell(bar, "meter"), *map(Cell, others)]
+
+
+def _confused_table(result: Result, anchor: str, documents: Mapping[str, Document]) -> Table | None:
+    rows = []
+    for number, kind in enumerate(result.confused):
+        shown = Markup("").join(
+            example(one.artifact_id, f"{one.confidence:.0%} sure", documents.get(one.artifact_id))
+            for one in kind.examples
+        )
+        told = (kind.label, kind.prediction, f"{kind.count:,}", f"{kind.share * 100:.1f} %", shown)
+        rows.append(Row(tuple(map(Cell, told)), f"{anchor}-kind-{number}"))
+    heads: Heads = [
+        "true label",
+        "predicted",
+        num("artifacts"),
+        num("of the label"),
+        prose("examples"),
+    ]
+    about = "The most frequent kinds of error, with the surest examples of each"
+    return table(about, heads, rows) if rows else None
 
 
 def _place(name: str) -> tuple[int, str]:
@@ -151,13 +202,31 @@ def _is_per_label(name: str, labels: Iterable[str]) -> bool:
     return any(name.endswith(f".{label}") for label in labels)
 
 
+def _with_answers(result: Result) -> list[int]:
+    """The labels that an artifact bears or an answer gives; the others' rows would be empty."""
+    return [
+        n
+        for n, row in enumerate(result.matrix)
+        if any(row) or any(other[n] for other in result.matrix)
+    ]
+
+
+def _absent(result: Result) -> str:
+    """Of the labels that stand in no table, why."""
+    count = len(result.labels) - len(_with_answers(result))
+    if not count:
+        return ""
+    who, it = ("One label stands", "it") if count == 1 else (f"{count:,} labels stand", "them")
+    return f"{who} in no row: no held-out artifact bears {it}, and no answer gives {it}."
+
+
 def _in_matrix(result: Result) -> list[int]:
     """The labels that the matrix shows, by id: of too many those with the most mistakes."""
-    if len(result.labels) <= MOST_LABELS:
-        return list(range(len(result.labels)))
-    missed = [sum(row) - row[n] for n, row in enumerate(result.matrix)]
-    most = sorted(range(len(missed)), key=lambda n: (-missed[n], n))[:MOST_LABELS]
-    return sorted(most)
+    there = _with_answers(result)
+    if len(there) <= MOST_LABELS:
+        return there
+    missed = {n: sum(result.matrix[n]) - result.matrix[n][n] for n in there}
+    return sorted(sorted(there, key=lambda n: (-missed[n], n))[:MOST_LABELS])
 
 
 def _matrix_rows(result: Result) -> list[dict[str, Any]]:

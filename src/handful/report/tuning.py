@@ -11,7 +11,9 @@ from markupsafe import Markup
 from handful.errors import Absent
 from handful.experiment import Experiment
 from handful.layout import TUNING
+from handful.report.tables import Table, num, table
 from handful.report.tuning_drawings import axis, bars, history, parallel
+from handful.report.words import shortened
 
 _COLOURS = {"complete": "c0", "pruned": "c7"}
 
@@ -41,13 +43,45 @@ def shown(search: Mapping[str, Any]) -> dict[str, Any]:
         "words": _words(search, states, best),
         "history": _history(search),
         "parallel": _parallel(search),
-        "importance": list(search["importance"].items()),
+        "importance": search["importance"],
+        "importance_table": _importance_table(search["importance"]),
         "importance_bars": bars(search["importance"], "How much each key mattered"),
-        "keys": list(search["ranges"].items()),
-        "best": search["best"],
-        "trials": trials,
+        "trial_table": _trial_table(search),
         "errors": [(trial["number"], trial["error"]) for trial in trials if trial["error"]],
     }
+
+
+def _importance_table(shares: Mapping[str, float]) -> Table:
+    rows = [(key, f"{share:.3f}") for key, share in shares.items()]
+    return table("Importance, as shares of 1", ["key", num("share")], rows, css="")
+
+
+def _trial_table(search: Mapping[str, Any]) -> Table:
+    keys = list(search["ranges"])
+    ranges = "; ".join(f"{key} = {text}" for key, text in search["ranges"].items())
+    heads = [num("trial"), *map(num, keys), num(search["metric"]), num("validation loss")]
+    rows = [
+        (
+            f"{one['number']}{' (best)' if one['number'] == search['best'] else ''}",
+            *(shortened(one["values"][key]) for key in keys),
+            _figure(one["value"]),
+            _figure(one.get("loss")),
+            one["state"],
+            str(one["epochs"]),
+            f"{one['seconds']:.1f}",
+        )
+        for one in search["trials"]
+    ]
+    return table(
+        f"Ranges: {ranges}",
+        [*heads, "end", num("validations"), num("seconds")],
+        rows,
+        label=f"Trials of {search['model']}",
+    )
+
+
+def _figure(value: float | None) -> str:
+    return "" if value is None else f"{value:.4f}"
 
 
 def _words(search: Mapping[str, Any], states: Sequence[str], best: Mapping[str, Any]) -> str:

@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 import handful
-from handful.errors import Absent
 from handful.experiment import Experiment
 from handful.layout import model_folder
-from handful.records import Fingerprint, Prepared, Reconciled, Record, Reported, Tested, Trained
+from handful.records import Fingerprint, Prepared, Reconciled, Reported, Tested, Trained
 from handful.report import baselines, gather, label_review, render
+from handful.report.data import data_part, dropped_words
+from handful.report.documents import documents
 from handful.report.gather import Result
-from handful.report.leakage import leakage_part
-from handful.report.looks import look_rows
 from handful.report.ranking import chosen_model, ranking
 from handful.report.render import Tile
 from handful.report.tuning import tuning_part
+from handful.report.what_ran import look_table, provenance, step_table
 from handful.settings import public_text
-
-QUARANTINED_SHOWN = 20
 
 
 def report(
@@ -34,30 +32,30 @@ def report(
 ) -> Reported:
     """Write `report.html`; it needs nothing but itself."""
     results = gather.results(experiment, trained, tested, prepared)
-    split_names, split_rows = gather.split_counts(experiment)
-    majority_label = max(split_rows, key=lambda row: row[1][0])[0]
+    fates, splits = gather.fates(experiment), gather.split_counts(experiment)
+    majority_label = max(splits[1], key=lambda row: row[1][0])[0]
     best = _best(experiment, results)
+    review = label_review.part(experiment)
+    shown = documents(experiment, _shown_ids(results, review))
     # The chosen model first: whoever reads no further has seen what matters.
     results = tuple(sorted(results, key=lambda result: result is not best))
+    kept = Tile("artifacts kept", f"{reconciled.kept:,}", dropped_words(fates))
     context = {
         "name": experiment.settings.experiment.NAME,
-        **_verdict_part(experiment, reconciled, tested, results, majority_label),
-        **_data_part(experiment, reconciled, prepared),
-        "split_names": split_names,
-        "split_rows": split_rows,
-        "split_totals": [sum(row[1][i] for row in split_rows) for i in range(len(split_names))],
+        **_verdict_part(experiment, kept, prepared, tested, results, majority_label),
+        **data_part(experiment, reconciled, prepared, fates, splits),
         "tuning": tuning_part(experiment),
         "results": [
-            render.result_part(result, _metric(experiment, result), index, len(results) == 1)
+            render.result_part(result, _metric(experiment, result), index, len(results) == 1, shown)
             for index, result in enumerate(results)
         ],
-        "label_review": label_review.part(experiment),
+        "label_review": label_review.shown(review, shown) if review else None,
         "looks": tested.looks,
-        "look_rows": look_rows(experiment),
+        "look_table": look_table(experiment),
         "ranking": ranking(experiment),
-        "steps": _steps(reconciled, prepared, trained, tested),
+        "step_table": step_table(experiment, (reconciled, prepared, trained, tested)),
         "settings_text": public_text(experiment.directory, experiment.overrides),
-        "provenance": _provenance(reconciled, prepared, trained, tested),
+        "provenance": provenance(reconciled, prepared, trained, tested),
         "version": handful.__version__,
     }
     html = render.page(context)
@@ -72,9 +70,18 @@ def report(
     )
 
 
+def _shown_ids(results: Sequence[Result], review: label_review.Part | None) -> list[str]:
+    """The artifacts whose documents are shown."""
+    ids = [mistake.artifact_id for result in results for mistake in result.mistakes]
+    for result in results:
+        ids += [one.artifact_id for kind in result.confused for one in kind.examples]
+    return ids + [row.artifact_id for row in (review.rows if review else ())]
+
+
 def _verdict_part(
     experiment: Experiment,
-    reconciled: Reconciled,
+    kept: Tile,
+    prepared: Prepared,
     tested: Tested,
     results: Sequence[Result],
     majority_label: str,
@@ -84,30 +91,14 @@ def _verdict_part(
     simple = baselines.part(
         experiment, tested, _metric(experiment, best), experiment.settings.train.METRIC_GOAL
     )
-    verdict = [(_verdict(experiment, reconciled, results, majority_label), False)]
+    verdict = [(_verdict(experiment, prepared, results, majority_label), False)]
     verdict += baselines.verdict(simple, best.model, best.seed)
     loses = any(bad for _, bad in verdict)
     return {
         "verdict": verdict,
-        "tiles": _tiles(experiment, reconciled, results, majority_label, tested, loses)
+        "tiles": _tiles(experiment, kept, results, majority_label, tested, loses)
         + baselines.tiles(simple, best.model, best.seed),
         "baselines": simple,
-    }
-
-
-def _data_part(
-    experiment: Experiment, reconciled: Reconciled, prepared: Prepared
-) -> dict[str, Any]:
-    """Where the artifacts went, and as what they reach the models."""
-    fates = gather.fates(experiment)
-    return {
-        "snapshot_at": reconciled.snapshot_at,
-        "fates": fates,
-        "fate_bar": render.fate_bar(fates),
-        "ledger_rows": sum(fate.count for fate in fates),
-        "grouped": experiment.settings.prepare.NEAR_DUPLICATES == "group",
-        "encodings": [_encoding(experiment, prepared, model) for model in prepared.rows],
-        "leakage": leakage_part(experiment),
     }
 
 
@@ -119,7 +110,7 @@ def _metric(experiment: Experiment, result: Result) -> str:
 
 
 def _verdict(
-    experiment: Experiment, reconciled: Reconciled, results: Sequence[Result], majority_label: str
+    experiment: Experiment, prepared: Prepared, results: Sequence[Result], majority_label: str
 ) -> str:
     """One sentence: the best model by validation, and whether it beats always guessing."""
     best = _best(experiment, results)
@@ -129,10 +120,11 @@ def _verdict(
     beats = "more" if accuracy > guess else "no more"
     seeds = f" (seed {best.seed})" if len(results) > 1 else ""
     chosen = "" if len(results) == 1 else f", the best of {len(results)} by {metric} on validation,"
+    artifacts, labels = gather.learned_from(experiment, prepared, best.model)
     return (
         f"{best.model}{seeds}{chosen} is right on {accuracy:.1%} of {best.artifacts:,} held-out "
         f"artifacts, {beats} than the {guess:.1%} of always answering “{majority_label}”. "
-        f"It learned from {reconciled.kept:,} artifacts with {len(best.labels)} labels."
+        f"It learned from {artifacts:,} artifacts with {labels:,} labels."
     )
 
 
@@ -148,7 +140,7 @@ def _best(experiment: Experiment, results: Sequence[Result]) -> Result:
 
 def _tiles(
     experiment: Experiment,
-    reconciled: Reconciled,
+    kept: Tile,
     results: Sequence[Result],
     majority_label: str,
     tested: Tested,
@@ -166,15 +158,10 @@ def _tiles(
             good = base is not None and value > base and not loses
             bad = base is not None and value <= base
             tiles.append(Tile(name, f"{value:.3f}", note, good, bad))
-    dropped = sum(reconciled.fates.values()) - reconciled.kept
     looks = f"{tested.looks} {'look' if tested.looks == 1 else 'looks'} so far"
     return [
         *tiles,
-        Tile(
-            "artifacts kept",
-            f"{reconciled.kept:,}",
-            f"{dropped:,} rows dropped, each with a reason",
-        ),
+        kept,
         Tile("held out", f"{best.artifacts:,}", looks),
     ]
 
@@ -188,71 +175,3 @@ def _range(result: Result, name: str) -> str:
     ):
         return ""
     return f"{found['low']:.3f} to {found['high']:.3f} "
-
-
-def _encoding(experiment: Experiment, prepared: Prepared, model: str) -> dict[str, Any]:
-    try:
-        truncation, quarantine = gather.encoding(experiment, model)
-    except Absent:
-        return {
-            "name": model_folder(model),
-            "truncation": "Not recorded.",
-            "left_out": "",
-            "rows": [],
-            "quarantined": [],
-        }
-    shown = quarantine.select("artifact_id", "error").head(QUARANTINED_SHOWN)
-    left_out = prepared.left_out.get(model, 0)
-    return {
-        "name": model_folder(model),
-        "truncation": _truncation_words(truncation["overall"]),
-        "left_out": f"encode_data left {left_out:,} out." if left_out else "",
-        "rows": [
-            {
-                "label": label,
-                "instances": f"{found['instances']:,}",
-                "cut": _share(found.get("share_truncated")),
-                "unseen": _share(found.get("share_of_tokens_unseen")),
-            }
-            for label, found in truncation["labels"].items()
-        ],
-        "quarantined": list(shown.iter_rows()),
-        "quarantined_count": f"{quarantine.height:,}",
-    }
-
-
-def _truncation_words(overall: Mapping[str, Any]) -> str:
-    if overall.get("share_truncated") is None:
-        return "How long the documents were before truncation was not recorded."
-    return (
-        f"{_share(overall['share_truncated'])} of {overall['instances']:,} documents were cut, and "
-        f"{_share(overall.get('share_of_tokens_unseen'))} of all tokens were never seen."
-    )
-
-
-def _share(value: float | None) -> str:
-    return "" if value is None else f"{value:.1%}"
-
-
-def _steps(*records: Record) -> list[tuple[str, str, float]]:
-    names = ("reconcile", "prepare", "train", "test")
-    return [
-        (name, record.finished_at, record.seconds)
-        for name, record in zip(names, records, strict=True)
-    ]
-
-
-def _provenance(
-    reconciled: Reconciled, prepared: Prepared, trained: Trained, tested: Tested
-) -> list[tuple[str, str]]:
-    rows = [("the ledger", reconciled.ledger_hash), ("the splits", prepared.splits_hash)]
-    rows += [(f"encoded data of {model_folder(m)}", h) for m, h in prepared.data_hash.items()]
-    rows += [
-        (f"weights of {model_folder(r.model)}, seed {r.seed}", r.weights_hash) for r in trained.runs
-    ]
-    rows += [
-        (f"predictions of {model_folder(e.model)}, seed {e.seed}", e.predictions_hash)
-        for e in tested.evaluations
-    ]
-    rows += [(name, value) for name, value in prepared.made_from.items() if "version" in name]
-    return rows

@@ -1,0 +1,131 @@
+"""The documents behind the mistakes: which file, how large, and how its text begins.
+
+What is shown is what the model was given: the artifact's files that MODEL_INPUT_FILES names, be it
+by a glob. Those of production come before those that `process_func` made of them, and the first
+that holds a readable text is the one that is shown.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Collection, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+import polars as pl
+
+from handful import layout
+from handful.document_text import MOST, first_text
+from handful.errors import Absent, Archived
+from handful.experiment import Experiment
+from handful.records import Fate
+
+LETTERS = 300
+"""Of a document's text."""
+_AT_ONCE = 16
+_FILES_READ = 5
+"""Of one artifact, in search of one with text."""
+_LARGEST = 32 << 20
+"""Bytes of a file that is fetched from a remote store for its first words."""
+
+
+@dataclass(frozen=True)
+class Document:
+    """The file that stands for an artifact."""
+
+    file: str
+    size: int
+    text: str
+    """How it begins; empty if no file of the artifact's holds a text."""
+    others: int
+    """Further input files of the artifact."""
+
+    @property
+    def about(self) -> str:
+        """What is known of it, but for its text."""
+        more = f" and {self.others:,} more" if self.others else ""
+        without = "" if self.text else ": no text that could be shown"
+        return f"{self.file}, {sized(self.size)}{more}{without}"
+
+
+def documents(experiment: Experiment, ids: Iterable[str]) -> dict[str, Document]:
+    """Artifact → its document, of those that have one; nothing if SHOW_DOCUMENTS is false."""
+    wanted = sorted(set(ids))
+    if not experiment.settings.report.SHOW_DOCUMENTS or not wanted:
+        return {}
+    made = _made_files(experiment, wanted)
+    with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="handful-report") as pool:
+        found = pool.map(lambda one: _document(experiment, one, made.get(one, ())), wanted)
+        both = list(zip(wanted, found, strict=True))
+    return {artifact_id: document for artifact_id, document in both if document is not None}
+
+
+def sized(count: int) -> str:
+    """Bytes as a person says them."""
+    size, unit = float(count), "bytes"
+    for unit in ("bytes", "KB", "MB", "GB"):
+        if size < 1000 or unit == "GB":
+            break
+        size /= 1000
+    return f"{count:,} bytes" if unit == "bytes" else f"{size:.3g} {unit}"
+
+
+def _made_files(experiment: Experiment, ids: Collection[str]) -> Mapping[str, Collection[str]]:
+    """Artifact → the files that `process_func` made."""
+    columns = ["artifact_id", "fate", "files_made"]
+    ledger = pl.read_parquet(io.BytesIO(experiment.store.read(layout.LEDGER)), columns=columns)
+    kept = ledger.filter(
+        (pl.col("fate") == Fate.KEPT.value) & pl.col("artifact_id").is_in(list(ids))
+    )
+    return dict(kept.select("artifact_id", "files_made").iter_rows())
+
+
+def _document(
+    experiment: Experiment, artifact_id: str, made: Collection[str] | None
+) -> Document | None:
+    sizes = _input_files(experiment, artifact_id)
+    own_first = sorted(sizes, key=lambda name: name in (made or ()))
+    for name in own_first[:_FILES_READ]:
+        data = _start(experiment, layout.artifact_file(artifact_id, name), sizes[name])
+        text = first_text(data, name, LETTERS)
+        if text:
+            return Document(name, sizes[name], text, len(sizes) - 1)
+    if not own_first:
+        return None
+    return Document(own_first[0], sizes[own_first[0]], "", len(sizes) - 1)
+
+
+def _input_files(experiment: Experiment, artifact_id: str) -> dict[str, int]:
+    """File → bytes, in the order of MODEL_INPUT_FILES; what is gone is left out."""
+    folder = f"{layout.artifact(artifact_id)}/"
+    there: dict[str, int] = {}
+    try:
+        for batch in experiment.store.list(folder):
+            keys, sizes = batch.column("key").to_pylist(), batch.column("size").to_pylist()
+            there |= {k.removeprefix(folder): s for k, s in zip(keys, sizes, strict=True)}
+    except Absent:
+        return {}
+    patterns = experiment.settings.prepare.MODEL_INPUT_FILES
+    names = (
+        name
+        for pattern in patterns
+        for name in sorted(there)
+        if name == pattern or fnmatchcase(name, pattern)
+    )
+    return {name: there[name] for name in dict.fromkeys(names)}
+
+
+def _start(experiment: Experiment, key: str, size: int) -> bytes:
+    """Its first bytes; none of one that is gone, or too large to be fetched for so little."""
+    try:
+        if size <= MOST:
+            return experiment.store.read(key)
+        place = experiment.store.path(key)
+        if isinstance(place, Path):
+            with place.open("rb") as file:
+                return file.read(MOST)
+        return experiment.store.read(key)[:MOST] if size <= _LARGEST else b""
+    except (Absent, Archived, FileNotFoundError):
+        return b""
