@@ -42,6 +42,16 @@ WORDS = (
     "receipt",
     "the",
 )
+LABELS = (
+    *("invoice", "credit note", "purchase order", "delivery note", "reminder", "contract"),
+    *("non-disclosure agreement", "power of attorney", "annual report", "balance sheet"),
+    *("bank statement", "tax assessment", "payslip", "travel expenses", "insurance policy"),
+    *("claim", "expert opinion", "medical report", "prescription", "referral", "lab results"),
+    *("certificate", "diploma", "letter of application", "reference", "warning letter"),
+    *("notice of termination", "lease", "handover protocol", "utility bill", "land register"),
+    *("articles of association", "minutes", "resolution", "offer", "order confirmation"),
+    *("data processing agreement", "terms and conditions", "questionnaire", "other"),
+)
 SETTINGS = """
 [production]
 DATABASE_URL = sqlite:///labels.sqlite
@@ -121,7 +131,8 @@ def make(root: Path, artifacts: int, labels: int, models: int) -> MadeUp:
         split: chance.choice(labels, count, p=shares / shares.sum())
         for split, count in (("validation", artifacts // 4), ("test", artifacts))
     }
-    world = _World(made, [f"label {n:02d}" for n in range(labels)], truth)
+    names_of_labels = [*LABELS, *(f"label {n:02d}" for n in range(len(LABELS), labels))][:labels]
+    world = _World(made, names_of_labels, truth)
     records = world.evaluated(names, chance)
     world.data(chance)
     world.tuned(names[0], chance)

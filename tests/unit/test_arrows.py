@@ -12,6 +12,7 @@ FILES = sorted(file for file in SOURCE.rglob("*.py") if "templates" not in file.
 
 LEAVES = {"errors", "records", "layout", "progress", "machine"}
 LEAVES |= {"model_files", "positions", "metric_lines", "brought", "certificates"}
+LEAVES |= {"document_text"}
 """Rooms that everyone may enter."""
 
 ARROWS: dict[str, set[str]] = {
@@ -23,6 +24,7 @@ ARROWS: dict[str, set[str]] = {
     "positions": {"model_files"},
     "brought": set(),
     "certificates": set(),
+    "document_text": set(),
     "metric_lines": set(),
     "records": set(),
     "layout": {"errors"},

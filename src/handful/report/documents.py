@@ -24,11 +24,11 @@ from handful.records import Fate
 
 LETTERS = 300
 """Of a document's text."""
-_AT_ONCE = 16
+_AT_ONCE = 8
 _FILES_READ = 5
 """Of one artifact, in search of one with text."""
-_LARGEST = 32 << 20
-"""Bytes of a file that is fetched from a remote store for its first words."""
+_LARGEST = 16 << 20
+"""Bytes of a file that is read whole for its first words."""
 
 
 @dataclass(frozen=True)
@@ -120,12 +120,12 @@ def _input_files(experiment: Experiment, artifact_id: str) -> dict[str, int]:
 def _start(experiment: Experiment, key: str, size: int) -> bytes:
     """Its first bytes; none of one that is gone, or too large to be fetched for so little."""
     try:
-        if size <= MOST:
+        if size <= _LARGEST:
             return experiment.store.read(key)
         place = experiment.store.path(key)
-        if isinstance(place, Path):
-            with place.open("rb") as file:
-                return file.read(MOST)
-        return experiment.store.read(key)[:MOST] if size <= _LARGEST else b""
+        if not isinstance(place, Path):
+            return b""
+        with place.open("rb") as file:
+            return file.read(MOST)
     except (Absent, Archived, FileNotFoundError):
         return b""
