@@ -43,6 +43,8 @@ _MAIL = re.compile(
 """Two headers, one of which every mail has."""
 _READ = 1 << 18
 """Letters of a page that are read; of a mail half as many bytes."""
+_PLAIN = (".txt", ".text", ".md", ".rst", ".csv", ".tsv", ".tex", ".log")
+"""What is called so is read as it is, whatever stands in it."""
 _TAG = re.compile(r"<([A-Za-z/!?][^<>]*)>")
 _UNREAD_TAGS = frozenset({"script", "style", "template"})
 
@@ -68,8 +70,8 @@ def _text(data: bytes, name: str, depth: int) -> str | None:
     if data.startswith(b"PK\x03\x04"):
         return _of_archive(data, depth) if depth < _DEEPEST else None
     decoded = None if data.startswith(b"%PDF-") else _decoded(data[:MOST])
-    if decoded is None:
-        return None
+    if decoded is None or name.endswith(_PLAIN):
+        return decoded
     start = decoded.lstrip()
     if name.endswith((".json", ".jsonl", ".ndjson")) or start[:1] in ("{", "["):
         return _of_json(decoded)

@@ -67,6 +67,12 @@ KINDS: dict[str, tuple[str, bytes, str]] = {
     "JSON of numbers": ("a.json", b"[1, 2.5]", "[1, 2.5]"),
     "JSON that is cut": ("a.json", b'{"text": "Dear si', '{"text": "Dear si'),
     "no JSON": ("a.json", WORDS.encode(), WORDS),
+    "JSON in a text": ("a.txt", b'{"a": 1}', '{"a": 1}'),
+    "tags in a text": ("a.txt", b"<script>x</script> <b>y", "<script>x</script> <b>y"),
+    "a page by another name": ("a.dat", b"<p>Dear <b>sir</b>", "Dear sir"),
+    "a list in words by another name": ("a.dat", b"[sic] Dear sir", "[sic] Dear sir"),
+    "a comparison by another name": ("a", b"< 5 and > 3", "< 5 and > 3"),
+    "no mail by another name": ("a", b"To: do\nbuy milk", "To: do buy milk"),
     "a list in words": ("a.txt", b"[sic] Dear sir", "[sic] Dear sir"),
     "HTML": (
         "a.html",

@@ -213,5 +213,9 @@ class ReportSection:
     """The page about it all."""
 
     SHOW_DOCUMENTS: bool = key(
-        boolean, "true", "false keeps the documents' text out of reports.", counts="report"
+        boolean,
+        "true",
+        "false keeps the documents out of reports: their text, their files' names and sizes, and "
+        "errors that may quote them.",
+        counts="report",
     )
