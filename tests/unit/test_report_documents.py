@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -19,6 +18,7 @@ from handful.progress import Silent
 from handful.report.documents import Document, documents, sized
 from handful.report.words import example, quote
 from handful.storage.open import open_store
+from servers import S3Server
 
 Make = Callable[..., Experiment]
 
@@ -30,8 +30,9 @@ def made(tmp_path: Path) -> Make:
         inputs: tuple[str, ...],
         by_us: tuple[str, ...] = (),
         show: bool = True,
+        store: Any = None,
     ) -> Experiment:
-        store: Any = open_store(str(tmp_path))
+        store = store or open_store(str(tmp_path))
         for name, data in files.items():
             store.write(artifact_file("a-1", name), data)
         names = pl.Series("files_made", [list(by_us), []], dtype=pl.List(pl.String))
@@ -139,23 +140,8 @@ def test_sizes(count: int, words: str) -> None:
     assert sized(count) == words
 
 
-def test_a_store_of_a_bucket_is_read_too(made: Make, tmp_path: Path) -> None:
-    """The same through the protocol alone: no path on this machine."""
-    experiment = made({"a.json": json.dumps({"t": "Dear sir"}).encode()}, ("*.json",))
-
-    class Remote:
-        url = "s3://bucket"
-
-        def __getattr__(self, name: str) -> Any:
-            assert name != "path", "small files are read through the store"
-            return getattr(experiment.store, name)
-
-    remote = Experiment(
-        tmp_path,
-        experiment.settings,
-        Remote(),
-        Layout("d"),
-        Silent(),
-        tmp_path,  # type: ignore[arg-type]
-    )
-    assert documents(remote, ["a-1"])["a-1"].text == "Dear sir"
+def test_a_bucket_is_read_as_a_directory_is(made: Make, s3_server: S3Server) -> None:
+    for files, inputs, by_us, name, text, others in CASES.values():
+        store = open_store(s3_server.place(), endpoint_url=s3_server.endpoint_url)
+        found = documents(made(files, inputs, by_us, store=store), ["a-1", "gone"])
+        assert found == {"a-1": Document(name, len(files[name]), text, others)}

@@ -19,7 +19,7 @@ def show_requests(experiment: Experiment, choice: Choice, as_json: bool) -> None
     """The requests of every step that would run; of all steps if nobody may look into the store."""
     progress = experiment.progress
     try:
-        found = {one.step: one.reason for one in states(experiment, STEPS)}
+        found = {one.step: "; ".join(one.reasons) for one in states(experiment, STEPS)}
     except StoreError as error:
         progress.warn(f"every job is shown, since the store cannot be looked into: {error}")
         found = {step.name: "not known" for step in STEPS}
