@@ -21,7 +21,7 @@ def status(experiment: Experiment) -> None:
 
 
 def show_states(experiment: Experiment, choice: Choice) -> None:
-    """Each step: when it was done, who is at work on it, and every reason to do it again.
+    """Each step: when it was done, every reason to do it again, and who is at work on it.
 
     The further lines of a step have no name.
     """
@@ -33,7 +33,7 @@ def show_states(experiment: Experiment, choice: Choice) -> None:
         done = age(state.record.finished_at) if state.record else "never"
         asked = ("asked to do it again",) if state.step in choice.again else ()
         reasons = [f"to do: {one}" for one in (*asked, *state.reasons)] or ["up to date"]
-        first, *others = [*busy.get(state.step, []), *reasons]
+        first, *others = [*reasons, *busy.get(state.step, [])]
         rows.append((state.step, done, first))
         rows += [("", "", other) for other in others]
     experiment.progress.table(str(experiment.store.url), ("step", "last done", "state"), rows)
