@@ -171,6 +171,8 @@ def test_from_and_until_and_redo(copy: Tiny) -> None:
     assert "asked to do it again" in done.stdout
     looks = (copy.store / "results/full_dataset/evaluation/looks.jsonl").read_text()
     assert len(looks.splitlines()) == 2
+    assert figures_told(copy) in done.stdout
+    assert "looked at 2 times" in done.stdout
     done = copy.handful("run", "--until", "prepare")
     assert "train" not in done.stdout
 
@@ -274,55 +276,54 @@ def test_status_lists_every_reason(copy: Tiny) -> None:
     assert "WARMUP changed from 0.1 to 0.2" in shown
 
 
-def test_status_tells_of_a_step_in_progress(copy: Tiny) -> None:
-    store = open_store(str(copy.store))
-    lock, workers = Layout("full_dataset").results_lock, Layout("full_dataset").prepared_lock
-    with (
-        locked(store, lock, "train of EXP-0001-tiny"),
-        locked(store, f"{workers}-worker-1", "prepare, worker 1 of 3, of EXP-0001-tiny"),
-    ):
+def test_status_tells_who_is_at_work_and_who_was(copy: Tiny) -> None:
+    store, layout = open_store(str(copy.store)), Layout("full_dataset")
+    now, far = datetime.now(UTC), "another machine"
+    began = (now - timedelta(seconds=630)).isoformat()
+
+    def left(folder: str, doing: str, process: ProcessIdentity, silent: float) -> None:
+        beat = (now - timedelta(seconds=silent)).isoformat()
+        holder = Holder("t", doing, "there", process, began, beat)
+        store.write(f"{folder}/000003.json", holder.to_json())
+
+    gone = ProcessIdentity(2**22, this_process().machine, "1")
+    left(LOCK, "reconcile of X", gone, 1.0)
+    for worker, silent in ((0, 1.0), (1, 2 * EXPIRES)):
+        doing = f"prepare, worker {worker} of 3, of X"
+        left(f"{layout.prepared_lock}-worker-{worker}", doing, ProcessIdentity(7, far, "1"), silent)
+    with locked(store, layout.results_lock, "train of X"):
         told = states_told(copy.handful("status", "--json").stdout)
-    me = f"in progress: process {this_process().pid} on "
+    ago = "(began 10 minutes ago)"
+    assert told["reconcile"] == [
+        "up to date",
+        f"cut off: process 4194304 on there is gone {ago}; the same command goes on where it was",
+    ]
+    assert told["prepare"] == [
+        "up to date",
+        f"in progress: process 7 on there, worker 0 of 3 {ago}",
+        f"perhaps cut off: process 7 on there {ago} was last heard of 3 minutes ago",
+    ]
     assert told["train"][0] == "up to date"
-    assert told["train"][1].startswith(me)
-    assert "worker 1 of 3" in told["prepare"][1]
-    assert {step for step, lines in told.items() if len(lines) > 1} == {"train", "prepare"}
-    assert states_told(copy.handful("status", "--json").stdout)["train"] == ["up to date"]
+    assert told["train"][1].startswith(f"in progress: process {this_process().pid} on ")
+    assert [step for step, lines in told.items() if len(lines) == 1] == [
+        *("tune", "test", "compare", "report")
+    ]
 
 
-@pytest.mark.parametrize(
-    ("process", "silent", "words"),
-    [
-        (ProcessIdentity(2**22, this_process().machine, "1"), 1.0, "cut off: process 4194304 on"),
-        (ProcessIdentity(7, "another machine", "1"), 1.0, "in progress: process 7 on there"),
-        (ProcessIdentity(7, "another machine", "1"), 2 * EXPIRES, "perhaps cut off: process 7 on"),
-    ],
-)
-def test_status_knows_the_dead_from_the_living(
-    copy: Tiny, process: ProcessIdentity, silent: float, words: str
-) -> None:
-    now = datetime.now(UTC)
-    since, beat = (now - timedelta(seconds=s + silent) for s in (600, 0))
-    holder = Holder("t", "reconcile of X", "there", process, since.isoformat(), beat.isoformat())
-    open_store(str(copy.store)).write(f"{LOCK}/000003.json", holder.to_json())
-    told = states_told(copy.handful("status", "--json").stdout)["reconcile"]
-    assert told[1].startswith(words)
-    assert "10 minutes ago" in told[1] or "13 minutes ago" in told[1]
-
-
-def test_test_and_compare_tell_their_numbers_now_and_again(copy: Tiny) -> None:
-    metrics = json.loads(
-        (copy.store / "results/full_dataset/evaluation/model/seed-0/metrics.json").read_text()
-    )
+def figures_told(tiny: Tiny) -> str:
+    """How `test` tells the macro_f1 of the model."""
+    folder = tiny.store / "results/full_dataset/evaluation/model/seed-0"
+    metrics = json.loads((folder / "metrics.json").read_text())
     value, found = metrics["metrics"]["macro_f1"], metrics["intervals"]["macro_f1"]
-    again = copy.handful("test")
-    assert "test: up to date" in again.stdout
-    anew = copy.handful("test", "--redo")
-    for told in (again.stdout, anew.stdout):
-        (line,) = [one for one in told.splitlines() if "model seed 0  " in one]
-        assert f"{value:.3f} ({found['low']:.3f} to {found['high']:.3f})" in line
-        assert "baseline-tfidf" in told
-    assert "looked at 2 times" in anew.stdout
+    return f"{value:.3f} ({found['low']:.3f} to {found['high']:.3f})"
+
+
+def test_test_and_compare_that_are_up_to_date_tell_their_numbers(copy: Tiny) -> None:
+    told = copy.handful("test").stdout
+    assert "test: up to date" in told
+    (line,) = [one for one in told.splitlines() if "model seed 0  " in one]
+    assert figures_told(copy) in line
+    assert "baseline-tfidf" in told
     assert "Ranking on" in copy.handful("compare").stdout
 
 
@@ -338,14 +339,14 @@ def test_report_compares_what_was_tested_and_trains_nothing(copy: Tiny) -> None:
     assert "is chosen" in done.stdout or "There is one model" in done.stdout
     assert 'id="ranking"' in (results / "report.html").read_text()
     assert {path: path.read_bytes() for path in left} == left
-    assert "compare: up to date" in copy.handful("run", "--from", "report").stdout
 
 
 def test_report_without_predictions_says_what_to_do(copy: Tiny) -> None:
     results = copy.store / "results/full_dataset"
     (results / "evaluation/model/seed-0/predictions.parquet").unlink()
-    for name in ("reported.json", "compared.json"):  # there is no verdict yet either
-        (results / name).unlink()
+    (results / "reported.json").unlink()
+    for gone in ("reported.json", "compared.json"):  # with a verdict, and without
+        (results / gone).unlink(missing_ok=True)
         done = copy.handful("report")
         assert done.returncode == 2, done.stdout
         assert "the predictions are gone" in done.stderr

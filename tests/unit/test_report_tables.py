@@ -135,6 +135,8 @@ def test_rows_dropped_are_label_rows_that_were_dropped(experiment: Experiment) -
     assert dropped_words(fates) == told
     alone = gather.Fates(fates.rows, 1, 0)
     assert dropped_words(alone) == "1 label row dropped, each with a reason"
+    only = gather.Fates(fates.rows, 0, 1)
+    assert dropped_words(only) == "no label row was dropped; 1 artifact has no label row"
 
 
 def test_it_learned_from_what_train_saw(experiment: Experiment) -> None:

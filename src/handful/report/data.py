@@ -46,6 +46,7 @@ def dropped_words(fates: gather.Fates) -> str:
     """How many label rows were dropped; apart from them the artifacts that have none."""
     word = "label row" if fates.dropped == 1 else "label rows"
     told = f"{fates.dropped:,} {word} dropped, each with a reason"
+    told = told if fates.dropped else "no label row was dropped"
     if not fates.unlabelled:
         return told
     has = "1 artifact has" if fates.unlabelled == 1 else f"{fates.unlabelled:,} artifacts have"

@@ -45,9 +45,10 @@ class Document:
     @property
     def about(self) -> str:
         """What is known of it, but for its text."""
-        more = f" and {self.others:,} more" if self.others else ""
+        more = f"; {self.others:,} more input files" if self.others else ""
+        more = "; 1 more input file" if self.others == 1 else more
         without = "" if self.text else ": no text that could be shown"
-        return f"{self.file}, {sized(self.size)}{more}{without}"
+        return f"{self.file}, {sized(self.size)}{without}{more}"
 
 
 def documents(experiment: Experiment, ids: Iterable[str]) -> dict[str, Document]:
