@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import sqlite3
 import sys
@@ -211,8 +212,11 @@ def test_documents_can_be_kept_out(tiny: Tiny, report: Path, tmp_path: Path) -> 
     )
     assert done.returncode == 0, done.stderr
     html = (copy.store / "results/full_dataset/report.html").read_text()
+    told = re.search(r"text\.txt, [\d,.]+ (bytes|KB)", report.read_text())
     assert "pwned" in report.read_text()
+    assert told
     assert "pwned" not in html
+    assert not re.search(r"text\.txt, [\d,.]+ (bytes|KB)", html)
 
 
 def contrast(one: str, other: str) -> float:
