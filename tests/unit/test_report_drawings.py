@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from handful.report.drawings import round_values
+from handful.report.drawings import line_chart, round_values
 
 
 @pytest.mark.parametrize(
@@ -28,3 +30,11 @@ def test_they_lie_within_and_are_few(low: float, width: float) -> None:
     slack = 1e-6 * width + 1e-9
     assert 1 <= len(values) <= 6
     assert all(low - slack <= value <= low + width + slack for value in values)
+
+
+def test_what_is_no_number_is_not_drawn() -> None:
+    line = [(1.0, 0.5), (2.0, math.nan), (3.0, math.inf), (4.0, 0.25)]
+    drawn = str(line_chart([("loss", "c0", line)], "epoch", "loss"))
+    assert drawn == str(line_chart([("loss", "c0", [line[0], line[-1]])], "epoch", "loss"))
+    assert "nan" not in drawn
+    assert line_chart([("loss", "c0", [(1.0, math.nan)])], "epoch", "loss") == ""

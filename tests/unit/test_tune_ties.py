@@ -57,8 +57,8 @@ def test_a_trial_of_before_has_no_loss() -> None:
     assert Trial.from_json(old) == trial(3, 0.5, None)
 
 
-@pytest.mark.parametrize(("loss", "found"), [(0.25, 0.25), (float("nan"), None)])
-def test_the_loss_is_that_of_the_best_epoch(loss: float, found: float | None) -> None:
+@pytest.mark.parametrize(("loss", "found"), [(0.25, 0.25), (float("nan"), None), (None, None)])
+def test_the_loss_is_that_of_the_best_epoch(loss: float | None, found: float | None) -> None:
     state = RunState()
     for step, value, one in ((2, 0.4, 0.9), (4, 0.6, loss), (6, 0.6, 0.1)):
         state.step = step

@@ -17,6 +17,10 @@ def line_chart(
     series: Sequence[tuple[str, str, Sequence[Point]]], x_name: str, title: str
 ) -> Markup:
     """Lines over a common x axis. Each series: its name, its CSS class, its (x, y) points."""
+    series = [
+        (name, css, [point for point in line if all(map(math.isfinite, point))])
+        for name, css, line in series
+    ]
     points = [point for _, _, line in series for point in line]
     if not points:
         return Markup("")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -252,10 +253,15 @@ def _curves(experiment: Experiment, model: str, seed: int) -> tuple[Any, Any]:
         event = json.loads(line)
         if "validation" in event:
             found = event["validation"]
-            curve.append((event["epoch"], found["loss"], found[metric]))
+            curve.append((event["epoch"], _number(found["loss"]), _number(found[metric])))
         else:
-            loss.append((event["epoch"], event["loss"]))
+            loss.append((event["epoch"], _number(event["loss"])))
     return tuple(loss), tuple(curve)
+
+
+def _number(value: float | None) -> float:
+    """What was no finite number may have been written as null."""
+    return math.nan if value is None else value
 
 
 def encoding(experiment: Experiment, model: str) -> tuple[Mapping[str, Any], pl.DataFrame]:

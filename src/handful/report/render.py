@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
@@ -128,7 +129,10 @@ def duration(seconds: float) -> str:
 
 
 def _curve_table(result: Result, metric: str) -> Table:
-    rows = [(f"{epoch:g}", f"{loss:.4f}", f"{value:.4f}") for epoch, loss, value in result.curve]
+    rows = [
+        (f"{epoch:g}", *("" if math.isnan(one) else f"{one:.4f}" for one in figures))
+        for epoch, *figures in result.curve
+    ]
     heads: Heads = [num("epoch"), num("validation loss"), num(metric)]
     return table("Validation after each epoch", heads, rows, css="")
 

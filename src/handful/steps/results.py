@@ -39,7 +39,11 @@ def tell_tested(experiment: Experiment, tested: Tested) -> None:
     }
     every = (*tested.evaluations, *tested.baselines)
     asked = (train.METRIC, *wanted.values(), *SHOWN)
-    names = [name for name in dict.fromkeys(asked) if any(name in one.metrics for one in every)]
+    names = [
+        name
+        for name in dict.fromkeys(asked)
+        if any(one.metrics.get(name) is not None for one in every)
+    ]
     models = {f"{one.model} seed {one.seed}": one for one in tested.evaluations}
     models |= {one.model: one for one in tested.baselines}
     rows: list[list[Scalar]] = [

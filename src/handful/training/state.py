@@ -85,7 +85,8 @@ class RunState:
         """The loss on validation at the best epoch; None if it is no number."""
         told = [line for line in self.history if "validation" in line]
         losses = [line["validation"]["loss"] for line in told if line["step"] == self.best_step]
-        return float(losses[-1]) if losses and math.isfinite(losses[-1]) else None
+        loss = losses[-1] if losses else None
+        return float(loss) if loss is not None and math.isfinite(loss) else None
 
 
 def random_state() -> dict[str, Any]:
