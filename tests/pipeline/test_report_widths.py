@@ -53,7 +53,11 @@ SMALLEST = """() => Math.min(...[...document.querySelectorAll("svg text")]
   .map(([size, at]) => size * Math.hypot(at.a, at.b)))"""
 
 
-@pytest.fixture(scope="module", params=[3, 40], ids=["3 labels", "40 labels"])
+FEW = pytest.param(3, id="3 labels", marks=pytest.mark.slow)
+MANY = pytest.param(40, id="40 labels")
+
+
+@pytest.fixture(scope="module", params=[FEW, MANY])
 def report(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     made = make(tmp_path_factory.mktemp("made-up") / "it", ARTIFACTS, request.param, 2)
     made.compare()

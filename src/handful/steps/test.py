@@ -70,13 +70,7 @@ def test(
     look |= {"baselines": [one.model for one in baselines]}
     looks = finish_look(experiment, look, answer.get("look", 0))
     now = datetime.now(UTC).isoformat(timespec="seconds")
-    tested = Tested(
-        evaluations=evaluations,
-        baselines=baselines,
-        looks=looks,
-        made_from=made_from,
-        finished_at=now,
-    )
+    tested = Tested(evaluations, looks, baselines, made_from=made_from, finished_at=now)
     tell_tested(experiment, tested)
     return tested
 
