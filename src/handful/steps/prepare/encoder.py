@@ -124,7 +124,7 @@ class ModelEncoder:
             patience=self.experiment.settings.prepare.ENCODE_TIMEOUT,
         )
         ((work, result),) = workers.run([work])
-        schema.refuse(result.checks)
+        schema.refuse(schema.functions_at_fault(result.checks))
         self.shards.keep_features(result.features)
         return result.features, work.set_aside
 

@@ -1,31 +1,37 @@
 """Encodes instances with the user's `encode_data`, in a worker.
 
-A shard is encoded the library's own way: `Dataset.from_dict(…).map(…, batched=True, features=…,
-remove_columns=…)`, whose cache file is the shard. What `map` lacks is done inside the function that
-it is given: an instance that fails is quarantined, and only that one.
+A shard is an Arrow stream, as `Dataset.map` would write it, but for this: each value is brought to
+its feature's own type by itself (`columns`), so that no row depends on its neighbours, and an
+instance that fails is quarantined, and only that one.
 """
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Iterator, Mapping, Sequence
+import operator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from handful.functions import Encoded
 from handful.steps.prepare import schema, truncation
 from handful.steps.prepare.calling import Answer, Caller, Encoding
-from handful.steps.prepare.glance import glance
+from handful.steps.prepare.columns import Plain, columns
 from handful.steps.prepare.instance import Instance
 from handful.steps.prepare.quarantine import Quarantined
 from handful.steps.prepare.truncation import Tallies, Tally
+from handful.steps.prepare.values import Misfit, unwrapped
 from handful.steps.prepare.work import Desk
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 BATCH = 64
 """Instances that a @batched `encode_data` is given at once."""
 ROWS = 1024
-"""Rows of one Arrow batch."""
+"""Rows that are gathered before they become Arrow's."""
+ROWS_WRITTEN = 1000
+"""Rows of one Arrow batch, at most; `Dataset.map` writes as many."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,6 +74,17 @@ class Shard:
         )
 
 
+@dataclass(slots=True)
+class _Row:
+    """What is saved of one instance, in the plain form."""
+
+    instance: Instance
+    label: int
+    values: dict[str, Plain]
+    length: int
+    full_length: int | None
+
+
 class _ShardEncoder:
     """Encodes one shard to its Arrow file."""
 
@@ -76,76 +93,48 @@ class _ShardEncoder:
 
         self._work = work
         self._caller = Caller(desk, work)
-        self._features = datasets.Features.from_dict(dict(work.features))
-        self._flat = schema.flat_fields(self._features)
-        self._wanted = frozenset(self._features) - {schema.ARTIFACT_ID, schema.LENGTH}
-        self._glances = [
-            (name, glance(self._features[name])) for name in sorted(self._wanted - {schema.LABELS})
-        ]
+        features = datasets.Features.from_dict(dict(work.features))
+        self._schema = features.arrow_schema
+        self._labels = features[schema.LABELS]
+        self._flat = schema.flat_fields(features)
+        own = (schema.ARTIFACT_ID, schema.LENGTH)
+        self._wanted = frozenset(features) - set(own)
+        self._columns = columns(
+            {name: one for name, one in features.items() if name not in (*own, schema.LABELS)}
+        )
+        self._shard = Shard(quarantined=list(work.set_aside.values()))
 
     def run(self) -> Shard:
         import pyarrow as pa
 
-        try:
-            shard, nulls = self._mapped(probe=False)
-        except (pa.ArrowException, TypeError, ValueError, OverflowError):
-            nulls = True
-        if nulls:
-            # Some row does not fit the features. Find which, and quarantine it alone.
-            shard, _ = self._mapped(probe=True)
-        return shard
-
-    def _mapped(self, *, probe: bool) -> tuple[Shard, bool]:
-        """The shard, and whether some value in it is missing: Arrow takes None for anything."""
         work = self._work
-        shard = Shard(quarantined=list(work.set_aside.values()))
-
-        def encode(batch: Mapping[str, list[int]]) -> dict[str, list[Any]]:
-            rows = list(self._rows(batch["position"], shard, probe))
-            shard.rows += len(rows)
-            return {name: [row[name] for row in rows] for name in self._features}
-
-        positions = _positions(len(work.instances))
         work.path.unlink(missing_ok=True)
-        rows = positions.map(
-            encode,
-            batched=True,
-            batch_size=ROWS,
-            features=self._features,
-            remove_columns=positions.column_names,
-            cache_file_name=str(work.path),
-            load_from_cache_file=False,
-            new_fingerprint=f"{work.number:016x}",
-        )
-        shard.quarantined.sort(key=lambda one: one.artifact_id)
-        return shard, any(schema.has_nulls(column) for column in rows.data.table.columns)
+        with pa.ipc.new_stream(str(work.path), self._schema) as stream:
+            for first in range(0, len(work.instances), ROWS):
+                positions = range(first, min(first + ROWS, len(work.instances)))
+                self._write(list(self._rows(positions)), stream)
+        self._shard.quarantined.sort(key=lambda one: one.artifact_id)
+        return self._shard
 
-    def _rows(
-        self, positions: Sequence[int], shard: Shard, probe: bool
-    ) -> Iterator[dict[str, Any]]:
-        tallies = shard.tallies
+    def _rows(self, positions: Sequence[int]) -> Iterator[_Row]:
         for instance, answer in self._caller.answers(positions, BATCH):
             try:
                 if isinstance(answer, BaseException):
                     raise answer
                 row = self._row(instance, answer)
-                if probe and row is not None:
-                    self._probe(row)
             except (Exception, SystemExit) as error:  # noqa: BLE001 - it costs the instance
-                shard.quarantined.append(Quarantined.by(error, instance.id, instance.label))
+                self._set_aside(error, instance)
                 continue
             if row is None:
-                shard.left_out.append(instance.id)
-                continue
-            full = answer.full_length if isinstance(answer, Encoded) else None
-            if instance.label not in tallies:
-                tallies[instance.label] = Tally()
-            tallies[instance.label].add(row[schema.LENGTH], full)
-            yield row
+                self._shard.left_out.append(instance.id)
+            else:
+                yield row
 
-    def _row(self, instance: Instance, answer: Answer) -> dict[str, Any] | None:
+    def _row(self, instance: Instance, answer: Answer) -> _Row | None:
         """One row as it is saved; ValueError if it cannot be one."""
-        encoded = answer.features if isinstance(answer, Encoded) else answer
+        encoded, full = answer, None
+        if isinstance(answer, Encoded):
+            encoded, full = answer.features, _whole(answer.full_length)
         if encoded is None:
             return None
         if type(encoded) is not dict and not isinstance(encoded, Mapping):
@@ -153,41 +142,77 @@ class _ShardEncoder:
         row = dict(encoded)
         label = self._work.label2id[instance.label]
         told = row.setdefault(schema.LABELS, label)
-        fault = told is not label and schema.label_fault(told, label, len(self._work.label2id))
+        fault = told is not label and self._label_fault(told, label, instance.label)
         if fault:
             raise ValueError(f"field labels: expected {label} ({instance.label!r}), found {fault}")
         if row.keys() != self._wanted:
             raise ValueError(_told_apart(self._wanted, row))
-        for name, looks_right in self._glances:
-            if not looks_right(row[name]):
-                self._check(name, row[name])
-        row[schema.LABELS] = label
-        row[schema.LENGTH] = max([len(row[name]) for name in self._flat], default=0)
-        row[schema.ARTIFACT_ID] = instance.id
-        return row
+        values = {}
+        for name, column in self._columns.items():
+            try:
+                values[name] = column.plain(row[name])
+            except Misfit as misfit:
+                expected = schema.described(column.feature)
+                raise ValueError(f"field {name}: expected {expected}, found {misfit}") from None
+        length = max([len(values[name]) for name in self._flat], default=0)
+        return _Row(instance, label, values, length, full)
 
-    def _check(self, name: str, value: Any) -> None:
-        """ValueError if the field cannot hold the value, which Arrow might bend until it fits."""
-        feature = self._features[name]
-        fault = schema.misfit(feature, schema.plain(value))
-        if fault:
-            raise ValueError(f"field {name}: expected {schema.described(feature)}, found {fault}")
+    def _label_fault(self, told: Any, label: int, name: str) -> str:
+        may_be = schema.class_name(self._labels, name)
+        return schema.label_fault(told, label, len(self._work.label2id), may_be)
 
-    def _probe(self, row: Mapping[str, Any]) -> None:
-        """Look at every value of this row, and raise what Arrow raises for it."""
-        import datasets
+    def _write(self, rows: Sequence[_Row], stream: pa.RecordBatchStreamWriter) -> None:
+        """Write rows; where they cannot become Arrow's, the halves of them, down to one."""
+        import pyarrow as pa
 
-        for name, _ in self._glances:
-            self._check(name, row[name])
-        datasets.Dataset.from_dict({k: [v] for k, v in row.items()}, features=self._features)
+        if not rows:
+            return
+        try:
+            table = self._table(rows)
+        except (pa.ArrowException, TypeError, ValueError, OverflowError, MemoryError) as error:
+            if len(rows) == 1:
+                self._set_aside(error, rows[0].instance)
+                return
+            half = len(rows) // 2
+            self._write(rows[:half], stream)
+            self._write(rows[half:], stream)
+            return
+        stream.write_table(table, ROWS_WRITTEN)
+        self._shard.rows += len(rows)
+        tallies = self._shard.tallies
+        for row in rows:
+            label = row.instance.label
+            if label not in tallies:
+                tallies[label] = Tally()
+            tallies[label].add(row.length, row.full_length)
+
+    def _table(self, rows: Sequence[_Row]) -> pa.Table:
+        import pyarrow as pa
+
+        ours: Mapping[str, Callable[[_Row], Any]] = {
+            schema.LABELS: operator.attrgetter("label"),
+            schema.ARTIFACT_ID: operator.attrgetter("instance.id"),
+            schema.LENGTH: operator.attrgetter("length"),
+        }
+        arrays = []
+        for one in self._schema:
+            if one.name in ours:
+                arrays.append(pa.array(map(ours[one.name], rows), one.type))
+            else:
+                column = self._columns[one.name]
+                arrays.append(column.array(row.values[one.name] for row in rows))
+        return pa.Table.from_arrays(arrays, schema=self._schema)
+
+    def _set_aside(self, error: BaseException, instance: Instance) -> None:
+        self._shard.quarantined.append(Quarantined.by(error, instance.id, instance.label))
 
 
-@functools.lru_cache(maxsize=4)
-def _positions(count: int) -> Any:
-    """The numbers up to `count` as a Dataset: most shards have the same, and it takes a while."""
-    import datasets
-
-    return datasets.Dataset.from_dict({"position": range(count)})
+def _whole(full_length: Any) -> int:
+    """How long an instance was, as a number of Python's own; ValueError if it is none."""
+    value = full_length if type(full_length) is int else unwrapped(full_length)
+    if isinstance(value, int):
+        return int(value)
+    raise ValueError(f"full_length: expected an int, found {schema.shown(value)}")
 
 
 def _told_apart(wanted: frozenset[str], row: Mapping[str, Any]) -> str:

@@ -134,7 +134,10 @@ class SplitFolder:
     def _info(self) -> dict[str, Any]:
         import datasets
 
-        info = asdict(datasets.DatasetInfo(features=self._features))
+        # `asdict` of all of it takes Features apart and puts them together again, whereby a list
+        # of class names becomes a List of them.
+        info = asdict(datasets.DatasetInfo())
+        info["features"] = {name: asdict(one) for name, one in self._features.items()}
         return {key: info[key] for key in sorted(info)}
 
     def _state(self, names: list[str]) -> dict[str, Any]:
@@ -150,3 +153,4 @@ class SplitFolder:
 
     def _write_json(self, name: str, content: Mapping[str, Any]) -> None:
         (self.path / name).write_text(json.dumps(content, indent=2), encoding="utf-8")
+

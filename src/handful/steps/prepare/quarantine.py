@@ -38,7 +38,7 @@ class Quarantined:
     @classmethod
     def by(cls, error: BaseException, artifact_id: str, label: str) -> Self:
         """The instance for which `error` was raised."""
-        message = " ".join(f"{type(error).__name__}: {error}".split())
+        message = " ".join(f"{type(error).__name__}: {_words(error)}".split())
         frames = traceback.format_exception(type(error), error, _users_part(error.__traceback__))
         text = "".join(frames)[-_LONGEST_TRACEBACK:]
         return cls(artifact_id, label, _clean(message)[:_LONGEST_ERROR], _clean(text))
@@ -56,6 +56,14 @@ class Quarantined:
             tuple(raw["files"]),
             tuple(raw["file_sizes"]),
         )
+
+
+def _words(error: BaseException) -> str:
+    """Its message, unless the user's own class has trouble with that."""
+    try:
+        return str(error)
+    except Exception:  # noqa: BLE001 - whatever it is, the instance is lost by `error`
+        return "(its message cannot be read)"
 
 
 def _users_part(frames: TracebackType | None) -> TracebackType | None:

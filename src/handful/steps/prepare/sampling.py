@@ -54,7 +54,7 @@ def features_of(
         what = f"it raised {type(error).__name__}: {error}"
         fault = Fault("functions.py get_dataset_features", what)
         raise FunctionsError([fault]) from error
-    return schema.row_features(promised)
+    return schema.row_features(promised, label2id)
 
 
 def check_sample(

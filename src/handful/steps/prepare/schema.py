@@ -1,20 +1,26 @@
 """Holds what `encode_data` returns against what `get_dataset_features` promised.
 
-Missing and extra fields, wrong nesting, a wrong type, and a label that does not fit are told apart,
-each with the field, what was expected, what was found, and the artifact.
+Features that nothing can be trained on, missing and extra fields, wrong nesting, a wrong type, and
+a label that does not fit are told apart, each with the field, what was expected, what was found,
+and the artifact.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from handful.errors import DataError, Fault, FunctionsError
+from handful.steps.prepare.columns import Column, columns
+from handful.steps.prepare.feature_types import described, untrainable
+from handful.steps.prepare.values import Misfit, found, plain
 
 if TYPE_CHECKING:
     import datasets
-    import pyarrow as pa
 
 ARTIFACT_ID, LENGTH, LABELS = "artifact_id", "length", "labels"
 _SHOWN = 8
@@ -39,39 +45,82 @@ class FieldCheck:
         )
 
 
-def row_features(promised: Any) -> datasets.Features:
+def row_features(
+    promised: Any, label2id: Mapping[str, int] | None = None
+) -> datasets.Features:
     """The user's features with `labels`, `artifact_id` and `length`, as rows are saved.
 
-    Raises `FunctionsError` if they cannot be saved so.
+    Raises `FunctionsError`, which names every field that is at fault, if they cannot be saved so,
+    or if no model can be trained on them.
     """
     import datasets
-    from datasets.features.features import require_storage_embed
 
     if not isinstance(promised, datasets.Features):
         raise _wrong(f"returned {type(promised).__name__}; datasets.Features are wanted")
     taken = {ARTIFACT_ID, LENGTH} & set(promised)
     if taken:
         raise _wrong(f"has a field {taken.pop()!r}, a name that handful's own column has")
-    for name, feature in promised.items():
-        if require_storage_embed(feature):
-            raise _wrong(
-                f"field {name!r} is {type(feature).__name__}, which forward() cannot take",
-                "encode it to numbers, for instance datasets.Array3D",
-            )
-    rows = datasets.Features(promised)
-    _check_labels(rows.setdefault(LABELS, datasets.Value("int64")))
+    faults = [fault for name, feature in promised.items() for fault in _faults(name, feature)]
+    if faults:
+        raise FunctionsError(faults)
+    rows = _as_saved(promised)
+    labels = rows.setdefault(LABELS, datasets.Value("int64"))
+    if label2id is not None and isinstance(labels, datasets.ClassLabel):
+        _check_names(labels.names, label2id)
     rows[ARTIFACT_ID] = datasets.Value("string")
     rows[LENGTH] = datasets.Value("int32")
     return rows
 
 
-def _check_labels(feature: Any) -> None:
+def _faults(name: Any, feature: Any) -> Iterator[Fault]:
     import datasets
 
-    whole = isinstance(feature, datasets.Value) and feature.dtype == "int64"
-    if not whole and not isinstance(feature, datasets.ClassLabel):
-        remedy = "leave it out (it is added), or make it datasets.Value('int64')"
-        raise _wrong(f"field 'labels' is {described(feature)}, not int64", remedy)
+    if not isinstance(name, str):
+        yield Fault(_WHERE, f"has a field {name!r}, which is no text", "names are texts")
+        return
+    if name == LABELS:
+        whole = isinstance(feature, datasets.Value) and feature.dtype == "int64"
+        if not whole and not isinstance(feature, datasets.ClassLabel):
+            remedy = "leave it out (it is added), or make it datasets.Value('int64')"
+            yield Fault(_WHERE, f"field 'labels' is {described(feature)}, not int64", remedy)
+        return
+    try:
+        told = untrainable(feature)
+        if told is None:
+            datasets.Features({name: feature}).arrow_schema  # noqa: B018 - it may be impossible
+    except (TypeError, ValueError) as error:  # Arrow's own errors, too
+        what = " ".join(str(error).split())
+        yield Fault(_WHERE, f"field {name!r} is no type that can be: {what}")
+        return
+    if told:
+        what, remedy = told
+        yield Fault(_WHERE, f"field {name!r} is {what}, which forward() cannot take", remedy)
+
+
+def _as_saved(promised: datasets.Features) -> datasets.Features:
+    """The same in Python's own numbers and lists, as they come back out of JSON."""
+    import datasets
+
+    def bare(value: Any) -> Any:
+        if isinstance(value, np.generic):
+            return value.item()
+        return list(value) if isinstance(value, Sequence) else str(value)
+
+    told = json.dumps(promised.to_dict(), default=bare)
+    return datasets.Features.from_dict(json.loads(told))
+
+
+def _check_names(names: Sequence[str], label2id: Mapping[str, int]) -> None:
+    """Class names that are numbers from 0 on name nothing; others have to be the labels."""
+    in_order = sorted(label2id, key=label2id.__getitem__)
+    numbered = [str(number) for number in range(len(names))]
+    if list(names) in (in_order, numbered) and len(names) >= len(in_order):
+        return
+    raise _wrong(
+        f"field 'labels' is a ClassLabel of other names, or in another order, than label2id: "
+        f"{', '.join(map(str, names[:_SHOWN]))}{' …' if len(names) > _SHOWN else ''}",
+        "write ClassLabel(names=sorted(label2id, key=label2id.get)), or leave it out",
+    )
 
 
 def _wrong(what: str, remedy: str = "") -> FunctionsError:
@@ -98,6 +147,7 @@ def check_fields(
     label2id: Mapping[str, int],
 ) -> Iterator[FieldCheck]:
     """Every field of `features` and of `encoded`, checked."""
+    mine = columns({n: f for n, f in features.items() if n not in (ARTIFACT_ID, LENGTH, LABELS)})
     for name, feature in features.items():
         if name in (ARTIFACT_ID, LENGTH) or (name == LABELS and name not in encoded):
             continue
@@ -105,27 +155,54 @@ def check_fields(
         if name not in encoded:
             yield FieldCheck(name, expected, "missing", False, artifact)
         elif name == LABELS:
-            yield _label_check(encoded[name], label, artifact, label2id)
+            yield _label_check(feature, encoded[name], label, artifact, label2id)
         else:
-            value = plain(encoded[name])
-            fault = misfit(feature, value)
-            yield FieldCheck(name, expected, fault or found(value), not fault, artifact)
+            yield FieldCheck(name, expected, *_held(mine[name], encoded[name]), artifact)
     for name in encoded:
         if name not in features:
-            what = f"an extra field ({found(plain(encoded[name]))})"
+            what = f"an extra field ({shown(encoded[name])})"
             yield FieldCheck(str(name), "no such field", what, False, artifact)
 
 
-def _label_check(value: Any, label: str, artifact: str, label2id: Mapping[str, int]) -> FieldCheck:
+def _held(column: Column, value: Any) -> tuple[str, bool]:
+    """What was found, and whether it fits."""
+    try:
+        column.plain(value)
+    except Misfit as fault:
+        return str(fault), False
+    return shown(value), True
+
+
+def shown(value: Any) -> str:
+    """The type of any value, as a person would say it."""
+    try:
+        return found(plain(value))
+    except Misfit as fault:
+        return str(fault)
+
+
+def _label_check(
+    feature: Any, value: Any, label: str, artifact: str, label2id: Mapping[str, int]
+) -> FieldCheck:
     wanted = label2id[label]
-    fault = label_fault(value, wanted, len(label2id))
+    fault = label_fault(value, wanted, len(label2id), class_name(feature, label))
     told = f"int64, {wanted} for {label!r}"
     return FieldCheck(LABELS, told, fault or str(plain(value)), not fault, artifact)
 
 
-def label_fault(value: Any, wanted: int, labels: int) -> str:
-    """What is wrong with an encoded label; empty if it is the ledger's."""
-    value = plain(value)
+def class_name(feature: Any, label: str) -> str | None:
+    """By which text the label may be given, too: its name, where `labels` is a ClassLabel."""
+    return label if label in getattr(feature, "names", ()) else None
+
+
+def label_fault(value: Any, wanted: int, labels: int, name: str | None = None) -> str:
+    """What is wrong with an encoded label; empty if it is the ledger's, or its `name`."""
+    try:
+        value = plain(value)
+    except Misfit as fault:
+        return str(fault)
+    if name is not None and value == name:
+        return ""
     if isinstance(value, bool) or not isinstance(value, int):
         return f"{found(value)} {value!r}" if isinstance(value, str | float) else found(value)
     if not 0 <= value < labels:
@@ -149,141 +226,16 @@ def refuse(checks: Iterable[FieldCheck]) -> None:
     )
 
 
-# --- words for types and values ------------------------------------------------------------------
+def functions_at_fault(checks: Sequence[FieldCheck]) -> list[FieldCheck]:
+    """The checks of a sample that tell of a fault of the functions, not of odd documents.
 
-
-def described(feature: Any) -> str:
-    """A feature as a person would say it."""
-    if isinstance(feature, Mapping):
-        inside = ", ".join(f"{name}: {described(one)}" for name, one in feature.items())
-        return f"{{{inside}}}"
-    shape = getattr(feature, "shape", None)
-    if shape is not None:
-        return f"array {tuple(shape)} of {feature.dtype}"
-    inner = getattr(feature, "feature", None)
-    if inner is not None:
-        length = getattr(feature, "length", -1)
-        return f"list of {f'{length} ' if length >= 0 else ''}{described(inner)}"
-    names = getattr(feature, "names", None)
-    if names is not None:
-        return f"class label of {len(names)}"
-    return str(getattr(feature, "dtype", type(feature).__name__))
-
-
-def found(value: Any) -> str:
-    """A plain value's type as a person would say it."""
-    if value is None:
-        return "None"
-    if isinstance(value, list):
-        kinds = list(dict.fromkeys(found(one) for one in value))
-        more = " and …" if len(kinds) > 3 else ""
-        return f"list of {' and '.join(kinds[:3])}{more}" if kinds else "empty list"
-    if isinstance(value, Mapping):
-        return f"{{{', '.join(f'{name}: {found(one)}' for name, one in value.items())}}}"
-    return type(value).__name__
-
-
-def plain(value: Any) -> Any:
-    """Arrays, tensors and their scalars as Python's own lists and numbers."""
-    if hasattr(value, "tolist"):
-        return value.tolist()
-    if isinstance(value, list | tuple):
-        return [plain(one) for one in value]
-    if isinstance(value, Mapping):
-        return {name: plain(one) for name, one in value.items()}
-    return value
-
-
-def misfit(feature: Any, value: Any) -> str:
-    """What was found that `feature` cannot hold; empty if `value` fits."""
-    if isinstance(feature, Mapping):
-        return _mapping_misfit(feature, value)
-    shape = getattr(feature, "shape", None)
-    if shape is not None:
-        return _array_misfit(tuple(shape), feature.dtype, value)
-    inner = getattr(feature, "feature", None)
-    if inner is not None:
-        return _list_misfit(inner, getattr(feature, "length", -1), value)
-    names = getattr(feature, "names", None)
-    if names is not None and isinstance(value, str):
-        return "" if value in names else f"the unknown class {value!r}"
-    return _scalar_misfit(str(getattr(feature, "dtype", "")), value)
-
-
-def has_nulls(column: pa.ChunkedArray) -> bool:
-    """Whether a value is missing, at any depth."""
-    return any(_array_has_nulls(chunk) for chunk in column.chunks)
-
-
-def _array_has_nulls(array: Any) -> bool:
-    import pyarrow as pa
-
-    if array.null_count:
-        return True
-    if isinstance(array, pa.ExtensionArray):
-        return _array_has_nulls(array.storage)
-    if isinstance(array, pa.StructArray):
-        return any(_array_has_nulls(one) for one in array.flatten())
-    if isinstance(array, pa.ListArray | pa.LargeListArray | pa.FixedSizeListArray):
-        return _array_has_nulls(array.flatten())
-    return False
-
-
-def _mapping_misfit(feature: Mapping[str, Any], value: Any) -> str:
-    if not isinstance(value, Mapping):
-        return found(value)
-    if set(value) != set(feature):
-        return found(value)
-    faults = {name: misfit(one, value[name]) for name, one in feature.items()}
-    return "; ".join(f"{fault} in {name}" for name, fault in faults.items() if fault)
-
-
-def _list_misfit(inner: Any, length: int, value: Any) -> str:
-    if not isinstance(value, list):
-        return f"{found(value)}, not a list"
-    if length >= 0 and len(value) != length:
-        return f"a list of {len(value)}"
-    for one in value:
-        fault = misfit(inner, one)
-        if fault:
-            deeper = isinstance(one, list) and not hasattr(inner, "feature")
-            nested = " (nested one level too deep)" if deeper else ""
-            return f"list of {fault.removesuffix(nested)}{nested}"
-    return ""
-
-
-def _array_misfit(shape: tuple[int | None, ...], dtype: str, value: Any) -> str:
-    if not shape:
-        return _scalar_misfit(dtype, value)
-    if not isinstance(value, list):
-        return f"{found(value)}, one level of nesting too few"
-    if shape[0] is not None and len(value) != shape[0]:
-        return f"{len(value)} where the shape has {shape[0]}"
-    faults = (_array_misfit(shape[1:], dtype, one) for one in value)
-    return next((fault for fault in faults if fault), "")
-
-
-def _scalar_misfit(dtype: str, value: Any) -> str:
-    if isinstance(value, list | Mapping) or value is None:
-        return found(value)
-    if dtype.startswith(("int", "uint")):
-        return _whole_misfit(dtype, value)
-    if dtype.startswith(("float", "double")):
-        return "" if isinstance(value, int | float) else found(value)
-    if dtype in ("string", "large_string"):
-        return "" if isinstance(value, str) else found(value)
-    if dtype.startswith("bool"):
-        return "" if isinstance(value, bool) else found(value)
-    return ""  # times, decimals, bytes: Arrow itself says whether they fit
-
-
-def _whole_misfit(dtype: str, value: Any) -> str:
-    if not isinstance(value, int):
-        return found(value)
-    signed = dtype.startswith("int")
-    bits = int(dtype.lstrip("uint") or 64)
-    low, high = (-(1 << bits - 1), (1 << bits - 1) - 1) if signed else (0, (1 << bits) - 1)
-    return "" if low <= value <= high else f"the int {value}, which {dtype} cannot hold"
+    Most of the sample does not fit, or a label is not the ledger's.
+    """
+    encoded = {check.artifact for check in checks if not check.raised}
+    wrong = [check for check in checks if not check.ok and not check.raised]
+    if 2 * len({check.artifact for check in wrong}) > len(encoded):
+        return wrong
+    return [check for check in wrong if check.field == LABELS]
 
 
 def table_rows(checks: Sequence[FieldCheck]) -> list[tuple[str, str, str, str]]:
