@@ -14,6 +14,9 @@ from handful.errors import HandfulError
 from handful.functions import Encoded
 from handful.steps.prepare import schema
 from handful.steps.prepare.calling import Answer, Caller, Encoding
+from handful.steps.prepare.columns import Columns, Plain
+from handful.steps.prepare.halving import in_halves
+from handful.steps.prepare.values import Misfit
 from handful.steps.prepare.work import Desk
 from handful.steps.reconcile.processor import Artifact
 from handful.storage.base import Store
@@ -130,27 +133,26 @@ class _Encoder:
         import datasets
 
         saved = datasets.Features.from_dict(dict(work.features))
-        own = {schema.ARTIFACT_ID, schema.LENGTH, schema.LABELS}
-        self._features = datasets.Features({n: f for n, f in saved.items() if n not in own})
+        mine = {name: one for name, one in saved.items() if name not in schema.OURS}
+        self._features = datasets.Features(mine)
+        self._columns = Columns(self._features)
         self._flat = schema.flat_fields(self._features)
         self._desk, self._work = desk, work
 
     def run(self) -> Rows:
         work, rows = self._work, Rows()
         rows.failed = {one.artifact_id: Failure(one.error) for one in work.set_aside.values()}
-        found: dict[str, dict[str, Any]] = {}
+        found: list[_Row] = []
         for instance, answer in Caller(self._desk, work).answers(range(len(work.instances))):
-            one = instance.id
             row = self._row(answer)
             if isinstance(row, Failure):
-                rows.failed[one] = row
+                rows.failed[instance.id] = row
             else:
-                found[one] = row
-        if found:
-            self._add(rows, found)
+                found.append((instance.id, row))
+        self._add(rows, found)
         return rows
 
-    def _row(self, answer: Answer) -> dict[str, Any] | Failure:
+    def _row(self, answer: Answer) -> dict[str, Plain] | Failure:
         """The fields of the features, whatever label the user's code gave beside them."""
         if isinstance(answer, BaseException):
             return Failure.by(answer, self._desk.directory, "encode_data")
@@ -159,66 +161,42 @@ class _Encoder:
             return Failure("encode_data returned None, which leaves the document out")
         if not isinstance(encoded, Mapping):
             return Failure(f"encode_data returned {type(encoded).__name__}, not a dict or None")
+        try:
+            return self._plain(dict(encoded))
+        except Misfit as fault:
+            return Failure(str(fault))
+        except Exception as error:  # noqa: BLE001 - a mapping of the user's own may raise anything
+            return Failure.by(error, self._desk.directory, "encode_data")
+
+    def _plain(self, encoded: Mapping[str, Any]) -> dict[str, Plain]:
         missing = [name for name in self._features if name not in encoded]
         extra = [n for n in encoded if n not in self._features and n != schema.LABELS]
         if missing or extra:
             told = [f"missing field {name}" for name in missing]
             told += [f"extra field {name}" for name in extra]
-            return Failure(f"{', '.join(told)}: it does not fit get_dataset_features")
-        return {name: encoded[name] for name in self._features}
+            raise Misfit(f"{', '.join(told)}: it does not fit get_dataset_features")
+        return self._columns.plain(encoded)
 
-    def _add(self, rows: Rows, found: dict[str, dict[str, Any]]) -> None:
-        """All rows as one table; only if they do not fit together is each looked at by itself."""
+    def _add(self, rows: Rows, found: Sequence[_Row]) -> None:
+        """All rows as one table, but for those that cannot be in any."""
         import pyarrow as pa
 
-        wrong = (pa.ArrowException, TypeError, ValueError, OverflowError)
-        try:
-            table = self._table(list(found.values()))
-        except wrong:
-            table = None
-        if table is None or _has_nulls(table):
-            good = {}
-            for one, row in found.items():
-                fault = self._fault(row)
-                if fault:
-                    rows.failed[one] = Failure(fault)
-                else:
-                    good[one] = row
-            found, table = good, self._table(list(good.values())) if good else None
-        rows.table, rows.ids = table, list(found)
-        rows.lengths = [
-            max((len(row[name]) for name in self._flat), default=1) for row in found.values()
-        ]
+        def lost(row: _Row, error: Exception) -> None:
+            text = " ".join(f"{type(error).__name__}: {error}".split())
+            rows.failed[row[0]] = Failure(text[:_LONGEST])
 
-    def _table(self, rows: Sequence[Mapping[str, Any]]) -> pa.Table:
-        import datasets
+        made = list(in_halves(found, self._table, lost))
+        kept = [row for some, _ in made for row in some]
+        rows.table = pa.concat_tables([table for _, table in made]) if made else None
+        rows.ids = [one for one, _ in kept]
+        rows.lengths = [max((len(row[n]) for n in self._flat), default=1) for _, row in kept]
 
-        columns = {name: [row[name] for row in rows] for name in self._features}
-        return datasets.Dataset.from_dict(columns, features=self._features).data.table
-
-    def _fault(self, row: Mapping[str, Any]) -> str:
+    def _table(self, rows: Sequence[_Row]) -> pa.Table:
         import pyarrow as pa
 
-        for name, feature in self._features.items():
-            fault = schema.misfit(feature, schema.plain(row[name]))
-            if fault:
-                return f"field {name}: expected {schema.described(feature)}, found {fault}"
-        try:
-            return "a field holds nulls" if _has_nulls(self._table([row])) else ""
-        except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
-            return " ".join(f"{type(error).__name__}: {error}".split())[:_LONGEST]
+        arrays = self._columns.arrays([row for _, row in rows])
+        return pa.Table.from_arrays(list(arrays.values()), schema=self._features.arrow_schema)
 
 
-def _has_nulls(table: pa.Table) -> bool:
-    return any(_nulls(chunk) for column in table.columns for chunk in column.chunks)
-
-
-def _nulls(array: Any) -> bool:
-    import pyarrow as pa
-
-    if isinstance(array, pa.ExtensionArray):
-        array = array.storage
-    if array.null_count:
-        return True
-    nested = (pa.ListArray, pa.LargeListArray, pa.FixedSizeListArray)
-    return isinstance(array, nested) and _nulls(array.flatten())
+_Row = tuple[str, dict[str, Plain]]
+"""An artifact id, and its features in the plain form."""

@@ -25,12 +25,13 @@ from handful.rehearsal.sample import Chosen, Rows, Sample, take_sample
 from handful.sources import not_followed
 from handful.standing import states
 from handful.steps.prepare.artifacts import Artifact, kept_artifacts
+from handful.steps.prepare.columns import Columns
 from handful.steps.prepare.inputs import Inputs
 from handful.steps.prepare.instance import Instance
 from handful.steps.prepare.labels import label_map, renamed
 from handful.steps.prepare.links import check_group_by
 from handful.steps.prepare.sampling import check_sample, features_of
-from handful.steps.prepare.schema import LABELS, refuse, table_rows
+from handful.steps.prepare.schema import LABELS, OURS, refuse, table_rows
 from handful.storage.base import Source
 from handful.storage.open import open_store
 
@@ -183,7 +184,7 @@ def _try_model(
             where = f"functions.py encode_data, artifact {check.artifact}"
             raise DataError(check.found, where=where)
     refuse(checks)
-    rows = _rows(functions, instances, model, label2id, settings)
+    rows = _rows(functions, features, instances, model, label2id, settings)
     if not rows:
         raise DataError(
             "it returned None for all three artifacts", where="functions.py encode_data"
@@ -206,22 +207,26 @@ def _try_model(
 
 def _rows(
     functions: Functions,
+    features: Mapping[str, Any],
     instances: Sequence[Instance],
     model: str,
     label2id: Mapping[str, int],
     settings: Any,
 ) -> list[dict[str, Any]]:
-    """What `encode_data` returns for the instances, `labels` added; without those left out."""
+    """What `encode_data` returns for the instances, as prepare would save it; without those that
+    it leaves out."""
     menu: dict[str, Any] = {"label2id": label2id, "model_name": model, "settings": settings}
     if functions.batched:
         answers = functions.call("encode_data", instances=list(instances), **menu)
     else:
         answers = [functions.call("encode_data", instance=one, **menu) for one in instances]
-    return [
-        {
-            LABELS: label2id[instance.label],
-            **(answer.features if isinstance(answer, Encoded) else answer),
-        }
+    given = [
+        (label2id[instance.label], answer.features if isinstance(answer, Encoded) else answer)
         for instance, answer in zip(instances, answers, strict=True)
         if answer is not None
     ]
+    columns = Columns({name: one for name, one in features.items() if name not in OURS})
+    arrays = columns.arrays([columns.plain(row) for _, row in given if row is not None])
+    found = {name: array.to_pylist() for name, array in arrays.items()}
+    found[LABELS] = [label for label, row in given if row is not None]
+    return [dict(zip(found, row, strict=True)) for row in zip(*found.values(), strict=True)]

@@ -207,9 +207,29 @@ def _place(lengths: Sequence[Sequence[int]], place: int) -> str:
     return f" at {''.join(f'[{one}]' for one in reversed(found_at))}" if found_at else ""
 
 
-def columns(features: Mapping[str, Any]) -> dict[str, Column]:
-    """A column for each of these features, all of which can be trained on."""
-    return {name: Column(feature, *_shape(feature)) for name, feature in features.items()}
+class Columns:
+    """The columns of some features, all of which can be trained on."""
+
+    def __init__(self, features: Mapping[str, Any]) -> None:
+        self._of = {name: Column(feature, *_shape(feature)) for name, feature in features.items()}
+
+    def __getitem__(self, name: str) -> Column:
+        return self._of[name]
+
+    def plain(self, row: Mapping[str, Any]) -> dict[str, Plain]:
+        """A row that has all these features. `Misfit` names field, expected and found."""
+        values = {}
+        for name, column in self._of.items():
+            try:
+                values[name] = column.plain(row[name])
+            except Misfit as misfit:
+                expected = described(column.feature)
+                raise Misfit(f"field {name}: expected {expected}, found {misfit}") from None
+        return values
+
+    def arrays(self, rows: Sequence[Mapping[str, Plain]]) -> dict[str, pa.Array]:
+        """Rows as Arrow saves them. `OverflowError` if they hold too many values."""
+        return {name: column.array(row[name] for row in rows) for name, column in self._of.items()}
 
 
 def _shape(feature: Any) -> tuple[tuple[Level, ...], Leaf]:
@@ -221,7 +241,7 @@ def _shape(feature: Any) -> tuple[tuple[Level, ...], Leaf]:
             return (Level(is_large=True), *inner), leaf
         return (Level(feature.length if feature.length >= 0 else None), *inner), leaf
     if isinstance(feature, datasets.ClassLabel):
-        return (), ClassLeaf(tuple(map(str, feature.names)))
+        return (), ClassLeaf(tuple(map(str, feature.names)), feature())
     kind = feature()
     if not isinstance(kind, pa.ExtensionType):
         return (), _leaf(kind)

@@ -7,8 +7,7 @@ instance that fails is quarantined, and only that one.
 
 from __future__ import annotations
 
-import operator
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -16,11 +15,12 @@ from typing import TYPE_CHECKING, Any, Self
 from handful.functions import Encoded
 from handful.steps.prepare import schema, truncation
 from handful.steps.prepare.calling import Answer, Caller, Encoding
-from handful.steps.prepare.columns import Plain, columns
+from handful.steps.prepare.columns import Columns, Plain
+from handful.steps.prepare.halving import in_halves
 from handful.steps.prepare.instance import Instance
 from handful.steps.prepare.quarantine import Quarantined
 from handful.steps.prepare.truncation import Tallies, Tally
-from handful.steps.prepare.values import Misfit, unwrapped
+from handful.steps.prepare.values import unwrapped
 from handful.steps.prepare.work import Desk
 
 if TYPE_CHECKING:
@@ -97,11 +97,8 @@ class _ShardEncoder:
         self._schema = features.arrow_schema
         self._labels = features[schema.LABELS]
         self._flat = schema.flat_fields(features)
-        own = (schema.ARTIFACT_ID, schema.LENGTH)
-        self._wanted = frozenset(features) - set(own)
-        self._columns = columns(
-            {name: one for name, one in features.items() if name not in (*own, schema.LABELS)}
-        )
+        self._wanted = frozenset(features) - {schema.ARTIFACT_ID, schema.LENGTH}
+        self._columns = Columns({n: one for n, one in features.items() if n not in schema.OURS})
         self._shard = Shard(quarantined=list(work.set_aside.values()))
 
     def run(self) -> Shard:
@@ -147,13 +144,7 @@ class _ShardEncoder:
             raise ValueError(f"field labels: expected {label} ({instance.label!r}), found {fault}")
         if row.keys() != self._wanted:
             raise ValueError(_told_apart(self._wanted, row))
-        values = {}
-        for name, column in self._columns.items():
-            try:
-                values[name] = column.plain(row[name])
-            except Misfit as misfit:
-                expected = schema.described(column.feature)
-                raise ValueError(f"field {name}: expected {expected}, found {misfit}") from None
+        values = self._columns.plain(row)
         length = max([len(values[name]) for name in self._flat], default=0)
         return _Row(instance, label, values, length, full)
 
@@ -162,46 +153,31 @@ class _ShardEncoder:
         return schema.label_fault(told, label, len(self._work.label2id), may_be)
 
     def _write(self, rows: Sequence[_Row], stream: pa.RecordBatchStreamWriter) -> None:
-        """Write rows; where they cannot become Arrow's, the halves of them, down to one."""
-        import pyarrow as pa
+        def lost(row: _Row, error: Exception) -> None:
+            self._set_aside(error, row.instance)
 
-        if not rows:
-            return
-        try:
-            table = self._table(rows)
-        except (pa.ArrowException, TypeError, ValueError, OverflowError, MemoryError) as error:
-            if len(rows) == 1:
-                self._set_aside(error, rows[0].instance)
-                return
-            half = len(rows) // 2
-            self._write(rows[:half], stream)
-            self._write(rows[half:], stream)
-            return
-        stream.write_table(table, ROWS_WRITTEN)
-        self._shard.rows += len(rows)
         tallies = self._shard.tallies
-        for row in rows:
-            label = row.instance.label
-            if label not in tallies:
-                tallies[label] = Tally()
-            tallies[label].add(row.length, row.full_length)
+        for some, table in in_halves(rows, self._table, lost):
+            stream.write_table(table, ROWS_WRITTEN)
+            self._shard.rows += len(some)
+            for row in some:
+                label = row.instance.label
+                if label not in tallies:
+                    tallies[label] = Tally()
+                tallies[label].add(row.length, row.full_length)
 
     def _table(self, rows: Sequence[_Row]) -> pa.Table:
         import pyarrow as pa
 
-        ours: Mapping[str, Callable[[_Row], Any]] = {
-            schema.LABELS: operator.attrgetter("label"),
-            schema.ARTIFACT_ID: operator.attrgetter("instance.id"),
-            schema.LENGTH: operator.attrgetter("length"),
+        ours: Mapping[str, list[Any]] = {
+            schema.LABELS: [row.label for row in rows],
+            schema.ARTIFACT_ID: [row.instance.id for row in rows],
+            schema.LENGTH: [row.length for row in rows],
         }
-        arrays = []
-        for one in self._schema:
-            if one.name in ours:
-                arrays.append(pa.array(map(ours[one.name], rows), one.type))
-            else:
-                column = self._columns[one.name]
-                arrays.append(column.array(row.values[one.name] for row in rows))
-        return pa.Table.from_arrays(arrays, schema=self._schema)
+        arrays = self._columns.arrays([row.values for row in rows])
+        for name, values in ours.items():
+            arrays[name] = pa.array(values, self._schema.field(name).type)
+        return pa.Table.from_arrays([arrays[n] for n in self._schema.names], schema=self._schema)
 
     def _set_aside(self, error: BaseException, instance: Instance) -> None:
         self._shard.quarantined.append(Quarantined.by(error, instance.id, instance.label))

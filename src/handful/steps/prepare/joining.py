@@ -153,4 +153,3 @@ class SplitFolder:
 
     def _write_json(self, name: str, content: Mapping[str, Any]) -> None:
         (self.path / name).write_text(json.dumps(content, indent=2), encoding="utf-8")
-

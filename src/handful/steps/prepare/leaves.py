@@ -8,6 +8,7 @@ so that what these cannot hold fits nowhere.
 
 from __future__ import annotations
 
+import math
 import numbers
 from array import array
 from collections.abc import Sequence
@@ -25,7 +26,8 @@ from handful.steps.prepare.values import Misfit, found, plain, told, unwrapped
 Array = npt.NDArray[Any]
 Buffer = Any
 """[N] numbers of the leaf's dtype, one after the other: an `array.array` or a NumPy array."""
-_TENSOR_INT = int(np.iinfo(np.int64).max)
+_BOOL, _INT64 = np.dtype(bool), np.dtype(np.int64)
+_TENSOR_INT = int(np.iinfo(_INT64).max)
 
 
 class BadItem(Misfit):
@@ -168,12 +170,13 @@ class FloatLeaf:
 
 def _float(value: Any) -> float | None:
     """As a float of Python's, infinite where that ends; None if the value itself has no end."""
-    if isinstance(value, float | Decimal) and not (value - value == 0):
-        return None
+    if isinstance(value, float | Decimal):
+        is_finite = value.is_finite() if isinstance(value, Decimal) else math.isfinite(value)
+        return float(value) if is_finite else None
     try:
         return float(value)
     except OverflowError:
-        return np.inf
+        return math.inf
 
 
 @dataclass(frozen=True)
@@ -181,7 +184,10 @@ class BoolLeaf:
     """True and False."""
 
     arrow: pa.DataType
-    dtype: np.dtype[Any] = np.dtype(bool)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return _BOOL
 
     def from_list(self, items: Sequence[Any]) -> Buffer:
         if not set(map(type, items)) <= {bool}:
@@ -203,8 +209,11 @@ class ClassLeaf:
     """Ids of classes, given as such or by name; -1 stands for none, as `datasets` has it."""
 
     names: tuple[str, ...]
-    arrow: pa.DataType = pa.int64()
-    dtype: np.dtype[Any] = np.dtype(np.int64)
+    arrow: pa.DataType
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return _INT64
 
     @cached_property
     def _ids(self) -> dict[str, int]:
@@ -214,7 +223,7 @@ class ClassLeaf:
         return np.array([self._one(place, item) for place, item in enumerate(items)], self.dtype)
 
     def from_array(self, values: Array) -> Buffer:
-        if values.dtype.kind in "iu" and -1 <= values.min() and values.max() < len(self.names):
+        if values.dtype.kind in "iu" and values.min() >= -1 and values.max() < len(self.names):
             return values.astype(self.dtype)
         return self.from_list(values.tolist())
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from handful.errors import DataError, Fault, FunctionsError
-from handful.steps.prepare.columns import Column, columns
+from handful.steps.prepare.columns import Column, Columns
 from handful.steps.prepare.feature_types import described, untrainable
 from handful.steps.prepare.values import Misfit, found, plain
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import datasets
 
 ARTIFACT_ID, LENGTH, LABELS = "artifact_id", "length", "labels"
+OURS = frozenset({ARTIFACT_ID, LENGTH, LABELS})
 _SHOWN = 8
 _WHERE = "functions.py get_dataset_features"
 
@@ -45,9 +46,7 @@ class FieldCheck:
         )
 
 
-def row_features(
-    promised: Any, label2id: Mapping[str, int] | None = None
-) -> datasets.Features:
+def row_features(promised: Any, label2id: Mapping[str, int] | None = None) -> datasets.Features:
     """The user's features with `labels`, `artifact_id` and `length`, as rows are saved.
 
     Raises `FunctionsError`, which names every field that is at fault, if they cannot be saved so,
@@ -147,7 +146,7 @@ def check_fields(
     label2id: Mapping[str, int],
 ) -> Iterator[FieldCheck]:
     """Every field of `features` and of `encoded`, checked."""
-    mine = columns({n: f for n, f in features.items() if n not in (ARTIFACT_ID, LENGTH, LABELS)})
+    mine = Columns({n: one for n, one in features.items() if n not in OURS})
     for name, feature in features.items():
         if name in (ARTIFACT_ID, LENGTH) or (name == LABELS and name not in encoded):
             continue
