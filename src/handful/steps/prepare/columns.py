@@ -127,15 +127,18 @@ class Column:
             raise self._told(bad, ((len(value),),)) from None
 
     def _of_array(self, value: Array) -> Plain:
+        if value.size and has_no_numbers(value):
+            raise Misfit(f"an array of {value.dtype} {told(plain(value)[:1])}")
         if value.ndim != len(self.levels) or value.dtype.kind == "O":
             return self._of_lists(value.tolist())
-        if has_no_numbers(value):
-            raise Misfit(f"an array of {value.dtype} {told(plain(value)[:1])}")
-        for level, size in zip(self.levels, value.shape, strict=True):
-            if fault := level.misfit(size):
-                raise Misfit(f"{self._lists(self.levels.index(level))}{fault}")
-        counts = np.cumprod((1, *value.shape[:-1]))
-        lengths = tuple([size] * int(n) for n, size in zip(counts, value.shape, strict=True))
+        counts = np.cumprod((1, *value.shape[:-1])).tolist()
+        for depth, (level, size, count) in enumerate(
+            zip(self.levels, value.shape, counts, strict=True)
+        ):
+            fault = level.misfit(size) if count else ""
+            if fault:
+                raise Misfit(f"{self._lists(depth)}{fault}")
+        lengths = tuple([size] * count for count, size in zip(counts, value.shape, strict=True))
         flat = np.ascontiguousarray(value).ravel()
         try:
             numbers = self.leaf.from_array(flat) if flat.size else np.zeros(0, self.leaf.dtype)

@@ -13,8 +13,8 @@ from typing import Any
 import pyarrow as pa
 
 _NUMBERS = (
-    "encode it to numbers: Value of an int, a float or bool, ClassLabel, or a List, LargeList or "
-    "Array2D to Array5D of them"
+    "encode it to numbers: a Value of an int or float type or bool, a ClassLabel, or a List, "
+    "LargeList or Array2D to Array5D of them"
 )
 _REMEDIES: Mapping[str, str] = {
     "Image": "encode it to numbers, for instance datasets.Array3D of its pixels",
@@ -23,15 +23,12 @@ _REMEDIES: Mapping[str, str] = {
     "Json": "give each number in it a field of its own",
     "Translation": "encode its texts to numbers, a field for each",
     "TranslationVariableLanguages": "encode its texts to numbers, a field for each",
-    "struct": "give each of its fields a name of its own at the top of the Features",
-    "null": "give it a type, or leave the field out",
     "tuple": "write datasets.List",
 }
-_WORDS: tuple[tuple[Any, str], ...] = (
-    (pa.types.is_null, "null"),
-    (pa.types.is_temporal, "encode it to numbers, for instance seconds as Value('float32')"),
-    (pa.types.is_decimal, "encode it as Value('float32') or Value('float64')"),
-)
+_STRUCT = "give each of its fields a name of its own at the top of the Features"
+_NULL = "give it the type of its numbers, or leave the field out"
+_TIME = "encode it to numbers, for instance seconds as Value('float32')"
+_DECIMAL = "encode it as Value('float32') or Value('float64')"
 
 
 def described(feature: Any) -> str:
@@ -39,14 +36,12 @@ def described(feature: Any) -> str:
     if isinstance(feature, Mapping):
         inside = ", ".join(f"{name}: {described(one)}" for name, one in feature.items())
         return f"{{{inside}}}"
-    shape = getattr(feature, "shape", None)
-    if shape is not None:
-        return f"array {tuple(shape)} of {feature.dtype}"
-    inner = getattr(feature, "feature", None)
-    if inner is not None:
+    if _is(feature, "Array2D", "Array3D", "Array4D", "Array5D"):
+        return f"array {tuple(feature.shape)} of {feature.dtype}"
+    if _is(feature, "List", "LargeList"):
         length = getattr(feature, "length", -1)
-        return f"list of {f'{length} ' if length >= 0 else ''}{described(inner)}"
-    if isinstance(getattr(feature, "names", None), list | tuple):
+        return f"list of {f'{length} ' if length >= 0 else ''}{described(feature.feature)}"
+    if _is(feature, "ClassLabel"):
         return f"class label of {len(feature.names)}"
     if _is(feature, "Value"):
         return str(feature.dtype)
@@ -54,35 +49,43 @@ def described(feature: Any) -> str:
 
 
 def untrainable(feature: Any) -> tuple[str, str] | None:
-    """What in `feature` no tensor can be made of, and what to do; None if one can."""
+    """What in `feature` no tensor can be made of, and what to do; None if one can.
+
+    Raises what `datasets` and Arrow raise for a type that cannot be.
+    """
     if isinstance(feature, Mapping):
-        return f"a struct, {described(feature)}", _REMEDIES["struct"]
+        return f"a struct, {described(feature)}", _STRUCT
+    if getattr(feature, "length", None) == 0:
+        return described(feature), "give the list a length of 1 or more, or none"
     if _is(feature, "List", "LargeList"):
         inner = untrainable(feature.feature)
-        return inner and (f"a list of {inner[0].removeprefix('a struct, ')}", inner[1])
-    if _is(feature, "Array2D", "Array3D", "Array4D", "Array5D"):
-        told = untrainable_type(feature().storage_type)
-        return told and (described(feature), told)
+        return (f"a list of {inner[0]}", inner[1]) if inner else None
     if _is(feature, "ClassLabel"):
         return None
-    if _is(feature, "Value"):
-        told = untrainable_type(feature.pa_type)
-        return told and (described(feature), told)
-    if isinstance(feature, type):
-        return described(feature), f"write {feature.__name__}(…), an instance of it"
-    return described(feature), _REMEDIES.get(type(feature).__name__, _NUMBERS)
+    if _is(feature, "Array2D", "Array3D", "Array4D", "Array5D"):
+        remedy = _remedy(feature().storage_type)
+    elif _is(feature, "Value"):
+        remedy = _remedy(feature.pa_type)
+    elif isinstance(feature, type):
+        remedy = f"write {feature.__name__}(…), an instance of it"
+    else:
+        remedy = _REMEDIES.get(type(feature).__name__, _NUMBERS)
+    return (described(feature), remedy) if remedy else None
 
 
-def untrainable_type(kind: Any) -> str | None:
-    """What to do about an Arrow type that holds no numbers (in any lists); None if it does."""
+def _remedy(kind: Any) -> str:
+    """What to do about an Arrow type that holds no numbers, in whatever lists; empty if it does."""
     while isinstance(kind, pa.ListType):
         kind = kind.value_type
     if not isinstance(kind, pa.DataType):
         return _NUMBERS
     if pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind):
-        return None
-    found = next((words for is_kind, words in _WORDS if is_kind(kind)), _NUMBERS)
-    return _REMEDIES.get(found, found)
+        return ""
+    if pa.types.is_null(kind):
+        return _NULL
+    if pa.types.is_decimal(kind):
+        return _DECIMAL
+    return _TIME if pa.types.is_temporal(kind) else _NUMBERS
 
 
 def _is(feature: Any, *names: str) -> bool:

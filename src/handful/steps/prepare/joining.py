@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -57,6 +57,13 @@ def _spread(
     for split in dict.fromkeys(splits):
         places = [place for place, other in enumerate(splits) if other == split]
         folders[split].add(pa.Table.from_batches([batch]).take(places))
+
+
+@dataclass
+class _Features:
+    """A mapping that `asdict` takes apart, and leaves so."""
+
+    of: dict[str, Any]
 
 
 class SplitFolder:
@@ -137,7 +144,7 @@ class SplitFolder:
         # `asdict` of all of it takes Features apart and puts them together again, whereby a list
         # of class names becomes a List of them.
         info = asdict(datasets.DatasetInfo())
-        info["features"] = {name: asdict(one) for name, one in self._features.items()}
+        info["features"] = asdict(_Features(dict(self._features)))["of"]
         return {key: info[key] for key in sorted(info)}
 
     def _state(self, names: list[str]) -> dict[str, Any]:

@@ -9,11 +9,11 @@ so that what these cannot hold fits nowhere.
 from __future__ import annotations
 
 import math
-import numbers
 from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from fractions import Fraction
 from functools import cached_property
 from typing import Any, Protocol
 
@@ -56,6 +56,11 @@ class Leaf(Protocol):
         """The same, of a one-dimensional NumPy array that is not empty."""
 
 
+def _dtype(kind: pa.DataType) -> np.dtype[Any]:
+    dtype: np.dtype[Any] = np.dtype(kind.to_pandas_dtype())
+    return dtype
+
+
 @dataclass(frozen=True)
 class IntLeaf:
     """Whole numbers."""
@@ -64,7 +69,7 @@ class IntLeaf:
 
     @cached_property
     def dtype(self) -> np.dtype[Any]:
-        return np.dtype(self.arrow.to_pandas_dtype())
+        return _dtype(self.arrow)
 
     @cached_property
     def _range(self) -> tuple[int, int]:
@@ -112,11 +117,11 @@ class FloatLeaf:
 
     @cached_property
     def dtype(self) -> np.dtype[Any]:
-        return np.dtype(self.arrow.to_pandas_dtype())
+        return _dtype(self.arrow)
 
     @cached_property
     def _exact(self) -> int:
-        """All whole numbers up to this one are floats of this type."""
+        """All whole numbers below this one are floats of this type."""
         return 1 << int(np.finfo(self.dtype).nmant) + 1
 
     def from_list(self, items: Sequence[Any]) -> Buffer:
@@ -132,7 +137,7 @@ class FloatLeaf:
 
     def from_array(self, values: Array) -> Buffer:
         kind = values.dtype.kind
-        exact = kind in "iu" and -int(values.min()) <= self._exact >= int(values.max())
+        exact = kind in "iu" and -int(values.min()) < self._exact > int(values.max())
         made = self._rounded(values) if kind in "fb" or exact else None
         return self.from_list(values.tolist()) if made is None else made
 
@@ -142,7 +147,7 @@ class FloatLeaf:
             values = np.array(items, np.float64)
         except OverflowError:
             return None
-        return values if (np.abs(values) <= self._exact).all() else None
+        return values if (np.abs(values) < self._exact).all() else None
 
     def _rounded(self, values: Array) -> Array | None:
         """None if one of them is not finite, be it only in a tensor."""
@@ -153,7 +158,7 @@ class FloatLeaf:
 
     def _one(self, place: int, item: Any) -> float:
         value = unwrapped(item)
-        if not isinstance(value, float | numbers.Rational | Decimal):
+        if not isinstance(value, float | int | Fraction | Decimal):
             raise _wrong_kind(place, value)
         number = _float(value)
         shown = f"the {type(value).__name__} {told(value)}"

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, is_dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -84,6 +84,8 @@ def _faults(name: Any, feature: Any) -> Iterator[Fault]:
             yield Fault(_WHERE, f"field 'labels' is {described(feature)}, not int64", remedy)
         return
     try:
+        if is_dataclass(feature) and not isinstance(feature, type):
+            feature = _as_saved(datasets.Features({name: feature}))[name]
         told = untrainable(feature)
         if told is None:
             datasets.Features({name: feature}).arrow_schema  # noqa: B018 - it may be impossible
