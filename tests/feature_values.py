@@ -111,7 +111,10 @@ IMPOSSIBLE: dict[str, tuple[Any, str]] = {
     "an open second dimension": (Array2D((2, None), "int32"), "only dynamic size on first"),
     "a shape of three": (Array2D((1, 2, 3), "int32"), "ndims=2 don't match"),
     "a type of arrays alone": (Array2D((1, 2), "float"), "Neither float nor float_"),
-    "a list of nothing": (List(Value("int8"), length=0), "is list of 0 int8, which .*a length of 1"),
+    "a list of nothing": (
+        List(Value("int8"), length=0),
+        "is list of 0 int8, which .*a length of 1",
+    ),
     "a tuple": ((Value("int8"),), "is tuple, which .*write datasets.List"),
     "a class": (Value, r"is the class Value, which .*write Value\("),
     "an Arrow type": (pa.int32(), "is DataType, which forward"),
@@ -272,7 +275,9 @@ def expected(feature: Any, value: Any) -> Any:
 
 def _python(value: Any) -> Any:
     if isinstance(value, np.ma.MaskedArray):
-        return [None if masked else _python(one) for one, masked in zip(value, value.mask, strict=True)]
+        return [
+            None if masked else _python(one) for one, masked in zip(value, value.mask, strict=True)
+        ]
     if isinstance(value, torch.Tensor):
         if value.layout != torch.strided:
             raise Refused(None)

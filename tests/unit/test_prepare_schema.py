@@ -4,138 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 import datasets
-import numpy as np
 import pytest
-from datasets import Array2D, ClassLabel, Features, LargeList, List, Value
+from datasets import Array2D, ClassLabel, Features, List, Value
 
 from handful.errors import DataError, FunctionsError
 from handful.settings import Limit
-from handful.steps.prepare.glance import glance
 from handful.steps.prepare.instance import Instance
 from handful.steps.prepare.quarantine import Quarantined, check_limit
 from handful.steps.prepare.schema import (
+    FieldCheck,
     check_fields,
     described,
     flat_fields,
-    has_nulls,
-    misfit,
-    plain,
+    functions_at_fault,
     refuse,
     row_features,
     table_rows,
 )
-
-
-@pytest.mark.parametrize(
-    ("feature", "value", "told"),
-    [
-        (Value("int64"), 3, ""),
-        (Value("int64"), 3.0, "float"),
-        (Value("int64"), "3", "str"),
-        (Value("int64"), None, "None"),
-        (Value("int8"), 127, ""),
-        (Value("int8"), 128, "the int 128, which int8 cannot hold"),
-        (Value("uint8"), 255, ""),
-        (Value("uint8"), -1, "the int -1, which uint8 cannot hold"),
-        (Value("float32"), 3, ""),
-        (Value("float32"), "x", "str"),
-        (Value("string"), "x", ""),
-        (Value("string"), 1, "int"),
-        (Value("bool"), True, ""),
-        (Value("bool"), 1, "int"),
-        (ClassLabel(names=["a", "b"]), "b", ""),
-        (ClassLabel(names=["a", "b"]), "c", "the unknown class 'c'"),
-        (List(Value("int32")), [], ""),
-        (List(Value("int32")), [1, 2], ""),
-        (List(Value("int32")), (1, 2), ""),
-        (LargeList(Value("int32")), [1.5], "list of float"),
-        (List(Value("int32")), 7, "int, not a list"),
-        (List(Value("int32")), [1, None], "list of None"),
-        (List(Value("int32")), [[1]], "list of list of int (nested one level too deep)"),
-        (List(List(Value("int32"))), [1], "list of int, not a list"),
-        (List(Value("int32"), length=3), [1, 2], "a list of 2"),
-        ({"a": Value("int64")}, {"a": 1}, ""),
-        ({"a": Value("int64")}, {"b": 1}, "{b: int}"),
-        ({"a": Value("int64")}, {"a": 1.5}, "float in a"),
-        (Array2D((2, 3), "float32"), [[1, 2, 3], [4, 5, 6]], ""),
-        (Array2D((2, 3), "float32"), np.zeros((2, 3)), ""),
-        (Array2D((2, 3), "float32"), np.zeros((3, 2)), "3 where the shape has 2"),
-        (Array2D((2, 3), "float32"), [1, 2], "int, one level of nesting too few"),
-        (Array2D((2, 3), "int64"), [[1.5] * 3] * 2, "float"),
-    ],
-)
-def test_misfits(feature: Any, value: Any, told: str) -> None:
-    assert misfit(feature, plain(value)) == told
-
-
-@pytest.mark.parametrize(
-    ("feature", "value"),
-    [
-        (List(Value("int32")), [1, 2]),
-        (Array2D((2, 3), "float32"), np.ones((2, 3))),
-        ({"a": List(Value("string"))}, {"a": ["x"]}),
-        (Value("timestamp[s]"), 5),
-    ],
-)
-def test_what_fits_can_be_saved(feature: Any, value: Any) -> None:
-    assert misfit(feature, plain(value)) == ""
-    datasets.Dataset.from_dict({"x": [value]}, features=Features({"x": feature}))
-
-
-KINDS = [
-    Value("int32"),
-    Value("float32"),
-    Value("string"),
-    Value("bool"),
-    List(Value("int32")),
-    List(Value("float64"), length=2),
-    List(List(Value("int8"))),
-    Array2D((2, 3), "float32"),
-    {"a": Value("int64")},
-    ClassLabel(names=["a", "b"]),
-]
-VALUES: list[Any] = [
-    *(1, 1.5, "3", True, None, [], [1], [1, 2], [1.5, 2.0], ["3"], [True], [None], [[1]], [[1.5]]),
-    *(np.arange(2), np.ones(2), np.ones((2, 3)), np.ones((3, 2)), np.ones((2, 3), np.int64)),
-    *({"a": 1}, {"a": "x"}, {"b": 1}, "b", np.float64(1.0), np.int64(1)),
-]
-
-
-def test_a_glance_never_likes_what_does_not_fit() -> None:
-    liked = 0
-    for feature in KINDS:
-        look = glance(feature)
-        for value in VALUES:
-            if look(value):
-                liked += 1
-                assert misfit(feature, plain(value)) == "", (feature, value)
-    print(f"{liked} of {len(KINDS) * len(VALUES)} liked")
-    assert liked > 15
-    usual = [1] * 500
-    assert glance(List(Value("int32")))(usual)
-    assert glance(Array2D((2, 3), "float32"))(np.ones((2, 3), np.float32))
-    assert not glance(List(Value("int32")))([1.0, 2])
-
-
-@pytest.mark.parametrize(
-    ("feature", "values", "told"),
-    [
-        (List(Value("int32")), [[1], []], False),
-        (List(Value("int32")), [[1], None], True),
-        (List(Value("int32")), [[1, None]], True),
-        (List(List(Value("int32"))), [[[1], [None]]], True),
-        ({"a": Value("int32")}, [{"a": None}], True),
-        (Array2D((1, 2), "float32"), [[[1.0, 2.0]]], False),
-        (Array2D((1, 2), "float32"), [[[1.0, None]]], True),
-        (Value("string"), ["", "x"], False),
-    ],
-)
-def test_a_missing_value_is_found_at_any_depth(feature: Any, values: Any, told: bool) -> None:
-    made = datasets.Dataset.from_dict({"x": values}, features=Features({"x": feature}))
-    assert has_nulls(made.data.table["x"]) is told
+from handful.steps.prepare.values import plain
 
 
 def test_features_in_words() -> None:
@@ -185,6 +73,22 @@ def test_every_kind_of_fault_has_its_own_words() -> None:
     ]
 
 
+def check(artifact: str, field: str = "ids", **more: bool) -> FieldCheck:
+    return FieldCheck(
+        field, "int32", "str", more.get("ok", False), artifact, more.get("raised", False)
+    )
+
+
+def test_odd_documents_of_a_sample_are_no_fault_of_the_functions() -> None:
+    fine = [check(f"good-{number}", ok=True) for number in range(3)]
+    raised = [check(f"raised-{number}", raised=True) for number in range(9)]
+    odd = [check("odd-1"), check("odd-1", "mask"), check("odd-2"), check("odd-3")]
+    assert functions_at_fault([*fine, *odd, *raised]) == []
+    assert functions_at_fault([*fine, *odd, check("odd-4")]) == [*odd, check("odd-4")]
+    label = check("odd-1", "labels")
+    assert functions_at_fault([*fine, *odd, label]) == [label]
+
+
 class Lazy(Mapping[str, int]):
     """As tokenizers return: a mapping that is no dict."""
 
@@ -199,7 +103,9 @@ class Lazy(Mapping[str, int]):
 
 
 def test_any_mapping_will_do() -> None:
-    assert misfit({"a": Value("int64")}, plain(Lazy())) == ""
+    assert plain(Lazy()) == {"a": 1}
+    features = row_features(Features({"a": Value("int64")}))
+    refuse(check_fields(features, Lazy(), "x", "artifact-1", {"x": 0}))
 
 
 def test_an_instance_is_a_frozen_mapping() -> None:

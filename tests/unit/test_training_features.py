@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import torch
-from datasets import Features, LargeList, List, Value
+from datasets import Features, LargeList, List
 
 from encoded import make
 from feature_values import TRAINABLE, VALUES, Refused, expected, good
