@@ -161,11 +161,12 @@ def test_later_faults_are_told_apart(tmp_path: Path) -> None:
         13: "missing field attention_mask: it does not fit get_dataset_features",
         14: f"field labels: expected 2 ('report'), found 1, {other}",
         15: f"{ids} None, not a list",
-        16: f"{ids} list of None",
-        17: f"{ids} list of str",
-        18: f"{ids} list of float",
-        19: f"{ids} list of list of int (nested one level too deep)",
-        20: f"{mask} expected list of int8, found list of the int 300, which int8 cannot hold",
+        16: f"{ids} list of None at [1]",
+        17: f"{ids} list of str '3' at [0]",
+        18: f"{ids} list of float 1.0 at [0]",
+        19: f"{ids} list of list of int (nested one level too deep) at [0]",
+        20: f"{mask} expected list of int8, found list of the int 300, which int8 cannot hold, "
+        "at [0]",
         21: "field labels: expected 0 ('invoice'), found 7, which is outside label2id (0 to 2)",
     }
     assert len(made.all_rows()) == 24 - len(answers)

@@ -20,7 +20,7 @@ from handful.steps.prepare.halving import in_halves
 from handful.steps.prepare.instance import Instance
 from handful.steps.prepare.quarantine import Quarantined
 from handful.steps.prepare.truncation import Tallies, Tally
-from handful.steps.prepare.values import unwrapped
+from handful.steps.prepare.values import Misfit, unwrapped
 from handful.steps.prepare.work import Desk
 
 if TYPE_CHECKING:
@@ -144,7 +144,10 @@ class _ShardEncoder:
             raise ValueError(f"field labels: expected {label} ({instance.label!r}), found {fault}")
         if row.keys() != self._wanted:
             raise ValueError(_told_apart(self._wanted, row))
-        values = self._columns.plain(row)
+        try:
+            values = self._columns.plain(row)
+        except Misfit as misfit:
+            raise ValueError(str(misfit)) from None
         length = max([len(values[name]) for name in self._flat], default=0)
         return _Row(instance, label, values, length, full)
 
