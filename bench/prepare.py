@@ -5,6 +5,7 @@
     python bench/prepare.py near    [--documents 100000]
     python bench/prepare.py splits  [--artifacts 200000]
     python bench/prepare.py inputs  [--texts licences|generated] [--documents N] [--rounds 3]
+    python bench/prepare.py beside --old SRC [--texts licences|generated] [--documents N]
 
 encode   the same documents encoded on two cores: the tokenizer alone, our `encode_data` in bare
          loops, `map` as the original used it, a hand-tuned `map`, and prepare's own encoder
@@ -13,6 +14,8 @@ near     near-duplicates among generated documents: seconds, recall, false merge
 splits   the draw of splits
 inputs   the files from a bucket that answers after 30 ms: fetched ahead while others are encoded,
          or all brought to this machine first, as a job's inputs would be
+beside   prepare's own encoder beside that of another build, whose `src` folder SRC is: rows of lists,
+         of arrays, of lists within lists and of floats, in interleaved pairs
 
 Every measurement is a fresh process, and the rivals take turns. `--data FOLDER` keeps the documents
 for another call. Leaves with 1 if a goal was missed.
@@ -79,6 +82,7 @@ def main() -> int:
             "near": _near,
             "splits": _splits,
             "inputs": _inputs,
+            "beside": _beside,
         }
         kept = list(goals[told.command](told, root))
     return 0 if all(kept) else 1
@@ -174,6 +178,29 @@ def _inputs(told: argparse.Namespace, root: Path) -> Iterable[bool]:
         yield _goal(f"brought first / fetched ahead, {what}", theirs / ours, 1.0, at_least=True)
 
 
+def _beside(told: argparse.Namespace, root: Path) -> Iterable[bool]:
+    count = _made(told, root)
+    builds = {"old": {"PYTHONPATH": str(told.old)}, "new": {}}
+    print(f"\n{count:,} {told.texts} documents, medians of {told.rounds} interleaved pairs")
+    for kind in told.kinds:
+        for batched in (True, False):
+            taken: dict[str, list[tuple[float, float]]] = {name: [] for name in builds}
+            for _ in range(told.rounds):
+                for name, more in builds.items():
+                    job = {"root": str(root), "batched": batched, "kind": kind}
+                    taken[name].append(_itself("ours", job, more))
+            wall, cpu = (
+                {n: statistics.median(one[place] for one in t) for n, t in taken.items()}
+                for place in (0, 1)
+            )
+            name = f"{kind}, {'@batched' if batched else 'one at a time'}"
+            print(f"  {name}: seconds {wall['old']:.2f} old, {wall['new']:.2f} new; ", end="")
+            print(f"of processors {cpu['old']:.2f} old, {cpu['new']:.2f} new")
+            yield _goal(
+                "old / new, seconds of processors", cpu["old"] / cpu["new"], 0.95, at_least=True
+            )
+
+
 def _goal(name: str, figure: float, goal: float | None, *, at_least: bool = False) -> bool:
     """Print a figure beside its goal; whether it is kept."""
     if goal is None:
@@ -210,15 +237,18 @@ def _parser() -> argparse.ArgumentParser:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     commands = parser.add_subparsers(dest="command", required=True)
-    for name in ("encode", "command", "near", "splits", "inputs"):
+    for name in ("encode", "command", "near", "splits", "inputs", "beside"):
         one = commands.add_parser(name)
         one.add_argument("--data", type=Path, help="a folder for the documents, kept")
         if name != "splits":
             one.add_argument("--documents", type=int)
-        if name in ("encode", "command", "inputs"):
+        if name in ("encode", "command", "inputs", "beside"):
             one.add_argument("--texts", choices=("licences", "generated"), default="licences")
-        if name in ("encode", "inputs"):
-            one.add_argument("--rounds", type=int, default=3)
+        if name in ("encode", "inputs", "beside"):
+            one.add_argument("--rounds", type=int, default=5 if name == "beside" else 3)
+        if name == "beside":
+            one.add_argument("--old", type=Path, required=True, help="another build's src folder")
+            one.add_argument("--kinds", nargs="+", choices=made.KINDS, default=made.KINDS)
         if name == "encode":
             one.add_argument("--only", help="contestants whose name has this in it")
         if name == "splits":

@@ -142,7 +142,7 @@ def _mapped(root: Path, mine: ModuleType, encode: Callable[..., Any], processes:
         shutil.rmtree(cache)
 
 
-def ours(root: Path, batched: bool) -> Taken:
+def ours(root: Path, batched: bool, kind: str = "lists") -> Taken:
     """prepare's own encoder: Arrow shards in the store, each with its marker."""
     from handful import layout
     from handful.experiment import open_experiment
@@ -155,7 +155,7 @@ def ours(root: Path, batched: bool) -> Taken:
     from handful.steps.prepare.shards import ShardStore
     from handful.steps.prepare.workers import workers_of
 
-    made.choose(root, batched=batched)
+    made.choose(root, batched=batched, kind=kind)
     settings = ("prepare.NEAR_DUPLICATES=ignore",)
     with tempfile.TemporaryDirectory(dir=root) as scratch:
         experiment = open_experiment(root / "experiment", settings, Silent(), Path(scratch))

@@ -55,10 +55,15 @@ def make(root: Path, texts: Iterable[Text]) -> int:
     return len(rows)
 
 
-def choose(root: Path, *, batched: bool) -> None:
-    """Have `encode_data` take a batch, or one instance."""
+KINDS = ("lists", "arrays", "boxes", "floats")
+"""Of rows: tokens as lists; or, beside them, arrays, a list for every token, or floats."""
+
+
+def choose(root: Path, *, batched: bool, kind: str = "lists") -> None:
+    """Have `encode_data` take a batch, or one instance, and give rows of a kind."""
     source = (Path(__file__).parent / "functions.py").read_text()
     chosen = source.replace("BATCHED = False", f"BATCHED = {batched}")
+    chosen = chosen.replace('KIND = "lists"', f"KIND = {kind!r}")
     (root / "experiment/functions.py").write_text(chosen)
 
 

@@ -5,11 +5,16 @@ from __future__ import annotations
 import re
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
+import datasets
 import numpy as np
 import pytest
 
 from handful.functions import load_functions
+from handful.steps.prepare.columns import Columns
+from handful.steps.prepare.feature_types import untrainable
+from handful.steps.prepare.values import Misfit
 
 PAGE = Path(__file__).parents[2] / "docs" / "functions.md"
 BLOCKS = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
@@ -50,3 +55,31 @@ def test_an_example_loads_and_runs(number: int, tmp_path: Path) -> None:
 
 def test_there_are_examples() -> None:
     assert len(BLOCKS) == 4
+
+
+TYPES = re.compile(
+    r"`((?:Value|ClassLabel|List|LargeList|Array\dD|Image|Json|Translation|\{)[^`]*)`"
+)
+
+
+def features(text: str) -> list[tuple[str, Any]]:
+    """The types of `datasets` in a piece of the page."""
+    names = vars(datasets)
+    return [(code, eval(code, dict(names))) for code in TYPES.findall(text) if code[-1] in ")}"]
+
+
+def test_the_types_of_the_page_are_trainable_or_not() -> None:
+    page = PAGE.read_text()
+    table, rest = page.split("### Types that can be trained on")[1].split("Nothing can be trained")
+    can, cannot = features(table), features(rest.split("**One rule")[0])
+    assert len(can) > 20
+    assert len(cannot) > 8
+    assert [code for code, feature in can if untrainable(feature)] == []
+    assert [code for code, feature in cannot if not untrainable(feature)] == []
+
+
+def test_the_words_of_the_page_about_a_value() -> None:
+    column = Columns({"input_ids": datasets.List(datasets.Value("int32"))})
+    with pytest.raises(Misfit) as raised:
+        column.plain({"input_ids": [1] * 17 + ["2"]})
+    assert f"`{raised.value}`" in PAGE.read_text()

@@ -32,6 +32,7 @@ from handful.steps.prepare.labels import label_map, renamed
 from handful.steps.prepare.links import check_group_by
 from handful.steps.prepare.sampling import check_sample, features_of
 from handful.steps.prepare.schema import LABELS, OURS, refuse, table_rows
+from handful.steps.prepare.values import Misfit
 from handful.storage.base import Source
 from handful.storage.open import open_store
 
@@ -226,7 +227,10 @@ def _rows(
         if answer is not None
     ]
     columns = Columns({name: one for name, one in features.items() if name not in OURS})
-    arrays = columns.arrays([columns.plain(row) for _, row in given if row is not None])
+    try:
+        arrays = columns.arrays([columns.plain(row) for _, row in given if row is not None])
+    except Misfit as misfit:  # it fitted when it was checked
+        raise DataError(str(misfit), where="functions.py encode_data") from None
     found = {name: array.to_pylist() for name, array in arrays.items()}
     found[LABELS] = [label for label, row in given if row is not None]
     return [dict(zip(found, row, strict=True)) for row in zip(*found.values(), strict=True)]
