@@ -14,8 +14,8 @@ near     near-duplicates among generated documents: seconds, recall, false merge
 splits   the draw of splits
 inputs   the files from a bucket that answers after 30 ms: fetched ahead while others are encoded,
          or all brought to this machine first, as a job's inputs would be
-beside   prepare's own encoder beside that of another build, whose `src` folder SRC is: rows of lists,
-         of arrays, of lists within lists and of floats, in interleaved pairs
+beside   prepare's own encoder beside that of another build, whose `src` folder SRC is: rows of
+         lists, of arrays, of lists within lists and of floats, in interleaved pairs
 
 Every measurement is a fresh process, and the rivals take turns. `--data FOLDER` keeps the documents
 for another call. Leaves with 1 if a goal was missed.

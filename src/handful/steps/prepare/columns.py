@@ -149,13 +149,14 @@ class Column:
     def _of_lists(self, value: Any) -> Plain:
         """Level by level, from the outermost: all lists of one level at a time."""
         lists: list[Any] = [value]
-        lengths: list[Sequence[int]] = []
+        lengths: list[list[int]] = []
         for depth, level in enumerate(self.levels):
-            lists = [self._list(one, depth, place, lengths) for place, one in enumerate(lists)]
+            if not set(map(type, lists)) <= {list, tuple}:
+                lists = [self._list(one, depth, place, lengths) for place, one in enumerate(lists)]
             lengths.append(list(map(len, lists)))
-            for place, length in enumerate(lengths[-1]):
+            for length in set(lengths[-1]):
                 if fault := level.misfit(length):
-                    where = _place(lengths[:-1], place)
+                    where = _place(lengths[:-1], lengths[-1].index(length))
                     raise Misfit(f"{self._lists(depth)}{fault}{where}")
             stacked = self._stacked(lists[0]) if depth == 0 else None
             if stacked is not None:

@@ -27,6 +27,8 @@ Array = npt.NDArray[Any]
 Buffer = Any
 """[N] numbers of the leaf's dtype, one after the other: an `array.array` or a NumPy array."""
 _BOOL, _INT64 = np.dtype(bool), np.dtype(np.int64)
+_PYTHONS = (np.dtype(np.float64), _INT64, _BOOL)
+"""What NumPy makes of Python's own numbers."""
 _TENSOR_INT = int(np.iinfo(_INT64).max)
 
 
@@ -125,12 +127,12 @@ class FloatLeaf:
         return 1 << int(np.finfo(self.dtype).nmant) + 1
 
     def from_list(self, items: Sequence[Any]) -> Buffer:
-        values, kinds = None, set(map(type, items))
-        if kinds == {float}:
-            values = np.frombuffer(array("d", items), np.float64)
-        elif kinds <= {float, int, bool}:
-            values = self._small(items)
-        made = None if values is None else self._rounded(values)
+        values = self._small(items)
+        if values is not None:
+            return values.astype(self.dtype)
+        made = None
+        if set(map(type, items)) == {float}:
+            made = self._rounded(np.frombuffer(array("d", items), np.float64))
         if made is not None:
             return made
         return np.array([self._one(place, item) for place, item in enumerate(items)], self.dtype)
@@ -142,12 +144,16 @@ class FloatLeaf:
         return self.from_list(values.tolist()) if made is None else made
 
     def _small(self, items: Sequence[Any]) -> Array | None:
-        """Whole numbers among floats, if all are small enough to stay what they are."""
+        """The usual numbers, so small that even a whole one among them stays what it is."""
         try:
-            values = np.array(items, np.float64)
-        except OverflowError:
+            values = np.array(items)
+        except Exception:  # noqa: BLE001 - an item's own method may raise anything
             return None
-        return values if (np.abs(values) < self._exact).all() else None
+        if values.ndim != 1 or values.dtype not in _PYTHONS or not values.size:
+            return None
+        # A NaN is neither above nor below.
+        small = values.min() > -self._exact and values.max() < self._exact
+        return values if small else None
 
     def _rounded(self, values: Array) -> Array | None:
         """None if one of them is not finite, be it only in a tensor."""
