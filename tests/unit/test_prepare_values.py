@@ -192,7 +192,7 @@ def test_every_value_in_a_shard_of_its_own(desk: Desk, name: str) -> None:
             )
             assert same(rows["a"], good_back(feature))
             assert same(rows["c"], good_back(feature))
-            if "b" in rows:
+            if "b" in rows and value_name != "DataFrame":  # of it `datasets` takes the names
                 check_as_datasets_has_it(feature, value_name, make)
 
 
