@@ -151,6 +151,28 @@ def test_one_odd_document_costs_that_document(tmp_path: Path) -> None:
     assert found.features["kinds"] == List(ClassLabel(names=["short", "long"]))
 
 
+def test_what_is_filled_again_by_the_next_call_stays_what_it_was(tmp_path: Path) -> None:
+    """One dict, list, array and tensor for all documents."""
+    plain = bench(tmp_path / "plain", 30, source())
+    plain.prepare()
+    again = f"""{source()}
+ROW, IDS, GRID, PAGES = {{}}, [], np.zeros((2, 2)), torch.zeros((2, 2), dtype=torch.int16)
+once = encode_data
+
+
+def encode_data(instance):
+    found = once(instance)
+    IDS[:] = found["input_ids"]
+    GRID[:] = found["grid"]
+    PAGES[:] = torch.tensor(found["pages"])
+    ROW.update({{**found, "input_ids": IDS, "grid": GRID, "pages": PAGES}})
+    return ROW
+"""
+    made = bench(tmp_path / "again", 30, again)
+    made.prepare()
+    assert made.all_rows() == plain.all_rows()
+
+
 def test_an_odd_document_of_the_sample_costs_itself_too(tmp_path: Path) -> None:
     """The shortest document is always in it."""
     made = bench(tmp_path, 30, source({12: "row['weight'] = float('nan')"}))

@@ -8,8 +8,10 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Self
 
+import numpy as np
+
 from handful.errors import DataError, HandfulError
-from handful.functions import Functions
+from handful.functions import Encoded, Functions
 from handful.settings import Settings
 from handful.steps.prepare.instance import Instance
 from handful.steps.prepare.quarantine import Quarantined
@@ -79,7 +81,7 @@ class _Call:
         """What it returns for one instance."""
         if self._batched:
             return self.together([instance])[0]
-        return self.function(**self._more(instance))
+        return _own(self.function(**self._more(instance)))
 
     def together(self, instances: Sequence[Instance]) -> list[Answer]:
         """What a @batched one returns. `DataError` if that is not one answer for each."""
@@ -102,6 +104,24 @@ class _Call:
         if self._label2id is not None:
             more["label2id"] = dict(self._label2id)  # a copy, for it is the user's to change
         return more
+
+
+def _own(answer: Answer) -> Answer:
+    """An answer that the next call does not overwrite: some fill one and the same dict, list or
+    array again and again."""
+    if type(answer) is dict:  # told apart first, since it is the usual one
+        return {
+            n: value[:] if type(value) is list else _copied(value) for n, value in answer.items()
+        }
+    if isinstance(answer, Encoded):
+        return replace(answer, features=_own(answer.features))
+    return _own(dict(answer)) if isinstance(answer, Mapping) else answer
+
+
+def _copied(value: Any) -> Any:
+    if isinstance(value, np.ndarray):
+        return value.copy()
+    return value.clone() if hasattr(value, "clone") else value  # a tensor's
 
 
 class Caller:
