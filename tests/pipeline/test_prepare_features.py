@@ -225,3 +225,31 @@ def test_check_says_the_same_before_encoding(tmp_path: Path) -> None:
     assert "field 'x' is a list of string, which forward() cannot take" in done.stderr
     assert "Traceback" not in done.stderr
     assert not calls.exists()
+
+
+@pytest.mark.slow
+def test_a_whole_run_with_class_labels(tmp_path: Path) -> None:
+    """Labels and a feature of their own are ClassLabels; the model is trained, and tested."""
+    tiny = make(tmp_path, artifacts=60)
+    functions = tiny.experiment / "functions.py"
+    text = functions.read_text()
+    names = "ClassLabel(names=sorted(label2id, key=label2id.get))"
+    for old, new in (
+        ("get_dataset_features()", "get_dataset_features(label2id)"),
+        ('"labels": Value("int64")', f'"labels": {names}, "token_type_ids": List({names})'),
+        ("import Features, Sequence, Value", "import ClassLabel, Features, List, Sequence, Value"),
+        ('"labels": label2id[label]', '"labels": label, "token_type_ids": [0, 1] * len(ids)'),
+        ("[0, 1] * len(ids)", '(["invoice", 1] * len(ids))[: len(ids)]'),
+    ):
+        assert old in text
+        text = text.replace(old, new)
+    functions.write_text(text)
+    checked = tiny.handful("check")
+    assert checked.returncode == 0, checked.stderr
+    done = tiny.handful("run", "--until", "report")
+    assert done.returncode == 0, done.stderr
+    (folder,) = tiny.root.glob("**/prepared_data/full_dataset/model/train")
+    train = datasets.load_from_disk(str(folder))
+    assert train.features["labels"].names == ["invoice", "letter", "report"]
+    assert train.features["token_type_ids"].feature.names == ["invoice", "letter", "report"]
+    assert train[0]["token_type_ids"][:2] == [0, 1]

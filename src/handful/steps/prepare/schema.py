@@ -115,7 +115,7 @@ def _check_names(names: Sequence[str], label2id: Mapping[str, int]) -> None:
     """Class names that are numbers from 0 on name nothing; others have to be the labels."""
     in_order = sorted(label2id, key=label2id.__getitem__)
     numbered = [str(number) for number in range(len(names))]
-    if list(names) in (in_order, numbered) and len(names) >= len(in_order):
+    if list(map(str, names)) in (in_order, numbered) and len(names) >= len(in_order):
         return
     raise _wrong(
         f"field 'labels' is a ClassLabel of other names, or in another order, than label2id: "
