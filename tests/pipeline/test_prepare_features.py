@@ -9,7 +9,7 @@ import datasets
 import pytest
 from datasets import ClassLabel, List
 
-from handful.errors import DataError, FunctionsError
+from handful.errors import FunctionsError
 from handful.steps.prepare import shards
 from preparing import bench
 
@@ -149,28 +149,6 @@ def test_one_odd_document_costs_that_document(tmp_path: Path) -> None:
     found = datasets.load_from_disk(str(made.prepared / "tiny/train"))
     assert found.features["labels"] == ClassLabel(names=["invoice", "letter", "report"])
     assert found.features["kinds"] == List(ClassLabel(names=["short", "long"]))
-
-
-def test_what_is_filled_again_by_the_next_call_stays_what_it_was(tmp_path: Path) -> None:
-    """One dict, list, array and tensor for all documents."""
-    plain = bench(tmp_path / "plain", 30, source())
-    plain.prepare()
-    again = f"""{source()}
-ROW, IDS, GRID, PAGES = {{}}, [], np.zeros((2, 2)), torch.zeros((2, 2), dtype=torch.int16)
-once = encode_data
-
-
-def encode_data(instance):
-    found = once(instance)
-    IDS[:] = found["input_ids"]
-    GRID[:] = found["grid"]
-    PAGES[:] = torch.tensor(found["pages"])
-    ROW.update({{**found, "input_ids": IDS, "grid": GRID, "pages": PAGES}})
-    return ROW
-"""
-    made = bench(tmp_path / "again", 30, again)
-    made.prepare()
-    assert made.all_rows() == plain.all_rows()
 
 
 def test_an_odd_document_of_the_sample_costs_itself_too(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ import datasets
 import numpy as np
 import pyarrow as pa
 import pytest
+import torch
 from datasets import Features, List, Value
 
 import feature_values
@@ -41,13 +42,16 @@ ANSWERS: dict[str, Callable[[], Any]] = {}
 FUNCTIONS = f"""
 import sys
 
+ROW = {{}}
+
 
 def get_dataset_features():
     raise AssertionError("the features are given")
 
 
 def encode_data(instance):
-    return {{"x": sys.modules["{__name__}"].ANSWERS[instance.id]()}}
+    ROW["x"] = sys.modules["{__name__}"].ANSWERS[instance.id]()
+    return ROW  # one and the same for all
 """
 FEW = (
     *("int8", "float32", "bool", "class", "list of int32", "list of float16", "list of class"),
@@ -207,6 +211,21 @@ def check_as_datasets_has_it(feature: Any, name: str, make: Callable[[], Any]) -
     if made.null_count or not made.equals(made) or None in made.to_pylist():
         return
     assert ours.equals(made), name
+
+
+@pytest.mark.parametrize(
+    "shared", [[0, 0], np.zeros(2, np.int64), torch.zeros(2, dtype=torch.int64)], ids=str
+)
+def test_what_the_next_call_overwrites_stays_what_it_was(desk: Desk, shared: Any) -> None:
+    def fill(number: int) -> Any:
+        shared[0] = shared[1] = number
+        return shared
+
+    answers = {f"{n:02d}": lambda n=n: fill(n) for n in range(70)}  # type: ignore[misc]
+    found, _ = shard(desk, List(Value("int16")), answers)
+    assert {row["artifact_id"]: row["x"] for row in found} == {
+        f"{n:02d}": [n, n] for n in range(70)
+    }
 
 
 @pytest.mark.parametrize("name", UNTRAINABLE)
