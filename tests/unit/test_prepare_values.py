@@ -10,8 +10,11 @@ import json
 import sys
 import tempfile
 import warnings
+from collections import UserDict
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import datasets
@@ -25,6 +28,7 @@ import feature_values
 from feature_values import IMPOSSIBLE, TRAINABLE, UNTRAINABLE, VALUES, Refused, expected, good
 from handful.errors import FunctionsError
 from handful.experiment import open_experiment
+from handful.functions import Encoded
 from handful.progress import Silent
 from handful.steps.prepare import columns, joining
 from handful.steps.prepare.columns import Columns
@@ -50,9 +54,35 @@ def get_dataset_features():
 
 
 def encode_data(instance):
-    ROW["x"] = sys.modules["{__name__}"].ANSWERS[instance.id]()
+    answer = sys.modules["{__name__}"].ANSWERS[instance.id]()
+    if type(answer).__name__ == "Whole":
+        return answer.make()
+    ROW["x"] = answer
     return ROW  # one and the same for all
 """
+
+
+@dataclass(frozen=True)
+class Whole:
+    """Not the value of the field: what makes the whole answer."""
+
+    make: Callable[[], Any]
+
+
+class Broken(UserDict[str, Any]):
+    def __getitem__(self, name: str) -> Any:
+        raise OSError("the file behind it is gone")
+
+
+class Mute(Exception):
+    def __str__(self) -> str:
+        raise ValueError("no words")
+
+
+def mute() -> Any:
+    raise Mute
+
+
 FEW = (
     *("int8", "float32", "bool", "class", "list of int32", "list of float16", "list of class"),
     *("two of int32", "large list of float32", "list of list of int16", "array 2x3 of float32"),
@@ -226,6 +256,41 @@ def test_what_the_next_call_overwrites_stays_what_it_was(desk: Desk, shared: Any
     assert {row["artifact_id"]: row["x"] for row in found} == {
         f"{n:02d}": [n, n] for n in range(70)
     }
+
+
+def test_odd_answers_cost_their_documents(desk: Desk) -> None:
+    fine: dict[str, Callable[[], Any]] = {
+        "a": lambda: Whole(lambda: UserDict({"x": [1]})),
+        "b": lambda: Whole(lambda: MappingProxyType({"x": (1,)})),
+        "c": lambda: Whole(lambda: Encoded(UserDict({"x": [1]}), full_length=np.int8(3))),
+    }
+    odd: dict[str, tuple[Callable[[], Any], str]] = {
+        "d": (lambda: Broken({"x": [1]}), "OSError: the file behind it is gone"),
+        "e": (mute, "Mute: (its message cannot be read)"),
+        "f": (lambda: {"x": [1], 5: [1]}, "ValueError: extra field 5: it does not fit"),
+        "g": (lambda: {}, "ValueError: missing field x: it does not fit"),
+        "h": (lambda: [{"x": [1]}], "TypeError: encode_data returned list, not a dict or None"),
+        "i": (lambda: "text", "TypeError: encode_data returned str, not a dict or None"),
+        "j": (lambda: Encoded({"x": [1]}, full_length=1.5), "ValueError: full_length: expected an"),  # type: ignore[arg-type]
+        "k": (lambda: Encoded([1], full_length=1), "TypeError: encode_data returned list, not"),  # type: ignore[arg-type]
+        "l": (
+            lambda: {"x": [1], "labels": True},
+            "ValueError: field labels: expected 0 ('letter')",
+        ),
+        "m": (
+            lambda: {"x": [1], "labels": None},
+            "ValueError: field labels: expected 0 ('letter')",
+        ),
+        "n": (sys.exit, "SystemExit: "),
+    }
+    answers = fine | {name: lambda m=make: Whole(m) for name, (make, _) in odd.items()}  # type: ignore[misc]
+    found, told = shard(desk, List(Value("int8")), {**answers, "o": lambda: [1]})
+    assert {row["artifact_id"]: row["x"] for row in found} == {n: [1] for n in [*fine, "o"]}
+    errors = {one.artifact_id: one.error for one in told.quarantined}
+    assert errors.keys() == odd.keys()
+    for name, (_, words) in odd.items():
+        assert errors[name].startswith(words.strip()), errors[name]
+    assert json.loads(json.dumps(told.to_json()))["truncation"] == {"letter": [4, 1, 1, 3, 2]}
 
 
 @pytest.mark.parametrize("name", UNTRAINABLE)
