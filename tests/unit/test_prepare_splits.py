@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 
 from handful.steps.prepare.artifacts import Artifact
 from handful.steps.prepare.groups import Links
+from handful.steps.prepare.quotas import quota
 from handful.steps.prepare.settling import settled
-from handful.steps.prepare.splits import SPLITS, Drawn, draw, quota
+from handful.steps.prepare.splits import SPLITS, Drawn, draw
 
 SHARES = (0.8, 0.1, 0.1)
 shares = st.tuples(st.integers(1, 20), st.integers(1, 20), st.integers(1, 20)).map(

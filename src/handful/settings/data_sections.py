@@ -240,6 +240,14 @@ class PrepareSection:
         "Labels with fewer artifacts than this are left out.",
         counts="prepare",
     )
+    KEEP_LABEL_IDS: bool = key(
+        boolean,
+        "false",
+        "true: a label keeps its id for good, and an output in every model, although no artifact "
+        "has it any more; new labels are appended. false: ids are 0, 1, 2, … over the labels that "
+        "there are, so that the others move up when one goes.",
+        counts="prepare",
+    )
     SPLIT: tuple[float, float, float] = key(
         split,
         "0.8/0.1/0.1",

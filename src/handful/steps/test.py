@@ -9,12 +9,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 from handful.backends.base import Backend, Job
-from handful.errors import DataError
 from handful.experiment import Experiment
 from handful.layout import model_folder
 from handful.looks import finish_look
 from handful.machine import gpus
 from handful.records import Evaluation, Fingerprint, Prepared, Split, Tested, Trained, Tuned
+from handful.steps.empty_split import empty_split
 from handful.steps.results import tell_tested
 
 LOOKED_AT = (Split.VALIDATION, Split.TEST)
@@ -36,11 +36,7 @@ def test(
     """
     for run in trained.runs:
         if not prepared.rows[run.model].get("test"):
-            raise DataError(
-                f"the test split of {run.model} has no rows",
-                where="[prepare] SPLIT",
-                remedy="give the test split a share, or label more artifacts",
-            )
+            raise empty_split(experiment, run.model, "test")
     names = {model_folder(name): name for name in experiment.settings.train.MODEL_NAMES}
     look = _look(trained, made_from)
     arguments = {

@@ -21,6 +21,7 @@ from handful.model_files import model_identity
 from handful.records import Fingerprint, Prepared, Run, Trained, Tuned
 from handful.settings import counted_for_model
 from handful.sources import function_hashes
+from handful.steps.empty_split import empty_split
 from handful.steps.tuned import for_model
 
 FUNCTIONS = ("load_model", "compute_metrics")
@@ -142,11 +143,7 @@ def check_rows(experiment: Experiment, prepared: Prepared, models: tuple[str, ..
             )
         for split in ("train", "validation"):
             if not prepared.rows[model_folder(model)].get(split):
-                raise DataError(
-                    f"the {split} split of {model} has no rows",
-                    where="[prepare] SPLIT",
-                    remedy="give that split a share, or label more artifacts",
-                )
+                raise empty_split(experiment, model, split)
 
 
 def _standing_or_job(

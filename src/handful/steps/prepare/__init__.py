@@ -5,7 +5,7 @@
 A first time groups and splits wait until all models' shards are encoded: who is encoded does not
 depend on them then, and a fault of `encode_data` is told before all documents are compared. Read
 `prepare` from top to bottom; every line of it is a module beside this one. What is kept:
-label2id.json and id2label.json (frozen), splits.parquet, split_metadata.json, leakage.json, and for
+label2id.json and id2label.json, splits.parquet, split_metadata.json, leakage.json, and for
 each model {train,validation,test}/, quarantine.parquet, truncation.json, and encoded.json, which
 comes last.
 """
@@ -26,7 +26,16 @@ from handful.steps.prepare.borrowed import placed_before
 from handful.steps.prepare.drawing import Drawing
 from handful.steps.prepare.inputs import Inputs
 from handful.steps.prepare.instance import Instance
-from handful.steps.prepare.labels import apply_knobs, frozen_label_map, keep_label_map, label_map
+from handful.steps.prepare.labels import (
+    LETTERS,
+    apply_knobs,
+    dense_label_map,
+    frozen_label_map,
+    keep_label_map,
+    label_map,
+    labels_seen,
+    told_of_new_ids,
+)
 from handful.steps.prepare.leakage import keep_leakage, leakage
 from handful.steps.prepare.ledger import Ledger, keep_ledger, previous_ledger
 from handful.steps.prepare.links import check_group_by
@@ -36,9 +45,6 @@ from handful.steps.prepare.sampling import check_sample, features_of
 from handful.steps.prepare.schema import FieldCheck, table_rows
 from handful.steps.prepare.selection import used_of, used_whatever_is_drawn
 from handful.steps.prepare.workers import Workers, workers_of
-
-_LETTERS = 60
-"""Of a label in a message."""
 
 __all__ = [
     "FieldCheck",
@@ -79,6 +85,9 @@ def prepare(
                 model.encode(workers)
         encoded = {name: model.join() for name, model in all_of_them.items()}
     _tell(experiment, plan.ledger, plan.label2id)
+    told = told_of_new_ids(plan.label2id_before or {}, plan.label2id)
+    if told:
+        experiment.progress.warn(told)
     leaked = leakage(plan.ledger, plan.splits.pairs)
     experiment.progress.note(leaked.told())
     # Only now: a first run that fails freezes nothing, and a later one draws the same again.
@@ -121,15 +130,18 @@ def _plan(experiment: Experiment, reconciled: Reconciled, workers: Workers, *, r
     """Who goes where, under which label id: the same for all models."""
     settings = experiment.settings
     check_model_folders(settings.train.MODEL_NAMES)
-    labelled = apply_knobs(kept_artifacts(experiment), settings)
+    artifacts = kept_artifacts(experiment)
+    labelled = apply_knobs(artifacts, settings)
     previous = None if redo else previous_ledger(experiment)
     frozen = None if redo else frozen_label_map(experiment)
     inputs = Inputs(experiment)
     documents = inputs.documents(labelled.artifacts)
     check_group_by(labelled.artifacts, experiment)
     before = placed_before(experiment, previous)
+    now = {one.label for one in (*artifacts, *labelled.artifacts)}
+    seen = labels_seen(previous.labels_seen if previous else None, frozen, now)
 
-    drawing = Drawing(experiment, reconciled, labelled, documents, inputs, before)
+    drawing = Drawing(experiment, reconciled, labelled, documents, inputs, before, seen)
     draw: Callable[[], Splits] = drawing.alone
     used = None if before else used_whatever_is_drawn(labelled, settings)
     if used is None:
@@ -138,7 +150,10 @@ def _plan(experiment: Experiment, reconciled: Reconciled, workers: Workers, *, r
     documents_of = {document.id: document for document in documents}
     return Plan(
         used,
-        label_map(labelled.labels, frozen),
+        label_map(labelled.labels, frozen)
+        if settings.prepare.KEEP_LABEL_IDS
+        else dense_label_map((one.label for one in used), seen),
+        frozen,
         {one.artifact_id: documents_of[one.artifact_id] for one in used},
         inputs,
         reconciled.ledger_hash,
@@ -151,7 +166,7 @@ def _tell(experiment: Experiment, ledger: Ledger, label2id: Mapping[str, int]) -
     rare = ledger.rare_labels()
     if rare:
         shown = "; ".join(
-            f"{printable(label, _LETTERS)} "
+            f"{printable(label, LETTERS)} "
             f"({', '.join(f'{split} {count}' for split, count in counts.items())})"
             for label, counts in list(rare.items())[:10]
         )
@@ -159,7 +174,7 @@ def _tell(experiment: Experiment, ledger: Ledger, label2id: Mapping[str, int]) -
         experiment.progress.warn(f"labels that are too rare for every split: {shown}{more}")
     unused = set(label2id) - {row.label for row in ledger.used()}
     if unused:
-        names = ", ".join(printable(label, _LETTERS) for label in sorted(unused))
+        names = ", ".join(printable(label, LETTERS) for label in sorted(unused))
         experiment.progress.warn(
             f"labels that keep their id although no artifact has them: {names}"
         )

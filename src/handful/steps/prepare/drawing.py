@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from handful.experiment import Experiment
 from handful.records import Reconciled
@@ -28,6 +28,8 @@ class Drawing:
     inputs: Inputs
     before: Mapping[str, Drawn]
     """Artifact id → where an earlier draw has put it."""
+    labels_seen: tuple[str, ...]
+    """As the ledger keeps them."""
 
     def draw(self, workers: Workers) -> Splits:
         artifacts, settings = self.labelled.artifacts, self.experiment.settings
@@ -36,7 +38,8 @@ class Drawing:
         )
         shares, seed = settings.prepare.SPLIT, settings.experiment.SEED
         drawn = draw(artifacts, links, self.before, shares, seed)
-        return Splits(chosen(self.labelled, drawn, settings), pairs)
+        ledger = chosen(self.labelled, drawn, settings)
+        return Splits(replace(ledger, labels_seen=self.labels_seen), pairs)
 
     def alone(self) -> Splits:
         """The same with workers of its own, which know nothing of functions.py: they are small."""

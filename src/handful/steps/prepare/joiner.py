@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from handful import layout
-from handful.errors import DataError
+from handful.errors import Absent, DataError
 from handful.experiment import Experiment
+from handful.progress import printable
+from handful.records import Prepared
 from handful.steps.prepare import joining, quarantine, truncation
 from handful.steps.prepare.encoding import Shard
+from handful.steps.prepare.labels import LETTERS
 from handful.steps.prepare.lengths import told_longest, too_long
 from handful.steps.prepare.plan import EncodedModel, Plan
 from handful.steps.prepare.quarantine import Quarantined
@@ -63,8 +67,27 @@ class ModelJoiner:
             {split: folders[split].rows for split in SPLITS},
             len(quarantined),
             left_out,
-            hashlib.sha256(hashes.encode()).hexdigest(),
+            self._data_hash(hashlib.sha256(hashes.encode()).hexdigest()),
         )
+
+    def _data_hash(self, rows: str) -> str:
+        """Of the rows (their hash is given) and of what their label ids mean.
+
+        A label map may change and leave every id in the rows as it was: a label got another name.
+        Earlier builds hashed the rows alone; that stands as long as the label map does.
+        """
+        label2id = dict(self.plan.label2id)
+        kept = self._kept_record()
+        if kept and kept.label2id == label2id and kept.data_hash.get(self.name) == rows:
+            return rows
+        return hashlib.sha256(f"{rows}\0{json.dumps(label2id)}".encode()).hexdigest()
+
+    def _kept_record(self) -> Prepared | None:
+        try:
+            data = self.experiment.store.read(self.experiment.layout.prepared_record)
+            return Prepared.from_json(data)
+        except (Absent, ValueError, TypeError):
+            return None
 
     def _check_rows(
         self,
@@ -96,6 +119,7 @@ class ModelJoiner:
         tallies: Tallies = {}
         for number in sorted(found):
             truncation.join(tallies, found[number].tallies)
+        self._tell_lost(tallies)
         sized = [self._with_sizes(one) for one in quarantined]
         store.write(f"{place}/{layout.QUARANTINE}", quarantine.as_parquet(sized))
         lengths = {split: folders[split].lengths for split in SPLITS}
@@ -104,6 +128,13 @@ class ModelJoiner:
         warning = too_long(self.model, lengths)
         if warning:
             self.experiment.progress.warn(f"{self.name}: {warning}")
+
+    def _tell_lost(self, tallies: Tallies) -> None:
+        lost = sorted({row.label for row in self.plan.used} - tallies.keys())
+        if lost:
+            names = ", ".join(printable(label, LETTERS) for label in lost)
+            told = f"{self.name}: no instance of these labels could be encoded: {names}"
+            self.experiment.progress.warn(told)
 
     def _with_sizes(self, one: Quarantined) -> Quarantined:
         sizes = sorted(self.plan.documents[one.artifact_id].sizes.items())

@@ -1,4 +1,4 @@
-"""The label knobs, in their order, and the frozen label map.
+"""The label knobs, in their order, and the label map.
 
 LABEL_ALIASES → IGNORED_LABELS → NUM_LABELS_THRESHOLD; MAX_ARTIFACTS comes later
 (see `handful.steps.prepare.selection`).
@@ -9,13 +9,18 @@ from __future__ import annotations
 import difflib
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from handful.errors import Absent, DataError, UserError
 from handful.experiment import Experiment
+from handful.progress import printable
 from handful.settings import Settings
 from handful.steps.prepare.artifacts import Artifact
+
+LETTERS = 60
+"""Of a label in a message."""
+_NAMED = 10
 
 
 @dataclass(frozen=True)
@@ -114,12 +119,55 @@ def _check_enough(labelled: Labelled) -> None:
 # --- the label map -------------------------------------------------------------------------------
 
 
+def labels_seen(
+    before: Iterable[str] | None, frozen: Mapping[str, int] | None, now: Iterable[str]
+) -> tuple[str, ...]:
+    """Every label that was ever seen, in the order in which they came; together: sorted.
+
+    `before`: those of the last time, None in a ledger of an earlier build; then the order of its
+    label map (`frozen`) counts where it shows that labels came one after the other. `now`: the
+    labels of all kept artifacts, as production and as LABEL_ALIASES name them: a label that was
+    merged, or left out, from the beginning has its place for the day on which that is undone.
+    """
+    if before is None:
+        before = frozen or ()
+        if list(before) == sorted(before):
+            now, before = {*before, *now}, ()
+    first = list(before)
+    return (*first, *sorted(set(now) - set(first)))
+
+
+def dense_label_map(labels: Iterable[str], seen: Sequence[str]) -> dict[str, int]:
+    """Label → id, 0, 1, 2, … in the order of `seen`: what is gone has no id, and leaves no hole."""
+    used = set(labels)
+    return {label: number for number, label in enumerate(one for one in seen if one in used)}
+
+
 def label_map(labels: Iterable[str], frozen: Mapping[str, int] | None) -> dict[str, int]:
-    """Label → id. Sorted at first; labels that come later are appended, old ids stay."""
+    """KEEP_LABEL_IDS: label → id. Labels that come later are appended, old ids stay for good."""
     label2id = dict(frozen or {})
     for label in sorted(set(labels) - set(label2id)):
         label2id[label] = len(label2id)
     return label2id
+
+
+def told_of_new_ids(before: Mapping[str, int], now: Mapping[str, int]) -> str | None:
+    """That labels have other ids than `before`, or none any more; None if nothing of it is so."""
+    gone = sorted(before.keys() - now.keys())
+    moved = [label for label in before if label in now and before[label] != now[label]]
+    if not gone and not moved:
+        return None
+    what = [f"no artifact has {_named(gone)} any more"] if gone else []
+    what += [f"{_named(moved)} got another id"] if moved else []
+    return (
+        f"label ids are dense, so they changed: {', and '.join(what)}. A model that is trained "
+        "already keeps its own ids, also in predict; [prepare] KEEP_LABEL_IDS = true keeps ids"
+    )
+
+
+def _named(labels: Sequence[str]) -> str:
+    more = f" and {len(labels) - _NAMED} more" if len(labels) > _NAMED else ""
+    return ", ".join(printable(label, LETTERS) for label in labels[:_NAMED]) + more
 
 
 def frozen_label_map(experiment: Experiment) -> dict[str, int] | None:

@@ -46,6 +46,8 @@ class Ledger:
 
     rows: tuple[Row, ...]
     drawn_with: Mapping[str, Any]
+    labels_seen: tuple[str, ...] | None = None
+    """Every label so far, in the order in which they came; None in one of an earlier build."""
 
     def used(self) -> tuple[Row, ...]:
         """Those of train, validation and test."""
@@ -112,13 +114,14 @@ def keep_ledger(experiment: Experiment, ledger: Ledger) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    about = {"drawn_with": dict(ledger.drawn_with), "labels_seen": ledger.labels_seen}
     columns = zip(*(astuple(row) for row in ledger.rows), strict=True)
     table = pa.table(
         {
             name: pa.array(column, pa.string())
             for name, column in zip(_COLUMNS, columns, strict=True)
         }
-    ).replace_schema_metadata({_METADATA: json.dumps({"drawn_with": dict(ledger.drawn_with)})})
+    ).replace_schema_metadata({_METADATA: json.dumps(about)})
     file = io.BytesIO()
     pq.write_table(table, file)
     metadata = json.dumps(_metadata(ledger), indent=2, ensure_ascii=False)
@@ -165,10 +168,12 @@ def read_ledger(store: Store, key: str) -> Ledger | None:
         return None
     try:
         table = pq.read_table(io.BytesIO(data), columns=list(_COLUMNS))
-        settings = json.loads(table.schema.metadata[_METADATA])["drawn_with"]
+        about = json.loads(table.schema.metadata[_METADATA])
         rows = zip(*(table[name].to_pylist() for name in _COLUMNS), strict=True)
-        return Ledger(tuple(Row(*row) for row in rows), settings)
-    except (pa.ArrowException, ValueError, KeyError, TypeError) as error:
+        seen = about.get("labels_seen")
+        labels = None if seen is None else tuple(map(str, seen))
+        return Ledger(tuple(Row(*row) for row in rows), about["drawn_with"], labels)
+    except (pa.ArrowException, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(
             f"the split ledger cannot be read: {error}",
             where=f"{store.url}/{key}",

@@ -32,13 +32,14 @@ _CHOOSE_ARTIFACTS = frozenset(
         "LABEL_ALIASES",
         "IGNORED_LABELS",
         "NUM_LABELS_THRESHOLD",
+        "KEEP_LABEL_IDS",
         "SPLIT",
         "SPLIT_FROM",
         "GROUP_BY",
         "NEAR_DUPLICATES",
     )
 )
-"""They decide who is encoded, and that counts by itself."""
+"""They decide who is encoded under which label id, and that counts by itself."""
 _OTHER_MODELS = "[train] MODEL_NAMES"
 
 

@@ -41,6 +41,8 @@ class Plan:
     used: tuple[Used, ...]
     """Who is encoded, sorted by artifact id."""
     label2id: Mapping[str, int]
+    label2id_before: Mapping[str, int] | None
+    """What stands in the store; None if there is none, or if it is not to be looked at."""
     documents: Mapping[str, Document]
     """Artifact id → its input files, for those that are used."""
     inputs: Inputs

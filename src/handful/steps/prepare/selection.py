@@ -55,16 +55,27 @@ def sample(candidates: Iterable[Candidate], size: int, seed: int) -> frozenset[s
 
 
 def _line(members: list[Candidate], seed: int) -> list[Candidate]:
-    """One label's artifacts, so mixed that every beginning has about its shares of splits."""
+    """One label's artifacts, so mixed that every beginning has about its shares of splits.
+
+    One to learn from stands in front. Where a split's first comes after it differs from label to
+    label: a few of each of many labels would else be of one split all.
+    """
     by_split: dict[str, list[Candidate]] = defaultdict(list)
     for member in sorted(members, key=lambda m: rank(seed, m.id)):
         by_split[member.split].append(member)
+    learnt_from = by_split[Split.TRAIN][:1]
     keyed = [
-        ((position + 0.5) / len(same), split, position, one)
+        ((position + _phase(seed, one.label, split)) / len(same), split, position, one)
         for split, same in by_split.items()
         for position, one in enumerate(same)
+        if one not in learnt_from
     ]
-    return [one for *_, one in sorted(keyed, key=lambda k: k[:3])]
+    return [*learnt_from, *(one for *_, one in sorted(keyed, key=lambda k: k[:3]))]
+
+
+def _phase(seed: int, label: str, split: str) -> float:
+    """Evenly spread between 0 and 1."""
+    return int(rank(seed, f"{label}\0{split}")[:8], 16) / 16**8
 
 
 def used_whatever_is_drawn(labelled: Labelled, settings: Settings) -> tuple[Used, ...] | None:

@@ -5,7 +5,8 @@ stratification of multi-label data"): the rarest label first, its largest group 
 split that lacks most of that label. The shares are turned into whole numbers per label beforehand,
 so that without groups every label and split is within one artifact of its share. What whole groups
 leave uneven is evened out afterwards (see `handful.steps.prepare.balancing`): within half of the
-label's largest group, wherever whole groups allow that.
+label's largest group, wherever whole groups allow that. And where labels that are near their shares
+add up to splits that are not, these are evened out, too (see `handful.steps.prepare.totals`).
 
 The result depends on the seed, the artifacts and the previous ledger only. Drawn at once and grown
 in steps are two different histories, and give two different ledgers.
@@ -13,7 +14,6 @@ in steps are two different histories, and give two different ledgers.
 
 from __future__ import annotations
 
-import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -25,12 +25,11 @@ from handful.steps.prepare import balancing
 from handful.steps.prepare.artifacts import Artifact, rank
 from handful.steps.prepare.balancing import balance
 from handful.steps.prepare.groups import Grouping, Links, grouped
+from handful.steps.prepare.quotas import RARE_FIRST, Shares, quota
+from handful.steps.prepare.totals import Group, even_out
 
 SPLITS = (Split.TRAIN.value, Split.VALIDATION.value, Split.TEST.value)
 """In the order of `SPLIT`'s shares."""
-_RARE_FIRST = (0, 2, 1)
-"""Where a label that has too few artifacts for all splits goes: train, then test, validation."""
-Shares = tuple[float, float, float]
 
 
 @dataclass(frozen=True)
@@ -51,26 +50,6 @@ class _Unit:
     key: str
     members: list[int] = field(default_factory=list)
     labels: Counter[str] = field(default_factory=Counter)
-
-
-def quota(count: int, shares: Shares) -> tuple[int, int, int]:
-    """How many of a label's `count` artifacts each split gets: its share, rounded up or down.
-
-    What rounding leaves over goes first to splits that have none yet (train, test, validation),
-    then to those that lost most.
-    """
-    exact = [count * share for share in shares]
-    seats = [math.floor(value + 1e-9) for value in exact]
-
-    def need(split: int) -> tuple[bool, float, int]:
-        empty = seats[split] == 0
-        lost = 0.0 if empty else exact[split] - seats[split]
-        return not empty, -lost, _RARE_FIRST.index(split)
-
-    open_splits = [split for split in range(3) if exact[split] > seats[split] + 1e-9]
-    for split in sorted(open_splits, key=need)[: count - sum(seats)]:
-        seats[split] += 1
-    return seats[0], seats[1], seats[2]
 
 
 def draw(
@@ -134,13 +113,22 @@ def _placed(
         unit.members.append(i)
         unit.labels[artifact.label] += 1
     have = Counter((artifacts[i].label, split) for i, split in placed.items())
+    settled = {(label, SPLITS.index(s)): n for (label, s), n in have.items() if s in SPLITS}
     counts = Counter(
         a.label for i, a in enumerate(artifacts) if i not in banned and i not in grouping.left_out
     )
     filled = _filled(list(units.values()), counts, have, shares)
     largest = _largest(artifacts, grouping, placed, units.values())
-    for unit, split in _balanced(filled, counts, have, shares, largest):
-        placed |= dict.fromkeys(unit.members, split)
+    balanced = _balanced(filled, counts, have, shares, largest)
+    splits = even_out(
+        [Group(unit.labels, unit.key) for unit, _ in balanced],
+        [SPLITS.index(split) for _, split in balanced],
+        settled,
+        largest,
+        shares,
+    )
+    for (unit, _), number in zip(balanced, splits, strict=True):
+        placed |= dict.fromkeys(unit.members, SPLITS[number])
     return placed
 
 
@@ -195,7 +183,7 @@ def _filled(
     wanted = {
         label: dict(zip(SPLITS, quota(n, shares), strict=True)) for label, n in counts.items()
     }
-    open_splits = [SPLITS[split] for split in _RARE_FIRST if shares[split] > 0]
+    open_splits = [SPLITS[split] for split in RARE_FIRST if shares[split] > 0]
     by_label: dict[str, list[_Unit]] = defaultdict(list)
     rarity = {
         label: place for place, label in enumerate(sorted(counts, key=lambda x: (counts[x], x)))

@@ -1,0 +1,67 @@
+"""A split that has no rows: why that is, and what would help."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from handful.errors import DataError
+from handful.experiment import Experiment
+from handful.layout import QUARANTINE, model_folder
+from handful.steps.prepare.artifacts import Artifact
+from handful.steps.prepare.groups import Links
+from handful.steps.prepare.ledger import Ledger, read_ledger
+from handful.steps.prepare.splits import SPLITS, draw
+
+_WHERE = "[prepare] SPLIT"
+
+
+def empty_split(experiment: Experiment, model: str, split: str) -> DataError:
+    """The error for `split` of `model`, which has no rows."""
+    what = f"the {split} split of {model} has no rows"
+    ledger = read_ledger(experiment.store, experiment.layout.splits)
+    share = dict(zip(SPLITS, experiment.settings.prepare.SPLIT, strict=True))[split]
+    if not share:
+        return DataError(what, where=_WHERE, remedy="give that split a share, as in 80/10/10")
+    if ledger is None:
+        return DataError(what, where=_WHERE, remedy="run `handful prepare` first")
+    lost = sum(row.split == split for row in ledger.used())
+    if lost:
+        return DataError(
+            f"{what}: none of its {lost:,} artifacts could be encoded",
+            where=f"{experiment.layout.encoded(model)}/{QUARANTINE}",
+            remedy=f"see there why, for {model_folder(model)}, and mend encode_data",
+        )
+    counts = Counter(row.label for row in ledger.used())
+    few = sum(count == 1 for count in counts.values())
+    told = (
+        f"{what}: of {sum(counts.values()):,} artifacts with {len(counts):,} labels none is in it"
+    )
+    if few:
+        told += f"; {few:,} of the labels have one artifact each, which train takes"
+    return DataError(told, where=_WHERE, remedy=_remedy(experiment, ledger, split))
+
+
+def _remedy(experiment: Experiment, ledger: Ledger, split: str) -> str:
+    settings = experiment.settings.prepare
+    if settings.MAX_ARTIFACTS and any(row.drawn == split for row in ledger.rows):
+        return f"take more than MAX_ARTIFACTS = {settings.MAX_ARTIFACTS}"
+    if split in _drawn_anew(experiment, ledger):
+        return "draw new splits with `--redo prepare`: these artifacts are enough for it"
+    return (
+        f"label more artifacts, give {split} a larger share, make one label of several with "
+        "LABEL_ALIASES, or leave labels with few artifacts out with NUM_LABELS_THRESHOLD; what "
+        "GROUP_BY and near-duplicates tie together stays in one split"
+    )
+
+
+def _drawn_anew(experiment: Experiment, ledger: Ledger) -> set[str]:
+    """The splits that the same artifacts, tied together as they are, would get today."""
+    used = ledger.used()
+    drawn = draw(
+        [Artifact(row.artifact_id, row.label, (), "{}") for row in used],
+        Links([(row.group,) for row in used], [None] * len(used), lambda _: []),
+        {},
+        experiment.settings.prepare.SPLIT,
+        experiment.settings.experiment.SEED,
+    )
+    return {place.split for place in drawn.values()}
