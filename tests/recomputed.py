@@ -23,6 +23,8 @@ def recomputed(path: Path, labels: Sequence[str], temperature: float) -> dict[st
         "mcc": sk.matthews_corrcoef(truth, told),
         "log_loss": log_loss(chances, truth, labels),
         "log_loss_calibrated": log_loss(cooled, truth, labels),
+        "brier": brier(chances, truth, labels),
+        "brier_calibrated": brier(cooled, truth, labels),
         "ece": calibration_error(chances, truth, labels),
         "ece_calibrated": calibration_error(cooled, truth, labels),
     }
@@ -46,6 +48,13 @@ def log_loss(chances: np.ndarray, truth: Sequence[str], labels: Sequence[str]) -
     return -sum(
         float(np.log(row[labels.index(label)])) for row, label in zip(chances, truth, strict=True)
     ) / len(truth)
+
+
+def brier(chances: np.ndarray, truth: Sequence[str], labels: Sequence[str]) -> float:
+    ids = [labels.index(label) for label in truth]
+    if len(labels) == 2:
+        return float(sk.brier_score_loss(ids, chances[:, 1], labels=[0, 1]))
+    return float(sk.brier_score_loss(ids, chances, labels=range(len(labels))))
 
 
 def calibration_error(

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from handful.scoring.arrays import Floats
-from handful.scoring.bootstrap import LOG_LOSS, Answers
+from handful.metric_names import LOG_LOSS
+from handful.scoring.bootstrap import Answers
 from handful.scoring.counts import MEASURES, Counts
 
 EASY = 0.35

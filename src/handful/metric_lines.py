@@ -48,11 +48,12 @@ def metric_patterns(metric: str) -> tuple[MetricPattern, ...]:
     """
     word = re.escape(json.dumps(metric)[1:-1])  # as it stands inside a line of JSON
     step = r'"event": "advance", "task": "train .*"figures": \{.*'
+    own = MetricPattern(f"validation:{metric}", rf": {word} {_NUMBER} on validation, loss")
     return (
         MetricPattern("train:loss", rf'{step}"loss": {_NUMBER}'),
         MetricPattern("train:learning_rate", rf'{step}"lr": {_NUMBER}'),
         MetricPattern("train:documents_per_second", rf'{step}"docs/s": {_NUMBER}'),
         MetricPattern("validation:loss", rf" on validation, loss {_NUMBER}"),
-        MetricPattern(f"validation:{metric}", rf": {word} {_NUMBER} on validation, loss"),
+        *([] if metric == "loss" else [own]),  # one name, one pattern
         MetricPattern(best_name(metric), rf": finished: best {word} {_NUMBER}, after epoch"),
     )

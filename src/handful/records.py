@@ -147,8 +147,8 @@ class Run:
     model: str
     """The model's folder."""
     seed: int
-    metrics: Mapping[str, float]
-    """Validation metrics of the best checkpoint."""
+    metrics: Mapping[str, float | None]
+    """Validation metrics of the best checkpoint; None for what was no finite number."""
     best_epoch: int
     seconds: float
     weights_hash: str
@@ -172,7 +172,8 @@ class Evaluation:
 
     model: str
     seed: int
-    metrics: Mapping[str, float]
+    metrics: Mapping[str, float | None]
+    """None for what was no finite number."""
     artifacts: int
     seconds: float
     predictions_hash: str
@@ -219,6 +220,11 @@ class Reported(Record):
     key: str
     url: str
     size: int
+
+
+def known(metrics: Mapping[str, float | None]) -> dict[str, float]:
+    """Without those that were no finite number."""
+    return {name: value for name, value in metrics.items() if value is not None}
 
 
 def _as(cls: type[T], value: Any) -> T:

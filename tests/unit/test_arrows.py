@@ -11,7 +11,7 @@ SOURCE = Path(__file__).parents[2] / "src" / "handful"
 FILES = sorted(file for file in SOURCE.rglob("*.py") if "templates" not in file.parts)
 
 LEAVES = {"errors", "records", "layout", "progress", "machine"}
-LEAVES |= {"model_files", "positions", "metric_lines", "brought", "certificates"}
+LEAVES |= {"model_files", "positions", "metric_lines", "metric_names", "brought", "certificates"}
 LEAVES |= {"document_text"}
 """Rooms that everyone may enter."""
 
@@ -26,6 +26,7 @@ ARROWS: dict[str, set[str]] = {
     "certificates": set(),
     "document_text": set(),
     "metric_lines": set(),
+    "metric_names": set(),
     "records": set(),
     "layout": {"errors"},
     "settings": LEAVES,

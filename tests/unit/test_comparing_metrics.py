@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from sklearn import metrics
 
-from handful.scoring.bootstrap import LOG_LOSS, Answers, interval, measured, resampled
+from handful.metric_names import LOG_LOSS
+from handful.scoring.bootstrap import Answers, interval, measured, resampled
 from handful.scoring.counts import MEASURES, counted
 
 

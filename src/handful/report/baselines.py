@@ -74,7 +74,7 @@ def part(experiment: Experiment, tested: Tested, metric: str, goal: str) -> Part
     if not tested.baselines:
         return None
     tfidf = next((one for one in tested.baselines if one.model == BASELINE_TFIDF), None)
-    if metric not in tested.baselines[0].metrics:
+    if tested.baselines[0].metrics.get(metric) is None:
         metric, goal = "macro_f1", "max"
     names = tuple(dict.fromkeys((metric, *SHOWN)))
     bar = tfidf.metrics.get(metric) if tfidf else None

@@ -23,6 +23,8 @@ def calibration_part(measured: Mapping[str, Any]) -> dict[str, Any] | None:
     intervals, kept = measured["intervals"], measured["coverage"]
     errors = [intervals[name] for name in ("ece", "ece_calibrated")]
     losses = [intervals[name] for name in ("log_loss", "log_loss_calibrated")]
+    # The results of earlier builds have none.
+    brier = [intervals[name] for name in ("brier", "brier_calibrated") if name in intervals]
     return {
         "words": _words(found["temperature"], errors, found.get("fitted_on", 0)),
         "figures": table(
@@ -31,6 +33,7 @@ def calibration_part(measured: Mapping[str, Any]) -> dict[str, Any] | None:
             [
                 ("expected calibration error", *map(with_interval, errors)),
                 ("log-loss", *map(with_interval, losses)),
+                *([("Brier score", *map(with_interval, brier))] if brier else []),
             ],
             css="narrow",
         ),

@@ -14,7 +14,7 @@ import polars as pl
 from handful import layout
 from handful.errors import Absent, DataError
 from handful.experiment import Experiment
-from handful.records import Fate, Prepared, Tested, Trained
+from handful.records import Fate, Prepared, Tested, Trained, known
 from handful.report.confusion import Confused, confusions
 
 EXAMPLES_PER_FATE = 3
@@ -168,8 +168,8 @@ def results(
             Result(
                 layout.model_folder(model),
                 seed,
-                evaluation.metrics,
-                run.metrics,
+                known(evaluation.metrics),
+                known(run.metrics),
                 labels,
                 _matrix(predictions, labels),
                 _scores(predictions, labels, measured.get("per_label", {})),

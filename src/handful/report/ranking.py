@@ -16,7 +16,7 @@ from handful.report.words import shortened
 
 WHOLE = (
     *("accuracy", "balanced_accuracy", "macro_f1", "weighted_f1", "mcc", "roc_auc"),
-    *("average_precision", "log_loss", "ece", "ece_calibrated"),
+    *("average_precision", "log_loss", "brier", "ece", "ece_calibrated"),
 )
 """The metrics that the table of intervals shows, beside the experiment's own."""
 

@@ -27,7 +27,8 @@ SAME = 1e-9
 FIRST = (
     *("accuracy", "balanced_accuracy", "macro_f1", "macro_precision", "macro_recall"),
     *("weighted_f1", "weighted_precision", "weighted_recall", "mcc"),
-    *("roc_auc", "average_precision", "log_loss", "log_loss_calibrated", "ece", "ece_calibrated"),
+    *("roc_auc", "average_precision", "log_loss", "log_loss_calibrated"),
+    *("brier", "brier_calibrated", "ece", "ece_calibrated"),
 )
 """The order of the metrics; the user's own come after them."""
 

@@ -13,12 +13,12 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import sparse
 
+from handful.metric_names import BRIER, LOG_LOSS
 from handful.scoring.arrays import Floats, Indices
 from handful.scoring.counts import MEASURES, Counts, counted
 
 RESAMPLES = 2_000
 LEVEL = 0.95
-LOG_LOSS = "log_loss"
 _AT_ONCE = 8_000_000
 """Numbers of one block of draws: bounds the memory."""
 
@@ -35,6 +35,8 @@ class Answers:
     """[M, N] negative log-probability of the true label."""
     labels: int
     """C."""
+    squares: Floats | None = None
+    """[M, N] Brier score of each example; None if nobody asks for it."""
 
     def __post_init__(self) -> None:
         shape = self.predictions.shape
@@ -54,22 +56,24 @@ def measured(answers: Answers) -> dict[str, Floats]:
         np.stack([one.hits for one in each]),
     )
     found = {name: measure(counts) for name, measure in MEASURES.items()}
-    return found | {LOG_LOSS: answers.losses.mean(axis=1)}
+    return found | {name: each.mean(axis=1) for name, each in _means(answers).items()}
 
 
 def resampled(answers: Answers, *, seed: int, resamples: int = RESAMPLES) -> Mapping[str, Floats]:
     """Every metric of every model in every draw: name → [M, R]. The same for the same `seed`."""
     models = len(answers.predictions)
-    found = {name: np.empty((models, resamples)) for name in (*MEASURES, LOG_LOSS)}
+    means = _means(answers)
+    found = {name: np.empty((models, resamples)) for name in (*MEASURES, *means)}
     cells, number = _cells(answers)
     tallies = [_tallies(cells, model, answers.labels) for model in range(models)]
-    drawn = _draws(number, cells.shape[1], answers.losses, seed, resamples)
-    for block, weights, mean_losses in drawn:
+    drawn = _draws(number, cells.shape[1], means, seed, resamples)
+    for block, weights, mean_values in drawn:
         for model, (support, predicted, hits) in enumerate(tallies):
             counts = Counts((support @ weights).T, (predicted @ weights).T, (hits @ weights).T)
             for name, measure in MEASURES.items():
                 found[name][model, block] = measure(counts)
-        found[LOG_LOSS][:, block] = mean_losses
+        for name, values in mean_values.items():
+            found[name][:, block] = values
     return found
 
 
@@ -78,6 +82,12 @@ def interval(values: Floats, level: float = LEVEL) -> tuple[float, float]:
     outside = (1 - level) / 2
     low, high = np.quantile(values, (outside, 1 - outside))
     return float(low), float(high)
+
+
+def _means(answers: Answers) -> dict[str, Floats]:
+    """What is a mean over examples: name → [M, N]."""
+    found = {LOG_LOSS: answers.losses}
+    return found if answers.squares is None else found | {BRIER: answers.squares}
 
 
 def _cells(answers: Answers) -> tuple[Indices, Indices]:
@@ -103,9 +113,9 @@ def _tallies(
 
 
 def _draws(
-    number: Indices, cells: int, losses: Floats, seed: int, resamples: int
-) -> Iterator[tuple[slice, Floats, Floats]]:
-    """Blocks of draws: which, how often each cell was drawn [K, R], mean losses [M, R]."""
+    number: Indices, cells: int, means: Mapping[str, Floats], seed: int, resamples: int
+) -> Iterator[tuple[slice, Floats, dict[str, Floats]]]:
+    """Blocks of draws: which, how often each cell was drawn [K, R], means by name [M, R]."""
     chance = np.random.default_rng(seed)
     total = len(number)
     # Examples of one cell are put together, so that a cell's count is the sum of a run. What is
@@ -115,10 +125,12 @@ def _draws(
     size = max(1, min(resamples, _AT_ONCE // cells))
     for start in range(0, resamples, size):
         count = min(size, resamples - start)
-        weights, mean_losses = np.empty((cells, count)), np.empty((len(losses), count))
+        weights = np.empty((cells, count))
+        found = {name: np.empty((len(each), count)) for name, each in means.items()}
         for draw in range(count):
             rows = chance.integers(0, total, total)
             times = np.bincount(rows, minlength=total).astype(np.float64)
             weights[:, draw] = np.add.reduceat(times[order], first_of_cell)
-            mean_losses[:, draw] = losses @ times / total
-        yield slice(start, start + count), weights, mean_losses
+            for name, each in means.items():
+                found[name][:, draw] = each @ times / total
+        yield slice(start, start + count), weights, found

@@ -53,6 +53,17 @@ def losses(logits: Floats, references: Indices) -> Floats:
     return found
 
 
+def squares(probabilities: Floats, references: Indices) -> Floats:
+    """[N] the Brier score of each answer: its squared distance from the truth, over all labels.
+
+    Of two labels half of it, as scikit-learn has it: then it lies between 0 and 1, else 0 and 2.
+    """
+    rows = np.arange(len(references))
+    truth = probabilities[rows, references]
+    found: Floats = (probabilities**2).sum(axis=1) - truth**2 + (1.0 - truth) ** 2
+    return found / 2 if probabilities.shape[1] == 2 else found
+
+
 def fit_temperature(logits: Floats, references: Indices) -> float:
     """The temperature that makes `references` [N] the most probable, given `logits` [N, C].
 

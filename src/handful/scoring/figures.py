@@ -8,22 +8,34 @@ from typing import Any
 
 import numpy as np
 
+from handful.metric_names import (
+    AVERAGE_PRECISION,
+    BRIER,
+    CALIBRATED,
+    ECE,
+    LOG_LOSS,
+    ROC_AUC,
+)
 from handful.scoring.arrays import Floats, Indices
 from handful.scoring.bootstrap import (
-    LOG_LOSS,
     RESAMPLES,
     Answers,
     interval,
     measured,
     resampled,
 )
-from handful.scoring.calibration import calibration_error, losses, reliability, softmax
+from handful.scoring.calibration import (
+    calibration_error,
+    losses,
+    reliability,
+    softmax,
+    squares,
+)
 from handful.scoring.counts import Counts, counted
 from handful.scoring.coverage import coverage
 from handful.scoring.ranked import Estimate, Ranked, ranked, wilson
 
-ROC_AUC, AVERAGE_PRECISION = "roc_auc", "average_precision"
-ECE, ECE_CALIBRATED, LOG_LOSS_CALIBRATED = "ece", "ece_calibrated", "log_loss_calibrated"
+ECE_CALIBRATED = ECE + CALIBRATED
 METHODS: Mapping[str, str] = {
     ROC_AUC: "delta method on log-odds",
     AVERAGE_PRECISION: "delta method on log-odds",
@@ -87,18 +99,21 @@ def _overall(
     seed: int,
     resamples: int,
 ) -> dict[str, Estimate]:
-    """What is resampled: two rows of the same answers, whose losses alone differ."""
+    """What is resampled: two rows of the same answers, whose probabilities alone differ."""
     predictions = logits.argmax(axis=1)
     answers = Answers(
         references,
         np.stack([predictions, predictions]),
         np.stack([losses(logits, references), losses(calibrated, references)]),
         labels,
+        np.stack([squares(softmax(each), references) for each in (logits, calibrated)]),
     )
     values, draws = measured(answers), resampled(answers, seed=seed, resamples=resamples)
     found = {n: Estimate(float(values[n][0]), *interval(draws[n][0])) for n in values}
-    found[LOG_LOSS_CALIBRATED] = Estimate(float(values[LOG_LOSS][1]), *interval(draws[LOG_LOSS][1]))
-    return found
+    return found | {
+        name + CALIBRATED: Estimate(float(values[name][1]), *interval(draws[name][1]))
+        for name in (LOG_LOSS, BRIER)
+    }
 
 
 def _per_label(counts: Counts, labels: Sequence[str], order: Ranked) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from handful.certificates import BadCertificates, read_certificates
 from handful.errors import Fault, SettingsError
 from handful.layout import check_model_folders
+from handful.metric_names import own_goal
 from handful.settings.declare import keys_of
 from handful.settings.ini import FILE
 from handful.settings.names import covers, folder_name
@@ -36,6 +37,7 @@ def check(reading: Reading, directory: Path) -> None:
     _files(reading)
     _labels(reading, directory)
     _models(reading, directory)
+    _metric_goal(reading)
     _tuning(reading)
     _managed(reading)
 
@@ -81,6 +83,17 @@ def _absolute(place: str, directory: Path) -> str:
         return place
     # Not `resolve()`: a link is somebody's way to swap what stands behind a name.
     return os.path.normpath(directory / Path(place).expanduser())
+
+
+def _metric_goal(reading: Reading) -> None:
+    """The metric's own direction where none is written; a fault where another one is."""
+    values = reading.of("train")
+    own = own_goal(values.get("METRIC", ""))
+    if not reading.has_text("train", "METRIC_GOAL"):
+        values["METRIC_GOAL"] = own or "max"
+    elif own and values.get("METRIC_GOAL", own) != own:
+        what = f"{values['METRIC']} is better when it is {'lower' if own == 'min' else 'higher'}"
+        reading.fault_of("train", "METRIC_GOAL", what, f"leave it out, or write {own}")
 
 
 def _production(reading: Reading, directory: Path) -> None:

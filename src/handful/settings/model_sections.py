@@ -89,13 +89,16 @@ class TrainSection:
     METRIC: str = key(
         text("name"),
         "macro_f1",
-        "The validation metric that picks the best checkpoint; one that compute_metrics returns.",
+        "The validation metric that picks the best checkpoint and model: one that compute_metrics "
+        "returns, or any figure of the report (log_loss, brier, roc_auc, f1.<label>, …), or loss.",
         counts="train",
     )
     METRIC_GOAL: str = key(
         choice("max", "min"),
-        "max",
-        "Whether METRIC is better when it is higher or lower.",
+        None,
+        "Whether METRIC is better when it is higher or lower; to be written only for a metric of "
+        "your own.",
+        said="as METRIC is; max for one of your own",
         counts="train",
     )
     EARLY_STOPPING_PATIENCE: int | None = key(

@@ -13,7 +13,7 @@ from handful.experiment import Experiment
 from handful.layout import model_folder
 from handful.looks import finish_look
 from handful.machine import gpus
-from handful.records import Evaluation, Fingerprint, Prepared, Split, Tested, Trained, Tuned
+from handful.records import Evaluation, Fingerprint, Prepared, Split, Tested, Trained, Tuned, known
 from handful.steps.empty_split import empty_split
 from handful.steps.results import tell_tested
 
@@ -75,7 +75,8 @@ def _best_run(experiment: Experiment, trained: Trained) -> int:
     """The number of the run that is best on validation: it judges labels, never on its own data."""
     train = experiment.settings.train
     sign = 1.0 if train.METRIC_GOAL == "max" else -1.0
-    scores = [sign * run.metrics.get(train.METRIC, -sign * math.inf) for run in trained.runs]
+    worst = -sign * math.inf
+    scores = [sign * known(run.metrics).get(train.METRIC, worst) for run in trained.runs]
     return scores.index(max(scores))
 
 

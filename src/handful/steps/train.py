@@ -18,7 +18,7 @@ from handful.kept_models import remove_older
 from handful.layout import FINAL_RECORD, check_model_folders, model_folder
 from handful.machine import gpus
 from handful.model_files import model_identity
-from handful.records import Fingerprint, Prepared, Run, Trained, Tuned
+from handful.records import Fingerprint, Prepared, Run, Trained, Tuned, known
 from handful.settings import counted_for_model
 from handful.sources import function_hashes
 from handful.steps.empty_split import empty_split
@@ -81,7 +81,7 @@ def train(
 
 def _tell_spread(experiment: Experiment, model: str, runs: Sequence[Run]) -> None:
     metric = experiment.settings.train_for(model).METRIC
-    found = [run.metrics[metric] for run in runs]
+    found = [known(run.metrics)[metric] for run in runs]
     if len(found) < 2:
         return
     experiment.progress.note(

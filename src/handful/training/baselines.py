@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -21,7 +22,7 @@ from handful.scoring.calibration import losses
 from handful.training.batches import Indices
 from handful.training.calls import settings_for
 from handful.training.data import SplitData, open_split
-from handful.training.metrics import Logits, Metrics, default_metrics
+from handful.training.metrics import Logits, Metrics, default_metrics, defined
 from handful.training.results import (
     Answered,
     summary,
@@ -89,20 +90,24 @@ class Scorer:
 
     def metrics(self, logits: Logits, references: Indices) -> dict[str, float]:
         settings = settings_for(self.experiment.settings, self.model)
+        own = Metrics(self.functions, self.label2id, settings)
         try:
-            return Metrics(self.functions, self.label2id, settings)(logits, references)
+            return own.with_metric(settings.train.METRIC, logits, references)
         except UserError as error:
             # A baseline may answer always the same, which a user's metric need not bear.
             self.experiment.progress.warn(f"a baseline has handful's own metrics only: {error}")
-            return default_metrics(logits.argmax(axis=1), references, self.label2id)
+            found = default_metrics(logits.argmax(axis=1), references, self.label2id)
+            metric = settings.train.METRIC
+            value = own.figure(metric, logits, references)
+            return found if math.isnan(value) else {metric: value, **found}
 
     def score(self, logits: Logits, references: Indices) -> float:
         """`METRIC`, so that higher is better; macro-F1 where there is none."""
         train = self.experiment.settings.train_for(self.model)
-        found = self.metrics(logits, references)
-        if train.METRIC not in found:
+        value = self.metrics(logits, references).get(train.METRIC, math.nan)
+        if not math.isfinite(value):
             return default_metrics(logits.argmax(axis=1), references, self.label2id)["macro_f1"]
-        return found[train.METRIC] * (1.0 if train.METRIC_GOAL == "max" else -1.0)
+        return value * (1.0 if train.METRIC_GOAL == "max" else -1.0)
 
 
 def made(
@@ -213,7 +218,7 @@ class _Writer:
         ids, references = test.ids(), test.references
         write_predictions(folder / "predictions.parquet", ids, references, logits, self.labels)
         write_confusion(folder / "confusion_matrix.csv", logits, references, self.labels)
-        metrics = self.scorer.metrics(logits, references)
+        metrics = defined(self.scorer.metrics(logits, references))
         known = Answered(answers[Split.VALIDATION], self.data.splits[Split.VALIDATION].references)
         seed = self.scorer.experiment.settings.experiment.SEED
         figures = summary(Answered(logits, references), known, self.labels, metrics, seed)
@@ -230,8 +235,8 @@ class _Writer:
         write_json(folder / "metrics.json", {**result, **figures, **more})
         return Baseline(name, folder, result)
 
-    def _validation(self, answers: Mapping[str, Logits]) -> dict[str, float]:
+    def _validation(self, answers: Mapping[str, Logits]) -> dict[str, float | None]:
         references = self.data.splits[Split.VALIDATION].references
         logits = answers[Split.VALIDATION]
-        metrics = self.scorer.metrics(logits, references)
+        metrics = defined(self.scorer.metrics(logits, references))
         return {"log_loss": float(losses(logits, references).mean()), **metrics}

@@ -42,7 +42,8 @@ class CheckResult:
     losses: tuple[float, ...]
     """One a step."""
     metrics: Mapping[str, float]
-    """Of the few rows, after the steps: they show that the functions work, nothing more."""
+    """Of the few rows, after the steps: they show that the functions work, nothing more. NaN for
+    what so few do not tell."""
     parameters: int
     seconds_per_step: float
     """Of the last step; the first one warms up."""
@@ -84,10 +85,11 @@ def try_steps(
         collate = collation(model, tokenizer, trial)
         prepared, losses, seconds = _steps(accelerator, model, data, collate, section, labels)
         predicted = predict(prepared, data, collate, len(data), labels)
+        logits, references, loss = predicted.logits, data.references, predicted.loss
         return CheckResult(
             model=model_folder(model_name),
             losses=tuple(losses),
-            metrics=metrics(predicted.logits, data.references),
+            metrics=metrics.with_metric(section.METRIC, logits, references, loss),
             parameters=sum(parameter.numel() for parameter in model.parameters()),
             seconds_per_step=seconds,
             precision=precision,

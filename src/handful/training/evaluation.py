@@ -26,7 +26,7 @@ from handful.training.data import SplitData, check_label_map, open_split
 from handful.training.final import open_final
 from handful.training.judging import judge_labels
 from handful.training.lengths import check_lengths, encoded_lengths
-from handful.training.metrics import Metrics
+from handful.training.metrics import Metrics, defined, told_undefined
 from handful.training.model import find_model, load_tokenizer
 from handful.training.prediction import Predicted, predict
 from handful.training.results import (
@@ -156,7 +156,11 @@ def _written(
     mine = with_values(experiment, wanted.model, wanted.values)
     test, validation = one.answered(Split.TEST), one.answered(Split.VALIDATION)
     ids, settings = data.ids(), settings_for(mine.settings, wanted.model)
-    metrics = Metrics(functions, label2id, settings)(test.logits, test.references)
+    own, loss = Metrics(functions, label2id, settings), one.predicted[Split.TEST].loss
+    metrics = own.with_metric(settings.train.METRIC, test.logits, test.references, loss)
+    odd = told_undefined(metrics)
+    if odd:
+        mine.progress.warn(f"test {model_folder(wanted.model)} seed {wanted.seed}: {odd}")
     labels = sorted(label2id, key=label2id.__getitem__)
     folder.mkdir(parents=True)
     write_predictions(folder / PREDICTIONS, ids, test.references, test.logits, labels)
@@ -168,7 +172,7 @@ def _written(
         labels,
     )
     write_confusion(folder / CONFUSION, test.logits, test.references, labels)
-    figures = summary(test, validation, labels, metrics, mine.settings.experiment.SEED)
+    figures = summary(test, validation, labels, defined(metrics), mine.settings.experiment.SEED)
     result = {
         "model": model_folder(wanted.model),
         "seed": wanted.seed,

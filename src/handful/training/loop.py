@@ -11,6 +11,7 @@ decided together; the learning rate is set once a step, however many they are.
 from __future__ import annotations
 
 import json
+import math
 import time
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -30,6 +31,7 @@ from handful.training.fitting import largest, out_of_memory
 from handful.training.forecast import Forecast
 from handful.training.holding import WHOLE, held
 from handful.training.meter import Meter
+from handful.training.metrics import defined, told_undefined
 from handful.training.parting import positions_at_once
 from handful.training.prediction import Predicted, predict
 from handful.training.quicker import quicker
@@ -83,6 +85,8 @@ class Loop:
         self._forecast = Forecast(self.plan.total_steps)
         self._meter = self._new_meter()
         self._written = self._clock = time.monotonic()
+        self._undefined: set[str] = set()
+        """Metrics of which it was told that they were no number."""
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Go on from `checkpoint`."""
@@ -286,18 +290,27 @@ class Loop:
         section = self.work.section
         metrics, by_label = judged(self.work, predicted)
         epoch = self.plan.epoch_at(self.state.step)
-        best = self.state.take(metrics[section.METRIC], metrics, epoch, section.METRIC_GOAL)
+        self._tell_undefined(metrics)
+        written = defined(metrics)
+        best = self.state.take(metrics[section.METRIC], written, epoch, section.METRIC_GOAL)
         self.state.history.append(
             {
                 "step": self.state.step,
                 "epoch": round(epoch, 4),
-                "validation": {"loss": predicted.loss, **by_label, **metrics},
+                "validation": {"loss": predicted.loss, **by_label, **written},
             }
         )
         told = section.METRIC, metrics[section.METRIC]
         self._progress.note(validation_line(self.work.name, epoch, told, predicted.loss, best))
         self.work.tracking.follow(self.state.history)
         self._meter.restart_clock()
+
+    def _tell_undefined(self, metrics: dict[str, float]) -> None:
+        told = told_undefined({n: v for n, v in metrics.items() if n not in self._undefined})
+        if told:
+            epoch = self.plan.epoch_at(self.state.step)
+            self._undefined |= {n for n, v in metrics.items() if not math.isfinite(v)}
+            self._progress.warn(f"{self.work.name}: epoch {epoch:g}: {told}")
 
     def _predicted(self) -> Predicted:
         name = f"validate {self.work.name}"

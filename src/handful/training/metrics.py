@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -14,12 +13,16 @@ import numpy.typing as npt
 from handful.errors import Fault, SettingsError, UserError
 from handful.functions import Functions
 from handful.scoring.counts import LABEL_MEASURES, counted
+from handful.scoring.single import FIGURES, figure, has_figure
 from handful.settings import Settings
 from handful.training.batches import Indices
 from handful.training.calls import call
 
 Logits = npt.NDArray[np.float64]
 COMPUTE_METRICS = "compute_metrics"
+INVENTED = "a perfect answer, which handful made up to see what there is"
+_METRIC = "[train] METRIC"
+_SHOWN = 40
 OVERALL = (
     "accuracy",
     "macro_f1",
@@ -41,7 +44,7 @@ class Metrics:
     settings: Settings
 
     def __call__(self, logits: Logits, references: Indices) -> dict[str, float]:
-        """`logits` [N, C], `references` [N] → name → finite float.
+        """`logits` [N, C], `references` [N] → name → float; NaN or infinite where undefined.
 
         Raises `UserError` if the user's `compute_metrics` raises, or returns anything else.
         """
@@ -60,23 +63,69 @@ class Metrics:
         )
         return checked(result)
 
+    @property
+    def labels(self) -> list[str]:
+        """By id."""
+        return sorted(self.label2id, key=self.label2id.__getitem__)
+
+    def figure(
+        self, metric: str, logits: Logits, references: Indices, loss: float | None = None
+    ) -> float:
+        """A figure of ours, as the report has it; NaN where it is not defined, or is none of ours.
+
+        `loss` is the model's own on these examples.
+        """
+        if not has_figure(metric, self.labels):
+            return math.nan
+        found = figure(metric, logits, references, self.labels, loss)
+        return math.nan if found is None else found
+
+    def with_metric(
+        self, metric: str, logits: Logits, references: Indices, loss: float | None = None
+    ) -> dict[str, float]:
+        """The metrics and, if it is not among them, `metric` as a figure of ours."""
+        found = self(logits, references)
+        if metric not in found and has_figure(metric, self.labels):
+            found[metric] = self.figure(metric, logits, references, loss)
+        return found
+
+    def perfect(self, references: Indices, wrong: int = 0) -> Logits:
+        """[N, C] of somebody who knows all the answers, or is `wrong` labels off."""
+        count = len(self.label2id)
+        return np.eye(count)[(references + wrong) % count] * 5.0
+
     def names(self, references: Indices) -> tuple[str, ...]:
         """What there will be, found out before training by a perfect answer to `references`."""
-        if not self.functions.has(COMPUTE_METRICS):
-            per_label = [
-                f"{m}.{name}" for m in ("precision", "recall", "f1") for name in self.label2id
-            ]
-            return (*OVERALL, *per_label)
-        perfect = np.eye(len(self.label2id))[references] * 5.0
-        return tuple(self(perfect, references))
+        return tuple(self.at_perfect(references))
 
-    def check_name(self, metric: str, references: Indices) -> None:
-        """`SettingsError` if `METRIC` is none of the names."""
-        names = self.names(references)
-        if metric not in names:
-            remedy = f"there are: {', '.join(names[:20])}{' …' if len(names) > 20 else ''}"
-            what = f"compute_metrics gives no {metric!r}"
-            raise SettingsError([Fault("[train] METRIC", what, remedy)])
+    def at_perfect(self, references: Indices) -> dict[str, float]:
+        """Name → value at a perfect answer; 1 for all of the default, which needs no look."""
+        if not self.functions.has(COMPUTE_METRICS):
+            measures = ("precision", "recall", "f1")
+            per_label = [f"{measure}.{name}" for measure in measures for name in self.label2id]
+            return dict.fromkeys((*OVERALL, *per_label), 1.0)
+        try:
+            return self(self.perfect(references), references)
+        except UserError as error:
+            what, where = f"{error.fault.what} (at {INVENTED})", error.fault.where
+            raise UserError(what, where=where, remedy=error.fault.remedy) from error
+
+    def check_name(
+        self, metric: str, references: Indices, names: Sequence[str] | None = None
+    ) -> bool:
+        """Is `METRIC` among what `compute_metrics` gives, or else a figure of ours?
+
+        `names` are what it gives, if that is known. `SettingsError` if it is neither.
+        """
+        names = self.names(references) if names is None else names
+        if metric in names:
+            return True
+        if has_figure(metric, self.labels):
+            return False
+        there = list(dict.fromkeys((*names, *FIGURES)))
+        remedy = f"there are: {', '.join(there[:_SHOWN])}{' …' if len(there) > _SHOWN else ''}"
+        what = f"compute_metrics gives no {metric!r}, and it is no figure of the report"
+        raise SettingsError([Fault(_METRIC, what, remedy)])
 
 
 def default_metrics(
@@ -91,23 +140,54 @@ def default_metrics(
 
 
 def checked(result: Any) -> dict[str, float]:
-    """What `compute_metrics` returned, as finite floats; `UserError` if it is anything else."""
+    """What `compute_metrics` returned, as floats; `UserError` if it is anything else.
+
+    Any number will do: of Python, numpy or torch, or anything that has one value and a float of it.
+    """
     where = "compute_metrics in functions.py"
     if not isinstance(result, Mapping) or not result:
         kind = "an empty dict" if isinstance(result, Mapping) else type(result).__name__
         raise UserError(f"returned {kind}, not a dict of name to float", where=where)
     found = {}
     for name, value in result.items():
-        if isinstance(value, np.ndarray | np.generic) and value.size == 1:
-            value = value.item()
-        if not isinstance(name, str) or not isinstance(value, Real):
+        number = as_float(value)
+        if not isinstance(name, str) or number is None:
             kind = type(value).__name__
-            raise UserError(f"returned {kind} for {name!r}; a float is wanted", where=where)
-        if not math.isfinite(value):
-            remedy = "return a number, or leave the name out whenever it is not defined"
-            raise UserError(f"returned {value} for {name!r}", where=where, remedy=remedy)
-        found[name] = float(value)
+            remedy = "one number for each name, and NaN for what is not defined"
+            what = f"returned {kind} for {name!r}; a float is wanted"
+            raise UserError(what, where=where, remedy=remedy)
+        found[str(name)] = number
     return found
+
+
+def as_float(value: Any) -> float | None:
+    """A single number as a float, whatever library it is of; None if it is none."""
+    item = getattr(value, "item", None)
+    if callable(item) and not isinstance(value, Mapping):
+        try:
+            value = item()  # arrays and tensors of one element; of more: ValueError, RuntimeError
+        except (ValueError, RuntimeError, TypeError):
+            return None
+    if isinstance(value, str | bytes | bytearray) or not hasattr(type(value), "__float__"):
+        return None
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf if value > 0 else -math.inf
+    except (TypeError, ValueError):
+        return None
+
+
+def defined(metrics: Mapping[str, float]) -> dict[str, float | None]:
+    """As it is written: JSON knows neither NaN nor infinity."""
+    return {name: value if math.isfinite(value) else None for name, value in metrics.items()}
+
+
+def told_undefined(metrics: Mapping[str, float]) -> str:
+    """Which of them are no finite numbers, in words; empty if all are."""
+    odd = [f"{name} ({value})" for name, value in metrics.items() if not math.isfinite(value)]
+    more = f" and {len(odd) - 10} more" if len(odd) > 10 else ""
+    return f"metrics that are no finite number: {', '.join(odd[:10])}{more}" if odd else ""
 
 
 def confusion(predictions: Indices, references: Indices, labels: int) -> Indices:

@@ -66,14 +66,15 @@ def summary(
     test: Answered,
     validation: Answered,
     labels: Sequence[str],
-    metrics: Mapping[str, float],
+    metrics: Mapping[str, float | None],
     seed: int,
 ) -> dict[str, Any]:
     """What metrics.json holds.
 
-    `metrics` are those of `compute_metrics`; handful's own join them unless they have one of that
-    name. Intervals, `per_label`, `calibration` (its temperature is fitted on `validation`),
-    `coverage` and `counts` are always handful's own. `seed` is of the bootstrap.
+    `metrics` are those of `compute_metrics`, None for what was no finite number; handful's own join
+    them unless they have one of that name. Intervals, `per_label`, `calibration` (its temperature
+    is fitted on `validation`), `coverage` and `counts` are always handful's own. `seed` is of the
+    bootstrap.
     """
     temperature = fit_temperature(validation.logits, validation.references)
     found = figures(test.logits, test.references, labels, temperature, seed)

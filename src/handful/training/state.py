@@ -25,7 +25,8 @@ class RunState:
     best_step: int = 0
     best_value: float | None = None
     best_epoch: float = 0.0
-    best_metrics: dict[str, float] = field(default_factory=dict)
+    best_metrics: dict[str, float | None] = field(default_factory=dict)
+    """None for what was no finite number."""
     per_device: int = 0
     """Examples that one process takes at once; 0 before it is known."""
     positions: int = 0
@@ -68,7 +69,9 @@ class RunState:
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
 
-    def take(self, value: float, metrics: Mapping[str, float], epoch: float, goal: str) -> bool:
+    def take(
+        self, value: float, metrics: Mapping[str, float | None], epoch: float, goal: str
+    ) -> bool:
         """Note a validation's result; True if it is the best so far."""
         self.validated = self.step
         better = self.best_value is None or (

@@ -32,6 +32,7 @@ from handful.training.final import encoding_functions, save_final
 from handful.training.holding import WHOLE
 from handful.training.lengths import check_lengths, encoded_lengths, trained_length
 from handful.training.loop import Loop
+from handful.training.metric_checks import check_metric
 from handful.training.metrics import Metrics
 from handful.training.model import build_model, find_model, load_tokenizer
 from handful.training.objective import Objective, balanced_weights
@@ -94,7 +95,6 @@ def train(experiment: Experiment, arguments: Mapping[str, Any]) -> dict[str, Any
         stack.callback(followed.end)
         collate = _collator(experiment, order, data[0], model, tokenizer, team, precision)
         work = _work(experiment, functions, order, data, model, collate, team, followed)
-        _check_metric(work)
         _prepare_memory(model, section)
         size = sum(parameter.numel() for parameter in model.parameters())
         progress = experiment.progress
@@ -142,6 +142,7 @@ def _work(
     followed: Tracking,
 ) -> Work:
     section = experiment.settings.train_for(order.model)
+    metrics = Metrics(functions, order.label2id, settings_for(experiment.settings, order.model))
     return Work(
         name=order.name,
         section=section,
@@ -150,7 +151,8 @@ def _work(
         validation=data[1],
         collate=collate,
         objective=make_objective(section, data[0].references, len(order.label2id)),
-        metrics=Metrics(functions, order.label2id, settings_for(experiment.settings, order.model)),
+        metrics=metrics,
+        metric_is_given=_check_metric(metrics, section, data[1].references, experiment.progress),
         log=(experiment.store, f"{order.folder(experiment.layout)}/{METRICS_LOG}"),
         team=team,
         tracking=followed,
@@ -194,10 +196,13 @@ def _collator(
     return Collator.from_json(team.collect(found.to_json())[0])
 
 
-def _check_metric(work: Work) -> None:
+def _check_metric(
+    metrics: Metrics, section: TrainSection, references: Indices, progress: Progress
+) -> bool:
     before = random_state()
-    work.metrics.check_name(work.section.METRIC, work.validation.references)
+    given = check_metric(metrics, section, references, progress)
     set_random_state(before)
+    return given
 
 
 def _as_it_began(

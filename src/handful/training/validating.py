@@ -2,30 +2,42 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
-from handful.errors import StepError
+from handful.errors import StepError, UserError
 from handful.training.metrics import label_metrics
 from handful.training.prediction import Predicted
 from handful.training.work import Work
 
 
 def judged(work: Work, predicted: Predicted) -> tuple[dict[str, float], dict[str, float]]:
-    """The metrics, and those of each label for the log, on every process of the team.
+    """The metrics, METRIC among them, and those of each label for the log, on every process.
 
     The leader's answer counts: the user's function is called once. `StepError` if METRIC is not in
-    it this time.
+    it this time, `UserError` if it is no finite number; others may be none.
     """
+    metric = work.section.METRIC
     found: dict[str, Any] = {}
     if work.team.leads:
         logits, references = predicted.logits, work.validation.references
         by_label = label_metrics(logits, references, work.metrics.label2id)
-        found = {"metrics": work.metrics(logits, references), "labels": by_label}
+        metrics = work.metrics(logits, references)
+        if not work.metric_is_given:
+            metrics[metric] = work.metrics.figure(metric, logits, references, predicted.loss)
+        found = {"metrics": metrics, "labels": by_label}
     told = work.team.collect(found)[0]
-    if work.section.METRIC not in told["metrics"]:
+    if metric not in told["metrics"]:
         raise StepError(
-            f"compute_metrics gave no {work.section.METRIC!r} this time",
+            f"compute_metrics gave no {metric!r} this time",
             where="compute_metrics in functions.py",
             remedy="return it every time, or name another [train] METRIC",
+        )
+    value = told["metrics"][metric]
+    if not math.isfinite(value):
+        raise UserError(
+            f"{metric}, which is METRIC, was {value} on validation, so no best epoch can be chosen",
+            where="compute_metrics in functions.py" if work.metric_is_given else "[train] METRIC",
+            remedy="return a number whenever validation is judged, or name another [train] METRIC",
         )
     return told["metrics"], told["labels"]

@@ -43,6 +43,8 @@ class Work:
     """Of a trial: when it is given up."""
     smallest: int = 1
     """Examples that a batch has at least: see `epoch_batches`."""
+    metric_is_given: bool = True
+    """Does `compute_metrics` give METRIC? If not, it is a figure of ours."""
 
     @property
     def plan(self) -> Plan:

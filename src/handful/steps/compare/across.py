@@ -64,7 +64,8 @@ class Shared:
     """The artifacts to compare on, and how many were left out, and why."""
 
     table: pl.DataFrame
-    """artifact_id, label, and p0, p1, …: each side's prediction; l0, l1, …: its loss."""
+    """artifact_id, label, and p0, p1, …: each side's prediction; l0, l1, …: its loss;
+    s0, s1, …: its Brier score."""
     in_common: int
     trained_on: int
     labels_differ: int
@@ -84,6 +85,7 @@ def across(sides: Sequence[Side]) -> dict[str, Any]:
         np.stack([table[f"p{n}"].to_numpy() for n in numbers]),
         np.stack([finite(table[f"l{n}"].to_numpy()) for n in numbers]),
         len(labels),
+        np.stack([table[f"s{n}"].to_numpy() for n in numbers]),
     )
     first = sides[0].experiment.settings
     metric, goal = first.train.METRIC, first.train.METRIC_GOAL
@@ -186,7 +188,7 @@ def _in_one_form(table: pl.DataFrame, wanted: bool) -> pl.DataFrame:
 
 
 def _table(side: Side, number: int, label2id: Any) -> pl.DataFrame:
-    """artifact_id, label<n>, p<n>, l<n>; label ids are those of `label2id`."""
+    """artifact_id, label<n>, p<n>, l<n>, s<n>; label ids are those of `label2id`."""
     own = side.prepared.label2id
     raw = predictions(side.experiment, own, side.evaluation.model, side.evaluation.seed)
     to_common = {own[label]: label2id[label] for label in own}
@@ -195,6 +197,7 @@ def _table(side: Side, number: int, label2id: Any) -> pl.DataFrame:
         pl.col("label").replace_strict(to_common, return_dtype=pl.Int64).alias(f"label{number}"),
         pl.col("prediction").replace_strict(to_common, return_dtype=pl.Int64).alias(f"p{number}"),
         pl.col("loss").alias(f"l{number}"),
+        pl.col("square").alias(f"s{number}"),
     )
 
 

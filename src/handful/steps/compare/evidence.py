@@ -13,8 +13,9 @@ import polars as pl
 
 from handful.errors import Absent, DataError
 from handful.experiment import Experiment
-from handful.records import Tested, Trained
+from handful.records import Tested, Trained, known
 from handful.scoring.arrays import Floats
+from handful.scoring.calibration import softmax, squares
 
 COLUMNS = ["artifact_id", "label", "prediction", "probabilities", "logits"]
 
@@ -25,7 +26,8 @@ class Answered:
 
     seed: int
     table: pl.DataFrame
-    """artifact_id, label, prediction (label ids), loss (negative log-probability of the label)."""
+    """artifact_id, label, prediction (label ids), loss (negative log-probability of the label),
+    square (its Brier score)."""
     validation: Mapping[str, float]
     told: Mapping[str, float]
     """The metrics that were told at the test, those of the user's `compute_metrics` included."""
@@ -60,8 +62,8 @@ def models(
         answered = Answered(
             seed=one.seed,
             table=predictions(experiment, label2id, one.model, one.seed),
-            validation=run.metrics,
-            told=one.metrics,
+            validation=known(run.metrics),
+            told=known(one.metrics),
             intervals=_intervals(experiment, one.model, one.seed),
             test_seconds=one.seconds,
             training_seconds=run.seconds,
@@ -82,8 +84,8 @@ def baselines(
         answered = Answered(
             seed=0,
             table=predictions(experiment, label2id, name, 0),
-            validation=raw.get("validation", {}),
-            told=raw.get("metrics", {}),
+            validation=known(raw.get("validation", {})),
+            told=known(raw.get("metrics", {})),
             intervals=raw.get("intervals", {}),
             test_seconds=float(raw.get("seconds") or 0.0),
             training_seconds=raw.get("training_seconds"),
@@ -132,12 +134,13 @@ def predictions(
             unknown = raw.filter(column.is_null())[name][0]
             what = f"the {name} {unknown!r} is not among the {len(label2id)} labels"
             raise DataError(what, where=where, remedy=again)
-    losses = _losses(_matrix(raw["logits"], len(label2id), where), ids["label"].to_numpy())
+    logits, references = _matrix(raw["logits"], len(label2id), where), ids["label"].to_numpy()
     return raw.select(
         "artifact_id",
         label=ids["label"],
         prediction=ids["prediction"],
-        loss=pl.Series(losses, dtype=pl.Float64),
+        loss=pl.Series(_losses(logits, references), dtype=pl.Float64),
+        square=pl.Series(squares(softmax(logits), references), dtype=pl.Float64),
     )
 
 

@@ -196,6 +196,7 @@ def _answers(tables: Sequence[pl.DataFrame], labels: int) -> Answers:
         np.stack([table["prediction"].to_numpy() for table in tables]),
         np.stack([finite(table["loss"].to_numpy()) for table in tables]),
         labels,
+        np.stack([table["square"].to_numpy() for table in tables]),
     )
 
 
