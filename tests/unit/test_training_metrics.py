@@ -222,7 +222,9 @@ def test_metric_may_be_a_figure_of_ours_or_the_users(tmp_path: Path) -> None:
     assert told_of(tmp_path / "own", own, "right") == (True, [])
     assert told_of(tmp_path / "own", own, "log_loss", "min") == (True, [])
     assert told_of(tmp_path / "own", own, "macro_f1") == (False, [])
-    with pytest.raises(SettingsError, match="no figure of the report\n *there are: right, log_loss"):
+    with pytest.raises(
+        SettingsError, match="no figure of the report\n *there are: right, log_loss"
+    ):
         told_of(tmp_path / "own", own, "wrong")
     # The label "never" is never met.
     with pytest.raises(SettingsError, match="not defined on the 200 artifacts of validation"):

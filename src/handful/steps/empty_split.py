@@ -10,7 +10,7 @@ from handful.layout import QUARANTINE, model_folder
 from handful.steps.prepare.artifacts import Artifact
 from handful.steps.prepare.groups import Links
 from handful.steps.prepare.ledger import Ledger, read_ledger
-from handful.steps.prepare.splits import SPLITS, draw
+from handful.steps.prepare.splits import draw
 
 _WHERE = "[prepare] SPLIT"
 
@@ -19,9 +19,6 @@ def empty_split(experiment: Experiment, model: str, split: str) -> DataError:
     """The error for `split` of `model`, which has no rows."""
     what = f"the {split} split of {model} has no rows"
     ledger = read_ledger(experiment.store, experiment.layout.splits)
-    share = dict(zip(SPLITS, experiment.settings.prepare.SPLIT, strict=True))[split]
-    if not share:
-        return DataError(what, where=_WHERE, remedy="give that split a share, as in 80/10/10")
     if ledger is None:
         return DataError(what, where=_WHERE, remedy="run `handful prepare` first")
     lost = sum(row.split == split for row in ledger.used())

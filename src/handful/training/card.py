@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from handful.records import known
+
 
 def model_card(record: Mapping[str, Any]) -> str:
     """Markdown from what handful.json says: data, settings, metrics, versions."""
-    metrics = record["metrics"]
+    metrics = known(record["metrics"])
     shown = [name for name in metrics if "." not in name] or list(metrics)
     rows, model = record["rows"], _safe(record["model"])
     parts = [
