@@ -123,6 +123,44 @@ def test_the_predictions_are_those_of_the_test_step(trained: Tiny) -> None:
     assert contents(trained.files) == before
 
 
+IGNORED = ("--set", "prepare.IGNORED_LABELS=letter")
+
+
+def labels_told(made: Tiny, *more: str) -> set[str]:
+    """The labels that `predict --all` gives a document a probability for."""
+    done = made.handful("predict", str(made.files / "artifact-0000"), "--all", *more)
+    assert done.returncode == 0, done.stderr
+    (labels,) = {tuple(line["probabilities"]) for line in lines(done.stdout)}  # type: ignore[arg-type]
+    return set(labels)
+
+
+def test_a_trained_model_keeps_its_own_labels_when_one_goes(copy: Tiny) -> None:
+    path = copy.store / "data/prepared_data/full_dataset/label2id.json"
+    before = json.loads(path.read_text())
+    done = copy.handful("prepare", *IGNORED)
+    assert done.returncode == 0, done.stderr
+    assert "no artifact has letter any more" in done.stdout
+    assert "letter" in before.keys() - json.loads(path.read_text()).keys()
+    assert labels_told(copy, *IGNORED) == set(before)
+
+
+@pytest.mark.slow
+def test_a_label_that_is_gone_is_no_output_of_the_next_training(copy: Tiny) -> None:
+    done = copy.handful("run", "--until", "report", *IGNORED)
+    assert done.returncode == 0, done.stderr
+    labels = labels_told(copy, *IGNORED)
+    assert "letter" not in labels
+    assert len(labels) >= 2
+    results = copy.store / "results/full_dataset"
+    (matrix,) = results.glob("evaluation/model/seed-*/confusion_matrix.csv")
+    assert set(matrix.read_text().splitlines()[0].split(",")[1:]) == labels
+    (measured,) = results.glob("evaluation/model/seed-*/metrics.json")
+    assert set(json.loads(measured.read_text())["per_label"]) == labels
+    back = copy.handful("run", "--until", "train")
+    assert back.returncode == 0, back.stderr
+    assert labels_told(copy) == labels | {"letter"}
+
+
 def test_one_folder_several_and_strings(classifier: Classifier, documents: Path) -> None:
     one = classifier.predict(documents / "artifact-0001")
     assert [found.artifact_id for found in one] == ["artifact-0001"]

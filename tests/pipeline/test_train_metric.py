@@ -118,8 +118,10 @@ def test_metric_itself_has_to_be_a_number(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("metric", "goal", "other"),
-    [("log_loss", "min", "max"), ("loss", "min", "max"), ("macro_f1", "max", "min")]
-    + [("f1.report", "max", "min"), ("brier", "min", "max"), ("mcc", "max", "min")],
+    [
+        *(("log_loss", "min", "max"), ("loss", "min", "max"), ("macro_f1", "max", "min")),
+        *(("f1.report", "max", "min"), ("brier", "min", "max"), ("mcc", "max", "min")),
+    ],
 )
 def test_the_goal_is_the_metrics_own(metric: str, goal: str, other: str, tmp_path: Path) -> None:
     one = make(tmp_path / "EXP-1")
