@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from handful.scoring.arrays import Floats
 from handful.metric_names import LOG_LOSS
+from handful.scoring.arrays import Floats
 from handful.scoring.bootstrap import Answers
 from handful.scoring.counts import MEASURES, Counts
 

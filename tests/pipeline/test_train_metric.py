@@ -14,6 +14,7 @@ from handful.backends.inline import Inline
 from handful.errors import SettingsError, UserError
 from handful.records import Tested as Results
 from handful.records import Trained
+from handful.settings import read_settings
 from handful.steps.compare import compare
 from handful.steps.test import test as run_test
 from handful.steps.train import train as run_train
@@ -116,6 +117,10 @@ def test_metric_itself_has_to_be_a_number(tmp_path: Path) -> None:
         run_train(one.open(tmp_path / "s"), one.prepared, Inline(), made_from={})
 
 
+def goal_of(one: Encoded) -> str:
+    return read_settings(one.directory).train.METRIC_GOAL
+
+
 @pytest.mark.parametrize(
     ("metric", "goal", "other"),
     [
@@ -126,14 +131,14 @@ def test_metric_itself_has_to_be_a_number(tmp_path: Path) -> None:
 def test_the_goal_is_the_metrics_own(metric: str, goal: str, other: str, tmp_path: Path) -> None:
     one = make(tmp_path / "EXP-1")
     one.settings(METRIC=metric)
-    assert one.open(tmp_path / "s").settings.train.METRIC_GOAL == goal
+    assert goal_of(one) == goal
     one.settings(METRIC=metric, METRIC_GOAL=goal)
-    assert one.open(tmp_path / "s").settings.train.METRIC_GOAL == goal
+    assert goal_of(one) == goal
     one.settings(METRIC=metric, METRIC_GOAL=other)
     word = "lower" if goal == "min" else "higher"
     with pytest.raises(SettingsError, match=rf"METRIC_GOAL.*{metric} is better when it is {word}"):
-        one.open(tmp_path / "s")
+        goal_of(one)
     one.settings(METRIC="my_own", METRIC_GOAL=other)
-    assert one.open(tmp_path / "s").settings.train.METRIC_GOAL == other
+    assert goal_of(one) == other
     one.settings(METRIC="my_own")
-    assert one.open(tmp_path / "s").settings.train.METRIC_GOAL == "max"
+    assert goal_of(one) == "max"

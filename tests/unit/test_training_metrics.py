@@ -127,8 +127,7 @@ def test_what_is_no_dict_of_numbers_is_refused(result: Any, says: str) -> None:
         (Fraction(1, 8), 0.125),
         *(
             (getattr(np, name)(2), 2.0)
-            for name in ("int8", "uint8", "int32", "int64", "uint64")
-            + ("float16", "float32", "float64", "longdouble")
+            for name in "int8 uint8 int32 int64 uint64 float16 float32 float64 longdouble".split()
         ),
         (np.bool_(1), 1.0),
         (np.array(0.5), 0.5),
@@ -223,7 +222,7 @@ def test_metric_may_be_a_figure_of_ours_or_the_users(tmp_path: Path) -> None:
     assert told_of(tmp_path / "own", own, "log_loss", "min") == (True, [])
     assert told_of(tmp_path / "own", own, "macro_f1") == (False, [])
     with pytest.raises(
-        SettingsError, match="no figure of the report\n *there are: right, log_loss"
+        SettingsError, match=r"no figure of the report\n *there are: right, log_loss"
     ):
         told_of(tmp_path / "own", own, "wrong")
     # The label "never" is never met.
