@@ -245,9 +245,11 @@ def test_the_answer_that_was_made_up_is_told_as_such(tmp_path: Path) -> None:
 def test_a_goal_that_the_users_metric_contradicts_is_told(tmp_path: Path) -> None:
     wrong = f"{COMPUTE}.mean()\n    return {{'wrong': 1 - right, 'right': right}}\n"
     _, (told,) = told_of(tmp_path, wrong, "wrong", "max")
-    assert "METRIC_GOAL is max, but wrong is 0 where all answers are right and 1" in told
+    assert "METRIC_GOAL is max, but wrong is 0 at a perfect answer" in told
     assert told_of(tmp_path, wrong, "wrong", "min") == (True, [])
     assert told_of(tmp_path, wrong, "right", "max") == (True, [])
+    _, (told,) = told_of(tmp_path, wrong, "right", "min")
+    assert "METRIC_GOAL = max may be meant" in told
 
 
 def test_confusion_by_hand() -> None:

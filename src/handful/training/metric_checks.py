@@ -5,12 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-from handful.errors import Fault, SettingsError, UserError
+from handful.errors import Fault, SettingsError
 from handful.metric_names import own_goal
 from handful.progress import Progress
 from handful.settings import TrainSection
 from handful.training.batches import Indices
 from handful.training.metrics import COMPUTE_METRICS, INVENTED, Metrics
+
+_CONTRADICTS = {"max": ("min", 0.0), "min": ("max", 1.0)}
+"""METRIC_GOAL → the other one, and what an answer that is all right gives where that is meant."""
 
 
 def check_metric(
@@ -26,7 +29,7 @@ def check_metric(
     if not given:
         _check_defined(metrics, section.METRIC, references)
     elif metrics.functions.has(COMPUTE_METRICS):
-        for doubt in _doubts(metrics, section, references, at_perfect):
+        for doubt in _doubts(section, at_perfect):
             progress.warn(doubt)
     return given
 
@@ -39,9 +42,7 @@ def _check_defined(metrics: Metrics, metric: str, references: Indices) -> None:
     raise SettingsError([Fault("[train] METRIC", what, remedy)])
 
 
-def _doubts(
-    metrics: Metrics, section: TrainSection, references: Indices, at_perfect: Mapping[str, float]
-) -> list[str]:
+def _doubts(section: TrainSection, at_perfect: Mapping[str, float]) -> list[str]:
     """What is odd about a METRIC that only the user knows."""
     metric, goal, best = section.METRIC, section.METRIC_GOAL, at_perfect[section.METRIC]
     if not math.isfinite(best):
@@ -49,16 +50,10 @@ def _doubts(
             f"compute_metrics returned {best} for METRIC = {metric} at {INVENTED}; should "
             "validation ever be perfect, the training would stop there"
         ]
-    if own_goal(metric):
-        return []
-    try:
-        worst = metrics(metrics.perfect(references, wrong=1), references).get(metric, math.nan)
-    except UserError:
-        return []
-    if (worst > best) if goal == "max" else (worst < best):
-        other = "min" if goal == "max" else "max"
+    other, contradicting = _CONTRADICTS[goal]
+    if best == contradicting and not own_goal(metric):
         return [
-            f"METRIC_GOAL is {goal}, but {metric} is {best:g} where all answers are right and "
-            f"{worst:g} where all are wrong: METRIC_GOAL = {other} may be meant"
+            f"METRIC_GOAL is {goal}, but {metric} is {best:g} at {INVENTED}: "
+            f"METRIC_GOAL = {other} may be meant"
         ]
     return []
