@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from handful.errors import DataError
+from handful.errors import DataError, UserError
 from handful.records import Prepared
 from handful.steps.empty_split import empty_split
 from preparing import FUNCTIONS, Bench, bench
@@ -126,6 +126,27 @@ def test_a_label_of_which_nothing_is_encoded_is_told(tmp_path: Path) -> None:
     made = bench(tmp_path, functions=functions)
     prepare(made)
     assert made.told.warnings == ["tiny: no instance of these labels could be encoded: letter"]
+
+
+def test_a_knob_may_name_a_label_that_is_gone_but_none_that_never_was(tmp_path: Path) -> None:
+    made = bench(tmp_path)
+    knobs: dict[str, Any] = {
+        "prepare_LABEL_ALIASES": "letter = report",
+        "prepare_IGNORED_LABELS": "junk",
+    }
+    with pytest.raises(UserError, match="no artifact has the label 'junk'"):
+        prepare(made, **knobs)
+    made.add("worthless", "junk")
+    prepare(made, **knobs)
+    del made.artifacts["worthless"]
+    for one in made.artifacts.values():
+        one["label"] = one["label"].replace("letter", "report")
+    prepare(made, **knobs)
+    assert any("no artifact has any more: letter, junk" in one for one in made.told.warnings)
+    with pytest.raises(UserError, match="no artifact has the label 'lettre'"):
+        prepare(made, prepare_IGNORED_LABELS="lettre")
+    with pytest.raises(UserError, match="no artifact has the label 'junk'"):
+        prepare(made, redo=True, **knobs | {"prepare_LABEL_ALIASES": ""})
 
 
 # --- many labels with few documents --------------------------------------------------------------

@@ -14,6 +14,7 @@ from handful.backends.inline import Inline
 from handful.errors import SettingsError, UserError
 from handful.records import Tested as Results
 from handful.records import Trained
+from handful.report.ranking import ranking
 from handful.settings import read_settings
 from handful.steps.compare import compare
 from handful.steps.test import test as run_test
@@ -46,6 +47,9 @@ def whole(one: Encoded, scratch: Path, told: Told) -> tuple[Trained, Results, An
     trained = run_train(experiment, one.prepared, Inline(), **more)
     tested = run_test(experiment, one.prepared, trained, Inline(), **more)
     compare(experiment, one.prepared, trained, tested, **more)
+    shown = ranking(experiment)
+    assert shown is not None
+    assert shown["chart"], "whatever METRIC is, and without an interval, too"
     return trained, tested, strict(one.store / "results/full_dataset/comparison.json")
 
 

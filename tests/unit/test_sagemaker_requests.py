@@ -315,6 +315,14 @@ def test_a_metric_of_any_name_and_sign_is_found(tmp_path: Path) -> None:
     assert found_in(log.read_text(), 'f("β") + 1')['best:f("β") + 1'] == [-0.5]
 
 
+@pytest.mark.parametrize("metric", ["loss", "log_loss", "macro_f1"])
+def test_no_two_patterns_bear_one_name(metric: str) -> None:
+    names_of = [one.name for one in metric_patterns(metric)]
+    assert len(set(names_of)) == len(names_of)
+    log = validation_line("m", 1, (metric, 0.25), 0.5, best=False)
+    assert found_in(log, metric)["validation:loss"] == [0.5]
+
+
 def test_the_patterns_of_a_long_name_stay_within_the_limits(tmp_path: Path) -> None:
     read = settings(tmp_path)
     read = replace(read, train=replace(read.train, METRIC="m" * 200))

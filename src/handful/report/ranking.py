@@ -129,16 +129,18 @@ def chosen_model(experiment: Experiment) -> str | None:
 def _chart(found: Mapping[str, Any], metric: str) -> Markup:
     """Every contestant's figure on test with its interval; red is who does not beat the best."""
     rows = []
+    told = metric if all(metric in row["metrics"] for row in found["ranking"]) else "accuracy"
     for row in found["ranking"]:
-        one = row["metrics"].get(metric) or row["metrics"]["accuracy"]
+        one = row["metrics"][told]
         beside = row["baseline"] and row["model"] != found["best_baseline"]
         if one["value"] is None or beside:
             continue
         css = "lost" if row["beats_baseline"] is False else "c7" if row["baseline"] else "c0"
         name = shortened(row["model"], 30)
-        rows.append((name, css, one["value"], one["low"], one["high"]))
+        value = one["value"]
+        ends = (value, value) if one["low"] is None else (one["low"], one["high"])
+        rows.append((name, css, value, *ends))
     bars = [row for row in rows if row[0] == shortened(found["best_baseline"] or "", 30)]
-    told = metric if metric in found["ranking"][0]["metrics"] else "accuracy"
     bar = bars[0][2] if bars else None
     return intervals_chart(rows, bar, f"{told} on test with 95 % intervals")
 

@@ -34,6 +34,7 @@ from handful.steps.prepare.labels import (
     keep_label_map,
     label_map,
     labels_seen,
+    told_of_gone,
     told_of_new_ids,
 )
 from handful.steps.prepare.leakage import keep_leakage, leakage
@@ -131,9 +132,13 @@ def _plan(experiment: Experiment, reconciled: Reconciled, workers: Workers, *, r
     settings = experiment.settings
     check_model_folders(settings.train.MODEL_NAMES)
     artifacts = kept_artifacts(experiment)
-    labelled = apply_knobs(artifacts, settings)
     previous = None if redo else previous_ledger(experiment)
     frozen = None if redo else frozen_label_map(experiment)
+    labels_before = (previous and previous.labels_seen) or frozen or ()
+    labelled = apply_knobs(artifacts, settings, labels_before)
+    gone = told_of_gone(labelled)
+    if gone:
+        experiment.progress.warn(gone)
     inputs = Inputs(experiment)
     documents = inputs.documents(labelled.artifacts)
     check_group_by(labelled.artifacts, experiment)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from handful.errors import Absent, DataError, UserError
@@ -30,6 +30,8 @@ class Labelled:
     artifacts: tuple[Artifact, ...]
     dropped: Mapping[str, str]
     """Label → why its artifacts are left out."""
+    gone: tuple[str, ...] = ()
+    """Labels that a knob names, and that no artifact has any more: it does nothing there."""
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -37,22 +39,27 @@ class Labelled:
         return tuple(sorted({a.label for a in self.artifacts} - set(self.dropped)))
 
 
-def apply_knobs(artifacts: tuple[Artifact, ...], settings: Settings) -> Labelled:
+def apply_knobs(
+    artifacts: tuple[Artifact, ...], settings: Settings, seen: Collection[str] = ()
+) -> Labelled:
     """Rename labels and say which are left out.
 
-    Raises `UserError` for an alias or an ignored label that does not exist, `DataError` when
-    fewer than two labels remain.
+    Raises `UserError` for an alias or an ignored label that does not exist and never did (`seen`
+    are the labels of before), `DataError` when fewer than two labels remain.
     """
     knobs = settings.prepare
-    _check_aliases(artifacts, knobs.LABEL_ALIASES)
+    _check_aliases(artifacts, knobs.LABEL_ALIASES, seen)
+    there = {artifact.label for artifact in artifacts}
+    gone = [old for old in knobs.LABEL_ALIASES if old not in there]
     artifacts = renamed(artifacts, knobs.LABEL_ALIASES)
     counts = Counter(artifact.label for artifact in artifacts)
-    dropped = _ignored(counts, knobs.IGNORED_LABELS, knobs.LABEL_ALIASES)
+    dropped = _ignored(counts, knobs.IGNORED_LABELS, knobs.LABEL_ALIASES, seen)
+    gone += [label for label in knobs.IGNORED_LABELS if label not in counts]
     for label, count in sorted(counts.items()):
         if label not in dropped and count < knobs.NUM_LABELS_THRESHOLD:
             wanted = f"{knobs.NUM_LABELS_THRESHOLD} artifacts that NUM_LABELS_THRESHOLD asks for"
             dropped[label] = f"its label has only {count} of the {wanted}"
-    labelled = Labelled(artifacts, dropped)
+    labelled = Labelled(artifacts, dropped, tuple(dict.fromkeys(gone)))
     _check_enough(labelled)
     return labelled
 
@@ -65,18 +72,23 @@ def renamed(artifacts: tuple[Artifact, ...], aliases: Mapping[str, str]) -> tupl
     )
 
 
-def _check_aliases(artifacts: Iterable[Artifact], aliases: Mapping[str, str]) -> None:
+def _check_aliases(
+    artifacts: Iterable[Artifact], aliases: Mapping[str, str], seen: Collection[str]
+) -> None:
     known = {artifact.label for artifact in artifacts}
     for old in aliases:
-        if old not in known:
+        if old not in known and old not in seen:
             raise _no_such_label(old, known, "LABEL_ALIASES")
 
 
 def _ignored(
-    counts: Mapping[str, int], ignored: tuple[str, ...], aliases: Mapping[str, str]
+    counts: Mapping[str, int],
+    ignored: tuple[str, ...],
+    aliases: Mapping[str, str],
+    seen: Collection[str],
 ) -> dict[str, str]:
     for label in ignored:
-        if label not in counts:
+        if label not in counts and (label in aliases or label not in seen):
             raise _no_such_label(label, counts, "IGNORED_LABELS", aliases.get(label))
     return dict.fromkeys(ignored, "its label is one of IGNORED_LABELS")
 
@@ -149,6 +161,16 @@ def label_map(labels: Iterable[str], frozen: Mapping[str, int] | None) -> dict[s
     for label in sorted(set(labels) - set(label2id)):
         label2id[label] = len(label2id)
     return label2id
+
+
+def told_of_gone(labelled: Labelled) -> str | None:
+    """That knobs name labels that are gone; None if none does."""
+    if not labelled.gone:
+        return None
+    return (
+        f"LABEL_ALIASES or IGNORED_LABELS name labels that no artifact has any more: "
+        f"{_named(labelled.gone)}"
+    )
 
 
 def told_of_new_ids(before: Mapping[str, int], now: Mapping[str, int]) -> str | None:
