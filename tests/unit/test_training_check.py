@@ -78,6 +78,13 @@ def test_a_metric_that_is_not_there(one: Encoded, tmp_path: Path) -> None:
         tried(one, tmp_path / "s")
 
 
+@pytest.mark.parametrize("metric", ["log_loss", "roc_auc", "loss", "brier", "f1.letter"])
+def test_a_metric_that_is_a_figure_of_the_report(metric: str, one: Encoded, tmp_path: Path) -> None:
+    """Of three rows some are not defined, which is no fault of anybody."""
+    one.settings(METRIC=metric)
+    assert metric in tried(one, tmp_path / "s").metrics
+
+
 @pytest.mark.parametrize(
     ("more", "says"),
     [
