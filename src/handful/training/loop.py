@@ -290,17 +290,18 @@ class Loop:
         section = self.work.section
         metrics, by_label = judged(self.work, predicted)
         epoch = self.plan.epoch_at(self.state.step)
-        self._tell_undefined(metrics)
-        written = defined(metrics)
-        best = self.state.take(metrics[section.METRIC], written, epoch, section.METRIC_GOAL)
+        shown = {"loss": predicted.loss, **by_label, **metrics}
+        self._tell_undefined(shown)
+        value, written = metrics[section.METRIC], defined(metrics)
+        best = self.state.take(value, written, epoch, section.METRIC_GOAL)
         self.state.history.append(
             {
                 "step": self.state.step,
                 "epoch": round(epoch, 4),
-                "validation": {"loss": predicted.loss, **by_label, **written},
+                "validation": defined(shown),
             }
         )
-        told = section.METRIC, metrics[section.METRIC]
+        told = section.METRIC, value
         self._progress.note(validation_line(self.work.name, epoch, told, predicted.loss, best))
         self.work.tracking.follow(self.state.history)
         self._meter.restart_clock()
