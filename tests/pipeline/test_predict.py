@@ -134,6 +134,7 @@ def labels_told(made: Tiny, *more: str) -> set[str]:
     return set(labels)
 
 
+@pytest.mark.slow
 def test_a_trained_model_keeps_its_own_labels_when_one_goes(copy: Tiny) -> None:
     path = copy.store / "data/prepared_data/full_dataset/label2id.json"
     before = json.loads(path.read_text())
