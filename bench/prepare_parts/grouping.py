@@ -110,7 +110,7 @@ def split(count: int, seed: int = 0) -> dict[str, float]:
     artifacts, keys = artifacts[:count], keys[:count]
 
     def links(shared: list[Any]) -> Links:
-        return Links(shared, [None] * len(shared), lambda _: [])
+        return Links(shared, [None] * len(shared), lambda *_: [])
 
     shares, seconds = (0.8, 0.1, 0.1), {}
     began = time.perf_counter()

@@ -10,15 +10,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from handful.steps.prepare.direct_links import direct_links
+from handful.steps.prepare.document_words import DocumentFiles, words_of
 from handful.steps.prepare.near_duplicates import (
     THRESHOLD,
     Shingled,
-    alike_pairs,
     families,
     jaccard,
     signatures,
 )
-from handful.steps.prepare.words import Hashes, hashed, words_of
+from handful.steps.prepare.short_texts import ShortTexts
+from handful.steps.prepare.words import Hashes, hashed
 
 
 def numbers(words: list[str]) -> Hashes:
@@ -81,7 +83,8 @@ def test_a_family_is_a_chain_and_documents_without_words_have_none() -> None:
     assert all(jaccard(shingled[a], shingled[b]) >= THRESHOLD for a, b in pairwise(range(1, 5)))
     assert jaccard(shingled[1], shingled[4]) < THRESHOLD
     assert families(shingled, signatures(shingled)) == [None, 1, 1, 1, 1, None]
-    pairs = set(alike_pairs(shingled, signatures(shingled)))
+    documents = shingled, signatures(shingled), ShortTexts.of([numbers([])] * len(shingled))
+    pairs = set(direct_links(*documents, settled=0))
     assert pairs >= {(1, 2), (2, 3), (3, 4)}
     assert (1, 4) not in pairs
 
@@ -109,7 +112,7 @@ def test_few_words_are_one_shingle() -> None:
 
 def words(path: Path, content: bytes) -> list[int]:
     path.write_bytes(content)
-    return list(Shingled.of([words_of([str(path)]).words])[0].tolist())
+    return list(Shingled.of([words_of(DocumentFiles((str(path),))).words])[0].tolist())
 
 
 def test_the_text_of_a_file_is_what_a_person_reads(tmp_path: Path) -> None:
@@ -136,7 +139,7 @@ def test_content_is_exact_whatever_the_files_are(tmp_path: Path) -> None:
     third.write_bytes(b"\0" * 4_999_999 + b"\1")
 
     def content(*paths: Path) -> str | None:
-        return words_of([str(path) for path in paths]).content
+        return words_of(DocumentFiles(tuple(map(str, paths)))).content
 
     assert content(one) == content(other) != content(third)
     one.write_bytes(b"ab")

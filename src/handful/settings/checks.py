@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os.path
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from handful.certificates import BadCertificates, read_certificates
@@ -175,15 +176,19 @@ def _files(reading: Reading) -> None:
     kept = reconcile.get("FILES_ON_RESEARCH")
     if not reading.has_text("prepare", "MODEL_INPUT_FILES"):
         prepare["MODEL_INPUT_FILES"] = kept
-    for name in prepare.get("MODEL_INPUT_FILES") or ():
-        if kept and not any(covers(one, name) for one in kept):
-            entry = reading.places["prepare", "MODEL_INPUT_FILES"]
-            hidden = _hidden(
-                reading, ("production", "FILES_FROM_PROD"), ("reconcile", "FILES_ON_RESEARCH")
-            )
-            near = "" if hidden else nearest(name, kept)
-            what = f"{shown(entry, name)} is not among [reconcile] FILES_ON_RESEARCH"
-            reading.fault(entry, what, near or "add it there, or to FILES_FROM_PROD")
+    for key in ("MODEL_INPUT_FILES", "NEAR_DUPLICATE_FILES"):
+        for name in prepare.get(key) or ():
+            if kept and not any(covers(one, name) for one in kept):
+                _not_kept(reading, key, name, kept)
+
+
+def _not_kept(reading: Reading, key: str, name: str, kept: Sequence[str]) -> None:
+    """A file that `[prepare] key` names, and that no artifact has in the store."""
+    entry = reading.places["prepare", key]
+    hidden = _hidden(reading, ("production", "FILES_FROM_PROD"), ("reconcile", "FILES_ON_RESEARCH"))
+    near = "" if hidden else nearest(name, kept)
+    what = f"{shown(entry, name)} is not among [reconcile] FILES_ON_RESEARCH"
+    reading.fault(entry, what, near or "add it there, or to FILES_FROM_PROD")
 
 
 def _hidden(reading: Reading, *keys: tuple[str, str]) -> bool:

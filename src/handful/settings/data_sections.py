@@ -14,7 +14,7 @@ from pathlib import Path
 
 from handful.settings import key_patterns, names
 from handful.settings.declare import key
-from handful.settings.lists import mapping, split, words_list
+from handful.settings.lists import mapping, or_auto, split, words_list
 from handful.settings.types import Limit
 from handful.settings.values import (
     boolean,
@@ -267,6 +267,14 @@ class PrepareSection:
         choice("group", "ignore"),
         "group",
         "Keep near-duplicates in one split, or ignore that they are.",
+        counts="prepare",
+    )
+    NEAR_DUPLICATE_FILES: tuple[str, ...] | None = key(
+        or_auto(_FILES),
+        "auto",
+        "The files whose words tell near-duplicates; each must be among FILES_ON_RESEARCH. `auto`: "
+        "production's own MODEL_INPUT_FILES, or what process_func made of them if only that holds "
+        "text.",
         counts="prepare",
     )
     NUM_PROCESSES: int | None = key(_CORES, None, "Worker processes for encode_data.", said="cores")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable
+from typing import Any
 
 from handful.settings.types import FrozenMap
 from handful.settings.values import Parser, Wrong, as_number, whole
@@ -42,6 +43,15 @@ def words_list(
         return found
 
     return Parser(parse, unit, "list")
+
+
+def or_auto(parser: Parser) -> Parser:
+    """`parser`, where `auto` (or nothing) stands for None: it is found out."""
+
+    def parse(text: str) -> Any:
+        return None if text.lower() in ("", "auto") else parser.parse(text)
+
+    return Parser(parse, f"auto | {parser.unit}", parser.kind)
 
 
 def whole_list(low: int, high: int, unit: str) -> Parser:

@@ -91,6 +91,8 @@ def prepare(
         experiment.progress.warn(told)
     leaked = leakage(plan.ledger, plan.splits.pairs)
     experiment.progress.note(leaked.told())
+    if leaked.warning():
+        experiment.progress.warn(leaked.warning())
     # Only now: a first run that fails freezes nothing, and a later one draws the same again.
     keep_label_map(experiment, plan.label2id)
     keep_leakage(experiment, leaked)

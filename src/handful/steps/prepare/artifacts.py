@@ -31,6 +31,8 @@ class Artifact:
     row: str
     """The other columns of its label row, as a JSON object."""
     file_hash: str | None = None
+    made: tuple[str, ...] = ()
+    """Those of its files that process_func made, sorted."""
 
     def column(self, name: str) -> Any:
         """Its value in the column `name` of the label rows; None if it has none."""
@@ -78,7 +80,8 @@ def _artifacts(table: Any) -> Iterator[Artifact]:
         both = (*(there or ()), *(new or ()))
         if both not in named:
             named[both] = tuple(sorted(set(both)))
-        yield Artifact(artifact_id, label, named[both], row or "{}", file_hash)
+        by_us = named.setdefault(tuple(new or ()), tuple(sorted(new or ())))
+        yield Artifact(artifact_id, label, named[both], row or "{}", file_hash, by_us)
 
 
 def _check_ids(artifacts: Iterable[Artifact], where: str) -> None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from handful.steps.prepare.components import Components
 
-Pairs = Callable[[Sequence[int]], Iterable[tuple[int, int]]]
+Pairs = Callable[[Sequence[int], Sequence[int]], Iterable[tuple[int, int]]]
 
 
 @dataclass(frozen=True)
@@ -24,8 +24,9 @@ class Links:
     """For each artifact what it shares exactly with others: a GROUP_BY value, its content."""
     family: Sequence[Hashable | None]
     """For each artifact its family of near-duplicates: chains of likeness, cut nowhere."""
-    alike_within: Pairs
-    """All pairs of near-duplicates among some artifacts; asked only where splits collide."""
+    direct: Pairs
+    """Pairs of near-duplicates among those that have their split and some newcomers; asked only
+    where splits collide. Those that have their split may be tied in chains among themselves."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,7 @@ class _Collision:
     def settle(self, settled: list[int], arriving: list[int]) -> dict[int, tuple[str, ...]]:
         """Tie everything that can be; the newcomers that cannot, with the splits they reach."""
         alike: dict[int, list[int]] = defaultdict(list)
-        for one, other in self._links.alike_within([*settled, *arriving]):
+        for one, other in self._links.direct(settled, arriving):
             alike[one].append(other)
             alike[other].append(one)
         placed: set[int] = set()

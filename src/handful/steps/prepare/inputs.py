@@ -7,6 +7,7 @@ of the workers, only those that MODEL_INPUT_FILES names, after checking that the
 from __future__ import annotations
 
 import fnmatch
+import math
 import os
 import shutil
 import stat
@@ -53,11 +54,13 @@ Wait = Callable[[Sequence[Document]], None]
 class Inputs:
     """The input files of an experiment's artifacts."""
 
-    def __init__(self, experiment: Experiment) -> None:
+    def __init__(self, experiment: Experiment, named: Sequence[str] | None = None) -> None:
+        """Of MODEL_INPUT_FILES; or the files that are `named`, however large they are."""
         self._store = experiment.store
         self._progress = experiment.progress
-        self._patterns = experiment.settings.prepare.MODEL_INPUT_FILES
-        self._limit = experiment.settings.prepare.MAX_INSTANCE_BYTES
+        settings = experiment.settings.prepare
+        self._patterns = settings.MODEL_INPUT_FILES if named is None else named
+        self._limit = settings.MAX_INSTANCE_BYTES if named is None else math.inf
         place = experiment.store.path(layout.ARTIFACTS)
         self.is_local = isinstance(place, Path)
         self._root = place if isinstance(place, Path) else experiment.scratch / "inputs"

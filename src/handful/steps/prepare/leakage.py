@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from handful.experiment import Experiment
+from handful.progress import printable
 from handful.records import Split
 from handful.steps.prepare.artifacts import Artifact
 from handful.steps.prepare.groups import Links
@@ -82,6 +83,19 @@ class Leakage:
             f"artifacts with a twin elsewhere), now {now.pairs:,}"
         )
 
+    def warning(self) -> str:
+        """What to do about near-duplicates that lie in two splits; empty if none do."""
+        now = self.after_grouping
+        if now is None or not now.pairs:
+            return ""
+        one, other = self.examples[0].artifacts
+        return (
+            f"{now.pairs:,} pairs of near-duplicates lie in two splits (the strongest: "
+            f"{printable(one)} and {printable(other)}), and {now.test_artifacts_with_twin:,} of "
+            f"{now.test_artifacts:,} test artifacts have a twin that is learned from. What was "
+            f"split before stays where it is; `--redo prepare` draws new splits"
+        )
+
 
 def leakage(ledger: Ledger, pairs: Pairs | None) -> Leakage:
     """What the ledger keeps apart. `pairs`: by rows of the ledger; None if nobody looked."""
@@ -125,7 +139,7 @@ def _without_groups(ledger: Ledger, used: NDArray[np.bool_]) -> NDArray[np.str_]
         for row, is_used in zip(ledger.rows, used, strict=True)
         if is_used
     ]
-    alone = Links([()] * len(artifacts), [None] * len(artifacts), lambda _: [])
+    alone = Links([()] * len(artifacts), [None] * len(artifacts), lambda *_: [])
     settings: Mapping[str, Any] = ledger.drawn_with
     first, second, third = settings["SPLIT"]
     drawn = draw(artifacts, alone, {}, (first, second, third), settings["SEED"])

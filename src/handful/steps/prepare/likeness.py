@@ -1,65 +1,53 @@
-"""Which artifacts are alike, found once per experiment in the files' own content.
+"""Which artifacts are alike, found in the files' own content.
 
-The answer is kept in the store, for it depends on no model and on no split. Workers read the
-documents; the bands are compared here.
+Workers read the documents; the bands are compared here. What was found is kept in the store.
 """
 
 from __future__ import annotations
 
 import hashlib
-import io
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 
-from handful import layout
-from handful.errors import Absent
 from handful.experiment import Experiment
 from handful.records import Reconciled
-from handful.steps.prepare import near_duplicates
+from handful.steps.prepare import near_duplicates, short_texts
+from handful.steps.prepare.artifacts import Artifact
 from handful.steps.prepare.components import Components
+from handful.steps.prepare.direct_links import direct_links
+from handful.steps.prepare.document_words import NOT_READ, DocumentFiles, words_of
+from handful.steps.prepare.file_text import TEXT_LIMIT, may_be_text
 from handful.steps.prepare.inputs import Document, Inputs
-from handful.steps.prepare.near_duplicates import Pairs, Shingled
-from handful.steps.prepare.words import SHINGLE, TEXT_LIMIT, Words, words_of
+from handful.steps.prepare.known_likeness import Alike, Likeness, keep_likeness, known_likeness
+from handful.steps.prepare.near_duplicates import Shingled, Signatures
+from handful.steps.prepare.own_values import own_values
+from handful.steps.prepare.short_texts import ShortTexts
+from handful.steps.prepare.words import SHINGLE
 from handful.steps.prepare.work import Desk
 from handful.steps.prepare.workers import Workers
 
+_RULE = 2
+"""Grows when other words count, or other documents are alike for them."""
 _DOCUMENTS_PER_WORK = 512
 _PATIENCE = 300.0
 """Seconds for one document; it is at most a few MiB of text."""
-_METADATA = b"made_from"
-_UNCOUNTED = b"uncounted"
-
-
-@dataclass(frozen=True)
-class Likeness:
-    """What an artifact shares with others."""
-
-    content: str | None
-    """sha256 over its input files; None if they could not be read."""
-    family: str | None
-    """The smallest artifact id of its family of near-duplicates; None if it has no family."""
-
-
-@dataclass(frozen=True)
-class Alike:
-    """Which documents are alike."""
-
-    each: tuple[Likeness, ...]
-    """In the order of the documents."""
-    pairs: Pairs
+_LARGE = 0.2
+"""Share of all documents from which on it is doubtful that a group is one of near-duplicates."""
 
 
 @dataclass(frozen=True)
 class ReadWords:
     """Read some documents: their content's hash, shingles and signatures. Satisfies `Work`."""
 
-    documents: tuple[tuple[str, ...], ...]
+    documents: tuple[DocumentFiles, ...]
+    artifacts: tuple[Artifact, ...]
+    aliases: Mapping[str, str]
     path: Path
     """Where the numbers are written (NumPy's npz)."""
     unreadable: frozenset[int] = frozenset()
@@ -70,18 +58,26 @@ class ReadWords:
         """The content's hash of each document; None where it could not be read."""
         contents: list[str | None] = []
         found = []
-        for number, paths in enumerate(self.documents):
+        for number, files in enumerate(self.documents):
             desk.gauge.begin(number, number + 1)
-            read = Words(None, np.empty(0, np.uint32))
-            if number not in self.unreadable and paths:
+            read = NOT_READ
+            if number not in self.unreadable and (files.own or files.made):
+                values = own_values(self.artifacts[number], self.aliases)
                 with suppress(OSError):  # alike to nobody; encoding will say what is wrong with it
-                    read = words_of(paths)
+                    read = words_of(replace(files, values=values))
             contents.append(read.content)
             found.append(read.words)
-        shingled = Shingled.of(found)
+        shingled, short = Shingled.of(found), ShortTexts.of(found)
         signed = near_duplicates.signatures(shingled)
         with self.path.open("wb") as file:
-            np.savez(file, hashes=shingled.hashes, starts=shingled.starts, signed=signed)
+            np.savez(
+                file,
+                hashes=shingled.hashes,
+                starts=shingled.starts,
+                signed=signed,
+                words=short.words,
+                short=short.starts,
+            )
         return contents
 
     def without(self, in_hand: range, why: str) -> Self:  # noqa: ARG002 - the protocol's
@@ -90,42 +86,81 @@ class ReadWords:
         return replace(self, unreadable=self.unreadable | set(in_hand))
 
 
+@dataclass(frozen=True)
+class _Read:
+    """What the workers found in some documents."""
+
+    contents: list[str | None]
+    shingled: Shingled
+    signed: Signatures
+    short: ShortTexts
+
+
 class Reader:
     """Reads documents' words with the workers."""
 
-    def __init__(self, experiment: Experiment, inputs: Inputs, workers: Workers) -> None:
+    def __init__(
+        self,
+        experiment: Experiment,
+        inputs: Inputs,
+        workers: Workers,
+        artifacts: Sequence[Artifact],
+        documents: Sequence[Document],
+    ) -> None:
+        """`documents`: the input files of `artifacts`, in the same order."""
+        self._experiment = experiment
         self._scratch = experiment.scratch / "words"
-        self._progress = experiment.progress
-        self._inputs = inputs
         self._workers = workers
+        self._artifacts = artifacts
+        self._named = experiment.settings.prepare.NEAR_DUPLICATE_FILES
+        if self._named is not None:
+            inputs = Inputs(experiment, self._named)
+            documents = inputs.documents(artifacts)
+        self._inputs, self._documents = inputs, documents
+        self._kinds: dict[tuple[tuple[str, ...], tuple[str, ...]], _Kinds] = {}
 
-    def alike(self, documents: Sequence[Document]) -> Alike:
-        """Each document's likeness to the others, and the pairs that are alike."""
-        contents, shingled, signed = self._read(documents, told=True)
-        found = near_duplicates.families(shingled, signed)
+    def likeness(self, reconciled: Reconciled) -> Alike:
+        """Which are alike: from the store if nothing changed, else found and kept there."""
+        made_from = self._made_from(reconciled)
+        found = known_likeness(self._experiment, made_from)
+        if found is None:
+            found = self._alike()
+            keep_likeness(self._experiment, made_from, [one.id for one in self._artifacts], found)
+        self._warn_of_a_large_group(found)
+        return found
+
+    def direct_links(
+        self, settled: Sequence[int], arriving: Sequence[int]
+    ) -> list[tuple[int, int]]:
+        """See `direct_links`; artifacts are told by their numbers."""
+        members = [*settled, *arriving]
+        read = self._read(members, told=False)
+        found = direct_links(read.shingled, read.signed, read.short, len(settled))
+        return [(members[one], members[other]) for one, other in found]
+
+    def _alike(self) -> Alike:
+        read = self._read(range(len(self._artifacts)), told=True)
+        found = near_duplicates.families(read.shingled, read.signed, read.short)
         each = tuple(
-            Likeness(content, None if root is None else documents[root].id)
-            for content, root in zip(contents, found, strict=True)
+            Likeness(content, None if root is None else self._artifacts[root].id)
+            for content, root in zip(read.contents, found, strict=True)
         )
-        members = _members(contents, found)
-        return Alike(each, near_duplicates.pairs_within(members, shingled, signed))
+        pairs = near_duplicates.pairs_within(
+            _groups(each), read.shingled, read.signed, read.short, read.contents
+        )
+        return Alike(each, pairs)
 
-    def alike_pairs(self, documents: Sequence[Document]) -> list[tuple[int, int]]:
-        """All pairs of near-duplicates among a few documents."""
-        _, shingled, signed = self._read(documents, told=False)
-        return list(near_duplicates.alike_pairs(shingled, signed))
-
-    def _read(
-        self, documents: Sequence[Document], *, told: bool
-    ) -> tuple[list[Any], Shingled, Any]:
-        self._inputs.bring(documents)
+    def _read(self, members: Sequence[int], *, told: bool) -> _Read:
+        self._inputs.bring([self._documents[member] for member in members])
         self._scratch.mkdir(parents=True, exist_ok=True)
         works = [
             ReadWords(
-                tuple(self._paths(one) for one in documents[first : first + _DOCUMENTS_PER_WORK]),
+                tuple(self._files(one) for one in members[first : first + _DOCUMENTS_PER_WORK]),
+                tuple(self._artifacts[n] for n in members[first : first + _DOCUMENTS_PER_WORK]),
+                self._experiment.settings.prepare.LABEL_ALIASES,
                 self._scratch / f"{first}.npz",
             )
-            for first in range(0, len(documents), _DOCUMENTS_PER_WORK)
+            for first in range(0, len(members), _DOCUMENTS_PER_WORK)
         ]
         contents: dict[Path, list[str | None]] = {}
         done = 0
@@ -133,21 +168,77 @@ class Reader:
             contents[work.path] = result
             done += len(result)
             if told:
-                self._progress.advance("reading documents", done, len(documents), "documents")
-        shingled, signed = _loaded([work.path for work in works])
-        return [content for work in works for content in contents[work.path]], shingled, signed
+                task = "reading documents", done, len(members), "documents"
+                self._experiment.progress.advance(*task)
+        each = [content for work in works for content in contents[work.path]]
+        return _Read(each, *_loaded([work.path for work in works]))
 
-    def _paths(self, document: Document) -> tuple[str, ...]:
+    def _files(self, number: int) -> DocumentFiles:
         """What is read of a document: nothing if it cannot be encoded anyway."""
-        return () if document.fault else tuple(self._inputs.paths(document))
+        artifact, document = self._artifacts[number], self._documents[number]
+        if document.fault:
+            return DocumentFiles()
+        paths = self._inputs.paths(document)
+        if self._named is not None:
+            return DocumentFiles(tuple(paths))
+        kinds = self._kinds_of(artifact, document)
+        named = list(zip(sorted(document.sizes), paths, strict=True))
+        own = tuple(path for name, path in named if name not in kinds.made)
+        made = tuple(path for name, path in named if name in kinds.made)
+        return DocumentFiles(own, made, has_binary=kinds.has_binary)
+
+    def _kinds_of(self, artifact: Artifact, document: Document) -> _Kinds:
+        key = artifact.files, artifact.made  # most have files of the same names
+        if key not in self._kinds:
+            made = frozenset(artifact.made)
+            others = set(artifact.files) - made - set(document.sizes)
+            self._kinds[key] = _Kinds(made, not all(map(may_be_text, others)))
+        return self._kinds[key]
+
+    def _made_from(self, reconciled: Reconciled) -> str:
+        settings = self._experiment.settings.prepare
+        told = [
+            reconciled.ledger_hash,
+            list(settings.MODEL_INPUT_FILES if self._named is None else self._named),
+            sorted(settings.LABEL_ALIASES.items()),
+            [_RULE, SHINGLE, TEXT_LIMIT, near_duplicates.THRESHOLD, near_duplicates.PERMUTATIONS],
+            [short_texts.FEW, short_texts.THRESHOLD, short_texts.FORM],
+            near_duplicates.LARGE_FAMILY,
+            self._named is not None,
+            [(one.id, one.fault, sorted(one.sizes.items())) for one in self._documents],
+        ]
+        return hashlib.sha256(json.dumps(told).encode()).hexdigest()
+
+    def _warn_of_a_large_group(self, found: Alike) -> None:
+        """Words that say nothing, a form's or a cover sheet's, make everybody alike."""
+        largest = max(map(len, _groups(found.each)), default=0)
+        if largest <= max(near_duplicates.LARGE_FAMILY, _LARGE * len(found.each)):
+            return
+        self._experiment.progress.warn(
+            f"{largest:,} of {len(found.each):,} documents hang together as near-duplicates, and "
+            "go to one split; if other files tell them apart, name these in "
+            "[prepare] NEAR_DUPLICATE_FILES"
+        )
 
 
-def _loaded(paths: Sequence[Path]) -> tuple[Shingled, Any]:
-    """What the workers wrote, joined; the files are gone then. Nothing is held twice."""
+@dataclass(frozen=True)
+class _Kinds:
+    """What artifacts with files of the same names have in common."""
+
+    made: frozenset[str]
+    has_binary: bool
+    """Has production a file that is no text, and no input?"""
+
+
+def _loaded(paths: Sequence[Path]) -> tuple[Shingled, Signatures, ShortTexts]:
+    """What the workers wrote, joined; the files are gone then. Nothing large is held twice."""
     starts, offset = [np.zeros(1, np.int64)], 0
+    words, short = [np.empty(0, np.uint32)], [np.zeros(1, np.int64)]
     for path in paths:
         with np.load(path) as part:
             starts.append(part["starts"][1:] + offset)
+            short.append(part["short"][1:] + short[-1][-1])
+            words.append(part["words"])
         offset = int(starts[-1][-1])
     joined = Shingled(np.empty(offset, np.uint32), np.concatenate(starts))
     signed = np.empty((len(joined), near_duplicates.PERMUTATIONS), np.uint32)
@@ -159,104 +250,16 @@ def _loaded(paths: Sequence[Path]) -> tuple[Shingled, Any]:
         signed[document : document + len(signatures)] = signatures
         document += len(signatures)
         path.unlink()
-    return joined, signed
+    return joined, signed, ShortTexts(np.concatenate(words), np.concatenate(short))
 
 
-def likeness(
-    experiment: Experiment,
-    reconciled: Reconciled,
-    documents: Sequence[Document],
-    read: Callable[[Sequence[Document]], Alike],
-) -> Alike:
-    """Which documents are alike: from the store if nothing changed, else found and kept there."""
-    made_from = _made_from(experiment, reconciled, documents)
-    kept = _kept(experiment, made_from)
-    if kept is not None:
-        return kept
-    found = read(documents)
-    _keep(experiment, made_from, documents, found)
-    return found
-
-
-def _members(contents: Sequence[str | None], families: Sequence[int | None]) -> list[list[int]]:
+def _groups(each: Sequence[Likeness]) -> list[list[int]]:
     """The documents that hang together, by likeness or by the very same content."""
-    components = Components(len(contents))
-    for number, (content, family) in enumerate(zip(contents, families, strict=True)):
-        if content is not None:
-            components.union(number, components.node(content))
-        if family is not None:
-            components.union(number, family)
-    found = components.members(range(len(contents))).values()
+    components = Components(len(each))
+    for number, one in enumerate(each):
+        if one.content is not None:
+            components.union(number, components.node(("content", one.content)))
+        if one.family is not None:
+            components.union(number, components.node(("family", one.family)))
+    found = components.members(range(len(each))).values()
     return [members for members in found if len(members) > 1]
-
-
-def _made_from(
-    experiment: Experiment, reconciled: Reconciled, documents: Iterable[Document]
-) -> str:
-    told = [
-        reconciled.ledger_hash,
-        list(experiment.settings.prepare.MODEL_INPUT_FILES),
-        [SHINGLE, TEXT_LIMIT, near_duplicates.THRESHOLD, near_duplicates.PERMUTATIONS],
-        near_duplicates.LARGE_FAMILY,
-        [(one.id, one.fault, sorted(one.sizes.items())) for one in documents],
-    ]
-    return hashlib.sha256(json.dumps(told).encode()).hexdigest()
-
-
-def _kept(experiment: Experiment, made_from: str) -> Alike | None:
-    rows = _read(experiment, layout.NEAR_DUPLICATES, made_from)
-    pairs = _read(experiment, layout.NEAR_DUPLICATE_PAIRS, made_from)
-    if rows is None or pairs is None:
-        return None
-    each = zip(rows["content"].to_pylist(), rows["family"].to_pylist(), strict=True)
-    return Alike(
-        tuple(Likeness(content, family) for content, family in each),
-        Pairs(
-            pairs["one"].to_numpy(),
-            pairs["other"].to_numpy(),
-            pairs["likeness"].to_numpy(),
-            int((pairs.schema.metadata or {})[_UNCOUNTED]),
-        ),
-    )
-
-
-def _read(experiment: Experiment, key: str, made_from: str) -> Any:
-    """The table at `key`, if it was made from that."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        table = pq.read_table(io.BytesIO(experiment.store.read(key)))
-    except (Absent, pa.ArrowException):
-        return None  # not there, or no longer readable: it is found again
-    same = (table.schema.metadata or {}).get(_METADATA) == made_from.encode()
-    return table if same else None
-
-
-def _keep(
-    experiment: Experiment, made_from: str, documents: Sequence[Document], found: Alike
-) -> None:
-    import pyarrow as pa
-
-    each = pa.table(
-        {
-            "artifact_id": pa.array([one.id for one in documents], pa.string()),
-            "content": pa.array([one.content for one in found.each], pa.string()),
-            "family": pa.array([one.family for one in found.each], pa.string()),
-        }
-    ).replace_schema_metadata({_METADATA: made_from.encode()})
-    pairs = pa.table(
-        {"one": found.pairs.one, "other": found.pairs.other, "likeness": found.pairs.likeness}
-    ).replace_schema_metadata(
-        {_METADATA: made_from.encode(), _UNCOUNTED: str(found.pairs.uncounted).encode()}
-    )
-    for key, table in ((layout.NEAR_DUPLICATE_PAIRS, pairs), (layout.NEAR_DUPLICATES, each)):
-        experiment.store.write(key, _parquet(table))
-
-
-def _parquet(table: Any) -> bytes:
-    import pyarrow.parquet as pq
-
-    file = io.BytesIO()
-    pq.write_table(table, file)
-    return file.getvalue()

@@ -12,8 +12,9 @@ from handful.settings.key_patterns import parse
 from handful.steps.prepare.artifacts import Artifact
 from handful.steps.prepare.groups import Links
 from handful.steps.prepare.inputs import Document, Inputs
+from handful.steps.prepare.known_likeness import Likeness
 from handful.steps.prepare.labels import nearest
-from handful.steps.prepare.likeness import Likeness, Reader, likeness
+from handful.steps.prepare.likeness import Reader
 from handful.steps.prepare.near_duplicates import Pairs
 from handful.steps.prepare.workers import Workers
 
@@ -37,21 +38,16 @@ def links_between(
     have no column GROUP_BY.
     """
     settings = experiment.settings.prepare
-    reader = Reader(experiment, inputs, workers)
-    found = None
-    if settings.NEAR_DUPLICATES == "group":
-        found = likeness(experiment, reconciled, documents, reader.alike)
+    reader = Reader(experiment, inputs, workers, artifacts, documents)
+    found = reader.likeness(reconciled) if settings.NEAR_DUPLICATES == "group" else None
     values = _column(artifacts, experiment.settings)
     alike = found.each if found else (Likeness(None, None),) * len(artifacts)
 
-    def alike_within(members: Sequence[int]) -> Iterable[tuple[int, int]]:
-        if found is None:
-            return []
-        pairs = reader.alike_pairs([documents[member] for member in members])
-        return [(members[one], members[other]) for one, other in pairs]
+    def direct_links(settled: Sequence[int], arriving: Sequence[int]) -> Iterable[tuple[int, int]]:
+        return reader.direct_links(settled, arriving) if found else []
 
     shared = [tuple(_keys(value, one)) for value, one in zip(values, alike, strict=True)]
-    links = Links(shared, [one.family for one in alike], alike_within)
+    links = Links(shared, [one.family for one in alike], direct_links)
     return links, found.pairs if found else None
 
 

@@ -37,6 +37,7 @@ _CHOOSE_ARTIFACTS = frozenset(
         "SPLIT_FROM",
         "GROUP_BY",
         "NEAR_DUPLICATES",
+        "NEAR_DUPLICATE_FILES",
     )
 )
 """They decide who is encoded under which label id, and that counts by itself."""

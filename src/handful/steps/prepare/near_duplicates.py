@@ -4,7 +4,8 @@ MinHash signatures (Broder, 1997, "On the resemblance and containment of documen
 (Leskovec, Rajaraman and Ullman, "Mining of Massive Datasets", chapter 3): documents that agree in
 a whole band are candidates, and only those whose shingles really have a Jaccard similarity of at
 least `THRESHOLD` are tied. With 21 bands of 6 rows a pair at 0.8 is a candidate with probability
-0.998, one at 0.5 with 0.28; the exact comparison then refuses it.
+0.998, one at 0.5 with 0.28; the exact comparison then refuses it. Texts of few words have a rule of
+their own beside that: `handful.steps.prepare.short_texts`.
 """
 
 from __future__ import annotations
@@ -16,13 +17,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from handful.steps.prepare.components import Components
+from handful.steps.prepare.short_texts import ShortTexts
 from handful.steps.prepare.words import MIX as _MIX
 from handful.steps.prepare.words import Hashes, shingles
 
 THRESHOLD = 0.8
 PERMUTATIONS = 128
 BANDS, ROWS = 21, 6
-_UNLIKELY = 0.6
+UNLIKELY = 0.6
 """A signature that agrees in less than this share: 0.8 is more than five deviations away."""
 _REPRESENTATIVES = 32
 """How many unlike documents of one bucket a further one is compared with."""
@@ -77,11 +79,13 @@ def signatures(shingled: Shingled) -> Signatures:
     return result
 
 
-def families(shingled: Shingled, signed: Signatures) -> list[int | None]:
+def families(
+    shingled: Shingled, signed: Signatures, short: ShortTexts | None = None
+) -> list[int | None]:
     """For each document the smallest number of those it hangs together with; None if alone."""
     components = Components(len(shingled))
-    for bucket in _buckets(shingled, signed):
-        _tie_alike(bucket, shingled, signed, components)
+    for _ in ties(shingled, signed, short, components):
+        pass
     members = components.members(range(len(shingled)))
     return [
         root if len(members[root]) > 1 else None
@@ -89,15 +93,15 @@ def families(shingled: Shingled, signed: Signatures) -> list[int | None]:
     ]
 
 
-def alike_pairs(shingled: Shingled, signed: Signatures) -> Iterator[tuple[int, int]]:
-    """Every pair of near-duplicates, all compared with all: for a few thousand documents."""
-    for one in range(len(shingled)):
-        if not len(shingled[one]):
-            continue
-        shares = (signed[one + 1 :] == signed[one]).mean(axis=1)
-        for other in (np.flatnonzero(shares >= _UNLIKELY) + one + 1).tolist():
-            if jaccard(shingled[one], shingled[other]) >= THRESHOLD:
-                yield one, other
+def ties(
+    shingled: Shingled, signed: Signatures, short: ShortTexts | None, components: Components
+) -> Iterator[tuple[int, int]]:
+    """Tie all near-duplicates together in `components`; the pairs by which they were tied."""
+    for bucket in _buckets(shingled, signed):
+        yield from _tie_alike(bucket, shingled, signed, components)
+    for one, other in short.pairs() if short else ():
+        components.union(one, other)
+        yield one, other
 
 
 @dataclass(frozen=True)
@@ -107,7 +111,7 @@ class Pairs:
     one: NDArray[np.int32]
     other: NDArray[np.int32]
     likeness: NDArray[np.float32]
-    """Jaccard similarity of their shingles."""
+    """Jaccard similarity of their shingles; of short texts that differ in a word, of the words."""
     uncounted: int = 0
     """Documents of large families that were compared with nobody here."""
 
@@ -125,31 +129,65 @@ class Pairs:
         )
 
 
-def pairs_within(members: Sequence[Sequence[int]], shingled: Shingled, signed: Signatures) -> Pairs:
+def pairs_within(
+    members: Sequence[Sequence[int]],
+    shingled: Shingled,
+    signed: Signatures,
+    short: ShortTexts | None = None,
+    contents: Sequence[str | None] | None = None,
+) -> Pairs:
     """The pairs of near-duplicates within each family.
 
     Of a family of more than `LARGE_FAMILY` documents the first so many are compared, as the number
-    of pairs grows with its square. Documents without a word in a family are the same.
+    of pairs grows with its square. `contents`: the same for documents that are the same whatever
+    their words are; without it those in a family that have no words are.
     """
     rows: list[tuple[int, int, float]] = []
+    compared = _Compared(shingled, signed, short, _numbered(contents, shingled))
     for family in members:
-        rows += _pairs_of(np.array(sorted(family)[:LARGE_FAMILY]), shingled, signed)
+        rows += compared.pairs(np.array(sorted(family)[:LARGE_FAMILY]))
     return Pairs.of(rows, sum(max(0, len(family) - LARGE_FAMILY) for family in members))
 
 
-def _pairs_of(
-    family: NDArray[np.int64], shingled: Shingled, signed: Signatures
-) -> Iterator[tuple[int, int, float]]:
-    for place, one in enumerate(family[:-1].tolist()):
-        others = family[place + 1 :]
-        if not len(shingled[one]):
-            yield from ((one, other, 1.0) for other in others.tolist())
-            continue
-        shares = (signed[others] == signed[one]).mean(axis=1)
-        for other in others[shares >= _UNLIKELY].tolist():
-            likeness = jaccard(shingled[one], shingled[other])
-            if likeness >= THRESHOLD:
-                yield one, other, likeness
+@dataclass(frozen=True)
+class _Compared:
+    """All that two documents are compared by."""
+
+    shingled: Shingled
+    signed: Signatures
+    short: ShortTexts | None
+    contents: NDArray[np.int64]
+    """The same number for documents that are the same."""
+
+    def pairs(self, family: NDArray[np.int64]) -> Iterator[tuple[int, int, float]]:
+        for place, one in enumerate(family[:-1].tolist()):
+            others = family[place + 1 :]
+            is_same = self.contents[others] == self.contents[one]
+            is_likely = (self.signed[others] == self.signed[one]).mean(axis=1) >= UNLIKELY
+            if self.short and len(self.short[one]):
+                is_likely[:] = True
+            for other in others[is_same | is_likely].tolist():
+                likeness = self._likeness(one, other)
+                if likeness >= THRESHOLD:
+                    yield one, other, likeness
+
+    def _likeness(self, one: int, other: int) -> float:
+        if self.contents[one] == self.contents[other]:
+            return 1.0
+        found = jaccard(self.shingled[one], self.shingled[other])
+        return self.short.likeness(one, other) if self.short and found < THRESHOLD else found
+
+
+def _numbered(contents: Sequence[str | None] | None, shingled: Shingled) -> NDArray[np.int64]:
+    """The same number for the same content, or for all that have no words if nothing is known."""
+    if contents is None:
+        numbers = np.arange(len(shingled), dtype=np.int64)
+        numbers[np.diff(shingled.starts) == 0] = -1
+        return numbers
+    first: dict[str, int] = {}
+    return np.array(
+        [n if one is None else first.setdefault(one, n) for n, one in enumerate(contents)], np.int64
+    )
 
 
 def jaccard(one: Hashes, other: Hashes) -> float:
@@ -198,7 +236,7 @@ def _buckets(shingled: Shingled, signed: Signatures) -> Iterator[list[int]]:
 
 def _tie_alike(
     bucket: list[int], shingled: Shingled, signed: Signatures, components: Components
-) -> None:
+) -> Iterator[tuple[int, int]]:
     representatives: list[int] = []
     for document in bucket:
         for other in representatives:
@@ -206,6 +244,7 @@ def _tie_alike(
                 break
             if _alike(document, other, shingled, signed):
                 components.union(document, other)
+                yield document, other
                 break
         else:
             if len(representatives) < _REPRESENTATIVES:
@@ -213,6 +252,6 @@ def _tie_alike(
 
 
 def _alike(one: int, other: int, shingled: Shingled, signed: Signatures) -> bool:
-    if np.count_nonzero(signed[one] == signed[other]) < _UNLIKELY * PERMUTATIONS:
+    if np.count_nonzero(signed[one] == signed[other]) < UNLIKELY * PERMUTATIONS:
         return False
     return jaccard(shingled[one], shingled[other]) >= THRESHOLD

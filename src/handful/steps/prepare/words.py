@@ -1,33 +1,21 @@
-"""The words of a document, as numbers: what near-duplicates are found by.
+"""Words as numbers: what near-duplicates are found by.
 
-A document's text is that of all its input files: text files as they are, of JSON files the strings
-and numbers in them (not the keys, which all documents share). Words are runs of letters and digits,
-in lower case; three in a row are a shingle, and its 32-bit hash stands for it. Other files, and
-what lies beyond the first 4 MiB of a text, count by their exact content only.
+Words are runs of letters and digits, in lower case; three in a row are a shingle, and its 32-bit
+hash stands for it.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
 import re
 import zlib
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 SHINGLE = 3
 """Words in a row."""
-TEXT_LIMIT = 4 << 20
-"""Bytes of one file that are looked at as text."""
-_BLOCK = 1 << 20
-_SNIFFED = 1 << 16
 _WORD = re.compile(r"\w+")
-_TEXT_SUFFIXES = frozenset({".txt", ".md", ".rst", ".html", ".htm", ".xml", ".csv", ".tsv", ".tex"})
 MIX = np.uint64(0x9E3779B97F4A7C15)
 """2^64 over the golden ratio: spreads neighbouring numbers (Knuth's multiplicative hashing)."""
 
@@ -52,28 +40,6 @@ _ASCII = bytes(
     for code in range(256)
 )
 """What `\\w+` and `lower` do to plain text, as a table: letters and digits, else a space."""
-
-
-@dataclass(frozen=True)
-class Words:
-    """What is known of one document."""
-
-    content: str | None
-    """sha256 over its files, whatever they are; None if they could not be read."""
-    words: Hashes
-    """The hash of each of its words, in their order; empty if it has no text."""
-
-
-def words_of(paths: Sequence[str]) -> Words:
-    """Read a document. Raises OSError if a file cannot be read."""
-    digest = hashlib.sha256()
-    words: list[bytes] = []
-    for path in paths:
-        start = _read_into(digest, path)
-        text = _text(start, path[path.rfind(".") :].lower())
-        if text is not None:
-            words += split(text)
-    return Words(digest.hexdigest(), hashed(words))
 
 
 def split(text: str) -> list[bytes]:
@@ -111,55 +77,3 @@ def shingles(documents: Sequence[Hashes]) -> tuple[Hashes, NDArray[np.int64]]:
     keys = keys[np.diff(keys, prepend=keys[:1] ^ np.uint64(1)) != 0]
     starts = np.searchsorted(keys, np.arange(len(documents) + 1, dtype=np.uint64) << np.uint64(32))
     return keys.astype(np.uint32), starts.astype(np.int64)
-
-
-def _read_into(digest: Any, path: str) -> bytes:
-    """Hash the whole file; its beginning, up to TEXT_LIMIT bytes."""
-    with open(path, "rb", buffering=0) as file:  # noqa: PTH123 - pathlib takes longer than reading
-        size = os.fstat(file.fileno()).st_size
-        digest.update(size.to_bytes(8, "big"))
-        start = file.read(min(size, TEXT_LIMIT))
-        digest.update(start)
-        while len(start) < size and (block := file.read(_BLOCK)):
-            digest.update(block)
-    return start
-
-
-def _text(data: bytes, suffix: str) -> str | None:
-    """What a person would read in it; None if that is nothing."""
-    decoded = _decoded(data, suffix)
-    if decoded is not None and (suffix == ".json" or decoded[:1] in "{["):
-        try:
-            return " ".join(_leaves(json.loads(decoded)))
-        except (ValueError, RecursionError):
-            return decoded
-    return decoded
-
-
-def _decoded(data: bytes, suffix: str) -> str | None:
-    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
-        return data.decode("utf-16", "replace")
-    if b"\0" in data[:_SNIFFED]:
-        return None
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        # A cut in the middle of a letter is our own; other faults tell that it is no UTF-8.
-        if error.start > len(data) - 4 or suffix in _TEXT_SUFFIXES:
-            return data.decode("utf-8-sig", "replace")
-        return None
-
-
-def _leaves(value: Any) -> Iterator[str]:
-    """The strings and numbers in a JSON value, in their order."""
-    stack = [value]
-    while stack:
-        value = stack.pop()
-        if isinstance(value, str):
-            yield value
-        elif isinstance(value, dict):
-            stack.extend(reversed(value.values()))
-        elif isinstance(value, list):
-            stack.extend(reversed(value))
-        elif isinstance(value, int | float) and not isinstance(value, bool):
-            yield repr(value)

@@ -1,0 +1,131 @@
+"""Which words tell a document: those of the files that hold its text, without its own values.
+
+What process_func writes beside production's files (a label, a hash, a date) says nothing of the
+text, and makes any two short texts look different. So production's own files are read, and those
+that process_func made only where they alone hold text:
+
+    production's own                         what counts
+    text files only                          they, if anything is left of them; else the made ones
+    a PDF or a picture, made running text    the made ones, unless production's own running text is
+                                             a fourth of that: then this
+    a PDF or a picture, no running text      all files as they are, and the picture's bytes
+
+Running text is more than the names, dates and numbers that a record holds beside a document.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from handful.steps.prepare.file_text import FileText, Piece, read_file, running_words
+from handful.steps.prepare.own_values import (
+    OwnValues,
+    without_fields,
+    without_lines,
+    without_marks,
+)
+from handful.steps.prepare.words import Hashes, hashed, split
+
+_AS_MUCH = 4
+"""What was made of a picture or a PDF is its text if it has so many times the words that
+production gives beside it."""
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentFiles:
+    """The files of one document that near-duplicates are looked for in."""
+
+    own: tuple[str, ...] = ()
+    """The paths of production's, sorted; of all those that NEAR_DUPLICATE_FILES names."""
+    made: tuple[str, ...] = ()
+    """The paths of those that process_func wrote, sorted."""
+    has_binary: bool = False
+    """Has production a file that is no text, and that is not among these?"""
+    values: OwnValues = field(default_factory=OwnValues)
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """What is known of one document."""
+
+    content: str | None
+    """sha256 over the files that count, whatever they are; None if they could not be read."""
+    words: Hashes
+    """The hash of each word of its text, in their order; empty if it has none."""
+
+
+NOT_READ = Words(None, np.empty(0, np.uint32))
+
+
+@dataclass(frozen=True, slots=True)
+class _Text:
+    """What is left of some files when the document's own values are taken out of them."""
+
+    words: list[bytes]
+    running: int
+    """How many of them are running text."""
+
+
+def words_of(files: DocumentFiles) -> Words:
+    """Read a document. Raises OSError if a file cannot be read."""
+    own = [read_file(path) for path in files.own]
+    text = _text(own, files.values)
+    has_binary = files.has_binary or any(one.pieces is None for one in own)
+    if text.words and not has_binary:
+        return Words(_content(own), hashed(text.words))
+    made = [read_file(path) for path in files.made]
+    of_made = _text(made, files.values)
+    if of_made.running > _AS_MUCH * text.running or not (text.words or has_binary):
+        text, own = of_made, [*own, *made]
+    if text.running or (text.words and not has_binary):
+        return Words(_content(own), hashed(text.words))
+    return _as_they_are(own, made)
+
+
+def _as_they_are(own: Sequence[FileText], made: Sequence[FileText]) -> Words:
+    """Of a document without running text: what few words are left may be those of any other."""
+    every = [*own, *(one for one in made if one not in own)]
+    pictures = [one for one in own if one.pieces is None]
+    words = [word for one in every for piece in one.pieces or () for word in split(piece.text)]
+    return Words(_content(pictures or every), hashed(words))
+
+
+def _text(files: Iterable[FileText], values: OwnValues) -> _Text:
+    """Without the document's own values; but with the row's columns if they are most of it."""
+    files = [one for one in files if one.pieces]
+    text = _joined(files, values, with_columns=True)
+    if values.columns and not text.running:
+        whole = _joined(files, values, with_columns=False)
+        if len(whole.words) > 2 * len(text.words):
+            return whole
+    return text
+
+
+def _joined(files: Sequence[FileText], values: OwnValues, *, with_columns: bool) -> _Text:
+    words: list[bytes] = []
+    running = 0
+    alone = values.alone(with_columns=with_columns)
+    for one in files:
+        pieces = _without(one, alone)
+        words += split(" ".join(piece.text for piece in pieces))
+        running += running_words(one, pieces)
+    words = without_marks(words, values.marks)
+    return _Text(words, min(running, len(words)))
+
+
+def _without(file: FileText, values: frozenset[bytes]) -> Sequence[Piece]:
+    pieces = file.pieces or ()
+    if file.is_plain:
+        return [Piece(without_lines(pieces[0].text, values), is_field=False)]
+    return without_fields(pieces, values)
+
+
+def _content(files: Iterable[FileText]) -> str:
+    digest = hashlib.sha256()
+    for one in files:
+        digest.update(one.digest)
+    return digest.hexdigest()

@@ -1,0 +1,145 @@
+"""The text of a file, as a person would read it.
+
+Text files are taken as they are, of JSON files the strings and numbers in them (not the keys, which
+all documents share). Other files, and what lies beyond the first 4 MiB of a text, count by their
+exact content only.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+TEXT_LIMIT = 4 << 20
+"""Bytes of one file that are looked at as text."""
+_BLOCK = 1 << 20
+_SNIFFED = 1 << 16
+_SUFFIXES = frozenset({".txt", ".md", ".rst", ".html", ".htm", ".xml", ".csv", ".tsv", ".tex"})
+_DOCUMENTS = ".pdf .ps .doc .docx .xls .xlsx .ppt .pptx .odt .ods .odp .msg .epub"
+_PICTURES = ".png .jpg .jpeg .gif .bmp .tif .tiff .webp .heic .jp2 .dcm"
+_SOUNDS = ".mp3 .wav .flac .ogg .m4a .aac .mp4 .mov .avi .mkv .webm"
+_NUMBERS = ".npy .npz .pt .safetensors .parquet .arrow .feather .h5 .zip .gz .bz2 .xz .7z .tar"
+_NO_TEXT = frozenset(f"{_DOCUMENTS} {_PICTURES} {_SOUNDS} {_NUMBERS}".split())
+"""Kinds of file that are no text, even where their bytes could be read as one."""
+_SENTENCE = 5
+"""Words of a string from which on it is running text, not a name or a date."""
+_UNSPACED = re.compile(r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff]{10}")
+"""Ten letters of a script that puts no blanks between words."""
+
+
+class Piece(NamedTuple):
+    """A part of a file's text."""
+
+    text: str
+    is_field: bool
+    """Is it the value of one key, as in a record, and not part of a list or of a plain text?"""
+
+
+@dataclass(frozen=True, slots=True)
+class FileText:
+    """What is known of one file."""
+
+    digest: bytes
+    """sha256 of all of it."""
+    pieces: tuple[Piece, ...] | None
+    """None if it is no text: a picture, a PDF."""
+    is_plain: bool
+    """Is it one plain text, in which a line may be a field? Else it is JSON."""
+
+
+def read_file(path: str) -> FileText:
+    """Raises OSError if it cannot be read."""
+    digest = hashlib.sha256()
+    start = _read_into(digest, path)
+    suffix = suffix_of(path)
+    text = _decoded(start, suffix) if suffix not in _NO_TEXT else None
+    if text is None:
+        return FileText(digest.digest(), None, is_plain=False)
+    if suffix == ".json" or text[:1] in "{[":
+        try:
+            return FileText(digest.digest(), tuple(_leaves(json.loads(text))), is_plain=False)
+        except (ValueError, RecursionError):
+            pass
+    return FileText(digest.digest(), (Piece(text, is_field=False),), is_plain=True)
+
+
+def suffix_of(name: str) -> str:
+    """With its dot, in lower case; empty if it has none."""
+    return os.path.splitext(name)[1].lower()  # noqa: PTH122 - there are many
+
+
+def may_be_text(name: str) -> bool:
+    """What its suffix says of a file."""
+    return suffix_of(name) not in _NO_TEXT
+
+
+def running_words(file: FileText, pieces: Sequence[Piece]) -> int:
+    """How many words of `pieces`, what is left of the file, are running text.
+
+    A name, a date or a number in a record is none; sentences are, and lists of words.
+    """
+    if file.is_plain:
+        return sum(len(piece.text.split()) for piece in pieces)
+    listed = sum(len(text.split()) for text, is_field in pieces if not is_field and _says(text))
+    fields = (text for text, is_field in pieces if is_field and is_running(text))
+    return sum(len(text.split()) for text in fields) + (listed if listed >= _SENTENCE else 0)
+
+
+def is_running(text: str) -> bool:
+    """Is it at least five words?"""
+    if len(text.split(None, _SENTENCE - 1)) == _SENTENCE:
+        return _says(text)
+    return not text.isascii() and _UNSPACED.search(text) is not None
+
+
+def _says(text: str) -> bool:
+    """Does it hold letters at all?"""
+    return any(map(str.isalpha, text))
+
+
+def _read_into(digest: Any, path: str) -> bytes:
+    """Hash the whole file; its beginning, up to TEXT_LIMIT bytes."""
+    with open(path, "rb", buffering=0) as file:  # noqa: PTH123 - pathlib takes longer than reading
+        size = os.fstat(file.fileno()).st_size
+        start = file.read(min(size, TEXT_LIMIT))
+        digest.update(start)
+        while len(start) < size and (block := file.read(_BLOCK)):
+            digest.update(block)
+    return start
+
+
+def _decoded(data: bytes, suffix: str) -> str | None:
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return data.decode("utf-16", "replace")
+    if b"\0" in data[:_SNIFFED] or data.startswith(b"%PDF-"):
+        return None
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        # A cut in the middle of a letter is our own; other faults tell that it is no UTF-8.
+        if error.start > len(data) - 4 or suffix in _SUFFIXES:
+            return data.decode("utf-8-sig", "replace")
+        return None
+
+
+def _leaves(value: Any) -> Iterator[Piece]:
+    """The strings and numbers in a JSON value, in their order."""
+    stack = [(value, False, False)]
+    while stack:
+        value, is_field, in_list = stack.pop()
+        if isinstance(value, str):
+            yield Piece(value, is_field)
+        elif isinstance(value, dict):
+            stack.extend((one, not in_list, in_list) for one in reversed(value.values()))
+        elif isinstance(value, list):
+            if len(value) == 1:
+                stack.append((value[0], is_field, in_list))
+            else:
+                stack.extend((one, False, True) for one in reversed(value))
+        elif isinstance(value, int | float) and not isinstance(value, bool):
+            yield Piece(repr(value), is_field)

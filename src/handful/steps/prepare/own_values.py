@@ -1,0 +1,150 @@
+"""What is known of an artifact without its text: its id, label, hash and the columns of its row.
+
+They are no likeness and no difference of two texts, so they are taken out of the words: the id and
+the hash wherever they stand; the label and short values of other columns only where they stand
+alone, as the value of a key or behind a colon, for in a sentence they are words like all others. A
+column that holds running text is the text itself.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from handful.steps.prepare.artifacts import Artifact
+from handful.steps.prepare.file_text import Piece, is_running
+from handful.steps.prepare.words import split
+
+_FEWEST = 6
+"""Characters of an id or a hash that is taken out of sentences, too; it has a digit as well."""
+_MOST_CHARACTERS = 200
+_GUID = re.compile(r"[0-9a-fA-F]{32}")
+_BEFORE, _AFTER = frozenset("\n\r\t:=>|\"',;"), frozenset("\n\r\t<|\"',;")
+_BLANKS = 8
+"""Blanks that are passed over on the way to a colon or the end of the line."""
+
+
+@dataclass(frozen=True, slots=True)
+class OwnValues:
+    """The values of one artifact, each as its words with blanks between them."""
+
+    marks: tuple[bytes, ...] = ()
+    """Of id and hash, in each of their forms."""
+    fields: tuple[bytes, ...] = ()
+    """Of the label, and of ids that are too short to be told from a word."""
+    columns: tuple[bytes, ...] = ()
+    """Of the other columns."""
+
+    def alone(self, *, with_columns: bool) -> frozenset[bytes]:
+        """What is taken out where it stands alone."""
+        return frozenset(self.marks + self.fields + (self.columns if with_columns else ()))
+
+
+def own_values(artifact: Artifact, aliases: Mapping[str, str]) -> OwnValues:
+    """`aliases`: old label → new one; an artifact's files may hold either."""
+    named = (artifact.id, *((artifact.file_hash,) if artifact.file_hash else ()))
+    forms = [form for name in named for form in _forms(name)]
+    marks = {_key(form) for form in forms if _is_mark(form)}
+    labels = {artifact.label, *(old for old, new in aliases.items() if new == artifact.label)}
+    fields = {_key(form) for form in (*forms, *labels)} - marks
+    columns = {_key(value) for value in _short(json.loads(artifact.row))} - marks - fields
+    return OwnValues(*(tuple(sorted(found - {b""})) for found in (marks, fields, columns)))
+
+
+def without_fields(pieces: Sequence[Piece], values: frozenset[bytes]) -> Sequence[Piece]:
+    """A record's pieces without those that are one of `values`."""
+    longest = max(map(len, values), default=0) + _BLANKS
+    return [
+        piece
+        for piece in pieces
+        if not (piece.is_field and len(piece.text) <= longest and _key(piece.text) in values)
+    ]
+
+
+def without_lines(text: str, values: frozenset[bytes]) -> str:
+    """A plain text without those of `values` that stand alone on a line, or behind a colon."""
+    lowered, spans = text.lower(), list[tuple[int, int]]()
+    for value in sorted(values, key=len, reverse=True):
+        for start, end in _places(value, lowered):
+            if not any(a < end and start < b for a, b in spans):
+                spans.append((start, end))
+    if not spans:
+        return text
+    edges = [0, *(edge for span in sorted(spans) for edge in span), len(lowered)]
+    return " ".join(lowered[a:b] for a, b in zip(edges[::2], edges[1::2], strict=True))
+
+
+def without_marks(words: list[bytes], marks: Sequence[bytes]) -> list[bytes]:
+    """The words without every run that is one of `marks`."""
+    for mark in marks:
+        run = mark.split()
+        place = _index(words, run[0], 0)
+        while place is not None:
+            if words[place : place + len(run)] == run:
+                words = words[:place] + words[place + len(run) :]
+            else:
+                place += 1
+            place = _index(words, run[0], place)
+    return words
+
+
+def _index(words: list[bytes], word: bytes, first: int) -> int | None:
+    try:
+        return words.index(word, first)
+    except ValueError:
+        return None
+
+
+def _places(value: bytes, text: str) -> Iterator[tuple[int, int]]:
+    """Where the words of `value` stand alone in `text`, which is in lower case."""
+    words = value.decode("utf-8", "surrogatepass").split(" ")
+    if not all(word in text for word in words):  # most are not, and a pattern takes a while
+        return
+    pattern = r"\W{1,3}".join(map(re.escape, words))
+    for match in re.finditer(rf"(?<!\w){pattern}(?!\w)", text):
+        if _stands_alone(text, *match.span()):
+            yield match.span()
+
+
+def _stands_alone(text: str, start: int, end: int) -> bool:
+    before = text[max(0, start - _BLANKS) : start].rstrip(" ")
+    after = text[end : end + _BLANKS].lstrip(" ")
+    return ((start <= _BLANKS and not before) or before[-1:] in _BEFORE) and (
+        (end + _BLANKS >= len(text) and not after) or after[:1] in _AFTER
+    )
+
+
+def _forms(name: str) -> Iterator[str]:
+    """An id or a hash as others may write it: a GUID with and without dashes."""
+    yield name
+    plain = name.strip("{}").replace("-", "")
+    if _GUID.fullmatch(plain):
+        yield plain
+        yield "-".join((plain[:8], plain[8:12], plain[12:16], plain[16:20], plain[20:]))
+    elif ":" in name:
+        yield name.rpartition(":")[2]  # sha256:…
+
+
+def _is_mark(form: str) -> bool:
+    return len(form) >= _FEWEST and any(map(str.isdigit, form))
+
+
+def _short(value: Any) -> Iterator[str]:
+    """The numbers of a row, and the strings that are no running text."""
+    if isinstance(value, dict):
+        for one in value.values():
+            yield from _short(one)
+    elif isinstance(value, list):
+        for one in value:
+            yield from _short(one)
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        yield repr(value)
+    elif isinstance(value, str) and len(value) <= _MOST_CHARACTERS and not is_running(value):
+        yield value
+
+
+def _key(text: str) -> bytes:
+    return b" ".join(split(text))
