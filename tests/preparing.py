@@ -130,11 +130,10 @@ class Bench:
         (self.directory / "settings.ini").write_text(text)
 
     def add(self, artifact_id: str, label: str, text: str | None = None, **more: Any) -> None:
-        """One more artifact; `files` and `row` may be given."""
+        """One more artifact; `files`, `made` (names among them), `row` and `file_hash` are free."""
         text = random_text(len(self.artifacts)) if text is None else text
-        files = more.get("files", {"raw_text.json": json.dumps({"text": text}).encode()})
-        row = more.get("row", {})
-        self.artifacts[artifact_id] = {"label": label, "files": files, "row": row}
+        files = {"raw_text.json": json.dumps({"text": text}).encode()}
+        self.artifacts[artifact_id] = {"label": label, "files": files, "row": {}, **more}
 
     def fill(self, count: int, labels: tuple[str, ...] = ("invoice", "letter", "report")) -> None:
         for number in range(count):
@@ -157,10 +156,10 @@ class Bench:
                 {
                     "artifact_id": artifact_id,
                     "label": one["label"],
-                    "file_hash": None,
+                    "file_hash": one.get("file_hash"),
                     "fate": Fate.KEPT.value,
                     "files": sorted(one.get("named", one["files"])),
-                    "files_made": [],
+                    "files_made": sorted(one.get("made", [])),
                     "row": json.dumps(one["row"]),
                     **NO_LEDGER,
                 }

@@ -4,11 +4,11 @@ What process_func writes beside production's files (a label, a hash, a date) say
 text, and makes any two short texts look different. So production's own files are read, and those
 that process_func made only where they alone hold text:
 
-    production's own                         what counts
-    text files only                          they, if anything is left of them; else the made ones
-    a PDF or a picture, made running text    the made ones, unless production's own running text is
-                                             a fourth of that: then this
-    a PDF or a picture, no running text      all files as they are, and the picture's bytes
+    production's own      what counts
+    text                  its words; if none are left, those of the made files
+    a PDF, a picture, …   the made running text, unless production's own is a fourth of that; then
+                          this. A short text counts together with the bytes of the picture beside
+                          it, and so do the names and numbers of a document without running text.
 
 Running text is more than the names, dates and numbers that a record holds beside a document.
 """
@@ -28,6 +28,7 @@ from handful.steps.prepare.own_values import (
     without_lines,
     without_marks,
 )
+from handful.steps.prepare.short_texts import FEW
 from handful.steps.prepare.words import Hashes, hashed, split
 
 _AS_MUCH = 4
@@ -74,24 +75,32 @@ def words_of(files: DocumentFiles) -> Words:
     """Read a document. Raises OSError if a file cannot be read."""
     own = [read_file(path) for path in files.own]
     text = _text(own, files.values)
-    has_binary = files.has_binary or any(one.pieces is None for one in own)
+    binary = [one for one in own if one.pieces is None]
+    has_binary = files.has_binary or bool(binary)
     if text.words and not has_binary:
         return Words(_content(own), hashed(text.words))
-    made = [read_file(path) for path in files.made]
+    counted, made = own, [read_file(path) for path in files.made]
     of_made = _text(made, files.values)
     if of_made.running > _AS_MUCH * text.running or not (text.words or has_binary):
-        text, own = of_made, [*own, *made]
-    if text.running or (text.words and not has_binary):
-        return Words(_content(own), hashed(text.words))
-    return _as_they_are(own, made)
+        counted, text = [*own, *made], of_made
+    pictures = [one for one in binary if not one.has_pages]
+    if text.running >= FEW or (text.running and not pictures):
+        return Words(_content(counted), hashed(text.words))
+    if binary:
+        content = _content(counted if text.running else binary)
+        return Words(content, hashed(_beside(text.words, pictures or binary)))
+    if has_binary or not text.words:
+        text = _text([*own, *made], OwnValues())
+        return Words(_content([*own, *made]), hashed(text.words))
+    return Words(_content(counted), hashed(text.words))
 
 
-def _as_they_are(own: Sequence[FileText], made: Sequence[FileText]) -> Words:
-    """Of a document without running text: what few words are left may be those of any other."""
-    every = [*own, *(one for one in made if one not in own)]
-    pictures = [one for one in own if one.pieces is None]
-    words = [word for one in every for piece in one.pieces or () for word in split(piece.text)]
-    return Words(_content(pictures or every), hashed(words))
+def _beside(words: list[bytes], pictures: Sequence[FileText]) -> list[bytes]:
+    """The words of a short text, and half as many that stand for the pictures' bytes."""
+    if not words:
+        return []
+    content = _content(pictures)
+    return words + [f"{content} {n}".encode() for n in range(2 + len(words) // 2)]
 
 
 def _text(files: Iterable[FileText], values: OwnValues) -> _Text:

@@ -1,8 +1,8 @@
 """The text of a file, as a person would read it.
 
-Text files are taken as they are, of JSON files the strings and numbers in them (not the keys, which
-all documents share). Other files, and what lies beyond the first 4 MiB of a text, count by their
-exact content only.
+Text files are taken as they are, of JSON and lines of JSON the strings and numbers in them (not the
+keys, which all documents share). Other files, and what lies beyond the first 4 MiB of a text, count
+by their exact content only.
 """
 
 from __future__ import annotations
@@ -24,10 +24,14 @@ _DOCUMENTS = ".pdf .ps .doc .docx .xls .xlsx .ppt .pptx .odt .ods .odp .msg .epu
 _PICTURES = ".png .jpg .jpeg .gif .bmp .tif .tiff .webp .heic .jp2 .dcm"
 _SOUNDS = ".mp3 .wav .flac .ogg .m4a .aac .mp4 .mov .avi .mkv .webm"
 _NUMBERS = ".npy .npz .pt .safetensors .parquet .arrow .feather .h5 .zip .gz .bz2 .xz .7z .tar"
-_NO_TEXT = frozenset(f"{_DOCUMENTS} {_PICTURES} {_SOUNDS} {_NUMBERS}".split())
+_PAGES = frozenset(_DOCUMENTS.split())
+_NO_TEXT = _PAGES | frozenset(f"{_PICTURES} {_SOUNDS} {_NUMBERS}".split())
 """Kinds of file that are no text, even where their bytes could be read as one."""
+_PDF = b"%PDF-"
 _SENTENCE = 5
 """Words of a string from which on it is running text, not a name or a date."""
+_RECORDS = 3
+"""What a longer list holds is text, such as the words on a page, and no record's fields."""
 _UNSPACED = re.compile(r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff]{10}")
 """Ten letters of a script that puts no blanks between words."""
 
@@ -50,6 +54,8 @@ class FileText:
     """None if it is no text: a picture, a PDF."""
     is_plain: bool
     """Is it one plain text, in which a line may be a field? Else it is JSON."""
+    has_pages: bool = False
+    """Is it no text, but a kind of file that is little else, such as a PDF?"""
 
 
 def read_file(path: str) -> FileText:
@@ -59,13 +65,12 @@ def read_file(path: str) -> FileText:
     suffix = suffix_of(path)
     text = _decoded(start, suffix) if suffix not in _NO_TEXT else None
     if text is None:
-        return FileText(digest.digest(), None, is_plain=False)
-    if suffix == ".json" or text[:1] in "{[":
-        try:
-            return FileText(digest.digest(), tuple(_leaves(json.loads(text))), is_plain=False)
-        except (ValueError, RecursionError):
-            pass
-    return FileText(digest.digest(), (Piece(text, is_field=False),), is_plain=True)
+        has_pages = suffix in _PAGES or start.startswith(_PDF)
+        return FileText(digest.digest(), None, is_plain=False, has_pages=has_pages)
+    value = _parsed(text) if suffix == ".json" or text[:1] in "{[" else None
+    if value is None:
+        return FileText(digest.digest(), (Piece(text, is_field=False),), is_plain=True)
+    return FileText(digest.digest(), tuple(_leaves(value)), is_plain=False)
 
 
 def suffix_of(name: str) -> str:
@@ -116,7 +121,7 @@ def _read_into(digest: Any, path: str) -> bytes:
 def _decoded(data: bytes, suffix: str) -> str | None:
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
         return data.decode("utf-16", "replace")
-    if b"\0" in data[:_SNIFFED] or data.startswith(b"%PDF-"):
+    if b"\0" in data[:_SNIFFED] or data.startswith(_PDF):
         return None
     try:
         return data.decode("utf-8-sig")
@@ -124,6 +129,21 @@ def _decoded(data: bytes, suffix: str) -> str | None:
         # A cut in the middle of a letter is our own; other faults tell that it is no UTF-8.
         if error.start > len(data) - 4 or suffix in _SUFFIXES:
             return data.decode("utf-8-sig", "replace")
+        return None
+
+
+def _parsed(text: str) -> Any:
+    """The JSON value, or the values of its lines; None if it is neither."""
+    try:
+        found = json.loads(text)
+        return [] if found is None else found
+    except RecursionError:
+        return None
+    except ValueError:
+        lines = [line for line in text.split("\n") if line.strip()]
+    try:
+        return [json.loads(line) for line in lines]
+    except (ValueError, RecursionError):
         return None
 
 
@@ -137,9 +157,7 @@ def _leaves(value: Any) -> Iterator[Piece]:
         elif isinstance(value, dict):
             stack.extend((one, not in_list, in_list) for one in reversed(value.values()))
         elif isinstance(value, list):
-            if len(value) == 1:
-                stack.append((value[0], is_field, in_list))
-            else:
-                stack.extend((one, False, True) for one in reversed(value))
+            is_long = in_list or len(value) > _RECORDS
+            stack.extend((one, is_field and len(value) == 1, is_long) for one in reversed(value))
         elif isinstance(value, int | float) and not isinstance(value, bool):
             yield Piece(repr(value), is_field)

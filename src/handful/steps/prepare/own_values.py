@@ -140,7 +140,7 @@ def _short(value: Any) -> Iterator[str]:
     elif isinstance(value, list):
         for one in value:
             yield from _short(one)
-    elif isinstance(value, int | float) and not isinstance(value, bool):
+    elif isinstance(value, int | float):
         yield repr(value)
     elif isinstance(value, str) and len(value) <= _MOST_CHARACTERS and not is_running(value):
         yield value
