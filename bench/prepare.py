@@ -2,7 +2,8 @@
 
     python bench/prepare.py encode  [--texts licences|generated] [--documents N] [--rounds 3]
     python bench/prepare.py command [--texts licences|generated] [--documents N]
-    python bench/prepare.py near    [--documents 100000]
+    python bench/prepare.py near    [--documents 100000] [--old SRC] [--rounds 1]
+    python bench/prepare.py twins   [--documents 100000] [--old SRC]
     python bench/prepare.py splits  [--artifacts 200000]
     python bench/prepare.py inputs  [--texts licences|generated] [--documents N] [--rounds 3]
     python bench/prepare.py beside --old SRC [--texts licences|generated] [--documents N]
@@ -11,12 +12,15 @@ encode   the same documents encoded on two cores: the tokenizer alone, our `enco
          loops, `map` as the original used it, a hand-tuned `map`, and prepare's own encoder
 command  `handful prepare` from outside: seconds to the first shard, memory of all processes
 near     near-duplicates among generated documents: seconds, recall, false merges
+twins    near-duplicates among texts of 10 to 300 words, each with a file of its label, hash and id
+         beside it; the largest group among licences and forms
 splits   the draw of splits
 inputs   the files from a bucket that answers after 30 ms: fetched ahead while others are encoded,
          or all brought to this machine first, as a job's inputs would be
 beside   prepare's own encoder beside that of another build, whose `src` folder SRC is: rows of
          lists, of arrays, of lists within lists and of floats, in interleaved pairs
 
+With `--old` the build whose `src` folder SRC is takes turns with this one.
 Every measurement is a fresh process, and the rivals take turns. `--data FOLDER` keeps the documents
 for another call. Leaves with 1 if a goal was missed.
 """
@@ -34,7 +38,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from prepare_parts import bringing, command, contestants, documents, grouping, made
+from prepare_parts import bringing, command, contestants, documents, grouping, made, twins
 
 LIMIT = "the tokenizer alone (encode_batch, two threads)"
 LOOPS = "encode_data @batched in bare loops, 2 processes"
@@ -80,6 +84,7 @@ def main() -> int:
             "encode": _encode,
             "command": _command,
             "near": _near,
+            "twins": _twins,
             "splits": _splits,
             "inputs": _inputs,
             "beside": _beside,
@@ -136,15 +141,72 @@ def _near(told: argparse.Namespace, root: Path) -> Iterable[bool]:
     texts, pairs = grouping.plant(texts, len(texts) // 20)
     if not (root / "experiment").exists():
         made.make(root, texts)
-    command.forget_likeness(root)
-    found = _itself("group", {"root": str(root)})
-    judged = grouping.judge(found["family"], texts, pairs)
+    found, seconds = _grouped(root, told.old, told.rounds)
+    judged = grouping.judge(found["now"], texts, pairs)
     print(f"\nnear-duplicates among {len(texts):,} documents of {LONG[0]} to {LONG[1]} words")
     for name, figure in judged.items():
         print(f"  {name:76} {figure:8,.4g}")
-    yield _goal("seconds, reading included", found["seconds"], 15.0)
+    yield _goal("seconds, reading included", seconds["now"], 15.0)
+    if told.old:
+        ratio = seconds["before"] / seconds["now"]
+        yield _goal("seconds before / now", ratio, 0.95, at_least=True)
     yield _goal("recall at Jaccard 0.8 and above", judged["recall"], 0.95, at_least=True)
     yield _goal("pairs merged below 0.5", judged["merged below 0.5"], 0)
+
+
+def _grouped(
+    root: Path, before: Path | None, rounds: int = 1
+) -> tuple[dict[str, dict[str, str]], dict[str, float]]:
+    """Artifact id → family, and the median of the seconds, by this build and the one before."""
+    ways = {"before": {"PYTHONPATH": str(before)}} if before else {}
+    found, seconds = {}, {}
+    for _ in range(rounds):
+        for way, environment in {**ways, "now": {}}.items():
+            command.forget_likeness(root)
+            told = _itself("group", {"root": str(root)}, environment)
+            found[way] = told["family"]
+            seconds.setdefault(way, []).append(told["seconds"])
+    return found, {way: statistics.median(each) for way, each in seconds.items()}
+
+
+def _twins(told: argparse.Namespace, root: Path) -> Iterable[bool]:
+    for words in twins.LENGTHS:
+        planted = twins.plant(words, 1000)
+        made.make(root / f"words-{words}", planted.texts, truth=True)
+        found, _ = _grouped(root / f"words-{words}", told.old)
+        print(f"\n{len(planted.texts):,} texts of {words} words, by runs of three")
+        for way, family in found.items():
+            yield from _judged(way, family, planted.pairs, words)
+        if planted.by_words:
+            print(f"{len(planted.texts):,} texts of {words} words, by words in their order")
+            for way, family in found.items():
+                yield from _judged(way, family, planted.by_words, twins.FEW)
+    count = told.documents or 100_000
+    groups = {
+        "licence texts": documents.licences(),
+        f"{count:,} forms of 20 to 60 words": twins.forms(count, (20, 60)),
+        f"{count:,} forms of 5 to 19 words": twins.forms(count, (5, 19)),
+    }
+    for name, texts in groups.items():
+        made.make(root / name.replace(" ", "-"), texts)
+        found, seconds = _grouped(root / name.replace(" ", "-"), told.old)
+        print(f"\n{name}: the largest group")
+        sizes = {way: twins.largest(family) for way, family in found.items()}
+        for way, size in sizes.items():
+            print(f"  {way:76} {size:8,}   in {seconds[way]:.1f} s")
+        yield _goal("now", sizes["now"], sizes.get("before"))
+
+
+def _judged(
+    way: str, family: Mapping[str, str], pairs: list[grouping.Pair], words: int
+) -> Iterable[bool]:
+    """The goals are for this build, by runs of three words from twenty on and by words below."""
+    judged, is_goal = twins.judge(family, pairs), way == "now" and words >= twins.FEW
+    recall = judged.found / max(judged.alike, 1)
+    told = f"{way}: recall of {judged.alike:,} pairs at 0.8 and above"
+    yield _goal(told, recall, 0.95 if is_goal else None, at_least=True)
+    told = f"{way}: merged of {judged.unlike:,} pairs below 0.5"
+    yield _goal(told, judged.merged, 0 if is_goal else None)
 
 
 def _splits(told: argparse.Namespace, _: Path) -> Iterable[bool]:
@@ -237,17 +299,20 @@ def _parser() -> argparse.ArgumentParser:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     commands = parser.add_subparsers(dest="command", required=True)
-    for name in ("encode", "command", "near", "splits", "inputs", "beside"):
+    for name in ("encode", "command", "near", "twins", "splits", "inputs", "beside"):
         one = commands.add_parser(name)
         one.add_argument("--data", type=Path, help="a folder for the documents, kept")
         if name != "splits":
             one.add_argument("--documents", type=int)
         if name in ("encode", "command", "inputs", "beside"):
             one.add_argument("--texts", choices=("licences", "generated"), default="licences")
-        if name in ("encode", "inputs", "beside"):
-            one.add_argument("--rounds", type=int, default=5 if name == "beside" else 3)
+        if name in ("encode", "inputs", "near", "beside"):
+            rounds = {"near": 1, "beside": 5}.get(name, 3)
+            one.add_argument("--rounds", type=int, default=rounds)
+        if name in ("near", "twins", "beside"):
+            is_needed = name == "beside"
+            one.add_argument("--old", type=Path, required=is_needed, help="another build's src")
         if name == "beside":
-            one.add_argument("--old", type=Path, required=True, help="another build's src folder")
             one.add_argument("--kinds", nargs="+", choices=made.KINDS, default=made.KINDS)
         if name == "encode":
             one.add_argument("--only", help="contestants whose name has this in it")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Iterable
+from hashlib import sha256
 from pathlib import Path
 
 import pyarrow as pa
@@ -15,7 +16,7 @@ from handful import layout
 from handful.records import Fate, Reconciled
 from prepare_parts.documents import Text
 
-FILE = "raw_text.json"
+FILE, TRUTH = "raw_text.json", "truth.json"
 SETTINGS = """
 [experiment]
 STORE = {store}
@@ -25,6 +26,8 @@ DATABASE_URL = sqlite:///labels.sqlite
 LABEL_QUERY = SELECT artifact_id, label FROM labels
 FILES_URL = files
 FILES_FROM_PROD = raw_text.json
+[reconcile]
+FILES_ON_RESEARCH = {files}
 [prepare]
 NUM_PROCESSES = 2
 [train]
@@ -32,25 +35,33 @@ MODEL_NAMES = {model}
 """
 
 
-def make(root: Path, texts: Iterable[Text]) -> int:
-    """Write the experiment and its store below `root`; how many artifacts it has."""
+def make(root: Path, texts: Iterable[Text], *, truth: bool = False) -> int:
+    """Write the experiment and its store below `root`; how many artifacts it has.
+
+    `truth`: beside each text its label, hash and id, as if process_func had written them.
+    """
     store = root / "store/measured"
     rows = []
     for one in texts:
         folder = store / layout.artifact(one.id)
         folder.mkdir(parents=True)
         (folder / FILE).write_text(json.dumps({"text": one.text}), encoding="utf-8")
+        if truth:
+            told = {"label": one.label, "hash": sha256(one.text.encode()).hexdigest(), "id": one.id}
+            (folder / TRUTH).write_text(json.dumps(told), encoding="utf-8")
         rows.append((one.id, one.label, json.dumps(dict(one.row))))
     rows.sort()
     file = io.BytesIO()
-    pq.write_table(_ledger(rows), file)
+    pq.write_table(_ledger(rows, [TRUTH] if truth else []), file)
     (store / layout.LEDGER).parent.mkdir(parents=True)
     (store / layout.LEDGER).write_bytes(file.getvalue())
     (store / layout.RECONCILED).write_bytes(_record(len(rows)).to_json())
     experiment = root / "experiment"
     experiment.mkdir()
     model = get_model_path()
-    (experiment / "settings.ini").write_text(SETTINGS.format(store=root / "store", model=model))
+    files = f"{FILE}, {TRUTH}" if truth else FILE
+    settings = SETTINGS.format(store=root / "store", model=model, files=files)
+    (experiment / "settings.ini").write_text(settings)
     choose(root, batched=True)
     return len(rows)
 
@@ -72,7 +83,7 @@ def files(root: Path) -> list[Path]:
     return sorted((root / "store/measured" / layout.ARTIFACTS).glob(f"*/{FILE}"))
 
 
-def _ledger(rows: list[tuple[str, str, str]]) -> pa.Table:
+def _ledger(rows: list[tuple[str, str, str]], made: list[str]) -> pa.Table:
     ids, labels, others = zip(*rows, strict=True)
     count = len(ids)
     return pa.table(
@@ -81,8 +92,8 @@ def _ledger(rows: list[tuple[str, str, str]]) -> pa.Table:
             "label": labels,
             "file_hash": pa.array([None] * count, pa.string()),
             "fate": [Fate.KEPT.value] * count,
-            "files": [[FILE]] * count,
-            "files_made": pa.array([[]] * count, pa.list_(pa.string())),
+            "files": [[FILE, *made]] * count,
+            "files_made": pa.array([made] * count, pa.list_(pa.string())),
             "row": others,
         }
     )

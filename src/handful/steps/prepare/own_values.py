@@ -51,7 +51,9 @@ def own_values(artifact: Artifact, aliases: Mapping[str, str]) -> OwnValues:
     labels = {artifact.label, *(old for old, new in aliases.items() if new == artifact.label)}
     fields = {_key(form) for form in (*forms, *labels)} - marks
     columns = {_key(value) for value in _short(json.loads(artifact.row))} - marks - fields
-    return OwnValues(*(tuple(sorted(found - {b""})) for found in (marks, fields, columns)))
+    # The longest first: a shorter one may be a part of it.
+    longest_first = [sorted(found - {b""}, key=len)[::-1] for found in (marks, fields, columns)]
+    return OwnValues(*map(tuple, longest_first))
 
 
 def without_fields(pieces: Sequence[Piece], values: frozenset[bytes]) -> Sequence[Piece]:
@@ -103,7 +105,7 @@ def _places(value: bytes, text: str) -> Iterator[tuple[int, int]]:
     words = value.decode("utf-8", "surrogatepass").split(" ")
     if not all(word in text for word in words):  # most are not, and a pattern takes a while
         return
-    pattern = r"\W{1,3}".join(map(re.escape, words))
+    pattern = r"\W{1,8}".join(map(re.escape, words))
     for match in re.finditer(rf"(?<!\w){pattern}(?!\w)", text):
         if _stands_alone(text, *match.span()):
             yield match.span()

@@ -1,11 +1,11 @@
 """Short texts that are the same but for one word.
 
 Below twenty words one other word changes so many of the runs of three that nothing is left of a
-likeness. There, two texts are near-duplicates, too, if one word is another, or is there only in
-one of them, and the words that both have, in one order, are at least 0.8 of all: one word more from
-four on, another word from nine on. They are found exactly: each text without each of its words in
-turn is a key, and who shares a key is compared (deletion neighbourhoods; Bocek, Hunt and Stiller,
-2007, "Fast similarity search in large dictionaries").
+likeness. There, two texts are near-duplicates, too, if they are the same when one word is taken
+from one of them, or one from each, and if the words that both then have are at least 0.8 of all
+words: from four on one word more, from nine on one other word. They are found exactly: each text
+without each of its words in turn is a key, and who shares a key is compared (deletion
+neighbourhoods; Bocek, Hunt and Stiller, 2007, "Fast similarity search in large dictionaries").
 
 A key of many different texts is a form with a blank (`your code is …`): filled in by everybody, it
 ties nobody. Without that, forms would grow into groups that fit into no split.
@@ -77,10 +77,7 @@ class ShortTexts:
         short, long = sorted((self[one], self[other]), key=len)
         if not 0 < len(short) < FEW or len(long) - len(short) > 1:
             return 0.0
-        apart = np.flatnonzero(short != long[: len(short)])
-        first = int(apart[0]) if len(apart) else len(short)
-        rest = short[first + (len(long) == len(short)) :]
-        if first == len(long) or not np.array_equal(rest, long[first + 1 :]):
+        if not _same_but_one(short.tolist(), long.tolist()):
             return 0.0
         both = len(long) - 1
         share = both / (len(short) + len(long) - both)
@@ -136,6 +133,19 @@ class ShortTexts:
         words ^= words >> np.uint64(29)
         powers = np.cumprod(np.full(FEW, _BASE, np.uint64), dtype=np.uint64)
         return np.where(there, words * powers, np.uint64(0)), lengths
+
+
+def _same_but_one(short: list[int], long: list[int]) -> bool:
+    """Are they different, and the same without one word of `long`, and one of an equal `short`?"""
+    first = next((n for n, (a, b) in enumerate(zip(short, long, strict=False)) if a != b), None)
+    if first is None:
+        return len(short) < len(long)
+    short, long = short[first:], long[first:]
+    while short and short[-1] == long[-1]:
+        short, long = short[:-1], long[:-1]
+    if len(short) < len(long):
+        return not short
+    return len(short) == 1 or short[1:] == long[:-1] or short[:-1] == long[1:]
 
 
 def _without_one(
