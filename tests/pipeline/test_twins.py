@@ -141,6 +141,22 @@ LAYOUTS: dict[str, Layout] = {
         {"t.txt": b""},
         {"better.txt": d.text.encode(), "l.json": d.truth},
     ),
+    "names, and the text made": lambda d: (
+        {"m.json": as_json(**d.known, kind="mail", language="en")},
+        {"t.json": as_json(text=d.text), "l.json": d.truth},
+    ),
+    "a header that is no UTF-8": lambda d: (
+        {"t.txt": f"{header(d)}\né à {d.text}\n".encode("latin-1")},
+        {},
+    ),
+    "a record that is no UTF-8": lambda d: (
+        {
+            "t.json": f'{{"customer": "{d.row["customer"]}", "text": "é {d.text}"}}'.encode(
+                "latin-1"
+            )
+        },
+        {},
+    ),
     "nothing of production": lambda d: ({}, {"t.txt": d.text.encode(), "l.json": d.truth}),
     "a mail with the logo of all": lambda d: (
         {"body.html": f"<p>{d.text}</p>".encode(), "logo.png": PNG},

@@ -125,7 +125,12 @@ FILES: dict[str, tuple[Files, Files, str]] = {
     ),
     "made alone": ({}, {"b.txt": f"{GUID} two", "c.txt": "letter"}, "two"),
     "all of production's, in their order": ({"a.txt": "one", "b.txt": "two"}, {}, "one two"),
-    "fields before made noise": ({"a.json": '{"t": "Red shoe"}'}, {"b.txt": LONG}, "red shoe"),
+    "a name, not what little was made": (
+        {"a.json": '{"t": "Red shoe"}'},
+        {"b.txt": SENTENCE},
+        "red shoe",
+    ),
+    "a text that was made, not a name": ({"a.json": '{"t": "mail"}'}, {"b.txt": LONG}, LONG),
 }
 
 

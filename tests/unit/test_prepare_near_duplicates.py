@@ -125,7 +125,11 @@ def test_the_text_of_a_file_is_what_a_person_reads(tmp_path: Path) -> None:
     assert words(tmp_path / "c.txt", b"\xef\xbb\xbf" + text.encode()) == expected
     assert words(tmp_path / "d.txt", text.encode("utf-16")) == expected
     assert words(tmp_path / "e.json", b"{ not json at all") != []
-    assert words(tmp_path / "f.txt", "caf\xe9 au lait".encode("latin-1")) != []
+    assert words(tmp_path / "f.txt", text.encode("latin-1")) == expected
+    cyrillic = "раз два три, четыре; пять 6"
+    assert len(words(tmp_path / "k.txt", cyrillic.encode("cp1251"))) == 4
+    cut = cyrillic.encode()[:-3]
+    assert words(tmp_path / "l", cut) == words(tmp_path / "l.txt", cut) != []
     assert words(tmp_path / "g.png", b"\x89PNG\0\0one two three") == []
     assert words(tmp_path / "h.json", b"[" * 100_000) == []
     assert words(tmp_path / "i.json", b'"\\ud800 lone"') != []

@@ -5,7 +5,8 @@ text, and makes any two short texts look different. So production's own files ar
 that process_func made only where they alone hold text:
 
     production's own      what counts
-    text                  its words; if none are left, those of the made files
+    text                  its words; where it has no running text, and the made files have twenty
+                          words of that, theirs; theirs too, if it has no words at all
     a PDF, a picture, …   the made running text, unless production's own is a fourth of that; then
                           this. A short text counts together with the bytes of the picture beside
                           it, and so do the names and numbers of a document without running text.
@@ -77,11 +78,12 @@ def words_of(files: DocumentFiles) -> Words:
     text = _text(own, files.values)
     binary = [one for one in own if one.pieces is None]
     has_binary = files.has_binary or bool(binary)
-    if text.words and not has_binary:
+    if text.running and not has_binary:
         return Words(_content(own), hashed(text.words))
     counted, made = own, [read_file(path) for path in files.made]
     of_made = _text(made, files.values)
-    if of_made.running > _AS_MUCH * text.running or not (text.words or has_binary):
+    is_text = of_made.running > _AS_MUCH * text.running and (has_binary or of_made.running >= FEW)
+    if is_text or not (text.words or has_binary):
         counted, text = [*own, *made], of_made
     pictures = [one for one in binary if not one.has_pages]
     if text.running >= FEW or (text.running and not pictures):

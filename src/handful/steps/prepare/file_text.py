@@ -19,7 +19,9 @@ TEXT_LIMIT = 4 << 20
 """Bytes of one file that are looked at as text."""
 _BLOCK = 1 << 20
 _SNIFFED = 1 << 16
-_SUFFIXES = frozenset({".txt", ".md", ".rst", ".html", ".htm", ".xml", ".csv", ".tsv", ".tex"})
+_TEXTS = ".txt .md .rst .html .htm .xml .csv .tsv .tex .json .jsonl .ndjson .eml .log .yaml .yml"
+_SUFFIXES = frozenset(_TEXTS.split())
+"""Kinds of file that are text, even where a letter of theirs is no UTF-8."""
 _DOCUMENTS = ".pdf .ps .doc .docx .xls .xlsx .ppt .pptx .odt .ods .odp .msg .epub"
 _PICTURES = ".png .jpg .jpeg .gif .bmp .tif .tiff .webp .heic .jp2 .dcm"
 _SOUNDS = ".mp3 .wav .flac .ogg .m4a .aac .mp4 .mov .avi .mkv .webm"
@@ -127,9 +129,12 @@ def _decoded(data: bytes, suffix: str) -> str | None:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         # A cut in the middle of a letter is our own; other faults tell that it is no UTF-8.
-        if error.start > len(data) - 4 or suffix in _SUFFIXES:
-            return data.decode("utf-8-sig", "replace")
-        return None
+        if error.start <= len(data) - 4 and suffix not in _SUFFIXES:
+            return None
+    text = data.decode("utf-8-sig", "replace")
+    is_utf8 = any(letter > "\x7f" and letter != "\ufffd" for letter in text)
+    # Without a single letter of UTF-8 beyond ASCII it is of an older encoding: one letter a byte.
+    return text if is_utf8 or "\ufffd" not in text[:-4] else data.decode("latin-1")
 
 
 def _parsed(text: str) -> Any:

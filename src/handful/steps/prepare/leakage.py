@@ -44,7 +44,7 @@ class Example:
     """One pair."""
 
     likeness: float
-    """Jaccard similarity of their runs of three words; 1: the same words."""
+    """Jaccard similarity of their runs of three words, or of short texts' words; 1: the same."""
     artifacts: tuple[str, str]
     labels: tuple[str, str]
     before: tuple[str, str]

@@ -52,8 +52,9 @@ def own_values(artifact: Artifact, aliases: Mapping[str, str]) -> OwnValues:
     fields = {_key(form) for form in (*forms, *labels)} - marks
     columns = {_key(value) for value in _short(json.loads(artifact.row))} - marks - fields
     # The longest first: a shorter one may be a part of it.
-    longest_first = [sorted(found - {b""}, key=len)[::-1] for found in (marks, fields, columns)]
-    return OwnValues(*map(tuple, longest_first))
+    return OwnValues(
+        *(tuple(sorted(found - {b""}, key=_longest_first)) for found in (marks, fields, columns))
+    )
 
 
 def without_fields(pieces: Sequence[Piece], values: frozenset[bytes]) -> Sequence[Piece]:
@@ -69,7 +70,7 @@ def without_fields(pieces: Sequence[Piece], values: frozenset[bytes]) -> Sequenc
 def without_lines(text: str, values: frozenset[bytes]) -> str:
     """A plain text without those of `values` that stand alone on a line, or behind a colon."""
     lowered, spans = text.lower(), list[tuple[int, int]]()
-    for value in sorted(values, key=len, reverse=True):
+    for value in sorted(values, key=_longest_first):
         for start, end in _places(value, lowered):
             if not any(a < end and start < b for a, b in spans):
                 spans.append((start, end))
@@ -146,6 +147,10 @@ def _short(value: Any) -> Iterator[str]:
         yield repr(value)
     elif isinstance(value, str) and len(value) <= _MOST_CHARACTERS and not is_running(value):
         yield value
+
+
+def _longest_first(value: bytes) -> tuple[int, bytes]:
+    return -len(value), value
 
 
 def _key(text: str) -> bytes:
