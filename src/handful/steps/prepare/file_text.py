@@ -32,6 +32,7 @@ _NO_TEXT = _PAGES | frozenset(f"{_PICTURES} {_SOUNDS} {_NUMBERS}".split())
 _PDF = b"%PDF-"
 _SENTENCE = 5
 """Words of a string from which on it is running text, not a name or a date."""
+_HEAD = 200
 _RECORDS = 3
 """What a longer list holds is text, such as the words on a page, and no record's fields."""
 _UNSPACED = re.compile(r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff]{10}")
@@ -91,17 +92,24 @@ def running_words(file: FileText, pieces: Sequence[Piece]) -> int:
     A name, a date or a number in a record is none; sentences are, and lists of words.
     """
     if file.is_plain:
-        return sum(len(piece.text.split()) for piece in pieces)
-    listed = sum(len(text.split()) for text, is_field in pieces if not is_field and _says(text))
-    fields = (text for text, is_field in pieces if is_field and is_running(text))
-    return sum(len(text.split()) for text in fields) + (listed if listed >= _SENTENCE else 0)
+        return sum(_count(piece.text) for piece in pieces)
+    listed = sum(_count(text) for text, is_field in pieces if not is_field and _says(text))
+    fields = sum(_count(text) for text, is_field in pieces if is_field and is_running(text))
+    return fields + (listed if listed >= _SENTENCE else 0)
 
 
 def is_running(text: str) -> bool:
     """Is it at least five words?"""
-    if len(text.split(None, _SENTENCE - 1)) == _SENTENCE:
-        return _says(text)
+    start = text[:_HEAD]  # which tells it already, of nearly every text
+    for some in (start, text) if len(text) > _HEAD else (start,):
+        if len(some.split(None, _SENTENCE - 1)) == _SENTENCE and _says(some):
+            return True
     return not text.isascii() and _UNSPACED.search(text) is not None
+
+
+def _count(text: str) -> int:
+    """How many words it has, nearly."""
+    return text.count(" ") + text.count("\n") + 1 if text else 0
 
 
 def _says(text: str) -> bool:

@@ -8,6 +8,7 @@ column that holds running text is the text itself.
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -50,7 +51,8 @@ def own_values(artifact: Artifact, aliases: Mapping[str, str]) -> OwnValues:
     marks = {_key(form) for form in forms if _is_mark(form)}
     labels = {artifact.label, *(old for old, new in aliases.items() if new == artifact.label)}
     fields = {_key(form) for form in (*forms, *labels)} - marks
-    columns = {_key(value) for value in _short(json.loads(artifact.row))} - marks - fields
+    row = json.loads(artifact.row) if artifact.row != "{}" else {}
+    columns = {_key(value) for value in _short(row)} - marks - fields
     # The longest first: a shorter one may be a part of it.
     return OwnValues(
         *(tuple(sorted(found - {b""}, key=_longest_first)) for found in (marks, fields, columns))
@@ -153,5 +155,6 @@ def _longest_first(value: bytes) -> tuple[int, bytes]:
     return -len(value), value
 
 
+@functools.lru_cache(maxsize=1 << 14)  # labels and the values of columns come again
 def _key(text: str) -> bytes:
     return b" ".join(split(text))
