@@ -13,8 +13,6 @@ from handful.experiment import Experiment, open_in_store, store_url
 from handful.layout import RECONCILED, Layout
 from handful.steps.prepare.ledger import Ledger, read_ledger
 from handful.steps.prepare.splits import SPLITS, Drawn
-from handful.steps.reconcile.guids import normalized_keys
-from handful.steps.reconcile.id_format import is_guid
 from handful.storage.base import Store
 
 _WHERE = "[prepare] SPLIT_FROM"
@@ -28,8 +26,11 @@ def placed_before(experiment: Experiment, own: Ledger | None) -> Mapping[str, Dr
     stays trained on: it must not come into another split's score.
     """
     other, mine = borrowed(experiment), own.drawn() if own else {}
-    if not is_guid(experiment.settings):
+    if experiment.settings.production.ID_FORMAT != "guid":
         return {**other, **mine}
+    # It brings polars, which each worker of prepare would have to import, too.
+    from handful.steps.reconcile.guids import normalized_keys
+
     return {
         **normalized_keys(_trained_on_first(other)),
         **normalized_keys(_trained_on_first(mine)),
