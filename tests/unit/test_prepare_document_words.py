@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 
 import pytest
@@ -92,6 +93,8 @@ RECORDS = {
     '{"subject": "We are sorry about the delay", "end": "bye"}': "we are sorry about the delay bye",
     '{"note": "memo", "text": "a b c d e"}': "a b c d e",
     f'{{"kind": "letter", "id": "{GUID}"}}': f"letter {GUID}",  # nothing would be left
+    '{"a": [1, "two", null, true, 0.5, [["three"]], {"kind": "letter"}]}': "1 two 0 5 three letter",
+    '{"a": "", "b": "\\ud800 x"}': "\ud800 x",
     "null": "",
 }
 
@@ -179,3 +182,18 @@ def test_a_short_id_is_taken_out_only_where_it_stands_alone(
 ) -> None:
     text, wanted = IDS[artifact_id]
     assert words(tmp_path, {"t.txt": text}, {}, artifact_id) == told(wanted)
+
+
+@pytest.mark.parametrize("row", ["[" * 100_000, '{"n": ' + "9" * 5000 + "}", '{"a": "\\ud800"}'])
+def test_an_odd_row_costs_nothing(row: str) -> None:
+    values = own_values(Artifact("artifact-1", "\ud800", (), row), {})
+    assert values.marks == (b"artifact 1",)
+
+
+def test_a_long_table_takes_no_long_time(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("total\n" + "12,letter\n" * 200_000)
+    values = own_values(Artifact("12", "letter", (), '{"n": 12}'), {})
+    began = time.process_time()
+    assert len(words_of(DocumentFiles((str(path),), values=values)).words) == 1
+    assert time.process_time() - began < 10

@@ -33,6 +33,7 @@ _PDF = b"%PDF-"
 _SENTENCE = 5
 """Words of a string from which on it is running text, not a name or a date."""
 _HEAD = 200
+_SCALARS = frozenset({str, int, float, bool, type(None)})
 _RECORDS = 3
 """What a longer list holds is text, such as the words on a page, and no record's fields."""
 _UNSPACED = re.compile(r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff]{10}")
@@ -165,12 +166,19 @@ def _leaves(value: Any) -> Iterator[Piece]:
     stack = [(value, False, False)]
     while stack:
         value, is_field, in_list = stack.pop()
-        if isinstance(value, str):
-            yield Piece(value, is_field)
-        elif isinstance(value, dict):
+        if isinstance(value, dict):
             stack.extend((one, not in_list, in_list) for one in reversed(value.values()))
+        elif isinstance(value, list) and len(value) > 1 and _SCALARS.issuperset(map(type, value)):
+            yield Piece(" ".join(map(_told, value)), is_field=False)
         elif isinstance(value, list):
             is_long = in_list or len(value) > _RECORDS
             stack.extend((one, is_field and len(value) == 1, is_long) for one in reversed(value))
-        elif isinstance(value, int | float) and not isinstance(value, bool):
-            yield Piece(repr(value), is_field)
+        elif told := _told(value):
+            yield Piece(told, is_field)
+
+
+def _told(value: str | float | None) -> str:
+    """A string or a number; nothing of `true`, `false` and `null`."""
+    if isinstance(value, str):
+        return value
+    return "" if value is None or isinstance(value, bool) else repr(value)

@@ -13,7 +13,6 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from handful.steps.prepare.artifacts import Artifact
 from handful.steps.prepare.file_text import Piece, is_running
@@ -51,8 +50,7 @@ def own_values(artifact: Artifact, aliases: Mapping[str, str]) -> OwnValues:
     marks = {_key(form) for form in forms if _is_mark(form)}
     labels = {artifact.label, *(old for old, new in aliases.items() if new == artifact.label)}
     fields = {_key(form) for form in (*forms, *labels)} - marks
-    row = json.loads(artifact.row) if artifact.row != "{}" else {}
-    columns = {_key(value) for value in _short(row)} - marks - fields
+    columns = {_key(value) for value in _short(artifact.row)} - marks - fields
     # The longest first: a shorter one may be a part of it.
     return OwnValues(
         *(tuple(sorted(found - {b""}, key=_longest_first)) for found in (marks, fields, columns))
@@ -71,15 +69,19 @@ def without_fields(pieces: Sequence[Piece], values: frozenset[bytes]) -> Sequenc
 
 def without_lines(text: str, values: frozenset[bytes]) -> str:
     """A plain text without those of `values` that stand alone on a line, or behind a colon."""
-    lowered, spans = text.lower(), list[tuple[int, int]]()
+    lowered, is_changed = text.lower(), False
     for value in sorted(values, key=_longest_first):
-        for start, end in _places(value, lowered):
-            if not any(a < end and start < b for a, b in spans):
-                spans.append((start, end))
-    if not spans:
-        return text
-    edges = [0, *(edge for span in sorted(spans) for edge in span), len(lowered)]
-    return " ".join(lowered[a:b] for a, b in zip(edges[::2], edges[1::2], strict=True))
+        if spans := list(_places(value, lowered)):
+            lowered, is_changed = _blanked(lowered, spans), True
+    return lowered if is_changed else text
+
+
+def _blanked(text: str, spans: Sequence[tuple[int, int]]) -> str:
+    parts, end = [], 0
+    for start, stop in spans:
+        parts += [text[end:start], " " * (stop - start)]
+        end = stop
+    return "".join([*parts, text[end:]])
 
 
 def without_marks(words: list[bytes], marks: Sequence[bytes]) -> list[bytes]:
@@ -137,18 +139,22 @@ def _is_mark(form: str) -> bool:
     return len(form) >= _FEWEST and any(map(str.isdigit, form))
 
 
-def _short(value: Any) -> Iterator[str]:
+def _short(row: str) -> Iterator[str]:
     """The numbers of a row, and the strings that are no running text."""
-    if isinstance(value, dict):
-        for one in value.values():
-            yield from _short(one)
-    elif isinstance(value, list):
-        for one in value:
-            yield from _short(one)
-    elif isinstance(value, int | float):
-        yield repr(value)
-    elif isinstance(value, str) and len(value) <= _MOST_CHARACTERS and not is_running(value):
-        yield value
+    if row == "{}":
+        return
+    try:
+        stack = [json.loads(row)]
+    except (ValueError, RecursionError):  # deeper, or with longer numbers, than anybody's files
+        return
+    while stack:
+        value = stack.pop()
+        if isinstance(value, dict | list):
+            stack += value.values() if isinstance(value, dict) else value
+        elif isinstance(value, int | float):
+            yield repr(value)
+        elif isinstance(value, str) and len(value) <= _MOST_CHARACTERS and not is_running(value):
+            yield value
 
 
 def _longest_first(value: bytes) -> tuple[int, bytes]:
