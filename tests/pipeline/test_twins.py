@@ -308,6 +308,24 @@ def test_named_files_are_compared_and_no_others(tmp_path: Path) -> None:
         grouped(made, prepare_NEAR_DUPLICATE_FILES="x.txt")
 
 
+def test_a_group_of_a_fifth_of_all_is_doubted(tmp_path: Path) -> None:
+    made = Bench(tmp_path)
+    made.settings()
+    made.functions("")
+    for number in range(60):
+        files = {"cover.txt": b"from the office, with kind regards", "t.txt": f"{text()}".encode()}
+        made.add(f"artifact {number}", "letter", files=files, made=["t.txt"])
+    files_named = {"reconcile_FILES_ON_RESEARCH": "*", "prepare_MODEL_INPUT_FILES": "*"}
+    grouped(made, **files_named)
+    (warning,) = made.told.warnings
+    assert warning.startswith("60 of 60 documents hang together")
+    assert "[prepare] NEAR_DUPLICATE_FILES" in warning
+    made.told.warnings.clear()
+    groups = grouped(made, **files_named, prepare_NEAR_DUPLICATE_FILES="t.txt")
+    assert made.told.warnings == []
+    assert all(len(group) == 1 for group in groups.values())
+
+
 def test_either_name_of_a_label_is_taken_out(tmp_path: Path) -> None:
     made = Bench(tmp_path)
     made.settings()
