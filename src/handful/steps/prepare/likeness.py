@@ -45,8 +45,10 @@ _LARGE = 0.2
 class ReadWords:
     """Read some documents: their content's hash, shingles and signatures. Satisfies `Work`."""
 
-    documents: tuple[DocumentFiles, ...]
-    artifacts: tuple[Artifact, ...]
+    documents: tuple[tuple[tuple[str, ...], tuple[str, ...], bool], ...]
+    """The fields of each one's `DocumentFiles`; plain, for they are packed by the thousand."""
+    artifacts: tuple[tuple[str, str, tuple[str, ...], str, str | None], ...]
+    """The fields of each one's `Artifact`, but for its files."""
     aliases: Mapping[str, str]
     path: Path
     """Where the numbers are written (NumPy's npz)."""
@@ -58,13 +60,13 @@ class ReadWords:
         """The content's hash of each document; None where it could not be read."""
         contents: list[str | None] = []
         found = []
-        for number, files in enumerate(self.documents):
+        for number, (own, made, has_binary) in enumerate(self.documents):
             desk.gauge.begin(number, number + 1)
             read = NOT_READ
-            if number not in self.unreadable and (files.own or files.made):
-                values = own_values(self.artifacts[number], self.aliases)
+            if number not in self.unreadable and (own or made):
+                values = own_values(Artifact(*self.artifacts[number]), self.aliases)
                 with suppress(OSError):  # alike to nobody; encoding will say what is wrong with it
-                    read = words_of(replace(files, values=values))
+                    read = words_of(DocumentFiles(own, made, has_binary, values))
             contents.append(read.content)
             found.append(read.words)
         shingled, short = Shingled.of(found), ShortTexts.of(found)
@@ -154,12 +156,7 @@ class Reader:
         self._inputs.bring([self._documents[member] for member in members])
         self._scratch.mkdir(parents=True, exist_ok=True)
         works = [
-            ReadWords(
-                tuple(self._files(one) for one in members[first : first + _DOCUMENTS_PER_WORK]),
-                tuple(self._artifacts[n] for n in members[first : first + _DOCUMENTS_PER_WORK]),
-                self._experiment.settings.prepare.LABEL_ALIASES,
-                self._scratch / f"{first}.npz",
-            )
+            self._work(members[first : first + _DOCUMENTS_PER_WORK], self._scratch / f"{first}.npz")
             for first in range(0, len(members), _DOCUMENTS_PER_WORK)
         ]
         contents: dict[Path, list[str | None]] = {}
@@ -173,19 +170,30 @@ class Reader:
         each = [content for work in works for content in contents[work.path]]
         return _Read(each, *_loaded([work.path for work in works]))
 
-    def _files(self, number: int) -> DocumentFiles:
+    def _work(self, members: Sequence[int], path: Path) -> ReadWords:
+        some = [self._artifacts[member] for member in members]
+        return ReadWords(
+            tuple([self._files(member) for member in members]),
+            tuple([(one.id, one.label, (), one.row, one.file_hash) for one in some]),
+            self._experiment.settings.prepare.LABEL_ALIASES,
+            path,
+        )
+
+    def _files(self, number: int) -> tuple[tuple[str, ...], tuple[str, ...], bool]:
         """What is read of a document: nothing if it cannot be encoded anyway."""
         artifact, document = self._artifacts[number], self._documents[number]
         if document.fault:
-            return DocumentFiles()
+            return (), (), False
         paths = self._inputs.paths(document)
         if self._named is not None:
-            return DocumentFiles(tuple(paths))
+            return tuple(paths), (), False
         kinds = self._kinds_of(artifact, document)
+        if not artifact.made:
+            return tuple(paths), (), kinds.has_binary
         named = list(zip(sorted(document.sizes), paths, strict=True))
-        own = tuple(path for name, path in named if name not in kinds.made)
-        made = tuple(path for name, path in named if name in kinds.made)
-        return DocumentFiles(own, made, has_binary=kinds.has_binary)
+        own = tuple([path for name, path in named if name not in kinds.made])
+        made = tuple([path for name, path in named if name in kinds.made])
+        return own, made, kinds.has_binary
 
     def _kinds_of(self, artifact: Artifact, document: Document) -> _Kinds:
         key = artifact.files, artifact.made  # most have files of the same names
