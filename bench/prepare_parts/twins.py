@@ -54,7 +54,7 @@ def forms(count: int, words: tuple[int, int], seed: int = 0) -> list[Text]:
     found: list[Text] = []
     while len(found) < count:
         form = chance.choices(vocabulary, k=chance.randint(*words))
-        blanks = chance.sample(range(len(form)), chance.randint(1, 6))
+        blanks = chance.sample(range(len(form)), chance.randint(1, min(6, len(form))))
         values = {
             blank: chance.choices(vocabulary, k=chance.choice([2, 5, 20, 500])) for blank in blanks
         }
