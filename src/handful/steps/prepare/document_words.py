@@ -18,12 +18,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
 from handful.steps.prepare.file_text import FileText, Piece, read_file, running_words
 from handful.steps.prepare.own_values import (
+    NO_VALUES,
     OwnValues,
     without_fields,
     without_lines,
@@ -47,11 +49,10 @@ class DocumentFiles:
     """The paths of those that process_func wrote, sorted."""
     has_binary: bool = False
     """Has production a file that is no text, and that is not among these?"""
-    values: OwnValues = field(default_factory=OwnValues)
+    values: OwnValues = NO_VALUES
 
 
-@dataclass(frozen=True, slots=True)
-class Words:
+class Words(NamedTuple):
     """What is known of one document."""
 
     content: str | None
@@ -63,8 +64,7 @@ class Words:
 NOT_READ = Words(None, np.empty(0, np.uint32))
 
 
-@dataclass(frozen=True, slots=True)
-class _Text:
+class _Text(NamedTuple):
     """What is left of some files when the document's own values are taken out of them."""
 
     words: list[bytes]
@@ -92,7 +92,7 @@ def words_of(files: DocumentFiles) -> Words:
         content = _content(counted if text.running else binary)
         return Words(content, hashed(_beside(text.words, pictures or binary)))
     if has_binary or not text.words:
-        text = _text([*own, *made], OwnValues())
+        text = _text([*own, *made], NO_VALUES)
         return Words(_content([*own, *made]), hashed(text.words))
     return Words(_content(counted), hashed(text.words))
 
@@ -122,8 +122,9 @@ def _joined(files: Sequence[FileText], values: OwnValues, *, with_columns: bool)
     alone = values.alone(with_columns=with_columns)
     for one in files:
         pieces = _without(one, alone)
-        words += split(" ".join(piece.text for piece in pieces))
-        running += running_words(one, pieces)
+        found = split(" ".join([piece.text for piece in pieces]))
+        running += running_words(one, pieces, len(found))
+        words += found
     words = without_marks(words, values.marks)
     return _Text(words, min(running, len(words)))
 
@@ -136,7 +137,4 @@ def _without(file: FileText, values: frozenset[bytes]) -> Sequence[Piece]:
 
 
 def _content(files: Iterable[FileText]) -> str:
-    digest = hashlib.sha256()
-    for one in files:
-        digest.update(one.digest)
-    return digest.hexdigest()
+    return hashlib.sha256(b"".join([one.digest for one in files])).hexdigest()

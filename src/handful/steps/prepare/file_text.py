@@ -12,7 +12,6 @@ import json
 import os
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 TEXT_LIMIT = 4 << 20
@@ -48,8 +47,7 @@ class Piece(NamedTuple):
     """Is it the value of one key, as in a record, and not part of a list or of a plain text?"""
 
 
-@dataclass(frozen=True, slots=True)
-class FileText:
+class FileText(NamedTuple):
     """What is known of one file."""
 
     digest: bytes
@@ -87,16 +85,16 @@ def may_be_text(name: str) -> bool:
     return suffix_of(name) not in _NO_TEXT
 
 
-def running_words(file: FileText, pieces: Sequence[Piece]) -> int:
-    """How many words of `pieces`, what is left of the file, are running text.
+def running_words(file: FileText, pieces: Sequence[Piece], words: int) -> int:
+    """How many of the `words` of `pieces`, what is left of the file, are running text (nearly).
 
     A name, a date or a number in a record is none; sentences are, and lists of words.
     """
-    if file.is_plain:
-        return sum(_count(piece.text) for piece in pieces)
+    if file.is_plain or (len(pieces) == 1 and is_running(pieces[0].text)):
+        return words
     listed = sum(_count(text) for text, is_field in pieces if not is_field and _says(text))
     fields = sum(_count(text) for text, is_field in pieces if is_field and is_running(text))
-    return fields + (listed if listed >= _SENTENCE else 0)
+    return min(words, fields + (listed if listed >= _SENTENCE else 0))
 
 
 def is_running(text: str) -> bool:
@@ -115,7 +113,7 @@ def _count(text: str) -> int:
 
 def _says(text: str) -> bool:
     """Does it hold letters at all?"""
-    return any(map(str.isalpha, text))
+    return text[:1].isalpha() or any(map(str.isalpha, text))
 
 
 def _read_into(digest: Any, path: str) -> bytes:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -219,7 +220,8 @@ class Reader:
 
     def _warn_of_a_large_group(self, found: Alike) -> None:
         """Words that say nothing, a form's or a cover sheet's, make everybody alike."""
-        largest = max(map(len, _groups(found.each)), default=0)
+        shared = [Counter(one.family for one in found.each), Counter(o.content for o in found.each)]
+        largest = max((n for counts in shared for key, n in counts.items() if key), default=0)
         if largest <= max(near_duplicates.LARGE_FAMILY, _LARGE * len(found.each)):
             return
         self._experiment.progress.warn(

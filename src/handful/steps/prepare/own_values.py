@@ -11,8 +11,8 @@ from __future__ import annotations
 import functools
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 from handful.steps.prepare.artifacts import Artifact
 from handful.steps.prepare.file_text import Piece, is_running
@@ -23,12 +23,12 @@ _FEWEST = 6
 _MOST_CHARACTERS = 200
 _GUID = re.compile(r"[0-9a-fA-F]{32}")
 _BEFORE, _AFTER = frozenset("\n\r\t:=>|\"',;"), frozenset("\n\r\t<|\"',;")
+_NOTHING = frozenset({b""})
 _BLANKS = 8
 """Blanks that are passed over on the way to a colon or the end of the line."""
 
 
-@dataclass(frozen=True, slots=True)
-class OwnValues:
+class OwnValues(NamedTuple):
     """The values of one artifact, each as its words with blanks between them."""
 
     marks: tuple[bytes, ...] = ()
@@ -43,23 +43,26 @@ class OwnValues:
         return frozenset(self.marks + self.fields + (self.columns if with_columns else ()))
 
 
+NO_VALUES = OwnValues()
+
+
 def own_values(artifact: Artifact, aliases: Mapping[str, str]) -> OwnValues:
     """`aliases`: old label → new one; an artifact's files may hold either."""
-    named = (artifact.id, *((artifact.file_hash,) if artifact.file_hash else ()))
-    forms = [form for name in named for form in _forms(name)]
-    marks = {_key(form) for form in forms if _is_mark(form)}
-    labels = {artifact.label, *(old for old, new in aliases.items() if new == artifact.label)}
-    fields = {_key(form) for form in (*forms, *labels)} - marks
-    columns = {_key(value) for value in _short(artifact.row)} - marks - fields
-    # The longest first: a shorter one may be a part of it.
-    return OwnValues(
-        *(tuple(sorted(found - {b""}, key=_longest_first)) for found in (marks, fields, columns))
+    forms = [*_forms(artifact.id), *(_forms(artifact.file_hash) if artifact.file_hash else ())]
+    marks = _keys(form for form in forms if _is_mark(form))
+    fields = _keys(
+        [form for form in forms if not _is_mark(form)]
+        + [artifact.label, *(old for old, new in aliases.items() if new == artifact.label)]
     )
+    columns = _keys(_short(artifact.row)) if artifact.row != "{}" else ()
+    return OwnValues(marks, fields, columns)
 
 
 def without_fields(pieces: Sequence[Piece], values: frozenset[bytes]) -> Sequence[Piece]:
     """A record's pieces without those that are one of `values`."""
-    longest = max(map(len, values), default=0) + _BLANKS
+    if not values:
+        return pieces
+    longest = max(map(len, values)) + _BLANKS
     return [
         piece
         for piece in pieces
@@ -141,8 +144,6 @@ def _is_mark(form: str) -> bool:
 
 def _short(row: str) -> Iterator[str]:
     """The numbers of a row, and the strings that are no running text."""
-    if row == "{}":
-        return
     try:
         stack = [json.loads(row)]
     except (ValueError, RecursionError):  # deeper, or with longer numbers, than anybody's files
@@ -155,6 +156,12 @@ def _short(row: str) -> Iterator[str]:
             yield repr(value)
         elif isinstance(value, str) and len(value) <= _MOST_CHARACTERS and not is_running(value):
             yield value
+
+
+def _keys(values: Iterable[str]) -> tuple[bytes, ...]:
+    """Each once, the longest first: a shorter one may be a part of it."""
+    found = {_key(value) for value in values} - _NOTHING
+    return tuple(sorted(found, key=_longest_first) if len(found) > 1 else found)
 
 
 def _longest_first(value: bytes) -> tuple[int, bytes]:
