@@ -71,9 +71,12 @@ def signatures(shingled: Shingled) -> Signatures:
             continue
         hashes = shingled.hashes[shingled.starts[first] : shingled.starts[last]]
         begins = shingled.starts[filled] - shingled.starts[first]
+        permuted, shifted = np.empty_like(hashes), np.empty_like(hashes)
         for number in range(PERMUTATIONS):
-            permuted = hashes * factors[number] + offsets[number]
-            permuted ^= permuted >> np.uint32(15)
+            np.multiply(hashes, factors[number], out=permuted)
+            permuted += offsets[number]
+            np.right_shift(permuted, np.uint32(15), out=shifted)
+            permuted ^= shifted
             permuted *= np.uint32(0x2C1B3C6D)
             result[filled, number] = np.minimum.reduceat(permuted, begins)
     return result
