@@ -27,7 +27,7 @@ def artifacts(counts: Sequence[int], first: int = 0) -> list[Artifact]:
 
 
 def tied(groups: Sequence[object]) -> Links:
-    return Links([(group,) for group in groups], [None] * len(groups), lambda _: [])
+    return Links([(group,) for group in groups], [None] * len(groups), lambda *_: [])
 
 
 def drawn(

@@ -56,7 +56,7 @@ def _drawn_anew(experiment: Experiment, ledger: Ledger) -> set[str]:
     used = ledger.used()
     drawn = draw(
         [Artifact(row.artifact_id, row.label, (), "{}") for row in used],
-        Links([(row.group,) for row in used], [None] * len(used), lambda _: []),
+        Links([(row.group,) for row in used], [None] * len(used), lambda *_: []),
         {},
         experiment.settings.prepare.SPLIT,
         experiment.settings.experiment.SEED,
