@@ -54,6 +54,17 @@ def test_a_column_to_group_by_that_nobody_gives_is_found_before_the_run(tiny: Ti
     assert "GROUP_BY" in done.stderr
 
 
+def test_the_longest_documents_are_tried(tiny: Tiny) -> None:
+    place = next(tiny.root.glob("**/reconciled_artifacts"))
+    document = sorted(place.iterdir())[-1]
+    (document / "text.txt").write_text("amount due " * 40)
+    path = tiny.experiment / "functions.py"
+    path.write_text(path.read_text().replace("[:64]", "[:100]"))
+    done = tiny.handful("check", "--offline")
+    assert done.returncode == 2
+    assert f"{document.name} (80 tokens, tried)" in done.stderr
+
+
 @pytest.mark.slow
 def test_a_file_store_that_broke_is_found_before_the_run(tiny: Tiny) -> None:
     tiny.files.rename(tiny.root / "moved")

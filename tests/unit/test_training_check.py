@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from datasets import Features, List, Value
 
-from encoded import Encoded, examples, make
+from encoded import Encoded, Told, examples, make
 from handful.errors import SettingsError, UserError
 from handful.functions import load_functions
 from handful.training.check import CheckResult, try_steps
@@ -102,3 +102,91 @@ def test_a_model_with_another_number_of_labels(
     )
     with pytest.raises(UserError, match=says):
         tried(one, tmp_path / "s")
+
+
+MEAN = """
+import torch
+from transformers.modeling_outputs import SequenceClassifierOutput
+
+
+class Mean(torch.nn.Module):
+    def __init__(self, labels):
+        super().__init__()
+        self.words, self.head = torch.nn.Embedding(60, 8), torch.nn.Linear(8, labels)
+        self.norm = {norm}
+
+    def forward(self, input_ids, attention_mask, labels=None):
+        shown = {shown}
+        logits = self.head(self.norm((self.words(input_ids) * shown).sum(1) / shown.sum(1)))
+        loss = torch.nn.functional.cross_entropy(logits, labels{how})
+        return SequenceClassifierOutput(loss=loss, logits=logits)
+
+
+def load_model(label2id):
+    return Mean(len(label2id))
+"""
+MASKED = "attention_mask.unsqueeze(-1).float()"
+ALL = "torch.ones_like(attention_mask).unsqueeze(-1).float()"
+
+
+def mean(shown: str = MASKED, norm: str = "torch.nn.Identity()", how: str = "") -> str:
+    return MEAN.format(shown=shown, norm=norm, how=how)
+
+
+def tried_rows(one: Encoded, scratch: Path, lengths: tuple[int, ...]) -> Told:
+    told = Told()
+    experiment = one.open(scratch, told)
+    rows = [
+        {
+            "artifact_id": f"d{number}",
+            "input_ids": [7] * length,
+            "attention_mask": [1] * length,
+            "labels": number % 2,
+            "length": length,
+        }
+        for number, length in enumerate(lengths)
+    ]
+    (model,) = experiment.settings.train.MODEL_NAMES
+    functions = load_functions(one.directory)
+    try_steps(experiment, model, functions, FEATURES, rows, one.prepared.label2id)
+    return told
+
+
+@pytest.mark.parametrize(("shown", "warned"), [(MASKED, False), (ALL, True)])
+def test_a_forward_that_reads_padding_is_told(
+    one: Encoded, tmp_path: Path, shown: str, warned: bool
+) -> None:
+    one.functions(mean(shown))
+    told = tried_rows(one, tmp_path / "s", (12, 3, 9))
+    assert any("reads padding" in line for line in told.warnings) == warned
+
+
+def test_a_document_beyond_the_positions_is_named(one: Encoded, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"longer than the 64 positions .*d1 \(65 tokens, tried\)"):
+        tried_rows(one, tmp_path / "s", (12, 65, 9))
+
+
+@pytest.mark.parametrize(
+    ("module", "says"),
+    [
+        (
+            {"shown": "attention_mask[:, :, None] + torch.zeros(5 if self.training else 1, 1)"},
+            r"functions.py:\d+ in forward",
+        ),
+        (
+            {"how": ", reduction='none')[:, None].expand(-1, 1 + self.training"},
+            r"loss of shape \[3, 2\]",
+        ),
+    ],
+)
+def test_what_only_the_training_does_is_told(
+    one: Encoded, tmp_path: Path, module: dict[str, str], says: str
+) -> None:
+    one.functions(mean(**module))
+    with pytest.raises(UserError, match=says):
+        tried_rows(one, tmp_path / "s", (4, 4, 4))
+
+
+def test_one_example_is_enough_for_batch_norm(one: Encoded, tmp_path: Path) -> None:
+    one.functions(mean(norm="torch.nn.BatchNorm1d(8)"))
+    tried_rows(one, tmp_path / "s", (5,))

@@ -26,17 +26,27 @@ from handful.sources import not_followed
 from handful.standing import states
 from handful.steps.prepare.artifacts import Artifact, kept_artifacts
 from handful.steps.prepare.columns import Columns
-from handful.steps.prepare.inputs import Inputs
+from handful.steps.prepare.inputs import Document, Inputs
 from handful.steps.prepare.instance import Instance
 from handful.steps.prepare.labels import label_map, renamed
 from handful.steps.prepare.links import check_group_by
 from handful.steps.prepare.sampling import check_sample, features_of
-from handful.steps.prepare.schema import LABELS, OURS, refuse, table_rows
+from handful.steps.prepare.schema import (
+    ARTIFACT_ID,
+    LABELS,
+    LENGTH,
+    OURS,
+    flat_fields,
+    refuse,
+    table_rows,
+)
 from handful.steps.prepare.values import Misfit
 from handful.storage.base import Source
 from handful.storage.open import open_store
 
 ARTIFACTS = 3
+CANDIDATES = 30
+"""Artifacts whose sizes are looked at: the largest show what is too long for a model."""
 
 
 def rehearse(experiment: Experiment, *, offline: bool = False) -> None:
@@ -59,7 +69,7 @@ def rehearse(experiment: Experiment, *, offline: bool = False) -> None:
     artifacts = renamed(kept_artifacts(stage), aliases)
     check_group_by(artifacts, stage)
     label2id = label_map((artifact.label for artifact in artifacts), None)
-    instances = _instances(stage, _over_labels(artifacts))
+    instances = _instances(stage, _over_labels(artifacts, CANDIDATES))
     paces = {
         layout.model_folder(model): _try_model(stage, functions, instances, model, label2id)
         for model in experiment.settings.train.MODEL_NAMES
@@ -138,19 +148,36 @@ def _private_stage(experiment: Experiment) -> Experiment:
     return stage
 
 
-def _over_labels(artifacts: Sequence[Artifact]) -> list[Artifact]:
-    """Three artifacts, of different labels as far as there are."""
+def _over_labels(artifacts: Sequence[Artifact], most: int) -> list[Artifact]:
+    """The first `most` of them, in turns of one of each label."""
     seen: dict[str, int] = {}
     turns = []
     for artifact in artifacts:
-        turns.append((seen.setdefault(artifact.label, 0), artifact.id, artifact))
+        turns.append((seen.setdefault(artifact.label, 0), artifact))
         seen[artifact.label] += 1
-    return [artifact for _, _, artifact in sorted(turns, key=lambda turn: turn[:2])[:ARTIFACTS]]
+    return [artifact for _, artifact in sorted(turns, key=lambda turn: turn[0])[:most]]
 
 
-def _instances(stage: Experiment, artifacts: Sequence[Artifact]) -> list[Instance]:
+def _tried(candidates: Sequence[Artifact], documents: Sequence[Document]) -> list[int]:
+    """Three of `candidates`: the largest of two labels, and the first one beside them, which is
+    shorter as a rule, so that a batch has padding. Those with a fault come last."""
+    order = sorted(
+        range(len(candidates)), key=lambda n: (bool(documents[n].fault), -documents[n].bytes)
+    )
+    places = {artifact.id: n for n, artifact in enumerate(candidates)}
+    largest = _over_labels([candidates[n] for n in order], ARTIFACTS - 1)
+    chosen = [places[artifact.id] for artifact in largest]
+    labels = {artifact.label for artifact in largest}
+    others = [n for n in range(len(candidates)) if n not in chosen]
+    others.sort(key=lambda n: (bool(documents[n].fault), candidates[n].label in labels))
+    return [*chosen, *others[: ARTIFACTS - len(chosen)]]
+
+
+def _instances(stage: Experiment, candidates: Sequence[Artifact]) -> list[Instance]:
     inputs = Inputs(stage)
-    documents = inputs.documents(artifacts)
+    every = inputs.documents(candidates)
+    tried = _tried(candidates, every)
+    artifacts, documents = [candidates[n] for n in tried], [every[n] for n in tried]
     for document in documents:
         if document.fault:
             where = f"artifact {document.id}"
@@ -222,15 +249,20 @@ def _rows(
     else:
         answers = [functions.call("encode_data", instance=one, **menu) for one in instances]
     given = [
-        (label2id[instance.label], answer.features if isinstance(answer, Encoded) else answer)
+        (instance, answer.features if isinstance(answer, Encoded) else answer)
         for instance, answer in zip(instances, answers, strict=True)
         if answer is not None
     ]
+    given = [(instance, row) for instance, row in given if row is not None]
     columns = Columns({name: one for name, one in features.items() if name not in OURS})
     try:
-        arrays = columns.arrays([columns.plain(row) for _, row in given if row is not None])
+        arrays = columns.arrays([columns.plain(row) for _, row in given])
     except Misfit as misfit:  # it fitted when it was checked
         raise DataError(str(misfit), where="functions.py encode_data") from None
     found = {name: array.to_pylist() for name, array in arrays.items()}
-    found[LABELS] = [label for label, row in given if row is not None]
-    return [dict(zip(found, row, strict=True)) for row in zip(*found.values(), strict=True)]
+    found[LABELS] = [label2id[instance.label] for instance, _ in given]
+    found[ARTIFACT_ID] = [instance.id for instance, _ in given]
+    rows = [dict(zip(found, row, strict=True)) for row in zip(*found.values(), strict=True)]
+    for row in rows:
+        row[LENGTH] = max((len(row[name]) for name in flat_fields(features)), default=0)
+    return rows

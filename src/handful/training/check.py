@@ -15,13 +15,15 @@ from handful.layout import model_folder
 from handful.settings import TrainSection
 from handful.training import runtime
 from handful.training.calls import settings_for
-from handful.training.checks import check_features, check_trainable
+from handful.training.checks import check_features, check_output, check_trainable, telling
 from handful.training.collate import Collator
 from handful.training.collation import Trial, collation, give_padding_token
 from handful.training.data import ID, LENGTH, SplitData, as_split
+from handful.training.lengths import EncodedLengths, check_lengths, encoded_lengths
 from handful.training.metrics import Metrics
 from handful.training.model import build_model, find_model, load_tokenizer
 from handful.training.optimizer import make_optimizer
+from handful.training.parting import has_batch_norm
 from handful.training.prediction import predict
 from handful.training.quicker import quicker
 from handful.training.trainer import make_objective
@@ -78,12 +80,17 @@ def try_steps(
         metrics.check_name(section.METRIC, data.references)
         check_features(model, data.features)
         check_trainable(model)
+        tried = list(zip(data.ids(), data.lengths.tolist(), strict=True))
+        check_lengths(model, EncodedLengths({"tried": tried}))
+        # Of the rows that prepare has made, if it has: by their lengths, the held-out ones too.
+        check_lengths(model, encoded_lengths(experiment, model_name))
         tokenizer = load_tokenizer(source, experiment.progress)
         give_padding_token(model, tokenizer)
         progress, name = experiment.progress, model_folder(model_name)
         trial = Trial(data, labels, experiment.directory, progress, name, precision)
         collate = collation(model, tokenizer, trial)
-        prepared, losses, seconds = _steps(accelerator, model, data, collate, section, labels)
+        with telling(model, experiment.directory):
+            prepared, losses, seconds = _steps(accelerator, model, data, collate, section, labels)
         predicted = predict(prepared, data, collate, len(data), labels)
         logits, references, loss = predicted.logits, data.references, predicted.loss
         return CheckResult(
@@ -111,13 +118,17 @@ def _steps(
     own = make_optimizer(model, section.LEARNING_RATE, section.WEIGHT_DECAY, device)
     prepared, optimizer = accelerator.prepare(model, own)
     prepared.train()
+    # One example alone is too few for batch norm.
+    taken = np.resize(np.arange(len(data)), max(len(data), 2 if has_batch_norm(model) else 1))
     losses, seconds = [], 0.0
     for _ in range(STEPS):
         started = time.perf_counter()
-        batch = collate(data.batch(np.arange(len(data))))
+        batch = collate(data.batch(taken))
         batch = {name: tensor.to(device) for name, tensor in batch.items()}
         with quicker(device, compiled=section.COMPILE):
-            loss = objective(prepared(**batch), batch)
+            output = prepared(**batch)
+            check_output(output, batch, labels)  # some return another loss while they are trained
+            loss = objective(output, batch)
             accelerator.backward(loss)
         optimizer.step()
         optimizer.zero_grad()
@@ -127,10 +138,14 @@ def _steps(
 
 
 def _as_data(features: Features, rows: Sequence[Mapping[str, Any]]) -> SplitData:
-    from datasets import Dataset
+    from datasets import Dataset, Value
 
     names = [name for name in features if name not in (ID, LENGTH)]
     columns = {name: [row[name] for row in rows] for name in names}
+    if all(LENGTH in row for row in rows):
+        columns[LENGTH] = [row[LENGTH] for row in rows]
+        features = type(features)({**features, LENGTH: Value("int32")})
+        names.append(LENGTH)
     dataset = Dataset.from_dict(columns, features=type(features)({n: features[n] for n in names}))
     if ID not in dataset.column_names:
         dataset = dataset.add_column(ID, [str(row.get(ID, n)) for n, row in enumerate(rows)])
