@@ -131,6 +131,16 @@ def test_in_a_final_nothing_may_be_new(part: str, tmp_path: Path) -> None:
 POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n"
 
 
+def as_bin(path: Path, share: float = 1) -> Path:
+    """The safetensors file as torch.save writes it, or only the beginning of that."""
+    new = path.with_name("pytorch_model.bin")
+    torch.save(load_file(path), new)
+    path.unlink()
+    data = new.read_bytes()
+    new.write_bytes(data[: int(len(data) * share)])
+    return new
+
+
 @pytest.mark.parametrize(
     ("spoil", "says"),
     [
@@ -139,7 +149,11 @@ POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n"
         (lambda path: path.write_bytes(path.read_bytes()[:-100]), "is cut off: .* of .* bytes"),
         (lambda path: path.write_bytes(path.read_bytes()[:200]), "do not even hold its header"),
         (lambda path: path.write_bytes(b"\x04" + b"\0" * 7 + b"oh,no"), "is no safetensors file"),
+        (lambda path: path.write_bytes(b"\x04" + b"\0" * 7 + b"[{}]"), "is no safetensors file"),
+        (lambda path: path.write_bytes(b"\x08" + b"\0" * 7 + b'{"a":{}}'), "tells of no tensors"),
         (lambda path: path.rename(path.with_name("pytorch_model.bin")).write_bytes(POINTER), "LFS"),
+        (lambda path: as_bin(path, 0.5), "is cut off: the end of its archive"),
+        (lambda path: as_bin(path).write_bytes(b"<html>Not found</html>"), "is no file of torch"),
     ],
 )
 def test_a_broken_file_is_named(spoil: Callable[[Path], object], says: str, tmp_path: Path) -> None:
@@ -150,6 +164,40 @@ def test_a_broken_file_is_named(spoil: Callable[[Path], object], says: str, tmp_
         load_pretrained(str(folder), LABEL2ID)
     assert "weights_only" not in str(caught.value)
     assert "get the file again" in str(caught.value)
+
+
+def test_files_that_nobody_reads_may_be_broken(tmp_path: Path) -> None:
+    folder = saved(tmp_path / "m")
+    for name in ("pytorch_model.bin", "training_args.bin", "consolidated.safetensors"):
+        (folder / name).write_bytes(POINTER)
+    assert load_pretrained(str(folder), LABEL2ID).model is not None
+    as_bin(folder / "model.safetensors")
+    assert load_pretrained(str(folder), LABEL2ID).model is not None
+
+
+def test_a_file_that_holds_more_than_weights_is_not_read(tmp_path: Path) -> None:
+    folder = saved(tmp_path / "m")
+    torch.save({"config": transformers.BertConfig()}, as_bin(folder / "model.safetensors"))
+    with pytest.raises(UserError, match="might run code") as caught:
+        load_pretrained(str(folder), LABEL2ID)
+    assert "weights_only" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("more", "says"),
+    [
+        ({"quantization_config": {"quant_method": "fp8"}}, "is stored quantized"),
+        ({"_attn_implementation": "flash_attention_2"}, "FlashAttention2"),
+    ],
+)
+def test_what_a_config_asks_for_and_cannot_be_had_is_told(
+    more: dict[str, Any], says: str, tmp_path: Path
+) -> None:
+    folder = saved(tmp_path / "m")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | more))
+    with pytest.raises(UserError, match=says):
+        load_pretrained(str(folder), LABEL2ID)
 
 
 def test_code_of_a_checkpoint_is_not_run(tmp_path: Path) -> None:
@@ -188,6 +236,11 @@ def test_a_bare_adapter_is_no_model(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="is an adapter of PEFT") as caught:
         load_pretrained(str(tmp_path / "adapter"), LABEL2ID)
     assert "merge_and_unload" in str(caught.value)
+    # Transformers would take the adapter and its base, freeze it, and pass over these weights.
+    whole = shutil.copytree(tmp_path / "m", tmp_path / "both")
+    shutil.copytree(tmp_path / "adapter", whole, dirs_exist_ok=True)
+    with pytest.raises(UserError, match="is an adapter of PEFT"):
+        load_pretrained(str(whole), LABEL2ID)
 
 
 def test_the_weights_are_fp32_whatever_they_are_stored_in(tmp_path: Path) -> None:

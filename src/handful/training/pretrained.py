@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -34,10 +35,20 @@ _OWN_CODE = (
     "trust_remote_code=True",
 )
 _ADAPTER = (
-    "is an adapter of PEFT, not a whole model",
+    "is an adapter of PEFT (adapter_config.json), not a whole model",
     "merge it into its base model (merge_and_unload, then save_pretrained), or write a load_model "
     "that loads the base model and wraps it with PeftModel.from_pretrained(…, is_trainable=True)",
 )
+_QUANTIZED = (
+    "is stored quantized, and such weights cannot be trained in fp32",
+    "take the checkpoint that it was made from, or write a load_model in functions.py that loads "
+    "it and trains adapters on it",
+)
+_MORE_THAN_WEIGHTS = (
+    "its weight file is broken, or holds more than weights, which might run code when it is read",
+    "have its weights saved as safetensors by somebody who trusts that file",
+)
+_LIBRARY_REMEDY = "install what it names, or take another model"
 
 
 @dataclass(frozen=True)
@@ -106,14 +117,17 @@ def in_encoder(model: torch.nn.Module, key: str) -> bool:
 
 def _loaded(name: str, label2id: Mapping[str, int]) -> tuple[Any, Mapping[str, Any]]:
     from safetensors import SafetensorError
+    from transformers import AutoConfig
 
-    _refuse_adapter(name)
     fault = broken_file(Path(name)) if Path(name).is_dir() else ""
     if fault:
         what = f"the model {name} cannot be loaded: {fault}"
         raise UserError(what, where=_WHERE, remedy=_BROKEN_REMEDY)
     try:
-        found: tuple[Any, Mapping[str, Any]] = _kind_of(name).from_pretrained(
+        _refuse_adapter(name)
+        config = AutoConfig.from_pretrained(name, trust_remote_code=False)
+        _refuse_quantized(name, config)
+        found: tuple[Any, Mapping[str, Any]] = _kind_of(config).from_pretrained(
             name,
             num_labels=len(label2id),
             label2id=dict(label2id),
@@ -126,24 +140,19 @@ def _loaded(name: str, label2id: Mapping[str, int]) -> tuple[Any, Mapping[str, A
             problem_type="single_label_classification",
             trust_remote_code=False,
         )
-    except (OSError, ValueError, SafetensorError) as error:
+    except (OSError, ValueError, ImportError, UnpicklingError, SafetensorError) as error:
         raise _cannot(name, error) from error
     return found
 
 
-def _kind_of(name: str) -> Any:
-    """The class of Transformers' that finds the classifier of the checkpoint `name`."""
-    from transformers import (
-        AutoConfig,
-        AutoModelForImageClassification,
-        AutoModelForSequenceClassification,
-    )
+def _kind_of(config: Any) -> Any:
+    """The class of Transformers' that finds the classifier of a checkpoint of `config`."""
+    from transformers import AutoModelForImageClassification, AutoModelForSequenceClassification
     from transformers.models.auto import modeling_auto
 
-    kind = type(AutoConfig.from_pretrained(name, trust_remote_code=False))
     texts = modeling_auto.MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING
     images = modeling_auto.MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING
-    alone = kind in images and kind not in texts
+    alone = type(config) in images and type(config) not in texts
     return AutoModelForImageClassification if alone else AutoModelForSequenceClassification
 
 
@@ -156,9 +165,20 @@ def _config(name: str) -> Mapping[str, Any]:
 
 
 def _refuse_adapter(name: str) -> None:
-    folder = Path(name)
-    if (folder / "adapter_config.json").is_file() and not (folder / "config.json").is_file():
+    """Even where a whole model lies beside it: Transformers would take the adapter and its base,
+    and freeze it."""
+    from transformers.utils import is_peft_available
+    from transformers.utils.peft_utils import find_adapter_config_file
+
+    whole = (Path(name) / "config.json").is_file() and not is_peft_available()
+    if not whole and find_adapter_config_file(name) is not None:
         what, remedy = _ADAPTER
+        raise UserError(f"{name} {what}", where=_WHERE, remedy=remedy)
+
+
+def _refuse_quantized(name: str, config: Any) -> None:
+    if getattr(config, "quantization_config", None):
+        what, remedy = _QUANTIZED
         raise UserError(f"{name} {what}", where=_WHERE, remedy=remedy)
 
 
@@ -167,7 +187,12 @@ def _cannot(name: str, error: BaseException) -> UserError:
     if "trust_remote_code" in words:
         what, remedy = _OWN_CODE
         return UserError(f"{name} {what}", where=_WHERE, remedy=remedy)
-    remedy = remedy_for(error)
+    if isinstance(error, UnpicklingError):
+        words, remedy = _MORE_THAN_WEIGHTS
+    elif isinstance(error, ImportError):
+        remedy = _LIBRARY_REMEDY
+    else:
+        remedy = remedy_for(error)
     if not remedy and not Path(name).is_dir():
         remedy = HUB_REMEDY
     return UserError(
