@@ -4,16 +4,20 @@ A function's hash covers its own source and, transitively, everything at module 
 names: helpers, classes, constants, decorators, imports, and what it takes from sibling modules of
 the experiment's directory. Comments, formatting and docstrings do not count. Module-level
 statements that bind no name (`torch.set_num_threads(1)`) count for every function. Every form of
-import is followed: relative ones, packages, `import_module` and `__import__` with a literal name.
+import is followed: relative ones, packages with their `__init__`, those below `try` and `if`,
+`import_module` and `__import__` with a literal name.
 What cannot be followed within a module (a star import from a sibling, `globals()`, `exec`) makes
-the whole module count; an import whose name is made at run time is told (`not_followed`). Other
-libraries count by the import statement; data files of the experiment do not count.
+the whole module count; an import whose name is made at run time, and a change of `sys.path`, are
+told (`not_followed`). Other libraries count by the import statement; data files of the experiment
+do not count.
 """
 
 from __future__ import annotations
 
 import ast
 import hashlib
+import re
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,6 +66,8 @@ class _Module:
     common: list[ast.stmt]
     """Statements that count for every function."""
     opaque: bool
+    importers: frozenset[str] = frozenset()
+    """Names that stand for import_module in it."""
 
 
 class _Reader:
@@ -76,13 +82,18 @@ class _Reader:
         """The module of that dotted name in the directory; None if it is none of its own."""
         if name not in self._modules:
             found = self._place(name)
-            self._modules[name] = _parsed(found) if found else None
+            self._modules[name] = _parsed(found, self._is_own) if found else None
         return self._modules[name]
 
     def _place(self, name: str) -> Path | None:
         path = self._directory.joinpath(*name.split("."))
-        places = (path.with_suffix(".py"), path / "__init__.py")
+        # As Python looks for it: a package goes before a module of its name.
+        places = (path / "__init__.py", path.with_suffix(".py"))
         return next((place for place in places if place.is_file()), None)
+
+    def _is_own(self, name: str) -> bool:
+        """Does a module, or a folder of modules, of the directory go by that name?"""
+        return self._place(name) is not None or any((self._directory / name).glob("*.py"))
 
     def parts_of(self, module: str, name: str) -> list[str]:
         """The sources that `name` of `module` is made of, in a stable order."""
@@ -94,7 +105,8 @@ class _Reader:
         module = self.module(module_name)
         if module is None or (module_name, name) in seen:
             return
-        if name == "*" or module.opaque:
+        made_when_asked = name not in module.names and "__getattr__" in module.names
+        if name == "*" or module.opaque or (name and made_when_asked):
             statements = [s for found in module.names.values() for s in found] + module.common
         else:
             statements = module.names.get(name, []) + module.common
@@ -113,20 +125,44 @@ class _Reader:
             if isinstance(node, ast.Import):
                 for alias in node.names:
                     self._collect(alias.name, "*", seen)
+                    self._collect_packages(alias.name, "*", seen)
             elif isinstance(node, ast.ImportFrom):
                 parts = [self._package(module_name, node.level), node.module or ""]
                 source = ".".join(part for part in parts if part)
+                self._collect_packages(source, "", seen)
                 for alias in node.names:
                     self._collect(source, alias.name, seen)
                     self._collect(f"{source}.{alias.name}".lstrip("."), "*", seen)
-            elif isinstance(node, ast.Call) and _is_import(node):
+            elif isinstance(node, ast.Call) and self._is_import(module_name, node):
                 name = self._imported_by(module_name, node)
                 if name is None:
-                    path = self._place(module_name)
-                    file = path.relative_to(self._directory) if path else FILE
-                    self.not_followed.add(f"{file}:{node.lineno}: {ast.unparse(node)}")
+                    self._tell(module_name, node)
                 else:
                     self._collect(name, "*", seen)
+                    self._collect_packages(name, "*", seen)
+            elif _adds_a_place(node):
+                self._tell(module_name, node)
+
+    def _collect_packages(
+        self, name: str, what: str, seen: dict[tuple[str, str], list[str]]
+    ) -> None:
+        """Python runs the packages that a module lies in; `what` of them, "" for what binds no
+        name. An empty one counts for nothing."""
+        parts = name.split(".")
+        for end in range(1, len(parts)):
+            package = self.module(".".join(parts[:end]))
+            if package is not None and (package.common or (what and package.names)):
+                self._collect(".".join(parts[:end]), what, seen)
+
+    def _is_import(self, module_name: str, call: ast.Call) -> bool:
+        module, name = self.module(module_name), _called(call)
+        own = module.importers if module else frozenset()
+        return name in _IMPORTS | _FROM_PLACES | own
+
+    def _tell(self, module_name: str, node: ast.AST) -> None:
+        path = self._place(module_name)
+        file = path.relative_to(self._directory) if path else FILE
+        self.not_followed.add(f"{file}:{getattr(node, 'lineno', 1)}: {ast.unparse(node)}")
 
     def _package(self, module_name: str, level: int) -> str:
         """What `level` dots stand for in a module."""
@@ -139,9 +175,10 @@ class _Reader:
 
     def _imported_by(self, module_name: str, call: ast.Call) -> str | None:
         """The module that `import_module(…)` names by a literal; None if it is made at run time."""
-        called = call.func
-        by_place = getattr(called, "attr", getattr(called, "id", "")) in _FROM_PLACES
-        name = _literal(call.args[0]) if call.args and not by_place else None
+        by_place = _called(call) in _FROM_PLACES
+        names = [*call.args[:1], *(k.value for k in call.keywords if k.arg == "name")]
+        name = _literal(names[0]) if names and not by_place else None
+        name = name.partition(":")[0] if name else None  # as resolve_name has it
         if name is None or not name.startswith("."):
             return name
         level = len(name) - len(name.lstrip("."))
@@ -155,14 +192,29 @@ class _Reader:
 
 
 _OWN_PACKAGE = {"__package__", "__name__"}
-_IMPORTS = {"import_module", "__import__"}
+_IMPORTS = {"import_module", "__import__", "find_spec", "resolve_name"}
 _FROM_PLACES = {"spec_from_file_location", "SourceFileLoader", "run_path", "run_module"}
+_ADDING = {"insert", "append", "extend"}
+_OWN_PLACE = re.compile(
+    r"(str\()?(pathlib\.)?Path\(__file__\)(\.(resolve|absolute)\(\))?\.parent\)?"
+    r"|(os\.path\.|path\.)?dirname\((?:(os\.path\.|path\.)?(abspath|realpath)\()?__file__\)+"
+)
+"""The experiment's directory itself, whose modules are followed."""
 
 
-def _is_import(call: ast.Call) -> bool:
-    called = call.func
-    name = called.attr if isinstance(called, ast.Attribute) else getattr(called, "id", "")
-    return name in _IMPORTS | _FROM_PLACES
+def _called(call: ast.Call) -> str:
+    """The last part of the name of what is called; empty if it has none."""
+    return str(getattr(call.func, "attr", getattr(call.func, "id", "")))
+
+
+def _adds_a_place(node: ast.AST) -> bool:
+    """Does it let Python look for modules elsewhere?"""
+    if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
+        return False
+    if node.func.attr == "addsitedir":
+        return True
+    adds = node.func.attr in _ADDING and ast.unparse(node.func.value) == "sys.path"
+    return adds and not (node.args and _OWN_PLACE.fullmatch(ast.unparse(node.args[-1])))
 
 
 def _literal(node: ast.expr) -> str | None:
@@ -170,7 +222,7 @@ def _literal(node: ast.expr) -> str | None:
     return str(node.value) if is_text else None  # type: ignore[attr-defined]
 
 
-def _parsed(path: Path) -> _Module:
+def _parsed(path: Path, is_own: Callable[[str], bool]) -> _Module:
     try:
         tree = ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
     except SyntaxError as error:
@@ -184,6 +236,8 @@ def _parsed(path: Path) -> _Module:
     common: list[ast.stmt] = []
     for statement in tree.body:
         bound = _bound_by(statement)
+        if bound and not isinstance(statement, _SIMPLE):  # else it counts for all, or binds it
+            bound |= {name for name, root in _imported_within(statement) if is_own(root)}
         for name in bound:
             names.setdefault(name, []).append(statement)
         if not bound and not _is_docstring(statement):
@@ -191,7 +245,32 @@ def _parsed(path: Path) -> _Module:
     opaque = bool(_names_in(tree) & _OPAQUE) or any(
         isinstance(node, ast.ImportFrom) and node.names[0].name == "*" for node in ast.walk(tree)
     )
-    return _Module(names, common, opaque)
+    return _Module(names, common, opaque, frozenset(_importers(tree)))
+
+
+_SIMPLE = _FUNCTIONS | ast.ClassDef | ast.Import | ast.ImportFrom
+
+
+def _imported_within(statement: ast.stmt) -> Iterator[tuple[str, str]]:
+    """Each name that an import somewhere in `statement` binds, and the first part of its module,
+    "." for a relative one."""
+    for node in ast.walk(statement):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            for alias in node.names:
+                module = getattr(node, "module", None) or alias.name
+                root = "." if getattr(node, "level", 0) else module.split(".")[0]
+                yield alias.asname or alias.name.split(".")[0], root
+
+
+def _importers(tree: ast.Module) -> Iterator[str]:
+    """The names that import_module is given in a module, beside its own."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module == "importlib":
+            yield from (a.asname for a in node.names if a.asname and a.name == "import_module")
+        elif isinstance(node, ast.Assign):
+            last = getattr(node.value, "attr", getattr(node.value, "id", ""))
+            if last in ("import_module", "__import__"):
+                yield from (found.id for found in node.targets if isinstance(found, ast.Name))
 
 
 def _bound_by(statement: ast.stmt) -> set[str]:

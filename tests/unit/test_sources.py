@@ -164,6 +164,25 @@ FORMS = {
     "try": "try:\n    from pkg.sub import clean\nexcept ImportError:\n    clean = None\n"
     + REQUIRED
     + "    return clean(1)\n",
+    "try, with a flag": "try:\n    import pkg.sub\n\n    HAVE = True\nexcept ImportError:\n"
+    "    HAVE = False\n" + REQUIRED + "    return pkg.sub.clean(1)\n",
+    "if, with a flag": "import os\n\nif os.name:\n    from pkg.sub import clean as c\n\n    F = 1\n"
+    + REQUIRED
+    + "    return c(1)\n",
+    "with, by a name": "from contextlib import suppress\n\nwith suppress(ImportError) as s:\n"
+    "    from pkg import sub\n" + REQUIRED + "    return sub.clean(1)\n",
+    "another name": "from importlib import import_module as load\n"
+    + REQUIRED
+    + "    return load('pkg.sub').clean(1)\n",
+    "a name of one's own": "import importlib\n\nload = importlib.import_module\n"
+    + REQUIRED
+    + "    return load('pkg.sub').clean(1)\n",
+    "by keyword": "import importlib\n"
+    + REQUIRED
+    + "    return importlib.import_module(name='pkg.sub').clean(1)\n",
+    "resolve_name": "import pkgutil\n"
+    + REQUIRED
+    + "    return pkgutil.resolve_name('pkg.sub:clean')(1)\n",
 }
 OLD = {
     "get_dataset_features": "ca313c3b6cc3c3591ec413e5eb1a5946dac4de66f2c436498a47b88ef57148dc",
@@ -208,16 +227,63 @@ def test_every_form_of_import_is_followed(form: str, file: str, tmp_path: Path) 
         ("importlib.import_module('.sub', package=instance)", "package=instance"),
         ("importlib.util.spec_from_file_location('x', '../x.py')", "spec_from_file_location"),
         ("runpy.run_path('../x.py')", "run_path('../x.py')"),
+        ("sys.path.insert(0, '..')", "sys.path.insert(0, '..')"),
+        ("sys.path.append(str(Path(__file__).parent / 'lib'))", "/ 'lib'"),
     ],
 )
 def test_what_cannot_be_followed_is_said_with_its_line(
     call: str, told: str, tmp_path: Path
 ) -> None:
-    text = f"import importlib, runpy\n{REQUIRED}    return {call}\n"
+    text = f"import importlib, runpy, sys\n{REQUIRED}    return {call}\n"
     (tmp_path / "functions.py").write_text(text)
     (line,) = not_followed(tmp_path)
     assert line.startswith("functions.py:9: ")
     assert told in line
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        "str(Path(__file__).parent)",
+        "str(pathlib.Path(__file__).resolve().parent)",
+        "os.path.dirname(os.path.abspath(__file__))",
+    ],
+)
+def test_the_directory_itself_is_followed_anyhow(place: str, tmp_path: Path) -> None:
+    (tmp_path / "functions.py").write_text(f"import sys\n\nsys.path.insert(0, {place})\n{REQUIRED}")
+    with (tmp_path / "functions.py").open("a") as file:
+        file.write("    return 1\n")
+    assert not_followed(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "used"),
+    [
+        ("import pkg.sub\n", "pkg.LEVEL"),
+        ("from pkg.sub import clean\n", "clean(1)"),  # the package is run first
+        ("from pkg import made\n", "made"),
+    ],
+)
+def test_the_packages_that_a_module_lies_in_count(text: str, used: str, tmp_path: Path) -> None:
+    (tmp_path / "functions.py").write_text(f"{text}{REQUIRED}    return {used}\n")
+    package(tmp_path)
+    found = []
+    for level in "12":
+        (tmp_path / "pkg/__init__.py").write_text(
+            f"from . import sub\n\nLEVEL = {level}\nsub.level = {level}\n\n\n"
+            f"def __getattr__(name):\n    return {level}\n"
+        )
+        found.append(function_hashes(tmp_path))
+    assert changed(*found) == {"encode_data"}
+
+
+def test_a_package_goes_before_a_module_of_its_name(tmp_path: Path) -> None:
+    (tmp_path / "functions.py").write_text(f"import pkg\n{REQUIRED}    return pkg.clean(1)\n")
+    package(tmp_path)
+    (tmp_path / "pkg.py").write_text("def clean(x):\n    return x\n")
+    before = function_hashes(tmp_path)
+    package(tmp_path, "return x + 1")
+    assert changed(before, function_hashes(tmp_path)) == {"encode_data"}
 
 
 def test_hashes_of_other_forms_stay_as_they_were(before: dict[str, str]) -> None:

@@ -167,7 +167,7 @@ def _config(name: str) -> Mapping[str, Any]:
 def _refuse_adapter(name: str) -> None:
     """Even where a whole model lies beside it: Transformers would take the adapter and its base,
     and freeze it."""
-    from transformers.utils import is_peft_available
+    from transformers.utils.import_utils import is_peft_available
     from transformers.utils.peft_utils import find_adapter_config_file
 
     whole = (Path(name) / "config.json").is_file() and not is_peft_available()
