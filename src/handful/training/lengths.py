@@ -13,9 +13,13 @@ from handful.errors import Absent, UserError
 from handful.experiment import Experiment
 from handful.layout import TRUNCATION
 from handful.positions import positions
+from handful.training.batches import Indices
 
 _NO_LIMIT = 10**6
 """Tokenizers without a limit of their own say 1e30."""
+_PILE = 3
+"""So many rows of the greatest length are no chance."""
+_NEAR = 0.9
 
 
 @dataclass(frozen=True)
@@ -26,6 +30,8 @@ class EncodedLengths:
     """Split → (artifact id, positions) of its longest rows; empty if that was not noted."""
     cut: bool = False
     """Were documents cut to fit? Then the longest row is as long as one may be."""
+    measured: bool = False
+    """Was it told how long documents were before (`handful.Encoded`)?"""
 
     @property
     def most(self) -> int:
@@ -42,7 +48,8 @@ def encoded_lengths(experiment: Experiment, model: str) -> EncodedLengths:
             split: [(str(artifact_id), int(length)) for artifact_id, length in rows]
             for split, rows in found.get("longest", {}).items()
         }
-        return EncodedLengths(longest, bool(found["overall"]["truncated"]))
+        overall = found["overall"]
+        return EncodedLengths(longest, bool(overall["truncated"]), bool(overall["measured"]))
     except (Absent, ValueError, KeyError, TypeError, AttributeError):
         return EncodedLengths()  # an earlier prepare did not note them
 
@@ -71,14 +78,31 @@ def positions_of(model: torch.nn.Module) -> int | None:
     return positions(config.to_dict()) if hasattr(config, "to_dict") else None
 
 
-def trained_length(model: torch.nn.Module, tokenizer: Any | None, lengths: EncodedLengths) -> int:
+def trained_length(
+    model: torch.nn.Module, tokenizer: Any | None, encoded: EncodedLengths, lengths: Indices
+) -> int:
     """To how many tokens a text is cut by who uses the model; 0: it is not known.
 
     The longest row, where documents were cut: `encode_data` cuts all to that. Else what the model
-    has positions for, or its tokenizer says.
+    has positions for, or its tokenizer says. `lengths`: [N] of the training rows, which show
+    whether documents were cut where `encode_data` does not tell it.
     """
-    if lengths.cut and lengths.most:
-        return lengths.most
+    cut = encoded.cut or (not encoded.measured and look_cut(lengths))
+    longest = encoded.most or int(lengths.max(initial=0))
+    if cut and longest:
+        return longest
     own = getattr(tokenizer, "model_max_length", None) or _NO_LIMIT
     known = [int(n) for n in (own, positions_of(model)) if n is not None and n < _NO_LIMIT]
     return min(known, default=0)
+
+
+def look_cut(lengths: Indices) -> bool:
+    """Do rows of these `lengths` [N] pile up at the longest, as those that were cut do?
+
+    Documents left whole become fewer towards the longest; cut ones are all at one length, more than
+    in the whole tenth below it.
+    """
+    longest = int(lengths.max(initial=0))
+    at_end = int((lengths == longest).sum())
+    near = int(((lengths >= _NEAR * longest) & (lengths < longest)).sum())
+    return at_end >= _PILE and at_end > near

@@ -117,8 +117,8 @@ def train(experiment: Experiment, arguments: Mapping[str, Any]) -> dict[str, Any
             trained = held_in(model)
             store_in(model, section.FINAL_DTYPE)
             record["weights_dtype"] = {"trained": trained, "final": held_in(model)}
-            lengths = encoded_lengths(experiment, order.model)
-            record["max_length"] = trained_length(model, tokenizer, lengths)
+            lengths = encoded_lengths(experiment, order.model), data[0].lengths
+            record["max_length"] = trained_length(model, tokenizer, *lengths)
             record = _send(experiment, order, model, tokenizer, record)
     checkpoints.remove_all()
     return record
