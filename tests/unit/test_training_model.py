@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -167,6 +168,22 @@ def test_the_padding_token_is_the_models_then_the_tokenizers() -> None:
     assert pad_values(model, SimpleNamespace(pad_token_id=7)) == {"input_ids": 3}
     segments = SimpleNamespace(pad_token_id=7, pad_token_type_id=3)
     assert pad_values(model, segments) == {"input_ids": 3, "token_type_ids": 3}
+
+
+def test_no_tokenizer_asks_whether_its_code_may_be_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr("builtins.input", asked.append)
+    own = {"AutoConfig": "own.OwnConfig", "AutoTokenizer": ["own.OwnTokenizer", None]}
+    for name, more in (("config", {"model_type": "of_nobody"}), ("tokenizer_config", {})):
+        (tmp_path / f"{name}.json").write_text(json.dumps({"auto_map": own, **more}))
+    (tmp_path / "own.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\n")
+    told = Told()
+    assert load_tokenizer(ModelSource("m", str(tmp_path)), told) is None
+    assert "wants code of its own" in told.warnings[0]
+    assert not asked
+    assert not (tmp_path / "ran").exists()
 
 
 def test_a_tokenizer_that_cannot_be_loaded_is_told_and_does_not_stop(tmp_path: Path) -> None:

@@ -144,9 +144,16 @@ def load_tokenizer(source: ModelSource, progress: Progress) -> Any | None:
     from transformers import AutoTokenizer
 
     try:
-        return AutoTokenizer.from_pretrained(source.name)
+        # Unless it is told so, it asks the terminal whether code may be run.
+        return AutoTokenizer.from_pretrained(source.name, trust_remote_code=False)
     except Exception as error:  # noqa: BLE001 - libraries of all kinds; training goes without it
+        words = " ".join(str(error).split())[:300]
+        why = (
+            "it wants code of its own, which is not run"
+            if "trust_remote_code" in str(error)
+            else words
+        )
         progress.warn(
-            f"{source.model}: its tokenizer cannot be loaded and will not stand in final/: {error}"
+            f"{source.model}: its tokenizer cannot be loaded and will not stand in final/: {why}"
         )
         return None
