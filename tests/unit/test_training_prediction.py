@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -146,20 +147,58 @@ def test_a_signal_is_heard_and_the_handlers_come_back() -> None:
         assert "SIGTERM at step 7" in str(stopping.error(7))
 
 
-def test_who_never_comes_to_a_stop_is_ended_all_the_same() -> None:
-    script = """
+DEADLOCK = """
+import ctypes
+mutex, c = ctypes.create_string_buffer(64), ctypes.CDLL(None)
+c.pthread_mutex_init(mutex, None)
+c.pthread_mutex_lock(mutex)
+print("ready", flush=True)
+c.pthread_mutex_lock(mutex)
+"""
+
+
+@pytest.mark.parametrize("hang", ['print("ready", flush=True); time.sleep(120)', DEADLOCK])
+def test_who_never_comes_to_a_stop_is_ended_all_the_same(hang: str) -> None:
+    body = "".join(f"    {line}\n" for line in hang.strip().splitlines())
+    script = f"""
 import time
 from handful.training import stopping
 stopping.PATIENCE_SECONDS = 0.5
 with stopping.Stopping():
-    print("ready", flush=True)
-    time.sleep(120)
+{body}
 """
     with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == b"ready\n"
         process.send_signal(signal.SIGTERM)
-        assert process.wait(timeout=30) == 128 + signal.SIGTERM
+        try:
+            assert process.wait(timeout=30) == 128 + signal.SIGTERM
+        finally:
+            process.kill()
+
+
+@pytest.mark.usefixtures("handlers")
+def test_who_has_come_to_a_stop_may_write_as_long_as_it_needs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("handful.training.stopping.PATIENCE_SECONDS", 0.2)
+    with Stopping() as stopping:
+        os.kill(os.getpid(), signal.SIGTERM)
+        stopping.reached()
+        time.sleep(0.5)  # it is still there
+
+
+@pytest.mark.usefixtures("handlers")
+def test_a_signal_of_a_forked_child_is_the_childs_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("handful.training.stopping.PATIENCE_SECONDS", 0.2)
+    with Stopping() as stopping:
+        child = os.fork()
+        if not child:
+            os.kill(os.getpid(), signal.SIGTERM)
+            os._exit(0)
+        os.waitpid(child, 0)
+        time.sleep(0.5)
+        assert stopping.heard is None
 
 
 @pytest.mark.usefixtures("handlers")

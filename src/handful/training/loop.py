@@ -357,5 +357,6 @@ class Loop:
         self._written = time.monotonic()
 
     def _leave(self) -> None:
+        self._stopping.reached()
         self._save()
         raise self._stopping.error(self.state.step)

@@ -1,7 +1,9 @@
 """A polite end: SIGTERM and Ctrl-C are heard; the loop stops where it can write a checkpoint.
 
 A loop that does not come to such a place in time (code of a model may wait for something that
-never comes) is ended all the same: nobody is beyond SIGTERM.
+never comes) is ended all the same: nobody is beyond SIGTERM. Python's handlers run between two of
+the main thread's own steps, so one that stands in foreign code, waiting for another process, hears
+nothing; another thread does.
 """
 
 from __future__ import annotations
@@ -19,17 +21,31 @@ PATIENCE_SECONDS = 60.0
 """As long as whoever sends a SIGTERM usually waits before SIGKILL."""
 
 
+def _of_its_own() -> None:
+    if threading.current_thread() is threading.main_thread():
+        signal.set_wakeup_fd(-1)
+
+
+os.register_at_fork(after_in_child=_of_its_own)  # a child's signals are not its parent's
+
+
 class Stopping:
     """Listens while it is entered. Outside the main thread signals cannot be heard; then never."""
 
     def __init__(self) -> None:
         self.heard: signal.Signals | None = None
         self._before: dict[signal.Signals, Any] = {}
-        self._deadline: threading.Timer | None = None
+        self._reached = threading.Event()
+        self._pipe: tuple[int, int] | None = None
+        self._fd_before = -1
 
     def __enter__(self) -> Stopping:
         if threading.current_thread() is threading.main_thread():
             self._before = {number: signal.signal(number, self._hear) for number in _HEARD}
+            self._pipe = os.pipe()
+            os.set_blocking(self._pipe[1], False)
+            self._fd_before = signal.set_wakeup_fd(self._pipe[1], warn_on_full_buffer=False)
+            threading.Thread(target=self._watch, args=(self._pipe[0],), daemon=True).start()
         return self
 
     def __exit__(
@@ -37,17 +53,30 @@ class Stopping:
     ) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
-        if self._deadline:
-            self._deadline.cancel()
+        self._reached.set()
+        if self._pipe:
+            signal.set_wakeup_fd(self._fd_before)
+            os.close(self._pipe[1])  # the watch reads the end, and closes its own
+            self._pipe = None
+
+    def reached(self) -> None:
+        """The loop has come to its stop: what it writes there may take as long as it needs."""
+        self._reached.set()
+
+    def _watch(self, pipe: int) -> None:
+        """End the process in time after the first signal, unless it comes to a stop by itself."""
+        with os.fdopen(pipe, "rb", buffering=0) as heard:
+            while number := heard.read(1):
+                if number[0] in _HEARD:
+                    if not self._reached.wait(PATIENCE_SECONDS):
+                        os._exit(128 + number[0])
+                    return
 
     def _hear(self, number: int, _: FrameType | None) -> None:
         if self.heard is signal.SIGINT and number == signal.SIGINT:
             raise KeyboardInterrupt  # someone is impatient: leave at once
         if self.heard is None:
             self.heard = signal.Signals(number)
-            self._deadline = threading.Timer(PATIENCE_SECONDS, os._exit, (128 + number,))
-            self._deadline.daemon = True
-            self._deadline.start()
 
     def error(self, step: int) -> HandfulError:
         """What to raise once the checkpoint of `step` is written."""
