@@ -144,6 +144,7 @@ def test_a_missing_bucket_is_absent_and_named(s3_server: S3Server, tmp_path: Pat
             call()
 
 
+@pytest.mark.slow
 def test_a_server_that_is_not_there_is_unreachable_soon(tmp_path: Path) -> None:
     store = open_store("s3://bucket/prefix", endpoint_url=f"http://127.0.0.1:{free_ports(1)[0]}")
     for call in (lambda: store.read("key"), lambda: list(store.list("ke"))):

@@ -374,7 +374,11 @@ def test_the_old_model_answers_as_it_did(replaced: Replaced) -> None:
     assert set(now[0]["probabilities"]) == {"invoice", "letter", "report"}
     assert set(replaced.before[0]["probabilities"]) == {"invoice", "letter"}
     assert answers(made, "--run", run[:4].upper()) == replaced.before
-    # What the call itself sets is not undone.
+
+
+@pytest.mark.slow
+def test_what_the_call_itself_sets_is_not_undone(replaced: Replaced) -> None:
+    made, run = replaced.made, replaced.run
     turned = answers(made, "--run", run, "--set", "user.SCALE=-1")
     assert [one["label"] for one in turned] != [one["label"] for one in replaced.before]
 

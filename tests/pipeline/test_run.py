@@ -157,6 +157,7 @@ def test_an_edited_function_redoes_what_depends_on_it(copy: Tiny) -> None:
     assert "prepare has to run first" in told
 
 
+@pytest.mark.slow
 def test_a_store_that_lost_its_results_makes_them_again(copy: Tiny) -> None:
     shutil.rmtree(copy.store / "results")
     done = copy.handful("run")

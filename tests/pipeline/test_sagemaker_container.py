@@ -205,6 +205,7 @@ def test_a_spot_interruption_leaves_a_checkpoint_and_the_restart_ends_the_same(
     assert answer(experiment, again)["result"]["weights_hash"] == expected["weights_hash"]
 
 
+@pytest.mark.slow
 def test_two_hosts_train_together(tmp_path: Path) -> None:
     one = make(tmp_path / "EXP-1")
     experiment = one.open(tmp_path / "s")
@@ -229,6 +230,7 @@ def test_two_hosts_train_together(tmp_path: Path) -> None:
 # --- processing jobs -----------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_testing_runs_as_a_processing_job(tmp_path: Path) -> None:
     one = make(tmp_path / "EXP-1")
     trained = Local().run(train_job(one), Told())

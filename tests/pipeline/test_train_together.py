@@ -478,6 +478,7 @@ def test_a_leader_that_never_comes_is_not_waited_for_without_an_end(
     assert any("waiting for 127.0.0.1" in note for note in told.notes)
 
 
+@pytest.mark.slow
 def test_hosts_with_other_settings_do_not_train_together(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
