@@ -27,12 +27,13 @@ from handful.steps.prepare.file_text import FileText, Piece, read_file, running_
 from handful.steps.prepare.own_values import (
     NO_VALUES,
     OwnValues,
+    occurring,
     without_fields,
     without_lines,
     without_marks,
 )
 from handful.steps.prepare.short_texts import FEW
-from handful.steps.prepare.words import Hashes, hashed, split
+from handful.steps.prepare.words import Hashes, hashed, normalize
 
 _AS_MUCH = 4
 """What was made of a picture or a PDF is its text if it has so many times the words that
@@ -120,20 +121,28 @@ def _joined(files: Sequence[FileText], values: OwnValues, *, with_columns: bool)
     words: list[bytes] = []
     running = 0
     alone = values.alone(with_columns=with_columns)
+    marks: set[bytes] = set()
     for one in files:
-        pieces = _without(one, alone)
-        found = split(" ".join([piece.text for piece in pieces]))
+        pieces, normal = _without(one, alone)
+        found = normal.split()
         running += running_words(one, pieces, len(found))
         words += found
-    words = without_marks(words, values.marks)
+        marks.update(mark for mark in values.marks if mark.partition(b" ")[0] in normal)
+    words = without_marks(words, [mark for mark in values.marks if mark in marks])
     return _Text(words, min(running, len(words)))
 
 
-def _without(file: FileText, values: frozenset[bytes]) -> Sequence[Piece]:
+def _without(file: FileText, values: frozenset[bytes]) -> tuple[Sequence[Piece], bytes]:
+    """What is left of a file, and the same as `normalize` gives it."""
     pieces = file.pieces or ()
-    if file.is_plain:
-        return [Piece(without_lines(pieces[0].text, values), is_field=False)]
-    return without_fields(pieces, values)
+    if not file.is_plain:
+        pieces = without_fields(pieces, values)
+        return pieces, normalize(" ".join([piece.text for piece in pieces]))
+    normal = normalize(pieces[0].text)
+    if there := occurring(values, normal):
+        pieces = [Piece(without_lines(pieces[0].text, there), is_field=False)]
+        normal = normalize(pieces[0].text)
+    return pieces, normal
 
 
 def _content(files: Iterable[FileText]) -> str:

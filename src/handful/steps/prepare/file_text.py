@@ -77,7 +77,8 @@ def read_file(path: str) -> FileText:
 
 def suffix_of(name: str) -> str:
     """With its dot, in lower case; empty if it has none."""
-    return os.path.splitext(name)[1].lower()  # noqa: PTH122 - there are many
+    stem, dot, suffix = name.rpartition("/")[2].rpartition(".")  # there are many
+    return f".{suffix.lower()}" if dot and stem.strip(".") else ""
 
 
 def may_be_text(name: str) -> bool:

@@ -21,6 +21,7 @@ from handful.steps.prepare.words import split
 _FEWEST = 6
 """Characters of an id or a hash that is taken out of sentences, too; it has a digit as well."""
 _MOST_CHARACTERS = 200
+_DIGIT = re.compile(r"\d")
 _GUID = re.compile(r"[0-9a-fA-F]{32}")
 _BEFORE, _AFTER = frozenset("\n\r\t:=>|\"',;"), frozenset("\n\r\t<|\"',;")
 _NOTHING = frozenset({b""})
@@ -48,14 +49,15 @@ NO_VALUES = OwnValues()
 
 def own_values(artifact: Artifact, aliases: Mapping[str, str]) -> OwnValues:
     """`aliases`: old label → new one; an artifact's files may hold either."""
-    forms = [*_forms(artifact.id), *(_forms(artifact.file_hash) if artifact.file_hash else ())]
-    marks = _keys(form for form in forms if _is_mark(form))
-    fields = _keys(
-        [form for form in forms if not _is_mark(form)]
-        + [artifact.label, *(old for old, new in aliases.items() if new == artifact.label)]
-    )
+    forms = _forms(artifact.id)
+    if artifact.file_hash:
+        forms = forms | _forms(artifact.file_hash)
+    marks = {form for form in forms if len(form) >= _FEWEST and _DIGIT.search(form)}
+    fields = [artifact.label, *(forms - marks)]
+    if aliases:
+        fields += [old for old, new in aliases.items() if new == artifact.label]
     columns = _keys(_short(artifact.row)) if artifact.row != "{}" else ()
-    return OwnValues(marks, fields, columns)
+    return OwnValues(_sorted({b" ".join(split(mark)) for mark in marks}), _keys(fields), columns)
 
 
 def without_fields(pieces: Sequence[Piece], values: frozenset[bytes]) -> Sequence[Piece]:
@@ -70,10 +72,15 @@ def without_fields(pieces: Sequence[Piece], values: frozenset[bytes]) -> Sequenc
     ]
 
 
-def without_lines(text: str, values: frozenset[bytes]) -> str:
+def occurring(values: Iterable[bytes], words: bytes) -> list[bytes]:
+    """Those that may stand in `words`: their longest word does, be it as a part of another one."""
+    return [value for value in values if max(value.split(b" "), key=len) in words]
+
+
+def without_lines(text: str, values: Iterable[bytes]) -> str:
     """A plain text without those of `values` that stand alone on a line, or behind a colon."""
     lowered, is_changed = text.lower(), False
-    for value in sorted(values, key=_longest_first):
+    for value in _longest_first(values):
         if spans := list(_places(value, lowered)):
             lowered, is_changed = _blanked(lowered, spans), True
     return lowered if is_changed else text
@@ -127,19 +134,13 @@ def _stands_alone(text: str, start: int, end: int) -> bool:
     )
 
 
-def _forms(name: str) -> Iterator[str]:
+def _forms(name: str) -> set[str]:
     """An id or a hash as others may write it: a GUID with and without dashes."""
-    yield name
     plain = name.strip("{}").replace("-", "")
     if _GUID.fullmatch(plain):
-        yield plain
-        yield "-".join((plain[:8], plain[8:12], plain[12:16], plain[16:20], plain[20:]))
-    elif ":" in name:
-        yield name.rpartition(":")[2]  # sha256:…
-
-
-def _is_mark(form: str) -> bool:
-    return len(form) >= _FEWEST and any(map(str.isdigit, form))
+        dashed = "-".join((plain[:8], plain[8:12], plain[12:16], plain[16:20], plain[20:]))
+        return {name.strip("{}"), plain, dashed}
+    return {name, name.rpartition(":")[2]}  # sha256:…
 
 
 def _short(row: str) -> Iterator[str]:
@@ -160,12 +161,16 @@ def _short(row: str) -> Iterator[str]:
 
 def _keys(values: Iterable[str]) -> tuple[bytes, ...]:
     """Each once, the longest first: a shorter one may be a part of it."""
-    found = {_key(value) for value in values} - _NOTHING
-    return tuple(sorted(found, key=_longest_first) if len(found) > 1 else found)
+    return _sorted({_key(value) for value in values})
 
 
-def _longest_first(value: bytes) -> tuple[int, bytes]:
-    return -len(value), value
+def _sorted(keys: set[bytes]) -> tuple[bytes, ...]:
+    keys -= _NOTHING
+    return tuple(_longest_first(keys) if len(keys) > 1 else keys)
+
+
+def _longest_first(keys: Iterable[bytes]) -> list[bytes]:
+    return sorted(sorted(keys), key=len, reverse=True)
 
 
 @functools.lru_cache(maxsize=1 << 14)  # labels and the values of columns come again

@@ -42,11 +42,16 @@ _ASCII = bytes(
 """What `\\w+` and `lower` do to plain text, as a table: letters and digits, else a space."""
 
 
+def normalize(text: str) -> bytes:
+    """Its words in lower case, as UTF-8, with blanks between them."""
+    if text.isascii():
+        return text.encode().translate(_ASCII)
+    return " ".join(_WORD.findall(text.lower())).encode("utf-8", "surrogatepass")
+
+
 def split(text: str) -> list[bytes]:
     """Its words in lower case, as UTF-8."""
-    if text.isascii():
-        return text.encode().translate(_ASCII).split()
-    return [word.encode("utf-8", "surrogatepass") for word in _WORD.findall(text.lower())]
+    return normalize(text).split()
 
 
 def hashed(words: Sequence[bytes]) -> Hashes:
