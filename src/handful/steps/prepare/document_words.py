@@ -134,7 +134,7 @@ def _joined(files: Sequence[FileText], values: OwnValues, *, with_columns: bool)
 
 def _without(file: FileText, values: frozenset[bytes]) -> tuple[Sequence[Piece], bytes]:
     """What is left of a file, and the same as `normalize` gives it."""
-    pieces = file.pieces or ()
+    pieces: Sequence[Piece] = file.pieces or ()
     if not file.is_plain:
         pieces = without_fields(pieces, values)
         return pieces, normalize(" ".join([piece.text for piece in pieces]))
