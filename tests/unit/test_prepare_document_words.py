@@ -104,6 +104,30 @@ def test_what_is_taken_out_of_a_record(record: str, tmp_path: Path) -> None:
     assert words(tmp_path, {"t.json": record}, {}) == told(RECORDS[record])
 
 
+CHINESE_ROW = json.dumps({"类型": "采购"})
+CHINESE = {
+    # a text whose words have no blanks between them, and what is left of it: letters are words
+    "这是合同。": "这 是 合 同",
+    "类别：合同\n正文：第1条": "类 别 正 文 第 1 条",
+    "合同\n本采购合同": "本 采 购 合 同",
+    "合 同，采购；合同书": "合 同 书",
+    "编号 合同2024-001 完": "编 号 完",
+    '{"类别": "合同", "正文": "这是关于房屋租赁的合同"}': "这 是 关 于 房 屋 租 赁 的 合 同",
+    "カタカナ・ひらがな、漢字ABC人々": "カ タ カ ナ ひ ら が な 漢 字 abc 人 々",
+    "한국어 글": "한국어 글",
+    "Cafe\u0301 Zoe\u0308": "Café Zoë",
+}
+
+
+@pytest.mark.parametrize("text", CHINESE)
+def test_words_without_blanks_between_them(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "t.txt"
+    path.write_text(text, encoding="utf-8")
+    values = own_values(Artifact("合同2024-001", "合同", (), CHINESE_ROW), {})
+    found = words_of(DocumentFiles((str(path),), values=values)).words
+    assert found.tobytes() == hashed(split(CHINESE[text])).tobytes()
+
+
 LONG = " ".join(f"word{number}" for number in range(60))
 FILES: dict[str, tuple[Files, Files, str]] = {
     "production's alone": ({"a.txt": "one"}, {"b.txt": LONG}, "one"),

@@ -20,7 +20,7 @@ from handful.steps.prepare.near_duplicates import (
     signatures,
 )
 from handful.steps.prepare.short_texts import ShortTexts
-from handful.steps.prepare.words import Hashes, hashed
+from handful.steps.prepare.words import Hashes, hashed, split
 
 
 def numbers(words: list[str]) -> Hashes:
@@ -39,6 +39,30 @@ def changed(words: list[str], count: int, chance: random.Random) -> list[str]:
     for place in chance.sample(range(len(copy)), count):
         copy[place] = chance.choice(VOCABULARY)
     return copy
+
+
+@pytest.mark.parametrize(
+    "letters", [range(0x4E00, 0x5600), range(0x3041, 0x3094)], ids=["Chinese", "Japanese"]
+)
+@pytest.mark.parametrize("length", [40, 100, 400, 1500])
+def test_twins_whose_words_have_no_blanks_between_them(letters: range, length: int) -> None:
+    """One letter of a hundred differs: whole clauses would all be different."""
+    chance = random.Random(length)
+    texts = []
+    for _ in range(50):
+        text = [chr(chance.choice(letters)) for _ in range(length)]
+        text[12::13] = "，" * len(text[12::13])
+        twin, letters_at = list(text), [place for place in range(length) if place % 13 < 12]
+        for place in chance.sample(letters_at, max(1, length // 100)):
+            twin[place] = chr(chance.choice(letters))
+        texts += ["".join(text), "".join(twin)]
+    documents = [hashed(split(text)) for text in texts]
+    shingled = Shingled.of(documents)
+    found = families(shingled, signatures(shingled), ShortTexts.of(documents))
+    expected = [2 * (number // 2) for number in range(100)]
+    same = [one == other for one, other in zip(found, expected, strict=True)]
+    assert sum(same) >= 0.95 * len(same)
+    assert {one for one in found if one is not None} <= set(expected)
 
 
 def test_planted_pairs_are_found_and_nothing_below_the_threshold() -> None:

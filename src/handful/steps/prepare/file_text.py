@@ -14,6 +14,8 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
+from handful.steps.prepare.words import letters_alone
+
 TEXT_LIMIT = 4 << 20
 """Bytes of one file that are looked at as text."""
 _BLOCK = 1 << 20
@@ -109,7 +111,7 @@ def is_running(text: str) -> bool:
 
 def _count(text: str) -> int:
     """How many words it has, nearly."""
-    return text.count(" ") + text.count("\n") + 1 if text else 0
+    return text.count(" ") + text.count("\n") + letters_alone(text) + 1 if text else 0
 
 
 def _says(text: str) -> bool:

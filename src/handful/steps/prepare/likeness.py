@@ -33,7 +33,7 @@ from handful.steps.prepare.words import SHINGLE
 from handful.steps.prepare.work import Desk
 from handful.steps.prepare.workers import Workers
 
-_RULE = 2
+_RULE = 3
 """Grows when other words count, or other documents are alike for them."""
 _DOCUMENTS_PER_WORK = 512
 _PATIENCE = 300.0

@@ -12,18 +12,20 @@ import functools
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 from handful.steps.prepare.artifacts import Artifact
 from handful.steps.prepare.file_text import Piece, is_running
-from handful.steps.prepare.words import split
+from handful.steps.prepare.words import composed, is_alone, split
 
 _FEWEST = 6
 """Characters of an id or a hash that is taken out of sentences, too; it has a digit as well."""
 _MOST_CHARACTERS = 200
 _DIGIT = re.compile(r"\d")
 _GUID = re.compile(r"[0-9a-fA-F]{32}")
-_BEFORE, _AFTER = frozenset("\n\r\t:=>|\"',;"), frozenset("\n\r\t<|\"',;")
+_AFTER = frozenset("\n\r\t<|\"',;\uff5c\uff0c\uff1b\u3001")  # of Chinese and Japanese, too
+_BEFORE = (_AFTER - {"<"}) | frozenset(":=>\uff1a\uff1d")
 _NOTHING = frozenset({b""})
 _BLANKS = 8
 """Blanks that are passed over on the way to a colon or the end of the line."""
@@ -79,7 +81,7 @@ def occurring(values: Iterable[bytes], words: bytes) -> list[bytes]:
 
 def without_lines(text: str, values: Iterable[bytes]) -> str:
     """A plain text without those of `values` that stand alone on a line, or behind a colon."""
-    lowered, is_changed = text.lower(), False
+    lowered, is_changed = composed(text.lower()), False
     for value in _longest_first(values):
         if spans := list(_places(value, lowered)):
             lowered, is_changed = _blanked(lowered, spans), True
@@ -120,7 +122,10 @@ def _places(value: bytes, text: str) -> Iterator[tuple[int, int]]:
     words = value.decode("utf-8", "surrogatepass").split(" ")
     if not all(word in text for word in words):  # most are not, and a pattern takes a while
         return
-    pattern = r"\W{1,8}".join(map(re.escape, words))
+    pattern = re.escape(words[0])
+    for before, word in pairwise(words):
+        least = 0 if is_alone(before) or is_alone(word) else 1
+        pattern += rf"\W{{{least},8}}{re.escape(word)}"
     for match in re.finditer(rf"(?<!\w){pattern}(?!\w)", text):
         if _stands_alone(text, *match.span()):
             yield match.span()

@@ -1,12 +1,15 @@
 """Words as numbers: what near-duplicates are found by.
 
 Words are runs of letters and digits, in lower case; three in a row are a shingle, and its 32-bit
-hash stands for it.
+hash stands for it. Chinese and Japanese put no blanks between words: there each letter is a word,
+as a run would be a whole clause, of which one letter that differs leaves nothing. (Thai, Khmer and
+their kin need no such rule: `\\w+` breaks at their vowel signs, every few letters.)
 """
 
 from __future__ import annotations
 
 import re
+import unicodedata
 import zlib
 from collections.abc import Sequence
 
@@ -15,7 +18,14 @@ from numpy.typing import NDArray
 
 SHINGLE = 3
 """Words in a row."""
+LETTERS_ALONE = (
+    "\u3005-\u3007\u3041-\u3096\u309d-\u309f\u30a1-\u30fa\u30fc-\u30ff\u31f0-\u31ff"
+    "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\uff66-\uff9f\U00020000-\U0003ffff"
+)
+"""For a pattern: the letters of Chinese and Japanese, each of which is a word."""
+_ALONE = re.compile(f"[{LETTERS_ALONE}]")
 _WORD = re.compile(r"\w+")
+_WORD_OR_LETTER = re.compile(rf"[{LETTERS_ALONE}]|[^\W{LETTERS_ALONE}]+")
 MIX = np.uint64(0x9E3779B97F4A7C15)
 """2^64 over the golden ratio: spreads neighbouring numbers (Knuth's multiplicative hashing)."""
 
@@ -46,12 +56,29 @@ def normalize(text: str) -> bytes:
     """Its words in lower case, as UTF-8, with blanks between them."""
     if text.isascii():
         return text.encode().translate(_ASCII)
-    return " ".join(_WORD.findall(text.lower())).encode("utf-8", "surrogatepass")
+    text = composed(text.lower())
+    pattern = _WORD_OR_LETTER if _ALONE.search(text) else _WORD
+    return " ".join(pattern.findall(text)).encode("utf-8", "surrogatepass")
 
 
 def split(text: str) -> list[bytes]:
     """Its words in lower case, as UTF-8."""
     return normalize(text).split()
+
+
+def is_alone(word: str) -> bool:
+    """Is it a letter that needs no blank beside it to be a word?"""
+    return _ALONE.fullmatch(word) is not None
+
+
+def letters_alone(text: str) -> int:
+    """How many such letters it has."""
+    return 0 if text.isascii() else len(_ALONE.findall(text))
+
+
+def composed(text: str) -> str:
+    """Each letter with its accent as one: some systems write them as two (NFC instead of NFD)."""
+    return text if text.isascii() else unicodedata.normalize("NFC", text)
 
 
 def hashed(words: Sequence[bytes]) -> Hashes:
