@@ -56,6 +56,36 @@ def test_what_makes_two_fields_of_every_line_is_meant(
 
 
 @pytest.mark.parametrize(
+    "text",
+    [
+        "artifact_id;label;;\r\na1;Verträge;;\r\n;;;\r\na2;b;;\r\n;;;\r\n",
+        "artifact_id,label,\r\na1,Verträge,\r\na2,b,\r\n",
+        "artifact_id\tlabel\r\na1\tVerträge\r\n \t\r\na2\tb\r\n\t\r\n",
+        "sep=;\r\na1;Verträge;\r\n;;\r\na2;b\r\n",
+    ],
+)
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-be"])
+def test_a_sheets_empty_cells_and_its_encoding(text: str, encoding: str, tmp_path: Path) -> None:
+    mark = "\ufeff" if encoding == "utf-16-be" else ""
+    path = write(tmp_path, (mark + text).encode(encoding))
+    assert read(path).rows() == [("a1", "Verträge"), ("a2", "b")]
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "mac_roman"])
+def test_another_encoding_is_told_with_what_to_do(encoding: str, tmp_path: Path) -> None:
+    path = write(tmp_path, "a1;b\r\na2;Verträge\r\n".encode(encoding))
+    with pytest.raises(DataError, match=r"no text in UTF-8: its line \d") as caught:
+        read(path)
+    assert "CSV UTF-8" in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["a1;\r\na2;b\r\n", "a1;b\r\n;b\r\n", "a1;b;c\r\na2;b;\r\n"])
+def test_a_cell_that_lacks_or_is_too_many_is_told(text: str, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"over\.csv:\d"):
+        read(write(tmp_path, text))
+
+
+@pytest.mark.parametrize(
     ("text", "line"), [("a1;cat\na2,dog\n", 1), ("a1,cat\na2\n", 2), ("a1|cat\n", 1)]
 )
 def test_what_fits_nothing_names_the_line_and_the_separators(
