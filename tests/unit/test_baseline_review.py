@@ -56,6 +56,18 @@ def test_a_spreadsheet_may_write_semicolons_and_move_columns(tmp_path: Path) -> 
     assert dict(read(path).iter_rows()) == {"a": "report"}
 
 
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_decisions_that_a_spreadsheet_saved_outlive_a_new_table(
+    separator: str, encoding: str
+) -> None:
+    rows = [row(name) for name in HOSTILE] + [row("a", "report")]
+    lines = csv.reader(io.StringIO(to_csv(rows).decode("utf-8-sig"), newline=""))
+    text = io.StringIO(newline="")
+    csv.writer(text, delimiter=separator).writerows([*line, ""] for line in lines)
+    assert from_csv(text.getvalue().encode(encoding)) == rows
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [

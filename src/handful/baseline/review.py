@@ -12,6 +12,7 @@ import io
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 
+from handful.baseline.spreadsheet import read_sheet
 from handful.errors import DataError
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
@@ -55,11 +56,8 @@ def to_csv(rows: Iterable[Review]) -> bytes:
 
 def from_csv(data: bytes) -> list[Review]:
     """The rows as they were before they were made safe; `DataError` if it is no such file."""
-    try:
-        text = data.decode("utf-8-sig")
-        lines = [line for line in csv.reader(io.StringIO(text, newline=""), strict=True) if line]
-    except (csv.Error, UnicodeDecodeError) as error:
-        raise DataError(f"is no CSV in UTF-8: {error}", where="label_review.csv") from error
+    sheet = read_sheet(data, "label_review.csv", is_review, len(COLUMNS))
+    lines = [fields for _, fields in sheet]
     if not lines or not is_review(lines[0]):
         raise DataError("has no columns artifact_id and decision", where="label_review.csv")
     names = [name.strip().lower() for name in lines[0]]

@@ -2,22 +2,18 @@
 
 A first line `artifact_id,label` is a header; without one, the first line is data. A
 label_review.csv that came back from the labellers is read, too: what stands in its column
-`decision` is the label then. Spreadsheets part fields by commas, semicolons or tabs, as their
-language has it; whichever makes two fields of every line is meant. They write UTF-16 where they say
-"Unicode text", lines of nothing but separators, and separators behind the last column.
+`decision` is the label then. Whichever separator makes two fields of every line is meant.
 """
 
 from __future__ import annotations
 
-import codecs
-import csv
-import io
 from collections.abc import Callable
 from pathlib import Path
 
 import polars as pl
 
 from handful.baseline.review import as_meant, is_review
+from handful.baseline.spreadsheet import read_sheet
 from handful.errors import DataError
 from handful.settings import Settings
 from handful.steps.reconcile.guids import normalized, normalized_ids
@@ -25,8 +21,6 @@ from handful.steps.reconcile.id_format import is_guid
 from handful.steps.reconcile.names import quoted
 
 HEADER = ["artifact_id", "label"]
-_SEPARATORS = (",", ";", "\t")
-_UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _WHERE = "settings.ini [reconcile] LABEL_OVERRIDES"
 
 
@@ -107,57 +101,12 @@ def _lines(path: Path) -> tuple[list[tuple[int, list[str]]], bool]:
     except OSError as error:
         words = error.strerror or str(error)
         raise DataError(f"{path} cannot be read: {words}", where=_WHERE) from error
-    try:
-        text = data.decode("utf-16" if data.startswith(_UTF_16) else "utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise DataError(
-            f"is no text in UTF-8: its line {line} holds {data[error.start : error.end]!r}",
-            where=str(path),
-            remedy="save it from the spreadsheet as “CSV UTF-8” (LibreOffice asks for the "
-            "character set)",
-        ) from error
-    try:
-        lines = _parted(text)
-    except csv.Error as error:
-        raise DataError(f"is no CSV: {error}", where=str(path)) from error
+    lines = read_sheet(data, str(path), is_review, len(HEADER))
     if lines and is_review(lines[0][1]):
         return _decided(lines, path), True
     if lines and [field.strip().lower() for field in lines[0][1]] == HEADER:
         lines.pop(0)
     return lines, False
-
-
-def _parted(text: str) -> list[tuple[int, list[str]]]:
-    """The lines of a CSV with their numbers, without empty ones, by the separator that fits."""
-    said = text[:5].lower()  # a spreadsheet's own first line: `sep=;`
-    if said.startswith("sep=") and text[5:6] in "\r\n":
-        return [(line + 1, fields) for line, fields in _by(text.partition("\n")[2], said[4])]
-    ways = [lines for separator in _SEPARATORS if (lines := _try(text, separator)) is not None]
-    fitting = [lines for lines in ways if lines and is_review(lines[0][1])]
-    fitting += [lines for lines in ways if all(len(fields) == len(HEADER) for _, fields in lines)]
-    return fitting[0] if fitting else _by(text, _SEPARATORS[0])
-
-
-def _try(text: str, separator: str) -> list[tuple[int, list[str]]] | None:
-    try:
-        return _by(text, separator)
-    except csv.Error:
-        return None
-
-
-def _by(text: str, separator: str) -> list[tuple[int, list[str]]]:
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True, delimiter=separator)
-    lines = [(reader.line_num, fields) for fields in reader if any(map(str.strip, fields))]
-    # A sheet's empty columns, which have no name either: all lines are as long as the longest.
-    width = max((len(_without_end(fields)) for _, fields in lines), default=0)
-    return [(line, fields[: max(width, len(HEADER))]) for line, fields in lines]
-
-
-def _without_end(fields: list[str]) -> list[str]:
-    """Without the empty ones behind the last that is filled."""
-    filled = [place for place, field in enumerate(fields) if field]
-    return fields[: filled[-1] + 1]
 
 
 def _decided(lines: list[tuple[int, list[str]]], path: Path) -> list[tuple[int, list[str]]]:
