@@ -30,6 +30,10 @@ def zipped(files: dict[str, bytes], compression: int = zipfile.ZIP_DEFLATED) -> 
     return file.getvalue()
 
 
+def raw(charset: str, body: bytes) -> bytes:
+    return f"From: a\nSubject: b\nContent-Type: text/plain{charset}\n\n".encode() + body
+
+
 def mail(html: bool = False) -> bytes:
     message = EmailMessage()
     message["From"], message["To"], message["Subject"] = "a@example.org", "b@example.org", "Größe"
@@ -89,6 +93,14 @@ KINDS: dict[str, tuple[str, bytes, str]] = {
     "mail": ("a.eml", mail(), f"Größe {WORDS}"),
     "mail in HTML": ("a.eml", mail(html=True), f"Größe Dear {WORDS}"),
     "mail by another name": ("0001", mail(), f"Größe {WORDS}"),
+    "mail in an unknown alphabet": (
+        "a.eml",
+        raw("; charset=klingon", WORDS.encode()),
+        f"b {WORDS}",
+    ),
+    "mail in an older alphabet": ("a.eml", raw("; charset=cp1252", b"Gr\xf6\xdfe"), "b Größe"),
+    "mail that names no alphabet": ("a.eml", raw("", b"Gr\xf6\xdfe"), "b Größe"),
+    "mail that names a wrong one": ("a.eml", raw("; charset=ascii", "Größe".encode()), "b Größe"),
     "no mail": ("a.txt", b"To: do\nbuy milk", "To: do buy milk"),
     "CSV": ("a.csv", b"name;sum\nx;1,5\n", "name;sum x;1,5"),
     "RTF is read as it is": ("a.rtf", rb"{\rtf1 Dear}", r"{\rtf1 Dear}"),
@@ -162,6 +174,14 @@ HOSTILE = {
     "headers without end": b"From: a\nTo: b\n" + b"X: y\n " * 200_000,
     "parts without end": b"From: a\nTo: b\nContent-Type: multipart/mixed; boundary=x\n\n"
     + b"--x\nContent-Type: multipart/mixed; boundary=x\n\n" * 20_000,
+    "parts of parts": b"From: a\nTo: b\n"
+    + b"".join(
+        b"Content-Type: multipart/mixed; boundary=b%d\n\n--b%d\n" % (n, n) for n in range(3000)
+    ),
+    "parameters without end": b"From: a\nTo: b\nContent-Type: text/plain; "
+    + b"a=b; " * 20_000
+    + b"\n\nx",
+    "words of a subject": b"From: a\nSubject: " + b"=?utf-8?q?a?= " * 9_000 + b"\n\nx",
     "a zip that lies": zipped({"a.txt": b"words"})[:-30],
     "no zip": b"PK\x03\x04" + os.urandom(999),
     "no gzip": b"\x1f\x8b" + os.urandom(999),
