@@ -106,6 +106,19 @@ def can_be_read(page: Page) -> None:
     assert page.evaluate(SMALLEST) > 7.5
 
 
+def test_a_label_of_one_long_word_moves_nothing(browser: Browser, report: Path) -> None:
+    page = opened(browser, report, TELEPHONE)
+    texts = ".mistakes strong, .lede, .tile dt, .tile dd, h2, h3, summary, figcaption"
+    count = page.locator(texts).evaluate_all(
+        "all => { for (const one of all) one.textContent = 'Vertragsverlängerungs'.repeat(3); "
+        "return all.length }"
+    )
+    assert count > 20
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    assert page.evaluate(OUTSIDE) == []
+    page.close()
+
+
 def test_a_table_of_figures_moves_beside_the_names_of_its_rows(telephone: Page) -> None:
     page = telephone
     for name in ("Figures by label of", "Confusion matrix of", "Metrics with intervals"):

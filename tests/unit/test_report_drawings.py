@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from handful.report.drawings import line_chart, round_values
+from handful.report.drawings import intervals_chart, line_chart, round_values
 
 
 @pytest.mark.parametrize(
@@ -38,3 +38,25 @@ def test_what_is_no_number_is_not_drawn() -> None:
     assert drawn == str(line_chart([("loss", "c0", [line[0], line[-1]])], "epoch", "loss"))
     assert "nan" not in drawn
     assert line_chart([("loss", "c0", [(1.0, math.nan)])], "epoch", "loss") == ""
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        [-1.25e299],
+        [1e17],
+        [1e308, -1e308],
+        [math.inf, 1.0],
+        [math.nan],
+        [1e16, 1e16 + 2],
+        [5e-324],
+        [1e9, 1e9],
+        [7.0],
+    ],
+)
+def test_a_metric_of_any_size_costs_no_report(values: list[float]) -> None:
+    line = line_chart([("m", "c0", [(1.0 + n, one) for n, one in enumerate(values)])], "epoch", "t")
+    rows = intervals_chart([("m", "c0", one, one, one) for one in values], values[0], "t")
+    for drawn in (line, rows):
+        assert "nan" not in drawn
+        assert "inf" not in drawn

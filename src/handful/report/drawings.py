@@ -10,6 +10,7 @@ from markupsafe import Markup, escape
 WIDTH, HEIGHT = 560.0, 220.0
 LEFT, BOTTOM, TOP, RIGHT = 46.0, 28.0, 12.0, 12.0
 NARROW = 400.0
+_LARGEST = 1e300
 Point = tuple[float, float]
 
 
@@ -18,7 +19,7 @@ def line_chart(
 ) -> Markup:
     """Lines over a common x axis. Each series: its name, its CSS class, its (x, y) points."""
     series = [
-        (name, css, [point for point in line if all(map(math.isfinite, point))])
+        (name, css, [point for point in line if all(map(_can_be_drawn, point))])
         for name, css, line in series
     ]
     points = [point for _, _, line in series for point in line]
@@ -123,6 +124,8 @@ def intervals_chart(
 
     `bar` is a value that all are held against: an upright broken line.
     """
+    rows = [row for row in rows if all(map(_can_be_drawn, row[2:]))]
+    bar = bar if bar is not None and _can_be_drawn(bar) else None
     if not rows:
         return Markup("")
     names, line, width = 210.0, 26.0, 640.0
@@ -181,7 +184,16 @@ def round_values(low: float, high: float, most: int) -> list[float]:
 
 def _span(values: Sequence[float]) -> tuple[float, float]:
     low, high = min(values), max(values)
-    return (low, high) if high > low else (low - 0.5, high + 0.5)
+    if high > low:
+        return low, high
+    # Large numbers have no neighbours so near.
+    half = 0.5 if abs(low) < 1e9 else abs(low) / 2
+    return low - half, high + half
+
+
+def _can_be_drawn(value: float) -> bool:
+    """NaN cannot, and neither can what has no room left for an axis around it."""
+    return abs(value) < _LARGEST
 
 
 def _svg(body: str, width: float, height: float, title: str, *, stretch: bool = False) -> Markup:
