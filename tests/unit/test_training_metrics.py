@@ -154,7 +154,11 @@ def test_numbers_of_every_library_are_floats(value: Any, number: float) -> None:
 
 
 @pytest.mark.parametrize(
-    "value", [math.nan, np.float16("nan"), torch.tensor(math.nan), Decimal("NaN"), np.array(np.nan)]
+    "value",
+    [
+        *(math.nan, np.float16("nan"), torch.tensor(math.nan), np.array(np.nan)),
+        *(Decimal("NaN"), Decimal("sNaN")),
+    ],
 )
 def test_what_is_not_defined_is_kept_as_such_and_written_as_null(value: Any) -> None:
     found = checked({"x": value, "y": 0.5, "z": -math.inf})

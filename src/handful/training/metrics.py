@@ -174,7 +174,8 @@ def as_float(value: Any) -> float | None:
     except OverflowError:
         return math.inf if value > 0 else -math.inf
     except (TypeError, ValueError):
-        return None
+        is_nan = getattr(value, "is_nan", None)  # a Decimal's NaN that signals
+        return math.nan if callable(is_nan) and is_nan() else None
 
 
 def defined(metrics: Mapping[str, float]) -> dict[str, float | None]:
