@@ -138,6 +138,11 @@ FILES: dict[str, tuple[Files, Files, str]] = {
         {"b.txt": LONG},
         LONG,
     ),
+    "the made text of a PDF, not the record beside it": (
+        {"a.pdf": PDF},
+        {"b.txt": SENTENCE, "c.json": '{"pages": 3, "read": "2026-01-02T10:11", "sure": 0.93}'},
+        SENTENCE,
+    ),
     "production's own beside a PDF, if it is as much": (
         {"a.pdf": PDF, "a.txt": SENTENCE},
         {"b.txt": f"{SENTENCE} {SENTENCE}"},

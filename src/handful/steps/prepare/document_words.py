@@ -7,9 +7,10 @@ that process_func made only where they alone hold text:
     production's own      what counts
     text                  its words; where it has no running text, and the made files have twenty
                           words of that, theirs; theirs too, if it has no words at all
-    a PDF, a picture, …   the made running text, unless production's own is a fourth of that; then
-                          this. A short text counts together with the bytes of the picture beside
-                          it, and so do the names and numbers of a document without running text.
+    a PDF, a picture, …   the made files with running text, unless production's own is a fourth
+                          of that; then this. A short text counts together with the bytes of the
+                          picture beside it, and so do the names and numbers of a document without
+                          running text.
 
 Running text is more than the names, dates and numbers that a record holds beside a document.
 """
@@ -81,7 +82,7 @@ def words_of(files: DocumentFiles) -> Words:
     has_binary = files.has_binary or bool(binary)
     if text.running and not has_binary:
         return Words(_content(own), hashed(text.words))
-    counted, made = own, [read_file(path) for path in files.made]
+    counted, made = own, _with_text([read_file(path) for path in files.made], files.values)
     of_made = _text(made, files.values)
     is_text = of_made.running > _AS_MUCH * text.running and (has_binary or of_made.running >= FEW)
     if is_text or not (text.words or has_binary):
@@ -96,6 +97,14 @@ def words_of(files: DocumentFiles) -> Words:
         text = _text([*own, *made], NO_VALUES)
         return Words(_content([*own, *made]), hashed(text.words))
     return Words(_content(counted), hashed(text.words))
+
+
+def _with_text(files: Sequence[FileText], values: OwnValues) -> Sequence[FileText]:
+    """Those of the made files that hold running text, if any does: a record beside it (pages, a
+    date, how sure the reading was) is no part of the text."""
+    if len(files) < 2:
+        return files
+    return [one for one in files if _text([one], values).running] or files
 
 
 def _beside(words: list[bytes], pictures: Sequence[FileText]) -> list[bytes]:
