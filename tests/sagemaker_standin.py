@@ -86,6 +86,8 @@ class StandIn:
         """(operation, or its beginning) and what it is answered, each once, in their order."""
         self.full: set[str] = set()
         """Types of instances of which there are none."""
+        self.reason = ""
+        """SageMaker's own words of a job that fails, instead of the container's."""
         self.most_jobs = 1_000
         """The quota: so many jobs at once."""
         self.on_line: Callable[[Job, str, str], None] = lambda *_: None
@@ -275,6 +277,8 @@ class StandIn:
                 ended = job.run()
             except Exception as error:  # noqa: BLE001 - a job that cannot be run is SageMaker's error
                 ended = Ended("Failed", "Failed", f"InternalServerError: {error!r}")
+        if self.reason and ended.state == "Failed":
+            ended.reason = self.reason
         self.before_end(job)
         self._state(job.name, ended.state, ended.secondary, ended.reason, ended.message)
         return ended

@@ -142,25 +142,25 @@ def test_lines_and_figures_of_every_host_are_streamed(
 
 
 REASONS = [
-    ("the functions are wrong", 1, "its log in CloudWatch"),
-    ("ClientError: Cannot pull image: not found in ECR", 1, "IMAGE_URI"),
-    ("ClientError: the KMS key cannot be used", 1, "kms:Decrypt"),
-    ("Data download failed: Access denied (403)", 1, "read and write the experiment's STORE"),
-    ("Could not connect to the endpoint URL", 1, "S3 endpoint"),
-    (" ", 137, "the memory ran out"),
+    ("the functions are wrong", 1, "", "its log in CloudWatch"),
+    ("the Network and its quota: image.png not found", 1, "", "its log in CloudWatch"),
+    (" ", 137, "", "the memory ran out"),
+    ("x", 1, "ClientError: User is not authorized to perform: kms:Decrypt on it", "kms:Decrypt"),
 ]
+"""What the container left, its status, SageMaker's own words if they are others, and the remedy;
+the table of all is tests/unit/test_sagemaker_failures.py."""
 
 
 def test_a_failed_job_ends_in_its_reason_its_last_lines_and_what_to_do(
     experiment: Experiment, cloud: StandIn
 ) -> None:
     backend = SageMaker(experiment, pause=quick)
-    for number, (reason, status, remedy) in enumerate(REASONS):
-        cloud.environment = {"FAIL": reason, "STATUS": str(status)}
+    for number, (reason, status, own, remedy) in enumerate(REASONS):
+        cloud.environment, cloud.reason = {"FAIL": reason, "STATUS": str(status)}, own
         with pytest.raises(StepError) as error:
             backend.run(train(experiment, seed=number), Told())
         words = str(error.value)
-        assert f"AlgorithmError: {reason}, exit code: {status}" in words
+        assert (own or f"AlgorithmError: {reason}, exit code: {status}") in words
         assert remedy in words
         for host in ("127.0.0.1", "localhost"):
             assert f"the last lines of {host}:\n" in words

@@ -10,26 +10,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from handful.errors import Absent, Denied, HandfulError, StepError, Unreachable, UserError
+from handful.aws import answers
+from handful.errors import HandfulError, UserError
 from handful.settings import Settings
 
 ATTEMPTS = 6
 _SECONDS = 20
-_DENIED = {
-    "AccessDenied",
-    "AccessDeniedException",
-    "UnauthorizedOperation",
-    "AuthorizationError",
-    "403",
-    "InvalidClientTokenId",
-    "UnrecognizedClientException",
-    "SignatureDoesNotMatch",
-    "AuthFailure",
-}
-_EXPIRED = {"ExpiredToken", "ExpiredTokenException", "RequestExpired"}
-_ABSENT = {"404", "NoSuchBucket", "NoSuchEntity", "RepositoryNotFoundException", "ImageNotFound"}
-_ABSENT |= {"ImageNotFoundException", "InvalidSubnetID.NotFound", "InvalidGroup.NotFound"}
-_LOG_IN = "log in (`aws sso login`), or let [experiment] AWS_PROFILE name a profile"
 
 
 class Clients:
@@ -93,43 +79,13 @@ class Clients:
 
 @contextmanager
 def told(doing: str) -> Iterator[None]:
-    """Raise botocore's errors as handful's: absent, denied and unreachable are told apart."""
-    from botocore.exceptions import (
-        BotoCoreError,
-        ClientError,
-        NoCredentialsError,
-        PartialCredentialsError,
-        ProfileNotFound,
-        TokenRetrievalError,
-    )
+    """Raise what the client library raises as handful's: absent, denied, unreachable, not of AWS.
 
+    An answer that lacks what it should hold is not of AWS, so the body may take it apart.
+    """
     try:
         yield
-    except (NoCredentialsError, PartialCredentialsError, TokenRetrievalError) as error:
-        raise Denied("there are no AWS credentials", where=doing, remedy=_LOG_IN) from error
-    except ProfileNotFound as error:
-        remedy = "name a section of the AWS configuration"
-        raise Denied(str(error), where="[experiment] AWS_PROFILE", remedy=remedy) from error
-    except ClientError as error:
-        raise _from_answer(error.response, doing) from error
-    except BotoCoreError as error:
-        raise Unreachable(
-            f"AWS did not answer: {type(error).__name__}",
-            where=doing,
-            remedy="check the network and [sagemaker] REGION; then try again",
-        ) from error
-
-
-def _from_answer(response: Any, doing: str) -> HandfulError:
-    code = str(response.get("Error", {}).get("Code", ""))
-    message = str(response.get("Error", {}).get("Message", ""))
-    status = int(response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
-    if code in _EXPIRED:
-        return Denied("the AWS credentials have expired", where=doing, remedy=_LOG_IN)
-    if code in _DENIED:
-        return Denied(f"{code}: {message}", where=doing, remedy="your identity may not do this")
-    if code in _ABSENT or code.endswith(".NotFound"):
-        return Absent(f"{code}: {message}", where=doing)
-    if status >= 500 or "Throttl" in code:
-        return Unreachable(f"{code}: {message}", where=doing, remedy="try again in a while")
-    return StepError(f"{code}: {message}", where=doing)
+    except HandfulError:
+        raise
+    except Exception as error:
+        raise answers.translated(error, doing) from error

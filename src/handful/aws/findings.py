@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
+from handful.aws.answers import translated
 from handful.errors import Denied, Fault, HandfulError, Unreachable
 
 
@@ -55,3 +56,7 @@ def looked(what: str, look: Callable[[], Iterable[Finding]]) -> list[Finding]:
         return [unknown(what, error.fault.what, error.fault.remedy)]
     except HandfulError as error:
         return [trouble(what, error.fault.what, error.fault.remedy)]
+    except (LookupError, TypeError, ValueError) as error:
+        # An answer that holds what AWS's would not.
+        strange = translated(error, what).fault
+        return [unknown(what, strange.what, strange.remedy)]

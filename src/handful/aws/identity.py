@@ -47,7 +47,7 @@ def who_asks(clients: Clients) -> Identity:
     """`Denied` without valid credentials."""
     with told("GetCallerIdentity"):
         answer = clients.of("sts").get_caller_identity()
-    return Identity(answer["Arn"], answer["Account"])
+        return Identity(answer["Arn"], answer["Account"])
 
 
 def principal_of(clients: Clients, identity: Identity) -> str:

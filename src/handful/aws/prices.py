@@ -30,13 +30,13 @@ def price_of(clients: Clients, instance_type: str, usage: str) -> float | None:
             for page in pages.paginate(ServiceCode="AmazonSageMaker", Filters=filters)
             for text in page["PriceList"]
         ]
-    prices = [
-        price
-        for text in texts
-        for product in [json.loads(text)]
-        if f"-{_usage(product)}".endswith(f"-{usage}:{instance_type}")
-        for price in _prices(product)
-    ]
+        prices = [
+            price
+            for text in texts
+            for product in [json.loads(text)]
+            if f"-{_usage(product)}".endswith(f"-{usage}:{instance_type}")
+            for price in _prices(product)
+        ]
     # Should there be several, the dearest: a forecast is not to be too low.
     return max(prices, default=None)
 

@@ -43,11 +43,11 @@ def image_findings(clients: Clients, uri: str | None) -> Iterator[Finding]:
             answer = clients.of("ecr").describe_images(
                 registryId=image.account, repositoryName=image.repository, imageIds=[wanted]
             )
+            found = answer["imageDetails"][0]
     except Absent as error:
         missing = "repository" if "Repository" in error.fault.what else "image"
         yield trouble(what, f"there is no such {missing}: {uri}", _BUILD)
         return
-    found = answer["imageDetails"][0]
     size, pushed = found.get("imageSizeInBytes", 0), found.get("imagePushedAt")
     said = f"{size / 1e9:.2f} GB to pull, pushed {pushed:%Y-%m-%d}" if pushed else "it is there"
     yield fine(what, said)
@@ -57,7 +57,7 @@ def login_of(clients: Clients, image: Image) -> Login:
     """A login for the image's registry. `Denied` if the identity may not have one."""
     with told("GetAuthorizationToken"):
         data = clients.of("ecr", image.region).get_authorization_token()["authorizationData"]
-    if not data:
-        raise StepError("ECR gave no login", where=image.registry)
-    user, _, password = base64.b64decode(data[0]["authorizationToken"]).decode().partition(":")
+        if not data:
+            raise StepError("ECR gave no login", where=image.registry)
+        user, _, password = base64.b64decode(data[0]["authorizationToken"]).decode().partition(":")
     return Login(image.registry, user, password)

@@ -126,6 +126,7 @@ def session_of(
 def _as_role(own: boto3.Session, access: Access, trusted: Trusted | None) -> boto3.Session:
     import boto3
     from botocore.exceptions import BotoCoreError, ClientError, EndpointConnectionError, SSLError
+    from botocore.parsers import ResponseParserError
 
     region, role_arn = own.region_name or REGION, str(access.role_arn)
     # With the profile: its endpoint, and what else it says of services, hold for the role too.
@@ -154,6 +155,12 @@ def _as_role(own: boto3.Session, access: Access, trusted: Trusted | None) -> bot
             f"the certificate of the server that lends the role is not trusted: {error}",
             where=where,
             remedy="let CA_BUNDLE name a PEM file with the authority that signed it",
+        ) from None
+    except ResponseParserError:
+        raise Unreachable(
+            "the role cannot be lent: the answer is none of AWS's",
+            where=where,
+            remedy="a proxy may stand in between: look at HTTPS_PROXY and NO_PROXY",
         ) from None
     except (BotoCoreError, ClientError) as error:
         raise Denied(

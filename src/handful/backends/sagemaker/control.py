@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from handful.aws import answers
 from handful.backends.sagemaker.failures import remedy_for
 from handful.backends.sagemaker.request import PROCESSING, TRAINING, TUNING, Request
 from handful.errors import Denied, HandfulError, StepError, Unreachable
@@ -60,6 +61,8 @@ class Status:
     """What it is about: Starting, Downloading, Training, …"""
     trials: int = 0
     """Of a tuning job: how many trials have ended."""
+    failure: str = ""
+    """SageMaker's own words, where `reason` is what a container left."""
 
     @property
     def is_over(self) -> bool:
@@ -119,15 +122,15 @@ class Control:
         try:
             with _told(f"describe {noun}"):
                 answer = getattr(self._client, f"describe_{noun}")(**{parameter: name})
+                state = answer[member]
         except _NoSuchJob:
             return None
-        reason = answer.get("FailureReason") or answer.get("ExitMessage") or ""
-        exit_message = answer.get("ExitMessage") or ""
-        # A processing job's own words say more than SageMaker's.
-        words = exit_message if exit_message else reason
+        failure, left = answer.get("FailureReason") or "", answer.get("ExitMessage") or ""
         counted = answer.get("TrainingJobStatusCounters") or {}
         ended = sum(int(counted.get(one, 0)) for one in _ENDED)
-        return Status(answer[member], words, answer.get("SecondaryStatus", ""), ended)
+        # A processing job's own words say more than SageMaker's.
+        phase = answer.get("SecondaryStatus", "")
+        return Status(state, left or failure, phase, ended, failure if left else "")
 
     def trials(self, name: str) -> list[TrialJob]:
         """The training jobs of a tuning job, in the order in which they were started."""
@@ -142,15 +145,15 @@ class Control:
                     MaxResults=100,
                     **more,
                 )
-            found += [
-                TrialJob(
-                    one["TrainingJobName"],
-                    one["TrainingJobStatus"],
-                    dict(one.get("TunedHyperParameters") or {}),
-                    one.get("FailureReason", ""),
-                )
-                for one in answer["TrainingJobSummaries"]
-            ]
+                found += [
+                    TrialJob(
+                        one["TrainingJobName"],
+                        one["TrainingJobStatus"],
+                        dict(one.get("TunedHyperParameters") or {}),
+                        one.get("FailureReason", ""),
+                    )
+                    for one in answer["TrainingJobSummaries"]
+                ]
             if not answer.get("NextToken"):
                 return found
             more = {"NextToken": answer["NextToken"]}
@@ -168,36 +171,20 @@ class _NoSuchJob(Exception):
 
 @contextmanager
 def _told(doing: str) -> Iterator[None]:
-    """Raise botocore's errors as handful's."""
-    from botocore.exceptions import (
-        BotoCoreError,
-        ClientError,
-        NoCredentialsError,
-        PartialCredentialsError,
-    )
-
+    """Raise what the client library raises as handful's own."""
     try:
         yield
-    except (NoCredentialsError, PartialCredentialsError) as error:
-        raise Denied(
-            "there are no AWS credentials",
-            where=doing,
-            remedy="log in (`aws sso login`), or let [experiment] AWS_PROFILE name a profile",
-        ) from error
-    except ClientError as error:
-        raise _from_answer(error.response, doing) from error
-    except BotoCoreError as error:
-        raise Unreachable(
-            f"SageMaker did not answer: {type(error).__name__}",
-            where=doing,
-            remedy="check the network, [sagemaker] REGION and ENDPOINT_URL; then run again",
-        ) from error
+    except (HandfulError, _NoSuchJob):
+        raise
+    except Exception as error:
+        response = getattr(error, "response", None)
+        if isinstance(response, dict) and not answers.is_page(response):
+            raise _from_answer(response, doing) from error
+        raise answers.translated(error, doing) from error
 
 
 def _from_answer(response: Any, doing: str) -> HandfulError | _NoSuchJob:
-    code = str(response.get("Error", {}).get("Code", ""))
-    message = str(response.get("Error", {}).get("Message", ""))
-    status = int(response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+    code, message = answers.code_of(response), answers.message_of(response)
     missing = "not found" in message.lower() or "could not find" in message.lower()
     if code in _NO_SUCH and missing and doing.startswith(("describe", "stop")):
         return _NoSuchJob(message)
@@ -215,6 +202,6 @@ def _from_answer(response: Any, doing: str) -> HandfulError | _NoSuchJob:
     if code in _DENIED:
         remedy = "let your identity do this on SageMaker, and pass the role (iam:PassRole)"
         return Denied(f"{code}: {message}", where=doing, remedy=remedy)
-    if status >= 500 or "Throttl" in code:
+    if answers.status_of(response) >= 500 or "Throttl" in code:
         return Unreachable(f"{code}: {message}", where=doing, remedy="run again in a while")
     return StepError(f"{code}: {message}", where=doing, remedy=remedy_for(message))

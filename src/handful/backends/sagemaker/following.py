@@ -103,8 +103,9 @@ def failure(store: Store, sent: Sent, status: Status, lines: str) -> Exception:
             where="SageMaker",
             remedy="run again: a training goes on from its last checkpoint",
         )
-    if is_no_room(status.reason):
-        return NoRoom(status.reason, where=sent.name, remedy=remedy_for(status.reason))
+    own = status.failure or status.reason
+    if is_no_room(own):
+        return NoRoom(own, where=sent.name, remedy=remedy_for(own))
     try:
         told = json.loads(store.read(layout.job_result(sent.name)))
         return error_from_json(told["error"])
@@ -113,5 +114,12 @@ def failure(store: Store, sent: Sent, status: Status, lines: str) -> Exception:
         return StepError(
             f"{said}\n{lines}" if lines else said,
             where=sent.name,
-            remedy=remedy_for(status.reason) or "its log in CloudWatch says more",
+            remedy=_remedy(status) or "its log in CloudWatch says more",
         )
+
+
+def _remedy(status: Status) -> str:
+    """By what the container left, if it left anything, and then by SageMaker's own words."""
+    if not status.failure:
+        return remedy_for(status.reason)
+    return remedy_for(status.reason, container=True) or remedy_for(status.failure)

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from handful.aws import answers
 from handful.backends.sagemaker.request import PROCESSING, TRAINING
 from handful.progress import Progress
 
@@ -64,17 +65,19 @@ class Logs:
     def tell(self) -> None:
         """Tell what has come since the last look."""
         from botocore.exceptions import BotoCoreError, ClientError
+        from botocore.parsers import ResponseParserError
 
         try:
             self._find()
             for name, stream in self._streams.items():
                 self._read(name, stream)
         except ClientError as error:
-            code = str(error.response.get("Error", {}).get("Code", ""))
-            if code != "ResourceNotFoundException":  # there is no line yet
-                self._cannot(code)
-        except BotoCoreError as error:
-            self._cannot(type(error).__name__)
+            if answers.is_page(error.response):
+                self._cannot(answers.of_response(error.response, self._group).fault.what)
+            elif (code := answers.code_of(error.response)) != "ResourceNotFoundException":
+                self._cannot(code)  # else there is no line yet
+        except (BotoCoreError, ResponseParserError, LookupError, TypeError) as error:
+            self._cannot(answers.translated(error, self._group).fault.what)
 
     def last(self) -> str:
         """The last lines of every host, for an error; empty if there are none."""

@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 
+from handful.aws.answers import NotOfAws
 from handful.aws.buckets import bucket_findings
 from handful.aws.clients import Clients
-from handful.aws.findings import Finding, Verdict, fine, looked, trouble
+from handful.aws.findings import Finding, Verdict, fine, looked, trouble, unknown
 from handful.aws.identity import Identity, principal_of, role_findings, who_asks
 from handful.aws.network import network_findings
 from handful.aws.places import file_bucket_folders, production_folder, store_folder
@@ -20,7 +21,7 @@ from handful.aws.registry import image_findings
 from handful.aws.rights import rights_of_driver, rights_of_jobs
 from handful.aws.simulation import simulated
 from handful.backends.sagemaker.instances import jobs_of
-from handful.errors import Denied, NotReady, Unreachable
+from handful.errors import Denied, HandfulError, NotReady, Unreachable
 from handful.progress import Progress
 from handful.settings import Settings
 
@@ -35,9 +36,13 @@ def findings(settings: Settings, clients: Clients | None = None) -> tuple[Findin
     except Denied as error:
         # Without credentials nothing else can be asked.
         return (trouble("identity", error.fault.what, error.fault.remedy),)
+    except NotOfAws as error:
+        return (unknown("identity", error.fault.what, error.fault.remedy),)
     except Unreachable as error:
         remedy = "jobs cannot be started from here without it; " + error.fault.remedy
         return (trouble("identity", error.fault.what, remedy),)
+    except HandfulError as error:
+        return (trouble("identity", error.fault.what, error.fault.remedy),)
     found = [fine("identity", identity.arn)]
     for what, look in _looks(settings, clients, identity):
         found += looked(what, look)

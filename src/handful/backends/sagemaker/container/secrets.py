@@ -26,13 +26,14 @@ def fetch() -> None:
         return
     import boto3
     from botocore.exceptions import BotoCoreError, ClientError
+    from botocore.parsers import ResponseParserError
 
     client = boto3.client("secretsmanager")
     for name, arn in names.items():
         try:
             answer = client.get_secret_value(SecretId=arn)
             os.environ[name] = answer["SecretString"]
-        except (BotoCoreError, ClientError, KeyError) as error:
+        except (BotoCoreError, ClientError, ResponseParserError, KeyError) as error:
             kind = type(error).__name__
             code = error.response["Error"]["Code"] if isinstance(error, ClientError) else kind
             raise UserError(
