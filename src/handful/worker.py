@@ -17,12 +17,13 @@ import hashlib
 import json
 import os
 import platform
+import re
 import sys
 import tempfile
 import threading
 import traceback
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import replace
 from importlib import import_module
 from importlib.metadata import version
@@ -155,19 +156,67 @@ def main(argv: list[str] | None = None) -> int:
             answer = {"result": run_job(job, progress)}
         except Exception as error:  # noqa: BLE001 - every end of a task goes home in the result file
             answer = {"error": error_to_json(error)}
+            if has_lost_others(error):
+                answer["left"] = True
     if rank == 0 or options.together or "error" in answer:
         about = f"{job.arguments.get('model', '')} seed {job.arguments.get('seed', '')}"
-        _write_first(options.result, {**answer, "task": job.task, "about": about}, rank)
+        answer |= {"task": job.task, "about": about}
+        try:
+            _write_first(options.result, answer, rank)
+        except OSError as error:
+            raise Unwritten(answer, error) from error
     return 1 if "error" in answer else 0
 
 
 def _write_first(result: Path, answer: Mapping[str, Any], rank: int) -> None:
-    """Write the result, whole. Of several the first counts: it is the cause of the others."""
+    """Write the result, whole. Of several the first counts: it is the cause of the others.
+
+    Who only left, since it had lost another, is not the first: its connections close before the
+    other has written why.
+    """
     aside = result.with_name(f"{result.name}.{rank}")
     aside.write_text(json.dumps(answer))
-    with suppress(FileExistsError):
+    try:
         os.link(aside, result)
+    except FileExistsError:
+        if not answer.get("left") and json.loads(result.read_text()).get("left"):
+            os.link(aside, named := result.with_name(f"{aside.name}.cause"))
+            named.replace(result)
     aside.unlink()
+
+
+class Unwritten(StepError):
+    """The result could not be written here. An error that it holds comes first."""
+
+    def __init__(self, answer: Mapping[str, Any], why: OSError) -> None:
+        self.answer = answer
+        lost = f"the result cannot be written: {why.strerror or why}"
+        if "error" in answer:
+            where, what, remedy = answer["error"]["faults"][0]
+            super().__init__(f"{what}; besides, {lost}", where=where, remedy=remedy)
+        else:
+            super().__init__(lost, where=str(why.filename or ""), remedy="free some room")
+
+
+_LOST = re.compile(
+    r"gloo/transport|Connection (?:closed by peer|reset by peer)"
+    r"|Application timeout caused pair closure"
+    r"|NCCL.*(?:remote process|aborted|ncclRemoteError|timeout)|ncclRemoteError"
+    r"|(?:TCPStore|ProcessGroup\w*|c10d).*(?:closed|reset|timed? ?out|failed to recv)",
+    re.DOTALL,
+)
+
+
+def has_lost_others(error: BaseException | None) -> bool:
+    """Is it one of several training processes, and only tells that it has lost another of them?"""
+    if int(os.environ.get("WORLD_SIZE", "1")) < 2:
+        return False
+    while error is not None:
+        names = {kind.__name__ for kind in type(error).__mro__}
+        if "DistError" in names or ("RuntimeError" in names and _LOST.search(str(error))):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def _end_with_driver(leash: int) -> None:

@@ -205,11 +205,8 @@ def test_a_spot_interruption_leaves_a_checkpoint_and_the_restart_ends_the_same(
     assert answer(experiment, again)["result"]["weights_hash"] == expected["weights_hash"]
 
 
-@pytest.mark.slow
-def test_two_hosts_train_together(tmp_path: Path) -> None:
-    one = make(tmp_path / "EXP-1")
-    experiment = one.open(tmp_path / "s")
-    container = host(experiment, train_job(one), tmp_path / "ml-1", TRAIN_INSTANCE_COUNT=2)
+def two_hosts(tmp_path: Path, experiment: Experiment, job: Job) -> list[Host]:
+    container = host(experiment, job, tmp_path / "ml-1", TRAIN_INSTANCE_COUNT=2)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = int(free.getsockname()[1])
@@ -219,12 +216,74 @@ def test_two_hosts_train_together(tmp_path: Path) -> None:
     ]
     for each in hosts:
         each.lay_out()
+    return hosts
+
+
+@pytest.mark.slow
+def test_two_hosts_train_together(tmp_path: Path) -> None:
+    one = make(tmp_path / "EXP-1")
+    experiment = one.open(tmp_path / "s")
+    hosts = two_hosts(tmp_path, experiment, train_job(one))
+    container = hosts[0]
     processes = [each.start() for each in hosts]
     done = [each.end(process) for each, process in zip(hosts, processes, strict=True)]
     assert [each.returncode for each in done] == [0, 0], [each.stderr for each in done]
     assert answer(experiment, container)["result"]["environment"]["processes"] == 2
     assert '"event": "advance"' in done[0].stdout
     assert '"event": "advance"' not in done[1].stdout, "only the first tells"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("told", [(0,), (1,), (0, 1)], ids=["leader", "other", "both"])
+def test_an_ordinary_stop_of_two_hosts_shows_no_traceback(
+    told: tuple[int, ...], tmp_path: Path
+) -> None:
+    """SageMaker tells both; whoever hears it first takes the other along."""
+    one = make(tmp_path / "EXP-1")
+    one.functions(HOLD)
+    experiment = one.open(tmp_path / "s")
+    hosts = two_hosts(tmp_path, experiment, train_job(one))
+    for each in hosts:
+        each.variables = {"HOLD_AT": "7", "HELD": str(tmp_path / f"held-{each.name}")}
+    processes = [each.start() for each in hosts]
+    until = time.monotonic() + 180
+    while len(list(tmp_path.glob("held-*"))) < 2:
+        assert all(process.poll() is None for process in processes)
+        assert time.monotonic() < until
+        time.sleep(0.02)
+    for number in told:
+        processes[number].send_signal(signal.SIGTERM)
+    done = [each.end(process) for each, process in zip(hosts, processes, strict=True)]
+    for each, ended in zip(hosts, done, strict=True):
+        assert ended.returncode not in {0, -signal.SIGTERM}, ended.stderr
+        assert "Traceback" not in ended.stderr + ended.stdout
+        assert each.failure.startswith("stopped by ")
+        assert "run again to go on" in each.failure
+    name = hosts[0].request.parameters["TrainingJobName"]
+    assert not (one.store / job_result(name)).exists(), "a stop is no answer"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("guilty", [0, 1], ids=["leader", "other"])
+def test_of_two_hosts_the_one_that_fails_is_the_headline(guilty: int, tmp_path: Path) -> None:
+    one = make(tmp_path / "EXP-1")
+    one.functions(
+        HOLD.replace(
+            "        if self.training:\n",
+            "        if self.steps == 3 and 'FAILS_HERE' in os.environ:\n"
+            "            raise ValueError('my own words')\n        if self.training:\n",
+        )
+    )
+    experiment = one.open(tmp_path / "s")
+    hosts = two_hosts(tmp_path, experiment, train_job(one))
+    hosts[guilty].variables = {"FAILS_HERE": "1"}
+    processes = [each.start() for each in hosts]
+    done = [each.end(process) for each, process in zip(hosts, processes, strict=True)]
+    assert [ended.returncode for ended in done] == [1, 1]
+    for each in hosts:
+        assert "my own words" in each.failure.splitlines()[0], (each.failure, done)
+    error = answer(experiment, hosts[0])["error"]
+    assert "my own words" in error["faults"][0][1]
 
 
 # --- processing jobs -----------------------------------------------------------------------------

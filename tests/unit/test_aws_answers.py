@@ -176,7 +176,7 @@ def portal(status: int, body: str, kind: str = "text/html") -> Iterator[str]:
             if self.command != "HEAD":
                 self.wfile.write(body.encode())
 
-        do_GET = do_POST = do_PUT = do_HEAD = answer  # noqa: N815 - names of http.server
+        do_GET = do_POST = do_PUT = do_HEAD = answer
 
         def log_message(self, *_: Any) -> None:
             """Nothing."""
@@ -224,14 +224,19 @@ def test_a_page_in_aws_place_is_unknown_and_never_shown(
         shown((found,))
         clients = Clients(settings)
         for service, call, words in CALLS if status == 404 else CALLS[:2]:
-            with pytest.raises(HandfulError) as caught, told(call):
-                answer = getattr(clients.of(service), call)(**words)
-                raise KeyError(f"nothing of use: {answer}")
+            with pytest.raises(HandfulError) as caught:
+                asked_in_vain(clients, service, call, words)
             assert "<" not in str(caught.value), caught.value
         control = Control(make_client(settings))
         with pytest.raises(StepError) as caught_too:
             status_of(control)
         assert "<" not in str(caught_too.value)
+
+
+def asked_in_vain(clients: Clients, service: str, call: str, words: dict[str, Any]) -> None:
+    with told(call):
+        answer = getattr(clients.of(service), call)(**words)
+        raise KeyError(f"nothing of use: {answer}")
 
 
 def status_of(control: Control) -> Status:

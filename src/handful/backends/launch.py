@@ -25,6 +25,7 @@ PORT = 7777
 GRACE_SECONDS = 60
 """How long those that are told to stop may take to write their checkpoint."""
 _MODULE = "handful.worker"
+_TORCHRUN = "handful.training.torchrun"
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ def command(
     """The command line that runs `module` with these arguments, `processes` times."""
     if processes == 1 and (hosts is None or len(hosts.hosts) == 1):
         return [sys.executable, "-m", module, *worker]
-    torchrun = [sys.executable, "-m", "torch.distributed.run", f"--nproc-per-node={processes}"]
+    torchrun = [sys.executable, "-m", _TORCHRUN, f"--nproc-per-node={processes}"]
     if hosts is None or len(hosts.hosts) == 1:
         where = ["--standalone", "--nnodes=1"]
     else:

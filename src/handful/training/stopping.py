@@ -80,7 +80,9 @@ class Stopping:
 
     def error(self, step: int) -> HandfulError:
         """What to raise once the checkpoint of `step` is written."""
-        what = f"stopped by {self.heard.name if self.heard else 'nobody'} at step {step}"
+        # Those that train together stop together, although not each has heard it.
+        by = self.heard.name if self.heard else "a signal to another process"
+        what = f"stopped by {by} at step {step}"
         remedy = "a checkpoint was written: run again to go on from there"
         if self.heard is signal.SIGINT:
             return Interrupted(what, remedy=remedy)

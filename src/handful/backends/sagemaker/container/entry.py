@@ -15,8 +15,10 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 from collections import deque
 from pathlib import Path
+from typing import IO, Any
 
 from handful import brought
 from handful.backends import launch
@@ -24,12 +26,14 @@ from handful.backends.sagemaker.container import secrets
 from handful.backends.sagemaker.container.arrival import Here, job_here
 from handful.backends.sagemaker.container.environment import (
     ROOT,
+    STOPPED_BEFORE,
     Container,
     failure_words,
     read,
     tell_failure,
 )
-from handful.backends.sagemaker.container.run import STOPPED
+from handful.backends.sagemaker.container.run import STOPPED, deliver
+from handful.backends.sagemaker.logs import event_of
 from handful.backends.sagemaker.work import RECONCILE_WORDS
 from handful.worker import error_to_json
 
@@ -56,7 +60,7 @@ def main(argv: list[str] | None = None) -> int:
             return _verb(here, container)
         _become(here, container, work, options.port)
     except SystemExit:
-        tell_failure(options.root, "stopped from outside before the work began")
+        tell_failure(options.root, f"{STOPPED_BEFORE} before the work began")
         return STOPPED
     except Exception as error:  # noqa: BLE001 - every end of a container is told to SageMaker
         told = error_to_json(error)
@@ -102,17 +106,37 @@ def _verb(here: Here, container: Container) -> int:
     for override in here.job.overrides:
         words += ["--set", override]
     child = subprocess.Popen(
-        [sys.executable, "-c", _COMMAND_LINE, *words], stderr=subprocess.PIPE, text=True
+        [sys.executable, "-c", _COMMAND_LINE, *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        errors="replace",
     )
     signal.signal(signal.SIGTERM, lambda *_: child.terminate())
+    told: list[dict[str, Any]] = []
+    listener = threading.Thread(target=_pass_on, args=(child.stdout, told), daemon=True)
+    listener.start()
     last: deque[str] = deque(maxlen=_LAST_LINES)
     for line in child.stderr or ():
         sys.stderr.write(line)
         last.append(line)
+    listener.join()
     status = child.wait()
-    if status:
+    if told:  # the command line's own error: its class decides how the driver ends, as at home
+        deliver(here.job, {"error": told[-1]}, container.root, container.name)
+    elif status:
         tell_failure(container.root, "".join(last).strip() or f"{words[0]} left with {status}")
     return status
+
+
+def _pass_on(lines: IO[str] | None, errors: list[dict[str, Any]]) -> None:
+    """Write on what a verb says, and note the error that it ends with."""
+    for line in lines or ():
+        sys.stdout.write(line)
+        sys.stdout.flush()
+        said = event_of(line)
+        if said is not None and said["event"] == "error":
+            errors.append({name: said[name] for name in ("class", "faults", "traceback")})
 
 
 def _leave(*_: object) -> None:

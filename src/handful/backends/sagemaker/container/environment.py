@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -116,16 +117,50 @@ def _json(path: Path) -> dict[str, Any]:
     return found
 
 
+STOPPED_BEFORE = "stopped from outside"
+LEFT = "left because"
+_LEAVING = ("stopped by ", STOPPED_BEFORE, LEFT)
+"""How the words of those begin that have no cause of their own."""
+_SECOND = 400
+"""Bytes that are kept for what went wrong after the cause."""
+
+
+def is_leaving(words: str) -> bool:
+    """Are they of one that only left, since it was told to or since others had gone?"""
+    return words.startswith(_LEAVING)
+
+
 def tell_failure(root: Path, words: str) -> None:
     """Leave `words` where SageMaker looks for the reason of a failure.
 
     A training job's is `failure`, a processing job's `message`; the first words are kept, so what
-    went wrong and what to do come first.
+    went wrong and what to do come first. What is there stays before what comes after it, unless it
+    was only left by one that had no cause, and who has none adds nothing to a cause. Never raises:
+    on a full disk the words go to the log.
     """
     output = root / "output"
-    output.mkdir(parents=True, exist_ok=True)
     for name in ("failure", "message"):
-        (output / name).write_bytes(words.encode()[:MOST_WORDS])
+        try:
+            output.mkdir(parents=True, exist_ok=True)
+            path = output / name
+            before = path.read_text(errors="replace") if path.exists() else ""
+            path.write_bytes(_joined(before, words))
+        except OSError as error:
+            sys.stderr.write(f"{words}\n{output / name} cannot be written: {error}\n")
+
+
+def _joined(before: str, words: str) -> bytes:
+    if not before or (is_leaving(before) and not is_leaving(words)):
+        return _cut(words, MOST_WORDS)
+    if words in before or is_leaving(words):
+        return _cut(before, MOST_WORDS)
+    second = b"\n" + _cut(words, _SECOND)
+    return _cut(before, MOST_WORDS - len(second)) + second
+
+
+def _cut(text: str, most: int) -> bytes:
+    """UTF-8 of at most so many bytes; no letter is cut in two."""
+    return text.encode(errors="replace")[:most].decode(errors="ignore").encode()
 
 
 def failure_words(faults: list[list[str]]) -> str:
