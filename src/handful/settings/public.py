@@ -8,6 +8,9 @@ from handful.errors import Fault
 from handful.settings.ini import Entry, lines_of, override, read_text, scan
 from handful.settings.secrets import HIDDEN, hide_passwords, is_secret, is_variable
 
+BY_OVERRIDE = "# by --set:"
+"""The line above a key that came from the command line."""
+
 
 def public_text(directory: Path, overrides: tuple[str, ...] = ()) -> str:
     """The file as written, `${NAME}` not expanded, with the overrides put in their places.
@@ -47,5 +50,5 @@ def _lines(entry: Entry, is_override: bool) -> list[str]:
     hidden = is_secret(entry.section, entry.key) and not is_variable(entry.text)
     text = HIDDEN if hidden else entry.text
     first, *more = text.split("\n")
-    said = ["# by --set:"] if is_override else []
+    said = [BY_OVERRIDE] if is_override else []
     return [*said, f"{entry.key} = {first}".rstrip(), *(f"    {line}".rstrip() for line in more)]

@@ -16,7 +16,7 @@ from pathlib import Path
 from handful.errors import Fault, SettingsError
 from handful.settings.checks import full_model
 from handful.settings.ini import Entry, lines_of, scan
-from handful.settings.public import public_text
+from handful.settings.public import BY_OVERRIDE, public_text
 from handful.settings.read import read_settings
 from handful.settings.secrets import HIDDEN, hide_passwords, is_secret
 
@@ -34,11 +34,18 @@ _VARIABLE = re.compile(r"(?<!\$)\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _HEADER = re.compile(r"\s*\[(.*)\]")
 
 
-def travelling_text(directory: Path, overrides: tuple[str, ...], models: Mapping[str, str]) -> str:
+def travelling_text(
+    directory: Path,
+    overrides: tuple[str, ...],
+    models: Mapping[str, str],
+    *,
+    as_before: bool = False,
+) -> str:
     """The settings of the experiment in `directory`, as they read elsewhere.
 
-    `models` gives for a local model (its absolute path) its name over there. `SettingsError` if
-    the settings have faults, or `[user]` holds a secret that is written out.
+    `models` gives for a local model (its absolute path) its name over there; `as_before`: with the
+    comment that earlier builds left of each override that stays here. `SettingsError` if the
+    settings have faults, or `[user]` holds a secret that is written out.
     """
     settings = read_settings(directory, overrides)
     names = [models.get(name, name) for name in settings.train.MODEL_NAMES]
@@ -54,7 +61,8 @@ def travelling_text(directory: Path, overrides: tuple[str, ...], models: Mapping
     for entry in sorted(found.entries, key=lambda one: -one.line):
         span = slice(entry.line - 1, entry.last_line)
         if entry.section == "sagemaker" or (entry.section, entry.key) in _STAYS:
-            del lines[span]
+            by_override = span.start and lines[span.start - 1] == BY_OVERRIDE and not as_before
+            del lines[span.start - bool(by_override) : span.stop]
         else:
             lines[span] = [_expanded(line, entry) for line in lines[span]]
     kept = [_renamed(line, models, directory) for line in lines]

@@ -16,7 +16,7 @@ def main() -> int:
     from torch.distributed.run import parse_args, run
 
     try:
-        run(parse_args(sys.argv[1:]))
+        run(parse_args(sys.argv[1:]))  # type: ignore[no-untyped-call]
     except SignalException as stopped:
         name = signal.Signals(stopped.sigval).name
         sys.stderr.write(f"stopped by {name}; its processes have ended\n")

@@ -125,12 +125,12 @@ class SageMaker:
             status = self._control.status(kind, sent.name) if before is not None else None
             if before is None or status is None:
                 return Found.NEW, sent
-            same = before.get("content") == planned.content
             if not status.is_over:
-                if not same:
+                if not planned.is_work_of(before):
                     raise self._other(sent.name)
                 return Found.RUNNING, sent
-            if status.state == "Completed" and same and not self._is_taken(sent):
+            waits = status.state == "Completed" and planned.is_work_of(before)
+            if waits and not self._is_taken(sent):
                 return Found.WAITING, sent
 
     def _other(self, name: str) -> UserError:
@@ -164,7 +164,7 @@ class SageMaker:
         work = work_of(self._experiment, planned, sent.name, instance_type)
         made = request(limited(self._experiment, planned.job), work)
         upload(self._experiment, planned, sent.name)
-        note = {"content": planned.content, "operation": made.operation}
+        note = {**planned.note, "operation": made.operation}
         self._experiment.store.write(layout.job_sent(sent.name), json.dumps(note).encode())
         try:
             self._control.create(made)

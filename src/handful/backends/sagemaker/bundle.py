@@ -13,8 +13,8 @@ import io
 import os
 import re
 import tarfile
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from handful.errors import StepError, UserError
@@ -45,6 +45,8 @@ class Bundle:
     """The files in it."""
     left_out: tuple[str, ...]
     """Files and folders that stay, by their names: hidden ones, keys, caches."""
+    files: Mapping[str, bytes] = field(default_factory=dict, repr=False)
+    """Name → what is in it."""
 
 
 def make_bundle(directory: Path, settings_text: str, apart: Sequence[Path] = ()) -> Bundle:
@@ -66,7 +68,7 @@ def make_bundle(directory: Path, settings_text: str, apart: Sequence[Path] = ())
         _refuse_tokens(name, content)
     content = _tar(contents)
     digest = hashlib.sha256(content).hexdigest()
-    return Bundle(content, digest, tuple(sorted(contents)), tuple(sorted(left_out)))
+    return Bundle(content, digest, tuple(sorted(contents)), tuple(sorted(left_out)), contents)
 
 
 def _files(directory: Path, apart: Sequence[Path]) -> tuple[list[tuple[str, Path]], list[str]]:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from handful import layout
 from handful.backends.base import Job
 from handful.backends.sagemaker import names
 from handful.backends.sagemaker.bundle import FILE, Bundle, make_bundle
+from handful.backends.sagemaker.identity import work_hash
 from handful.backends.sagemaker.work import (
     EXPERIMENT_CHANNEL,
     JOB_CHANNEL,
@@ -49,7 +51,24 @@ class Plan:
     """The `s3://` models, which lie where the instances can fetch them."""
     stem: names.Stem
     content: str
-    """A hash of all that decides what the job does."""
+    """A hash of every byte that travels."""
+    work: str
+    """A hash of all that decides what the job does (`identity`)."""
+    content_before: Callable[[], str]
+    """`content` as earlier builds would have it: of what they sent only that is known."""
+
+    @property
+    def note(self) -> dict[str, str]:
+        """By what the work is known again."""
+        return {"content": self.content, "work": self.work}
+
+    def is_work_of(self, note: Mapping[str, Any]) -> bool:
+        """Did the job that was sent with this note do the same?"""
+        if note.get("content") == self.content:
+            return True
+        if "work" in note:
+            return bool(note["work"] == self.work)
+        return bool(note) and note.get("content") == self.content_before()
 
 
 def plan(experiment: Experiment, job: Job) -> Plan:
@@ -58,16 +77,37 @@ def plan(experiment: Experiment, job: Job) -> Plan:
     local = [name for name in settings.train.MODEL_NAMES if name.startswith(LOCAL)]
     remote = [name for name in settings.train.MODEL_NAMES if name.startswith("s3://")]
     there = {name: f"../models/{model_folder(name)}" for name in (*local, *remote)}
-    text = travelling_text(experiment.directory, job.overrides, there)
-    apart = [Path(name) for name in local]
-    if "://" not in settings.experiment.STORE:
-        apart.append(Path(settings.experiment.STORE))
-    bundle = make_bundle(experiment.directory, text, apart)
+    text, bundle = _packed(experiment, job, there)
     arguments = with_models(job.arguments, lambda name: there.get(name, name))
     travelling = replace(job, experiment="", overrides=(), arguments=arguments)
-    found = hashlib.sha256((bundle.digest + travelling.to_json()).encode()).hexdigest()
-    folders = {name: _folder_of(name) for name in local}
-    return Plan(travelling, bundle, text, folders, tuple(remote), _stem(experiment, job), found)
+    return Plan(
+        job=travelling,
+        bundle=bundle,
+        settings_text=text,
+        models={name: _folder_of(name) for name in local},
+        remote=tuple(remote),
+        stem=_stem(experiment, job),
+        content=_content(bundle, travelling),
+        work=work_hash(text, bundle.files, travelling),
+        content_before=lambda: _content(
+            _packed(experiment, job, there, as_before=True)[1], travelling
+        ),
+    )
+
+
+def _packed(
+    experiment: Experiment, job: Job, there: Mapping[str, str], *, as_before: bool = False
+) -> tuple[str, Bundle]:
+    """The settings and the bundle. `there`: the models that come along, and their names there."""
+    text = travelling_text(experiment.directory, job.overrides, there, as_before=as_before)
+    apart = [Path(name) for name in there if name.startswith(LOCAL)]
+    if "://" not in experiment.settings.experiment.STORE:
+        apart.append(Path(experiment.settings.experiment.STORE))
+    return text, make_bundle(experiment.directory, text, apart)
+
+
+def _content(bundle: Bundle, travelling: Job) -> str:
+    return hashlib.sha256((bundle.digest + travelling.to_json()).encode()).hexdigest()
 
 
 def _folder_of(model: str) -> str:
