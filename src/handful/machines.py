@@ -15,10 +15,12 @@ from handful.standing import as_it_stands
 from handful.step import Choice, taken
 
 
-def prepare_share(experiment: Experiment, worker: int, of: int) -> None:
+def prepare_share(experiment: Experiment, worker: int, of: int, *, sent: bool = False) -> None:
     """Encode one of `of` machines' shares of the shards; a last `prepare` joins them all.
 
-    `UserError` if reconcile has not been done, or there is no such machine.
+    `sent`: it is a job's, whose settings are not quite those of home, where its driver has compared
+    them with what stands in the store. `UserError` if reconcile has not been done, or there is no
+    such machine.
     """
     from handful.steps.prepare import Share, encode_share
     from handful.storage.guarded import Guarded
@@ -32,7 +34,7 @@ def prepare_share(experiment: Experiment, worker: int, of: int) -> None:
         )
     refuse_overlap(experiment)
     first = STEPS[0]
-    reconciled = taken({first.name: as_it_stands(experiment, first, {})}, Reconciled)
+    reconciled = taken({first.name: as_it_stands(experiment, first, {}, judged=sent)}, Reconciled)
     doing = f"prepare, worker {worker} of {of}, of {experiment.settings.experiment.NAME}"
     folder = f"{experiment.layout.prepared_lock}-worker-{worker}"
     with locked(experiment.store, folder, doing) as held:

@@ -24,6 +24,17 @@ def encoding_identity(model: str) -> str:
     return _identity(model, weights=False)
 
 
+def is_in_hub_cache(name: str) -> bool:
+    """Has something of the hub's repository `name` been fetched here? Nobody is asked."""
+    from huggingface_hub.constants import HF_HUB_CACHE
+    from huggingface_hub.file_download import repo_folder_name
+
+    try:
+        return (Path(HF_HUB_CACHE) / repo_folder_name(repo_id=name, repo_type="model")).is_dir()
+    except (OSError, ValueError):
+        return False  # no name that a folder, or the hub, could have
+
+
 def _identity(model: str, *, weights: bool) -> str:
     if not model.startswith(LOCAL):
         return model

@@ -94,8 +94,19 @@ def _at_work(holder: Holder) -> str:
     return f"in progress: {who}{', ' + share if share else ''} ({began})"
 
 
-def as_it_stands(experiment: Experiment, step: Step, records: Records) -> Record:
-    state = look(experiment, step, records)
+def as_it_stands(
+    experiment: Experiment, step: Step, records: Records, *, judged: bool = False
+) -> Record:
+    """The record of `step`, with a warning if something has changed since.
+
+    `judged`: somebody has looked already, who knows more than the settings here, such as the driver
+    of a job. `UserError` if there is no record.
+    """
+    state = (
+        State(step.name, kept_record(experiment, step), ())
+        if judged
+        else look(experiment, step, records)
+    )
     if state.record is None:
         raise UserError(
             f"{step.name} has not been done yet",

@@ -21,6 +21,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 import tiny
 
 from encoded import Encoded, Told, make
+from handful import errors
 from handful.backends.base import Job
 from handful.backends.local import Local
 from handful.backends.sagemaker.plan import plan, upload, work_of
@@ -339,6 +340,7 @@ def test_prepare_on_two_instances_and_the_joining(reconciled: tiny.Tiny, tmp_pat
     for name in names:
         done = Host(tmp_path / name, container.request, name, names).run()
         assert done.returncode == 0, done.stderr
+        assert "taken as it stands" not in done.stdout, "what travels is not what has changed"
     # At home nothing is encoded any more: the functions would fail if they were asked.
     done = reconciled.handful("prepare", env={"HANDFUL_TEST_AT_HOME": "1"})
     assert done.returncode == 0, (done.stdout, done.stderr)
@@ -417,3 +419,5 @@ def test_a_verb_that_fails_leaves_its_last_words(reconciled: tiny.Tiny, tmp_path
     container = host(experiment, job, tmp_path / "ml")
     assert container.run().returncode in {1, 2}
     assert "SPLIT_FROM" in container.failure
+    error = answer(experiment, container)["error"]
+    assert issubclass(getattr(errors, error["class"]), errors.UserError), "2 as a job, as at home"

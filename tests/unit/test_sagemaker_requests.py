@@ -153,7 +153,7 @@ def test_more_models_than_a_job_takes_inputs_are_refused(
 ) -> None:
     """A processing job's own channel is the tenth."""
     told = tuned(settings(tmp_path))
-    some = [Channel(f"weights-{number}", f"s3://b/{number}") for number in range(limit + 1)]
+    some = [Channel(f"weights-{number}", f"s3://bucket/{number}") for number in range(limit + 1)]
     request(told, replace(work(task), channels=tuple(some[:limit])))
     with pytest.raises(UserError, match=f"MODEL_NAMES.*takes {max(10, limit)} inputs"):
         request(told, replace(work(task), channels=tuple(some)))

@@ -43,6 +43,10 @@ RECORD = {
     "versions": {"torch": "2"},
 }
 
+PLAIN: Any = SimpleNamespace(has=lambda _: False)
+"""Functions without a load_model."""
+OWN: Any = SimpleNamespace(has=lambda name: name == "load_model")
+
 
 @pytest.fixture
 def one(tmp_path: Path) -> Encoded:
@@ -180,18 +184,59 @@ def test_no_tokenizer_asks_whether_its_code_may_be_run(
         (tmp_path / f"{name}.json").write_text(json.dumps({"auto_map": own, **more}))
     (tmp_path / "own.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\n")
     told = Told()
-    assert load_tokenizer(ModelSource("m", str(tmp_path)), told) is None
+    assert load_tokenizer(ModelSource("m", str(tmp_path)), PLAIN, told) is None
     assert "wants code of its own" in told.warnings[0]
     assert not asked
     assert not (tmp_path / "ran").exists()
 
 
+@pytest.mark.parametrize(
+    ("name", "functions", "cached", "asked"),
+    [
+        ("my-cnn", OWN, False, False),
+        ("acme/my-cnn", OWN, False, False),
+        ("a name of mine", OWN, False, False),
+        ("-.-", OWN, False, False),
+        ("bert-base-uncased", OWN, True, True),
+        ("org/model", OWN, True, True),
+        ("bert-base-uncased", PLAIN, False, True),
+        ("org/model", PLAIN, False, True),
+    ],
+)
+def test_the_hub_is_asked_only_for_what_is_the_hubs(
+    name: str,
+    functions: Any,
+    cached: bool,
+    asked: bool,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Where load_model has fetched something by that name, it is; so it is without a load_model."""
+    import transformers
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    if cached:
+        (tmp_path / f"models--{name.replace('/', '--')}" / "blobs").mkdir(parents=True)
+    names: list[str] = []
+
+    def from_pretrained(asked_for: str, **_: Any) -> str:
+        names.append(asked_for)
+        return "a tokenizer"
+
+    monkeypatch.setattr(transformers.AutoTokenizer, "from_pretrained", from_pretrained)
+    told = Told()
+    found = load_tokenizer(ModelSource(name, name), functions, told)
+    assert (found, names) == (("a tokenizer", [name]) if asked else (None, []))
+    assert not told.warnings
+
+
 def test_a_tokenizer_that_cannot_be_loaded_is_told_and_does_not_stop(tmp_path: Path) -> None:
     told = Told()
-    assert load_tokenizer(ModelSource("m", str(tmp_path)), told) is None
+    assert load_tokenizer(ModelSource("m", str(tmp_path)), PLAIN, told) is None
     assert not told.warnings  # a model without a tokenizer is nothing to warn about
     (tmp_path / "tokenizer.json").write_text("{")
-    assert load_tokenizer(ModelSource("m", str(tmp_path)), told) is None
+    assert load_tokenizer(ModelSource("m", str(tmp_path)), PLAIN, told) is None
     assert "its tokenizer cannot be loaded" in told.warnings[0]
 
 

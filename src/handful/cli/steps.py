@@ -79,6 +79,7 @@ def prepare(
         typer.Option("--worker", metavar="I", help="Only encode the share of machine I, from 0."),
     ] = None,
     of: Annotated[int, typer.Option("--of", metavar="N", help="Of so many machines.")] = 1,
+    sent: Annotated[bool, typer.Option("--sent", hidden=True, help="By a job's driver.")] = False,
 ) -> None:
     """Encode the files into Arrow datasets, and split them."""
     if worker is None:
@@ -92,7 +93,7 @@ def prepare(
     else:
         from handful.machines import prepare_share
 
-        prepare_share(experiment, worker, of)
+        prepare_share(experiment, worker, of, sent=sent)
 
 
 @on_experiment

@@ -39,7 +39,8 @@ def place(directory: Path, error: BaseException) -> str:
 HUB_REMEDY = (
     "is the name right? Where the hub cannot be reached, name a local directory (./models/NAME) or "
     "an s3://bucket/folder in MODEL_NAMES, or let HF_HOME name a cache that holds the model; "
-    "a private or gated model wants HF_TOKEN in the environment"
+    "a private or gated model wants HF_TOKEN in the environment; with HF_HUB_OFFLINE there "
+    "nobody asks the hub, in a job neither"
 )
 _HUB_WORDS = ("huggingface.co", "connect", "not a valid model identifier", "gated", "offline")
 

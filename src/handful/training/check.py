@@ -84,7 +84,7 @@ def try_steps(
         check_lengths(model, EncodedLengths({"tried": tried}))
         # Of the rows that prepare has made, if it has: by their lengths, the held-out ones too.
         check_lengths(model, encoded_lengths(experiment, model_name))
-        tokenizer = load_tokenizer(source, experiment.progress)
+        tokenizer = load_tokenizer(source, functions, experiment.progress)
         give_padding_token(model, tokenizer)
         progress, name = experiment.progress, model_folder(model_name)
         trial = Trial(data, labels, experiment.directory, progress, name, precision)

@@ -217,7 +217,7 @@ def _predicted(
 
     found = {}
     with runtime.accelerated(_precision(opened.record), team.size) as accelerator:
-        tokenizer = load_tokenizer(source, experiment.progress)
+        tokenizer = load_tokenizer(source, functions, experiment.progress)
         check_lengths(opened.model, encoded_lengths(experiment, wanted.model))
         collate = recorded_collation(opened.record, opened.model, tokenizer)
         model = accelerator.prepare_model(opened.model, evaluation_mode=True)

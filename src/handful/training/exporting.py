@@ -96,7 +96,7 @@ def export_onnx(
     _refuse_known(opened.model)
     opened.model.float().cpu().eval()
     _plain_experts(opened.model)
-    tokenizer = load_tokenizer(source, experiment.progress)
+    tokenizer = load_tokenizer(source, functions, experiment.progress)
     collate = recorded_collation(opened.record, opened.model, tokenizer)
     data = open_split(experiment, model, "validation", opened.record["rows"]["validation"])
     names = tuple(name for name in data.features if name != LABELS)

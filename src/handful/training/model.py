@@ -13,6 +13,7 @@ from handful.errors import Absent, UserError
 from handful.experiment import Experiment, open_in_store
 from handful.functions import Functions
 from handful.layout import model_folder
+from handful.model_files import is_in_hub_cache
 from handful.progress import Progress
 from handful.storage.base import Source
 from handful.training.calls import call, settings_for
@@ -134,13 +135,19 @@ _TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "vocab.txt", "voc
 _SENTENCEPIECE = ("*.model", "*.spm")
 
 
-def load_tokenizer(source: ModelSource, progress: Progress) -> Any | None:
-    """The tokenizer that belongs to the model; None if it has none (not every model reads text)."""
+def load_tokenizer(source: ModelSource, functions: Functions, progress: Progress) -> Any | None:
+    """The tokenizer that belongs to the model; None if it has none (not every model reads text).
+
+    The hub is asked only for what is the hub's: a name that `load_model` alone knows may be that of
+    a stranger's repository there.
+    """
     if source.is_local:
         folder = Path(source.name)
         named = any((folder / name).is_file() for name in _TOKENIZER_FILES)
         if not named and not any(next(folder.glob(p), None) for p in _SENTENCEPIECE):
             return None
+    elif functions.has(LOAD_MODEL) and not is_in_hub_cache(source.name):
+        return None
     from transformers import AutoTokenizer
 
     try:

@@ -132,7 +132,7 @@ def open_scorer(
     runtime.use_threads()
     source = find_model(experiment, model)
     opened = open_final(experiment, functions, source, folder, weights_hash)
-    tokenizer = load_tokenizer(source, experiment.progress)
+    tokenizer = load_tokenizer(source, functions, experiment.progress)
     device = _device()
     trained = str(opened.record["environment"]["precision"])
     if trained == "fp16" and device.type != "cuda":

@@ -90,7 +90,7 @@ def train(experiment: Experiment, arguments: Mapping[str, Any]) -> dict[str, Any
         model = build_model(experiment, functions, source, order.label2id)
         if found:
             _as_it_began(order, model, found, experiment.progress)
-        tokenizer = load_tokenizer(source, experiment.progress)
+        tokenizer = load_tokenizer(source, functions, experiment.progress)
         followed = tracking(experiment, order.model, order.seed, environment, leads=team.leads)
         stack.callback(followed.end)
         collate = _collator(experiment, order, data[0], model, tokenizer, team, precision)

@@ -24,6 +24,7 @@ from handful.backends.sagemaker.following import Following, Sent, failure
 from handful.backends.sagemaker.plan import Plan, plan, upload, work_of
 from handful.backends.sagemaker.request import KINDS, TRAINING, TUNING, request
 from handful.backends.sagemaker.running import Running
+from handful.backends.sagemaker.shapes import refuse
 from handful.errors import Absent, StepError, UserError
 from handful.experiment import Experiment
 from handful.progress import Progress
@@ -163,6 +164,7 @@ class SageMaker:
     def _send(self, planned: Plan, sent: Sent, instance_type: str, progress: Progress) -> None:
         work = work_of(self._experiment, planned, sent.name, instance_type)
         made = request(limited(self._experiment, planned.job), work)
+        refuse(made.operation, made.parameters, self._experiment.settings.sagemaker.REGION)
         upload(self._experiment, planned, sent.name)
         note = {**planned.note, "operation": made.operation}
         self._experiment.store.write(layout.job_sent(sent.name), json.dumps(note).encode())

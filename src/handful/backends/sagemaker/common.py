@@ -132,6 +132,7 @@ def _taggable(text: str) -> str:
 def environment(settings: Settings, work: Work) -> dict[str, str]:
     """The container's variables: no secret is among them, only where a secret is found."""
     found = {
+        **work.variables,
         "PYTHONUNBUFFERED": "1",
         "HANDFUL_BUNDLE": work.bundle_hash,
         "HANDFUL_LOCAL_DATA": settings.sagemaker.SAGEMAKER_LOCAL_DATA_DIR,

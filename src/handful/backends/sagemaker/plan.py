@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from importlib.metadata import version
@@ -33,6 +34,10 @@ from handful.model_files import LOCAL, model_identity
 from handful.settings import travelling_text
 
 _MODES = {"file": "File", "fastfile": "FastFile"}
+OFFLINE = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
+"""Either switches it off; the first is today's."""
+_TRUE = {"1", "ON", "YES", "TRUE"}
+"""As the hub's library reads it."""
 VERSIONS = ("handful", "datasets", "pyarrow", "tokenizers", "torch", "transformers")
 """Libraries on which results depend: the container has to have the caller's."""
 
@@ -155,7 +160,14 @@ def work_of(experiment: Experiment, planned: Plan, name: str, instance_type: str
         instance_type=instance_type,
         versions={library: version(library) for library in VERSIONS},
         origins=planned.remote,
+        variables=_offline(os.environ),
     )
+
+
+def _offline(environment: Mapping[str, str]) -> dict[str, str]:
+    """Who keeps the hub from being asked here keeps the containers from it, too."""
+    asked = any(environment.get(name, "").upper() in _TRUE for name in OFFLINE)
+    return {OFFLINE[0]: "1"} if asked else {}
 
 
 def _data(experiment: Experiment, job: Job) -> list[Channel]:

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 from handful.backends.base import Job
 from handful.backends.sagemaker.plan import plan, work_of
 from handful.backends.sagemaker.request import request
+from handful.backends.sagemaker.shapes import refuse
 from handful.backends.sagemaker.shares import prepare_job, reconcile_job
 from handful.experiment import Experiment
 from handful.progress import Scalar
@@ -40,7 +41,7 @@ def planned(experiment: Experiment, steps: Sequence[str]) -> list[Planned]:
     """The requests of these steps' jobs, as far as they are known before the steps are run.
 
     Labels, row counts and what tune will find are not in them yet. `UserError` names the key of
-    the settings that does not fit.
+    the settings that does not fit, or that SageMaker would refuse.
     """
     found = []
     for step in steps:
@@ -48,6 +49,7 @@ def planned(experiment: Experiment, steps: Sequence[str]) -> list[Planned]:
             planned = plan(experiment, job)
             work = work_of(experiment, planned, planned.stem.attempt(1))
             made = request(experiment.settings, work)
+            refuse(made.operation, made.parameters, experiment.settings.sagemaker.REGION)
             found.append(Planned(step, made.operation, made.parameters))
     return found
 

@@ -58,6 +58,8 @@ class Work:
     """Library → version of the caller; the container checks that its own fit."""
     origins: tuple[str, ...] = ()
     """The `s3://` models, in the order of their channels."""
+    variables: Mapping[str, str] = field(default_factory=dict)
+    """What of the caller's environment holds over there, too."""
 
 
 def with_models(value: Any, renamed: Callable[[str], str]) -> Any:

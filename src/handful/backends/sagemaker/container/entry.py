@@ -100,7 +100,7 @@ def _verb(here: Here, container: Container) -> int:
     words = [here.job.task, here.job.experiment, "--json"]
     if here.job.task == "prepare":  # the driver's own `prepare` joins the shares
         hosts = container.hosts
-        words += ["--worker", str(hosts.rank), "--of", str(len(hosts.hosts))]
+        words += ["--worker", str(hosts.rank), "--of", str(len(hosts.hosts)), "--sent"]
     else:
         words += [f"--{word}" for word in RECONCILE_WORDS if here.job.arguments.get(word)]
     for override in here.job.overrides:
