@@ -22,7 +22,6 @@ from encoded import Encoded, Told, make
 from handful.backends.base import Job
 from handful.backends.sagemaker import backend as backends
 from handful.backends.sagemaker.backend import SageMaker
-from handful.backends.sagemaker.failures import is_no_room, remedy_for
 from handful.backends.sagemaker.request import Request
 from handful.errors import (
     Denied,
@@ -115,6 +114,12 @@ def answered(experiment: Experiment, cloud: Cloud, answer: dict[str, Any]) -> No
 def fresh(cloud: Cloud, state: str = "InProgress", reason: str = "") -> Callable[[], None]:
     """The last job is not done at once, as moto has it."""
     return lambda: cloud.becomes(next(reversed(cloud.jobs())), state, reason)
+
+
+@pytest.fixture(autouse=True)
+def _a_store_that_no_request_could_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A directory stands for the bucket here."""
+    monkeypatch.setattr(backends, "refuse", lambda *_: None)
 
 
 @pytest.fixture(autouse=True)
@@ -295,6 +300,29 @@ def test_a_job_of_other_content_is_not_taken_for_this_one(
     assert driver(experiment, cloud, done).run(other, Told()) == {"x": 2}
 
 
+@pytest.mark.parametrize("running", [True, False])
+@pytest.mark.parametrize(
+    "overrides",
+    [("sagemaker.VOLUME_SIZE_GB=50",), ("sagemaker.USE_SPOT=true", "report.SHOW_DOCUMENTS=false")],
+)
+def test_a_flag_more_that_decides_nothing_finds_the_job_of_before(
+    overrides: tuple[str, ...], running: bool, experiment: Experiment, cloud: Cloud
+) -> None:
+    """Neither refused nor paid for twice: it is followed, or its answer is taken."""
+
+    def killed() -> None:
+        if not running:
+            answered(experiment, cloud, {"result": {"x": 1}})
+        raise Killed
+
+    with pytest.raises(Killed):
+        driver(experiment, cloud, killed).run(job(experiment), Told())
+    again = replace(job(experiment), overrides=overrides)
+    done = [lambda: answered(experiment, cloud, {"result": {"x": 1}})] if running else []
+    assert driver(experiment, cloud, *done).run(again, Told()) == {"x": 1}
+    assert len(cloud.jobs()) == 1
+
+
 def test_ctrl_c_leaves_the_job_and_it_is_found_again(experiment: Experiment, cloud: Cloud) -> None:
     def interrupt() -> None:
         raise KeyboardInterrupt
@@ -438,22 +466,3 @@ def test_what_was_sent_is_noted_before(experiment: Experiment, cloud: Cloud) -> 
     assert driver(experiment, cloud, done).run(job(experiment), Told()) == {"x": 1}
     (name,) = cloud.jobs()
     assert json.loads(experiment.store.read(job_sent(name)))["operation"] == "CreateTrainingJob"
-
-
-@pytest.mark.parametrize(
-    ("reason", "words"),
-    [
-        ("CapacityError: Unable to provision requested ML compute capacity", "TRAIN_INSTANCE_TYPE"),
-        ("ResourceLimitExceeded: the account-level service limit", "Service Quotas"),
-        ("Could not assume role arn:aws:iam::1:role/x", "trust policy"),
-        ("ClientError: Cannot pull image: not found in ECR", "IMAGE_URI"),
-        ("ClientError: The KMS key cannot be used", "kms:Decrypt"),
-        ("ClientError: Data download failed: Access denied (403)", "STORE"),
-        ("Could not connect to the endpoint URL", "S3 endpoint"),
-        ("MaxRuntimeExceeded", "MAX_RUNTIME"),
-        ("AlgorithmError: exit code: 137", "memory"),
-    ],
-)
-def test_usual_reasons_have_a_remedy(reason: str, words: str) -> None:
-    assert words in remedy_for(reason)
-    assert is_no_room(reason) == reason.startswith(("CapacityError", "ResourceLimit"))

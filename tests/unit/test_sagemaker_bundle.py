@@ -259,3 +259,24 @@ def test_what_travels_can_be_packed(tmp_path: Path) -> None:
     (tmp_path / "EXP-1" / "functions.py").write_text("")
     made = make_bundle(tmp_path / "EXP-1", there)
     assert b"hush" not in made.content
+
+
+def test_shares_and_limits_read_the_same_over_there(tmp_path: Path) -> None:
+    """`%` is no interpolation on the way, and a share stays one of all, whoever counts."""
+    text = TEXT + (
+        "[prepare]\nMAX_QUARANTINED = 2%\nSPLIT = 80%/10%/10%\n[reconcile]\nMAX_FAILED = 0.5%\n"
+    )
+    there = travelling(tmp_path / "here", text, "train.WARMUP=0.07")
+    elsewhere = tmp_path / "there"
+    elsewhere.mkdir()
+    (elsewhere / "settings.ini").write_text(there)
+    home, away = (
+        read_settings(tmp_path / "here" / "EXP-1", ("train.WARMUP=0.07",)),
+        read_settings(elsewhere),
+    )
+    assert (away.prepare, away.train.WARMUP) == (home.prepare, home.train.WARMUP)
+    assert away.reconcile == home.reconcile
+    for total, most in ((50, 1), (100, 2), (149, 2), (150, 3)):
+        limit = away.prepare.MAX_QUARANTINED
+        assert limit.allows(most, total)
+        assert not limit.allows(most + 1, total)
