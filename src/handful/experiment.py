@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from handful.layout import Layout
-from handful.progress import Progress
+from handful.progress import Discreet, Progress
 from handful.settings import Settings, read_settings
 from handful.storage.base import Store
 from handful.storage.open import open_store
@@ -40,6 +40,8 @@ def open_experiment(
     settings = read_settings(directory, overrides)
     store = open_in_store(settings, store_url(settings, settings.experiment.NAME))
     layout = Layout(settings.prepare.ENCODED_DATA_DIR)
+    if settings.secrets:
+        progress = Discreet(progress, settings.hide)
     return Experiment(directory, settings, store, layout, progress, scratch, overrides)
 
 

@@ -17,6 +17,7 @@ from handful.layout import model_folder
 from handful.model_files import encoding_identity, model_identity
 from handful.records import Fingerprint, Prepared, Reconciled, Record, Tested, Trained, Tuned
 from handful.settings import Settings, counted, counts_no_more, default_of
+from handful.settings.secrets import counts_the_same, is_hashed
 from handful.sources import function_hashes
 
 ENCODING_LIBRARIES = ("datasets", "pyarrow", "tokenizers", "transformers")
@@ -137,7 +138,14 @@ def differences(then: Fingerprint, now: Fingerprint) -> list[str]:
             continue
         if before is None or after is None:
             found.append(f"{name} is {'new' if before is None else 'gone'}")
-        elif max(len(before), len(after)) > _SHORT or _is_hash(after):
+        elif counts_the_same(before, after):
+            continue
+        elif (
+            is_hashed(before)
+            or is_hashed(after)
+            or max(len(before), len(after)) > _SHORT
+            or _is_hash(after)
+        ):
             found.append(f"{name} changed")
         else:
             found.append(f"{name} changed from {before} to {after}")

@@ -9,6 +9,7 @@ from handful.errors import UserError
 from handful.experiment import Experiment
 from handful.labels.base import LabelSource
 from handful.settings import Settings
+from handful.settings.secrets import drop_login, variables_in
 from handful.storage.base import Source
 
 
@@ -22,7 +23,14 @@ def production_labels(experiment: Experiment) -> LabelSource:
         production.LABEL_QUERY,
         progress=experiment.progress,
         scratch=experiment.scratch,
+        shown_as=shown_database(experiment.settings),
     )
+
+
+def shown_database(settings: Settings) -> str:
+    """How DATABASE_URL is named in messages, if its address came from the environment."""
+    told = drop_login(settings.concealed.get("[production] DATABASE_URL", "")).partition("?")[0]
+    return told if variables_in(told) else ""
 
 
 def production_files(experiment: Experiment) -> Source:

@@ -7,7 +7,8 @@ in a log, or JSON lines for machines, and a worker process sends the same calls 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 Scalar = str | int | float | bool | None
@@ -59,6 +60,36 @@ class Silent:
     def table(
         self, title: str, columns: Sequence[str], rows: Sequence[Sequence[Scalar]]
     ) -> None: ...
+
+
+@dataclass(frozen=True)
+class Discreet:
+    """A `Progress` that tells `listener` all but secrets.
+
+    Tables and figures are handful's own, and as they are: a label may be spelled like a secret.
+    """
+
+    listener: Progress
+    hide: Callable[[str], str]
+
+    def note(self, message: str) -> None:
+        self.listener.note(self.hide(message))
+
+    def warn(self, message: str) -> None:
+        self.listener.warn(self.hide(message))
+
+    def advance(
+        self,
+        task: str,
+        done: int,
+        total: int | None,
+        unit: str = "",
+        figures: Mapping[str, Scalar] | None = None,
+    ) -> None:
+        self.listener.advance(task, done, total, unit, figures)
+
+    def table(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[Scalar]]) -> None:
+        self.listener.table(title, columns, rows)
 
 
 def printable(text: str, most: int = 0) -> str:

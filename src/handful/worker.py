@@ -22,7 +22,7 @@ import sys
 import tempfile
 import threading
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from importlib import import_module
@@ -33,7 +33,7 @@ from typing import Any
 from handful import layout
 from handful.backends.base import Job
 from handful.backends.events import EventWriter
-from handful.errors import HandfulError, StepError, UserError
+from handful.errors import Fault, HandfulError, StepError, UserError
 from handful.experiment import Experiment, open_experiment
 from handful.functions import MENUS, load_functions
 from handful.machine import cores, uncollected
@@ -59,7 +59,40 @@ def run_job(job: Job, progress: Progress) -> Any:
         experiment = open_experiment(Path(job.experiment), job.overrides, progress, Path(scratch))
         with uncollected():
             task = getattr(import_module(module), function)
-        return task(experiment, job.arguments)
+        with without_secrets(experiment.settings.hide):
+            return task(experiment, job.arguments)
+
+
+@contextmanager
+def without_secrets(hide: Callable[[str], str]) -> Iterator[None]:
+    """Any error of the body as it is, unless a secret stands in its words or its traceback.
+
+    Then it has them hidden, and its traceback as a note, as one that comes from a worker has.
+    """
+    try:
+        yield
+    except Exception as error:
+        words = "".join(traceback.format_exception(error))
+        if hide(words) == words:
+            raise
+        raise _hidden(error, hide, words) from None
+
+
+def _hidden(error: Exception, hide: Callable[[str], str], words: str) -> HandfulError:
+    notes = list(getattr(error, "__notes__", ())) or [words]
+    told = error if isinstance(error, HandfulError) else unexpected(error)
+
+    def clean(fault: Fault) -> Fault:
+        return Fault(hide(fault.where), hide(fault.what), hide(fault.remedy))
+
+    many = getattr(told, "faults", None)
+    if many:
+        told.faults = tuple(map(clean, many))  # type: ignore[attr-defined]
+    else:
+        told.fault = clean(told.fault)
+    told.args = tuple(hide(str(one)) for one in told.args)
+    told.__cause__, told.__notes__ = None, [hide(note) for note in notes]
+    return told
 
 
 def look_around(experiment: Experiment, arguments: Mapping[str, Any]) -> dict[str, Any]:

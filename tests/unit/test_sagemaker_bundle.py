@@ -212,8 +212,10 @@ def test_the_settings_read_the_same_over_there(
     monkeypatch.setenv("DB", "sqlite:///labels.sqlite")
     text = TEXT.replace("= bert-base-uncased", "= ./models/tiny, bert-base-uncased")
     text = text.replace("= sqlite:///labels.sqlite", "= ${DB}")
-    there = travelling(tmp_path / "here", text + MORE, "train.BATCH_SIZE=16")
+    public = "experiment.PUBLIC_VARIABLES=POOLING"
+    there = travelling(tmp_path / "here", text + MORE, "train.BATCH_SIZE=16", public)
     assert variables_of(there) == {"DB"}
+    assert "PUBLIC_VARIABLES" not in there
     assert "sagemaker" not in there
     assert "BACKEND" not in there
     monkeypatch.delenv("POOLING")
@@ -236,7 +238,7 @@ def test_a_secret_stays_a_variable(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("PW", "s3cr3t")
     text = TEXT.replace("sqlite:///labels.sqlite", "postgresql://me:${PW}@db/x")
     text += "[user]\nAPI_KEY = ${PW}\nWORD = ${HUB}\n"
-    there = travelling(tmp_path, text)
+    there = travelling(tmp_path, text, "sagemaker.SECRETS=PW = arn:a\nHUB = arn:b")
     assert variables_of(there) == {"PW", "HUB"}
     assert "s3cr3t" not in there
     assert "hf_" not in there

@@ -19,9 +19,10 @@ from handful.settings import (
     read_settings,
     settings_markdown,
 )
-from handful.settings.secrets import hide_passwords, is_secret, without_login
+from handful.settings.secrets import hide_urls, is_secret, without_login
 
 SECRET = "hunter2-and-more"
+DATABASE = "postgresql://reader:${HANDFUL_TEST_PASSWORD}@db.example:5432/labels"
 FILE = """\
 # old: postgresql://me:hunter2-and-more@host/db
 [production]
@@ -182,7 +183,8 @@ def test_one_model_counts_for_itself(folder: Path) -> None:
 
 
 def test_the_public_text_is_the_file_with_secrets_left_out(folder: Path) -> None:
-    assert public_text(folder) == FILE.replace(SECRET, "***")
+    shown = FILE.replace(SECRET, "***").replace("//reader:", "//***:").replace("//me:", "//***:")
+    assert public_text(folder) == shown
 
 
 def test_the_public_text_shows_what_ran(folder: Path) -> None:
@@ -201,10 +203,13 @@ def test_the_public_text_shows_what_ran(folder: Path) -> None:
     assert "# by --set:\nEPOCHS = 2\n[train:./mine]\nEPOCHS = 1\n" in text
     assert "LABEL_QUERY = SELECT 1\nFILES_URL = files\n" in text
     assert "# how long\n" in text
-    # What is kept can be read again, and means the same.
+    # What is kept can be read again, and means the same, when its secrets are there again.
     (folder / "settings.ini").write_text(text)
-    (folder.parent / "two").mkdir()
-    again = read_settings(folder)
+    with pytest.raises(SettingsError, match="secrets were left out") as error:
+        read_settings(folder)
+    missing = [fault.where.split("] ")[1] for fault in error.value.faults]
+    assert missing == ["DATABASE_URL", "API_KEY"]
+    again = read_settings(folder, (overrides[5], f"production.DATABASE_URL={DATABASE}"))
     (folder / "settings.ini").write_text(FILE)
     ran = read_settings(folder, overrides)
     assert counted(again) == counted(ran)
@@ -262,15 +267,16 @@ def test_colliding_or_unknown_models_from_the_environment_are_not_told(
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("postgresql://u:p@h/d", "postgresql://u:***@h/d"),
-        ("postgresql://u:p@ss/w@h/d", "postgresql://u:***@h/d"),
-        ("postgresql://u:${P}@h/d", "postgresql://u:${P}@h/d"),
-        ("postgresql://u:a${P}@h/d", "postgresql://u:***@h/d"),
+        ("postgresql://u:p@h/d", "postgresql://***:***@h/d"),
+        ("postgresql://u:p@ss/w@h/d", "postgresql://***:***@h/d"),
+        ("postgresql://u:${P}@h/d", "postgresql://***:${P}@h/d"),
+        ("postgresql://${U}:a${P}@h/d", "postgresql://${U}:***@h/d"),
+        ("https://token@h/d", "https://***@h/d"),
         ("postgresql://h:5432/d", "postgresql://h:5432/d"),
-        ("x://h/d?password=p&a=b", "x://h/d?password=***&a=b"),
+        ("x://h/d?password=p&a=b&c=${C}&d", "x://h/d?password=***&a=***&c=${C}&***"),
         (
             "mssql+pyodbc:///?odbc_connect=UID%3Du;PWD%3Dp;X%3Dy",
-            "mssql+pyodbc:///?odbc_connect=UID%3Du;PWD%3D***;X%3Dy",
+            "mssql+pyodbc:///?odbc_connect=***;***;***",
         ),
         ("# HF_TOKEN = hf_abcdefghijklmnopqrst", "# HF_TOKEN = ***"),
         ("MAX_TOKENS = 128", "MAX_TOKENS = 128"),
@@ -278,15 +284,21 @@ def test_colliding_or_unknown_models_from_the_environment_are_not_told(
     ],
 )
 def test_passwords_are_hidden(text: str, expected: str) -> None:
-    assert hide_passwords(text) == expected
+    assert hide_urls(text) == expected
 
 
 def test_names_of_secrets() -> None:
-    for name in ("PASSWORD", "DB_PASSWORD", "api_key", "HF_TOKEN", "MY_SECRET", "TOKEN"):
-        assert is_secret("user", name)
+    secret = "PASSWORD DB_PASSWORD api_key HF_TOKEN MY_SECRET TOKEN MY_TOKEN SIGNING_KEY DB_PASS"
+    secret += (
+        " WEBHOOK_URL OPENAI_KEY SLACK_WEBHOOK JWT BASIC_AUTH DB_DSN CONNECTION_STRING SAS_URL"
+    )
+    for name in secret.split():
+        assert is_secret("user", name), name
         assert not is_secret("train", name)
-    for name in ("MAX_TOKENS", "SEP_TOKEN", "PAD_TOKEN", "KEY", "SECRETARY", "PASSAGES"):
-        assert not is_secret("user", name)
+    harmless = "MAX_TOKENS SEP_TOKEN PAD_TOKEN KEY SECRETARY PASSAGES SORT_KEY FIRST_PASS PASS"
+    for name in f"{harmless} MAX_TOKEN PRIMARY_KEY KEYWORDS AUTHOR AUTHORS TOKENIZER".split():
+        assert not is_secret("user", name), name
+    assert not is_secret("user", "CLASS_KEY", "3")
     assert without_login("postgresql://u:p@ss@h/d") == "postgresql://h/d"
 
 

@@ -15,7 +15,8 @@ from handful.progress import Progress
 
 @dataclass(frozen=True)
 class Job:
-    """One piece of work for a worker. Everything in it is JSON; no secret is."""
+    """One piece of work for a worker. Everything in it is JSON; a secret may be in `overrides`,
+    which stay on this machine."""
 
     task: str
     """A name that `handful.worker.TASKS` knows: "train", "test", …"""

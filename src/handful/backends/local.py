@@ -52,8 +52,9 @@ def run_here(
     """Run `job` as processes of this machine, together with those of the other `hosts`, and return
     all that the worker's result file says. `folder` is empty and local."""
     job_file, result_file, events = folder / "job.json", folder / "result.json", folder / "events"
+    job_file.touch(mode=0o600)  # a `--set` of this call may hold a secret
     job_file.write_text(job.to_json())
-    os.mkfifo(events)
+    os.mkfifo(events, 0o600)
     # Opened for reading and writing, so that neither side waits for the other to come or go.
     pipe = os.open(events, os.O_RDWR)
     worker_arguments = [str(job_file), str(result_file), "--events", str(events), "--leash"]

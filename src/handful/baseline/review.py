@@ -7,15 +7,12 @@ an apostrophe there, which is taken off again when the file is read. What the la
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 
 from handful.baseline.spreadsheet import read_sheet
+from handful.csv_text import cell_as_meant, csv_bytes
 from handful.errors import DataError
-
-_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 
 
 @dataclass(frozen=True)
@@ -46,12 +43,8 @@ def is_review(header: Sequence[str]) -> bool:
 
 def to_csv(rows: Iterable[Review]) -> bytes:
     """The file, in UTF-8 with the mark that spreadsheets know it by."""
-    text = io.StringIO(newline="")
-    writer = csv.writer(text)
-    writer.writerow(COLUMNS)
-    for row in rows:
-        writer.writerow([_safe(getattr(row, name)) for name in COLUMNS])
-    return text.getvalue().encode("utf-8-sig", "replace")
+    cells = ([getattr(row, name) for name in COLUMNS] for row in rows)
+    return csv_bytes([COLUMNS, *cells], mark=True)
 
 
 def from_csv(data: bytes) -> list[Review]:
@@ -63,7 +56,7 @@ def from_csv(data: bytes) -> list[Review]:
     names = [name.strip().lower() for name in lines[0]]
     found = []
     for line in lines[1:]:
-        cells = dict(zip(names, map(as_meant, line), strict=False))
+        cells = dict(zip(names, map(cell_as_meant, line), strict=False))
         found.append(Review(**{name: cells.get(name, "") for name in COLUMNS}))
     return found
 
@@ -79,14 +72,3 @@ def with_decisions(rows: Sequence[Review], before: Iterable[Review]) -> list[Rev
         for row in rows
     ]
     return kept + [row for name, row in decided.items() if name not in known]
-
-
-def _safe(cell: str) -> str:
-    """An apostrophe before what a spreadsheet would take for a formula."""
-    return f"'{cell}" if cell.lstrip("'").startswith(_FORMULA) else cell
-
-
-def as_meant(cell: str) -> str:
-    """A cell without the apostrophe that `to_csv` has put before it."""
-    dangerous = cell.startswith("'") and cell.lstrip("'").startswith(_FORMULA)
-    return cell[1:] if dangerous else cell

@@ -71,8 +71,13 @@ def opened(
         tempfile.TemporaryDirectory(prefix="handful-", ignore_cleanup_errors=True) as scratch,
     ):
         from handful.experiment import open_experiment
+        from handful.worker import without_secrets
 
-        yield open_experiment(directory.absolute(), tuple(overrides or ()), progress, Path(scratch))
+        experiment = open_experiment(
+            directory.absolute(), tuple(overrides or ()), progress, Path(scratch)
+        )
+        with without_secrets(experiment.settings.hide):
+            yield experiment
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from handful.labels.base import BATCH
-from handful.progress import Progress, Silent
+from handful.progress import Discreet, Progress, Silent
 
 __all__ = ["BATCH", "DatabaseLabels"]
 
@@ -28,8 +28,17 @@ class DatabaseLabels:
     progress: Progress = field(default_factory=Silent, repr=False, compare=False)
     scratch: Path | None = field(default=None, repr=False, compare=False)
     """A folder on this machine, for private copies and a database's temporary files."""
+    shown_as: str = ""
+    """How messages name the database, if its address is not to be shown."""
 
     def rows(self) -> Iterator[pa.RecordBatch]:
+        from handful.labels.failures import hider, without_address
+
+        hide = hider(self.url, self.shown_as)
+        with without_address(hide):
+            yield from self._rows(Discreet(self.progress, hide))
+
+    def _rows(self, progress: Progress) -> Iterator[pa.RecordBatch]:
         from sqlalchemy.exc import DBAPIError
 
         from handful.labels.batches import label_batches
@@ -39,10 +48,10 @@ class DatabaseLabels:
         from handful.labels.statements import check_statement
 
         url = parsed(self.url)
-        check_statement(self.query, url, self.progress)
+        check_statement(self.query, url, progress)
         connected = False
         try:
-            with connected_read_only(url, self.progress, self.scratch) as connection:
+            with connected_read_only(url, progress, self.scratch) as connection:
                 connected = True
                 yield from label_batches(open_rows(connection, self.query))
         except DBAPIError as error:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
-from urllib.parse import quote, quote_plus
 
-from sqlalchemy.engine import URL
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError
 
 from handful.errors import HandfulError, Unreachable
 from handful.labels.failure_kinds import (
@@ -19,21 +21,19 @@ from handful.labels.failure_kinds import (
     QUERY,
     FailureKind,
 )
+from handful.redaction import blotter
 
 _QUERY = "[production] LABEL_QUERY"
-_SECRET_OPTIONS = ("pass", "pwd", "secret", "token", "key", "credential")
-_SHORT = 4
 _CLIENT_CODES = range(2000, 3000)
 """MySQL's codes that are its client's own, and say little: the words say more."""
 
 
 def shown(url: URL) -> str:
-    """The URL as a message may show it: no password, and no options, which may hold one too."""
+    """The URL as a message may show it: no login, and no options, which may hold one too."""
     if _may_hold_password(url):
         return f"{url.get_backend_name()}://…"
-    user = f"{url.username}@" if url.username else ""
     port = f":{url.port}" if url.port else ""
-    return f"{url.get_backend_name()}://{user}{url.host or ''}{port}/{url.database or ''}"
+    return f"{url.get_backend_name()}://{url.host or ''}{port}/{url.database or ''}"
 
 
 def _may_hold_password(url: URL) -> bool:
@@ -43,8 +43,8 @@ def _may_hold_password(url: URL) -> bool:
 
 def translated(error: DBAPIError, url: URL, *, connected: bool) -> HandfulError:
     """The error to raise for `error`, which came before or after the login succeeded."""
-    words = without_secrets(_words(error), url)
-    kind = _kind(error, words, connected=connected)
+    said = _words(error)
+    words, kind = without_secrets(said, url), _kind(error, said, connected=connected)
     if kind.of_query:
         where = f"{_QUERY} on {shown(url)}"
         return kind.error(f"the query failed: {words}", where=where, remedy=kind.remedy)
@@ -61,7 +61,8 @@ def translated(error: DBAPIError, url: URL, *, connected: bool) -> HandfulError:
 def said_by_mysql(code: int, words: str, url: URL) -> HandfulError:
     """The error for what MySQL or MariaDB said, where its driver kept it to itself."""
     kind = next((kind for kind in KINDS if code in kind.codes), QUERY)
-    return kind.error(f"the query failed: {words}", where=shown(url), remedy=kind.remedy)
+    told = without_secrets(words, url)
+    return kind.error(f"the query failed: {told}", where=shown(url), remedy=kind.remedy)
 
 
 def _kind(error: DBAPIError, words: str, *, connected: bool) -> FailureKind:
@@ -96,17 +97,46 @@ def _kind_of_words_and_codes(error: DBAPIError, words: str, *, connected: bool) 
 
 
 def without_secrets(words: str, url: URL) -> str:
-    """`words` with every secret of the URL blotted out, however it was escaped."""
-    secrets = [str(url.password)] if url.password else []
-    for name, values in url.normalized_query.items():
-        if any(part in name.lower() for part in _SECRET_OPTIONS):
-            secrets.extend(values)
-    for secret in sorted(filter(None, secrets), key=len, reverse=True):
-        for form in {secret, quote(secret), quote_plus(secret), quote(secret, safe="")}:
-            # Blotting out an "e" wherever it stands would tell it.
-            edges = (r"(?<!\w)", r"(?!\w)") if len(form) < _SHORT else ("", "")
-            words = re.sub(edges[0] + re.escape(form) + edges[1], "***", words)
-    return words
+    """`words` with the login and every option's value of the URL blotted out, however escaped."""
+    secrets = {str(url.password)} if url.password else set()
+    for values in url.normalized_query.values():
+        for value in values:
+            secrets.add(value)
+            # A connection string of its own, as `odbc_connect` has it.
+            secrets |= {part.partition("=")[2] for part in value.split(";") if "=" in part}
+    open_parts = {url.host, url.database, url.get_backend_name(), url.get_driver_name()}
+    user = {url.username} if url.username and url.username not in open_parts else set()
+    return blotter({*secrets, *user}, shortest=1)(words)
+
+
+def hider(url: str, shown_as: str) -> Callable[[str], str]:
+    """Hides where the database lies, and shows `shown_as` instead; if that is empty, nothing."""
+    if not shown_as:
+        return str
+    try:
+        found = make_url(re.sub(r"^postgres(?=\+|://)", "postgresql", url))
+    except (ArgumentError, ValueError):
+        return str
+    parts = {found.host or "", found.database or "", Path(found.database or "").name} - {""}
+    address = shown(found)
+
+    def hide(words: str) -> str:
+        return blotter(parts, shortest=1)(words.replace(address, shown_as))
+
+    return hide
+
+
+@contextmanager
+def without_address(hide: Callable[[str], str]) -> Iterator[None]:
+    """Errors of the body, with their words as `hide` has them."""
+    try:
+        yield
+    except HandfulError as error:
+        if hide(str(error)) == str(error):
+            raise
+        fault = error.fault
+        told = hide(fault.what), hide(fault.where), hide(fault.remedy)
+        raise type(error)(told[0], where=told[1], remedy=told[2]) from None
 
 
 def _words(error: DBAPIError) -> str:

@@ -14,13 +14,13 @@ from handful.experiment import Experiment, with_values
 from handful.layout import model_folder
 from handful.predicting.choosing import Chosen
 from handful.records import Prepared, Tuned
+from handful.redaction import HIDDEN
 from handful.settings import counted_for_model, counts_no_more, default_of
+from handful.settings.secrets import counts_the_same, is_hashed, variables_in
 from handful.sources import function_hashes
 
 _ENCODING, LOAD_MODEL = ("get_dataset_features", "encode_data"), "load_model"
 _ENTRY = "{} in functions.py"
-_HIDDEN = " (sha256 "
-"""In what is told of a value from the environment."""
 
 
 def as_trained(
@@ -42,11 +42,19 @@ def as_trained(
             continue
         if only is not None and name not in only:
             continue
-        if before is None or _HIDDEN in before:
-            lost.append(entry)
+        if before is not None and after is not None and counts_the_same(before, after):
+            continue
+        if before is None or is_hashed(before) or before == HIDDEN:
+            lost.append(_lost(entry, before))
         else:
             values[name] = before
     return with_values(experiment, chosen.model, values), lost
+
+
+def _lost(entry: str, before: str | None) -> str:
+    """The entry, and of a secret the variable that its value came from: it is kept nowhere."""
+    names = variables_in(before or "")
+    return f"{entry} (from the environment variable {' and '.join(names)})" if names else entry
 
 
 def concerns(experiment: Experiment, chosen: Chosen, record: Mapping[str, Any]) -> list[str]:

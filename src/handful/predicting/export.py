@@ -27,7 +27,11 @@ def export_model(
     chosen = choose(experiment, model, seed)
     name = f"{experiment.settings.experiment.NAME}-{model_folder(chosen.model)}.onnx"
     folder = folder_of(experiment, chosen)
-    mine, _ = as_trained(experiment, chosen, record_of(experiment, chosen, folder))
+    mine, lost = as_trained(experiment, chosen, record_of(experiment, chosen, folder))
+    if lost:
+        experiment.progress.warn(
+            f"{' and '.join(lost)} may not be as when {chosen.name} was trained"
+        )
     path = output or Path(name)
     temperature = partial(temperature_of, experiment, chosen)
     done = export_onnx(mine, chosen.model, folder, chosen.weights_hash, path, temperature)

@@ -41,12 +41,13 @@ class Failure:
         return f"{self.where}: {self.what}" if self.where else self.what
 
     @classmethod
-    def by(cls, error: BaseException, directory: Path, function: str) -> Self:
-        text = " ".join(f"{type(error).__name__}: {error}".split())[:_LONGEST]
+    def by(cls, error: BaseException, desk: Desk, function: str) -> Self:
+        text = " ".join(f"{type(error).__name__}: {error}".split())
+        text = desk.settings.hide(text)[:_LONGEST]
         text = text.encode("utf-8", "backslashreplace").decode()
         if isinstance(error, HandfulError):
             return cls(text.partition(": ")[2], "")
-        return cls(text, f"{place(directory, error)} in {function}")
+        return cls(text, f"{place(desk.directory, error)} in {function}")
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ class ProcessBatch:
             try:
                 functions.call(PROCESS, **self._menu(desk, copy))
             except (Exception, SystemExit) as error:  # noqa: BLE001 - the user's own code
-                failed[copy.id] = Failure.by(error, desk.directory, PROCESS)
+                failed[copy.id] = Failure.by(error, desk, PROCESS)
             desk.warm.add(PROCESS)
         desk.gauge.rest(len(self.copies))
         return failed
@@ -155,7 +156,7 @@ class _Encoder:
     def _row(self, answer: Answer) -> dict[str, Plain] | Failure:
         """The fields of the features, whatever label the user's code gave beside them."""
         if isinstance(answer, BaseException):
-            return Failure.by(answer, self._desk.directory, "encode_data")
+            return Failure.by(answer, self._desk, "encode_data")
         encoded = answer.features if isinstance(answer, Encoded) else answer
         if encoded is None:
             return Failure("encode_data returned None, which leaves the document out")
@@ -166,7 +167,7 @@ class _Encoder:
         except Misfit as fault:
             return Failure(str(fault))
         except Exception as error:  # noqa: BLE001 - a mapping of the user's own may raise anything
-            return Failure.by(error, self._desk.directory, "encode_data")
+            return Failure.by(error, self._desk, "encode_data")
 
     def _plain(self, encoded: Mapping[str, Any]) -> dict[str, Plain]:
         missing = [name for name in self._features if name not in encoded]

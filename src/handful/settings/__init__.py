@@ -14,6 +14,7 @@ from handful.settings.public import public_text
 from handful.settings.read import read_settings
 from handful.settings.sections import Settings
 from handful.settings.travel import travelling_text, variables_of
+from handful.settings.travel_before import text_before
 from handful.settings.types import FrozenMap, Limit, Range, Steps, User
 
 __all__ = [
@@ -33,6 +34,7 @@ __all__ = [
     "public_text",
     "read_settings",
     "settings_markdown",
+    "text_before",
     "travelling_text",
     "variables_of",
 ]

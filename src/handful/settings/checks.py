@@ -18,6 +18,7 @@ from handful.settings.declare import keys_of
 from handful.settings.ini import FILE
 from handful.settings.names import covers, folder_name
 from handful.settings.reading import OVERRIDES, Reading, shown
+from handful.settings.secrets import variables_in
 from handful.settings.sections import SECTIONS
 from handful.settings.unknown import known_keys, nearest
 from handful.settings.values import Wrong
@@ -40,6 +41,7 @@ def check(reading: Reading, directory: Path) -> None:
     _models(reading, directory)
     _metric_goal(reading)
     _tuning(reading)
+    _public_ranges(reading)
     _managed(reading)
 
 
@@ -240,6 +242,18 @@ def _tuning(reading: Reading) -> None:
         what = "there is no range to choose from"
         remedy = "add one, such as LEARNING_RATE = log 1e-5 1e-3"
         reading.fault_of("tune", "TRIALS", what, remedy)
+
+
+def _public_ranges(reading: Reading) -> None:
+    """What a trial of a `[user]` key has chosen is told everywhere, so it may be no secret."""
+    public = reading.of("experiment").get("PUBLIC_VARIABLES", ())
+    for (section, key), entry in reading.places.items():
+        names = [name for name in variables_in(entry.text) if name not in public]
+        is_choice = entry.text.strip().lower().startswith("choice")
+        if section == "tune" and key.startswith("user.") and is_choice and names:
+            what = f"takes {names[0]} from the environment, and what a trial chooses is shown"
+            remedy = f"name {names[0]} in [experiment] PUBLIC_VARIABLES, if it is no secret"
+            reading.fault(entry, what, remedy)
 
 
 _FOR_JOBS = {

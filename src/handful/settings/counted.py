@@ -7,7 +7,14 @@ from typing import Any
 
 from handful.settings.declare import Key, keys_of
 from handful.settings.model_sections import TrainSection
-from handful.settings.secrets import hide_passwords, is_secret, without_login
+from handful.settings.secrets import (
+    as_counted,
+    drop_login,
+    hashed,
+    hide_passwords,
+    never_counts,
+    without_login,
+)
 from handful.settings.sections import SECTIONS, Settings
 
 HASHED_AT_DEFAULT: Mapping[str, frozenset[str]] = {
@@ -33,12 +40,15 @@ USER_COUNTS = frozenset({"reconcile", "prepare", "tune", "train", "test"})
 _NOT_PER_RUN = frozenset({"MODEL_NAMES", "SEEDS"})
 
 
-def counted(settings: Settings, step: str | None = None) -> Mapping[str, str]:
+def counted(
+    settings: Settings, step: str | None = None, *, for_hash: bool = False
+) -> Mapping[str, str]:
     """ "[train] EPOCHS" → "3.0": every value in effect, or those that the result of `step` needs.
 
-    A key that no store held from the beginning is left out of a step's at its default. A password
-    is left out; a place that was written as a relative path is told as it was written,
-    so that an experiment may move with its directory.
+    A key that no store held from the beginning is left out of a step's at its default. A secret is
+    told by its hash; a place that was written as a relative path is told as it was written, so
+    that an experiment may move with its directory. `for_hash`: told as in the first stores, where
+    hashes were taken of it; secrets are in that, so it is for hashes alone.
     """
     found = {}
     for section, kind in SECTIONS.items():
@@ -47,13 +57,13 @@ def counted(settings: Settings, step: str | None = None) -> Mapping[str, str]:
                 value = getattr(getattr(settings, section), key.name)
                 if step is not None and _goes_without_saying(section, key, value):
                     continue
-                found[f"[{section}] {key.name}"] = _told(settings, section, key, value)
+                found[f"[{section}] {key.name}"] = _told(settings, section, key, value, for_hash)
     if step in (None, "tune"):
         found |= {f"[tune] {one.key}": str(one) for one in settings.tune.ranges}
     if step in (None, "train"):
         found |= _per_model(settings, step)
     if step is None or step in USER_COUNTS:
-        found |= _user(settings)
+        found |= _user(settings, for_hash)
     return found
 
 
@@ -107,27 +117,33 @@ def _per_model(settings: Settings, step: str | None) -> dict[str, str]:
     }
 
 
-def _user(settings: Settings) -> dict[str, str]:
+def _user(settings: Settings, for_hash: bool = False) -> dict[str, str]:
     found = {}
     for name, value in settings.user.values.items():
-        if is_secret("user", name):
+        if never_counts(name):
             continue
-        told = as_text(value)
-        written = settings.as_written.get(f"[user] {name}")
-        if written is not None and isinstance(value, str):
-            import hashlib  # seldom needed
-
-            # Free text from the environment may be anything, a secret too: only its hash counts.
-            told = f"{written} (sha256 {hashlib.sha256(value.encode()).hexdigest()[:16]})"
-        found[f"[user] {name}"] = told
+        entry, text = f"[user] {name}", as_text(value)
+        told = settings.concealed.get(entry)
+        if for_hash:
+            told = settings.as_written.get(entry) if isinstance(value, str) else None
+        found[entry] = text if told is None else hashed(told, text)
     return found
 
 
-def _told(settings: Settings, section: str, key: Key, value: Any) -> str:
-    text = settings.as_written.get(f"[{section}] {key.name}") or as_text(value)
+def _told(settings: Settings, section: str, key: Key, value: Any, for_hash: bool = False) -> str:
+    """A value, without the login, the options and what the environment gave to a database's URL.
+
+    What counts is what has counted in the first stores, be it told in the clear or by its hash.
+    """
+    entry = f"[{section}] {key.name}"
+    text = settings.as_written.get(entry) or as_text(value)
     if key.name == "DATABASE_URL":
-        return without_login(text)
-    return hide_passwords(text)
+        counts = without_login(text)
+        told = drop_login(settings.concealed.get(entry, text))
+    else:
+        counts = as_counted(text)
+        told = settings.concealed.get(entry, hide_passwords(text))
+    return counts if for_hash or told == counts else hashed(told, counts)
 
 
 def as_text(value: Any) -> str:

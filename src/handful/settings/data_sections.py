@@ -77,6 +77,12 @@ class ExperimentSection:
         "The certificates to trust when STORE is opened, a company's own among them.",
         said="AWS_CA_BUNDLE, else the profile's, else the public ones",
     )
+    PUBLIC_VARIABLES: tuple[str, ...] = key(
+        words_list(names.variable, "names"),
+        "",
+        "Environment variables whose values are no secrets: what [user], DATABASE_URL and "
+        "LABEL_QUERY take from them is shown, and travels with jobs.",
+    )
     KMS_KEY: str | None = key(
         _WORD, None, "The KMS key (id, alias or ARN) that encrypts what is written to STORE."
     )
@@ -99,6 +105,7 @@ class ProductionSection:
         None,
         "SQL that gives the columns artifact_id, label, file_hash if there is one, and any others.",
         said="this or LABEL_QUERY_FILE is required",
+        secret=True,
         counts="reconcile",
     )
     LABEL_QUERY_FILE: Path | None = key(

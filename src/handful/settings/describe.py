@@ -80,7 +80,11 @@ _INTRODUCTION = """\
 - An unknown section or key is an error that names the nearest known one. All faults of a file are
   told together, each with its line.
 - `${NAME}` takes an environment variable; one that is not set is an error. `$${` is a literal `${`.
-  Keep secrets there: what is saved in the store shows `${NAME}`, never its value.
+  Keep secrets there: what is saved in the store shows `${NAME}`, never its value. What `[user]`,
+  `DATABASE_URL` and `LABEL_QUERY` take from a variable is a secret, unless `PUBLIC_VARIABLES` names
+  it; so are the login and the options of a URL, and a `[user]` value that is named like one
+  (`DB_PASS`, `MY_TOKEN`, `SIGNING_KEY`, `WEBHOOK_URL`). Functions get the true values; records,
+  reports and messages show `***`, and count them by their hashes. See [secrets](secrets.md).
 - Numbers: `2e-5`, `10000`, `10_000`. Shares: `0.01` or `1%`. Durations: `90s`, `5m`, `1h30m`, `2d`.
   Sizes: `10MB` (millions of bytes) or `10MiB`. True or false: `true yes on 1`, `false no off 0`.
 - Lists are parted by commas or lines; `"a, b"` is one name. Mappings have one `old = new` a line.

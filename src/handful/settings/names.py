@@ -56,8 +56,20 @@ def covers(wider: str, narrower: str) -> bool:
     )
 
 
+def variable(name: str) -> None:
+    """The name of an environment variable."""
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
+        raise Wrong(
+            "{} is no name of an environment variable",
+            piece=name,
+            remedy="write NAME, without ${ }",
+        )
+
+
 def model_name(name: str) -> None:
-    if not _printable(name) or name.strip("/.~") == "":
+    scheme = _SCHEME.match(name)
+    elsewhere = scheme and (scheme[1].lower() != "s3" or "@" in name[5:].split("/")[0])
+    if not _printable(name) or name.strip("/.~") == "" or elsewhere:
         raise Wrong(
             "{} is no name of a model",
             piece=name,
@@ -112,7 +124,7 @@ def database_url(url: str) -> None:
 
 
 def server_url(url: str) -> None:
-    match = re.fullmatch(r"https?://[^\s/@]+/?", url)
+    match = re.fullmatch(r"https?://[^\s/@?#]+/?", url)
     if not match:
         raise Wrong("{} is no address of a server", remedy="write http://host:port or https://host")
 

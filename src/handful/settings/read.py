@@ -7,6 +7,7 @@ Every later stage works on what the earlier ones could read, so that one fault h
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from handful.settings.declare import Key, keys_of
 from handful.settings.free import read_range, read_user
 from handful.settings.ini import FILE, Entry, override, read_text, scan
 from handful.settings.reading import OVERRIDES, Reading
+from handful.settings.secrets import concealed, secrets_of_entry, takes_secrets
 from handful.settings.sections import SECTIONS, Settings
 from handful.settings.types import FrozenMap, User
 from handful.settings.unknown import known_keys
@@ -142,9 +144,28 @@ def _settings(reading: Reading) -> Settings:
         for name, values in reading.values.items()
         if name.startswith("train:")
     }
+    hidden, secrets = _secrets(reading)
     return Settings(
         **sections,
         user=User(FrozenMap(reading.of("user"))),
         for_models=FrozenMap(for_models),
         as_written=FrozenMap(reading.as_written),
+        concealed=FrozenMap(hidden),
+        secrets=frozenset(secrets),
     )
+
+
+def _secrets(reading: Reading) -> tuple[dict[str, str], set[str]]:
+    """How each value that holds a secret is shown, and what to blot out of other words."""
+    public = frozenset(reading.of("experiment").get("PUBLIC_VARIABLES", ()))
+    hidden, secrets = {}, set[str]()
+    for (section, key), entry in reading.places.items():
+        # What [tune] chooses stands in its tables, whatever it is called.
+        if not takes_secrets(section, key) or ("tune", f"{section}.{key}") in reading.places:
+            continue
+        told = concealed(section, key, entry.text, public, os.environ)
+        if told is not None:
+            hidden[f"[{section}] {key}"] = told
+            value = reading.of(section).get(key, "")
+            secrets |= secrets_of_entry(section, key, entry.text, value, public, os.environ)
+    return hidden, secrets

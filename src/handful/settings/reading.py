@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from handful.errors import Fault
+from handful.redaction import HIDDEN
 from handful.settings.ini import FILE, Entry
-from handful.settings.secrets import hide_passwords, is_secret
+from handful.settings.secrets import hide_urls, is_left_out, is_secret
 from handful.settings.types import Range
 from handful.settings.values import Parser, Wrong
 
@@ -70,6 +71,11 @@ class Reading:
         if comment and comment.search(entry.text):
             self.fault(entry, f"{shown(entry)} holds a comment after the value", COMMENT_REMEDY)
             return False, None
+        if is_left_out(entry.section, entry.key, entry.text):
+            name = entry.key if _NAME.fullmatch(entry.key) else "NAME"
+            what = f"holds {HIDDEN}: this is a copy of settings.ini, and its secrets were left out"
+            self.fault(entry, what, f"write {entry.key} = ${{{name}}}, and export {name}=…")
+            return False, None
         try:
             return True, parser.parse(_expanded(entry.text))
         except Wrong as wrong:
@@ -80,11 +86,11 @@ class Reading:
 
 def shown(entry: Entry, piece: str | None = None) -> str:
     """The value as written, or a piece of it: nothing from the environment, no password."""
-    if is_secret(entry.section, entry.key):
+    if is_secret(entry.section, entry.key, entry.text):
         return "the value"
     # A piece of an expanded value may have come from the environment.
     text = piece if piece is not None and "${" not in entry.text else entry.text
-    text = hide_passwords(text)
+    text = hide_urls(text)
     return repr(text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…")
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from handful.redaction import blotter
 from handful.settings.aws_section import SagemakerSection
 from handful.settings.data_sections import (
     ExperimentSection,
@@ -42,11 +43,20 @@ class Settings:
     """Model name → the keys of its `[train:<model>]`, as values."""
     as_written: Mapping[str, str] = field(default_factory=FrozenMap, repr=False)
     """"[section] KEY" → its text before a relative path was made absolute, or with its `${NAME}`
-    if the value came from the environment into free text. See `handful.settings.counted`."""
+    if `[user]` took it from the environment. See `handful.settings.counted`."""
+    concealed: Mapping[str, str] = field(default_factory=FrozenMap, repr=False)
+    """"[section] KEY" → how its value is shown, where that holds a secret: with `***`, or with the
+    `${NAME}` that it came from. See `handful.settings.secrets`."""
+    secrets: frozenset[str] = field(default=frozenset(), repr=False)
+    """What is to be blotted out of words that come from elsewhere."""
 
     def train_for(self, model: str) -> TrainSection:
         """`[train]` with the overrides of `[train:<model>]`."""
         return replace(self.train, **self.for_models.get(model, {}))
+
+    def hide(self, text: str) -> str:
+        """`text`, such as the words of a user's exception, with every known secret as `***`."""
+        return blotter(self.secrets)(text) if self.secrets else text
 
 
 SECTIONS: Mapping[str, type] = {

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from handful.records import known
+from handful.settings.secrets import is_hashed
 
 
 def model_card(record: Mapping[str, Any]) -> str:
@@ -28,7 +29,7 @@ def model_card(record: Mapping[str, Any]) -> str:
         _table("metric", "value", {name: f"{metrics[name]:.4f}" for name in shown}),
         *_length(record),
         "## Settings\n",
-        _table("key", "value", record["settings"]),
+        _table("key", "value", {name: _shown(text) for name, text in record["settings"].items()}),
         "## Made with\n",
         _table("what", "value", {**record["environment"], **_dtypes(record), **record["versions"]}),
     ]
@@ -57,6 +58,11 @@ def _table(left: str, right: str, rows: Mapping[str, Any]) -> str:
     lines = [f"| {left} | {right} |", "|---|---|"]
     lines += [f"| {_safe(name)} | {_safe(value)} |" for name, value in rows.items()]
     return "\n".join(lines) + "\n"
+
+
+def _shown(text: str) -> str:
+    """A card is published: not even the hash of a secret, which could be guessed, is in it."""
+    return text.rpartition(" (sha256 ")[0] if is_hashed(text) else text
 
 
 def _safe(value: Any) -> str:

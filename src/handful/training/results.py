@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from handful.csv_text import csv_bytes
 from handful.scoring.calibration import fit_temperature, softmax
 from handful.scoring.figures import figures
 from handful.training.batches import Indices
@@ -89,8 +89,5 @@ def write_json(path: Path, value: Any) -> None:
 def write_confusion(path: Path, logits: Logits, references: Indices, labels: list[str]) -> None:
     """confusion_matrix.csv: true label by row, prediction by column, named by both."""
     matrix = confusion(logits.argmax(axis=1), references, len(labels))
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(["label \\ prediction", *labels])
-        for label, row in zip(labels, matrix.tolist(), strict=True):
-            writer.writerow([label, *row])
+    rows = ([label, *row] for label, row in zip(labels, matrix.tolist(), strict=True))
+    path.write_bytes(csv_bytes([["label \\ prediction", *labels], *rows]))

@@ -31,7 +31,7 @@ from handful.errors import Absent
 from handful.experiment import Experiment
 from handful.layout import model_folder
 from handful.model_files import LOCAL, model_identity
-from handful.settings import travelling_text
+from handful.settings import text_before, travelling_text
 
 _MODES = {"file": "File", "fastfile": "FastFile"}
 OFFLINE = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
@@ -104,7 +104,12 @@ def _packed(
     experiment: Experiment, job: Job, there: Mapping[str, str], *, as_before: bool = False
 ) -> tuple[str, Bundle]:
     """The settings and the bundle. `there`: the models that come along, and their names there."""
-    text = travelling_text(experiment.directory, job.overrides, there, as_before=as_before)
+    if as_before:
+        text = text_before(experiment.directory, job.overrides, there)
+    else:
+        text = travelling_text(
+            experiment.directory, job.overrides, there, asks_production=job.task == "reconcile"
+        )
     apart = [Path(name) for name in there if name.startswith(LOCAL)]
     if "://" not in experiment.settings.experiment.STORE:
         apart.append(Path(experiment.settings.experiment.STORE))

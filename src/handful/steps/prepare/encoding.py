@@ -93,6 +93,7 @@ class _ShardEncoder:
 
         self._work = work
         self._caller = Caller(desk, work)
+        self._hide = desk.settings.hide
         features = datasets.Features.from_dict(dict(work.features))
         self._schema = features.arrow_schema
         self._labels = features[schema.LABELS]
@@ -183,7 +184,8 @@ class _ShardEncoder:
         return pa.Table.from_arrays([arrays[n] for n in self._schema.names], schema=self._schema)
 
     def _set_aside(self, error: BaseException, instance: Instance) -> None:
-        self._shard.quarantined.append(Quarantined.by(error, instance.id, instance.label))
+        lost = Quarantined.by(error, instance.id, instance.label, self._hide)
+        self._shard.quarantined.append(lost)
 
 
 def _whole(full_length: Any) -> int:

@@ -131,7 +131,7 @@ def encode_model(
 
 
 def _made_from(experiment: Experiment, model: str, plan: Plan) -> str:
-    settings = counted(experiment.settings, "prepare")
+    settings = counted(experiment.settings, "prepare", for_hash=True)
     functions = function_hashes(experiment.directory)
     told = {
         "model": [layout.model_folder(model), encoding_identity(model)],

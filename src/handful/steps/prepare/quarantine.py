@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import traceback
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
@@ -36,11 +36,13 @@ class Quarantined:
     """Their bytes."""
 
     @classmethod
-    def by(cls, error: BaseException, artifact_id: str, label: str) -> Self:
-        """The instance for which `error` was raised."""
-        message = " ".join(f"{type(error).__name__}: {_words(error)}".split())
+    def by(
+        cls, error: BaseException, artifact_id: str, label: str, hide: Callable[[str], str] = str
+    ) -> Self:
+        """The instance for which `error` was raised; `hide` takes the secrets out of its words."""
+        message = hide(" ".join(f"{type(error).__name__}: {_words(error)}".split()))
         frames = traceback.format_exception(type(error), error, _users_part(error.__traceback__))
-        text = "".join(frames)[-_LONGEST_TRACEBACK:]
+        text = hide("".join(frames))[-_LONGEST_TRACEBACK:]
         return cls(artifact_id, label, _clean(message)[:_LONGEST_ERROR], _clean(text))
 
     def to_json(self) -> dict[str, Any]:

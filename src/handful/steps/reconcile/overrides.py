@@ -12,8 +12,9 @@ from pathlib import Path
 
 import polars as pl
 
-from handful.baseline.review import as_meant, is_review
+from handful.baseline.review import is_review
 from handful.baseline.spreadsheet import read_sheet
+from handful.csv_text import cell_as_meant
 from handful.errors import DataError
 from handful.settings import Settings
 from handful.steps.reconcile.guids import normalized, normalized_ids
@@ -33,7 +34,7 @@ def override(rows: pl.DataFrame, settings: Settings) -> pl.DataFrame:
     path = settings.reconcile.LABEL_OVERRIDES
     if path is None:
         return rows.with_columns(label_source=pl.lit("query"))
-    changes = read(path, spell=normalized if is_guid(settings) else str)
+    changes = _as_meant(read(path, spell=normalized if is_guid(settings) else str), rows)
     unknown = changes.join(rows, on="artifact_id", how="anti")
     if unknown.height:
         raise DataError(
@@ -48,6 +49,27 @@ def override(rows: pl.DataFrame, settings: Settings) -> pl.DataFrame:
         .then(pl.lit("query"))
         .otherwise(pl.lit("override")),
     ).drop("label_new")
+
+
+def _as_meant(changes: pl.DataFrame, rows: pl.DataFrame) -> pl.DataFrame:
+    """What was copied out of a CSV of handful's, without the apostrophes that make that safe.
+
+    A spelling that the label rows have themselves is meant as it is.
+    """
+    columns = {}
+    for name in HEADER:
+        known = set(rows[name].drop_nulls()) if _any_made_safe(changes[name]) else set()
+        columns[name] = [one if one in known else cell_as_meant(one) for one in changes[name]]
+    meant = pl.DataFrame(columns, changes.schema).unique(maintain_order=True)
+    twice = meant.filter(pl.col("artifact_id").is_duplicated())["artifact_id"]
+    if twice.len():
+        what = f"{quoted([twice[0]])} has two labels, one of them behind an apostrophe"
+        raise DataError(what, where=_WHERE, remedy="keep one of the two lines")
+    return meant
+
+
+def _any_made_safe(cells: pl.Series) -> bool:
+    return any(cell_as_meant(cell) != cell for cell in cells)
 
 
 def _other_spelling(unknown: pl.DataFrame, rows: pl.DataFrame) -> str:
@@ -121,7 +143,7 @@ def _decided(lines: list[tuple[int, list[str]]], path: Path) -> list[tuple[int, 
                 remedy="put a field that holds a comma in double quotes",
             )
     return [
-        (line, [as_meant(fields[artifact_id]), as_meant(fields[decision].strip())])
+        (line, [cell_as_meant(fields[artifact_id]), cell_as_meant(fields[decision].strip())])
         for line, fields in lines[1:]
         if fields[decision].strip()
     ]

@@ -154,7 +154,7 @@ def process(place: Place, functions: Functions, task: Task) -> Result:
     except BaseException as error:  # noqa: BLE001 - the user's code; sys.exit, too, is a failure
         failure = _told(error, place.directory)
     clean(place.store, task)
-    return Result((), failure, _last(said.getvalue()))
+    return Result((), place.settings.hide(failure), _last(said.getvalue()))
 
 
 def remove_others(store: Store, task: Task, found: Mapping[str, Entry]) -> None:

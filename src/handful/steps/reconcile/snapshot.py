@@ -28,6 +28,7 @@ from handful.errors import Absent, DataError, UserError
 from handful.experiment import Experiment
 from handful.labels.base import LabelSource
 from handful.settings import Settings
+from handful.settings.secrets import counts_the_same, drop_login, hashed
 from handful.steps.reconcile import key_column, same_stamps, tables
 from handful.steps.reconcile.meanwhile import Meanwhile
 from handful.steps.reconcile.taking import take
@@ -170,6 +171,10 @@ def made_of(settings: Settings) -> dict[str, str]:
         host = url.host or url.query.get("host") or ""
         port = f":{url.port}" if url.port else ""
         database = f"{url.get_backend_name()}://{host}{port}/{url.database or ''}"
+        told = settings.concealed.get("[production] DATABASE_URL", "")
+        place = drop_login(told).partition("?")[0]
+        if "${" in place or host != (url.host or ""):
+            database = hashed(place, database)
     except ArgumentError:
         database = "(no URL)"  # the label source says so, and better
     column = {
@@ -205,7 +210,7 @@ def _check_same(experiment: Experiment, about: About, made_from: Mapping[str, st
     changed = [
         name
         for name in {**made_from, **about.made_from}
-        if made_from.get(name, "") != about.made_from.get(name, "")
+        if not counts_the_same(made_from.get(name, ""), about.made_from.get(name, ""))
     ]
     if changed:
         raise UserError(
