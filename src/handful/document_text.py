@@ -25,6 +25,8 @@ import zlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from handful.exceptions import shortage_at_work
+
 MOST = 4 << 20
 """Bytes of a text, or of a file that is packed in another, that are looked at."""
 _MEMBERS = 20
@@ -61,7 +63,10 @@ def first_text(data: bytes, name: str, most: int) -> str:
     """
     try:
         text = _text(data, name.lower(), 0)
-    except Exception:  # noqa: BLE001 - a foreign document: whatever its parser says, it has no text
+    except Exception as error:  # a foreign document: whatever its parser says, it has no text
+        short = shortage_at_work(error, others_went_well=True)
+        if short:
+            raise short from error
         return ""
     words = " ".join((text or "").split())
     clean = "".join(c if c.isprintable() else "\ufffd" for c in words[: most + 1])

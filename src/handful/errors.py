@@ -7,6 +7,7 @@
     │   ├── NotReady           the account is not ready for jobs, all of its faults together
     │   └── DataError          labels, files or encoded data that cannot be used
     ├── StepError              exit 1: a step failed
+    │   ├── OutOfResources     the machine has no more memory, files or processes to give
     │   └── StoreError         a store or a database answered otherwise than hoped
     │       ├── Absent         it is not there
     │       ├── Denied         it may be there; these credentials may not see or change it
@@ -81,6 +82,10 @@ class DataError(UserError):
 
 class StepError(HandfulError):
     """A step could not finish."""
+
+
+class OutOfResources(StepError):
+    """The machine, or a limit on it, has no more memory, files or processes to give."""
 
 
 class StoreError(StepError):

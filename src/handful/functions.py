@@ -10,7 +10,6 @@ import difflib
 import importlib.util
 import inspect
 import sys
-import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from types import ModuleType
 from typing import Any, TypeVar
 
 from handful.errors import Fault, FunctionsError
+from handful.exceptions import contained, described, place_in, shortage
 
 FILE = "functions.py"
 _BATCHED = "__handful_batched__"
@@ -100,9 +100,10 @@ class Functions:
         return bool(getattr(self.found["encode_data"], _BATCHED, False))
 
     def call(self, name: str, **menu: Any) -> Any:
-        """Call function `name`; what it raises is raised."""
+        """Call function `name`; what it raises is raised, `Ended` for what is no `Exception`."""
         wanted = self.wanted[name]
-        return self.found[name](**{key: value for key, value in menu.items() if key in wanted})
+        with contained():
+            return self.found[name](**{key: value for key, value in menu.items() if key in wanted})
 
 
 _loaded: dict[Path, Functions] = {}
@@ -132,12 +133,16 @@ def _imported(directory: Path) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
     try:
-        spec.loader.exec_module(module)
+        with contained():
+            spec.loader.exec_module(module)
     except SyntaxError as error:
         raise FunctionsError([_syntax_fault(error)]) from error
     except ModuleNotFoundError as error:
         raise FunctionsError([_missing_module_fault(directory, error)]) from error
     except Exception as error:  # any error of the user's own code, told with its place
+        short = shortage(error)
+        if short:
+            raise short from error
         raise FunctionsError([_own_fault(directory, error)]) from error
     return module
 
@@ -155,9 +160,7 @@ def _syntax_fault(error: SyntaxError) -> Fault:
 
 
 def _place(directory: Path, error: BaseException) -> str:
-    frames = traceback.extract_tb(error.__traceback__)
-    own = [f for f in frames if Path(f.filename).resolve().is_relative_to(directory)]
-    return f"{Path(own[-1].filename).name}:{own[-1].lineno}" if own else FILE
+    return place_in(directory, error) or FILE
 
 
 def _missing_module_fault(directory: Path, error: ModuleNotFoundError) -> Fault:
@@ -170,7 +173,7 @@ def _missing_module_fault(directory: Path, error: ModuleNotFoundError) -> Fault:
 
 
 def _own_fault(directory: Path, error: Exception) -> Fault:
-    what = f"an error while it was imported: {type(error).__name__}: {error}"
+    what = f"an error while it was imported: {described(error)}"
     return Fault(_place(directory, error), what)
 
 

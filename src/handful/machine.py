@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import resource
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
 CGROUP = Path("/sys/fs/cgroup")
 PROC = Path("/proc")
+_HARDLY_ANY = 0.05
+"""Of a machine's memory."""
 
 
 @contextmanager
@@ -100,6 +103,23 @@ def is_alive(process: ProcessIdentity) -> bool | None:
     except PermissionError:
         pass  # it is there, and somebody else's
     return _started(process.pid) == process.started
+
+
+def memory_is_short() -> bool:
+    """Is this process held to less memory than there is (`ulimit -v`), or is hardly any left?
+
+    Then one that gets none may be asking for nothing unusual.
+    """
+    limits = (resource.getrlimit(kind)[0] for kind in (resource.RLIMIT_AS, resource.RLIMIT_DATA))
+    if any(limit != resource.RLIM_INFINITY for limit in limits):
+        return True
+    try:
+        lines = (PROC / "meminfo").read_text().splitlines()
+        told = (line.partition(":") for line in lines)
+        kilobytes = {name: int(rest.split()[0]) for name, _, rest in told}
+        return kilobytes["MemAvailable"] < kilobytes["MemTotal"] * _HARDLY_ANY
+    except (OSError, ValueError, KeyError, IndexError):  # no such file outside Linux
+        return False
 
 
 def resident(pid: int) -> int:

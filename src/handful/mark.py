@@ -22,6 +22,8 @@ def is_marked(store: Store) -> bool:
     """
     try:
         found = json.loads(store.read(layout.STORE))["format"]
+        if type(found) is not int or found < 1:
+            raise ValueError(f"format {found!r}")
         newer = found > STORE_FORMAT
     except Absent:
         return False

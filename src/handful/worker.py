@@ -21,7 +21,6 @@ import re
 import sys
 import tempfile
 import threading
-import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -34,6 +33,15 @@ from handful import layout
 from handful.backends.base import Job
 from handful.backends.events import EventWriter
 from handful.errors import Fault, HandfulError, StepError, UserError
+from handful.exceptions import (
+    error_to_json,
+    format_traceback,
+    is_from_outside,
+    listen_in_worker,
+    message,
+    signals_heard,
+    unexpected,
+)
 from handful.experiment import Experiment, open_experiment
 from handful.functions import MENUS, load_functions
 from handful.machine import cores, uncollected
@@ -72,7 +80,7 @@ def without_secrets(hide: Callable[[str], str]) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        words = "".join(traceback.format_exception(error))
+        words = format_traceback(error)
         if hide(words) == words:
             raise
         raise _hidden(error, hide, words) from None
@@ -141,33 +149,6 @@ def _files_hash(directory: Path) -> str:
     return hashlib.sha256(b"\0".join(files)).hexdigest()
 
 
-def error_to_json(error: BaseException) -> dict[str, Any]:
-    """An error as JSON, so that `error_from_json` can raise it on the other side."""
-    if not isinstance(error, HandfulError):
-        error = unexpected(error)
-    faults = getattr(error, "faults", None) or (error.fault,)
-    return {
-        "class": type(error).__name__,
-        "faults": [[fault.where, fault.what, fault.remedy] for fault in faults],
-        "traceback": "".join(traceback.format_exception(error)),
-    }
-
-
-def unexpected(error: BaseException) -> StepError:
-    """Any other exception as a `StepError` that keeps its cause, and the user's line if any."""
-    own = str(Path(__file__).parent)
-    frames = [f for f in traceback.extract_tb(error.__traceback__) if own not in f.filename]
-    users = [f for f in frames if "site-packages" not in f.filename and f.filename.endswith(".py")]
-    place = users[-1] if users else None
-    wrapped = StepError(
-        f"{type(error).__name__}: {error}",
-        where=f"{Path(place.filename).name}:{place.lineno} {place.name}" if place else "",
-        remedy="run again with --traceback to see where it came from",
-    )
-    wrapped.__cause__ = error
-    return wrapped
-
-
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m handful.worker")
     parser.add_argument("job", type=Path)
@@ -184,10 +165,13 @@ def main(argv: list[str] | None = None) -> int:
     rank = int(os.environ.get("RANK", "0"))  # torchrun's, if there are several of us
     with _ending_with_launcher(), EventWriter(options.events) as events:
         progress: Progress = Silent() if rank else events
+        heard = signals_heard()
         try:
             job = _told_job(job) if options.together else job
             answer = {"result": run_job(job, progress)}
-        except Exception as error:  # noqa: BLE001 - every end of a task goes home in the result file
+        except BaseException as error:  # every end of a task goes home in the result file
+            if is_from_outside(error, heard):
+                raise
             answer = {"error": error_to_json(error)}
             if has_lost_others(error):
                 answer["left"] = True
@@ -246,7 +230,7 @@ def has_lost_others(error: BaseException | None) -> bool:
         return False
     while error is not None:
         names = {kind.__name__ for kind in type(error).__mro__}
-        if "DistError" in names or ("RuntimeError" in names and _LOST.search(str(error))):
+        if "DistError" in names or ("RuntimeError" in names and _LOST.search(message(error))):
             return True
         error = error.__cause__ or error.__context__
     return False
@@ -284,4 +268,5 @@ def _ending_with_launcher() -> Iterator[None]:
 
 
 if __name__ == "__main__":
+    listen_in_worker()
     sys.exit(main())

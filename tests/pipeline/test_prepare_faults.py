@@ -80,6 +80,28 @@ def test_a_hanging_or_dying_function_costs_its_instance(tmp_path: Path, batched:
     assert sum(record.rows["tiny"].values()) == 40 - len(LOST)
 
 
+def test_what_others_have_taken_tells_how_long_a_first_instance_may_take() -> None:
+    known = workers._WarmUps()
+    assert known.patience("tiny") == workers.WARM_UP
+    for took, patience in ((0.1, 5.0), (0.0, 5.0), (1.0, 5.0)):
+        known.note("tiny", took)
+        assert known.patience("tiny") == patience
+    assert known.patience("another model") == workers.WARM_UP
+
+
+@pytest.mark.slow
+def test_a_first_instance_that_hangs_does_not_cost_a_minute(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(workers, "WARM_UP", 60.0)
+    made = bench(tmp_path, 16, misbehaving("if n == 0: time.sleep(600)"))
+    began = time.monotonic()
+    record = made.prepare(prepare_ENCODE_TIMEOUT="2s", prepare_NUM_PROCESSES=2)
+    assert record.quarantined == {"tiny": 1}
+    assert errors(made) == {"artifact-0000": "it took longer than 2 s (ENCODE_TIMEOUT)"}
+    assert time.monotonic() - began < 45
+
+
 def test_functions_that_print_fork_and_change_the_world(tmp_path: Path) -> None:
     line = (
         "print('noise'); os.chdir('/'); os.environ.clear(); sys.stdout = None\n"

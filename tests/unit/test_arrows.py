@@ -12,19 +12,20 @@ FILES = sorted(file for file in SOURCE.rglob("*.py") if "templates" not in file.
 
 LEAVES = {"errors", "records", "layout", "progress", "machine"}
 LEAVES |= {"model_files", "positions", "metric_lines", "metric_names", "brought", "certificates"}
-LEAVES |= {"document_text", "redaction", "csv_text"}
+LEAVES |= {"document_text", "exceptions", "redaction", "csv_text"}
 """Rooms that everyone may enter."""
 
 ARROWS: dict[str, set[str]] = {
     "__init__": {"functions", "predicting"},
     "errors": set(),
+    "exceptions": {"errors", "machine"},
     "progress": set(),
     "machine": set(),
     "model_files": set(),
     "positions": {"model_files"},
     "brought": set(),
     "certificates": set(),
-    "document_text": set(),
+    "document_text": {"exceptions"},
     "redaction": set(),
     "csv_text": set(),
     "metric_lines": set(),
@@ -78,6 +79,7 @@ ARROWS: dict[str, set[str]] = {
     | {"steps.prepare", "steps.reconcile", "production", "kept_models"},
     "cli": LEAVES
     | {"experiment", "settings", "init", "pipeline", "rehearsal", "standing", "step", "worker"}
+    | {"mark"}
     | {"predicting", "aws", "images", "managed", "machines", "across", "kept_models"},
 }
 

@@ -17,9 +17,10 @@ from handful.backends.local import error_from_json
 from handful.backends.sagemaker.container import run
 from handful.backends.sagemaker.container.environment import MOST_WORDS, tell_failure
 from handful.errors import DataError, Interrupted, StepError, UserError
+from handful.exceptions import error_to_json
 from handful.layout import job_result
 from handful.training.stopping import Stopping
-from handful.worker import error_to_json, has_lost_others
+from handful.worker import has_lost_others
 from sagemaker_works import TEXT
 
 CAUSE = "KeyError: 'label'. What to do: look at line 3 [functions.py:3]"

@@ -125,7 +125,7 @@ def _answer(result_file: Path, status: int, log: IO[bytes]) -> dict[str, Any]:
         raise StepError(
             (str(killed) if killed else f"the worker {how}")
             + "".join(f"\n    | {line}" for line in words),
-            remedy=_MEMORY if by_signal else "",
+            remedy=_MEMORY if by_signal else _LEFT if status == 0 else "",
         )
     answer: dict[str, Any] = json.loads(result_file.read_text())
     if "error" in answer:
@@ -133,6 +133,10 @@ def _answer(result_file: Path, status: int, log: IO[bytes]) -> dict[str, Any]:
     return answer
 
 
+_LEFT = (
+    "it had no result yet: look for what ends its own process (`os._exit`) in load_model, "
+    "compute_metrics, the model's forward, and what they use"
+)
 _MEMORY = (
     "signal 9 often means that memory ran out: set AUTO_BATCH = true or GRADIENT_CHECKPOINTING = "
     "true, or lower BATCH_SIZE or [compute] TRAIN_PROCESSES"
@@ -169,7 +173,7 @@ def _without_summary(lines: Sequence[str]) -> list[str]:
 
 
 def error_from_json(answer: dict[str, Any]) -> HandfulError:
-    """The error that `handful.worker.error_to_json` wrote; its traceback as a note on it."""
+    """The error that `handful.exceptions.error_to_json` wrote; its traceback as a note on it."""
     faults = [Fault(*fault) for fault in answer["faults"]]
     many = {"SettingsError": errors.SettingsError, "FunctionsError": errors.FunctionsError}
     error: HandfulError

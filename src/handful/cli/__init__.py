@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import signal
+import sys
 from typing import Annotated
 
 import typer
@@ -11,9 +11,12 @@ from handful.cli.aws import aws
 from handful.cli.experiments import check, init
 from handful.cli.image import image
 from handful.cli.keys import settings
+from handful.cli.output import flushed, guard_output, tell_error
 from handful.cli.predictions import export, predict
 from handful.cli.states import status
 from handful.cli.steps import compare, prepare, reconcile, report, run, test, train, tune
+from handful.errors import StepError
+from handful.exceptions import listen
 
 app = typer.Typer(
     name="handful",
@@ -58,9 +61,18 @@ app.add_typer(image, name="image")
 def main() -> None:
     """The console script."""
     # A stop from outside ends like Ctrl-C does: workers get the time for a last checkpoint.
-    signal.signal(signal.SIGTERM, _stop)
-    app()
+    listen()
+    guard_output()
+    sys.exit(flushed(_run()))
 
 
-def _stop(*_: object) -> None:
-    raise KeyboardInterrupt
+def _run() -> int:
+    """The exit status of the command line."""
+    try:
+        app()
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else bool(end.code)
+    except StepError as error:  # from a command that is on no experiment
+        tell_error(error)
+        return error.exit_status
+    return 0

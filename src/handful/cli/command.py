@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Any, get_type_hints
 import typer
 
 from handful.cli.options import AsJson, Directory, Overrides, Traceback
+from handful.cli.output import tell_error
 from handful.errors import HandfulError, Interrupted, LeftRunning
+from handful.exceptions import error_to_json, unexpected
 
 if TYPE_CHECKING:
     from handful.cli.console import Listener
@@ -100,11 +102,9 @@ def errors_told(*, traceback: bool, as_json: bool = False) -> Iterator[Listener]
 
             ask_to_stop(error)
         raise typer.Exit(error.exit_status) from None
-    except (typer.Exit, SystemExit):
+    except typer.Exit:
         raise
-    except Exception as error:  # noqa: BLE001 - the last door: told, with status 1
-        from handful.worker import unexpected
-
+    except BaseException as error:  # noqa: BLE001 - the last door: told, with status 1
         progress.close()
         _tell(unexpected(error), as_json, traceback)
         raise typer.Exit(1) from None
@@ -113,13 +113,11 @@ def errors_told(*, traceback: bool, as_json: bool = False) -> Iterator[Listener]
 
 
 def _tell(error: HandfulError, as_json: bool, traceback: bool) -> None:
-    from handful.worker import error_to_json
-
-    answer = error_to_json(error)
     if as_json:
-        print(json.dumps({"event": "error", "status": error.exit_status, **answer}), flush=True)
+        answer = {"event": "error", "status": error.exit_status, **error_to_json(error)}
+        print(json.dumps(answer), flush=True)
     sys.stdout.flush()
-    print(f"error: {error}", file=sys.stderr)
+    tell_error(error)
     if traceback:
         notes = getattr(error, "__notes__", None)
-        print("\n".join(notes) if notes else answer["traceback"], file=sys.stderr)
+        print("\n".join(notes) if notes else error_to_json(error)["traceback"], file=sys.stderr)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -13,6 +12,7 @@ import typer
 
 from handful.cli.command import on_experiment
 from handful.cli.options import Model, Run, Seed
+from handful.cli.output import has_reader
 from handful.errors import UserError
 from handful.progress import Silent
 
@@ -104,13 +104,10 @@ def _predict_all(experiment: Experiment, paths: Sequence[str], wish: Wish) -> No
 
 
 def _print(classifier: Classifier, paths: Sequence[str], wish: Wish) -> None:
-    try:
-        for prediction in _counted(classifier, classifier.iterate(paths)):
-            print(prediction.to_json(every_label=wish.every_label), flush=True)
-    except BrokenPipeError:
-        # Whoever read has had enough, such as `head`; Python would complain again at its end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise typer.Exit(1) from None
+    for prediction in _counted(classifier, classifier.iterate(paths)):
+        print(prediction.to_json(every_label=wish.every_label), flush=True)
+        if not has_reader():  # whoever read has had enough, such as `head`: the rest is for nobody
+            raise typer.Exit(1)
 
 
 def _write(classifier: Classifier, paths: Sequence[str], wish: Wish, lines: Lines) -> None:

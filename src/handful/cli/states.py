@@ -25,9 +25,11 @@ def show_states(experiment: Experiment, choice: Choice) -> None:
 
     The further lines of a step have no name.
     """
+    from handful.mark import is_marked
     from handful.pipeline import STEPS
     from handful.standing import age, in_progress, states
 
+    is_marked(experiment.store)  # what another program's store holds is not "up to date"
     rows, busy = [], in_progress(experiment, STEPS)
     for state in states(experiment, STEPS):
         done = age(state.record.finished_at) if state.record else "never"

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from handful.errors import Full, StoreError, Unreachable
+from handful.exceptions import shortage
 from handful.predicting.places import Found, fits
 from handful.predicting.works import Copy, Failure
 from handful.settings import Settings
@@ -108,6 +109,9 @@ class Stage:
         except (Full, Unreachable):
             raise
         except (StoreError, OSError) as error:
+            short = shortage(error)
+            if short:
+                raise short from error
             return Failure(_line(error))
         return Copy(found.id, label, folder, names)
 

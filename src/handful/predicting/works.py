@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from handful.errors import HandfulError
+from handful.exceptions import described, is_from_outside, shortage_at_work, signals_heard
 from handful.functions import Encoded
 from handful.steps.prepare import schema
 from handful.steps.prepare.calling import Answer, Caller, Encoding
@@ -42,9 +43,7 @@ class Failure:
 
     @classmethod
     def by(cls, error: BaseException, desk: Desk, function: str) -> Self:
-        text = " ".join(f"{type(error).__name__}: {error}".split())
-        text = desk.settings.hide(text)[:_LONGEST]
-        text = text.encode("utf-8", "backslashreplace").decode()
+        text = desk.settings.hide(described(error))[:_LONGEST]
         if isinstance(error, HandfulError):
             return cls(text.partition(": ")[2], "")
         return cls(text, f"{place(desk.directory, error)} in {function}")
@@ -87,7 +86,10 @@ class ProcessBatch:
             desk.gauge.begin(position, position + 1, warm=PROCESS in desk.warm)
             try:
                 functions.call(PROCESS, **self._menu(desk, copy))
-            except (Exception, SystemExit) as error:  # noqa: BLE001 - the user's own code
+            except Exception as error:  # the user's own code
+                short = shortage_at_work(error, others_went_well=len(failed) < position)
+                if short:
+                    raise short from error
                 failed[copy.id] = Failure.by(error, desk, PROCESS)
             desk.warm.add(PROCESS)
         desk.gauge.rest(len(self.copies))
@@ -157,6 +159,7 @@ class _Encoder:
         """The fields of the features, whatever label the user's code gave beside them."""
         if isinstance(answer, BaseException):
             return Failure.by(answer, self._desk, "encode_data")
+        heard = signals_heard()
         encoded = answer.features if isinstance(answer, Encoded) else answer
         if encoded is None:
             return Failure("encode_data returned None, which leaves the document out")
@@ -166,7 +169,9 @@ class _Encoder:
             return self._plain(dict(encoded))
         except Misfit as fault:
             return Failure(str(fault))
-        except Exception as error:  # noqa: BLE001 - a mapping of the user's own may raise anything
+        except BaseException as error:  # a mapping of the user's own may raise anything
+            if is_from_outside(error, heard):
+                raise
             return Failure.by(error, self._desk, "encode_data")
 
     def _plain(self, encoded: Mapping[str, Any]) -> dict[str, Plain]:
@@ -183,8 +188,7 @@ class _Encoder:
         import pyarrow as pa
 
         def lost(row: _Row, error: Exception) -> None:
-            text = " ".join(f"{type(error).__name__}: {error}".split())
-            rows.failed[row[0]] = Failure(text[:_LONGEST])
+            rows.failed[row[0]] = Failure(described(error)[:_LONGEST])
 
         made = list(in_halves(found, self._table, lost))
         kept = [row for some, _ in made for row in some]

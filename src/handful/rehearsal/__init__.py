@@ -17,7 +17,7 @@ from handful import layout
 from handful.backends.sagemaker.durations import Pace
 from handful.errors import Absent, DataError, Unreachable, UserError
 from handful.experiment import Experiment
-from handful.functions import Encoded, Functions, load_functions
+from handful.functions import FILE, Encoded, Functions, load_functions
 from handful.pipeline import STEPS
 from handful.production import production_files, production_labels, refuse_overlap
 from handful.progress import Scalar, Silent
@@ -43,6 +43,7 @@ from handful.steps.prepare.schema import (
 from handful.steps.prepare.values import Misfit
 from handful.storage.base import Source
 from handful.storage.open import open_store
+from handful.training.calls import call
 
 ARTIFACTS = 3
 CANDIDATES = 30
@@ -209,7 +210,7 @@ def _try_model(
     progress.table(f"what encode_data gives for {name}", columns, table_rows(checks))
     for check in checks:
         if check.raised:
-            where = f"functions.py encode_data, artifact {check.artifact}"
+            where = f"{check.place or FILE} encode_data, artifact {check.artifact}"
             raise DataError(check.found, where=where)
     refuse(checks)
     rows = _rows(functions, features, instances, model, label2id, settings)
@@ -245,9 +246,9 @@ def _rows(
     it leaves out."""
     menu: dict[str, Any] = {"label2id": label2id, "model_name": model, "settings": settings}
     if functions.batched:
-        answers = functions.call("encode_data", instances=list(instances), **menu)
+        answers = call(functions, "encode_data", instances=list(instances), **menu)
     else:
-        answers = [functions.call("encode_data", instance=one, **menu) for one in instances]
+        answers = [call(functions, "encode_data", instance=one, **menu) for one in instances]
     given = [
         (instance, answer.features if isinstance(answer, Encoded) else answer)
         for instance, answer in zip(instances, answers, strict=True)

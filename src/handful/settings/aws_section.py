@@ -13,11 +13,20 @@ from dataclasses import dataclass
 from handful.settings import names
 from handful.settings.declare import key
 from handful.settings.lists import mapping, words_list
-from handful.settings.values import Bounds, boolean, choice, duration, optional, real, text, whole
+from handful.settings.values import (
+    Bounds,
+    boolean,
+    choice,
+    duration_of,
+    optional,
+    real,
+    text,
+    whole,
+)
 
 _WORD = optional(text())
 _INSTANCE = optional(text("type", names.instance_type))
-_POSITIVE = Bounds(0, low_open=True)
+_DOLLARS = Bounds(0.0001, 1_000_000_000)
 
 
 @dataclass(frozen=True)
@@ -74,19 +83,19 @@ class SagemakerSection:
     USE_SPOT: bool = key(
         boolean, "false", "Train on spot instances: cheaper, and interrupted at times."
     )
-    MAX_RUNTIME: float = key(duration, "24h", "A job that takes longer is stopped.")
+    MAX_RUNTIME: float = key(duration_of(1), "24h", "A job that takes longer is stopped.")
     MAX_COST_USD: float | None = key(
-        optional(real(_POSITIVE, "US dollars")),
+        optional(real(_DOLLARS, "US dollars")),
         None,
         "What one run may cost: more is refused, and no job may take longer than that allows.",
     )
     PRICE_PER_HOUR: float | None = key(
-        optional(real(_POSITIVE, "US dollars")),
+        optional(real(_DOLLARS, "US dollars")),
         None,
         "The price of an instance for an hour, where AWS's price list has none.",
     )
     KEEP_ALIVE: float | None = key(
-        optional(duration), None, "How long a training instance stays warm for the next job."
+        optional(duration_of(1)), None, "How long a training instance stays warm for the next job."
     )
     SUBNETS: tuple[str, ...] = key(words_list(unit="ids"), "", "The subnets of the jobs.")
     SECURITY_GROUPS: tuple[str, ...] = key(

@@ -19,17 +19,19 @@ from handful.settings.types import Limit
 from handful.settings.values import (
     boolean,
     choice,
-    duration,
+    duration_of,
     limit,
     long_text,
     optional,
-    size,
+    size_of,
     text,
     whole,
 )
 
 SEED_MAX = 2**32 - 1
 _FILES = words_list(names.file_name, "names or globs")
+_PATIENCE = 0.1, 30 * 86_400.0
+"""Seconds that may be waited for one artifact: from those of a tiny function to a month."""
 _CORES = optional(whole(1, 4096, "processes"), "cores")
 _WORD = optional(text())
 
@@ -208,7 +210,9 @@ class ReconcileSection:
         "What to do with an artifact that lacks a file: drop it, or stop.",
         counts="reconcile",
     )
-    PROCESS_TIMEOUT: float = key(duration, "5m", "How long process_func may take for one artifact.")
+    PROCESS_TIMEOUT: float = key(
+        duration_of(*_PATIENCE), "5m", "How long process_func may take for one artifact."
+    )
     MAX_FAILED: Limit = key(limit(), "1%", "How many artifacts may fail before the step does.")
 
 
@@ -285,12 +289,17 @@ class PrepareSection:
         counts="prepare",
     )
     NUM_PROCESSES: int | None = key(_CORES, None, "Worker processes for encode_data.", said="cores")
-    ENCODE_TIMEOUT: float = key(duration, "2m", "How long encode_data may take for one instance.")
+    ENCODE_TIMEOUT: float = key(
+        duration_of(*_PATIENCE), "2m", "How long encode_data may take for one instance."
+    )
     MAX_INSTANCE_BYTES: int = key(
-        size, "10MB", "An instance whose files are larger is quarantined.", counts="prepare"
+        size_of("100B", "1TB"),
+        "10MB",
+        "An instance whose files are larger is quarantined.",
+        counts="prepare",
     )
     WORKER_MEMORY: int | None = key(
-        optional(size),
+        optional(size_of("100MB", "100TB")),
         None,
         "A worker that takes more memory is ended, and costs the instance in its hand.",
     )

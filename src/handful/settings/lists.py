@@ -97,8 +97,15 @@ def mapping(separator: str = "=", unit: str = "old = new per line") -> Parser:
     return Parser(parse, unit, "mapping")
 
 
+_LONGEST_SPLIT = 200
+_SMALLEST_SHARE = 1e-6
+"""Of all artifacts: one in a million."""
+
+
 def _split(value: str) -> tuple[float, float, float]:
     expected = "three shares (train/validation/test) such as 0.8/0.1/0.1, 80/10/10 or 80%/10%/10%"
+    if len(value) > _LONGEST_SPLIT:
+        raise Wrong(f"{{}} has {len(value):,} characters", remedy=f"write {expected}")
     parts = [part.strip() for part in value.split("/")]
     percent = {part.endswith("%") for part in parts}
     numbers = [as_number(part.removesuffix("%").rstrip()) for part in parts]
@@ -107,7 +114,7 @@ def _split(value: str) -> tuple[float, float, float]:
     train, validation, test = (number or 0.0 for number in numbers)
     total = train + validation + test
     whole_is = 100.0 if percent == {True} or total > 1.5 else 1.0
-    if min(train, validation, test) <= 0:
+    if min(train, validation, test) < _SMALLEST_SHARE * total or total <= 0:
         raise Wrong(
             "{} leaves a split empty", remedy="give train, validation and test a share each"
         )

@@ -28,7 +28,6 @@ from handful.settings.values import (
 )
 
 _WORD = optional(text())
-_POSITIVE = Bounds(0, low_open=True)
 
 
 @dataclass(frozen=True)
@@ -43,13 +42,13 @@ class TrainSection:
         counts="prepare train",
     )
     EPOCHS: float = key(
-        real(_POSITIVE, "epochs"),
+        real(Bounds(1e-6, 100_000), "epochs"),
         "3",
         "How often the training split is gone through.",
         counts="train",
     )
     BATCH_SIZE: int = key(
-        whole(1, unit="examples"),
+        whole(1, 1_000_000, "examples"),
         "32",
         "Examples in one step of the optimizer, over all processes.",
         counts="train",
@@ -65,15 +64,15 @@ class TrainSection:
         counts="train",
     )
     LEARNING_RATE: float = key(
-        real(_POSITIVE), "2e-5", "The highest learning rate.", counts="train"
+        real(Bounds(1e-12, 10)), "2e-5", "The highest learning rate.", counts="train"
     )
     WARMUP: float = key(
-        fraction(),
+        fraction(0.9),
         "0.1",
         "The share of the steps in which the learning rate rises.",
         counts="train",
     )
-    WEIGHT_DECAY: float = key(real(Bounds(0)), "0.01", "AdamW's weight decay.", counts="train")
+    WEIGHT_DECAY: float = key(real(Bounds(0, 10)), "0.01", "AdamW's weight decay.", counts="train")
     LABEL_SMOOTHING: float = key(
         fraction(high_open=True),
         "0",
@@ -102,7 +101,7 @@ class TrainSection:
         counts="train",
     )
     EARLY_STOPPING_PATIENCE: int | None = key(
-        optional(whole(1, unit="evaluations")),
+        optional(whole(1, 100_000, "evaluations")),
         None,
         "Stop after so many evaluations without a better METRIC.",
         said="none",
@@ -130,7 +129,7 @@ class TrainSection:
         "fsdp: each of several processes holds only its part of the model.",
     )
     MODELS_KEPT: int = key(
-        whole(0, unit="models"),
+        whole(0, 10_000, "models"),
         "1",
         "How many replaced final/ of a model and seed stay (`predict --run` uses them); 0: none.",
     )
@@ -164,14 +163,14 @@ class TuneSection:
     """The search for better settings, by the validation split only."""
 
     TRIALS: int | None = key(
-        optional(whole(1, unit="trials")),
+        optional(whole(1, 100_000, "trials")),
         None,
         "How many settings to try.",
         said="none: no tuning",
         counts="tune",
     )
     PARALLEL: int = key(
-        whole(1, unit="trials at once"),
+        whole(1, 1_024, "trials at once"),
         "1",
         "How many trials run at the same time; they are drawn together, in rounds.",
         counts="tune",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -40,18 +41,29 @@ class Parser:
 _NUMBER = re.compile(
     r"[+-]?(?:(?:\d{1,3}(?: \d{3})+|\d+(?:_\d+)*)(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII
 )
+_MOST_CHARACTERS = 60
+"""Of a number that anybody means; reading thousands of digits would take seconds."""
 _COMMA_NUMBER = re.compile(r"[+-]?\d+(?:,\d+)+", re.ASCII)
 
 
 def as_number(text: str) -> float | None:
     """A finite number, or None: `2e-5`, `10_000`, `10 000`, `.5`."""
-    if not _NUMBER.fullmatch(text):
+    if len(text) > sys.float_info.max_10_exp or not _NUMBER.fullmatch(text):
         return None
     number = float(text.replace("_", "").replace(" ", ""))
     return number if math.isfinite(number) else None
 
 
+def _refuse_long(text: str, expected: str) -> None:
+    """`Wrong` for hundreds of digits, before anything is made of them."""
+    if len(text) > _MOST_CHARACTERS:
+        raise Wrong(
+            f"{{}} has {len(text):,} characters", remedy=f"write {expected}, in a few digits"
+        )
+
+
 def _number(text: str, expected: str) -> float:
+    _refuse_long(text, expected)
     number = as_number(text)
     if number is not None:
         return number
@@ -80,15 +92,24 @@ class Bounds:
     def __str__(self) -> str:
         words = []
         if self.low is not None:
-            words.append(f"{'above' if self.low_open else 'of at least'} {self.low:.12g}")
+            words.append(f"{'above' if self.low_open else 'of at least'} {_plain(self.low)}")
         if self.high is not None:
-            words.append(f"{'below' if self.high_open else 'of at most'} {self.high:.12g}")
+            words.append(f"{'below' if self.high_open else 'of at most'} {_plain(self.high)}")
         return " and ".join(words)
+
+
+def _plain(number: float) -> str:
+    """As a person writes it: `1e-6` and `1000000`."""
+    return f"{number:.12g}".replace("e-0", "e-")
+
+
+MOST = 1_000_000_000
+"""Of anything that is counted, where nothing else limits it."""
 
 
 def whole(low: int | None = None, high: int | None = None, unit: str = "count") -> Parser:
     """A whole number → int."""
-    bounds = Bounds(low, high)
+    bounds = Bounds(low, MOST if high is None else high)
     expected = f"a whole number {bounds}".strip()
 
     def parse(text: str) -> int:
@@ -115,10 +136,11 @@ def real(bounds: Bounds, unit: str = "number") -> Parser:
     return Parser(parse, unit)
 
 
-def fraction(high_open: bool = False) -> Parser:
-    """A fraction from 0 to 1, also written with `%` → float."""
-    bounds = Bounds(0, 1, high_open=high_open)
-    expected = f"a fraction from 0 to {'less than ' if high_open else ''}1, such as 0.1 or 10%"
+def fraction(high: float = 1.0, *, high_open: bool = False) -> Parser:
+    """A fraction from 0 to `high`, also written with `%` → float."""
+    bounds = Bounds(0, high, high_open=high_open)
+    less = "less than " if high_open else ""
+    expected = f"a fraction from 0 to {less}{high:.12g}, such as 0.1 or 10%"
 
     def parse(text: str) -> float:
         share = _share(text, expected)
@@ -146,7 +168,7 @@ def limit() -> Parser:
             if not 0 <= number <= 1:
                 raise Wrong("{} is not between 0% and 100%")
             return Limit(number, True)
-        if number < 0 or number != int(number):
+        if not 0 <= number <= MOST or number != int(number):
             remedy = f"write {number * 100:.12g}% for that share" if 0 < number < 1 else ""
             raise Wrong(f"{{}} is not {expected}", remedy=remedy)
         return Limit(number, False)
@@ -194,6 +216,7 @@ _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*([A-Za-z]+)\s*", re.ASCII)
 
 
 def _duration(text: str) -> float:
+    _refuse_long(text, "90s, 5m, 1h30m or 2d")
     if as_number(text) is not None:
         raise Wrong("{} has no unit", remedy="write 90s, 5m, 1h30m or 2d")
     parts = _DURATION.findall(text)
@@ -206,21 +229,51 @@ def _duration(text: str) -> float:
     return float(seconds)
 
 
-duration = Parser(_duration, "duration")
+_YEAR = 365 * 86_400.0
+
+
+def duration_of(low: float = 0.001, high: float = _YEAR) -> Parser:
+    """A duration from `low` to `high` seconds → float."""
+
+    def parse(text: str) -> float:
+        seconds = _duration(text)
+        _check_range(seconds, low, high)
+        return seconds
+
+    return Parser(parse, "duration")
+
+
+def _check_range(seconds: float, low: float, high: float) -> None:
+    if not low <= seconds <= high:
+        raise Wrong(f"{{}} is not a duration from {_as_duration(low)} to {_as_duration(high)}")
+
+
+def _as_duration(seconds: float) -> str:
+    """In the largest unit in which it is at least one."""
+    for unit, size in (("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1)):
+        if seconds >= size:
+            return f"{seconds / size:.12g}{unit}"
+    return f"{seconds * 1000:.12g}ms"
+
+
+duration = duration_of()
 _STEPS = re.compile(r"(\d+(?:_\d+)*)\s*steps?", re.ASCII | re.IGNORECASE)
 
 
 def _duration_or_steps(text: str) -> float | Steps:
-    match = _STEPS.fullmatch(text)
+    match = _STEPS.fullmatch(text) if len(text) <= _MOST_CHARACTERS else None
     if match is None:
         try:
-            return _duration(text)
+            return duration.parse(text)  # type: ignore[no-any-return]
         except Wrong as wrong:
             remedy = f"{wrong.remedy}, or 500 steps" if wrong.remedy else ""
             raise Wrong(wrong.what, remedy=remedy) from None
-    if int(match[1]) < 1:
+    steps = Steps(match[1])
+    if steps < 1:
         raise Wrong("{} is not a number of steps above zero")
-    return Steps(match[1])
+    if steps > MOST:
+        raise Wrong(f"{{}} is not a number of steps from 1 to {MOST}")
+    return steps
 
 
 duration_or_steps = Parser(_duration_or_steps, "duration, or a number of steps")
@@ -234,6 +287,7 @@ _SIZE = re.compile(r"(\d+(?:_\d+)*(?:\.\d+)?)\s*([A-Za-z]*)", re.ASCII)
 
 
 def _size(text: str) -> int:
+    _refuse_long(text, "10MB or 10MiB")
     match = _SIZE.fullmatch(text)
     factor = _BYTES.get((match[2] or "b").lower()) if match else None
     if not match or factor is None:
@@ -246,7 +300,20 @@ def _size(text: str) -> int:
     return int(number)
 
 
-size = Parser(_size, "bytes")
+def size_of(low: str = "1B", high: str = "1000TB") -> Parser:
+    """A size from `low` to `high` → int, in bytes."""
+    least, most = _size(low), _size(high)
+
+    def parse(text: str) -> int:
+        number = _size(text)
+        if not least <= number <= most:
+            raise Wrong(f"{{}} is not a size from {low} to {high}")
+        return number
+
+    return Parser(parse, "bytes")
+
+
+size = size_of()
 
 
 def text(unit: str = "text", check: Callable[[str], object] | None = None) -> Parser:

@@ -1,4 +1,4 @@
-"""Tells a local file system's errors apart: absent, denied, full, unreachable."""
+"""Tells a local file system's errors apart: absent, denied, full, unreachable, too many."""
 
 from __future__ import annotations
 
@@ -6,7 +6,16 @@ import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from handful.errors import Absent, Denied, Full, StoreError, Unreachable
+from handful.errors import (
+    Absent,
+    Denied,
+    Full,
+    OutOfResources,
+    StepError,
+    StoreError,
+    Unreachable,
+)
+from handful.exceptions import shortage
 
 _ABSENT = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR}
 _DENIED = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ELOOP}
@@ -48,8 +57,14 @@ def writing(where: str) -> Iterator[None]:
         raise translated(error, where, f"cannot be written: {_words(error)}") from error
 
 
-def translated(error: OSError, where: str, what: str) -> StoreError:
-    """The store's error for `error`: its class by errno, its message from `what`."""
+def translated(error: OSError, where: str, what: str) -> StepError:
+    """The store's error for `error`: its class by errno, its message from `what`.
+
+    `OutOfResources` is none of the store's: the file is no more to blame than any other.
+    """
+    short = shortage(error)
+    if isinstance(short, OutOfResources) and error.errno != errno.EFBIG:
+        return OutOfResources(short.fault.what, where=where, remedy=short.fault.remedy)
     number = error.errno
     if number in _ABSENT:
         return Absent("is not there", where=where)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import traceback
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from handful.errors import HandfulError, UserError
+from handful.exceptions import message, original, place_in, shortage
 from handful.functions import FILE, Functions
 from handful.settings import Settings
 
@@ -15,15 +15,18 @@ from handful.settings import Settings
 def call(functions: Functions, name: str, **menu: Any) -> Any:
     """Call one of the five. `UserError` with file and line for whatever it raises.
 
-    Errors of handful's own and a lack of memory pass through as they are.
+    Errors of handful's own pass through as they are; what the machine lacks is told as that.
     """
     try:
         return functions.call(name, **menu)
-    except (HandfulError, MemoryError):
+    except HandfulError:
         raise
     except Exception as error:
+        short = shortage(error)
+        if short:
+            raise short from error
         raise UserError(
-            f"{type(error).__name__}: {_short(error)}",
+            f"{type(original(error)).__name__}: {_short(error)}",
             where=f"{place(functions.directory, error)} in {name}",
             remedy=remedy_for(error),
         ) from error
@@ -31,9 +34,7 @@ def call(functions: Functions, name: str, **menu: Any) -> Any:
 
 def place(directory: Path, error: BaseException) -> str:
     """`file:line` of the last line of the experiment's own code that `error` went through."""
-    frames = traceback.extract_tb(error.__traceback__)
-    own = [f for f in frames if Path(f.filename).resolve().is_relative_to(directory.resolve())]
-    return f"{Path(own[-1].filename).name}:{own[-1].lineno}" if own else FILE
+    return place_in(directory, error) or FILE
 
 
 HUB_REMEDY = (
@@ -47,18 +48,18 @@ _HUB_WORDS = ("huggingface.co", "connect", "not a valid model identifier", "gate
 
 def remedy_for(error: BaseException) -> str:
     """The way out of what often goes wrong when a model is loaded; empty for all else."""
-    if "ignore_mismatched_sizes" in str(error):
+    if "ignore_mismatched_sizes" in message(error):
         return (
             "the saved head has another number of labels: pass num_labels=len(label2id) and "
             "ignore_mismatched_sizes=True to from_pretrained"
         )
     hubs = isinstance(error, OSError) or "huggingface_hub" in type(error).__module__
-    text = str(error).lower()
+    text = message(error).lower()
     return HUB_REMEDY if hubs and any(word in text for word in _HUB_WORDS) else ""
 
 
 def _short(error: BaseException, limit: int = 300) -> str:
-    text = " ".join(str(error).split())
+    text = " ".join(message(error).split())
     return text if len(text) <= limit else f"{text[:limit]}…"
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from handful.errors import UserError
+from handful.exceptions import Ended, contained, message, original
 from handful.training.calls import place
 from handful.training.collate import Collator
 from handful.training.data import LABELS, SplitData
@@ -130,8 +131,9 @@ def telling(model: torch.nn.Module, directory: Path) -> Iterator[None]:
     """What `forward` raises in the body as a `UserError`, with its line in the experiment's
     `directory`; a lack of memory stays what it is."""
     try:
-        yield
-    except (RuntimeError, IndexError, ValueError, TypeError, KeyError) as error:
+        with contained():
+            yield
+    except (RuntimeError, IndexError, ValueError, TypeError, KeyError, Ended) as error:
         if is_out_of_memory(error):
             raise
         raise _told(model, error, directory) from error
@@ -178,7 +180,7 @@ _NO_PADDING_TOKEN = re.compile(r"padding token|pad_token", re.IGNORECASE)
 
 
 def _told(model: torch.nn.Module, error: Exception, directory: Path) -> UserError:
-    words = " ".join(str(error).split())[:300]
+    words = " ".join(message(error).split())[:300]
     remedy = "forward has to take a batch of what encode_data returns"
     if _NO_PADDING_TOKEN.search(words):
         remedy = (
@@ -187,4 +189,5 @@ def _told(model: torch.nn.Module, error: Exception, directory: Path) -> UserErro
         )
     line = place(directory, error)
     where = f"{line} in forward" if ":" in line else f"forward of {type(model).__name__}"
-    return UserError(f"{type(error).__name__}: {words}", where=where, remedy=remedy)
+    kind = type(original(error)).__name__
+    return UserError(f"{kind}: {words}", where=where, remedy=remedy)

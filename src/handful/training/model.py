@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from handful.errors import Absent, UserError
+from handful.exceptions import message, shortage
 from handful.experiment import Experiment, open_in_store
 from handful.functions import Functions
 from handful.layout import model_folder
@@ -153,8 +154,11 @@ def load_tokenizer(source: ModelSource, functions: Functions, progress: Progress
     try:
         # Unless it is told so, it asks the terminal whether code may be run.
         return AutoTokenizer.from_pretrained(source.name, trust_remote_code=False)
-    except Exception as error:  # noqa: BLE001 - libraries of all kinds; training goes without it
-        words = " ".join(str(error).split())[:300]
+    except Exception as error:  # libraries of all kinds; training goes without it
+        short = shortage(error)
+        if short:
+            raise short from error
+        words = " ".join(message(error).split())[:300]
         why = (
             "it wants code of its own, which is not run"
             if "trust_remote_code" in str(error)

@@ -15,6 +15,7 @@ from types import FrameType, TracebackType
 from typing import Any
 
 from handful.errors import HandfulError, Interrupted, StepError
+from handful.exceptions import note_signal
 
 _HEARD = (signal.SIGTERM, signal.SIGINT)
 PATIENCE_SECONDS = 60.0
@@ -74,6 +75,7 @@ class Stopping:
 
     def _hear(self, number: int, _: FrameType | None) -> None:
         if self.heard is signal.SIGINT and number == signal.SIGINT:
+            note_signal()
             raise KeyboardInterrupt  # someone is impatient: leave at once
         if self.heard is None:
             self.heard = signal.Signals(number)

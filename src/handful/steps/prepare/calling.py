@@ -11,6 +11,7 @@ from typing import Any, Self
 import numpy as np
 
 from handful.errors import DataError, HandfulError
+from handful.exceptions import raise_contained, shortage_at_work, signals_heard
 from handful.functions import Encoded, Functions
 from handful.settings import Settings
 from handful.steps.prepare.instance import Instance
@@ -62,6 +63,8 @@ def called(
 class _Call:
     """`encode_data`, with all that it wants but the instances at hand.
 
+    What it raises is raised, `Ended` for what is no `Exception`.
+
     It may be called a million times, so the menu is gone through once.
     """
 
@@ -81,11 +84,23 @@ class _Call:
         """What it returns for one instance."""
         if self._batched:
             return self.together([instance])[0]
-        return _own(self.function(**self._more(instance)))
+        heard = signals_heard()
+        try:
+            return _own(self.function(**self._more(instance)))
+        except Exception:
+            raise
+        except BaseException as error:  # noqa: BLE001 - it is raised again, in its own form
+            raise_contained(error, heard)
 
     def together(self, instances: Sequence[Instance]) -> list[Answer]:
         """What a @batched one returns. `DataError` if that is not one answer for each."""
-        answers = self.function(**self._more(list(instances)))
+        heard = signals_heard()
+        try:
+            answers = self.function(**self._more(list(instances)))
+        except Exception:
+            raise
+        except BaseException as error:  # noqa: BLE001 - it is raised again, in its own form
+            raise_contained(error, heard)
         if not isinstance(answers, list | tuple):
             told = type(answers).__name__
         elif len(answers) != len(instances):
@@ -136,6 +151,7 @@ class Caller:
         self._work = work
         self._call = _Call(desk.functions, work.label2id, work.model, desk.settings)
         self._process = os.getpid()
+        self._one_went_well = False
 
     def answers(
         self, positions: Sequence[int], most: int | None = None
@@ -167,7 +183,7 @@ class Caller:
             answers = self._call.together([instance for _, instance in places])
         except HandfulError:
             raise
-        except (Exception, SystemExit):  # noqa: BLE001 - the user's own code, tried again singly
+        except Exception:  # noqa: BLE001 - the user's own code, tried again singly
             return {}
         finally:
             self._end(places[-1][0] + 1)
@@ -185,14 +201,24 @@ class Caller:
                     found[position] = call(instance)
                 except HandfulError:
                     raise
-                except (Exception, SystemExit) as error:  # noqa: BLE001 - the user's own code
+                except Exception as error:  # noqa: BLE001 - the user's own code
+                    self._check_machine(error, instance)
                     found[position] = error
+                else:
+                    self._one_went_well = True
                 self._stay_alone()
                 warm = True
         finally:
             if places:
                 self._end(places[-1][0] + 1)
         return found
+
+    def _check_machine(self, error: Exception, instance: Instance) -> None:
+        """`OutOfResources` or `Full` for what no document is guilty of."""
+        short = shortage_at_work(error, others_went_well=self._one_went_well)
+        if short:
+            short.add_note(f"encode_data was at {instance.id}")
+            raise short from error
 
     def _end(self, done: int) -> None:
         self._stay_alone()

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from handful.exceptions import is_from_outside, signals_heard
 from handful.functions import Encoded
 from handful.steps.prepare import schema, truncation
 from handful.steps.prepare.calling import Answer, Caller, Encoding
@@ -116,11 +117,14 @@ class _ShardEncoder:
 
     def _rows(self, positions: Sequence[int]) -> Iterator[_Row]:
         for instance, answer in self._caller.answers(positions, BATCH):
+            heard = signals_heard()
             try:
                 if isinstance(answer, BaseException):
                     raise answer
                 row = self._row(instance, answer)
-            except (Exception, SystemExit) as error:  # noqa: BLE001 - it costs the instance
+            except BaseException as error:  # it costs the instance
+                if is_from_outside(error, heard):
+                    raise
                 self._set_aside(error, instance)
                 continue
             if row is None:

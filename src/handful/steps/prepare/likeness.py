@@ -9,13 +9,13 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
 
 import numpy as np
 
+from handful.exceptions import shortage
 from handful.experiment import Experiment
 from handful.records import Reconciled
 from handful.steps.prepare import near_duplicates, short_texts
@@ -66,8 +66,12 @@ class ReadWords:
             read = NOT_READ
             if number not in self.unreadable and (own or made):
                 values = own_values(Artifact(*self.artifacts[number]), self.aliases)
-                with suppress(OSError):  # alike to nobody; encoding will say what is wrong with it
+                try:
                     read = words_of(DocumentFiles(own, made, has_binary, values))
+                except OSError as error:  # alike to nobody; encoding will say what is wrong with it
+                    lack = shortage(error)
+                    if lack:  # who is alike must not depend on that
+                        raise lack from error
             contents.append(read.content)
             found.append(read.words)
         shingled, short = Shingled.of(found), ShortTexts.of(found)

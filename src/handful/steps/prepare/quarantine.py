@@ -13,6 +13,7 @@ from typing import Any, Self
 
 import handful
 from handful.errors import DataError
+from handful.exceptions import described, original
 from handful.settings import Limit
 
 _LONGEST_ERROR = 500
@@ -40,10 +41,14 @@ class Quarantined:
         cls, error: BaseException, artifact_id: str, label: str, hide: Callable[[str], str] = str
     ) -> Self:
         """The instance for which `error` was raised; `hide` takes the secrets out of its words."""
-        message = hide(" ".join(f"{type(error).__name__}: {_words(error)}".split()))
-        frames = traceback.format_exception(type(error), error, _users_part(error.__traceback__))
-        text = hide("".join(frames))[-_LONGEST_TRACEBACK:]
-        return cls(artifact_id, label, _clean(message)[:_LONGEST_ERROR], _clean(text))
+        message = hide(described(error))
+        text = hide(_traceback_of(original(error)))
+        return cls(
+            artifact_id,
+            label,
+            message[:_LONGEST_ERROR],
+            _clean(text[-_LONGEST_TRACEBACK:]),
+        )
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -60,12 +65,13 @@ class Quarantined:
         )
 
 
-def _words(error: BaseException) -> str:
-    """Its message, unless the user's own class has trouble with that."""
+def _traceback_of(error: BaseException) -> str:
+    """From the user's own function on, unless the user's own class has trouble with that."""
     try:
-        return str(error)
-    except Exception:  # noqa: BLE001 - whatever it is, the instance is lost by `error`
-        return "(its message cannot be read)"
+        users = _users_part(error.__traceback__)
+        return "".join(traceback.format_exception(type(error), error, users))
+    except BaseException:  # noqa: BLE001 - whatever it is, the instance is lost by `error`
+        return described(error)
 
 
 def _users_part(frames: TracebackType | None) -> TracebackType | None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from handful.errors import Fault, FunctionsError, HandfulError
-from handful.functions import Encoded, Functions
+from handful.exceptions import described, place_in, shortage
+from handful.functions import FILE, Encoded, Functions
 from handful.settings import Settings
 from handful.steps.prepare import schema
 from handful.steps.prepare.calling import Answer, Caller, Encoding, called
@@ -51,8 +52,13 @@ def features_of(
             "get_dataset_features", model_name=model, label2id=dict(label2id), settings=settings
         )
     except Exception as error:
-        what = f"it raised {type(error).__name__}: {error}"
-        fault = Fault("functions.py get_dataset_features", what)
+        short = shortage(error)
+        if short:
+            raise short from error
+        fault = Fault(
+            f"{_line(functions, error) or FILE} get_dataset_features",
+            f"it raised {described(error)}",
+        )
         raise FunctionsError([fault]) from error
     return schema.row_features(promised, label2id)
 
@@ -77,17 +83,26 @@ def check_sample(
             answer = called(functions, [instance], label2id, model_name, settings)[0]
         except HandfulError:
             raise
-        except Exception as error:  # noqa: BLE001 - the user's own code; it is told in the table
+        except Exception as error:  # the user's own code; it is told in the table
+            short = shortage(error)
+            if short:
+                raise short from error
             answer = error
-        checks += _checked(features, instance, answer, label2id)
+        found = _checked(features, instance, answer, label2id)
+        checks += [replace(one, place=_line(functions, answer)) for one in found]
     return checks
+
+
+def _line(functions: Functions, answer: Answer) -> str:
+    """The line of the experiment's own code that an error came from; empty for an answer."""
+    return place_in(functions.directory, answer) if isinstance(answer, BaseException) else ""
 
 
 def _checked(
     features: Mapping[str, Any], instance: Instance, answer: Answer, label2id: Mapping[str, int]
 ) -> list[schema.FieldCheck]:
     if isinstance(answer, BaseException):
-        what = f"{type(answer).__name__}: {answer}"
+        what = described(answer)
         return [schema.FieldCheck("encode_data", "a dict", what, False, instance.id, raised=True)]
     encoded = answer.features if isinstance(answer, Encoded) else answer
     if encoded is None:

@@ -38,6 +38,8 @@ class FieldCheck:
     ok: bool
     artifact: str
     raised: bool = False
+    place: str = ""
+    """File and line of the user's own code, if it raised."""
 
     def __str__(self) -> str:
         return (

@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from handful.exceptions import described
+
 _SHORT = reprlib.Repr()
 _SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 60
 _NO_NUMBERS = "MmVc"
@@ -33,7 +35,7 @@ def unwrapped(value: Any) -> Any:
     try:
         return _looked_through(value)
     except Exception as error:
-        what = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        what = described(error)[:200]
         raise Misfit(f"{kind.__name__}, which cannot be read: {what}") from error
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol, Self
 
-from handful.errors import DataError, Fault, FunctionsError, HandfulError, StepError
+from handful import errors
+from handful.errors import Fault, FunctionsError, HandfulError, StepError
+from handful.exceptions import described, shortage
 from handful.functions import Functions, load_functions
 from handful.settings import Settings
 from handful.steps.prepare.gauge import Gauge
@@ -75,22 +76,21 @@ class Failed:
     traceback: str
 
     @classmethod
-    def of(cls, error: Exception, traceback: str) -> Failed:
-        if isinstance(error, HandfulError):
-            faults = getattr(error, "faults", None) or (error.fault,)
-            return cls(type(error).__name__, tuple(faults), traceback)
-        what = f"{type(error).__name__}: {error}"
-        return cls("StepError", (Fault("a worker of prepare", what),), traceback)
+    def of(cls, error: BaseException, traceback: str) -> Failed:
+        told = error if isinstance(error, HandfulError) else shortage(error)
+        if told is not None:
+            faults = getattr(told, "faults", None) or (told.fault,)
+            return cls(type(told).__name__, tuple(faults), traceback)
+        fault = Fault("a worker of prepare", described(error))
+        return cls("StepError", (fault,), traceback)
 
     def raised(self) -> HandfulError:
         """The error, to be raised on this side; the worker's traceback is its note."""
         if self.kind == "FunctionsError":
             error: HandfulError = FunctionsError(self.faults)
         else:
-            kinds: Mapping[str, type[HandfulError]] = {"DataError": DataError}
+            kind: type[HandfulError] = getattr(errors, self.kind, StepError)
             fault = self.faults[0]
-            error = kinds.get(self.kind, StepError)(
-                fault.what, where=fault.where, remedy=fault.remedy
-            )
+            error = kind(fault.what, where=fault.where, remedy=fault.remedy)
         error.add_note(self.traceback)
         return error

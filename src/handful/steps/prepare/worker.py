@@ -12,12 +12,16 @@ import os
 import signal
 import sys
 import threading
-import traceback
 from contextlib import suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from handful.errors import FunctionsError
+from handful.exceptions import (
+    format_traceback,
+    is_from_outside,
+    listen_in_worker,
+    signals_heard,
+)
 from handful.machine import uncollected
 from handful.steps.prepare.gauge import Gauge
 from handful.steps.prepare.work import Desk, Done, Failed, Setup, Work
@@ -28,6 +32,7 @@ _COLLECT_AFTER = 20_000, 20, 20
 
 def main(descriptor: int, gauge: Path) -> int:
     """Work until the other side hangs up."""
+    listen_in_worker()
     threading.Thread(target=_end_with_prepare, args=(os.dup(0),), daemon=True).start()
     # The user's functions get an empty standard input: the leash is not for them.
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
@@ -60,17 +65,20 @@ def settle() -> None:
 
 def _get_ready(desk: Desk) -> None:
     """Import what encoding takes, while prepare is still looking for work."""
-    with uncollected(), suppress(FunctionsError):  # told by the first work that needs it
+    with uncollected(), suppress(Exception):  # told by the first work that needs it
         import datasets  # noqa: F401
 
         desk.functions  # noqa: B018 - imported when first asked for
 
 
 def _answer(work: Work, desk: Desk) -> Done | Failed:
+    heard = signals_heard()
     try:
         return Done(work.do(desk))
-    except Exception as error:  # noqa: BLE001 - every end of a work goes home
-        return Failed.of(error, traceback.format_exc())
+    except BaseException as error:  # every end of a work goes home
+        if is_from_outside(error, heard):
+            raise
+        return Failed.of(error, format_traceback(error))
     finally:
         desk.gauge.rest()
 

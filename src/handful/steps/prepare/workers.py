@@ -33,7 +33,10 @@ W = TypeVar("W", bound=Work)
 Watch = Callable[[int], None]
 
 WARM_UP = 60.0
-"""Seconds more for the first instance of a model in a worker: tokenizers are loaded then."""
+"""Seconds more for the first instance of a model in a worker: tokenizers are loaded then. No more
+than that, and less as soon as it is known what others have taken."""
+WARM_UP_TIMES, WARM_UP_LEAST = 3.0, 5.0
+"""How many times what the slowest first instance has taken, and at least so many seconds."""
 START_SECONDS = 300.0
 """How long a worker may import libraries and functions.py."""
 _TICK = 0.1
@@ -43,6 +46,10 @@ _UNTOLD_LOSSES = 2
 """How often one work may lose its worker with no instance in hand."""
 _LAST_WORDS = 2000
 _NOT_READY = "did not get ready"
+_SILENT = (
+    "SIGKILL often means that memory ran out: lower [prepare] NUM_PROCESSES; else look for what "
+    "ends processes in functions.py and on this machine"
+)
 _ONE_THREAD = {
     "OMP_NUM_THREADS": "1",
     "MKL_NUM_THREADS": "1",
@@ -71,6 +78,7 @@ class Workers:
         self._scratch = Path(tempfile.mkdtemp(dir=scratch))
         self._most = most
         self._started = 0
+        self._warm_ups = _WarmUps()
         self._idle: list[_Process] = []
         self._busy: dict[Connection, _Process] = {}
 
@@ -129,7 +137,8 @@ class Workers:
 
     def _start(self) -> _Process:
         self._started += 1
-        return _Process(self._setup, self._scratch / f"worker-{self._started}")
+        base = self._scratch / f"worker-{self._started}"
+        return _Process(self._setup, base, self._warm_ups)
 
     def _answers(self) -> Iterator[tuple[Any, Any]]:
         for connection in wait(list(self._busy), timeout=_TICK):
@@ -194,10 +203,28 @@ def _packed(work: Any) -> bytes:
     return bytes(ForkingPickler.dumps(work))
 
 
+class _WarmUps:
+    """How long first instances have taken, by the kind of work, in any worker."""
+
+    def __init__(self) -> None:
+        self._longest: dict[str, float] = {}
+
+    def note(self, kind: str, seconds: float) -> None:
+        """One has ended after `seconds`."""
+        self._longest[kind] = max(seconds, self._longest.get(kind, 0.0))
+
+    def patience(self, kind: str) -> float:
+        """Seconds that a first instance may take more than others."""
+        if kind not in self._longest:
+            return WARM_UP
+        return min(WARM_UP, max(WARM_UP_LEAST, WARM_UP_TIMES * self._longest[kind]))
+
+
 class _Process:
     """One worker process."""
 
-    def __init__(self, setup: Setup, base: Path) -> None:
+    def __init__(self, setup: Setup, base: Path, warm_ups: _WarmUps) -> None:
+        self._warm_ups = warm_ups
         self._most_memory = setup.settings.prepare.WORKER_MEMORY
         gauge = base.with_suffix(".gauge")
         self._gauge = Gauge(gauge)
@@ -245,16 +272,31 @@ class _Process:
         except (EOFError, OSError):
             self._ended = "went away"
             return None
+        if isinstance(answer, Done):
+            self._note_warm_up()
         return answer
+
+    @property
+    def _kind(self) -> str:
+        """What a worker has to be warm for."""
+        return str(getattr(self.work, "model", type(self.work).__name__))
+
+    def _note_warm_up(self) -> None:
+        """An instance has ended: if it was the first, it shows what a first one takes."""
+        took = 0.0 if self._seen.warm or not self._seen.in_hand else time.monotonic() - self._since
+        self._warm_ups.note(self._kind, took)
 
     def is_lost(self) -> bool:
         """Did it die, or is it too long about the instances in hand?"""
         reading = self._gauge.read()
         if reading.ticket != self._seen.ticket:
+            if reading.warm and reading.in_hand:
+                self._note_warm_up()
             self._seen, self._since = reading, time.monotonic()
         if self._process.poll() is not None and not self.connection.poll():
             self._ended = "died"
-        patience = self.work.patience + (0 if reading.warm else WARM_UP)
+        more = 0.0 if reading.warm else self._warm_ups.patience(self._kind)
+        patience = self.work.patience + more
         if reading.in_hand and time.monotonic() - self._since > patience:
             self._ended = f"took longer than {self.work.patience:g} s"
         if not reading.ticket and time.monotonic() - self._began > START_SECONDS:
@@ -275,10 +317,11 @@ class _Process:
         if reading.in_hand:
             return self.work.without(reading.in_hand, self._why())
         if self.work.losses >= _UNTOLD_LOSSES:
+            said = self._last_words()
             raise StepError(
                 f"{self._why()}, {_UNTOLD_LOSSES + 1} times in a row, with no instance in hand",
                 where="prepare",
-                remedy=f"its last words:\n{self._last_words()}",
+                remedy=f"its last words:\n{said}" if said else _SILENT,
             )
         return self.work.without(range(0), self._why())
 

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import gc
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from itertools import islice
 from typing import Generic, TypeVar
 
-from handful.errors import StoreError
+from handful.errors import OutOfResources, StoreError
 
 TOGETHER_SECONDS = 0.05
 """What ends in this time is handed over together: to be woken costs more than most items do."""
 AHEAD = 1_024
 """Items that wait to be taken, fetched by one thread: hundreds would wait for each other."""
+PAUSES = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
+"""Seconds between two attempts at what the machine had too little for."""
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -79,7 +82,7 @@ class _Pool(Generic[Item, Result]):
 
     def work(self) -> None:
         """What each thread does."""
-        do, ready, ended = self._do, self._ready, self._ended
+        ready, ended = self._ready, self._ended
         try:
             while not self.stopped:
                 try:
@@ -89,7 +92,7 @@ class _Pool(Generic[Item, Result]):
                         break
                     continue
                 try:
-                    ended.append((item, do(item), None))
+                    ended.append((item, self._done(item), None))
                 except StoreError as error:
                     ended.append((item, None, error))
         except BaseException as error:  # noqa: BLE001 - raised again by the caller's thread
@@ -100,6 +103,18 @@ class _Pool(Generic[Item, Result]):
                 self.alive -= 1
                 if not self.alive:
                     self._wake.set()
+
+    def _done(self, item: Item) -> Result:
+        """What comes of it; again after a while where so many at once are too many for the machine,
+        until others have given back the files that they hold open."""
+        for seconds in PAUSES:
+            try:
+                return self._do(item)
+            except OutOfResources:
+                if self.stopped:
+                    raise
+                time.sleep(seconds)
+        return self._do(item)
 
     def results(self) -> Iterator[tuple[Item, Result | None, StoreError | None]]:
         """What has ended, until all has."""

@@ -1,30 +1,28 @@
-"""A worker process of process_func: one artifact after the other, told over a pipe.
-
-It loads functions.py itself. When the process that started it is gone, however it went, it ends
-with all that it started, so that no orphan goes on writing beside a new run.
-"""
+"""What a worker of process_func does: one artifact after the other, whatever the function does."""
 
 from __future__ import annotations
 
 import io
 import json
-import os
-import signal
-import threading
 import traceback
 from collections.abc import Mapping
-from contextlib import redirect_stderr, redirect_stdout, suppress
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
-from multiprocessing import parent_process
-from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
 from handful import layout
-from handful.errors import Fault, FunctionsError, HandfulError, StoreError
-from handful.functions import Functions, load_functions
+from handful.errors import Fault, HandfulError, OutOfResources, StoreError
+from handful.exceptions import (
+    described,
+    is_from_outside,
+    original,
+    shortage_at_work,
+    signals_heard,
+)
+from handful.functions import Functions
 from handful.settings import Settings
 from handful.steps.reconcile.contents import sha256
 from handful.steps.reconcile.names import file_fault
@@ -102,6 +100,13 @@ class Broken:
 
 
 @dataclass(frozen=True)
+class Short:
+    """The machine lacks something, which no artifact is guilty of."""
+
+    fault: Fault
+
+
+@dataclass(frozen=True)
 class Ready:
     """functions.py is loaded."""
 
@@ -123,24 +128,16 @@ class _Folder:
         }
 
 
-def work(pipe: Connection, place: Place) -> None:
-    """The worker's life: load, say so, and process what comes until None comes."""
-    os.setsid()  # a group of its own: an interrupt is the driver's business, a kill takes all
-    threading.Thread(target=_end_with_driver, daemon=True).start()
-    try:
-        functions = load_functions(place.directory)
-    except FunctionsError as error:
-        pipe.send(Broken(error.faults))
-        return
-    pipe.send(Ready())
-    while (task := pipe.recv()) is not None:
-        pipe.send(process(place, functions, task))
+def process(
+    place: Place, functions: Functions, task: Task, *, others_went_well: bool = True
+) -> Result:
+    """Run process_func on one artifact; whatever it raises becomes a failure.
 
-
-def process(place: Place, functions: Functions, task: Task) -> Result:
-    """Run process_func on one artifact; whatever it raises becomes a failure."""
+    But `OutOfResources` or `Full` is raised for what the machine lacks.
+    """
     folder = _Folder(place.store, task)
     said = io.StringIO()
+    heard = signals_heard()
     try:
         folder.before = folder.look()
         # What an earlier function or a killed run left must not pass for this run's work.
@@ -149,10 +146,19 @@ def process(place: Place, functions: Functions, task: Task) -> Result:
             _call(place, functions, task)
         made = _made(place, folder)
         return Result(made, "", _last(said.getvalue()))
+    except OutOfResources:
+        clean(place.store, task)
+        raise
     except HandfulError as error:
         failure = str(error)
-    except BaseException as error:  # noqa: BLE001 - the user's code; sys.exit, too, is a failure
-        failure = _told(error, place.directory)
+    except BaseException as error:  # the user's code; sys.exit, too, is a failure
+        if is_from_outside(error, heard):
+            raise
+        short = shortage_at_work(error, others_went_well=others_went_well)
+        if short:
+            clean(place.store, task)
+            raise short from error
+        failure = _told(original(error), place.directory)
     clean(place.store, task)
     return Result((), place.settings.hide(failure), _last(said.getvalue()))
 
@@ -219,6 +225,13 @@ def _described(place: Place, name: str, entry: Entry) -> Made:
 
 def _told(error: BaseException, directory: Path) -> str:
     """The error, the user's line that it came from, and the end of the traceback."""
+    try:
+        return _told_in_full(error, directory)
+    except BaseException:  # noqa: BLE001 - its own class may have trouble with it
+        return f"process_func failed: {described(error)}"
+
+
+def _told_in_full(error: BaseException, directory: Path) -> str:
     told = traceback.TracebackException.from_exception(error)
     ours = str(Path(__file__).parents[2])
     frames = [frame for frame in told.stack if not frame.filename.startswith(ours)]
@@ -226,17 +239,8 @@ def _told(error: BaseException, directory: Path) -> str:
     place = f" in {Path(users[-1].filename).name}:{users[-1].lineno}" if users else ""
     told.stack = traceback.StackSummary.from_list(frames)
     lines = "".join(told.format()).strip().splitlines()[-LAST_LINES:]
-    return f"process_func failed{place}: {lines[-1] if lines else error}\n" + "\n".join(lines)
+    return f"process_func failed{place}: {described(error)}\n" + "\n".join(lines)
 
 
 def _last(text: str) -> tuple[str, ...]:
     return tuple(text.splitlines()[-_SAID:])
-
-
-def _end_with_driver() -> None:
-    driver = parent_process()
-    if driver is not None:
-        wait([driver.sentinel])
-    with suppress(ProcessLookupError):
-        os.killpg(0, signal.SIGKILL)
-    os._exit(143)

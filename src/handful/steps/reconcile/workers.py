@@ -2,28 +2,33 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import signal
+import socket
+import subprocess
+import sys
+import tempfile
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
-from multiprocessing.context import SpawnProcess
+from pathlib import Path
 
-from handful.errors import FunctionsError, StepError
-from handful.steps.reconcile.processor import Broken, Place, Ready, Result, Task, clean, work
+from handful.errors import FunctionsError, OutOfResources, StepError
+from handful.steps.reconcile.processor import Broken, Place, Ready, Result, Short, Task, clean
 
 START_SECONDS = 300.0
 """How long functions.py may take to be imported."""
 _LONGEST_WAIT = 60.0
+_LAST_WORDS = 2000
 
 
 @dataclass
 class _Worker:
-    process: SpawnProcess
+    process: subprocess.Popen[bytes]
     pipe: Connection
+    log: Path
     deadline: float
     ready: bool = False
     task: Task | None = None
@@ -37,6 +42,9 @@ class Workers:
         self._count = count
         self._timeout = timeout
         self._workers: list[_Worker] = []
+        self._started = 0
+        place.scratch.mkdir(parents=True, exist_ok=True)
+        self._logs = Path(tempfile.mkdtemp(dir=place.scratch, prefix="processors-"))
 
     def __enter__(self) -> Workers:
         return self
@@ -48,8 +56,8 @@ class Workers:
     def run(self, tasks: Iterable[Task]) -> Iterator[tuple[Task, Result]]:
         """Every task with its result, as they finish.
 
-        Raises `FunctionsError` if functions.py cannot be loaded, and `StepError` if a worker ends
-        before it could begin.
+        Raises `FunctionsError` if functions.py cannot be loaded, `OutOfResources` or `Full` for
+        what the machine lacks, and `StepError` if a worker ends before it could begin.
         """
         rest = iter(tasks)
         waiting = next(rest, None)
@@ -63,17 +71,32 @@ class Workers:
             yield from self._hear()
 
     def _start(self) -> None:
-        context = multiprocessing.get_context("spawn")
-        mine, theirs = context.Pipe()
-        process = context.Process(target=work, args=(theirs, self._place), daemon=True)
-        process.start()
-        theirs.close()
-        self._workers.append(_Worker(process, mine, time.monotonic() + START_SECONDS))
+        self._started += 1
+        path = self._logs / f"{self._started}.log"
+        mine, theirs = socket.socketpair()
+        with theirs, path.open("wb") as log:
+            # Started afresh, so a caller needs no main guard; in a group of its own: an interrupt
+            # is the driver's business, and a kill takes all that it has started.
+            process = subprocess.Popen(
+                [
+                    *(sys.executable, "-m", "handful.steps.reconcile.worker"),
+                    str(theirs.fileno()),
+                ],
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=log,
+                pass_fds=[theirs.fileno()],
+                start_new_session=True,
+            )
+        pipe = Connection(mine.detach())
+        self._workers.append(_Worker(process, pipe, path, time.monotonic() + START_SECONDS))
+        with suppress(OSError):  # it is dead; `_hear` finds the end of the pipe
+            pipe.send(self._place)
 
     def _give(self, worker: _Worker, task: Task) -> None:
         worker.task = task
         worker.deadline = time.monotonic() + self._timeout
-        with suppress(BrokenPipeError):  # it is dead; `_hear` finds the end of the pipe
+        with suppress(OSError):  # it is dead; `_hear` finds the end of the pipe
             worker.pipe.send(task)
 
     def _hear(self) -> Iterator[tuple[Task, Result]]:
@@ -98,6 +121,9 @@ class Workers:
             return self._died(worker)
         if isinstance(message, Broken):
             raise FunctionsError(message.faults)
+        if isinstance(message, Short):
+            fault = message.fault
+            raise OutOfResources(fault.what, where=fault.where, remedy=fault.remedy)
         if isinstance(message, Ready):
             worker.ready = True
             return None
@@ -118,16 +144,21 @@ class Workers:
 
     def _died(self, worker: _Worker) -> tuple[Task, Result] | None:
         task = self._end(worker)
-        status = worker.process.exitcode or 0
+        status = worker.process.returncode
         how = f"signal {-status} ({_signal(-status)})" if status < 0 else f"status {status}"
+        memory = "; signal 9 often means that memory ran out" if status == -9 else ""
         if task is None and not worker.ready:
+            said = _last_words(worker)
             raise StepError(
-                f"a worker of process_func ended with {how} while it loaded functions.py",
-                remedy="a script that calls handful needs `if __name__ == '__main__':`",
+                f"a worker of process_func ended with {how} while it loaded functions.py{memory}",
+                where="functions.py",
+                remedy=f"its last words:\n{said}"
+                if said
+                else "lower [reconcile] NUM_PROCESSES, "
+                "or look for what ends processes in functions.py and on this machine",
             )
         if task is None:
             return None
-        memory = "; signal 9 often means that memory ran out" if status == -9 else ""
         return task, Result(failure=f"process_func ended its process with {how}{memory}")
 
     def _end(self, worker: _Worker) -> Task | None:
@@ -141,13 +172,17 @@ class Workers:
 
 def _kill(worker: _Worker) -> None:
     """End the process and its group. Not yet waited for, its id cannot be another's."""
-    pid = worker.process.pid
-    if pid is not None and worker.process.exitcode is None:
-        with suppress(ProcessLookupError, PermissionError):  # it has not made its group yet
-            os.killpg(pid, signal.SIGKILL)
-        worker.process.kill()
-    worker.process.join()
+    if worker.process.returncode is None:
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(worker.process.pid, signal.SIGKILL)
+    worker.process.wait()
+    if worker.process.stdin:
+        worker.process.stdin.close()
     worker.pipe.close()
+
+
+def _last_words(worker: _Worker) -> str:
+    return worker.log.read_bytes()[-_LAST_WORDS:].decode("utf-8", "replace").strip()
 
 
 def _signal(number: int) -> str:

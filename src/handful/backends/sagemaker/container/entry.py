@@ -35,7 +35,7 @@ from handful.backends.sagemaker.container.environment import (
 from handful.backends.sagemaker.container.run import STOPPED, deliver
 from handful.backends.sagemaker.logs import event_of
 from handful.backends.sagemaker.work import RECONCILE_WORDS
-from handful.worker import error_to_json
+from handful.exceptions import error_to_json, note_signal
 
 RUN = "handful.backends.sagemaker.container.run"
 _VERBS = frozenset({"reconcile", "prepare"})
@@ -140,6 +140,7 @@ def _pass_on(lines: IO[str] | None, errors: list[dict[str, Any]]) -> None:
 
 
 def _leave(*_: object) -> None:
+    note_signal()
     raise SystemExit(STOPPED)
 
 

@@ -164,7 +164,7 @@ def _cut(text: str, most: int) -> bytes:
 
 
 def failure_words(faults: list[list[str]]) -> str:
-    """What a person reads first, out of the faults of `handful.worker.error_to_json`."""
+    """What a person reads first, out of the faults of `handful.exceptions.error_to_json`."""
     told = []
     for where, what, remedy in faults:
         advice = f". What to do: {remedy}" if remedy else ""

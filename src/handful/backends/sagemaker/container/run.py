@@ -31,6 +31,7 @@ from handful.backends.sagemaker.container.environment import (
     tell_failure,
 )
 from handful.errors import Absent, HandfulError
+from handful.exceptions import error_to_json, listen_in_worker, note_signal
 from handful.experiment import open_experiment
 from handful.layout import job_result
 from handful.progress import Silent
@@ -61,7 +62,7 @@ def main(argv: list[str] | None = None) -> int:
         return STOPPED
     except Exception as error:  # noqa: BLE001 - every end of a container is told to SageMaker
         traceback.print_exc()
-        tell_failure(options.root, failure_words(worker.error_to_json(error)["faults"]))
+        tell_failure(options.root, failure_words(error_to_json(error)["faults"]))
         return 1
     first = os.environ.get("RANK", "0") == "0"
     if answer is None or not (first or status):
@@ -140,8 +141,10 @@ def _short(error: Exception) -> str:
 
 
 def _leave(*_: object) -> None:
+    note_signal()
     raise SystemExit(STOPPED)
 
 
 if __name__ == "__main__":
+    listen_in_worker()
     sys.exit(main())
