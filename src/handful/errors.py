@@ -7,6 +7,7 @@
     │   ├── NotReady           the account is not ready for jobs, all of its faults together
     │   └── DataError          labels, files or encoded data that cannot be used
     ├── StepError              exit 1: a step failed
+    │   ├── Locked             somebody else holds the lock, or has taken it
     │   ├── OutOfResources     the machine has no more memory, files or processes to give
     │   └── StoreError         a store or a database answered otherwise than hoped
     │       ├── Absent         it is not there
@@ -82,6 +83,10 @@ class DataError(UserError):
 
 class StepError(HandfulError):
     """A step could not finish."""
+
+
+class Locked(StepError):
+    """Somebody else holds the lock, or has taken it."""
 
 
 class OutOfResources(StepError):

@@ -23,7 +23,6 @@ def prepare_share(experiment: Experiment, worker: int, of: int, *, sent: bool = 
     such machine.
     """
     from handful.steps.prepare import Share, encode_share
-    from handful.storage.guarded import Guarded
     from handful.storage.lock import locked
 
     if not 0 <= worker < of:
@@ -38,7 +37,7 @@ def prepare_share(experiment: Experiment, worker: int, of: int, *, sent: bool = 
     doing = f"prepare, worker {worker} of {of}, of {experiment.settings.experiment.NAME}"
     folder = f"{experiment.layout.prepared_lock}-worker-{worker}"
     with locked(experiment.store, folder, doing) as held:
-        mine = replace(experiment, store=Guarded(experiment.store, held.check))
+        mine = replace(experiment, store=held.store)
         count = encode_share(mine, reconciled, Share(worker, of))
     experiment.progress.note(f"prepare: worker {worker} of {of} has encoded {count:,} shards")
 

@@ -44,9 +44,11 @@ def reconciled_there(experiment: Experiment, step: Step, choice: Choice) -> Reco
     made_from = step.made_from(experiment, {})
     wishes = {"refresh": choice.refresh, "prune": choice.prune, "redo": step.name in choice.redo}
     reconcile_there(experiment, made_from, {word for word, asked in wishes.items() if asked})
-    with locked(experiment.store, step.locked_at(experiment), "noting what reconcile is made from"):
-        keep_what_runs(experiment)
-        record = kept_record(experiment, step)
+    doing = "noting what reconcile is made from"
+    with locked(experiment.store, step.locked_at(experiment), doing) as held:
+        mine = replace(experiment, store=held.store)
+        keep_what_runs(mine)
+        record = kept_record(mine, step)
         if record is None:
             raise StepError(
                 "the job is done, but left no record",
@@ -54,7 +56,8 @@ def reconciled_there(experiment: Experiment, step: Step, choice: Choice) -> Reco
                 remedy="can its role write to the STORE? Run again to start it anew",
             )
         record = replace(record, made_from=made_from)
-        experiment.store.write(step.kept_at(experiment), record.to_json())
+        mine.store.write(step.kept_at(experiment), record.to_json())
+        held.check()
     return record
 
 

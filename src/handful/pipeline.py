@@ -32,7 +32,7 @@ from handful.records import (
     Tuned,
 )
 from handful.sources import function_hashes
-from handful.standing import as_it_stands, look, told
+from handful.standing import as_it_stands, kept_record, look, told
 from handful.step import Choice, Records, Step, taken
 from handful.steps.results import tell_again
 
@@ -269,7 +269,6 @@ def run(experiment: Experiment, choice: Choice) -> Mapping[str, Record]:
 
 
 def _run(experiment: Experiment, step: Step, records: Records, choice: Choice) -> Record:
-    from handful.storage.guarded import Guarded
     from handful.storage.lock import locked
 
     refuse_overlap(experiment)
@@ -279,7 +278,8 @@ def _run(experiment: Experiment, step: Step, records: Records, choice: Choice) -
     doing = f"{step.name} of {experiment.settings.experiment.NAME}"
     with locked(experiment.store, step.locked_at(experiment), doing) as held:
         # Should the lock be lost, this process stops at its next write.
-        mine = replace(experiment, store=Guarded(experiment.store, held.check))
+        mine = replace(experiment, store=held.store)
+        kept_record(mine, step)  # what stands there now is what the record replaces, and no other
         keep_what_runs(mine)
         record = step.run(mine, records, step.made_from(mine, records), choice)
         record = replace(
@@ -288,6 +288,7 @@ def _run(experiment: Experiment, step: Step, records: Records, choice: Choice) -
             finished_at=datetime.now(UTC).isoformat(timespec="seconds"),
         )
         mine.store.write(step.kept_at(mine), record.to_json())
+        held.check()  # who slept meanwhile shall know that this record may not be the last
     return record
 
 

@@ -46,6 +46,7 @@ from handful.experiment import Experiment, open_experiment
 from handful.functions import MENUS, load_functions
 from handful.machine import cores, uncollected
 from handful.progress import Progress, Silent
+from handful.storage.lock import watched
 
 TASKS: Mapping[str, str] = {
     "look_around": "handful.worker:look_around",
@@ -65,6 +66,8 @@ def run_job(job: Job, progress: Progress) -> Any:
     module, _, function = TASKS[job.task].partition(":")
     with tempfile.TemporaryDirectory(prefix="handful-") as scratch:
         experiment = open_experiment(Path(job.experiment), job.overrides, progress, Path(scratch))
+        if job.lock is not None:
+            experiment = replace(experiment, store=watched(experiment.store, job.lock))
         with uncollected():
             task = getattr(import_module(module), function)
         with without_secrets(experiment.settings.hide):

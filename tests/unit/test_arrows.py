@@ -58,7 +58,8 @@ ARROWS: dict[str, set[str]] = {
     "aws": LEAVES | {"settings"},
     "backends": LEAVES | {"worker", "settings", "experiment", "storage.base", "__init__", "aws"},
     "images": LEAVES | {"aws", "backends.sagemaker", "experiment"},
-    "worker": LEAVES | {"experiment", "functions", "backends.base", "backends.events", "training"},
+    "worker": LEAVES
+    | {"experiment", "functions", "backends.base", "backends.events", "storage.lock", "training"},
     "step": LEAVES | {"experiment"},
     "production": LEAVES | {"experiment", "settings", "labels", "storage", "steps.reconcile"},
     "standing": LEAVES | {"experiment", "fingerprint", "step", "storage.lock"},

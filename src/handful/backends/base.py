@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol, Self, runtime_checkable
 
 from handful.progress import Progress
+from handful.storage.base import Store
 
 
 @dataclass(frozen=True)
@@ -28,15 +29,26 @@ class Job:
     """What the task needs beside the settings: JSON values only."""
     processes: int = 1
     """How many processes do it together, on this machine."""
+    lock: Mapping[str, Any] | None = None
+    """What the worker writes under (see `lock_of`): it stops when its driver has lost that.
+    None for a job that goes on without its driver, or that writes nothing."""
 
     def to_json(self) -> str:
-        return json.dumps(asdict(self), indent=2)
+        told = asdict(self)
+        if self.lock is None:  # a job that is followed is known by this text
+            del told["lock"]
+        return json.dumps(told, indent=2)
 
     @classmethod
     def from_json(cls, text: str) -> Self:
         raw = json.loads(text)
         raw["overrides"] = tuple(raw["overrides"])
         return cls(**raw)
+
+
+def lock_of(store: Store) -> Mapping[str, Any] | None:
+    """The lock under which a job of whoever writes to `store` writes; None if there is none."""
+    return store.fence.to_json() if store.fence is not None else None
 
 
 class Backend(Protocol):

@@ -8,7 +8,7 @@ import math
 from datetime import UTC, datetime
 from typing import Any
 
-from handful.backends.base import Backend, Job
+from handful.backends.base import Backend, Job, lock_of
 from handful.experiment import Experiment
 from handful.layout import model_folder
 from handful.looks import finish_look
@@ -59,7 +59,8 @@ def test(
         "look": look,
     }
     processes = experiment.settings.compute.TRAIN_PROCESSES or max(1, gpus())
-    job = Job("test", str(experiment.directory), experiment.overrides, arguments, processes)
+    directory, lock = str(experiment.directory), lock_of(experiment.store)
+    job = Job("test", directory, experiment.overrides, arguments, processes, lock)
     answer = backend.run(job, experiment.progress)
     evaluations = tuple(Evaluation(**one) for one in answer["evaluations"])
     baselines = tuple(Evaluation(**one) for one in answer["baselines"])

@@ -10,7 +10,7 @@ from enum import Enum
 from statistics import fmean, stdev
 from typing import Any
 
-from handful.backends.base import Backend, Job, run_each
+from handful.backends.base import Backend, Job, lock_of, run_each
 from handful.errors import Absent, DataError, UserError
 from handful.experiment import Experiment
 from handful.fingerprint import difference
@@ -179,8 +179,8 @@ def _standing_or_job(
         "processes": processes,
         "resume_anyway": anew is Anew.NOTHING_THAT_WAS_BEGUN,
     }
-    directory = str(experiment.directory)
-    return Job("train", directory, experiment.overrides, arguments, processes // machines)
+    directory, lock = str(experiment.directory), lock_of(experiment.store)
+    return Job("train", directory, experiment.overrides, arguments, processes // machines, lock)
 
 
 def _standing(

@@ -80,17 +80,11 @@ def copied(source: Path, path: Path, named: str, where: str) -> None:
         raise
 
 
-def placed(part: Path, path: Path, where: str, *, lasting: bool = False) -> None:
-    """Move `part` to `path`, replacing what was there; `part` is gone afterwards in any case.
-
-    `lasting`: flush the folder too, so that the new name outlives a power cut. For markers and
-    small files; thousands of copies, found again by a listing, do without.
-    """
+def placed(part: Path, path: Path, where: str) -> None:
+    """Move `part` to `path`, replacing what was there; `part` is gone afterwards in any case."""
     try:
         with writing(where):
             _into_folder(part, path, os.replace)
-            if lasting:
-                _flush_folder(path.parent)
     finally:
         part.unlink(missing_ok=True)
 
@@ -100,7 +94,7 @@ def placed_if_absent(part: Path, path: Path, where: str) -> bool:
     try:
         with writing(where):
             _into_folder(part, path, _exclusively)
-            _flush_folder(path.parent)
+            flush_folder(path.parent)
     except StoreError as error:
         if isinstance(error.__cause__, FileExistsError):
             return False
@@ -157,7 +151,11 @@ def _exclusively(part: Path, path: Path) -> None:
         part.replace(path)
 
 
-def _flush_folder(path: Path) -> None:
+def flush_folder(path: Path) -> None:
+    """Flush a folder, so that a new name in it outlives a power cut.
+
+    For markers and small files; thousands of copies, found again by a listing, do without.
+    """
     with suppress(OSError):  # some file systems cannot; the file itself is safe
         descriptor = os.open(path, os.O_RDONLY)
         try:

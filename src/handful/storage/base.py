@@ -11,10 +11,11 @@ and tells them apart: an access that is denied is never read as an absence. Temp
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, Self, runtime_checkable
 
 import pyarrow as pa
 
@@ -99,15 +100,69 @@ class Source(Protocol):
         """A pathlib-like path of `key`, for the user's own functions."""
 
 
+class Fence(Protocol):
+    """The token of a lock, and whether it still stands (see `handful.storage.lock`)."""
+
+    @property
+    def token(self) -> str:
+        """Of whoever holds the lock; another holder has another one."""
+
+    @property
+    def key(self) -> str:
+        """The holder's file in the lock's folder."""
+
+    @property
+    def above(self) -> str:
+        """The file of whoever takes the lock over."""
+
+    def to_json(self) -> Mapping[str, Any]:
+        """What another process of the holder needs to look for itself (`lock.watched`)."""
+
+    def check(self) -> None:
+        """`Locked` if the token no longer stands; asks the store only now and then."""
+
+    def check_now(self) -> None:
+        """`check`, asking the store at once."""
+
+
 @runtime_checkable
 class Store(Source, Protocol):
     """A place that can be written, too. A write is whole or absent, never half."""
+
+    fence: Fence | None
+    """Asked before every write; None: anybody may write."""
+
+    def fenced(self, fence: Fence) -> Self:
+        """The same place, for whoever holds the lock of `fence`: who lost it gets `Locked`.
+
+        Where the store can, a write that was under way when the lock was lost does not come
+        through: a local directory lets nobody take the lock during the last moment of a write
+        (see `exclude_writers`), and a server that honours conditions is told what this holder has
+        last seen at the key. Copies only `check`: whoever makes them, they are the same.
+
+        Pickled to another process it carries the token, and looks for itself whether that stands.
+        """
 
     def write(self, key: str, data: bytes) -> None:
         """Put `data` at `key`, replacing what was there."""
 
     def create(self, key: str, data: bytes) -> bool:
         """Put `data` at `key` only if nothing is there; False if something is."""
+
+    def rewrite(self, key: str, change: Callable[[bytes], bytes | None]) -> bool:
+        """Put `change(content)` in the place of the content of `key`, of the same length.
+
+        False if `key` is absent, `change` gives None, or somebody else was faster. What is gone is
+        not made again; but on a server that ignores conditions it may be, in the moment between
+        the look and the put.
+        """
+
+    def exclude_writers(self, key: str) -> AbstractContextManager[bool]:
+        """Keep those whose fence is the lock's file `key` from writing during the body.
+
+        False if that cannot be had soon, since one of them stands still in the middle of a write.
+        Where the store cannot keep them out, nothing is done.
+        """
 
     def expect_create(self) -> None:
         """`create` will follow: what the first of them would have to find out is found out now."""

@@ -1,7 +1,8 @@
 """`create` on servers that ignore the condition of a conditional put.
 
 S3 itself, SeaweedFS, Ceph's gateway, MinIO and R2 honour `If-None-Match: *`; rclone and nanio
-overwrite silently. Whether a server does is tried once, with two puts of a probe.
+overwrite silently. Whether a server does is tried once, with puts of a probe; and so is `If-Match`,
+which lets a put replace only what its writer has seen.
 
 Where it does not, writers put claims beside the key, and list them: who sees no claim but his own
 may write; who sees others takes his back and tries again after a random while. Two can never both
@@ -17,6 +18,7 @@ import hashlib
 import random
 import secrets
 import time
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -25,6 +27,7 @@ from handful.storage.keys import HIDDEN
 from handful.storage.s3errors import answer_of
 
 if TYPE_CHECKING:
+    from obstore import PutMode
     from obstore.store import S3Store as Obstore
 
     from handful.storage.s3clients import Clients
@@ -32,19 +35,42 @@ if TYPE_CHECKING:
 STALE = timedelta(minutes=1)
 TRIES = 60
 NOT_IMPLEMENTED = 501
+_NO_ETAG = f'"{32 * "0"}"'
+"""No object has this one."""
 LONGEST_WAIT_SECONDS = 0.5
 
 
-def honours_conditions(clients: Clients, root: str) -> bool:
-    """Whether the server refuses to create what exists; leaves nothing behind."""
+@dataclass(frozen=True)
+class Conditions:
+    """What a server does with the conditions of a put."""
+
+    create: bool
+    """Does it refuse to create what exists?"""
+    match: bool
+    """Does it refuse to replace what is not as it was seen?"""
+
+
+def honoured_conditions(clients: Clients, root: str) -> Conditions:
+    """Tries it; leaves nothing behind."""
     import obstore
-    from obstore.exceptions import AlreadyExistsError, BaseError, NotSupportedError
 
     store, probe = clients.bucket_store(), f"{root}{HIDDEN}/probe-{secrets.token_hex(8)}"
-    obstore.put(store, probe, b"1")
     try:
-        obstore.put(store, probe, b"2", mode="create")
-    except AlreadyExistsError:
+        obstore.put(store, probe, b"1")
+        if not _refuses(store, probe, "create"):
+            return Conditions(create=False, match=False)
+        return Conditions(create=True, match=_refuses(store, probe, {"e_tag": _NO_ETAG}))
+    finally:
+        clients.deleter.delete_one(probe)
+
+
+def _refuses(store: Obstore, key: str, mode: PutMode) -> bool:
+    import obstore
+    from obstore.exceptions import BaseError, NotSupportedError
+
+    try:
+        obstore.put(store, key, b"2", mode=mode)
+    except conflicts():
         return True
     except (NotSupportedError, NotImplementedError):
         return False
@@ -52,10 +78,14 @@ def honours_conditions(clients: Clients, root: str) -> bool:
         answer = answer_of(error)
         if answer is None or answer.status != NOT_IMPLEMENTED:
             raise
-        return False
-    finally:
-        clients.deleter.delete_one(probe)
     return False
+
+
+def conflicts() -> tuple[type[Exception], ...]:
+    """What a put raises whose condition does not hold."""
+    from obstore.exceptions import AlreadyExistsError, NotFoundError, PreconditionError
+
+    return AlreadyExistsError, PreconditionError, NotFoundError, FileNotFoundError
 
 
 def created_by_claim(clients: Clients, root: str, key: str, data: bytes) -> bool:

@@ -7,20 +7,26 @@ one, never half of one. What a killed process left aside is removed by the next 
 Symbolic links: a link to a file inside the root is read as that file; a link that leads out of
 the root is never followed (its key is `Denied`, and a listing passes over it, as it does over
 broken links); linked folders are not descended into when listing, so that no circle can trap it.
+
+Who writes under a lock (see `Store.fenced`) renames and deletes while nobody can take the lock over
+(see `handful.storage.gate`).
 """
 
 from __future__ import annotations
 
+import copy
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Self
 
 import pyarrow as pa
 
-from handful.errors import Absent, Denied, StoreError
-from handful.storage import aside, tree
-from handful.storage.base import Entry, Source
+from handful.errors import Absent, Denied, Locked, StoreError
+from handful.storage import aside, gate, tree
+from handful.storage.base import Entry, Fence, Source
 from handful.storage.keys import HIDDEN, checked, checked_prefix, folder
 from handful.storage.oserrors import reading, writing
 from handful.storage.walk import batches, etag, files_below
@@ -121,27 +127,66 @@ class LocalStore(LocalSource):
     """Reads and writes below a directory; a missing root is made by the first write."""
 
     missing_root_is_empty = True
+    fence: Fence | None = None
+
+    def fenced(self, fence: Fence) -> Self:
+        mine = copy.copy(self)
+        mine.fence = fence
+        return mine
 
     def write(self, key: str, data: bytes) -> None:
-        part = self._written_aside(key, data)
-        aside.placed(part, self._path(key), self._where(key), lasting=True)
+        self._check()
+        self._place(self._written_aside(key, data), key, lasting=True)
 
     def create(self, key: str, data: bytes) -> bool:
         path = self._path(key)
         if path.is_file():
             return False
         part = self._written_aside(key, data)
-        return aside.placed_if_absent(part, path, self._where(key))
+        try:
+            with self._last_moment():
+                return aside.placed_if_absent(part, path, self._where(key))
+        finally:
+            part.unlink(missing_ok=True)
+
+    def rewrite(self, key: str, change: Callable[[bytes], bytes | None]) -> bool:
+        """In place: whoever reads meanwhile may see some bytes of either content."""
+        path = self._path(key)
+        try:
+            with reading(self._where(key)):
+                file = path.open("r+b")
+        except Absent:
+            return False
+        with writing(self._where(key)), file:
+            old = file.read()
+            new = change(old)
+            if new is None:
+                return False
+            if len(new) != len(old):
+                raise ValueError(f"{len(old)} bytes cannot be rewritten by {len(new)}")
+            os.pwrite(file.fileno(), new, 0)
+        return True
+
+    @contextmanager
+    def exclude_writers(self, key: str) -> Iterator[bool]:
+        with ExitStack() as stack:
+            with writing(self._where(key)):
+                alone = stack.enter_context(gate.close(self._path(key)))
+            yield alone
 
     def expect_create(self) -> None:
         """Nothing has to be found out here."""
 
     def send(self, path: Path, key: str) -> None:
-        self._copy_in(path, str(path), key)
+        self._check()
+        self._place(self._copied_aside(path, str(path), key), key)
 
     def copy_from(self, source: Source, source_key: str, key: str) -> None:
+        self._check()
         if isinstance(source, LocalSource):
-            self._copy_in(source.file(source_key), source._where(source_key), key)
+            path, named = source.file(source_key), source._where(source_key)
+            part = self._copied_aside(path, named, key)
+            aside.placed(part, self._path(key), self._where(key))
             return
         part = self._aside(key)
         try:
@@ -158,32 +203,43 @@ class LocalStore(LocalSource):
         below = folder(prefix, self.url)
         staged = self._aside(prefix)
         self._check_apart(directory, below)
+        self._check()
         try:
             names = self._staged(directory, staged, last)
+            with self._last_moment():
+                if last:
+                    self._delete(f"{below}{last}")
+                self._delete_tree(prefix)
+                for name in names:
+                    key = f"{below}{name}"
+                    aside.placed(staged / name, self._path(key), self._where(key))
             if last:
-                self.delete([f"{below}{last}"])
-            self.delete_tree(prefix)
-            for name in names:
-                key = f"{below}{name}"
-                path, marker = self._path(key), bool(last) and name == last
-                aside.placed(staged / name, path, self._where(key), lasting=marker)
+                aside.flush_folder(self._path(f"{below}{last}").parent)
         finally:
             shutil.rmtree(staged, ignore_errors=True)
 
     def delete(self, keys: Iterable[str]) -> None:
         for key in keys:
-            path = self._path(key)
-            if path.is_dir() and not path.is_symlink():
-                continue  # no object has this key; folders only carry them
-            try:
-                with writing(self._where(key)):
-                    path.unlink()
-            except StoreError as error:
-                if not isinstance(error.__cause__, FileNotFoundError | NotADirectoryError):
-                    raise
-            self._prune(path.parent)
+            with self._last_moment():
+                self._delete(key)
+
+    def _delete(self, key: str) -> None:
+        path = self._path(key)
+        if path.is_dir() and not path.is_symlink():
+            return  # no object has this key; folders only carry them
+        try:
+            with writing(self._where(key)):
+                path.unlink()
+        except StoreError as error:
+            if not isinstance(error.__cause__, FileNotFoundError | NotADirectoryError):
+                raise
+        self._prune(path.parent)
 
     def delete_tree(self, prefix: str) -> None:
+        with self._last_moment():
+            self._delete_tree(prefix)
+
+    def _delete_tree(self, prefix: str) -> None:
         below = folder(prefix, self.url)
         if not below:
             for child in self._children():
@@ -195,6 +251,10 @@ class LocalStore(LocalSource):
             self._prune(path.parent)
 
     def move_tree(self, prefix: str, target: str, *, last: str = "") -> None:
+        with self._last_moment():
+            self._move_tree(prefix, target, last)
+
+    def _move_tree(self, prefix: str, target: str, last: str) -> None:
         old = self._path(folder(prefix, self.url).rstrip("/"))
         new = self._path(folder(target, self.url).rstrip("/"))
         if not old.is_dir():
@@ -237,11 +297,47 @@ class LocalStore(LocalSource):
         with writing(self._where(key)):
             return aside.place(self._root / HIDDEN)
 
-    def _copy_in(self, path: Path, named: str, key: str) -> None:
+    def _copied_aside(self, path: Path, named: str, key: str) -> Path:
         self._path(key)
         part = self._aside(key)
         aside.copied(path, part, named, self._where(key))
-        aside.placed(part, self._path(key), self._where(key))
+        return part
+
+    def _place(self, part: Path, key: str, *, lasting: bool = False) -> None:
+        """Move `part` to `key`; it is gone afterwards in any case."""
+        path = self._path(key)
+        try:
+            with self._last_moment():
+                aside.placed(part, path, self._where(key))
+        finally:
+            part.unlink(missing_ok=True)
+        if lasting:
+            aside.flush_folder(path.parent)
+
+    def _check(self) -> None:
+        if self.fence is not None:
+            self.fence.check()
+
+    @contextmanager
+    def _last_moment(self) -> Iterator[None]:
+        """Write during the body: the lock is held, and stays so. `Locked` if it is lost."""
+        fence = self.fence
+        if fence is None:
+            yield
+            return
+        fence.check()
+        lock, above = self._root / fence.key, self._root / fence.above
+        with ExitStack() as stack:
+            with writing(self._where(fence.key)):
+                mine = stack.enter_context(gate.enter(lock, above, fence.token))
+            if not mine:
+                fence.check_now()
+                raise Locked(
+                    "the lock could not be looked at in the last moment of a write",
+                    where=self._where(fence.key),
+                    remedy="run the same command again",
+                )
+            yield
 
     def _staged(self, directory: Path, staged: Path, last: str) -> list[str]:
         """Copy `directory` to `staged`, whole, before anything old goes; the names, `last` last."""

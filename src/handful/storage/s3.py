@@ -3,22 +3,29 @@
 A put is whole or absent by S3's own promise; large files go in parts, which become visible
 together (what an interrupted upload leaves is invisible, but paid for: give the bucket a lifecycle
 rule that aborts incomplete uploads). See `claims` for `create`, `s3copy` for copies.
+
+Under a lock (see `Store.fenced`) each small put carries a condition where the server honours it:
+what this holder has last read, written or deleted at the key is what it replaces. A put of somebody
+who lost the lock, however late it arrives, then finds that another has written there.
 """
 
 from __future__ import annotations
 
+import copy
 import os
 import secrets
 import tempfile
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Self
 
+from handful.errors import Absent
 from handful.storage import claims, retry, tree
-from handful.storage.base import Source
+from handful.storage.base import Fence, Source
 from handful.storage.keys import HIDDEN, folder
 from handful.storage.local import LocalSource
 from handful.storage.oserrors import reading
@@ -29,6 +36,9 @@ from handful.storage.s3session import Access
 from handful.storage.s3source import S3Source
 from handful.storage.s3stream import held_bytes, put_streamed
 from handful.storage.several import placed
+
+if TYPE_CHECKING:
+    from obstore import PutMode, PutResult
 
 PART = 16 * 1024 * 1024
 """Bytes a part; files up to this size go in one request."""
@@ -44,8 +54,13 @@ class S3Store(S3Source):
         self, bucket: str, prefix: str, access: Access | None = None, kms_key: str | None = None
     ) -> None:
         super().__init__(bucket, prefix, access, kms_key)
+        self.fence: Fence | None = None
+        self._seen: dict[str, str | None] = {}
+        """Under a lock: key → the ETag that was last seen there; None: nothing was."""
         self._copies: dict[str, ServerCopy] = {}
         self._conditional: bool | None = None
+        self._matching = False
+        """Does the server honour If-Match? Known when `_conditional` is."""
         self._pace = Pace()
         self._lock = threading.Lock()
 
@@ -54,15 +69,99 @@ class S3Store(S3Source):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(
-            state, _copies={}, _conditional=None, _pace=Pace(), _lock=threading.Lock()
+            state, _seen={}, _copies={}, _conditional=None, _pace=Pace(), _lock=threading.Lock()
         )
 
+    def fenced(self, fence: Fence) -> Self:
+        mine = copy.copy(self)
+        mine.fence, mine._seen = fence, {}
+        return mine
+
+    def read(self, key: str) -> bytes:
+        if self.fence is None:
+            return super().read(key)
+        try:
+            data, etag = self._read(key)
+        except Absent:
+            self._seen[key] = None
+            raise
+        self._seen[key] = etag
+        return data
+
+    def _read(self, key: str) -> tuple[bytes, str | None]:
+        """Content and ETag, as the server writes it."""
+
+        def once() -> tuple[bytes, str | None]:
+            result = self._opened(key)
+            return b"".join(self._arriving(result, key)), result.meta["e_tag"]
+
+        return retry.again(once)
+
     def write(self, key: str, data: bytes) -> None:
+        self._check()
+        if self.fence is not None and key in self._seen:
+            self._replace(key, data, self._seen[key])
+            return
+        with self._asking(key):
+            self._put(key, data)
+
+    def _put(self, key: str, data: bytes, mode: PutMode = "overwrite") -> PutResult:
         import obstore
 
-        full = self.full(key)
-        with self._asking(key):
-            obstore.put(self.clients.bucket_store(), full, data, chunk_size=PART)
+        store, full = self.clients.bucket_store(), self.full(key)
+        return obstore.put(store, full, data, chunk_size=PART, mode=mode)
+
+    def _replace(self, key: str, data: bytes, seen: str | None) -> None:
+        """Put `data` in the place of what was seen at `key`, as long as the lock is held."""
+        assert self.fence is not None
+        if not self._is_honoured(seen):
+            self.fence.check_now()
+            with self._asking(key):
+                self._seen[key] = self._put(key, data)["e_tag"]
+            return
+        mode: PutMode = "create" if seen is None else {"e_tag": seen}
+
+        def put() -> PutResult | None:
+            try:
+                return self._put(key, data, mode)
+            except claims.conflicts():
+                return None
+
+        done = self._asked(key, put)
+        if done is None:
+            # Of whom: of a taker; else of one that has lost the lock, or our own whose answer was.
+            self.fence.check_now()
+            with self._asking(key):
+                done = self._put(key, data)
+        self._seen[key] = done["e_tag"]
+
+    def _is_honoured(self, seen: str | None) -> bool:
+        return self._asked("", self._honours_conditions) and (seen is None or self._matching)
+
+    def rewrite(self, key: str, change: Callable[[bytes], bytes | None]) -> bool:
+        try:
+            old, etag = self._read(key)
+        except Absent:
+            return False
+        new = change(old)
+        if new is None:
+            return False
+        matching = bool(etag) and self._is_honoured(etag)
+        mode: PutMode = {"e_tag": etag} if matching else "overwrite"
+
+        def put() -> bool:
+            try:
+                self._put(key, new, mode)
+            except claims.conflicts():
+                return False
+            return True
+
+        return self._asked(key, put)
+
+    @contextmanager
+    def exclude_writers(self, key: str) -> Iterator[bool]:  # noqa: ARG002 - the protocol's
+        """Nobody can be kept out; the conditions of their puts do it."""
+        yield True
 
     def create(self, key: str, data: bytes) -> bool:
         """As in the protocol; by `handful.storage.claims` where a put knows no condition.
@@ -74,6 +173,7 @@ class S3Store(S3Source):
         from obstore.exceptions import AlreadyExistsError
 
         full = self.full(key)
+        self._check()
 
         def created() -> bool:
             store = self.clients.bucket_store()
@@ -93,10 +193,15 @@ class S3Store(S3Source):
     def _honours_conditions(self) -> bool:
         with self._lock:
             if self._conditional is None:
-                self._conditional = claims.honours_conditions(self.clients, self._root)
+                found = claims.honoured_conditions(self.clients, self._root)
+                self._conditional, self._matching = found.create, found.match
             return self._conditional
 
     def send(self, path: Path, key: str) -> None:
+        self._check()
+        self._send(path, key)
+
+    def _send(self, path: Path, key: str) -> None:
         import obstore
 
         full = self.full(key)
@@ -113,29 +218,73 @@ class S3Store(S3Source):
             )
 
     def send_tree(self, directory: Path, prefix: str, *, last: str = "") -> None:
+        self._check()
         below = folder(prefix, self.url)
         names = tree.names(directory, last)
         if last:
             self.delete([below + last])
             names.remove(last)
         self.delete_tree(prefix)
-        tree.each(lambda name: self.send(directory / name, below + name), names)
+        tree.each(lambda name: self._send_new(directory / name, below + name), names)
         if last:
-            self.send(directory / last, below + last)
+            self._send_new(directory / last, below + last)
+
+    def _send_new(self, path: Path, key: str) -> None:
+        """`send` to where nothing is, as this holder has just seen to."""
+        self._check()
+        with reading(str(path)):
+            size = path.stat().st_size
+        if self.fence is None:
+            self._send(path, key)
+        elif size <= PART:
+            with TRANSFERS.taken(size), reading(str(path)):
+                self._replace(key, path.read_bytes(), None)
+        else:
+            with TRANSFERS.taken(PART * PARTS_AT_ONCE):
+                self._send_large(path, key, self.fence)
+
+    def _send_large(self, path: Path, key: str, fence: Fence) -> None:
+        """In parts, which may take long; they become visible together, after one more look."""
+        import obstore
+
+        full, part = self.full(key), _part_bytes(path.stat().st_size)
+        with self._asking(key):
+            writer = obstore.open_writer(
+                self.clients.bucket_store(),
+                full,
+                buffer_size=part,
+                max_concurrency=PARTS_AT_ONCE,
+            )
+        with reading(str(path)), path.open("rb") as file:
+            while piece := file.read(part):
+                with self._asking(key):
+                    writer.write(piece)
+        fence.check_now()
+        with self._asking(key):
+            writer.close()
+
+    def _check(self) -> None:
+        if self.fence is not None:
+            self.fence.check()
 
     def delete(self, keys: Iterable[str]) -> None:
         rest = iter(keys)
         while batch := list(islice(rest, DELETE_AT_ONCE)):
+            self._check()
             full = [self.full(key) for key in batch]
             self._asked(
                 batch[0] if len(batch) == 1 else "", partial(self.clients.deleter.delete, full)
             )
+            if self.fence is not None and len(batch) <= _REMEMBERED:
+                self._seen |= dict.fromkeys(batch)
 
     def delete_tree(self, prefix: str) -> None:
+        self._check()
         below = folder(prefix, self.url)
         self.delete(key for batch in self.list(below) for key in batch.column("key").to_pylist())
 
     def move_tree(self, prefix: str, target: str, *, last: str = "") -> None:
+        self._check()
         below, beyond = folder(prefix, self.url), folder(target, self.url)
         there = {key.removeprefix(beyond): told for key, *told in self._entries(beyond)}
         moved = []
@@ -154,6 +303,7 @@ class S3Store(S3Source):
             yield from zip(*(batch.column(n).to_pylist() for n in batch.schema.names), strict=True)
 
     def copy_from(self, source: Source, source_key: str, key: str) -> None:
+        self._check()
         source, source_key = placed(source, source_key)
         if isinstance(source, S3Source):
             if source.clients.access == self.clients.access:
@@ -165,12 +315,12 @@ class S3Store(S3Source):
             else:
                 self._stream_from(source, source_key, key)
         elif isinstance(source, LocalSource):
-            self.send(source.file(source_key), key)
+            self._send(source.file(source_key), key)
         else:
             with tempfile.TemporaryDirectory(prefix="handful-") as scratch:
                 path = Path(scratch) / "file"
                 source.fetch(source_key, path)
-                self.send(path, key)
+                self._send(path, key)
 
     def expect_copies(self, source: Source, source_key: str, size: int) -> None:
         source, source_key = placed(source, source_key)
@@ -196,7 +346,9 @@ class S3Store(S3Source):
         part = _part_bytes(size)
         with TRANSFERS.taken(min(2 * size, held_bytes(part))):
             if size <= PART:
-                self.write(key, source.read(source_key))
+                data = source.read(source_key)
+                with self._asking(key):
+                    self._put(key, data)
                 return
             retry.again(
                 lambda: put_streamed(
@@ -210,4 +362,6 @@ def _part_bytes(size: int) -> int:
     return max(PART, size // MAX_PARTS + 1)
 
 
-_NOT_PICKLED = {"_copies", "_conditional", "_pace", "_lock"}
+_NOT_PICKLED = {"_seen", "_copies", "_conditional", "_pace", "_lock"}
+_REMEMBERED = 100
+"""Keys of one deletion: a step's own files are few, and what is pruned is not written again."""

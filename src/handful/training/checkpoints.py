@@ -4,6 +4,13 @@ One folder each, `step-00000123/`: `model.safetensors`, `tensors.pt` (optimizer,
 plain tensors only, loaded with `weights_only`), `run.json` (the position and the history) and,
 written last, `checkpoint.json` with the hash of each of them. The last two and the best one are
 kept. A checkpoint whose hashes do not agree is passed over, with a warning, for the one before.
+
+They lie in a folder of whoever writes them (`owner`: a holder of the lock, or a job elsewhere), so
+that two trainings never write to the same files: `checkpoints/<owner>/step-00000123/`. A training
+that goes on with what another has left moves it to its own folder, and `owner.json` says so: the
+other one, should it only have slept, stops at its next checkpoint. Those of earlier builds lie
+right under `checkpoints/`, and are taken in the same way; such a build does not see these, and
+trains anew.
 """
 
 from __future__ import annotations
@@ -12,18 +19,21 @@ import hashlib
 import json
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import torch
 from safetensors.torch import load_model, save_model
 
-from handful.errors import Absent
+from handful.errors import Absent, Locked
 from handful.progress import Progress
 from handful.storage.base import Store
 from handful.training.state import RunState
 
+OWNER = "owner.json"
 MARKER, WEIGHTS, TENSORS, RUN = "checkpoint.json", "model.safetensors", "tensors.pt", "run.json"
 FORMAT = 2
 """2: the random state of every process."""
@@ -42,6 +52,8 @@ class Checkpoint:
     made_from: Mapping[str, str] = field(default_factory=dict)
     """The fingerprint of its run."""
     label2id: Mapping[str, int] = field(default_factory=dict)
+    places: tuple[tuple[str, int], ...] = ()
+    """Where in the store it lies, and of which step; the best one before it, too."""
 
     @property
     def batch_size(self) -> int:
@@ -68,11 +80,60 @@ class Checkpoints:
     """The checkpoints of one run (one model, one seed)."""
 
     def __init__(
-        self, store: Store, prefix: str, scratch: Path, run: Mapping[str, str], progress: Progress
+        self,
+        store: Store,
+        prefix: str,
+        scratch: Path,
+        run: Mapping[str, str],
+        progress: Progress,
+        owner: str = "",
     ) -> None:
-        """`run` is the fingerprint of what the run is made from; it is kept in each marker."""
+        """`run` is the fingerprint of what the run is made from; it is kept in each marker.
+
+        `owner` names the folder below `prefix` that no other training writes to; without one they
+        lie right there.
+        """
         self._store, self._prefix, self._scratch = store, prefix, scratch
-        self._run, self._progress = dict(run), progress
+        self._run, self._progress, self._owner = dict(run), progress, owner
+        self._mine = f"{prefix}/{owner}" if owner else prefix
+
+    def begin(self, found: Checkpoint | None) -> None:
+        """Make what `found` needs this training's own, and forget what else others have left.
+
+        From now on whoever has left it writes no more: see `check_owner`.
+        """
+        if not self._owner:
+            return
+        told = {"owner": self._owner, "since": datetime.now(UTC).isoformat(timespec="seconds")}
+        self._store.write(f"{self._prefix}/{OWNER}", json.dumps(told).encode())
+        for place, step in found.places if found else ():
+            if place != self._key(step):
+                self._remove(self._key(step))
+                self._store.move_tree(place, self._key(step), last=MARKER)
+        for folder, _ in self._folders():
+            if not folder.startswith(f"{self._mine}/"):
+                self._remove(folder)
+        for name in self._others():
+            self._store.delete_tree(f"{self._prefix}/{name}")
+
+    def check_owner(self) -> None:
+        """`Locked` if another training has taken these checkpoints over.
+
+        A lock is not enough: a job on managed machines goes on without its driver's.
+        """
+        if not self._owner:
+            return
+        key = f"{self._prefix}/{OWNER}"
+        try:
+            owner = str(json.loads(self._store.read(key))["owner"])
+        except (Absent, ValueError, KeyError, TypeError):
+            owner = ""
+        if owner != self._owner:
+            raise Locked(
+                f"another training has taken over ({owner or 'and has ended'})",
+                where=f"{self._store.url}/{key}",
+                remedy="run the same command again, when the other one is through",
+            )
 
     def save(
         self,
@@ -86,6 +147,7 @@ class Checkpoints:
 
         `about`: what else a person may want to know of it: the label map, the settings.
         """
+        self.check_owner()
         folder = self._scratch / "checkpoint"
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
@@ -111,18 +173,23 @@ class Checkpoints:
 
         `made_from` of it may differ from this run's: see `made_from`.
         """
-        for step in sorted(self._steps(), reverse=True):
-            found = self._opened(step)
+        folders = self._folders()
+        for folder, step in folders:
+            found = self._opened(folder, step)
             if found is None:
                 continue
             best = found.state.best_step
-            if best in (0, step) or self._opened(best) is not None:
+            if best in (0, step):
                 return found
+            for place, number in folders:
+                if number == best and self._opened(place, number) is not None:
+                    return replace(found, places=(*found.places, (place, number)))
         return None
 
     def at(self, step: int) -> Checkpoint:
         """The one of that step; `Absent` if it is not there or not whole."""
-        found = self._opened(step)
+        opened = (self._opened(folder, n) for folder, n in self._folders() if n == step)
+        found = next(filter(None, opened), None)
         if found is None:
             raise Absent(
                 f"the best checkpoint, of step {step}, is not whole",
@@ -133,33 +200,49 @@ class Checkpoints:
 
     def made_from(self) -> Mapping[str, str] | None:
         """What the newest readable checkpoint was made from; None if there is none."""
-        for step in sorted(self._steps(), reverse=True):
-            marker = self._marker(step)
+        for folder, step in self._folders():
+            marker = self._marker(folder, step)
             if marker is not None:
                 return {str(name): str(value) for name, value in marker["made_from"].items()}
         return None
 
     def remove_all(self) -> None:
-        for step in self._steps():
-            self._remove(step)
+        """Remove this training's own, and the folder with them if no other's are there."""
+        for folder, _ in self._folders(f"{self._mine}/"):
+            self._remove(folder)
+        self._store.delete_tree(self._mine)
+        if self._owner:
+            self._store.delete([f"{self._prefix}/{OWNER}"])
+
+    def forget(self) -> None:
+        """Remove all that stands there, whosever it is."""
+        for folder, _ in self._folders():
+            self._remove(folder)
         self._store.delete_tree(self._prefix)
 
     def _key(self, step: int) -> str:
-        return f"{self._prefix}/step-{step:08d}"
+        return f"{self._mine}/step-{step:08d}"
 
-    def _steps(self) -> set[int]:
-        """The steps of which there is a marker."""
-        steps = set()
-        for rows in self._store.list(f"{self._prefix}/step-"):
-            for key in rows.column("key").to_pylist():
+    def _folders(self, below: str = "") -> list[tuple[str, int]]:
+        """Folder and step wherever there is a marker; the newest step first, of one this
+        training's own."""
+        found = []
+        for rows in self._store.list(below or f"{self._prefix}/"):
+            for key in _keys(rows):
                 folder, _, name = key.rpartition("/")
-                number = folder.rpartition("-")[2]
+                number = folder.rpartition("/step-")[2]
                 if name == MARKER and number.isdecimal():
-                    steps.add(int(number))
-        return steps
+                    found.append((folder, int(number)))
+        return sorted(found, key=lambda one: (-one[1], not one[0].startswith(self._mine), one[0]))
 
-    def _marker(self, step: int) -> dict[str, Any] | None:
-        key = f"{self._key(step)}/{MARKER}"
+    def _others(self) -> set[str]:
+        """What stands beside this training's own folder."""
+        keys = (key for rows in self._store.list(f"{self._prefix}/") for key in _keys(rows))
+        names = {key.removeprefix(f"{self._prefix}/").partition("/")[0] for key in keys}
+        return names - {self._owner, OWNER}
+
+    def _marker(self, folder: str, step: int) -> dict[str, Any] | None:
+        key = f"{folder}/{MARKER}"
         try:
             marker = json.loads(self._store.read(key))
             complete = marker["format"] == FORMAT and marker["step"] == step
@@ -171,12 +254,12 @@ class Checkpoints:
         self._progress.warn(f"the checkpoint of step {step} is passed over: its marker {what}")
         return None
 
-    def _opened(self, step: int) -> Checkpoint | None:
-        marker = self._marker(step)
+    def _opened(self, place: str, step: int) -> Checkpoint | None:
+        marker = self._marker(place, step)
         if marker is None:
             return None
         try:
-            folder = self._store.fetch_tree(self._key(step), self._scratch / "fetched")
+            folder = self._store.fetch_tree(place, self._scratch / "fetched")
             for name, expected in marker["files"].items():
                 if not (folder / name).is_file() or file_hash(folder / name) != expected:
                     raise ValueError(f"{name} is not as it was written")
@@ -185,17 +268,24 @@ class Checkpoints:
             self._progress.warn(f"the checkpoint of step {step} is passed over: {error}")
             return None
         environment, labels = marker["environment"], marker.get("label2id", {})
-        return Checkpoint(folder, state, environment, marker["made_from"], labels)
+        places = ((place, step),)
+        return Checkpoint(folder, state, environment, marker["made_from"], labels, places)
 
     def _prune(self, state: RunState) -> None:
-        newest = sorted(self._steps(), reverse=True)[:KEPT]
-        for step in self._steps() - {*newest, state.best_step}:
-            self._remove(step)
+        mine = self._folders(f"{self._mine}/")
+        needed = {*(step for _, step in mine[:KEPT]), state.best_step}
+        for folder, step in mine:
+            if step not in needed:
+                self._remove(folder)
 
-    def _remove(self, step: int) -> None:
+    def _remove(self, folder: str) -> None:
         # The marker first: what is half removed must not look whole.
-        self._store.delete([f"{self._key(step)}/{MARKER}"])
-        self._store.delete_tree(self._key(step))
+        self._store.delete([f"{folder}/{MARKER}"])
+        self._store.delete_tree(folder)
+
+
+def _keys(rows: pa.RecordBatch) -> list[str]:
+    return [str(key) for key in rows.column("key").to_pylist()]
 
 
 def file_hash(path: Path) -> str:

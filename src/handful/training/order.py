@@ -25,6 +25,8 @@ class Order:
     """How many train together."""
     resume_anyway: bool = False
     """Go on from a checkpoint although something has changed."""
+    owner: str = ""
+    """Whose the checkpoints are, where that is not whoever holds the lock."""
     trial: Mapping[str, Any] | None = None
     """Of a trial: its `number`, its `values`, and what was seen of those `before` it. A trial
     leaves no final/ behind but a trial.json."""

@@ -29,7 +29,7 @@ def to_resume(order: Order, checkpoints: Checkpoints) -> Checkpoint | None:
         return None
     changes = differences(before, order.made_from)
     if changes and order.trial is not None:
-        checkpoints.remove_all()  # of another search: nobody waits for its end
+        checkpoints.forget()  # of another search: nobody waits for its end
         return None
     if changes and not order.resume_anyway:
         raise UserError(

@@ -54,6 +54,7 @@ from handful.training.tracking import Tracking, tracking
 from handful.training.weight_dtypes import as_they_were, held_in, store_in
 from handful.training.work import Work
 
+_OWNER_DIGITS = 16
 LIBRARIES = ("handful", "torch", "transformers", "accelerate", "datasets", "safetensors")
 
 
@@ -75,6 +76,7 @@ def train(experiment: Experiment, arguments: Mapping[str, Any]) -> dict[str, Any
         experiment.scratch,
         order.made_from,
         experiment.progress,
+        _owner(experiment, order),
     )
     found = found_by_all(to_resume(order, checkpoints) if team.leads else None, checkpoints, team)
     section = experiment.settings.train_for(order.model)
@@ -104,12 +106,15 @@ def train(experiment: Experiment, arguments: Mapping[str, Any]) -> dict[str, Any
             told = go_on(loop, order, found)
             if told:
                 experiment.progress.warn(f"{order.name}: {told}")
+        if team.leads:
+            checkpoints.begin(found)
         loop.fit()
         _tell(experiment, loop, environment, found)
         loop.run()
         if not team.leads:
             return {}
         record = _record(order, loop, environment, size)
+        checkpoints.check_owner()
         if order.trial is not None:
             record = _send_trial(experiment, order, loop, record)
         else:
@@ -122,6 +127,12 @@ def train(experiment: Experiment, arguments: Mapping[str, Any]) -> dict[str, Any
             record = _send(experiment, order, model, tokenizer, record)
     checkpoints.remove_all()
     return record
+
+
+def _owner(experiment: Experiment, order: Order) -> str:
+    """Whose the checkpoints are: a job's of managed machines, else the lock's holder's."""
+    fence = experiment.store.fence
+    return order.owner or (fence.token[:_OWNER_DIGITS] if fence is not None else "")
 
 
 def _splits(experiment: Experiment, order: Order) -> tuple[SplitData, SplitData]:

@@ -84,7 +84,8 @@ def plan(experiment: Experiment, job: Job) -> Plan:
     there = {name: f"../models/{model_folder(name)}" for name in (*local, *remote)}
     text, bundle = _packed(experiment, job, there)
     arguments = with_models(job.arguments, lambda name: there.get(name, name))
-    travelling = replace(job, experiment="", overrides=(), arguments=arguments)
+    # It goes on without this driver, and so without its lock (see `training.checkpoints`).
+    travelling = replace(job, experiment="", overrides=(), arguments=arguments, lock=None)
     return Plan(
         job=travelling,
         bundle=bundle,

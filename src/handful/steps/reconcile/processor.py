@@ -139,6 +139,8 @@ def process(
     said = io.StringIO()
     heard = signals_heard()
     try:
+        if place.store.fence is not None:
+            place.store.fence.check()
         folder.before = folder.look()
         # What an earlier function or a killed run left must not pass for this run's work.
         remove_others(place.store, task, folder.before)

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from handful.backends.base import Backend, Job
+from handful.backends.base import Backend, Job, lock_of
 from handful.errors import HandfulError, Interrupted, StoreError
 from handful.experiment import Experiment, with_values
 from handful.layout import model_folder
@@ -120,7 +120,8 @@ def _run(search: Search, number: int, values: Mapping[str, str], before: Sequenc
             "before": [list(one.seen) for one in before if one.state is State.COMPLETE],
         },
     }
-    job = Job("train", str(mine.directory), mine.overrides, arguments, processes)
+    lock = lock_of(mine.store)
+    job = Job("train", str(mine.directory), mine.overrides, arguments, processes, lock)
     search.backend.run(job, search.experiment.progress)
     found = trials.read(search.experiment, search.model, number)
     if found is None:

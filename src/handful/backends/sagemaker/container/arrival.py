@@ -138,6 +138,8 @@ def _fitted(job: Job, container: Container, directory: Path) -> Here:
         overrides = (*overrides, "production.DATABASE_URL=sqlite:///stays-at-home.sqlite")
     per_host = 1
     if job.task in {"train", "tune"}:
+        # The same when SageMaker starts it again: its checkpoints are still its own.
+        arguments["owner"] = container.name
         settings = read_settings(directory, overrides)
         per_host = settings.compute.TRAIN_PROCESSES or max(1, gpus())
         processes = per_host * len(container.hosts.hosts)
