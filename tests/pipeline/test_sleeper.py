@@ -10,6 +10,7 @@ put may be the sleeper's.
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shutil
 import signal
@@ -17,7 +18,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -55,7 +56,10 @@ GONE = {
     "report": (f"{RESULTS}/reported.json",),
 }
 """Without these the step is to be done."""
-SECONDS = 240
+SECONDS = 600
+EVERY_STEP = ("--set", "train.CHECKPOINT_EVERY=1 steps")
+FIRST = "before step-00000001/checkpoint.json"
+pytestmark = pytest.mark.timeout(1800)
 
 
 @pytest.fixture(scope="module")
@@ -77,6 +81,7 @@ class Case:
     words: tuple[str, ...]
     contents: Callable[[], dict[str, str]]
     """Key → sha256 of all that stands in the store but the locks."""
+    read: Callable[[str], bytes]
 
     def start(self, step: str, machine: str, at: str = "") -> subprocess.Popen[str]:
         paths = [str(SLEEPING), os.environ.get("PYTHONPATH", "")]
@@ -114,7 +119,7 @@ def local_case(finished: Tiny, root: Path, step: str) -> Case:
         }
         return {key: value for key, value in found.items() if is_kept(key)}
 
-    return Case(tiny, (), contents)
+    return Case(tiny, (), contents, lambda key: (tiny.store / key).read_bytes())
 
 
 def s3_case(finished: Tiny, root: Path, step: str, server: S3Server) -> Case:
@@ -138,8 +143,12 @@ def s3_case(finished: Tiny, root: Path, step: str, server: S3Server) -> Case:
                     found[key] = hashlib.sha256(body).hexdigest()
         return found
 
+    def read(key: str) -> bytes:
+        found = client.get_object(Bucket=bucket, Key=f"{prefix}/{NAME}/{key}")
+        return bytes(found["Body"].read())
+
     words = (f"experiment.STORE={place}", f"experiment.S3_ENDPOINT_URL={server.endpoint_url}")
-    return Case(case.tiny, tuple(w for word in words for w in ("--set", word)), contents)
+    return Case(case.tiny, tuple(w for word in words for w in ("--set", word)), contents, read)
 
 
 def is_kept(key: str) -> bool:
@@ -237,9 +246,7 @@ def test_on_a_server_that_honours_conditions(
 
 
 @pytest.fixture
-def careless(
-    s3_servers: Callable[[str], AnyServer], monkeypatch: pytest.MonkeyPatch
-) -> AnyServer:
+def careless(s3_servers: Callable[[str], AnyServer], monkeypatch: pytest.MonkeyPatch) -> AnyServer:
     """A server that ignores conditions."""
     server = s3_servers("rclone-http")
     for name, value in server.environment().items():
@@ -254,3 +261,94 @@ def test_on_a_server_that_ignores_conditions(
     moment, _, end = at.partition(" ")
     case = s3_case(finished, tmp_path, step, careless)
     sleep_and_be_taken(case, step, at, end if moment == "within" else "")
+
+
+# --- a training: its worker and its checkpoints --------------------------------------------------
+
+
+def final_is_whole(case: Case) -> bool:
+    final = "results/full_dataset/models/model/seed-0/final"
+    found = case.contents()
+    record = json.loads(case.read(f"{final}/handful.json"))
+    return found[f"{final}/model.safetensors"] == str(record["weights_hash"])
+
+
+def wakes_while_the_taker_trains(case: Case) -> None:
+    case = replace(case, words=(*case.words, *EVERY_STEP))
+    sleeper = case.start("train", "one", FIRST)
+    taker = None
+    try:
+        pids = stands_still(case.told, sleeper)
+        (owner,) = [key for key in case.contents() if key.endswith("/owner.json")]
+        before = case.read(owner)
+        taker = case.start("train", "other")
+        until = time.monotonic() + SECONDS
+        while case.read(owner) == before:
+            assert taker.poll() is None, taker.communicate()[0]
+            assert time.monotonic() < until
+            time.sleep(0.05)
+        wake(pids)
+        status, said = ended(sleeper)
+        assert status == 1, said
+        status, told = ended(taker)
+        assert status == 0, told
+    finally:
+        for one in filter(None, (sleeper, taker)):
+            one.kill()
+    assert final_is_whole(case)
+    assert not [key for key in case.contents() if "/step-" in key and "/checkpoints/" in key]
+
+
+@pytest.mark.slow
+def test_who_wakes_up_while_the_taker_trains(finished: Tiny, tmp_path: Path) -> None:
+    wakes_while_the_taker_trains(local_case(finished, tmp_path, "train"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["honours", "ignores"])
+def test_who_wakes_up_while_the_taker_trains_on_a_server(
+    finished: Tiny, tmp_path: Path, kind: str, request: pytest.FixtureRequest
+) -> None:
+    server = request.getfixturevalue("s3_server" if kind == "honours" else "careless")
+    wakes_while_the_taker_trains(s3_case(finished, tmp_path, "train", server))
+
+
+@pytest.mark.slow
+def test_a_worker_stops_by_itself_while_its_driver_still_sleeps(
+    finished: Tiny, tmp_path: Path
+) -> None:
+    case = local_case(finished, tmp_path, "train")
+    case = replace(case, words=(*case.words, *EVERY_STEP))
+    sleeper = case.start("train", "one", FIRST)
+    try:
+        worker, driver = stands_still(case.told, sleeper)
+        status, said = ended(case.start("train", "other"))
+        assert status == 0, said
+        expected = case.contents()
+        wake([worker])
+        until = time.monotonic() + SECONDS
+        while Path(f"/proc/{worker}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z":
+            assert time.monotonic() < until, "it goes on"
+            time.sleep(0.05)
+        assert case.contents() == expected
+        wake([driver])
+        status, said = ended(sleeper)
+        assert status == 1, said
+        assert case.contents() == expected
+    finally:
+        sleeper.kill()
+
+
+@pytest.mark.slow
+def test_a_killed_training_goes_on_from_its_checkpoint(finished: Tiny, tmp_path: Path) -> None:
+    case = local_case(finished, tmp_path, "train")
+    case = replace(case, words=(*case.words, *EVERY_STEP))
+    killed = case.start("train", "one", "before step-00000003/checkpoint.json")
+    for pid in stands_still(case.told, killed):
+        os.kill(pid, signal.SIGKILL)
+    killed.wait()
+    status, said = ended(case.start("train", "one"))
+    assert status == 0, said
+    assert "goes on from the checkpoint of step 2 of" in said
+    assert final_is_whole(case)
+    assert not [key for key in case.contents() if "/checkpoints/" in key]

@@ -12,6 +12,8 @@ import pytest
 import torch
 
 from encoded import Told
+from handful.errors import Locked
+from handful.storage.local import LocalStore
 from handful.storage.open import open_store
 from handful.training.checkpoints import MARKER, RUN, TENSORS, WEIGHTS, Checkpoints
 from handful.training.state import RunState, random_state, set_random_state
@@ -171,3 +173,109 @@ def test_the_best_validation_and_how_long_ago_it_was(goal: str, best: int) -> No
         state.take(value, {"m": value}, step / 10, goal)
     assert (state.best_step, state.best_epoch, state.validated) == (best, best / 10, 40)
     assert state.waited == {"max": 2, "min": 1}[goal]
+
+
+# --- whose they are ------------------------------------------------------------------------------
+
+
+def of(tmp_path: Path, owner: str, told: Told) -> Checkpoints:
+    store = open_store(str(tmp_path / "store"))
+    return Checkpoints(store, PREFIX, tmp_path / f"scratch-{owner}", {"EPOCHS": "3"}, told, owner)
+
+
+def names(tmp_path: Path) -> set[str]:
+    root = tmp_path / "store" / PREFIX
+    found = {path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file()}
+    return {name.removesuffix(f"/{MARKER}") for name in found if name.endswith(MARKER)} | {
+        name for name in found if "step-" not in name
+    }
+
+
+@pytest.mark.parametrize("before", ["", "another"], ids=["an earlier build", "another holder"])
+def test_who_goes_on_makes_them_its_own(tmp_path: Path, told: Told, before: str) -> None:
+    theirs, mine = of(tmp_path, before, told), of(tmp_path, "me", told)
+    theirs.begin(None)
+    for step in (10, 20, 30):
+        save(theirs, step, best=10)
+    found = mine.last_good()
+    assert found is not None
+    assert found.state.step == 30
+    mine.begin(found)
+    assert names(tmp_path) == {"owner.json", "me/step-00000010", "me/step-00000030"}
+    assert mine.at(10).state.step == 10
+    assert mine.made_from() == {"EPOCHS": "3"}
+    if before:
+        with pytest.raises(Locked, match="another training has taken over"):
+            save(theirs, 40)
+    save(mine, 40, best=10)
+    assert names(tmp_path) >= {"me/step-00000010", "me/step-00000040"}
+    mine.remove_all()
+    assert not (tmp_path / "store" / PREFIX).exists()
+
+
+def test_killed_while_it_makes_them_its_own(
+    tmp_path: Path, told: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After any of the moves the next one goes on from the same checkpoint, with its best."""
+    theirs = of(tmp_path, "first", told)
+    theirs.begin(None)
+    for step in (10, 20, 30):
+        save(theirs, step, best=10)
+    move = LocalStore.move_tree
+    for most, owner in enumerate(("second", "third")):
+        moves: list[str] = []
+
+        def killed(
+            store: LocalStore,
+            prefix: str,
+            target: str,
+            *,
+            last: str = "",
+            most: int = most,
+            moves: list[str] = moves,
+        ) -> None:
+            if len(moves) == most:
+                raise KeyboardInterrupt
+            moves.append(prefix)
+            move(store, prefix, target, last=last)
+
+        checkpoints = of(tmp_path, owner, told)
+        found = checkpoints.last_good()
+        with monkeypatch.context() as patch:
+            patch.setattr(LocalStore, "move_tree", killed)
+            with pytest.raises(KeyboardInterrupt):
+                checkpoints.begin(found)
+    mine = of(tmp_path, "me", told)
+    found = mine.last_good()
+    assert found is not None
+    assert (found.state.step, found.state.best_step) == (30, 10)
+    mine.begin(found)
+    assert names(tmp_path) == {"owner.json", "me/step-00000010", "me/step-00000030"}
+    assert mine.at(10).state.step == 10
+    assert not told.warnings
+
+
+def test_what_two_have_left_is_gone_when_a_third_begins_anew(tmp_path: Path, told: Told) -> None:
+    for owner in ("", "one", "other"):
+        theirs = of(tmp_path, owner, told)
+        theirs.begin(None)
+        save(theirs, 10)
+        flip(tmp_path / "store" / theirs._key(10) / WEIGHTS)
+    mine = of(tmp_path, "me", told)
+    assert mine.last_good() is None
+    mine.begin(None)
+    assert names(tmp_path) == {"owner.json"}
+
+
+def test_the_same_owner_finds_its_own_where_they_were(tmp_path: Path, told: Told) -> None:
+    """A job that is started again elsewhere has the same name."""
+    first = of(tmp_path, "job-1", told)
+    first.begin(None)
+    save(first, 10, best=10)
+    again = of(tmp_path, "job-1", told)
+    found = again.last_good()
+    assert found is not None
+    again.begin(found)
+    assert names(tmp_path) == {"owner.json", "job-1/step-00000010"}
+    save(again, 20, best=10)
+    assert again.at(10).state.step == 10
