@@ -71,6 +71,12 @@ def fingerprint_of(record: Mapping[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:_DIGITS]
 
 
+def final_fingerprint(experiment: Experiment, model: str, seed: int) -> str:
+    """Of the model that stands in final/; empty if none does."""
+    found = _opened(experiment, _record_of(experiment, model, seed))
+    return found.fingerprint if found else ""
+
+
 def replace_final(
     experiment: Experiment, model: str, seed: int, folder: Path, record: Mapping[str, Any]
 ) -> None:

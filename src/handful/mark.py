@@ -13,6 +13,9 @@ from handful.storage.base import Store
 from handful.storage.tree import each
 
 STORE_FORMAT = 1
+"""Older builds of this format know no tokens (see `handful.storage.lock`), and no checkpoints but
+those right under checkpoints/. They do this one no more harm than each other, and find what they
+know where it was: so the format has stayed."""
 
 
 def is_marked(store: Store) -> bool:

@@ -119,7 +119,8 @@ class Checkpoints:
     def check_owner(self) -> None:
         """`Locked` if another training has taken these checkpoints over.
 
-        A lock is not enough: a job on managed machines goes on without its driver's.
+        A lock is not enough: a job on managed machines goes on without its driver's. Where nobody
+        is named, a driver has forgotten them that follows the job (`--redo train`).
         """
         if not self._owner:
             return
@@ -127,10 +128,10 @@ class Checkpoints:
         try:
             owner = str(json.loads(self._store.read(key))["owner"])
         except (Absent, ValueError, KeyError, TypeError):
-            owner = ""
+            return
         if owner != self._owner:
             raise Locked(
-                f"another training has taken over ({owner or 'and has ended'})",
+                f"another training has taken over ({owner})",
                 where=f"{self._store.url}/{key}",
                 remedy="run the same command again, when the other one is through",
             )

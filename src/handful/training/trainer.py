@@ -12,11 +12,11 @@ from typing import Any
 
 import torch
 
-from handful.errors import UserError
+from handful.errors import Locked, UserError
 from handful.experiment import Experiment
 from handful.fingerprint import difference
 from handful.functions import Functions, load_functions
-from handful.kept_models import replace_final
+from handful.kept_models import final_fingerprint, replace_final
 from handful.layout import CHECKPOINTS, METRICS_LOG, TRIAL, model_folder
 from handful.progress import Progress
 from handful.settings import TrainSection, counted_for_model
@@ -106,8 +106,10 @@ def train(experiment: Experiment, arguments: Mapping[str, Any]) -> dict[str, Any
             told = go_on(loop, order, found)
             if told:
                 experiment.progress.warn(f"{order.name}: {told}")
+        replaces = ""
         if team.leads:
             checkpoints.begin(found)
+            replaces = final_fingerprint(experiment, order.model, order.seed)
         loop.fit()
         _tell(experiment, loop, environment, found)
         loop.run()
@@ -124,6 +126,7 @@ def train(experiment: Experiment, arguments: Mapping[str, Any]) -> dict[str, Any
             record["weights_dtype"] = {"trained": trained, "final": held_in(model)}
             lengths = encoded_lengths(experiment, order.model), data[0].lengths
             record["max_length"] = trained_length(model, tokenizer, *lengths)
+            _check_final(experiment, order, replaces)
             record = _send(experiment, order, model, tokenizer, record)
     checkpoints.remove_all()
     return record
@@ -133,6 +136,20 @@ def _owner(experiment: Experiment, order: Order) -> str:
     """Whose the checkpoints are: a job's of managed machines, else the lock's holder's."""
     fence = experiment.store.fence
     return order.owner or (fence.token[:_OWNER_DIGITS] if fence is not None else "")
+
+
+def _check_final(experiment: Experiment, order: Order, replaces: str) -> None:
+    """`Locked` if final/ holds another model than it did when this training began.
+
+    Under a lock that cannot be; but a job on managed machines goes on without one.
+    """
+    now = final_fingerprint(experiment, order.model, order.seed)
+    if now and now != replaces:
+        raise Locked(
+            f"{order.name}: another training has put its model ({now}) there meanwhile",
+            where=f"{experiment.store.url}/{experiment.layout.final(order.model, order.seed)}",
+            remedy="that one is kept; run again, or `--redo train` to train it anew",
+        )
 
 
 def _splits(experiment: Experiment, order: Order) -> tuple[SplitData, SplitData]:
