@@ -124,7 +124,7 @@ WHEN = [
     for moment in ("before", "within", "after")
     for key in (RECORD, "/marker.json")
 ]
-CHEAP = {f"within {RECORD}", "within /marker.json", f"after {RECORD}"}
+CHEAP = {f"within {RECORD}", "within /marker.json"}
 MOMENTS = [
     pytest.param(at, marks=[] if at in CHEAP else [pytest.mark.slow], id=at.replace("/", "."))
     for at in WHEN

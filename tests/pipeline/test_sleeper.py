@@ -84,6 +84,8 @@ class Case:
     read: Callable[[str], bytes]
 
     def start(self, step: str, machine: str, at: str = "") -> subprocess.Popen[str]:
+        # The copy's production lies elsewhere than the original's did.
+        more = ["--refresh"] if step == "reconcile" else []
         paths = [str(SLEEPING), os.environ.get("PYTHONPATH", "")]
         env = {
             **os.environ,
@@ -93,7 +95,7 @@ class Case:
             "SLEEPER_TOLD": str(self.told),
         }
         return subprocess.Popen(
-            [HANDFUL, step, str(self.tiny.experiment), *self.words],
+            [HANDFUL, step, str(self.tiny.experiment), *self.words, *more],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

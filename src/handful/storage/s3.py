@@ -98,12 +98,28 @@ class S3Store(S3Source):
         return retry.again(once)
 
     def write(self, key: str, data: bytes) -> None:
+        self._learn(key)
         self._check()
         if self.fence is not None and key in self._seen:
             self._replace(key, data, self._seen[key])
             return
         with self._asking(key):
             self._put(key, data)
+
+    def _learn(self, key: str) -> None:
+        """See what stands at `key`, which this holder has not seen yet; before the last look at the
+        lock, so that whoever slept until then is found out by that."""
+        import obstore
+
+        if self.fence is None or key in self._seen or not self._is_honoured(key):
+            return
+        full = self.full(key)
+        try:
+            found = self._asked(key, lambda: obstore.head(self.clients.bucket_store(), full))
+        except Absent:
+            self._seen[key] = None
+        else:
+            self._seen[key] = found["e_tag"]
 
     def _put(self, key: str, data: bytes, mode: PutMode = "overwrite") -> PutResult:
         import obstore
@@ -198,8 +214,12 @@ class S3Store(S3Source):
             return self._conditional
 
     def send(self, path: Path, key: str) -> None:
+        self._learn(key)
         self._check()
-        self._send(path, key)
+        if self.fence is not None and key in self._seen:
+            self._send_over(path, key, self._seen[key], self.fence)
+        else:
+            self._send(path, key)
 
     def _send(self, path: Path, key: str) -> None:
         import obstore
@@ -232,16 +252,24 @@ class S3Store(S3Source):
     def _send_new(self, path: Path, key: str) -> None:
         """`send` to where nothing is, as this holder has just seen to."""
         self._check()
-        with reading(str(path)):
-            size = path.stat().st_size
         if self.fence is None:
             self._send(path, key)
-        elif size <= PART:
-            with TRANSFERS.taken(size), reading(str(path)):
-                self._replace(key, path.read_bytes(), None)
+        else:
+            self._send_over(path, key, None, self.fence)
+
+    def _send_over(self, path: Path, key: str, seen: str | None, fence: Fence) -> None:
+        """`send` in the place of what was seen at `key`."""
+        with reading(str(path)):
+            size = path.stat().st_size
+        if size <= PART:
+            with TRANSFERS.taken(size):
+                with reading(str(path)):
+                    data = path.read_bytes()
+                self._replace(key, data, seen)
         else:
             with TRANSFERS.taken(PART * PARTS_AT_ONCE):
-                self._send_large(path, key, self.fence)
+                self._send_large(path, key, fence)
+                self._seen.pop(key, None)
 
     def _send_large(self, path: Path, key: str, fence: Fence) -> None:
         """In parts, which may take long; they become visible together, after one more look."""
