@@ -48,14 +48,18 @@ def _stand_still(moment: str, end: str) -> None:
 
         setattr(holder, name, call)
 
+    sent = ""
+
     def marker(_: object, __: object, prefix: str, *, last: str = "") -> str:
-        return f"{prefix}/{last}"
+        nonlocal sent
+        sent = f"{prefix}/{last}"
+        return sent
 
     for store in (LocalStore, S3Store):
         around(store, "write", "before", "after", lambda _, key, __: key)
         around(store, "send_tree", "before", "after", marker)
     around(LocalStore, "_place", "within", "", lambda _, __, key, **___: key)
-    around(LocalStore, "_staged", "", "within", lambda _, __, staged, last: f"{staged}/{last}")
+    around(LocalStore, "_staged", "", "within", lambda *_: sent)
     around(aside, "placed", "last", "", lambda _, path, __: path)
     around(obstore, "put", "within", "", lambda _, path, *__, **___: path)
 

@@ -4,9 +4,10 @@ A put is whole or absent by S3's own promise; large files go in parts, which bec
 together (what an interrupted upload leaves is invisible, but paid for: give the bucket a lifecycle
 rule that aborts incomplete uploads). See `claims` for `create`, `s3copy` for copies.
 
-Under a lock (see `Store.fenced`) each small put carries a condition where the server honours it:
-what this holder has last read, written or deleted at the key is what it replaces. A put of somebody
-who lost the lock, however late it arrives, then finds that another has written there.
+Under a lock (see `Store.fenced`) each put carries a condition where the server honours it: what
+this holder has last read, written or deleted at the key is what it replaces. A put of somebody who
+lost the lock, however late it arrives, then finds that another has written there. Copies carry
+none, and what goes in parts becomes visible after one more look at the lock.
 """
 
 from __future__ import annotations
