@@ -19,9 +19,10 @@ from urllib.parse import unquote, urlsplit
 SLOW_DOWN = b"<Error><Code>SlowDown</Code><Message>Please reduce your rate.</Message></Error>"
 FORBIDDEN = b"<Error><Code>AccessDenied</Code><Message>Access Denied.</Message></Error>"
 NO_ROOM = b"<Error><Code>InsufficientStorage</Code><Message>No room.</Message></Error>"
-FAULTS = {"pass", "503", "507", "403", "reset", "lost", "cut"}
+FAULTS = {"pass", "503", "507", "403", "reset", "lost", "cut", "short", "flip"}
 """reset: it never reached the server; lost: the server did it, but the answer never came; cut: the
-answer broke off in the middle."""
+answer broke off in the middle; short: it ended early, and its length was made to fit; flip: one
+byte in the middle of it is another."""
 
 
 @dataclass
@@ -190,8 +191,13 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(403, [], FORBIDDEN)
         elif what == "reset":
             self._reset()
-        elif what in {"pass", "cut", "lost"}:
+        elif what in {"pass", "cut", "lost", "short", "flip"}:
             request.status, headers, answer = self._forward(body)
+            if answer and what == "short":
+                answer = answer[: len(answer) // 2]
+            elif answer and what == "flip":
+                at = len(answer) // 2
+                answer = answer[:at] + bytes([answer[at] ^ 1]) + answer[at + 1 :]
             if what == "lost":
                 self._reset()
             else:

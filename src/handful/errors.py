@@ -13,6 +13,7 @@
     │       ├── Absent         it is not there
     │       ├── Denied         it may be there; these credentials may not see or change it
     │       ├── Unreachable    nobody answered; trying again may help
+    │       ├── Damaged        it is there, and not as it was written
     │       └── Full           no room left to write to
     └── Interrupted            exit 130: the user stopped it
         └── LeftRunning        … following what runs elsewhere, and goes on there
@@ -111,6 +112,10 @@ class Archived(StoreError):
 
 class Unreachable(StoreError):
     """Nobody answered, or only with server errors."""
+
+
+class Damaged(StoreError):
+    """A file is not as the step that wrote it left it; `remedy` names the step."""
 
 
 class Full(StoreError):

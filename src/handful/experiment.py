@@ -6,10 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from handful import layout
 from handful.layout import Layout
 from handful.progress import Discreet, Progress
 from handful.settings import Settings, read_settings
 from handful.storage.base import Store
+from handful.storage.checked import CheckedStore, Rules
 from handful.storage.open import open_store
 
 
@@ -38,11 +40,21 @@ def open_experiment(
 ) -> Experiment:
     """Read the settings and open the store. `SettingsError` with all faults together."""
     settings = read_settings(directory, overrides)
-    store = open_in_store(settings, store_url(settings, settings.experiment.NAME))
-    layout = Layout(settings.prepare.ENCODED_DATA_DIR)
+    store = open_checked(settings, settings.experiment.NAME, directory)
+    mine = Layout(settings.prepare.ENCODED_DATA_DIR)
     if settings.secrets:
         progress = Discreet(progress, settings.hide)
-    return Experiment(directory, settings, store, layout, progress, scratch, overrides)
+    return Experiment(directory, settings, store, mine, progress, scratch, overrides)
+
+
+def open_checked(settings: Settings, name: str, directory: Path | None = None) -> CheckedStore:
+    """The store of the experiment of this name; what is read is compared with what was written."""
+    rules = Rules(
+        layout.listed_in,
+        layout.checks_itself,
+        lambda key: layout.remedy_for(key, str(directory or name)),
+    )
+    return CheckedStore(open_in_store(settings, store_url(settings, name)), rules)
 
 
 def store_url(settings: Settings, name: str) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -117,7 +118,7 @@ def of_report(settings: Settings, before: Iterable[Record]) -> Fingerprint:
     made_from = dict(counted(settings, "report"))
     for record in before:
         name = type(record).__name__.lower()
-        made_from[f"what is {name}"] = _sha256(record.to_json())
+        made_from[f"what is {name}"] = _sha256(replace(record, files={}).to_json())
     return made_from
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from handful.errors import Absent, UserError
+from handful.errors import Absent, Damaged, UserError
 from handful.experiment import Experiment
 from handful.layout import FINAL, FINAL_RECORD, KEPT, model_folder
 
@@ -193,7 +193,7 @@ def _opened(experiment: Experiment, key: str) -> TrainedModel | None:
         record = json.loads(experiment.store.read(key))
         found = TrainedModel(key.rpartition("/")[0], record, kept=place["kept"] is not None)
         same = found.fingerprint == place["kept"] or not found.kept
-    except (Absent, ValueError, KeyError, TypeError):
+    except (Absent, Damaged, ValueError, KeyError, TypeError):
         return None
     return found if same else None
 

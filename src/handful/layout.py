@@ -24,6 +24,7 @@ SUMMARY = f"{RECONCILIATION}/summary.json"
 PROCESSED = f"{RECONCILIATION}/processed.parquet"
 COPIES = f"{RECONCILIATION}/copies.parquet"
 CONTENTS = f"{RECONCILIATION}/contents.parquet"
+CHECKSUMS = f"{RECONCILIATION}/checksums.parquet"
 STATS = f"{RECONCILIATION}/stats.parquet"
 RECONCILED = f"{RECONCILIATION}/reconciled.json"
 LOCK = f"{RECONCILIATION}/lock"
@@ -247,6 +248,91 @@ class Layout:
     @property
     def report(self) -> str:
         return f"{self.results}/report.html"
+
+
+SNAPSHOT_FILES = frozenset((LABELS, LISTING, FILE_KEYS))
+"""What snapshot.json itself says how it was written."""
+RECONCILE_FILES = (
+    *(LABELS, LISTING, FILE_KEYS, LEDGER, SUMMARY),
+    *(PROCESSED, COPIES, CONTENTS, CHECKSUMS, STATS),
+)
+"""Beside the label counts: what reconcile leaves for itself and for others."""
+RECONCILE_MEMORY = (PROCESSED, COPIES, CONTENTS, CHECKSUMS)
+"""What only saves work: without it there is more to do."""
+_OF_PRODUCTION = SNAPSHOT_FILES | {SNAPSHOT, STATS}
+_PASSING = frozenset((SHARDS, CHECKPOINTS, FINAL, KEPT, "lock", "tracking", "overwriting"))
+"""Folders of files that no record is asked for: they pass, or a marker names them."""
+_EDITED = frozenset(("label_review.csv",))
+"""By people."""
+_SELF_CHECKED = frozenset(
+    (
+        *("reconciled.json", "prepared.json", "tuned.json", "trained.json", "tested.json"),
+        *("compared.json", "reported.json", "snapshot.json", FINAL_RECORD, ENCODED_RECORD, TRIAL),
+        "checkpoint.json",
+    )
+)
+_STEP_OF_RESULT = {
+    "tuning": "tune",
+    "tuned.json": "tune",
+    "models": "train",
+    "trained.json": "train",
+    "comparison.json": "compare",
+    "label_review.json": "compare",
+    "compared.json": "compare",
+    "report.html": "report",
+    "reported.json": "report",
+}
+
+
+def checks_itself(key: str) -> bool:
+    """Is it JSON with a checksum of its own: a record, or the marker of a folder?"""
+    return key.rsplit("/", 1)[-1] in _SELF_CHECKED
+
+
+def listed_in(key: str) -> tuple[str, ...]:
+    """The records that may say how the file at `key` was written; none for what is passing."""
+    if key.startswith(f"{ARTIFACTS}/"):
+        return ()
+    folders = key.split("/")
+    if checks_itself(key) or folders[-1] in _EDITED or not _PASSING.isdisjoint(folders[:-1]):
+        return ()
+    step = step_of(key)
+    if step == "reconcile":
+        return (RECONCILED, SNAPSHOT) if key in SNAPSHOT_FILES else (RECONCILED,)
+    if step is None or len(folders) < 3:
+        return ()
+    mine = Layout(folders[2] if step == "prepare" else folders[1])
+    return {
+        "prepare": (mine.prepared_record,),
+        "tune": (mine.tuned_record,),
+        "train": (mine.trained_record,),
+        "test": (mine.tested_record,),
+        "compare": (mine.compared_record,),
+        "report": (mine.reported_record,),
+    }[step]
+
+
+def step_of(key: str) -> str | None:
+    """The step that writes what is at `key`; None for what belongs to none."""
+    first, second, *rest = (*key.split("/"), "")
+    if key.startswith((f"{RECONCILIATION}/", f"{ARTIFACTS}/")) or key == LABEL_COUNTS:
+        return "reconcile"
+    if key.startswith(f"{PREPARED_DATA}/"):
+        return "prepare"
+    if first == "results" and second:
+        return _STEP_OF_RESULT.get(rest[0], "test")
+    return None
+
+
+def remedy_for(key: str, experiment: str) -> str:
+    """What makes the file at `key` again, for people; `experiment` is what handful is given."""
+    step = step_of(key)
+    if key in _OF_PRODUCTION:
+        return f"take it from production anew: `handful run {experiment} --refresh`"
+    redo = f"`handful run {experiment} --redo {step}`"
+    if key.endswith("/looks.jsonl"):
+        return f"nobody can look again as then: mend its lines, or remove it, and {redo}"
+    return f"make it again: {redo}" if step else "restore it from a copy"
 
 
 def check_model_folders(models: tuple[str, ...]) -> None:

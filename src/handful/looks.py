@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from handful.errors import Absent, DataError
+from handful.errors import Absent, Damaged, DataError
 from handful.experiment import Experiment
 
 _SAME = ("runs", "settings_hash")
@@ -77,7 +77,7 @@ def after_verdict(experiment: Experiment, weights: Iterable[str]) -> bool:
         judged = {run["weights_hash"] for run in verdict["runs"]}
     except Absent:
         return False
-    except (ValueError, KeyError, TypeError):
+    except (Damaged, ValueError, KeyError, TypeError):
         return True  # a verdict stood there; nobody can say any more what it was about
     return not set(weights) <= judged
 

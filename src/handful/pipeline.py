@@ -32,8 +32,9 @@ from handful.records import (
     Tuned,
 )
 from handful.sources import function_hashes
-from handful.standing import as_it_stands, kept_record, look, told
+from handful.standing import as_it_stands, begin, look, told
 from handful.step import Choice, Records, Step, taken
+from handful.step_files import files_of
 from handful.steps.results import tell_again
 
 # --- the steps, in order: how each is done -------------------------------------------------------
@@ -146,6 +147,14 @@ def _report(experiment: Experiment, records: Records, made_from: Fingerprint, _:
 # --- the steps, in order: what each is made from, and where it is kept ---------------------------
 
 
+def _second_try(experiment: Experiment, prepared: Prepared) -> list[str]:
+    if not any(prepared.quarantined.values()):
+        return []
+    from handful.steps.prepare.second_try import reasons
+
+    return reasons(experiment, prepared)
+
+
 def _of_compare(experiment: Experiment, records: Records) -> Fingerprint:
     from handful.steps.compare.baselines import baseline_files
 
@@ -171,6 +180,7 @@ STEPS: tuple[Step, ...] = (
         lambda e: e.layout.prepared_lock,
         lambda e, _: [e.layout.splits, e.layout.label2id],
         _prepare,
+        _second_try,
     ),
     Step(
         "tune",
@@ -247,9 +257,11 @@ def run(experiment: Experiment, choice: Choice) -> Mapping[str, Record]:
     for index, step in enumerate(STEPS[: last + 1]):
         nothing_asked = step.name == "tune" and experiment.settings.tune.TRIALS is None
         if index < first and not nothing_asked:
-            records[step.name] = as_it_stands(experiment, step, records)
+            records[step.name] = as_it_stands(experiment, step, records, verify=choice.verify)
             continue
-        state = look(experiment, step, records)
+        state = look(experiment, step, records, verify=choice.verify)
+        if not state.reasons and step.name not in choice.again:
+            state.check()  # else it is made again, and compares what it reads
         if state.record and state.up_to_date and step.name not in choice.again:
             experiment.progress.note(f"{step.name}: up to date{told(state.record)}")
             records[step.name] = state.record
@@ -279,13 +291,14 @@ def _run(experiment: Experiment, step: Step, records: Records, choice: Choice) -
     with locked(experiment.store, step.locked_at(experiment), doing) as held:
         # Should the lock be lost, this process stops at its next write.
         mine = replace(experiment, store=held.store)
-        kept_record(mine, step)  # what stands there now is what the record replaces, and no other
         keep_what_runs(mine)
+        before = begin(mine, step, again=step.name in choice.again)
         record = step.run(mine, records, step.made_from(mine, records), choice)
         record = replace(
             record,
             seconds=round(time.monotonic() - started, 3),
             finished_at=datetime.now(UTC).isoformat(timespec="seconds"),
+            files=files_of(mine, record, before),
         )
         mine.store.write(step.kept_at(mine), record.to_json())
         held.check()  # who slept meanwhile shall know that this record may not be the last

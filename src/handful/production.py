@@ -65,10 +65,12 @@ def refuse_overlap(experiment: Experiment) -> None:
 
     Production is read-only, and what is copied must not be listed as production's own.
     """
+    from handful.storage.checked import bare
     from handful.storage.overlap import overlap
 
     settings = experiment.settings
-    store, files = experiment.store, open_in_production(settings, settings.production.FILES_URL)
+    store = bare(experiment.store)
+    files = open_in_production(settings, settings.production.FILES_URL)
     if not overlap(store, files):
         return
     from handful.steps.reconcile.keys import KeyPattern  # too heavy to be imported for nothing

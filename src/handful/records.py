@@ -59,9 +59,14 @@ class Record:
     """ISO 8601, UTC."""
     seconds: float = field(kw_only=True, default=0.0)
     """How long the step took."""
+    files: Mapping[str, tuple[int, str]] = field(kw_only=True, default_factory=dict)
+    """Key → bytes and SHA-256 of each file that a later step reads; of older builds none."""
 
     def to_json(self) -> bytes:
-        return (json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n").encode()
+        told = asdict(self)
+        if not self.files:
+            del told["files"]
+        return (json.dumps(told, indent=2, ensure_ascii=False) + "\n").encode()
 
     @classmethod
     def from_json(cls, data: bytes) -> Self:

@@ -10,7 +10,7 @@ from typing import Any
 from handful.baseline.arrays import Floats, Ids
 from handful.baseline.review import Review, from_csv, to_csv, with_decisions
 from handful.baseline.suspects import Judged, suspects
-from handful.errors import Absent, DataError
+from handful.errors import Absent, Damaged, DataError
 from handful.experiment import Experiment
 from handful.layout import artifact
 
@@ -67,7 +67,7 @@ def _notes(experiment: Experiment) -> list[dict[str, Any]]:
     key = experiment.layout.label_review_notes
     try:
         return [dict(note) for note in json.loads(experiment.store.read(key))]
-    except (Absent, ValueError, TypeError):
+    except (Absent, Damaged, ValueError, TypeError):
         return []
 
 

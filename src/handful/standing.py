@@ -11,55 +11,72 @@ from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from handful import fingerprint
-from handful.errors import Absent, DataError, HandfulError, UserError
+from handful import checksums, fingerprint, layout
+from handful.checksums import Files
+from handful.errors import Absent, Damaged, DataError, HandfulError, UserError
 from handful.experiment import Experiment
 from handful.machine import is_alive
 from handful.records import Reconciled, Record
 from handful.step import Records, State, Step
+from handful.step_files import check_files
+from handful.storage.checked import CheckedStore
 from handful.storage.lock import EXPIRES, Holder, holders
 
 
-def states(experiment: Experiment, steps: Sequence[Step]) -> list[State]:
-    """What `run` would find, step by step; reads the store and changes nothing."""
+def states(experiment: Experiment, steps: Sequence[Step], *, verify: bool = False) -> list[State]:
+    """What `run` would find, step by step; reads the store and changes nothing.
+
+    `verify`: compare the content of every file that a record names, not its size alone.
+    """
     records: Records = {}
     found: list[State] = []
     for step in steps:
         if found and not found[-1].up_to_date:
-            state = _behind(experiment, step, found, records)
+            state = _behind(experiment, step, found, records, verify=verify)
         else:
-            state = look(experiment, step, records)
+            state = look(experiment, step, records, verify=verify)
         found.append(state)
         if state.record:
             records[step.name] = state.record
     return found
 
 
-def look(experiment: Experiment, step: Step, records: Records) -> State:
+def look(experiment: Experiment, step: Step, records: Records, *, verify: bool = False) -> State:
     """Is `step` up to date, given the records of those before it?"""
-    kept = kept_record(experiment, step)
+    try:
+        kept = kept_record(experiment, step)
+    except Damaged as error:
+        return State(step.name, None, (), (error,))
     if kept is None:
         return State(step.name, None, ("not done yet",))
     reasons = fingerprint.differences(kept.made_from, step.made_from(experiment, records))
-    for key in step.outputs(experiment, kept):
-        try:
-            experiment.store.head(key)
-        except Absent:
-            reasons.append(f"{key} is gone from the store")
-    return State(step.name, kept, tuple(reasons))
+    gone, damage = check_files(experiment, kept, step.outputs(experiment, kept), verify=verify)
+    reasons += [f"{key} is gone from the store" for key in gone]
+    reasons += step.again(experiment, kept)
+    return State(step.name, kept, tuple(reasons), tuple(damage))
 
 
-def _behind(experiment: Experiment, step: Step, before: Sequence[State], records: Records) -> State:
+def _behind(
+    experiment: Experiment,
+    step: Step,
+    before: Sequence[State],
+    records: Records,
+    *,
+    verify: bool,
+) -> State:
     """A step that waits for another, and what else is known to have changed for it.
 
     What those before it will hand on is not known yet; they are taken as they stand.
     """
     first = (f"{before[-1].step} has to run first",)
-    own = State(step.name, kept_record(experiment, step), ())
+    try:
+        own = State(step.name, kept_record(experiment, step), ())
+    except Damaged as error:
+        own = State(step.name, None, (), (error,))
     if own.record and len(records) == len(before):
         # What cannot be told now is told when it is this step's turn.
         with suppress(HandfulError):
-            own = look(experiment, step, records)
+            own = look(experiment, step, records, verify=verify)
     return replace(own, reasons=first + own.reasons)
 
 
@@ -95,18 +112,24 @@ def _at_work(holder: Holder) -> str:
 
 
 def as_it_stands(
-    experiment: Experiment, step: Step, records: Records, *, judged: bool = False
+    experiment: Experiment,
+    step: Step,
+    records: Records,
+    *,
+    judged: bool = False,
+    verify: bool = False,
 ) -> Record:
     """The record of `step`, with a warning if something has changed since.
 
     `judged`: somebody has looked already, who knows more than the settings here, such as the driver
-    of a job. `UserError` if there is no record.
+    of a job. `UserError` if there is no record, `Damaged` if a file of the step is.
     """
     state = (
         State(step.name, kept_record(experiment, step), ())
         if judged
-        else look(experiment, step, records)
+        else look(experiment, step, records, verify=verify)
     )
+    state.check()
     if state.record is None:
         raise UserError(
             f"{step.name} has not been done yet",
@@ -131,6 +154,29 @@ def kept_record(experiment: Experiment, step: Step) -> Record | None:
             where=f"{experiment.store.url}/{step.kept_at(experiment)}",
             remedy="remove that file; the step will be done again",
         ) from error
+
+
+def begin(experiment: Experiment, step: Step, *, again: bool) -> Files:
+    """What the step's record says of its files, which `step` is about to make anew.
+
+    `again`: it is made anew, whatever stands there; else `Damaged` for a record that is.
+    """
+    key, store = step.kept_at(experiment), experiment.store
+    try:
+        kept = kept_record(experiment, step)
+    except Damaged:
+        if not again or not isinstance(store, CheckedStore):
+            raise
+        store.distrust(key)
+        if step.record is Reconciled:  # nobody knows any more how these were written
+            store.delete(layout.RECONCILE_MEMORY)
+        store.delete([key])  # its workers would ask it, too
+        return {}
+    if kept is None or not isinstance(store, CheckedStore):
+        return {}
+    gone, _ = check_files(experiment, replace(kept, files={}), step.outputs(experiment, kept))
+    store.overlook(gone)
+    return checksums.from_json(kept.files)
 
 
 def told(record: Record) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from handful.errors import Damaged
 from handful.experiment import Experiment
 from handful.records import Fingerprint, Record
 
@@ -30,6 +31,8 @@ class Choice:
     """Remove what the ledger no longer keeps."""
     resume_anyway: bool = False
     """Go on with an interrupted training although something changed."""
+    verify: bool = False
+    """Compare the content of every file that a record names."""
     trainers: Any = None
     """The backend that trains; None: this machine."""
 
@@ -52,6 +55,8 @@ class Step:
     outputs: Callable[[Experiment, Any], list[str]]
     """A few keys whose absence means that somebody removed the step's results."""
     run: Callable[[Experiment, Records, Fingerprint, Choice], Record]
+    again: Callable[[Experiment, Any], list[str]] = lambda *_: []
+    """Why it has to run although nothing that it is made from changed."""
 
 
 def taken(records: Records, kind: type[R]) -> R:
@@ -67,6 +72,8 @@ class State:
     record: Record | None
     reasons: tuple[str, ...]
     """Empty if the step is up to date; else why it has to run: all that is known."""
+    damage: tuple[Damaged, ...] = ()
+    """Its files that are not as it left them: nothing is made of these."""
 
     @property
     def reason(self) -> str:
@@ -75,4 +82,11 @@ class State:
 
     @property
     def up_to_date(self) -> bool:
-        return not self.reasons
+        return not self.reasons and not self.damage
+
+    def check(self) -> None:
+        """Raise the first of the damage, and how much more there is."""
+        if self.damage:
+            first, more = self.damage[0], len(self.damage) - 1
+            what = first.fault.what + (f"; and {more} more of {self.step}'s files" if more else "")
+            raise Damaged(what, where=first.fault.where, remedy=first.fault.remedy)

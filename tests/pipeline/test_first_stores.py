@@ -11,35 +11,19 @@ anew either.
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
-import subprocess
-import sysconfig
-import tarfile
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from first_stores import HALF, WHOLE, contents, handful, unpack
 from handful.fingerprint import ENCODING_LIBRARIES
 from handful.settings.counted import HASHED_AT_DEFAULT
 
-ARCHIVE = Path(__file__).parents[1] / "fixtures" / "first_stores.tar.xz"
-HANDFUL = str(Path(sysconfig.get_path("scripts")) / "handful")
-WHOLE, HALF = "EXP-0001-whole", "EXP-0002-half"
 STEPS = ("reconcile", "prepare", "tune", "train", "test", "compare", "report")
 RESULTS = "results/full_dataset"
-
-
-def unpack(folder: Path) -> Path:
-    with tarfile.open(ARCHIVE) as archive:
-        archive.extractall(folder, filter="data")
-    for name, moment in json.loads((folder / "times.json").read_text()).items():
-        if (folder / name).exists():
-            os.utime(folder / name, ns=(moment, moment))
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -48,33 +32,9 @@ def first(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return unpack(tmp_path_factory.mktemp("first"))
 
 
-def handful(root: Path, *words: str, status: int = 0) -> str:
-    # A checkpoint goes on with the device and the number of threads that it was begun with.
-    one = {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "HF_HUB_OFFLINE": "1"}
-    done = subprocess.run(
-        [HANDFUL, *words],
-        cwd=root,
-        env={**os.environ, **one},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    told = done.stdout + done.stderr
-    assert done.returncode == status, told
-    return told
-
-
 def states(root: Path, name: str) -> dict[str, Any]:
     told = json.loads(handful(root, "status", name, "--json"))
     return {step: state for step, _, state in told["rows"]}
-
-
-def contents(store: Path) -> dict[str, str]:
-    return {
-        path.relative_to(store).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in store.rglob("*")
-        if path.is_file()
-    }
 
 
 def read(root: Path, name: str, key: str) -> Any:

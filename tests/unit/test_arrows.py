@@ -12,7 +12,7 @@ FILES = sorted(file for file in SOURCE.rglob("*.py") if "templates" not in file.
 
 LEAVES = {"errors", "records", "layout", "progress", "machine"}
 LEAVES |= {"model_files", "positions", "metric_lines", "metric_names", "brought", "certificates"}
-LEAVES |= {"document_text", "exceptions", "redaction", "csv_text"}
+LEAVES |= {"document_text", "exceptions", "redaction", "csv_text", "checksums"}
 """Rooms that everyone may enter."""
 
 ARROWS: dict[str, set[str]] = {
@@ -28,6 +28,7 @@ ARROWS: dict[str, set[str]] = {
     "document_text": {"exceptions"},
     "redaction": set(),
     "csv_text": set(),
+    "checksums": {"errors"},
     "metric_lines": set(),
     "metric_names": set(),
     "records": set(),
@@ -41,17 +42,26 @@ ARROWS: dict[str, set[str]] = {
     "baseline": LEAVES | {"scoring"},
     "storage": LEAVES,
     "labels": LEAVES,
-    "experiment": LEAVES | {"settings", "storage.base", "storage.open"},
+    "experiment": LEAVES | {"settings", "storage.base", "storage.checked", "storage.open"},
     "fingerprint": LEAVES | {"settings", "sources"},
     "looks": LEAVES | {"experiment"},
     "kept_models": LEAVES | {"experiment"},
     "reviewing": LEAVES | {"experiment", "baseline"},
     "steps": LEAVES
     | {"experiment", "settings", "functions", "sources", "storage.base", "storage.open"}
-    | {"storage.keys", "labels.base", "backends.base", "report", "fingerprint", "__init__"}
+    | {
+        "storage.checked",
+        "storage.keys",
+        "labels.base",
+        "backends.base",
+        "report",
+        "fingerprint",
+        "__init__",
+    }
     | {"scoring", "comparing", "baseline", "looks", "reviewing", "kept_models"},
     "training": LEAVES
     | {"experiment", "settings", "functions", "sources", "storage.base", "storage.open"}
+    | {"storage.checked"}
     | {"fingerprint", "scoring", "baseline", "looks", "reviewing", "kept_models", "__init__"},
     "report": LEAVES
     | {"experiment", "settings", "storage.base", "scoring", "baseline", "looks", "__init__"},
@@ -61,12 +71,15 @@ ARROWS: dict[str, set[str]] = {
     "worker": LEAVES
     | {"experiment", "functions", "backends.base", "backends.events", "storage.lock", "training"},
     "step": LEAVES | {"experiment"},
+    "step_files": LEAVES | {"experiment", "storage.base", "storage.checked"},
     "production": LEAVES | {"experiment", "settings", "labels", "storage", "steps.reconcile"},
-    "standing": LEAVES | {"experiment", "fingerprint", "step", "storage.lock"},
+    "standing": LEAVES
+    | {"experiment", "fingerprint", "step", "step_files", "storage.checked", "storage.lock"},
     "mark": LEAVES | {"experiment", "settings", "storage.base", "storage.tree"},
     "managed": LEAVES | {"experiment", "mark", "step", "standing", "storage", "backends"},
     "pipeline": LEAVES
-    | {"step", "standing", "experiment", "fingerprint", "mark", "managed", "production"}
+    | {"step", "step_files", "standing", "experiment", "fingerprint", "mark", "managed"}
+    | {"production"}
     | {"functions", "sources", "storage", "steps", "backends"},
     "machines": LEAVES
     | {"pipeline", "step", "standing", "experiment", "sources", "storage", "steps", "backends"}

@@ -24,6 +24,11 @@ ResumeAnyway = Annotated[
     ),
 ]
 
+Verify = Annotated[
+    bool,
+    typer.Option("--verify", help="Compare the content of every file that a record names."),
+]
+
 Model = Annotated[
     str | None, typer.Option("--model", metavar="NAME", help="Not the winner on validation.")
 ]

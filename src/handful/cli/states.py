@@ -5,25 +5,27 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from handful.cli.command import on_experiment
+from handful.cli.options import Verify
 
 if TYPE_CHECKING:
+    from handful.errors import Damaged
     from handful.experiment import Experiment
     from handful.step import Choice
 
 
 @on_experiment
-def status(experiment: Experiment) -> None:
+def status(experiment: Experiment, verify: Verify = False) -> None:
     """Show how far the experiment is, and what a run would do."""
     from handful.step import Choice
 
-    show_states(experiment, Choice())
+    show_states(experiment, Choice(verify=verify))
     _show_replaced(experiment)
 
 
 def show_states(experiment: Experiment, choice: Choice) -> None:
     """Each step: when it was done, every reason to do it again, and who is at work on it.
 
-    The further lines of a step have no name.
+    The further lines of a step have no name. `Damaged` behind it, if a file is.
     """
     from handful.mark import is_marked
     from handful.pipeline import STEPS
@@ -31,14 +33,24 @@ def show_states(experiment: Experiment, choice: Choice) -> None:
 
     is_marked(experiment.store)  # what another program's store holds is not "up to date"
     rows, busy = [], in_progress(experiment, STEPS)
-    for state in states(experiment, STEPS):
+    found = states(experiment, STEPS, verify=choice.verify)
+    for state in found:
         done = age(state.record.finished_at) if state.record else "never"
         asked = ("asked to do it again",) if state.step in choice.again else ()
-        reasons = [f"to do: {one}" for one in (*asked, *state.reasons)] or ["up to date"]
+        damage = [f"{_key(experiment, one)} {one.fault.what}" for one in state.damage]
+        reasons = [*damage, *(f"to do: {one}" for one in (*asked, *state.reasons))]
+        reasons = reasons or ["up to date"]
         first, *others = [*reasons, *busy.get(state.step, [])]
         rows.append((state.step, done, first))
         rows += [("", "", other) for other in others]
     experiment.progress.table(str(experiment.store.url), ("step", "last done", "state"), rows)
+    for state in found:
+        if state.step not in choice.again:
+            state.check()
+
+
+def _key(experiment: Experiment, damage: Damaged) -> str:
+    return damage.fault.where.removeprefix(f"{experiment.store.url}/")
 
 
 def _show_replaced(experiment: Experiment) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from handful.cli.command import on_experiment, opened
-from handful.cli.options import AsJson, Overrides, Redo, Refresh, ResumeAnyway, Traceback
+from handful.cli.options import AsJson, Overrides, Redo, Refresh, ResumeAnyway, Traceback, Verify
 from handful.errors import UserError
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ def run(
     ] = None,
     refresh: Refresh = False,
     resume_anyway: ResumeAnyway = False,
+    verify: Verify = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only show what would be done.")
     ] = False,
@@ -39,7 +40,12 @@ def run(
     for step in (first, last, *(redo or ())):
         _must_be_a_step(step)
     choice = Choice(
-        first, last, frozenset(redo or ()), refresh=refresh, resume_anyway=resume_anyway
+        first,
+        last,
+        frozenset(redo or ()),
+        refresh=refresh,
+        resume_anyway=resume_anyway,
+        verify=verify,
     )
     if refresh and first not in (None, "reconcile"):
         raise UserError(

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from handful import layout
+from handful.checksums import read_marker
 from handful.errors import Absent, DataError, UserError
 from handful.experiment import Experiment
 from handful.kept_models import find_model_by_fingerprint
@@ -91,7 +92,7 @@ def folder_of(experiment: Experiment, chosen: Chosen) -> Path:
 def record_of(experiment: Experiment, chosen: Chosen, folder: Path) -> dict[str, Any]:
     """What handful.json says in `folder_of` it; `DataError` if there is no whole model."""
     try:
-        return dict(json.loads((folder / layout.FINAL_RECORD).read_text()))
+        return read_marker(folder / layout.FINAL_RECORD, _redo(experiment))
     except (OSError, ValueError) as error:
         what = f"{chosen.name} does not lie there whole: {layout.FINAL_RECORD} cannot be read"
         remedy = f"run `handful run {experiment.directory}`: an interrupted training goes on"
@@ -102,13 +103,17 @@ def choose_final(experiment: Experiment, final: Path) -> Chosen:
     """The model of a final/ folder that lies on this machine. `DataError` if it is none."""
     path = final / layout.FINAL_RECORD
     try:
-        record = json.loads(path.read_text())
+        record = read_marker(path, _redo(experiment))
         found = Chosen(record["model"], int(record["seed"]), record["weights_hash"], final)
     except (OSError, ValueError, KeyError, TypeError) as error:
         remedy = "name the final/ folder of a model that handful has trained"
         raise DataError(f"cannot be read: {error}", where=str(path), remedy=remedy) from error
     model = _full_name(experiment, found.model)
     return Chosen(model, found.seed, found.weights_hash, final, pinned=True)
+
+
+def _redo(experiment: Experiment) -> str:
+    return f"train it again: `handful run {experiment.directory} --redo train`"
 
 
 def temperature_of(experiment: Experiment, chosen: Chosen, record: Mapping[str, Any]) -> float:

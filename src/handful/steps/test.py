@@ -16,6 +16,7 @@ from handful.machine import gpus
 from handful.records import Evaluation, Fingerprint, Prepared, Split, Tested, Trained, Tuned, known
 from handful.steps.empty_split import empty_split
 from handful.steps.results import tell_tested
+from handful.storage.checked import note_files
 
 LOOKED_AT = (Split.VALIDATION, Split.TEST)
 """Validation as well: the temperature is fitted on it, and labels are judged."""
@@ -62,6 +63,7 @@ def test(
     directory, lock = str(experiment.directory), lock_of(experiment.store)
     job = Job("test", directory, experiment.overrides, arguments, processes, lock)
     answer = backend.run(job, experiment.progress)
+    note_files(experiment.store, answer.get("files"))
     evaluations = tuple(Evaluation(**one) for one in answer["evaluations"])
     baselines = tuple(Evaluation(**one) for one in answer["baselines"])
     look |= {"baselines": [one.model for one in baselines]}

@@ -11,7 +11,7 @@ from statistics import fmean, stdev
 from typing import Any
 
 from handful.backends.base import Backend, Job, lock_of, run_each
-from handful.errors import Absent, DataError, UserError
+from handful.errors import Absent, Damaged, DataError, UserError
 from handful.experiment import Experiment
 from handful.fingerprint import difference
 from handful.kept_models import remove_older
@@ -194,7 +194,7 @@ def _standing(
         as_run(record)
     except Absent:
         return None, "not trained yet"
-    except (ValueError, KeyError, TypeError):
+    except (Damaged, ValueError, KeyError, TypeError):
         return None, f"{key} is damaged"
     change = difference(before, own)
     return (None, change) if change else (record, "")

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
+from handful import checksums
 from handful.errors import StoreError
 from handful.storage.oserrors import reading, writing
 
@@ -56,8 +57,10 @@ def flushed(path: Path, where: str) -> None:
         os.fsync(file.fileno())
 
 
-def copied(source: Path, path: Path, named: str, where: str) -> None:
+def copied(source: Path, path: Path, named: str, where: str) -> str | None:
     """Copy the file `source` to the new file `path` with its modification time, and flush it.
+
+    What tells its content, unless it was not read.
 
     By reflink where the file system can, else byte by byte; never by a hard link, through which
     a later write would reach the original. `StoreError` if the original changed meanwhile.
@@ -67,8 +70,12 @@ def copied(source: Path, path: Path, named: str, where: str) -> None:
     try:
         with original, writing(where), path.open("xb") as copy:
             before = os.fstat(original.fileno())
+            digest = None
             if not _reflinked(original.fileno(), copy.fileno()):
-                shutil.copyfileobj(original, copy, 1 << 20)
+                digest = checksums.QuickHash()
+                while piece := original.read(1 << 20):
+                    digest.update(piece)
+                    copy.write(piece)
             copy.flush()
             after = os.fstat(original.fileno())
             if (before.st_mtime_ns, before.st_size) != (after.st_mtime_ns, after.st_size):
@@ -78,6 +85,7 @@ def copied(source: Path, path: Path, named: str, where: str) -> None:
     except BaseException:
         path.unlink(missing_ok=True)
         raise
+    return None if digest is None else str(digest)
 
 
 def placed(part: Path, path: Path, where: str) -> None:

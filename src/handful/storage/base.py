@@ -82,8 +82,10 @@ class Source(Protocol):
     def read(self, key: str) -> bytes:
         """The whole content of `key`; for small files."""
 
-    def fetch(self, key: str, path: Path) -> None:
+    def fetch(self, key: str, path: Path) -> str | None:
         """Write the content of `key` to the local `path`: aside first, then renamed.
+
+        What it returns tells the content (see `checksums.content_of`); None if nobody looked.
 
         For scratch: whole or absent while this machine runs, but not flushed to its disk.
         """
@@ -129,8 +131,9 @@ class Fence(Protocol):
 class Store(Source, Protocol):
     """A place that can be written, too. A write is whole or absent, never half."""
 
-    fence: Fence | None
-    """Asked before every write; None: anybody may write."""
+    @property
+    def fence(self) -> Fence | None:
+        """Asked before every write; None: anybody may write."""
 
     def fenced(self, fence: Fence) -> Self:
         """The same place, for whoever holds the lock of `fence`: who lost it gets `Locked`.
@@ -194,8 +197,10 @@ class Store(Source, Protocol):
         place or in both, and may begin again. Nothing below `prefix`: nothing is done.
         """
 
-    def copy_from(self, source: Source, source_key: str, key: str) -> None:
+    def copy_from(self, source: Source, source_key: str, key: str) -> str | None:
         """Copy one object of `source` to `key` here, by the fastest way both sides allow.
+
+        What it returns tells the content of a local copy; None if it has not passed this machine.
 
         Server side for S3 to S3, a byte copy for local to local (with its modification time,
         never a link to the original), streamed otherwise.

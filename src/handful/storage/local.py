@@ -76,13 +76,14 @@ class LocalSource:
         with reading(self._where(key)):
             return path.read_bytes()
 
-    def fetch(self, key: str, path: Path) -> None:
+    def fetch(self, key: str, path: Path) -> str | None:
         source = self.file(key)
         with writing(str(path)):
             path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_name(aside.name())
-        aside.copied(source, part, self._where(key), str(path))
+        content = aside.copied(source, part, self._where(key), str(path))
         aside.placed(part, path, str(path))
+        return content
 
     def fetch_tree(self, prefix: str, scratch: Path) -> Path:  # noqa: ARG002 - the protocol's
         below = folder(prefix, self.url)
@@ -179,22 +180,24 @@ class LocalStore(LocalSource):
 
     def send(self, path: Path, key: str) -> None:
         self._check()
-        self._place(self._copied_aside(path, str(path), key), key)
+        part, _ = self._copied_aside(path, str(path), key)
+        self._place(part, key)
 
-    def copy_from(self, source: Source, source_key: str, key: str) -> None:
+    def copy_from(self, source: Source, source_key: str, key: str) -> str | None:
         self._check()
         if isinstance(source, LocalSource):
             path, named = source.file(source_key), source._where(source_key)
-            part = self._copied_aside(path, named, key)
+            part, content = self._copied_aside(path, named, key)
             aside.placed(part, self._path(key), self._where(key))
-            return
+            return content
         part = self._aside(key)
         try:
-            source.fetch(source_key, part)
+            content = source.fetch(source_key, part)
             aside.flushed(part, self._where(key))
             aside.placed(part, self._path(key), self._where(key))
         finally:
             part.unlink(missing_ok=True)
+        return content
 
     def expect_copies(self, source: Source, source_key: str, size: int) -> None:
         """Nothing has to be found out here."""
@@ -297,11 +300,11 @@ class LocalStore(LocalSource):
         with writing(self._where(key)):
             return aside.place(self._root / HIDDEN)
 
-    def _copied_aside(self, path: Path, named: str, key: str) -> Path:
+    def _copied_aside(self, path: Path, named: str, key: str) -> tuple[Path, str | None]:
+        """The copy, and what tells its content, unless that was not read."""
         self._path(key)
         part = self._aside(key)
-        aside.copied(path, part, named, self._where(key))
-        return part
+        return part, aside.copied(path, part, named, self._where(key))
 
     def _place(self, part: Path, key: str, *, lasting: bool = False) -> None:
         """Move `part` to `key`; it is gone afterwards in any case."""

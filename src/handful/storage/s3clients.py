@@ -46,6 +46,8 @@ class Clients:
         """Encrypts what is written here; None: as the bucket does by default."""
         self.answered = False
         """Has the server ever answered? Then it is waited for longer."""
+        self.etags_are_md5: bool | None = None
+        """Of what went in one piece; None: no body was compared yet."""
         self._archives: bool | None = None
         self._server_stores: dict[str | None, Obstore] = {}
         self._lock = threading.RLock()

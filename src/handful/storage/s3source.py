@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import pyarrow as pa
 
+from handful import checksums
 from handful.errors import Absent, StoreError, Unreachable
 from handful.storage import aside, retry, tree
 from handful.storage.base import Entry
 from handful.storage.keys import checked, checked_prefix, folder
 from handful.storage.oserrors import writing
 from handful.storage.room import TRANSFERS
+from handful.storage.s3arrival import Arrival, check_arrival
 from handful.storage.s3clients import Clients
 from handful.storage.s3errors import answer_of, asking
 from handful.storage.s3listing import listed
@@ -73,12 +75,13 @@ class S3Source:
     def read(self, key: str) -> bytes:
         return retry.again(lambda: b"".join(self.body(key)))
 
-    def fetch(self, key: str, path: Path) -> None:
+    def fetch(self, key: str, path: Path) -> str | None:
         with writing(str(path)):
             path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_name(aside.name())
-        retry.again(lambda: self._download(key, part))
+        content = retry.again(lambda: self._download(key, part))
         aside.placed(part, path, str(path))
+        return content
 
     def fetch_tree(self, prefix: str, scratch: Path) -> Path:
         below = folder(prefix, self.url)
@@ -156,7 +159,7 @@ class S3Source:
         return retry.again(asked)
 
     def body(self, key: str) -> Iterator[bytes]:
-        """The content in pieces; `BrokenOff` if it ends early."""
+        """The content in pieces; `BrokenOff` if it ends early, or is not what the ETag tells."""
         yield from self._arriving(self._opened(key), key)
 
     def _opened(self, key: str) -> GetResult:
@@ -168,18 +171,20 @@ class S3Source:
             return obstore.get(self.clients.bucket_store(), full)
 
     def _arriving(self, result: GetResult, key: str) -> Iterator[bytes]:
-        got, size = 0, result.meta["size"]
+        size, arrival = result.meta["size"], Arrival(result.meta["e_tag"])
         try:
             for piece in _pieces(result, size):
-                got += len(piece)
+                arrival.add(piece)
                 yield piece
         except Exception as error:
             answer = answer_of(error)
             if answer is None:
                 raise
             raise retry.BrokenOff(answer.words, where=self._where(key)) from None
-        if got != size:
-            raise retry.BrokenOff(f"{got} of {size} bytes arrived", where=self._where(key))
+        if arrival.size != size:
+            raise retry.BrokenOff(f"{arrival.size} of {size} bytes arrived", where=self._where(key))
+        with self._asking(key):
+            check_arrival(self.clients, self.full(key), arrival, self._where(key))
 
     def _roomy(self, key: str) -> Iterator[bytes]:
         """`body`, as many at once as there is room for what they hold."""
@@ -188,14 +193,17 @@ class S3Source:
             # No server keeps an answer open for as long as others may take.
             yield from self._arriving(self._opened(key) if waited else result, key)
 
-    def _download(self, key: str, part: Path) -> None:
+    def _download(self, key: str, part: Path) -> str:
+        digest = checksums.QuickHash()
         try:
             with writing(str(part)), part.open("wb") as file:
                 for piece in self._roomy(key):
+                    digest.update(piece)
                     file.write(piece)
         except BaseException:
             part.unlink(missing_ok=True)
             raise
+        return str(digest)
 
 
 def _pieces(result: GetResult, size: int) -> Iterator[bytes]:

@@ -57,9 +57,9 @@ class Several:
         source, within = self.placed(key)
         return source.read(within)
 
-    def fetch(self, key: str, path: Path) -> None:
+    def fetch(self, key: str, path: Path) -> str | None:
         source, within = self.placed(key)
-        source.fetch(within, path)
+        return source.fetch(within, path)
 
     def fetch_tree(self, prefix: str, scratch: Path) -> Path:
         source, within = self.placed(prefix)

@@ -28,7 +28,8 @@ import pyarrow as pa
 import torch
 from safetensors.torch import load_model, save_model
 
-from handful.errors import Absent, Locked
+from handful import checksums
+from handful.errors import Absent, Damaged, Locked
 from handful.progress import Progress
 from handful.storage.base import Store
 from handful.training.state import RunState
@@ -164,7 +165,7 @@ class Checkpoints:
             **(about or {}),
             "files": {name: file_hash(folder / name) for name in (WEIGHTS, TENSORS, RUN)},
         }
-        (folder / MARKER).write_text(json.dumps(marker, indent=2))
+        (folder / MARKER).write_bytes(checksums.seal(json.dumps(marker, indent=2).encode()))
         self._store.send_tree(folder, self._key(state.step), last=MARKER)
         shutil.rmtree(folder)
         self._prune(state)
@@ -250,7 +251,7 @@ class Checkpoints:
             if complete and isinstance(marker["files"], dict) and marker["made_from"] is not None:
                 return dict(marker)
             what = "is of another format"
-        except (Absent, ValueError, KeyError, TypeError) as error:
+        except (Absent, Damaged, ValueError, KeyError, TypeError) as error:
             what = f"cannot be read: {error}"
         self._progress.warn(f"the checkpoint of step {step} is passed over: its marker {what}")
         return None

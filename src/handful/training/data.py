@@ -13,6 +13,7 @@ import pyarrow as pa
 from handful.brought import brought
 from handful.errors import DataError
 from handful.experiment import Experiment
+from handful.storage.checked import check_local
 from handful.training.batches import Indices
 
 if TYPE_CHECKING:
@@ -74,7 +75,10 @@ def open_split(experiment: Experiment, model: str, split: str, rows: int) -> Spl
             where=where,
             remedy="give it a share in [prepare] SPLIT, or label more artifacts",
         )
-    folder = brought(split) or experiment.store.fetch_tree(key, experiment.scratch / "encoded")
+    if folder := brought(split):
+        check_local(experiment.store, key, folder)
+    else:
+        folder = experiment.store.fetch_tree(key, experiment.scratch / "encoded")
     data = as_split(load_from_disk(str(folder)))
     if len(data) != rows:
         raise DataError(

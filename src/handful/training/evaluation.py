@@ -12,11 +12,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from handful import checksums
 from handful.experiment import Experiment, with_values
 from handful.functions import Functions, load_functions
 from handful.layout import FINAL_RECORD, model_folder
 from handful.looks import begin_look
 from handful.records import Split
+from handful.storage.checked import written_files
 from handful.training import baselines, runtime
 from handful.training.calls import settings_for
 from handful.training.checkpoints import file_hash
@@ -128,6 +130,7 @@ def _written_and_sent(
         ids = best.data[Split.VALIDATION].ids()
         judge_labels(experiment, label2id, simple.data, ids, judged)
     return {
+        "files": checksums.to_json(written_files(experiment.store)),
         "evaluations": [one.result for one in written],
         "baselines": [one.result for one in simple.made] if simple else [],
         "look": look,
@@ -191,7 +194,8 @@ def _keep_temperature(experiment: Experiment, one: Written) -> None:
     key = f"{final}/{FINAL_RECORD}"
     record = json.loads(experiment.store.read(key))
     told = {**record, "temperature": one.temperature}
-    if told != record:
+    told.pop(checksums.MEMBER, None)  # of what it said before
+    if record.get("temperature") != one.temperature:
         text = json.dumps(told, indent=2, ensure_ascii=False)
         experiment.store.write(key, f"{text}\n".encode())
 

@@ -15,12 +15,12 @@ from typing import Any
 import torch
 from safetensors.torch import load_model, save_model
 
+from handful import checksums
 from handful.errors import Absent, StepError, UserError
 from handful.experiment import Experiment
 from handful.functions import Functions
 from handful.layout import FINAL_RECORD
 from handful.training.card import model_card
-from handful.training.checkpoints import file_hash
 from handful.training.model import (
     LOAD_MODEL,
     ModelSource,
@@ -61,17 +61,21 @@ def save_final(
         # Who calls it with truncation cuts where encode_data did.
         tokenizer.model_max_length = record.get("max_length") or tokenizer.model_max_length
         tokenizer.save_pretrained(folder)
-    weights = _save_weights(folder, model)
+    name = _save_weights(folder, model)
+    _save_adapter(folder, model)
+    files = checksums.of_folder(folder)
     full = {
         "format": FORMAT,
         **record,
-        "weights": weights,
-        "weights_hash": file_hash(folder / WEIGHTS),
+        "weights": {name: files[name].sha256},
+        "weights_hash": files[WEIGHTS].sha256,
         "class": f"{type(model).__module__}.{type(model).__qualname__}",
     }
-    _save_adapter(folder, model)
     (folder / CARD).write_text(model_card(full))
-    (folder / FINAL_RECORD).write_text(json.dumps(full, indent=2, ensure_ascii=False) + "\n")
+    files[CARD] = checksums.of_file(folder / CARD)
+    full[checksums.FILES] = checksums.to_json(files)
+    text = json.dumps(full, indent=2, ensure_ascii=False)
+    (folder / FINAL_RECORD).write_bytes(checksums.seal(f"{text}\n".encode()))
     return full
 
 
@@ -92,8 +96,8 @@ def _name_labels(model: torch.nn.Module, label2id: Mapping[str, int]) -> None:
         config.id2label, config.label2id = inverse(label2id), dict(label2id)
 
 
-def _save_weights(folder: Path, model: torch.nn.Module) -> dict[str, str]:
-    """Write the weights; file name → sha256 of what load_model's module is filled from."""
+def _save_weights(folder: Path, model: torch.nn.Module) -> str:
+    """Write the weights; the name of the file that load_model's module is filled from."""
     from transformers import PreTrainedModel
 
     name = WEIGHTS
@@ -104,7 +108,7 @@ def _save_weights(folder: Path, model: torch.nn.Module) -> dict[str, str]:
             save_model(model, str(folder / name))
     else:
         save_model(model, str(folder / name))
-    return {name: file_hash(folder / name)}
+    return name
 
 
 def _save_adapter(folder: Path, model: torch.nn.Module) -> None:
@@ -133,16 +137,18 @@ def open_final(
 ) -> Opened:
     """The model as it was trained.
 
-    `StepError` if the weights are not those of `weights_hash`; `UserError` if `load_model` builds
-    another model now than when it was trained.
+    `Damaged` if a file is not as it was written; `StepError` if the weights are not those of
+    `weights_hash`; `UserError` if `load_model` builds another model now than when it was trained.
     """
-    record = json.loads((folder / FINAL_RECORD).read_text())
+    remedy = f"train it again: `handful run {experiment.directory} --redo train`"
+    record = checksums.read_marker(folder / FINAL_RECORD, remedy)
+    files = checksums.check_folder(folder, record, remedy)
     for name, expected in [(WEIGHTS, weights_hash), *record["weights"].items()]:
-        if file_hash(folder / name) != expected:
+        if (files.get(name) or checksums.of_file(folder / name)).sha256 != expected:
             raise StepError(
                 "the weights are not those that were trained",
                 where=str(folder / name),
-                remedy="run `handful run --redo train`",
+                remedy=remedy,
             )
     label2id = record["label2id"]
     if not functions.has(LOAD_MODEL):

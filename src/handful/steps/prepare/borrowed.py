@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from handful.errors import UserError
-from handful.experiment import Experiment, open_in_store, store_url
+from handful.experiment import Experiment, open_checked
 from handful.layout import RECONCILED, Layout
 from handful.steps.prepare.ledger import Ledger, read_ledger
 from handful.steps.prepare.splits import SPLITS, Drawn
@@ -59,7 +59,7 @@ def borrowed(experiment: Experiment) -> Mapping[str, Drawn]:
             where=_WHERE,
             remedy="the name of an experiment in the same STORE, as in its [experiment] NAME",
         )
-    store = open_in_store(experiment.settings, store_url(experiment.settings, name))
+    store = open_checked(experiment.settings, name)
     for dataset in dict.fromkeys((experiment.layout.encoded_data_dir, _FULL)):
         found = read_ledger(store, Layout(dataset).splits)
         if found is not None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from handful import layout
 from handful.experiment import Experiment
+from handful.layout import remedy_for
 from handful.steps.prepare import quarantine, schema
 from handful.steps.prepare.encoding import EncodeShard, Shard
 from handful.steps.prepare.inputs import Wait
@@ -103,6 +104,8 @@ class ModelEncoder:
             number=piece.number,
             features=features,
             path=self.shards.path(piece.number),
+            contents=self.plan.inputs.contents(documents),
+            remedy=remedy_for(f"{layout.ARTIFACTS}/", str(self.experiment.directory)),
         )
 
     def _instances(self, rows: Sequence[Used]) -> Instances:

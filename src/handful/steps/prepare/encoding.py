@@ -19,6 +19,7 @@ from handful.steps.prepare.calling import Answer, Caller, Encoding
 from handful.steps.prepare.columns import Columns, Plain
 from handful.steps.prepare.halving import in_halves
 from handful.steps.prepare.instance import Instance
+from handful.steps.prepare.known_contents import Contents, check_contents
 from handful.steps.prepare.quarantine import Quarantined
 from handful.steps.prepare.truncation import Tallies, Tally
 from handful.steps.prepare.values import Misfit, unwrapped
@@ -42,8 +43,13 @@ class EncodeShard(Encoding):
     number: int
     features: Mapping[str, Any]
     path: Path
+    contents: Contents = field(default_factory=dict)
+    """What the files are to hold."""
+    remedy: str = ""
+    """What brings them again."""
 
     def do(self, desk: Desk) -> Shard:
+        check_contents(self.instances, self.contents, self.set_aside, self.remedy)
         return _ShardEncoder(desk, self).run()
 
 

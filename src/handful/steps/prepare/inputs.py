@@ -23,6 +23,7 @@ from handful.experiment import Experiment
 from handful.settings.names import is_glob
 from handful.steps.prepare.artifacts import Artifact
 from handful.steps.prepare.instance import Instances
+from handful.steps.prepare.known_contents import Contents, KnownContents, KnownEtags
 
 _FETCHES = 96
 """At once: a server that answers after 30 ms sends some 2,000 small files a second then. Each
@@ -65,6 +66,8 @@ class Inputs:
         self.is_local = isinstance(place, Path)
         self._root = place if isinstance(place, Path) else experiment.scratch / "inputs"
         self._remote_sizes: Mapping[str, int] | None = None
+        self._experiment = experiment
+        self._contents: KnownContents | None = None
         # Most artifacts have files of the same names: they share one mapping.
         self._files: dict[
             tuple[str, ...], tuple[Mapping[str, tuple[str, ...]], tuple[str, ...]]
@@ -82,6 +85,17 @@ class Inputs:
             tuple(labels),
             tuple([document.files for document in documents]),
         )
+
+    def contents(self, documents: Sequence[Document]) -> Contents:
+        """What the files of a local store held when reconcile left them.
+
+        `documents` stand in the order of their ids, with few others in between.
+        """
+        if not self.is_local or not documents:
+            return {}
+        if self._contents is None:
+            self._contents = KnownContents(self._experiment)
+        return self._contents.between(documents[0].id, documents[-1].id)
 
     def paths(self, document: Document) -> list[str]:
         """Its files on this machine, by name."""
@@ -171,7 +185,9 @@ class Inputs:
     def _listed(self) -> dict[str, int]:
         """Key → bytes of the store's input files, from one listing."""
         found: dict[str, int] = {}
+        known = KnownEtags(self._experiment)
         for batch in self._store.list(f"{layout.ARTIFACTS}/"):
+            known.check(batch)
             keys, sizes = batch.column("key").to_pylist(), batch.column("size").to_pylist()
             for key, size in zip(keys, sizes, strict=True):
                 name = key.removeprefix(f"{layout.ARTIFACTS}/").partition("/")[2]

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from handful import layout
-from handful.errors import Absent, DataError
+from handful.errors import Absent, Damaged, DataError
 from handful.experiment import Experiment
 from handful.progress import printable
 from handful.records import Prepared
@@ -20,6 +20,7 @@ from handful.steps.prepare.labels import LETTERS
 from handful.steps.prepare.lengths import told_longest, too_long
 from handful.steps.prepare.plan import EncodedModel, Plan
 from handful.steps.prepare.quarantine import Quarantined
+from handful.steps.prepare.second_try import tried_twice
 from handful.steps.prepare.shards import ShardStore
 from handful.steps.prepare.splits import SPLITS
 from handful.steps.prepare.truncation import Tallies
@@ -86,7 +87,7 @@ class ModelJoiner:
         try:
             data = self.experiment.store.read(self.experiment.layout.prepared_record)
             return Prepared.from_json(data)
-        except (Absent, ValueError, TypeError):
+        except (Absent, Damaged, ValueError, TypeError):
             return None
 
     def _check_rows(
@@ -121,7 +122,9 @@ class ModelJoiner:
             truncation.join(tallies, found[number].tallies)
         self._tell_lost(tallies)
         sized = [self._with_sizes(one) for one in quarantined]
-        store.write(f"{place}/{layout.QUARANTINE}", quarantine.as_parquet(sized))
+        errors = {one.artifact_id: one.error for one in quarantined}
+        twice = tried_twice(self.experiment, self.model, errors) if errors else []
+        store.write(f"{place}/{layout.QUARANTINE}", quarantine.as_parquet(sized, twice))
         lengths = {split: folders[split].lengths for split in SPLITS}
         told = truncation.report(tallies, told_longest(lengths))
         store.write(f"{place}/{layout.TRUNCATION}", told)

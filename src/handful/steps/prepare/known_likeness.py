@@ -62,8 +62,9 @@ def _read(experiment: Experiment, key: str, made_from: str) -> Any:
     import pyarrow.parquet as pq
 
     try:
-        table = pq.read_table(io.BytesIO(experiment.store.read(key)))
-    except (Absent, pa.ArrowException):
+        data = io.BytesIO(experiment.store.read(key))
+        table = pq.read_table(data, page_checksum_verification=True)
+    except (Absent, OSError, pa.ArrowException):
         return None  # not there, or no longer readable: it is found again
     same = (table.schema.metadata or {}).get(_METADATA) == made_from.encode()
     return table if same else None
@@ -92,5 +93,5 @@ def _parquet(table: Any) -> bytes:
     import pyarrow.parquet as pq
 
     file = io.BytesIO()
-    pq.write_table(table, file)
+    pq.write_table(table, file, write_page_checksum=True)
     return file.getvalue()

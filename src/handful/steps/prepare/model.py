@@ -10,7 +10,7 @@ from importlib.metadata import version
 from typing import Self
 
 from handful import layout
-from handful.errors import Absent
+from handful.errors import Absent, Damaged
 from handful.experiment import Experiment
 from handful.fingerprint import ENCODING_LIBRARIES
 from handful.model_files import encoding_identity
@@ -21,6 +21,7 @@ from handful.steps.prepare.encoder import ModelEncoder
 from handful.steps.prepare.encoding import Shard
 from handful.steps.prepare.joiner import ModelJoiner
 from handful.steps.prepare.plan import EncodedModel, Plan, Share
+from handful.steps.prepare.second_try import worth_a_second_try
 from handful.steps.prepare.shards import ShardStore
 from handful.steps.prepare.splits import SPLITS
 from handful.steps.prepare.workers import Workers
@@ -102,9 +103,11 @@ class ModelPreparation:
     def _up_to_date(self) -> EncodedModel | None:
         """What stands there, if it is made of the same."""
         kept = _kept(self._experiment, self._model)
-        if kept and kept.encoding == self._made_from:
-            return kept if kept.splits == self._plan.ledger.hash() else None
-        return None
+        if kept is None or kept.encoding != self._made_from:
+            return None
+        if kept.quarantined and worth_a_second_try(self._experiment, self._model):
+            return None
+        return kept if kept.splits == self._plan.ledger.hash() else None
 
 
 def encode_model(
@@ -117,7 +120,8 @@ def encode_model(
     made_from = _made_from(experiment, model, plan)
     kept = _kept(experiment, model)
     name = layout.model_folder(model)
-    if kept and kept.encoding == made_from:
+    again = kept and kept.quarantined and worth_a_second_try(experiment, model)
+    if kept and kept.encoding == made_from and not again:
         experiment.progress.note(f"{name}: nothing that its encoded data are made of changed")
         return 0
     shards = ShardStore(experiment, model, made_from)
@@ -160,5 +164,5 @@ def _kept(experiment: Experiment, model: str) -> EncodedModel | None:
             key = f"{experiment.layout.encoded_split(model, split)}/{joining.MARKER}"
             experiment.store.head(key)
         return EncodedModel(**raw)
-    except (Absent, ValueError, TypeError):
+    except (Absent, Damaged, ValueError, TypeError):
         return None

@@ -15,6 +15,7 @@ import handful
 from handful.errors import DataError
 from handful.exceptions import described, original
 from handful.settings import Limit
+from handful.steps.prepare.second_try import METADATA
 
 _LONGEST_ERROR = 500
 _LONGEST_TRACEBACK = 8000
@@ -102,8 +103,8 @@ def check_limit(quarantined: Sequence[Quarantined], total: int, limit: Limit, mo
     )
 
 
-def as_parquet(quarantined: Iterable[Quarantined]) -> bytes:
-    """quarantine.parquet, sorted by artifact id."""
+def as_parquet(quarantined: Iterable[Quarantined], tried_twice: Iterable[str] = ()) -> bytes:
+    """quarantine.parquet, sorted by artifact id; `tried_twice`: see `second_try`."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -115,7 +116,8 @@ def as_parquet(quarantined: Iterable[Quarantined]) -> bytes:
             ("traceback", pa.string()),
             ("files", pa.list_(pa.string())),
             ("file_sizes", pa.list_(pa.int64())),
-        ]
+        ],
+        metadata={METADATA: "\n".join(tried_twice).encode()},
     )
     rows = [one.to_json() for one in sorted(quarantined, key=lambda q: q.artifact_id)]
     file = io.BytesIO()

@@ -12,11 +12,12 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
-from handful import layout
-from handful.errors import Absent, StoreError
+from handful import checksums, layout
+from handful.errors import Absent, Damaged, StoreError
 from handful.experiment import Experiment
 from handful.steps.prepare.encoding import Shard
 
@@ -64,6 +65,8 @@ class ShardStore:
         self._all = f"{experiment.layout.encoded(model)}/{layout.SHARDS}"
         self._folder = f"{self._all}/{fingerprint[:16]}-{_cut_by()}"
         self._scratch = experiment.scratch / "shards" / layout.model_folder(model) / fingerprint
+        self._directory = str(experiment.directory)
+        self._sums: dict[int, str] = {}
         self._sending: list[Future[None]] = []
         self._senders = ThreadPoolExecutor(_SENDERS, thread_name_prefix="handful-shards")
 
@@ -75,12 +78,12 @@ class ShardStore:
     def features(self) -> dict[str, Any] | None:
         """The features that the shards here were encoded with; None before the first sample."""
         try:
-            found: dict[str, Any] = json.loads(self._store.read(f"{self._folder}/{_FEATURES}"))
+            return self._marker(f"{self._folder}/{_FEATURES}")
         except Absent:
             return None
-        return found
 
     def keep_features(self, features: Mapping[str, Any]) -> None:
+        # Without a checksum in it: its members are the user's, of whatever name.
         self._store.write(f"{self._folder}/{_FEATURES}", json.dumps(dict(features)).encode())
 
     def finished(self) -> dict[int, Shard]:
@@ -100,9 +103,11 @@ class ShardStore:
         for key in sizes:
             number = key.removeprefix(f"{self._folder}/").removesuffix(".json")
             if key.endswith(".json") and number.isdigit():
-                marker = json.loads(self._store.read(key))
-                if sizes.get(self._key(int(number), "arrow")) == marker["bytes"]:
-                    found[int(number)] = Shard.from_json(marker["shard"])
+                with suppress(Damaged):  # it is encoded once more
+                    marker = self._marker(key)
+                    if sizes.get(self._key(int(number), "arrow")) == marker["bytes"]:
+                        found[int(number)] = Shard.from_json(marker["shard"])
+                        self._sums[int(number)] = marker.get("sha256", "")
         return found
 
     def keep(self, number: int, shard: Shard) -> None:
@@ -129,10 +134,13 @@ class ShardStore:
             return path
         key = self._key(number, "arrow")
         place = self._store.path(key)
-        if isinstance(place, Path):
-            return place
-        self._store.fetch(key, path)
-        return path
+        if not isinstance(place, Path):
+            self._store.fetch(key, path)
+            place = path
+        expected = self._sums.get(number)
+        if expected and checksums.of_file(place).sha256 != expected:
+            raise self._damaged(key, "its content is not what was written (SHA-256)")
+        return place
 
     def remove(self) -> None:
         """Remove all of the model's shards, here and in the store."""
@@ -142,13 +150,27 @@ class ShardStore:
 
     def _send(self, number: int, shard: Shard) -> None:
         path = self.path(number)
-        marker: dict[str, Any] = {"bytes": path.stat().st_size, "shard": shard.to_json()}
+        size, digest = checksums.of_file(path)
+        marker = {"bytes": size, "sha256": digest, "shard": shard.to_json()}
         try:
             self._store.send(path, self._key(number, "arrow"))
-            self._store.write(self._key(number, "json"), json.dumps(marker).encode())
+            told = checksums.seal(json.dumps(marker).encode())
+            self._store.write(self._key(number, "json"), told)
         except StoreError as error:
             error.add_note(f"while shard {number} was sent to {self._store.url}/{self._folder}")
             raise
+
+    def _marker(self, key: str) -> dict[str, Any]:
+        """What stands at `key`; `Damaged` if that is not whole."""
+        data = self._store.read(key)
+        if fault := checksums.fault_of_json(data):
+            raise self._damaged(key, fault)
+        found: dict[str, Any] = json.loads(data)
+        return found
+
+    def _damaged(self, key: str, what: str) -> Damaged:
+        remedy = layout.remedy_for(key, self._directory)
+        return Damaged(f"is damaged: {what}", where=f"{self._store.url}/{key}", remedy=remedy)
 
     def _key(self, number: int, kind: str) -> str:
         return f"{self._folder}/{number:06d}.{kind}"

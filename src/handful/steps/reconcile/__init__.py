@@ -27,7 +27,7 @@ from handful.experiment import Experiment
 from handful.labels.base import LabelSource
 from handful.records import Fingerprint, Reconciled
 from handful.sources import function_hashes
-from handful.steps.reconcile import copying, key_column, ledger, tables
+from handful.steps.reconcile import copying, key_column, ledger, sums, tables
 from handful.steps.reconcile.announcing import (
     announce,
     label_counts,
@@ -70,7 +70,8 @@ def reconcile(
     Args:
         refresh: take production anew, show the difference, and go on from there.
         prune: remove copies that the ledger no longer keeps.
-        compare_contents: read local files again whose time stamps say that they did not change.
+        compare_contents: read local files again, of production and of the store, whose time
+            stamps say that they did not change.
 
     Raises:
         UserError: the settings do not fit each other or the snapshot.
@@ -91,6 +92,7 @@ def reconcile(
         lambda: snapshot(
             experiment, labels, files, refresh=refresh, compare_contents=compare_contents
         ),
+        every=compare_contents,
     )
     production, matched, troubles = begun.production, begun.matched, begun.troubles
     here, memory = begun.here, begun.memory
@@ -109,6 +111,7 @@ def reconcile(
     verified = verifier.verify(delivery)
 
     book = ledger.conclude(matched, verified, troubles)
+    sums.remember(experiment, book.copies, verified.made, verified.contents)
     labels_kept = _write(experiment, book, begun, prune=prune)
     journal.end()
     return Reconciled(
@@ -137,9 +140,17 @@ class _Begun:
 
 
 def _begun(
-    experiment: Experiment, files: Source, wanted: Wanted, taken: Callable[[], Snapshot]
+    experiment: Experiment,
+    files: Source,
+    wanted: Wanted,
+    taken: Callable[[], Snapshot],
+    *,
+    every: bool,
 ) -> _Begun:
-    """Snapshot, fates and label counts; meanwhile the store is listed."""
+    """Snapshot, fates and label counts; meanwhile the store is listed.
+
+    `every`: every file of it is read, to see whether it is as it arrived.
+    """
     hushed = Hushed(experiment.progress)
     standing = Meanwhile(lambda: copying.standing(replace(experiment, progress=hushed)))
     trying = keeping = None
@@ -161,6 +172,7 @@ def _begun(
     gc.freeze()  # what was imported meanwhile, too: see `undisturbed`, within which this is
     hushed.loud = True  # from now on it is waited for
     here, memory = move_folders(experiment, matched.files, *standing.get())
+    here = sums.without_damaged(experiment, here, every=every)
     return _Begun(production, listing, matched, troubles, here, memory, trying)
 
 

@@ -49,6 +49,8 @@ class Delivery:
     bytes: int = 0
     errors: dict[tuple[str, str], StoreError] = field(default_factory=dict)
     """(artifact id, file) → why it could not be copied."""
+    contents: list[tuple[str, str, str]] = field(default_factory=list)
+    """artifact id, file, and what tells the content of a local copy."""
 
 
 def present(experiment: Experiment, near: Sequence[str] = ()) -> pl.DataFrame:
@@ -213,14 +215,16 @@ def copy(
     failing: set[str] = set()
     began = time.monotonic()
 
-    def one(row: tuple[str, str, str, int]) -> None:
+    def one(row: tuple[str, str, str, int]) -> str | None:
         artifact_id, file, key, _ = row
-        experiment.store.copy_from(source, key, layout.artifact_file(artifact_id, file))
+        return experiment.store.copy_from(source, key, layout.artifact_file(artifact_id, file))
 
     told = began
-    for done, (row, _, error) in enumerate(in_threads(one, rows, threads), start=1):
+    for done, (row, content, error) in enumerate(in_threads(one, rows, threads), start=1):
         artifact_id, file, _, size = row
         if error is None:
+            if content:
+                delivery.contents.append((artifact_id, file, content))
             delivery.copied += 1
             delivery.bytes += size
             journal.add(artifact_id, file)

@@ -23,8 +23,8 @@ from typing import Any
 import polars as pl
 import pyarrow.parquet as pq
 
-from handful import layout
-from handful.errors import Absent, DataError, UserError
+from handful import checksums, layout
+from handful.errors import Absent, Damaged, DataError, UserError
 from handful.experiment import Experiment
 from handful.labels.base import LabelSource
 from handful.settings import Settings
@@ -55,9 +55,6 @@ class About:
     def by_column(self) -> bool:
         """Did the label rows name the files, and nothing was listed?"""
         return bool(self.made_from.get(key_column.MADE_FROM))
-
-    def to_json(self) -> bytes:
-        return (json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n").encode()
 
 
 @dataclass(frozen=True)
@@ -110,7 +107,7 @@ def snapshot(
         UserError: the one that is there was made from other settings.
         DataError: production has no label rows or no usable keys, or the snapshot is damaged.
     """
-    kept = _kept(experiment)
+    kept = _kept_or_removed(experiment) if refresh else _kept(experiment)
     made_from = made_of(experiment.settings)
     if kept and not refresh:
         _check_same(experiment, kept.about, made_from)
@@ -236,7 +233,21 @@ def _keep(experiment: Experiment, new: Snapshot) -> None:
     tables.together(*(partial(store.send, path, key) for key, path in parts.items()))
     if new.stats is not None and new.stats.height:
         tables.save(experiment, new.stats.drop("stamp"), layout.STATS)
-    store.write(layout.SNAPSHOT, new.about.to_json())
+    told = asdict(new.about)
+    files = {key: checksums.of_file(path) for key, path in parts.items()}
+    told[checksums.FILES] = checksums.to_json(files)
+    text = json.dumps(told, indent=2, ensure_ascii=False)
+    store.write(layout.SNAPSHOT, f"{text}\n".encode())
+
+
+def _kept_or_removed(experiment: Experiment) -> Snapshot | None:
+    """The snapshot that is there; one that is damaged is removed, since a new one replaces it."""
+    try:
+        return _kept(experiment)
+    except (Damaged, DataError) as error:
+        experiment.progress.warn(f"the snapshot that stood there is not compared: {error}")
+        experiment.store.delete([layout.SNAPSHOT, layout.RECONCILED])
+        return None
 
 
 def _kept(experiment: Experiment) -> Snapshot | None:

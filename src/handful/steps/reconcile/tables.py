@@ -13,7 +13,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from handful.errors import Absent, DataError, Full
+from handful.errors import Absent, Damaged, DataError, Full
 from handful.experiment import Experiment
 from handful.steps.reconcile.pool import in_threads
 from handful.storage.base import Store
@@ -72,6 +72,10 @@ def load(experiment: Experiment, key: str, schema: pl.Schema) -> pl.DataFrame:
     try:
         experiment.store.fetch(key, path)
     except Absent:
+        return pl.DataFrame(schema=schema)
+    except Damaged as error:  # this step's own memory: without it there is more to do
+        experiment.progress.warn(f"{error.fault.where} {error.fault.what}; it is made again")
+        experiment.store.delete([key])
         return pl.DataFrame(schema=schema)
     try:
         table = pl.read_parquet(path, memory_map=False)

@@ -56,6 +56,8 @@ class Verified:
     """artifact_id, file, size, etag, content: what process_func made."""
     repaired: int
     """Files that were copied again."""
+    contents: list[tuple[str, str, str]] = field(default_factory=list)
+    """See `copying.Delivery`: of all that was copied, the last one counts."""
     copies: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=COPIES))
     """See `copying.to_remember`."""
 
@@ -98,7 +100,8 @@ class Verifier:
         self.troubles.check()
         made = self.processing.made() if self.processing else pl.DataFrame(schema=_NOTHING_MADE)
         copies = to_remember(self._of_sound(self.files), here)
-        return Verified(here, made, mended.copied, copies)
+        contents = [*delivery.contents, *mended.contents]
+        return Verified(here, made, mended.copied, contents, copies)
 
     def _near(self) -> list[str]:
         """Artifacts about a page of the store's listing apart."""

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field, fields
 from enum import StrEnum
 from typing import Any, Self
 
-from handful.errors import Absent
+from handful.errors import Absent, Damaged
 from handful.experiment import Experiment
 from handful.layout import TRIAL
 
@@ -71,7 +71,7 @@ def read(experiment: Experiment, model: str, number: int) -> Trial | None:
         return Trial.from_json(experiment.store.read(key(experiment, model, number)))
     except Absent:
         return None
-    except (ValueError, KeyError, TypeError) as error:
+    except (Damaged, ValueError, KeyError, TypeError) as error:
         experiment.progress.warn(f"{key(experiment, model, number)} is damaged: {error}")
         return None
 
