@@ -16,8 +16,9 @@ from reconciling import PROCESS, Business
 from servers import S3Server
 
 ARTIFACTS = 30
-SMALL = 40
-"""Requests beside the listings: lock, records, snapshot, ledger."""
+SMALL = 60
+"""Requests beside the listings, whatever the number of artifacts: lock, records, snapshot, ledger,
+and one look at each file that the record names."""
 
 
 @pytest.fixture
