@@ -12,11 +12,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from enum import StrEnum
-from typing import Any, Self, TypeVar
+from typing import Self
 
-T = TypeVar("T")
+from handful import json_types
+from handful.json_types import Moment
 
 Fingerprint = Mapping[str, str]
 """What a step was made from: a name a person understands → its value, or the hash of it."""
@@ -55,7 +56,7 @@ class Record:
     """What a step hands to the next one. `made_from` decides whether it is up to date."""
 
     made_from: Fingerprint = field(kw_only=True)
-    finished_at: str = field(kw_only=True)
+    finished_at: Moment = field(kw_only=True)
     """ISO 8601, UTC."""
     seconds: float = field(kw_only=True, default=0.0)
     """How long the step took."""
@@ -71,25 +72,14 @@ class Record:
     @classmethod
     def from_json(cls, data: bytes) -> Self:
         """The record; ValueError or TypeError if `data` is not one of this class."""
-        raw: dict[str, Any] = json.loads(data)
-        known = {f.name for f in fields(cls)}
-        return cls(**{name: _frozen(value) for name, value in raw.items() if name in known})
-
-
-def _frozen(value: Any) -> Any:
-    """JSON's lists as tuples, all the way down."""
-    if isinstance(value, list):
-        return tuple(_frozen(item) for item in value)
-    if isinstance(value, dict):
-        return {key: _frozen(item) for key, item in value.items()}
-    return value
+        return json_types.from_json(cls, json_types.loads(data))
 
 
 @dataclass(frozen=True)
 class Reconciled(Record):
     """The artifacts stand in the store, verified, and the ledger says why the others do not."""
 
-    snapshot_at: str
+    snapshot_at: Moment
     """When production was asked; ISO 8601, UTC."""
     ledger_hash: str
     """sha256 over what later steps read: kept ids, labels, rows, files with sizes and etags."""
@@ -137,9 +127,6 @@ class Tuned(Record):
 
     best: tuple[Best, ...] = ()
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "best", tuple(_as(Best, one) for one in self.best))
-
     def values_for(self, model: str) -> Mapping[str, str]:
         """The settings found for the model of that folder; empty if none were."""
         return next((one.values for one in self.best if one.model == model), {})
@@ -167,9 +154,6 @@ class Trained(Record):
 
     runs: tuple[Run, ...]
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "runs", tuple(_as(Run, run) for run in self.runs))
-
 
 @dataclass(frozen=True)
 class Evaluation:
@@ -193,12 +177,6 @@ class Tested(Record):
     """How often the test split was looked at, this time included."""
     baselines: tuple[Evaluation, ...] = ()
     """Simple models on the same split, in the same look."""
-
-    def __post_init__(self) -> None:
-        object.__setattr__(
-            self, "evaluations", tuple(_as(Evaluation, one) for one in self.evaluations)
-        )
-        object.__setattr__(self, "baselines", tuple(_as(Evaluation, one) for one in self.baselines))
 
 
 @dataclass(frozen=True)
@@ -230,7 +208,3 @@ class Reported(Record):
 def known(metrics: Mapping[str, float | None]) -> dict[str, float]:
     """Without those that were no finite number."""
     return {name: value for name, value in metrics.items() if value is not None}
-
-
-def _as(cls: type[T], value: Any) -> T:
-    return value if isinstance(value, cls) else cls(**value)

@@ -12,7 +12,7 @@ FILES = sorted(file for file in SOURCE.rglob("*.py") if "templates" not in file.
 
 LEAVES = {"errors", "records", "layout", "progress", "machine"}
 LEAVES |= {"model_files", "positions", "metric_lines", "metric_names", "brought", "certificates"}
-LEAVES |= {"document_text", "exceptions", "redaction", "csv_text", "checksums"}
+LEAVES |= {"document_text", "exceptions", "redaction", "csv_text", "checksums", "json_types"}
 """Rooms that everyone may enter."""
 
 ARROWS: dict[str, set[str]] = {
@@ -31,7 +31,8 @@ ARROWS: dict[str, set[str]] = {
     "checksums": {"errors"},
     "metric_lines": set(),
     "metric_names": set(),
-    "records": set(),
+    "json_types": set(),
+    "records": {"json_types"},
     "layout": {"errors"},
     "settings": LEAVES,
     "functions": LEAVES,

@@ -6,6 +6,8 @@ from handful import layout
 from handful.errors import SettingsError
 from handful.records import Reconciled, Run, Trained
 
+MOMENT = "2026-01-01T00:00:00+00:00"
+
 
 def test_a_record_survives_json() -> None:
     run = Run("m/x", 0, {"macro_f1": 0.5}, 2, 10.0, "abc", 22)
@@ -18,8 +20,8 @@ def test_a_record_survives_json() -> None:
 def test_an_older_handful_reads_a_newer_record() -> None:
     record = Reconciled(
         made_from={},
-        finished_at="x",
-        snapshot_at="y",
+        finished_at=MOMENT,
+        snapshot_at=MOMENT,
         ledger_hash="z",
         fates={"kept": 1},
         labels={"ä": 1},

@@ -16,8 +16,13 @@ from typing import Any
 from uuid import RFC_4122, UUID
 
 _ENCODER = json.JSONEncoder(ensure_ascii=False)
-_SAME = {type(None), str, bool, int}
+_SAME = {type(None), str, bool}
 """Most values; asked first, since there may be millions."""
+LONGEST_NUMBER = 4_000
+"""Digits of a whole number that is written out: Python itself writes and reads 4,300."""
+_DEEPEST = 100
+"""Lists within lists that are followed; who reads the row has to follow them, too."""
+_TOO_DEEP = "(nested too deeply)"
 
 
 class Verbatim(str):
@@ -41,6 +46,8 @@ def as_text(value: Any) -> str | None:
         return str(value) if _is_unicode(value) else _escaped(value)
     if isinstance(value, bool):
         return "true" if value else "false"
+    if isinstance(value, int):
+        return _digits(value)
     if isinstance(value, float | Decimal):
         return str(int(value)) if _is_whole(value) else str(value)
     if isinstance(value, bytes | bytearray | memoryview):
@@ -66,6 +73,8 @@ def is_verbatim(value: Any) -> bool:
         return True
     if isinstance(value, float | Decimal):
         return not _is_finite(value)
+    if isinstance(value, Mapping | list | tuple | set | frozenset):
+        return _TOO_DEEP in as_json(value)
     return isinstance(value, str) and not _is_unicode(value)
 
 
@@ -84,11 +93,15 @@ def decoded(value: bytes) -> str:
         return Verbatim(value.decode(errors="backslashreplace"))
 
 
-def _plain(value: Any) -> Any:
-    if type(value) in _SAME or isinstance(value, str | int):
+def _plain(value: Any, depth: int = 0) -> Any:
+    if type(value) in _SAME or isinstance(value, str):
         if isinstance(value, str) and not _is_unicode(value):
             return _escaped(value)
         return value
+    if isinstance(value, int):
+        return value if value.bit_length() < 3 * LONGEST_NUMBER else _digits(value)
+    if depth > _DEEPEST:
+        return _TOO_DEEP
     if isinstance(value, float):
         return value if math.isfinite(value) else str(value)  # JSON has no NaN
     if isinstance(value, bytes | bytearray | memoryview):
@@ -96,11 +109,11 @@ def _plain(value: Any) -> Any:
     if isinstance(value, date | datetime | time):
         return value.isoformat()
     if isinstance(value, Mapping):
-        return {str(as_text(key)): _plain(item) for key, item in value.items()}
+        return {str(as_text(key)): _plain(item, depth + 1) for key, item in value.items()}
     if isinstance(value, set | frozenset):
-        return sorted((_plain(item) for item in value), key=_ENCODER.encode)
+        return sorted((_plain(item, depth + 1) for item in value), key=_ENCODER.encode)
     if isinstance(value, Iterable) and isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
+        return [_plain(item, depth + 1) for item in value]
     return str(value)
 
 
@@ -123,8 +136,17 @@ def _escaped(value: str) -> str:
         return value.encode(errors="backslashreplace").decode()
 
 
+def _digits(value: int) -> str:
+    """All of them, however many: Python's own way stops at 4,300, and is slow before."""
+    return str(value) if value.bit_length() < 3 * LONGEST_NUMBER else str(Decimal(value))
+
+
 def _is_whole(value: float | Decimal) -> bool:
-    return _is_finite(value) and value == int(value)
+    """Is it a whole number that is written out? A longer one stays as it is: `1E+5000`."""
+    if isinstance(value, Decimal):
+        is_short = value.is_finite() and value.adjusted() < LONGEST_NUMBER
+        return is_short and value == value.to_integral_value()
+    return math.isfinite(value) and value == int(value)
 
 
 def _is_finite(value: float | Decimal) -> bool:
