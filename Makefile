@@ -8,7 +8,7 @@ EXP    := examples/EXP-0001-licences
 # A test file stays with one process, as the fixtures of a file are costly.
 SHARED := --numprocesses=2 --dist=loadfile
 
-.PHONY: demo test test-all compiled test-aws test-containers check format bench docs clean help
+.PHONY: demo test test-all compiled test-aws test-containers check fuzz format bench docs clean help
 
 help:
 	@sed -n 's/^## //p' Makefile
@@ -58,12 +58,19 @@ test-aws: $(READY)
 test-containers: $(READY)
 	$(BIN)/python -m pytest -s -m containers tests/pipeline/test_sagemaker_in_containers.py
 
-## make check     style, types, and the arrows between the rooms
+## make check     style, types, the arrows between the rooms, and what bandit and pip-audit find
 check: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q tests/unit/test_arrows.py
+	$(BIN)/bandit --quiet --recursive --configfile pyproject.toml src
+	$(BIN)/python .ci/audit.py
+
+## make fuzz      the tests of hostile input, with as many cases each as CASES says
+CASES ?= 10000
+fuzz: $(READY)
+	HANDFUL_FUZZ_CASES=$(CASES) $(BIN)/python -m pytest --timeout=0 --durations=20 tests/unit/test_fuzz_*.py
 
 ## make format    let ruff rewrite what it can
 format: $(READY)

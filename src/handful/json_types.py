@@ -12,7 +12,6 @@ from collections.abc import Mapping
 from dataclasses import MISSING, fields
 from datetime import datetime
 from enum import Enum
-from functools import cache
 from typing import Annotated, Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 T = TypeVar("T")
@@ -52,7 +51,6 @@ def from_json(cls: type[T], raw: Any, where: str = "") -> T:
     return cls(**known)
 
 
-@cache
 def _hints(cls: type[Any]) -> dict[str, Any]:
     return get_type_hints(cls, include_extras=True)
 
@@ -71,7 +69,10 @@ def _typed(kind: Any, value: Any, where: str) -> Any:
     if isinstance(origin, type) and issubclass(origin, Mapping):
         if not isinstance(value, dict):
             raise ValueError(f"{where} is no JSON object")
-        return {key: _typed(inner[1], one, f"{where}[{key!r}]") for key, one in value.items()}
+        return {
+            _scalar(inner[0], key, f"a key of {where}"): _typed(inner[1], one, f"{where}[{key!r}]")
+            for key, one in value.items()
+        }
     if origin is tuple:
         return _tuple(inner, value, where)
     if hasattr(kind, "__dataclass_fields__"):
@@ -102,10 +103,15 @@ def _scalar(kind: Any, value: Any, where: str) -> Any:
         return int(value)
     if kind is float and is_number:
         return value
-    if kind in (str, bool) and type(value) is kind:
+    if kind in (str, bool) and type(value) is kind and not _is_torn(value):
         return value
     names = {int: "whole number", float: "number", str: "text", bool: "truth value"}
     raise ValueError(f"{where} is no {names[kind]}")
+
+
+def _is_torn(value: str | bool) -> bool:
+    """Is it text with half of a surrogate pair, which cannot be written anywhere?"""
+    return isinstance(value, str) and any("\ud800" <= letter <= "\udfff" for letter in value)
 
 
 def _moment(value: Any, where: str) -> str:

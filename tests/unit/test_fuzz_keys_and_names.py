@@ -4,6 +4,7 @@ out of its folder."""
 from __future__ import annotations
 
 import tempfile
+import unicodedata
 from pathlib import Path, PurePosixPath
 
 import polars as pl
@@ -40,7 +41,7 @@ keys = st.lists(st.sampled_from(["a", "b", "_", "/", "/", ".", "..", "é", "\n",
 keys = keys.map("".join) | unicode | st.sampled_from(["a" * 3000, "a/" * 800, "_" * 2000])
 
 
-@examples(250)
+@examples(150)
 @given(patterns, st.lists(keys, min_size=1, max_size=6), st.lists(keys, max_size=4))
 def test_any_pattern_reads_every_key_or_is_refused(
     pattern: str, some: list[str], known: list[str]
@@ -49,7 +50,7 @@ def test_any_pattern_reads_every_key_or_is_refused(
         try:
             found = KeyPattern.of(pattern)
         except Wrong as wrong:
-            assert wrong.what
+            assert wrong.what  # noqa: PT017
             return
         frame = pl.DataFrame({"key": some, "size": [1] * len(some), "etag": ["e"] * len(some)})
         ids = pl.DataFrame({"artifact_id": sorted(set(known))}, {"artifact_id": pl.String})
@@ -70,8 +71,35 @@ def test_any_pattern_reads_every_key_or_is_refused(
 hostile = st.lists(
     st.sampled_from(
         [
-            *("..", ".", "/", "\\", "a", "b", "~", "\0", "\n", "\x7f", "\u2028", "\u202e", "é", "e\u0301"),
-            *(" ", ":", "%2e%2e", "%2f", "*", "?", "\u2025", "\uff0e", "\u2215", "con", ".handful-tmp"),
+            *(
+                "..",
+                ".",
+                "/",
+                "\\",
+                "a",
+                "b",
+                "~",
+                "\0",
+                "\n",
+                "\x7f",
+                "\u2028",
+                "\u202e",
+                "é",
+                "e\u0301",
+            ),
+            *(
+                " ",
+                ":",
+                "%2e%2e",
+                "%2f",
+                "*",
+                "?",
+                "\u2025",
+                "\uff0e",
+                "\u2215",
+                "con",
+                ".handful-tmp",
+            ),
             *("a" * 254, "é" * 128, "-", "$HOME", "`id`", "'", '"', "<b>", "\ud800", "\u0085"),
         ]
     ),
@@ -85,7 +113,7 @@ def faultless(names: pl.Expr, value: str, fault: pl.Expr) -> bool:
     return pl.DataFrame({"n": [value]}, {"n": pl.String}).select(fault).item() is None
 
 
-@examples(300)
+@examples(150)
 @given(utf8 | unicode, utf8 | unicode)
 def test_an_artifact_is_written_in_its_own_folder_or_refused(artifact_id: str, file: str) -> None:
     fine = faultless(pl.col("n"), artifact_id, id_fault(pl.col("n")))
@@ -98,7 +126,7 @@ def test_an_artifact_is_written_in_its_own_folder_or_refused(artifact_id: str, f
             store.write(key, b"x")
         except StoreError as error:
             # What matching lets pass is a key that every store takes; here the disk may refuse.
-            assert not fine or "too long" in str(error).lower(), (artifact_id, file)
+            assert not fine or "longer than" in str(error), (artifact_id, file)  # noqa: PT017
         written = [path for path in outer.rglob("*") if path.is_file()]
         below = outer / "store/EXP" / layout.ARTIFACTS
         if fine:
@@ -106,7 +134,7 @@ def test_an_artifact_is_written_in_its_own_folder_or_refused(artifact_id: str, f
         assert all(outer / "store/EXP" in path.parents for path in written)
 
 
-@examples(300)
+@examples(150)
 @given(hostile | unicode)
 def test_no_key_leads_out_of_a_store(key: str) -> None:
     with tempfile.TemporaryDirectory() as name:
@@ -127,7 +155,7 @@ def test_no_key_leads_out_of_a_store(key: str) -> None:
             try:
                 answer = act()
             except HandfulError as error:
-                assert str(error)
+                assert str(error)  # noqa: PT017
                 continue
             assert answer != b"secret"
         assert (outer / "secret").read_text() == "secret"
@@ -135,14 +163,14 @@ def test_no_key_leads_out_of_a_store(key: str) -> None:
         assert {path.name for path in Path(name).iterdir()} == {"outer"}
 
 
-@examples(300)
+@examples(150)
 @given(hostile | unicode)
 def test_a_name_of_the_settings_is_one_folder_or_refused(name: str) -> None:
     def taken(check: object) -> bool:
         try:
             check(name)  # type: ignore[operator]
         except Wrong as wrong:
-            assert wrong.what
+            assert wrong.what  # noqa: PT017
             return False
         return True
 
@@ -160,5 +188,7 @@ def test_a_name_of_the_settings_is_one_folder_or_refused(name: str) -> None:
 @examples(150)
 @given(st.lists(unicode | utf8, max_size=3))
 def test_a_name_is_shown_without_moving_the_cursor(names: list[str]) -> None:
-    told = pl.DataFrame({"n": names}, {"n": pl.String}).select(shown(pl.col("n")))["n"].to_list()
-    assert all(text.isprintable() for text in [*told, quoted(names)])
+    told = pl.DataFrame({"n": names}, {"n": pl.String}).select(n=shown(pl.col("n")))["n"].to_list()
+    letters = {letter for text in [*told, quoted(names)] for letter in text}
+    # Spaces of other widths move nothing.
+    assert all(one.isprintable() or unicodedata.category(one) == "Zs" for one in letters)

@@ -17,6 +17,7 @@ from handful.labels.kinds import Kind, read
 from handful.labels.values import as_json, as_text, is_nan, is_verbatim
 
 DIGITS = st.text("0123456789", min_size=1, max_size=25)
+LONG = st.integers(3_990, 4_010).map(lambda digits: "9" * digits)
 MOMENTS = st.datetimes(dt.datetime.min, dt.datetime.max)
 ZONES = st.sampled_from(
     ["", "+00", "-00", "+02", "-03:30", "+05:30:15", "-14", "+15", "+23:59", " BC"]
@@ -42,7 +43,7 @@ def moment(parts: tuple[dt.datetime, int, str], head: int) -> str:
 PARTS = st.tuples(MOMENTS, st.integers(0, 6), ZONES)
 VALUES: dict[Kind, st.SearchStrategy[Any]] = {
     Kind.TEXT: st.text(),
-    Kind.INTEGER: st.integers().map(str) | DIGITS,
+    Kind.INTEGER: st.integers().map(str) | DIGITS | LONG,
     Kind.YEAR: st.sampled_from(["2024", "0000", "1901"]),
     Kind.FLOAT: st.floats().map(repr) | st.floats(width=32).map(repr) | DIGITS,
     Kind.NUMERIC: st.decimals(allow_nan=False, allow_infinity=False).map("{:f}".format) | DIGITS,

@@ -71,7 +71,7 @@ def run_here(
             start_new_session=True,
             env={**os.environ, **launch.environment(job.processes, hosts)},
         )
-        assert worker.stdout is not None  # because stdout=PIPE
+        assert worker.stdout is not None  # nosec B101 - because stdout=PIPE, which types do not say
         listeners = [
             threading.Thread(target=_listen, args=(pipe, progress), daemon=True),
             threading.Thread(target=_overhear, args=(worker.stdout, progress), daemon=True),

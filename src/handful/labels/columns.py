@@ -14,7 +14,7 @@ from typing import Any
 import polars as pl
 
 from handful.labels.kinds import Kind, read
-from handful.labels.values import as_json, as_text, decoded, is_nan, is_verbatim
+from handful.labels.values import LONGEST_NUMBER, as_json, as_text, decoded, is_nan, is_verbatim
 
 _ESCAPES = {letter: json.dumps(letter)[1:-1] for letter in (*map(chr, range(32)), '"', "\\")}
 _ESCAPED = r'["\\\x00-\x1f]'
@@ -193,6 +193,8 @@ def _known(values: Sequence[Any]) -> Column | None:
         except (UnicodeEncodeError, pl.exceptions.PolarsError):  # half of a surrogate pair
             return None
     if types == {int}:
+        if any(value.bit_length() > 63 for value in values if value is not None):
+            return None
         try:
             numbers = pl.Series(values, dtype=pl.Int64)
         except (OverflowError, TypeError, pl.exceptions.PolarsError):
@@ -212,7 +214,8 @@ def _escape(value: pl.Expr) -> pl.Expr:
 
 
 def _integer(value: pl.Expr) -> pl.Expr:
-    return pl.when(value.str.contains(_INTEGER)).then(value)
+    is_short = value.str.strip_prefix("-").str.len_bytes() <= LONGEST_NUMBER
+    return pl.when(value.str.contains(_INTEGER) & is_short).then(value)
 
 
 def _float(value: pl.Expr) -> pl.Expr:

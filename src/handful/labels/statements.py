@@ -85,7 +85,7 @@ def check_statement(query: str, url: URL, progress: Progress | None = None) -> N
         raise DataError(
             f"whether the query writes cannot be told: {doubt}; and {kind} is not read-only here",
             where=_WHERE,
-            remedy=f"{_REMEDY}; or make a view of it in the database, and select from that",
+            remedy=f"{_REMEDY}; or make a view of it in the database, and take that",
         )
     if doubt and kind != "duckdb":
         progress.warn(

@@ -20,6 +20,7 @@ _SAME = {type(None), str, bool}
 """Most values; asked first, since there may be millions."""
 LONGEST_NUMBER = 4_000
 """Digits of a whole number that is written out: Python itself writes and reads 4,300."""
+_TOO_LONG = 10**LONGEST_NUMBER
 _DEEPEST = 100
 """Lists within lists that are followed; who reads the row has to follow them, too."""
 _TOO_DEEP = "(nested too deeply)"
@@ -99,8 +100,8 @@ def _plain(value: Any, depth: int = 0) -> Any:
             return _escaped(value)
         return value
     if isinstance(value, int):
-        return value if value.bit_length() < 3 * LONGEST_NUMBER else _digits(value)
-    if depth > _DEEPEST:
+        return value if abs(value) < _TOO_LONG else _digits(value)
+    if depth >= _DEEPEST and isinstance(value, Mapping | list | tuple | set | frozenset):
         return _TOO_DEEP
     if isinstance(value, float):
         return value if math.isfinite(value) else str(value)  # JSON has no NaN
@@ -138,7 +139,7 @@ def _escaped(value: str) -> str:
 
 def _digits(value: int) -> str:
     """All of them, however many: Python's own way stops at 4,300, and is slow before."""
-    return str(value) if value.bit_length() < 3 * LONGEST_NUMBER else str(Decimal(value))
+    return str(value) if abs(value) < _TOO_LONG else str(Decimal(value))
 
 
 def _is_whole(value: float | Decimal) -> bool:

@@ -201,4 +201,5 @@ def _svg(body: str, width: float, height: float, title: str, *, stretch: bool = 
     box = f'viewBox="0 0 {width:.0f} {height:.0f}"{ratio}'
     # Letters would be too small to be read on a narrow screen: they are larger there.
     wide = ' class="wide"' if width > NARROW and not stretch else ""
-    return Markup(f'<svg role="img" aria-label="{escape(title)}"{wide} {box}>{body}</svg>')
+    # The title is escaped; the body is made of Markup.
+    return Markup(f'<svg role="img" aria-label="{escape(title)}"{wide} {box}>{body}</svg>')  # nosec B704

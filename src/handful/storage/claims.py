@@ -107,7 +107,7 @@ def created_by_claim(clients: Clients, root: str, key: str, data: bytes) -> bool
                 return True
         finally:
             clients.deleter.delete_one(mine)
-        time.sleep(random.uniform(0, min(0.02 * 2 ** min(tries, 10), LONGEST_WAIT_SECONDS)))
+        time.sleep(random.uniform(0, min(0.02 * 2 ** min(tries, 10), LONGEST_WAIT_SECONDS)))  # nosec B311
     raise StoreError(
         f"{TRIES} times, somebody else was trying to create it too", where=key, remedy="try again"
     )

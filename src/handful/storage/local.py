@@ -15,6 +15,7 @@ Who writes under a lock (see `Store.fenced`) renames and deletes while nobody ca
 from __future__ import annotations
 
 import copy
+import errno
 import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -31,6 +32,8 @@ from handful.storage.keys import HIDDEN, checked, checked_prefix, folder
 from handful.storage.oserrors import reading, writing
 from handful.storage.walk import batches, etag, files_below
 
+_LONGEST_NAME, _LONGEST_PATH = 255, 4_095
+"""Bytes, on the file systems of today."""
 _CHECK_ROOT = "check the directory's name, or its mount"
 
 
@@ -102,6 +105,7 @@ class LocalSource:
     def _path(self, key: str) -> Path:
         """The path of `key`; `Denied` if a symbolic link on the way leads out of the root."""
         path = self._root / checked(key, self.url)
+        _check_length(path, key, self._where(key))
         with reading(self._where(key)):
             real, root = os.path.realpath(path), os.path.realpath(self._root)
         if not real.startswith(root.rstrip("/") + "/"):
@@ -369,6 +373,14 @@ class LocalStore(LocalSource):
             except OSError:
                 return  # not empty, or someone was faster
             path = path.parent
+
+
+def _check_length(path: Path, key: str, where: str) -> None:
+    """Asked before any question such as `is_dir`, which would answer with an error of its own."""
+    longest = max(len(os.fsencode(part)) for part in key.split("/"))
+    if longest > _LONGEST_NAME or len(os.fsencode(path)) > _LONGEST_PATH:
+        with reading(where):
+            raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG))
 
 
 def _remove(path: Path) -> None:

@@ -64,7 +64,7 @@ class Pace:
             else:
                 self._end(faster=self.limit < math.inf)
                 return result
-            time.sleep(random.uniform(0, wait))
+            time.sleep(random.uniform(0, wait))  # nosec B311
             wait = min(2 * wait, LONGEST_WAIT.total_seconds())
 
     # Thousands of copies a second pass here, from hundreds of threads: as few steps as can be.

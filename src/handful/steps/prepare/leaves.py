@@ -87,7 +87,7 @@ class IntLeaf:
         if items and self._code and type(items[0]) in (int, bool):
             try:  # it takes no text, no float and no None, and nothing that is too large
                 return array(self._code, items)
-            except Exception:  # noqa: BLE001, S110 - an item's own method may raise anything
+            except Exception:  # noqa: BLE001, S110 # nosec B110
                 pass
         return np.array([self._one(place, item) for place, item in enumerate(items)], self.dtype)
 
