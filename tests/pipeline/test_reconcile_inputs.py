@@ -74,7 +74,7 @@ def test_overrides_replace_labels_and_the_ledger_says_so(business: Business) -> 
         ("good-0,\n", "empty"),
         ("artifact_id,label\n", "holds no line"),
         ('good-0,"cat\n', "no CSV"),
-        (b"good-0,\xff\n", "no CSV in UTF-8"),
+        (b"good-0,\xff\n", "no text in UTF-8"),
     ],
 )
 def test_a_bad_override_file_is_named(business: Business, text: str | bytes, words: str) -> None:

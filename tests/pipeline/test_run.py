@@ -349,8 +349,9 @@ def test_report_without_predictions_says_what_to_do(copy: Tiny) -> None:
     for gone in ("reported.json", "compared.json"):  # with a verdict, and without
         (results / gone).unlink(missing_ok=True)
         done = copy.handful("report")
-        assert done.returncode == 2, done.stdout
-        assert "the predictions are gone" in done.stderr
+        assert done.returncode == 1, done.stdout
+        assert "predictions.parquet" in done.stderr
+        assert "it is gone" in done.stderr
         assert "--redo test" in done.stderr
     (results / "tested.json").unlink()
     done = copy.handful("report")

@@ -263,7 +263,7 @@ def test_the_answer_of_a_test_may_be_taken_until_it_is_recorded(
     assert driver(experiment, cloud).run(test, told) == result
     assert any("takes the answer of the job" in note for note in told.notes)
     assert len(cloud.jobs()) == 1
-    experiment.store.write(mine.tested_record, b"the first")
+    experiment.store.write(mine.tested_record, b'{"note": "the first"}')
     assert driver(experiment, cloud, done).run(test, Told()) == result, "it was asked for anew"
     assert driver(experiment, cloud).run(test, Told()) == result
     assert len(cloud.jobs()) == 2

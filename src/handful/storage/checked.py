@@ -249,8 +249,22 @@ class CheckedStore:
             raise self.damaged(key, "it is gone") from None
 
     def _compare(self, key: str, expected: Checksum, found: Checksum) -> None:
-        if wrong := checksums.difference(expected, found):
+        wrong = checksums.difference(expected, found)
+        if wrong and not self._is_replaced(key, found):
             raise self.damaged(key, wrong)
+
+    def _is_replaced(self, key: str, found: Checksum) -> bool:
+        """Has another process written `found` since the records were read? Then they say so now."""
+        with self._lock:
+            for record in self._rules.listed_in(key):
+                try:
+                    self._lists[record] = checksums.from_json(self._raw(record).get(FILES))
+                except Damaged:
+                    continue
+                if self._lists[record].get(key) == found:
+                    self._written.pop(key, None)
+                    return True
+        return False
 
     def _below(self, prefix: str) -> dict[str, Checksum]:
         """All that is known below a folder."""

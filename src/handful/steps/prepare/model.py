@@ -9,7 +9,7 @@ from dataclasses import asdict
 from importlib.metadata import version
 from typing import Self
 
-from handful import layout
+from handful import checksums, layout
 from handful.errors import Absent, Damaged
 from handful.experiment import Experiment
 from handful.fingerprint import ENCODING_LIBRARIES
@@ -163,6 +163,7 @@ def _kept(experiment: Experiment, model: str) -> EncodedModel | None:
         for split in SPLITS:
             key = f"{experiment.layout.encoded_split(model, split)}/{joining.MARKER}"
             experiment.store.head(key)
+        raw.pop(checksums.MEMBER, None)
         return EncodedModel(**raw)
     except (Absent, Damaged, ValueError, TypeError):
         return None
