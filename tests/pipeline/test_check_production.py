@@ -37,6 +37,7 @@ def test_production_is_asked_for_a_sample(tiny: Tiny) -> None:
     assert files_of(tiny.root) == before
 
 
+@pytest.mark.slow
 def test_a_query_that_broke_is_found_before_the_run(tiny: Tiny) -> None:
     tiny.sql("ALTER TABLE labels RENAME COLUMN label TO kind")
     done = tiny.handful("check")
@@ -54,6 +55,7 @@ def test_a_column_to_group_by_that_nobody_gives_is_found_before_the_run(tiny: Ti
     assert "GROUP_BY" in done.stderr
 
 
+@pytest.mark.slow
 def test_the_longest_documents_are_tried(tiny: Tiny) -> None:
     place = next(tiny.root.glob("**/reconciled_artifacts"))
     document = sorted(place.iterdir())[-1]
@@ -93,6 +95,7 @@ def test_without_artifacts_nobody_can_do_without_production(tmp_path: Path) -> N
     assert "leave --offline out" in done.stderr
 
 
+@pytest.mark.slow
 def test_run_refresh_takes_production_anew_and_goes_on(tiny: Tiny) -> None:
     old = tiny.files / "artifact-0000"
     shutil.copytree(old, tiny.files / "artifact-9999")

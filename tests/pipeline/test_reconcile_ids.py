@@ -396,6 +396,7 @@ def lasting(folder: Path) -> dict[str, bytes]:
     }
 
 
+@pytest.mark.slow
 def test_killed_while_folders_are_moved_a_rerun_ends_the_same(tmp_path: Path) -> None:
     """A local store: each folder is renamed."""
     count, killed = 600, 0

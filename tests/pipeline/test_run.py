@@ -108,6 +108,7 @@ def test_a_second_run_does_nothing_and_says_why(copy: Tiny) -> None:
     assert all(path.stat().st_mtime_ns == moment for path, moment in kept.items())
 
 
+@pytest.mark.slow
 def test_what_runs_is_kept_only_by_whoever_holds_the_lock(copy: Tiny) -> None:
     """Two at once: the second stops at the first's lock, and has replaced nothing of it."""
     kept = [copy.store / name for name in ("store.json", "settings.ini", "functions.py")]

@@ -513,6 +513,7 @@ class Worker:
         return self.trace.read_text().splitlines()
 
 
+@pytest.mark.slow
 def test_a_run_that_was_killed_twice_ends_bit_for_bit_as_the_straight_one(tmp_path: Path) -> None:
     """SIGKILL in the first epoch, then in the middle of the second; the real worker, and a model
     of the user's own. The artifact ids are those of the straight run too, step by step."""

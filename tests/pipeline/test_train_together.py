@@ -334,7 +334,7 @@ def test_two_processes_killed_in_mid_epoch_end_bit_for_bit_as_undisturbed(
 @pytest.mark.parametrize(
     ("hold", "step"),
     [
-        pytest.param({"HOLD_AT": "5", "HOLD_FOR": "1"}, 5, id="training"),
+        pytest.param({"HOLD_AT": "5", "HOLD_FOR": "1"}, 5, id="training", marks=pytest.mark.slow),
         pytest.param({"HOLD_VALIDATION": "yes"}, 12, id="validating", marks=pytest.mark.slow),
     ],
 )

@@ -594,6 +594,7 @@ read(60000); before = peak(); assert read(300000) == 300000; print(peak() - befo
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("driver", [*databases.POSTGRESQL[1:], *databases.MARIADB[:3]], ids=str)
 def test_memory_does_not_grow_with_the_rows(request: pytest.FixtureRequest, driver: Driver) -> None:
     """Of those drivers that the page names; for psycopg see `test_database_labels`."""
