@@ -201,14 +201,14 @@ def test_who_goes_on_makes_them_its_own(tmp_path: Path, told: Told, before: str)
     assert found is not None
     assert found.state.step == 30
     mine.begin(found)
-    assert names(tmp_path) == {"owner.json", "me/step-00000010", "me/step-00000030"}
+    assert names(tmp_path) == {"owner.json", "step-00000010-me", "step-00000030-me"}
     assert mine.at(10).state.step == 10
     assert mine.made_from() == {"EPOCHS": "3"}
     if before:
         with pytest.raises(Locked, match="another training has taken over"):
             save(theirs, 40)
     save(mine, 40, best=10)
-    assert names(tmp_path) >= {"me/step-00000010", "me/step-00000040"}
+    assert names(tmp_path) >= {"step-00000010-me", "step-00000040-me"}
     mine.remove_all()
     assert not (tmp_path / "store" / PREFIX).exists()
 
@@ -250,7 +250,7 @@ def test_killed_while_it_makes_them_its_own(
     assert found is not None
     assert (found.state.step, found.state.best_step) == (30, 10)
     mine.begin(found)
-    assert names(tmp_path) == {"owner.json", "me/step-00000010", "me/step-00000030"}
+    assert names(tmp_path) == {"owner.json", "step-00000010-me", "step-00000030-me"}
     assert mine.at(10).state.step == 10
     assert not told.warnings
 
@@ -276,6 +276,6 @@ def test_the_same_owner_finds_its_own_where_they_were(tmp_path: Path, told: Told
     found = again.last_good()
     assert found is not None
     again.begin(found)
-    assert names(tmp_path) == {"owner.json", "job-1/step-00000010"}
+    assert names(tmp_path) == {"owner.json", "step-00000010-job-1"}
     save(again, 20, best=10)
     assert again.at(10).state.step == 10

@@ -5,12 +5,11 @@ plain tensors only, loaded with `weights_only`), `run.json` (the position and th
 written last, `checkpoint.json` with the hash of each of them. The last two and the best one are
 kept. A checkpoint whose hashes do not agree is passed over, with a warning, for the one before.
 
-They lie in a folder of whoever writes them (`owner`: a holder of the lock, or a job elsewhere), so
-that two trainings never write to the same files: `checkpoints/<owner>/step-00000123/`. A training
-that goes on with what another has left moves it to its own folder, and `owner.json` says so: the
-other one, should it only have slept, stops at its next checkpoint. Those of earlier builds lie
-right under `checkpoints/`, and are taken in the same way; such a build does not see these, and
-trains anew.
+Their names end in whoever writes them (`owner`: a holder of the lock, or a job elsewhere), so that
+two trainings never write to the same files: `checkpoints/step-00000123-<owner>/`. A training that
+goes on with what another has left renames it to its own, and `owner.json` says so: the other one,
+should it only have slept, stops at its next checkpoint. Those of earlier builds name nobody, and
+are taken in the same way; such a build does not see these, and trains anew.
 """
 
 from __future__ import annotations
@@ -91,12 +90,12 @@ class Checkpoints:
     ) -> None:
         """`run` is the fingerprint of what the run is made from; it is kept in each marker.
 
-        `owner` names the folder below `prefix` that no other training writes to; without one they
-        lie right there.
+        `owner` ends the names of folders that no other training writes to; without one they name
+        nobody.
         """
         self._store, self._prefix, self._scratch = store, prefix, scratch
         self._run, self._progress, self._owner = dict(run), progress, owner
-        self._mine = f"{prefix}/{owner}" if owner else prefix
+        self._suffix = f"-{owner}" if owner else ""
 
     def begin(self, found: Checkpoint | None) -> None:
         """Make what `found` needs this training's own, and forget what else others have left.
@@ -111,8 +110,8 @@ class Checkpoints:
             if place != self._key(step):
                 self._remove(self._key(step))
                 self._store.move_tree(place, self._key(step), last=MARKER)
-        for folder, _ in self._folders():
-            if not folder.startswith(f"{self._mine}/"):
+        for folder, step in self._folders():
+            if folder != self._key(step):
                 self._remove(folder)
         for name in self._others():
             self._store.delete_tree(f"{self._prefix}/{name}")
@@ -210,9 +209,11 @@ class Checkpoints:
 
     def remove_all(self) -> None:
         """Remove this training's own, and the folder with them if no other's are there."""
-        for folder, _ in self._folders(f"{self._mine}/"):
-            self._remove(folder)
-        self._store.delete_tree(self._mine)
+        for folder, step in self._folders():
+            if folder == self._key(step):
+                self._remove(folder)
+        for name in self._names() - self._others():  # of which no marker is left
+            self._store.delete_tree(f"{self._prefix}/{name}")
         if self._owner:
             self._store.delete([f"{self._prefix}/{OWNER}"])
 
@@ -223,25 +224,32 @@ class Checkpoints:
         self._store.delete_tree(self._prefix)
 
     def _key(self, step: int) -> str:
-        return f"{self._mine}/step-{step:08d}"
+        return f"{self._prefix}/step-{step:08d}{self._suffix}"
 
-    def _folders(self, below: str = "") -> list[tuple[str, int]]:
+    def _folders(self) -> list[tuple[str, int]]:
         """Folder and step wherever there is a marker; the newest step first, of one this
         training's own."""
         found = []
-        for rows in self._store.list(below or f"{self._prefix}/"):
+        for rows in self._store.list(f"{self._prefix}/step-"):
             for key in _keys(rows):
                 folder, _, name = key.rpartition("/")
-                number = folder.rpartition("/step-")[2]
+                number = folder.rpartition("/step-")[2].partition("-")[0]
                 if name == MARKER and number.isdecimal():
                     found.append((folder, int(number)))
-        return sorted(found, key=lambda one: (-one[1], not one[0].startswith(self._mine), one[0]))
+        return sorted(found, key=lambda one: (-one[1], one[0] != self._key(one[1]), one[0]))
+
+    def _names(self) -> set[str]:
+        """The folders of checkpoints, whole or not."""
+        keys = (key for rows in self._store.list(f"{self._prefix}/") for key in _keys(rows))
+        return {key.removeprefix(f"{self._prefix}/").partition("/")[0] for key in keys} - {OWNER}
 
     def _others(self) -> set[str]:
-        """What stands beside this training's own folder."""
-        keys = (key for rows in self._store.list(f"{self._prefix}/") for key in _keys(rows))
-        names = {key.removeprefix(f"{self._prefix}/").partition("/")[0] for key in keys}
-        return names - {self._owner, OWNER}
+        """Those that are not this training's own."""
+        return {
+            name
+            for name in self._names()
+            if name.removeprefix("step-").partition("-")[2] != self._owner
+        }
 
     def _marker(self, folder: str, step: int) -> dict[str, Any] | None:
         key = f"{folder}/{MARKER}"
@@ -274,7 +282,7 @@ class Checkpoints:
         return Checkpoint(folder, state, environment, marker["made_from"], labels, places)
 
     def _prune(self, state: RunState) -> None:
-        mine = self._folders(f"{self._mine}/")
+        mine = [(folder, step) for folder, step in self._folders() if folder == self._key(step)]
         needed = {*(step for _, step in mine[:KEPT]), state.best_step}
         for folder, step in mine:
             if step not in needed:
