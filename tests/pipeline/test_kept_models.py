@@ -32,6 +32,9 @@ sys.path.insert(0, str(Path(__file__).parent))
 import tiny
 from tiny import Tiny
 
+pytestmark = pytest.mark.slow
+"""Minutes; what a kill may do to the old model is tested in small in test_kept_models_killed."""
+
 ROWS = {"train": 24, "validation": 6}
 RUN = "results/full_dataset/models/model/seed-0"
 BY_CHANCE = (

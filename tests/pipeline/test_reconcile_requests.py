@@ -16,7 +16,7 @@ from reconciling import PROCESS, Business
 from servers import S3Server
 
 ARTIFACTS = 30
-SMALL = 60
+SMALL = 80
 """Requests beside the listings, whatever the number of artifacts: lock, records, snapshot, ledger,
 and one look at each file that the record names."""
 

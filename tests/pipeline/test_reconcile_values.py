@@ -74,4 +74,7 @@ def test_a_snapshot_of_before_is_read(business: Business) -> None:
     first = business.run()
     (path,) = business.folder.rglob("labels.parquet")
     pl.read_parquet(path).drop("kept_as_text").write_parquet(path, compression="zstd")
+    for record in (path.with_name("reconciled.json"), path.with_name("snapshot.json")):
+        told = json.loads(record.read_text())  # nor do its records name files
+        record.write_text(json.dumps({k: told[k] for k in told.keys() - {"files", "checksum"}}))
     assert business.run().ledger.equals(first.ledger)

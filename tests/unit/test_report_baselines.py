@@ -93,5 +93,6 @@ def test_without_a_linear_model_the_reason_is_told(experiment: Experiment) -> No
 def test_a_record_of_before_the_baselines_shows_nothing(experiment: Experiment) -> None:
     old = json.loads(outcome(0.9, 0.5).to_json())
     del old["baselines"]
+    old["finished_at"] = "2026-01-01T00:00:00+00:00"
     record = records.Tested.from_json(json.dumps(old).encode())
     assert baselines.part(experiment, record, "macro_f1", "max") is None
