@@ -49,6 +49,7 @@ out (see `retry.WAIT_FOR_KNOWN`).
 """
 _LOOK = 0.5
 _TRIES = 5
+_NO_TOKEN = ""
 _NOBODY = "released"
 """In the place of the moment at which a process has started: no process is of that moment."""
 _LONG_AGO = "1970-01-01T00:00:00.000+00:00"
@@ -410,7 +411,7 @@ def _lost_error(store: Store, folder: str, why: str) -> Locked:
 def _released(holder: Holder) -> Holder:
     """Says that nobody holds the lock; to a build that does not know that, that its holder died."""
     nobody = replace(holder.process, started=_NOBODY)
-    return replace(holder, token="", process=nobody, beat=_LONG_AGO)
+    return replace(holder, token=_NO_TOKEN, process=nobody, beat=_LONG_AGO)
 
 
 def _is_of(content: bytes, token: str) -> bool:

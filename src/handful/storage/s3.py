@@ -130,7 +130,8 @@ class S3Store(S3Source):
 
     def _replace(self, key: str, data: bytes, seen: str | None) -> None:
         """Put `data` in the place of what was seen at `key`, as long as the lock is held."""
-        assert self.fence is not None
+        if self.fence is None:
+            raise ValueError("only who holds a lock puts over what it has seen")
         if not self._is_honoured(seen):
             self.fence.check_now()
             with self._asking(key):
