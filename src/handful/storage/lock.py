@@ -49,7 +49,7 @@ out (see `retry.WAIT_FOR_KNOWN`).
 """
 _LOOK = 0.5
 _TRIES = 5
-_NO_TOKEN = ""
+_NO_TOKEN = ""  # nosec B105: it says that nobody holds the lock
 _NOBODY = "released"
 """In the place of the moment at which a process has started: no process is of that moment."""
 _LONG_AGO = "1970-01-01T00:00:00.000+00:00"
