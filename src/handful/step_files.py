@@ -135,7 +135,8 @@ def _keys(experiment: Experiment, record: Record) -> list[str]:
         return _there(experiment.store, mine.comparison, mine.label_review_notes)
     if isinstance(record, Reported):
         return [record.key]
-    return _there(experiment.store, layout.LABEL_COUNTS, *layout.RECONCILE_FILES)
+    counts = _there(experiment.store, layout.LABEL_COUNTS)
+    return [*counts, *_listed(experiment, layout.RECONCILIATION, layout.RECONCILE_FILES)]
 
 
 def _listed(experiment: Experiment, folder: str, wanted: tuple[str, ...]) -> list[str]:
@@ -158,8 +159,11 @@ def _logs(experiment: Experiment, record: Record) -> list[str]:
 
 def _there(store: Store, *keys: str) -> list[str]:
     """Those of them that are there."""
+    written = written_files(store)
 
     def is_there(key: str) -> bool:
+        if key in written:
+            return True
         try:
             store.head(key)
         except Absent:

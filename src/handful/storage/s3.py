@@ -12,7 +12,6 @@ none, and what goes in parts becomes visible after one more look at the lock.
 
 from __future__ import annotations
 
-import copy
 import os
 import secrets
 import tempfile
@@ -74,8 +73,9 @@ class S3Store(S3Source):
         )
 
     def fenced(self, fence: Fence) -> Self:
-        mine = copy.copy(self)
-        mine.fence, mine._seen = fence, {}
+        # Not `copy.copy`, which would forget, as pickling does, what was found out of the server.
+        mine = object.__new__(type(self))
+        vars(mine).update(vars(self), fence=fence, _seen={})
         return mine
 
     def read(self, key: str) -> bytes:
