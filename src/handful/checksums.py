@@ -65,7 +65,7 @@ class QuickHash:
 
         self._hash = xxhash.xxh3_128()
 
-    def update(self, data: bytes) -> None:
+    def update(self, data: bytes | memoryview) -> None:
         self._hash.update(data)
 
     def __str__(self) -> str:

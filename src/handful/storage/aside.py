@@ -19,6 +19,8 @@ from handful.storage.oserrors import reading, writing
 _REFLINK = 0x40049409
 """Linux's FICLONE: the copy shares its blocks with the original until one of them changes."""
 _NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
+_PIECE = 1 << 17
+"""Bytes: what was read is still in the processor's cache when it is hashed and written."""
 _RENAME_TRIES = 20
 """How often a folder that another thread pruned is made again."""
 
@@ -66,16 +68,17 @@ def copied(source: Path, path: Path, named: str, where: str) -> str | None:
     a later write would reach the original. `StoreError` if the original changed meanwhile.
     """
     with reading(named):
-        original = source.open("rb")
+        original = source.open("rb", buffering=0)
     try:
         with original, writing(where), path.open("xb") as copy:
             before = os.fstat(original.fileno())
             digest = None
             if not _reflinked(original.fileno(), copy.fileno()):
                 digest = checksums.QuickHash()
-                while piece := original.read(1 << 20):
-                    digest.update(piece)
-                    copy.write(piece)
+                buffer = memoryview(bytearray(_PIECE))
+                while count := original.readinto(buffer):
+                    digest.update(buffer[:count])
+                    copy.write(buffer[:count])
             copy.flush()
             after = os.fstat(original.fileno())
             if (before.st_mtime_ns, before.st_size) != (after.st_mtime_ns, after.st_size):
