@@ -13,7 +13,8 @@ object, PUT with `If-None-Match: *`, CopyObject, POST ?delete, HEAD of a bucket,
 a delimiter: the folders of one page). Anything else is answered by 501, never by a guess. It checks
 no signature, keeps no metadata, and ignores ranges. `GET /__counts` tells how many requests it has
 had of which kind, the pages of each prefix, and how many requests waited at once at most;
-`GET /__timeline` when each request since the last time came.
+`GET /__timeline` when each request since the last time came. `--refused 0.05`: that share of the
+requests about objects and listings is refused with 503 SlowDown.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import argparse
 import asyncio
 import gc
 import json
+import random
 import time
 from collections import Counter
 
@@ -29,13 +31,18 @@ from reconcile_parts.answers import Bucket, Entry, Request, answer, framed, head
 from reconcile_parts.generated import LAYOUTS, PREFIX, keys, size_of
 
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+_SLOW_DOWN = b"<Error><Code>SlowDown</Code><Message>Please reduce your rate.</Message></Error>"
 
 
 class Server:
     """The buckets, and what is answered."""
 
-    def __init__(self, buckets: list[str], latency: float, page_latency: float) -> None:
+    def __init__(
+        self, buckets: list[str], latency: float, page_latency: float, refused: float = 0.0
+    ) -> None:
         """Latencies in seconds: of any request, and of a page of a listing."""
+        self.refused = refused
+        self._chance = random.Random(0)
         self.buckets = {name.encode(): Bucket() for name in buckets}
         self.latency = latency
         self.page_latency = page_latency
@@ -53,6 +60,9 @@ class Server:
         if request.bucket == b"__timeline":
             told, self.timeline = self.timeline, []
             return 0.0, framed(b"200 OK", json.dumps(told).encode())
+        if self.refused and self._chance.random() < self.refused:
+            self.counts["refused"] += 1
+            return self.latency, framed(b"503 Slow Down", _SLOW_DOWN)
         kind, bytes_ = answer(self.buckets, request)
         self.counts[kind] += 1
         self.timeline.append((time.time(), kind, _name_of(kind, request)))
@@ -155,10 +165,11 @@ def main() -> None:
     parser.add_argument("--objects", type=int, default=0, help="in the first bucket, at the start")
     parser.add_argument("--files", type=int, default=1, help="files of each artifact among them")
     parser.add_argument("--layout", choices=LAYOUTS, default="ids", help="of their keys")
+    parser.add_argument("--refused", type=float, default=0.0, help="this share of the requests")
     parser.add_argument("--buckets", default="production,store", help="names, by commas")
     told = parser.parse_args()
     names = told.buckets.split(",")
-    server = Server(names, told.latency_ms / 1e3, told.page_latency_ms / 1e3)
+    server = Server(names, told.latency_ms / 1e3, told.page_latency_ms / 1e3, told.refused)
     first = server.buckets[names[0].encode()]
     for key in keys(told.objects, told.files, told.layout):
         seed = key.encode()

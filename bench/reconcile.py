@@ -6,6 +6,8 @@
     python bench/reconcile.py listing [--keys 200000]
     python bench/reconcile.py again [--objects 20000]
     python bench/reconcile.py timeline [--objects 3000]
+    python bench/reconcile.py refusals [--objects 3000] [--rounds 3]
+    python bench/reconcile.py safety --old SRC [--rounds 5]
 
 copy     objects across two buckets of one server: the original's way (boto3 in eight processes),
          boto3 in threads, s5cmd, a bare obstore loop, and a whole `handful reconcile`
@@ -14,6 +16,9 @@ listing  the product's listing beside a single stream, on a server that takes 90
          begin with the ids, with dates, with customers
 again    what a reconcile with nothing to do asks of the server, counted by the server
 timeline when each request of a first reconcile reached the server
+refusals how much slower copying is, and s5cmd, where 5 % of the requests are refused (503)
+safety   CPU seconds of copies to a local store, from local files and from S3, beside another
+         checkout's `src`: what hashing and fencing cost
 
 Every measurement is a fresh process. Servers are SeaweedFS, started as the tests do, and our own
 `latency_server.py`. Leaves with 1 if a limit was missed.
@@ -49,6 +54,14 @@ def main() -> int:
             from reconcile_parts.timeline import timeline
 
             return _status(timeline(told.objects))
+        case "refusals":
+            from reconcile_parts.refusals import refusals
+
+            return _status(refusals(told.objects, told.rounds))
+        case "safety":
+            from reconcile_parts.safety import safety
+
+            return _status(safety(told.old, told.rounds))
         case _:
             return _part(told.part, told.job)
 
@@ -95,6 +108,12 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("--files", type=int, default=2, help="of each artifact")
     one = commands.add_parser("timeline")
     one.add_argument("--objects", type=int, default=3_000)
+    one = commands.add_parser("refusals")
+    one.add_argument("--objects", type=int, default=3_000)
+    one.add_argument("--rounds", type=int, default=3)
+    one = commands.add_parser("safety")
+    one.add_argument("--old", required=True, help="another checkout's src")
+    one.add_argument("--rounds", type=int, default=5)
     one = commands.add_parser("_part", help="for the benchmark itself")
     one.add_argument("part")
     one.add_argument("job")

@@ -62,7 +62,7 @@ def copy(server: str, objects: int, files: int, rounds: int, only: Sequence[str]
         generated.write_database(database, -(-objects // files))
         with running(server, objects, files) as place:
             for number in range(rounds):
-                runner = _Round(place, Path(folder), objects, files, number)
+                runner = Round(place, Path(folder), objects, files, number, database)
                 for name in names:
                     runner.compete(name, results[name])
                 runner.command(results[COMMAND])
@@ -71,12 +71,13 @@ def copy(server: str, objects: int, files: int, rounds: int, only: Sequence[str]
 
 
 @dataclass(frozen=True)
-class _Round:
+class Round:
     place: Server
     folder: Path
     objects: int
     files: int
     number: int
+    database: Path
 
     def compete(self, name: str, result: Result) -> None:
         """One contestant, in a fresh process and to a fresh folder."""
@@ -112,7 +113,7 @@ class _Round:
     def _experiment(self, name: str) -> Path:
         return generated.write_experiment(
             self.folder / f"EXP-{self.number}-{name}",
-            self.folder / "labels.db",
+            self.database,
             files_url=f"s3://{self.place.source}/{generated.PREFIX}",
             store=f"s3://{self.place.target}/round-{self.number}/{name}",
             endpoint_url=self.place.endpoint_url,

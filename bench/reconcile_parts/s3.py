@@ -77,8 +77,10 @@ def running(name: str, objects: int, files: int) -> Iterator[Server]:
 
 
 @contextmanager
-def latency(objects: int, files: int, layout: str = "ids") -> Iterator[Server]:
-    """Our own, in a process of its own."""
+def latency(
+    objects: int, files: int, layout: str = "ids", refused: float = 0.0
+) -> Iterator[Server]:
+    """Our own, in a process of its own; `refused`: the share of requests that it refuses."""
     process = subprocess.Popen(
         [
             sys.executable,
@@ -88,6 +90,7 @@ def latency(objects: int, files: int, layout: str = "ids") -> Iterator[Server]:
             f"--objects={objects}",
             f"--files={files}",
             f"--layout={layout}",
+            f"--refused={refused}",
             "--buckets=production,store",
         ],
         stdout=subprocess.PIPE,
