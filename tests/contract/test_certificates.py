@@ -186,6 +186,7 @@ def test_plain_http_needs_no_authority(tmp_path: Path, s3_server: S3Server) -> N
     assert store.read("a") == b"1"
 
 
+@pytest.mark.slow
 def test_who_lends_the_role_is_trusted_by_the_same_key(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -217,6 +218,7 @@ def test_who_lends_the_role_is_trusted_by_the_same_key(
             store(cert.ca).read("a")
 
 
+@pytest.mark.slow
 def test_a_profile_keeps_its_word_when_it_assumes_a_role(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -112,6 +112,7 @@ def test_whatever_is_written_is_encrypted_with_the_key(
 
 
 @pytest.mark.parametrize("trusted", [True, False])
+@pytest.mark.slow
 def test_copies_across_buckets_take_the_key_of_the_store(
     server: S3Server, monkeypatch: pytest.MonkeyPatch, trusted: bool
 ) -> None:
@@ -156,6 +157,7 @@ def test_a_role_that_is_not_lent_is_named(
         bare.read("key")
 
 
+@pytest.mark.slow
 def test_reconcile_between_two_roles_with_a_key(server: S3Server, tmp_path: Path) -> None:
     business = Business(tmp_path)
     business.some()

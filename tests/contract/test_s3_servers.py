@@ -111,6 +111,7 @@ def test_a_store_does_what_reconcile_needs(store: S3Store, tmp_path: Path) -> No
             call()
 
 
+@pytest.mark.slow
 def test_large_content_goes_in_parts_and_comes_back(store: S3Store, tmp_path: Path) -> None:
     content = bytes(range(256)) * (BIG // 256)
     (tmp_path / "big").write_bytes(content)
@@ -134,6 +135,7 @@ def test_what_another_server_holds_is_streamed_here(
     assert store.read("copy") == content
 
 
+@pytest.mark.slow
 def test_what_one_request_may_not_copy_is_copied_all_the_same(
     store: S3Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -166,6 +168,7 @@ def server_kind(server: AnyServer) -> str:
     return f"{server.name}-{server.endpoint_url.partition(':')[0]}"
 
 
+@pytest.mark.slow
 def test_a_user_s_own_functions_write_the_same_bytes(store: S3Store) -> None:
     path = store.path("artifact")
     (path / "made.json").write_bytes(b"made by hand")
@@ -175,6 +178,7 @@ def test_a_user_s_own_functions_write_the_same_bytes(store: S3Store) -> None:
 
 
 @pytest.mark.parametrize("kind", kinds(slow=("nanio", "https")), indirect=True)
+@pytest.mark.slow
 def test_more_keys_than_one_page(store: S3Store) -> None:
     names = [f"page/{number:05}" for number in range(1_020)]
     with ThreadPoolExecutor(16) as pool:

@@ -202,6 +202,7 @@ def test_a_server_that_only_throttles_is_unreachable_in_the_end(s3_server: S3Ser
     assert faulty.done["503"] > 3
 
 
+@pytest.mark.slow
 def test_an_upload_that_is_interrupted_is_not_seen(
     s3_server: S3Server, store: S3Store, tmp_path: Path
 ) -> None:
@@ -285,6 +286,7 @@ def test_create_without_conditions_has_one_winner_too(
     assert keys(store) == ["lock-0", "lock-1", "lock-2"]
 
 
+@pytest.mark.slow
 def test_a_server_that_ignores_conditions_is_found_out(
     s3_server: S3Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:

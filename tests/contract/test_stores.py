@@ -156,6 +156,7 @@ def test_a_fresh_store_is_empty(store: Store) -> None:
     assert keys(store) == []
 
 
+@pytest.mark.slow
 def test_more_keys_than_one_page(store: Store) -> None:
     names = [f"page/{number:05}" for number in range(2_300)]
     with ThreadPoolExecutor(32) as pool:

@@ -14,13 +14,14 @@ import pytest
 
 from architecture_facts import KINDS, NOT_BUILT, ONNX, facts, onnx
 from architectures import TEXT
+from cuts import cheap_cut
 from image_architectures import IMAGES
 from models_page import page
 
 DOCS = Path(__file__).parents[2] / "docs"
 KNOWN = json.loads((DOCS / "models.json").read_text())
 ALWAYS = {
-    "text": "bert big_bird deberta-v2 fnet gpt2 modernbert nomic_bert perceiver qwen3_5 t5 xlnet",
+    "text": "bert deberta-v2 gpt2 modernbert t5",
     "images": "resnet vit",
 }
 
@@ -28,8 +29,7 @@ ALWAYS = {
 def chosen(group: str) -> Sequence[Any]:
     always = ALWAYS[group].split()
     assert set(always) <= set(KINDS[group])
-    slow = pytest.mark.slow
-    return [pytest.param(k, marks=() if k in always else slow) for k in KINDS[group]]
+    return cheap_cut(KINDS[group], always)
 
 
 def said(group: str, kind: str) -> dict[str, Any]:

@@ -10,6 +10,8 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from cuts import cheap_cut
+
 sys.path.insert(0, str(Path(__file__).parent))
 from tiny import FUNCTIONS, Tiny, make
 
@@ -105,7 +107,13 @@ CASES: dict[str, tuple[Callable[[Tiny], None], tuple[str, ...]]] = {
 }
 
 
-@pytest.mark.parametrize("name", CASES)
+QUICK = (
+    *("no settings", "a misspelt function", "a syntax error", "an error inside functions.py"),
+    *("no such table", "no database", "nothing matches", "a missing field"),
+)
+
+
+@pytest.mark.parametrize("name", cheap_cut(CASES, QUICK))
 def test_it_is_told_and_nothing_is_damaged(name: str, tiny: Tiny) -> None:
     change, words = CASES[name]
     change(tiny)
@@ -145,6 +153,7 @@ def test_bad_documents_cost_themselves_only(tiny: Tiny) -> None:
     assert "UnicodeDecodeError" in quarantine["error"][0]
 
 
+@pytest.mark.slow
 def test_too_many_bad_documents_stop_the_run(tiny: Tiny) -> None:
     for number in range(6):
         (tiny.files / f"artifact-{number:04d}" / "text.txt").write_bytes(b"\xff%d" % number)

@@ -14,6 +14,8 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 from tiny import Tiny, make
 
+pytestmark = pytest.mark.slow
+
 RESULTS = "results/full_dataset"
 LABELS = ("invoice", "letter", "report")
 WRONG = {f"artifact-{n:04d}": LABELS[(n + 1) % 3] for n in (0, 4, 8, 31, 47, 63, 80, 96)}

@@ -46,6 +46,7 @@ def managed(one: tiny.Tiny, scratch: Path, cloud: str, **keys: object) -> Experi
     return replace(found, settings=settings)
 
 
+@pytest.mark.slow
 def test_what_a_job_lacks_is_told_before_anything_is_paid(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -66,6 +67,7 @@ def test_what_a_job_lacks_is_told_before_anything_is_paid(
     assert any("PRICE_PER_HOUR is used" in line for line in experiment.progress.warnings)
 
 
+@pytest.mark.slow
 def test_with_artifacts_the_tried_steps_tell_the_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -84,6 +86,7 @@ def test_with_artifacts_the_tried_steps_tell_the_time(
             rehearse(expensive)
 
 
+@pytest.mark.slow
 def test_a_run_that_would_cost_too_much_sends_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from cuts import cheap_cut
+
 sys.path.insert(0, str(Path(__file__).parent))
 from tiny import Tiny, make
 
@@ -48,6 +50,7 @@ def test_a_query_that_broke_is_found_before_the_run(tiny: Tiny) -> None:
     assert "up to date" in tiny.handful("reconcile").stdout
 
 
+@pytest.mark.slow
 def test_a_column_to_group_by_that_nobody_gives_is_found_before_the_run(tiny: Tiny) -> None:
     done = tiny.handful("check", "--offline", "--set", "prepare.GROUP_BY=custommer")
     assert done.returncode == 2
@@ -88,6 +91,7 @@ def test_whom_nobody_answers_is_warned(tiny: Tiny) -> None:
     assert "two training steps" in done.stdout
 
 
+@pytest.mark.slow
 def test_without_artifacts_nobody_can_do_without_production(tmp_path: Path) -> None:
     tiny = make(tmp_path, artifacts=6)
     done = tiny.handful("check", "--offline")
@@ -124,7 +128,7 @@ WRITERS = (
 )
 
 
-@pytest.mark.parametrize("command", WRITERS)
+@pytest.mark.parametrize("command", cheap_cut(WRITERS, WRITERS[2:5:2]))
 def test_a_store_inside_production_is_refused_before_a_byte_is_written(
     tiny: Tiny, command: tuple[str, ...]
 ) -> None:
@@ -142,6 +146,7 @@ def test_a_store_inside_production_is_refused_before_a_byte_is_written(
     assert tiny.handful("status").returncode == 0
 
 
+@pytest.mark.slow
 def test_moved_as_the_error_says_it_goes_on(tiny: Tiny) -> None:
     text = (tiny.experiment / "settings.ini").read_text()
     inside = tiny.files / "store"

@@ -501,6 +501,7 @@ def test_a_run_compares_all_models_and_seeds(finished: Tiny) -> None:
     assert "compare: up to date" in again.stdout
 
 
+@pytest.mark.slow
 def test_the_report_shows_ranking_baseline_and_pairs(finished: Tiny, tmp_path: Path) -> None:
     tiny = Tiny(Path(shutil.copytree(finished.root, tmp_path / "copy")))
     evaluation = tiny.store / "results/full_dataset/evaluation"

@@ -15,6 +15,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 import tiny
 from tiny import COMMON, WORDS, Tiny
 
+pytestmark = pytest.mark.slow
+
 LENGTH = 24
 FUNCTIONS = f"""
 import functools

@@ -81,6 +81,7 @@ def test_it_holds_the_keys_that_are_hashed_at_their_default_and_no_other(first: 
     }
 
 
+@pytest.mark.slow
 def test_a_run_that_is_trained_stays_and_a_new_seed_is_trained_beside_it(tmp_path: Path) -> None:
     root = unpack(tmp_path)
     told = handful(
@@ -91,6 +92,7 @@ def test_a_run_that_is_trained_stays_and_a_new_seed_is_trained_beside_it(tmp_pat
     assert "train: bag seed 2: not trained yet" in told
 
 
+@pytest.mark.slow
 def test_an_interrupted_training_goes_on_and_ends_as_the_straight_one(tmp_path: Path) -> None:
     root = unpack(tmp_path)
     results = root / "store" / HALF / RESULTS
@@ -129,6 +131,7 @@ def told_lines(path: Path) -> list[dict[str, float]]:
     ]
 
 
+@pytest.mark.slow
 def test_predict_works_on_it(first: Path) -> None:
     artifacts = first / "store" / WHOLE / "data/reconciled_artifacts"
     for model in ("bag", "model"):
@@ -154,6 +157,7 @@ def test_what_was_tested_is_compared_and_reported_to_the_same_end(tmp_path: Path
     assert "On 14 artifacts in common" in handful(root, "compare", WHOLE, WHOLE)
 
 
+@pytest.mark.slow
 def test_its_snapshot_of_production_is_used_and_production_not_asked(tmp_path: Path) -> None:
     root = unpack(tmp_path)
     was_made_here(root, WHOLE)

@@ -52,6 +52,7 @@ def splits(made: Bench, name: str) -> dict[str, str]:
     return {row["artifact_id"]: row["split"] for row in pq.read_table(path).to_pylist()}
 
 
+@pytest.mark.slow
 def test_split_from_finds_artifacts_in_any_spelling(tmp_path: Path) -> None:
     made = of_guids(tmp_path, "upper")
     made.prepare()
@@ -73,6 +74,7 @@ def test_an_experiments_own_split_stays_when_the_format_changes(tmp_path: Path) 
     assert splits(made, "exp") == before
 
 
+@pytest.mark.slow
 def test_of_two_artifacts_that_become_one_what_was_trained_on_stays_so(tmp_path: Path) -> None:
     made = of_guids(tmp_path, "upper")
     for number in range(COUNT):

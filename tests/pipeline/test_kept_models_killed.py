@@ -31,6 +31,8 @@ from handful.kept_models import (
 from handful.layout import FINAL_RECORD
 from servers import S3Server
 
+pytestmark = pytest.mark.slow
+
 FILES = ("config.json", "model.safetensors", "adapter/weights.bin")
 CHANGES = {"os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.link", "os.truncate"}
 

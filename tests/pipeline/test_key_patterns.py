@@ -73,6 +73,7 @@ def business(tmp_path: Path) -> Business:
 
 
 @pytest.mark.parametrize("pattern", list(LAYOUTS)[:4])
+@pytest.mark.slow
 def test_reconcile_and_prepare_on_a_layout(business: Business, pattern: str) -> None:
     business.functions = FUNCTIONS
     business.settings["prepare"] = {"NUM_PROCESSES": "1", "NEAR_DUPLICATES": "ignore"}
@@ -90,6 +91,7 @@ _FIRST, *_OTHERS = LAYOUTS
 @pytest.mark.parametrize(
     "pattern", [_FIRST, *(pytest.param(one, marks=pytest.mark.slow) for one in _OTHERS)]
 )
+@pytest.mark.slow
 def test_reconcile_from_a_bucket(business: Business, s3_server: S3Server, pattern: str) -> None:
     fill(business, pattern, 12)
     upload(business, s3_server)
@@ -257,6 +259,7 @@ def test_one_key_that_two_artifacts_claim_is_given_to_neither(business: Business
         ("in/{file}/raw.txt", "x/{artifact_id}/{file}", None),
     ],
 )
+@pytest.mark.slow
 def test_an_error_of_no_match_says_which_pattern_would_have(
     business: Business, key: str, pattern: str, hint: str | None
 ) -> None:

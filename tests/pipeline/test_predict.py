@@ -162,6 +162,7 @@ def test_a_label_that_is_gone_is_no_output_of_the_next_training(copy: Tiny) -> N
     assert labels_told(copy) == labels | {"letter"}
 
 
+@pytest.mark.slow
 def test_one_folder_several_and_strings(classifier: Classifier, documents: Path) -> None:
     one = classifier.predict(documents / "artifact-0001")
     assert [found.artifact_id for found in one] == ["artifact-0001"]
@@ -208,6 +209,7 @@ def test_an_id_stands_for_one_document(classifier: Classifier, documents: Path) 
     assert "came before" in second.error
 
 
+@pytest.mark.slow
 def test_a_worker_that_dies_or_hangs_costs_the_document_in_its_hands(
     copy: Tiny, documents: Path
 ) -> None:
@@ -247,6 +249,7 @@ def test_a_worker_that_dies_or_hangs_costs_the_document_in_its_hands(
     assert "returned None" in str(errors["none"])
 
 
+@pytest.mark.slow
 def test_functions_that_insist_on_a_label_are_told_where(copy: Tiny, documents: Path) -> None:
     (copy.experiment / "functions.py").write_text(tiny.FUNCTIONS)
     number = next(
@@ -308,6 +311,7 @@ def test_paths_that_hold_nothing(classifier: Classifier, trained: Tiny, tmp_path
         Classifier.load(tmp_path)
 
 
+@pytest.mark.slow
 def test_a_final_folder_with_its_functions_and_a_temperature(
     trained: Tiny, classifier: Classifier, documents: Path, tmp_path: Path
 ) -> None:
@@ -333,6 +337,7 @@ def test_a_final_folder_with_its_functions_and_a_temperature(
         Classifier.load(warm, experiment=trained.experiment)
 
 
+@pytest.mark.slow
 def test_a_prefix_of_a_bucket(
     copy: Tiny, classifier: Classifier, s3_server: S3Server, documents: Path
 ) -> None:
@@ -387,6 +392,7 @@ def test_in_a_fresh_process_and_no_worker_outlives_it(trained: Tiny, documents: 
     assert not alive
 
 
+@pytest.mark.slow
 def test_the_examples_of_the_documentation_run(
     trained: Tiny, documents: Path, tmp_path: Path
 ) -> None:

@@ -128,6 +128,7 @@ def test_without_full_lengths_nothing_is_claimed(tmp_path: Path) -> None:
     assert overall["share_of_tokens_unseen"] is None
 
 
+@pytest.mark.slow
 def test_nothing_is_encoded_again_for_a_second_model(tmp_path: Path) -> None:
     source = FUNCTIONS.replace(
         "def encode_data(instance):",
@@ -191,6 +192,7 @@ def test_later_labels_are_appended_and_nobody_moves(tmp_path: Path) -> None:
         pytest.param("prepare_NEAR_DUPLICATES", "ignore", marks=pytest.mark.slow),
     ],
 )
+@pytest.mark.slow
 def test_what_would_move_artifacts_is_refused(tmp_path: Path, key: str, value: str) -> None:
     made = bench(tmp_path)
     for one in made.artifacts.values():
@@ -205,6 +207,7 @@ def test_what_would_move_artifacts_is_refused(tmp_path: Path, key: str, value: s
     assert made.json("split_metadata.json")["drawn_with"][key.split("_", 1)[1]] is not None
 
 
+@pytest.mark.slow
 def test_groups_and_near_duplicates_stay_together(tmp_path: Path) -> None:
     made = bench(tmp_path, 40)
     ids = sorted(made.artifacts)
@@ -266,6 +269,7 @@ def test_one_that_would_tie_two_splits_together_is_left_out_alone(tmp_path: Path
     assert made.splits()["bridge"]["reason"] == after["bridge"]["reason"]
 
 
+@pytest.mark.slow
 def test_a_partial_datasets_test_set_is_part_of_the_full_ones(tmp_path: Path) -> None:
     made = bench(tmp_path, 90)
     made.prepare()
@@ -456,6 +460,7 @@ def _order(made: Bench) -> list[str]:
         (("    return {", "    return [{"), "found list"),
     ],
 )
+@pytest.mark.slow
 def test_a_schema_fault_is_named_before_the_long_run(
     tmp_path: Path, change: tuple[str, str], told: str
 ) -> None:
@@ -489,6 +494,7 @@ def test_a_label_that_is_not_the_ledgers_is_an_error(tmp_path: Path) -> None:
         ("1 / 0", "ZeroDivisionError"),
     ],
 )
+@pytest.mark.slow
 def test_features_that_cannot_be_saved_are_refused(
     tmp_path: Path, features: str, told: str
 ) -> None:

@@ -43,6 +43,7 @@ def errors(made: Bench) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("batched", [False, True])
+@pytest.mark.slow
 def test_a_bad_document_costs_itself_alone(tmp_path: Path, batched: bool) -> None:
     made = bench(tmp_path, 30, misbehaving("", batched=batched))
     ids = sorted(made.artifacts)
@@ -71,6 +72,7 @@ LOST = {
 
 
 @pytest.mark.parametrize("batched", [False, True])
+@pytest.mark.slow
 def test_a_hanging_or_dying_function_costs_its_instance(tmp_path: Path, batched: bool) -> None:
     line = "\n    ".join(f"if n == {number}: {what}" for number, (what, _) in LOST.items())
     made = bench(tmp_path, 40, misbehaving(line, batched=batched))
@@ -102,6 +104,7 @@ def test_a_first_instance_that_hangs_does_not_cost_a_minute(
     assert time.monotonic() - began < 45
 
 
+@pytest.mark.slow
 def test_functions_that_print_fork_and_change_the_world(tmp_path: Path) -> None:
     line = (
         "print('noise'); os.chdir('/'); os.environ.clear(); sys.stdout = None\n"
@@ -118,6 +121,7 @@ def test_functions_cannot_change_the_label_map(tmp_path: Path) -> None:
     assert made.prepare().label2id == {"invoice": 0, "letter": 1, "report": 2}
 
 
+@pytest.mark.slow
 def test_too_many_stop_the_run_with_the_most_frequent_errors(tmp_path: Path) -> None:
     line = "assert n % 3, 'a third'\n    if n % 7 == 0: raise KeyError('a seventh')"
     made = bench(tmp_path, 30, misbehaving(line))
@@ -136,6 +140,7 @@ def test_too_many_stop_the_run_with_the_most_frequent_errors(tmp_path: Path) -> 
         ("answers[0]", "returned dict for 12"),
     ],
 )
+@pytest.mark.slow
 def test_a_batch_of_another_length_is_an_error(tmp_path: Path, answer: str, told: str) -> None:
     source = misbehaving("", batched=True).replace(
         "    return [encode_one", "    answers = [encode_one"
@@ -147,6 +152,7 @@ def test_a_batch_of_another_length_is_an_error(tmp_path: Path, answer: str, told
     assert "one dict or None per instance" in str(raised.value)
 
 
+@pytest.mark.slow
 def test_a_row_that_arrow_refuses_costs_itself_alone(tmp_path: Path) -> None:
     source = FUNCTIONS.replace(
         "    return {", "    ids = ['x'] if instance.id == 'artifact-0013' else ids\n    return {"
@@ -157,6 +163,7 @@ def test_a_row_that_arrow_refuses_costs_itself_alone(tmp_path: Path) -> None:
     assert list(errors(made)) == ["artifact-0013"]
 
 
+@pytest.mark.slow
 def test_later_faults_are_told_apart(tmp_path: Path) -> None:
     """After the sample. Arrow alone would have made numbers of text, and nothing of None."""
     answers = {
@@ -205,6 +212,7 @@ def test_a_functions_py_that_never_loads_ends_the_step(
     assert time.monotonic() - began < 60
 
 
+@pytest.mark.slow
 def test_workers_that_cannot_start_end_the_step_with_their_last_words(tmp_path: Path) -> None:
     source = f"import os\nos.write(2, b'no luck')\nos._exit(9)\n{FUNCTIONS}"
     made = bench(tmp_path, 12, source)
@@ -226,6 +234,7 @@ made.prepare(prepare_NUM_PROCESSES=2)
 """
 
 
+@pytest.mark.slow
 def test_killed_and_run_again_it_is_as_if_nothing_had_happened(tmp_path: Path) -> None:
     calls = tmp_path / "calls"
     line = f"time.sleep(0.03); open({str(calls)!r}, 'a').write(f'{{instance.id}}\\n')"

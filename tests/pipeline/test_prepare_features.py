@@ -151,6 +151,7 @@ def test_one_odd_document_costs_that_document(tmp_path: Path) -> None:
     assert found.features["kinds"] == List(ClassLabel(names=["short", "long"]))
 
 
+@pytest.mark.slow
 def test_an_odd_document_of_the_sample_costs_itself_too(tmp_path: Path) -> None:
     """The shortest document is always in it."""
     made = bench(tmp_path, 30, source({12: "row['weight'] = float('nan')"}))
@@ -188,6 +189,7 @@ def test_what_nobody_can_train_on_is_refused_before_encoding(tmp_path: Path, fea
     assert not (made.prepared / "tiny").exists()
 
 
+@pytest.mark.slow
 def test_check_says_the_same_before_encoding(tmp_path: Path) -> None:
     tiny = make(tmp_path, artifacts=12)
     calls = tmp_path / "calls"

@@ -83,6 +83,7 @@ def kill(made: Bench, number: int, seconds: float) -> bool:
 @pytest.mark.parametrize(
     "kills", [4, pytest.param(20, marks=[pytest.mark.slow, pytest.mark.timeout(900)])]
 )
+@pytest.mark.slow
 def test_killed_at_random_moments_it_ends_the_same(
     tmp_path: Path, straight: dict[str, str], kills: int
 ) -> None:
@@ -163,6 +164,7 @@ def test_a_store_that_goes_away_costs_no_finished_shard(
 @pytest.mark.parametrize(
     "seconds", [5, pytest.param(60, marks=[pytest.mark.slow, pytest.mark.timeout(300)])]
 )
+@pytest.mark.slow
 def test_a_store_that_is_away_for_so_long_is_waited_for(
     tmp_path: Path,
     s3_server: S3Server,

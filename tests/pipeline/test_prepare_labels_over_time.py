@@ -53,6 +53,7 @@ def test_a_label_that_goes_leaves_no_id_and_no_output(tmp_path: Path) -> None:
     assert undone.data_hash == whole.data_hash, "so that nothing has to be trained again"
 
 
+@pytest.mark.slow
 def test_a_merge_from_the_beginning_is_undone_without_a_trace(tmp_path: Path) -> None:
     never, merged = bench(tmp_path / "never"), bench(tmp_path / "merged")
     prepare(never)
@@ -67,6 +68,7 @@ def test_a_merge_from_the_beginning_is_undone_without_a_trace(tmp_path: Path) ->
     assert labels_of(never) == {"invoice": 0, "letter": 1, "report": 2, "appendix": 3}
 
 
+@pytest.mark.slow
 def test_ids_are_kept_for_good_where_that_is_asked_for(tmp_path: Path) -> None:
     made = bench(tmp_path)
     keep: dict[str, Any] = {"prepare_KEEP_LABEL_IDS": "true"}
@@ -80,6 +82,7 @@ def test_ids_are_kept_for_good_where_that_is_asked_for(tmp_path: Path) -> None:
     assert prepare(made, prepare_KEEP_LABEL_IDS="false").data_hash == first.data_hash
 
 
+@pytest.mark.slow
 def test_another_name_for_the_same_ids_is_other_data(tmp_path: Path) -> None:
     """Or a trained model would answer with the name of old."""
     made = bench(tmp_path)
@@ -128,6 +131,7 @@ def test_a_label_of_which_nothing_is_encoded_is_told(tmp_path: Path) -> None:
     assert made.told.warnings == ["tiny: no instance of these labels could be encoded: letter"]
 
 
+@pytest.mark.slow
 def test_a_knob_may_name_a_label_that_is_gone_but_none_that_never_was(tmp_path: Path) -> None:
     made = bench(tmp_path)
     knobs: dict[str, Any] = {
@@ -153,6 +157,7 @@ def test_a_knob_may_name_a_label_that_is_gone_but_none_that_never_was(tmp_path: 
 
 
 @pytest.mark.parametrize("each", [5, pytest.param(3, marks=pytest.mark.slow)])
+@pytest.mark.slow
 def test_sixty_labels_with_few_documents_are_split_in_the_shares_asked(
     each: int, tmp_path: Path
 ) -> None:
@@ -183,6 +188,7 @@ def test_sixty_labels_with_few_documents_are_split_in_the_shares_asked(
     assert "take more than MAX_ARTIFACTS = 20" in error
 
 
+@pytest.mark.slow
 def test_what_would_fill_an_empty_split_is_told(tmp_path: Path) -> None:
     made = bench(tmp_path, count=0)
     made.fill(12, tuple(f"label {number:02}" for number in range(12)))
@@ -317,6 +323,7 @@ def put(made: Bench, production: dict[str, str]) -> None:
     ("seed", "rounds"),
     [(0, 3), *(pytest.param(seed, 12, marks=pytest.mark.slow) for seed in range(1, 5))],
 )
+@pytest.mark.slow
 def test_an_experiment_that_grows_by_random_changes(seed: int, rounds: int, tmp_path: Path) -> None:
     chance, made, expected = random.Random(seed), bench(tmp_path, count=0), Expected()
     production = {f"first-{n:02}": f"l{chance.randrange(6)}" for n in range(40)}

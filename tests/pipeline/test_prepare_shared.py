@@ -42,6 +42,7 @@ def test_three_machines_make_the_same_bytes_as_one(tmp_path: Path) -> None:
     assert shared.bytes() == alone.bytes()
 
 
+@pytest.mark.slow
 def test_a_machine_that_is_lost_costs_its_share_only(tmp_path: Path) -> None:
     alone, shared = bench(tmp_path / "alone", COUNT), bench(tmp_path / "shared", COUNT)
     alone.prepare()
@@ -94,6 +95,7 @@ def splits(made: Bench, name: str) -> dict[str, str]:
     return {row["artifact_id"]: row["split"] for row in pq.read_table(path).to_pylist()}
 
 
+@pytest.mark.slow
 def test_the_split_of_another_experiment_is_taken(tmp_path: Path) -> None:
     made = bench(tmp_path, COUNT)
     made.prepare()
@@ -114,6 +116,7 @@ def test_the_split_of_another_experiment_is_taken(tmp_path: Path) -> None:
     assert splits(made, "third") != mine, "without it, another seed draws another split"
 
 
+@pytest.mark.slow
 def test_an_own_split_is_not_exchanged_in_silence(tmp_path: Path) -> None:
     made = bench(tmp_path, COUNT)
     made.prepare()
@@ -148,6 +151,7 @@ GREEDY = FUNCTIONS.replace(
 )
 
 
+@pytest.mark.slow
 def test_a_document_that_outgrows_a_workers_memory_is_quarantined(tmp_path: Path) -> None:
     made = bench(tmp_path, 12, GREEDY)
     made.prepare(prepare_WORKER_MEMORY="1GB")

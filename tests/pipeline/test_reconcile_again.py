@@ -160,6 +160,7 @@ def test_overwrite_copies_everything_again(business: Business) -> None:
     assert business.run().record.copied == 4
 
 
+@pytest.mark.slow
 def test_an_interrupted_overwrite_goes_on_where_it_was(
     business: Business, monkeypatch: pytest.MonkeyPatch
 ) -> None:

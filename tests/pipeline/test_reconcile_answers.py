@@ -140,6 +140,7 @@ def test_every_first_try_fails_and_nobody_notices(
 
 
 @pytest.mark.parametrize("code", ["InternalError", "SlowDown"])
+@pytest.mark.slow
 def test_a_200_with_an_error_inside_is_no_copy(
     business: Business,
     before_s3: Proxy,

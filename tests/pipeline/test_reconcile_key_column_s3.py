@@ -206,6 +206,7 @@ SPELLED = [
 ]
 
 
+@pytest.mark.slow
 def test_keys_as_people_spell_them_are_found(
     business: Business, s3_server: S3Server, before_s3: Proxy
 ) -> None:
@@ -314,6 +315,7 @@ def test_absent_objects_are_told(business: Business, s3_server: S3Server) -> Non
         assert key in outcome.reason("two")
 
 
+@pytest.mark.slow
 def test_killed_in_the_middle_of_the_looks_it_ends_the_same(
     business: Business, s3_server: S3Server, before_s3: Proxy
 ) -> None:

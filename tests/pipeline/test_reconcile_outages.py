@@ -69,6 +69,7 @@ def with_labels_in(business: Business, postgres: str, server: Any) -> Any:
     return ask
 
 
+@pytest.mark.slow
 def test_a_database_lost_in_mid_stream_leaves_nothing_half(
     tmp_path: Path, s3_server: S3Server, postgres: str, postgres_server: Any
 ) -> None:
@@ -164,6 +165,7 @@ class Kills:
 @pytest.mark.parametrize(
     "kills", [3, pytest.param(20, marks=[pytest.mark.slow, pytest.mark.timeout(900)])]
 )
+@pytest.mark.slow
 def test_killed_at_random_moments_it_ends_the_same_and_copies_nothing_twice(
     tmp_path: Path, s3_server: S3Server, kills: int
 ) -> None:
@@ -252,6 +254,7 @@ def state_of_production(business: Business, server: S3Server) -> dict[str, Any]:
     "logins",
     [pytest.param("one login for both", marks=pytest.mark.slow), "production by a reader"],
 )
+@pytest.mark.slow
 def test_nothing_is_ever_written_to_production(
     tmp_path: Path, s3_server: S3Server, logins: str
 ) -> None:

@@ -128,6 +128,7 @@ def test_a_functions_file_that_a_worker_cannot_load_is_the_users_fault(business:
         business.run()
 
 
+@pytest.mark.slow
 def test_it_runs_again_just_where_something_changed(business: Business) -> None:
     business.some(4)
     log = business.folder / "log"
@@ -292,6 +293,7 @@ def test_killed_at_random_moments_a_rerun_ends_the_same(tmp_path: Path) -> None:
     assert interrupted >= 1
 
 
+@pytest.mark.slow
 def test_of_two_at_once_the_second_stops_and_a_killed_one_gives_way(tmp_path: Path) -> None:
     business = slow(tmp_path)
     fill(business)

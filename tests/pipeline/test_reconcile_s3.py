@@ -94,6 +94,7 @@ def test_the_whole_way_and_back_again(business: Business, s3_server: S3Server) -
     assert third.record.ledger_hash != first.record.ledger_hash
 
 
+@pytest.mark.slow
 def test_what_was_lost_is_brought_back(business: Business) -> None:
     first = business.run()
     before = kept_files(first)

@@ -209,6 +209,7 @@ def test_a_store_without_stats_is_as_it_was(business: Business) -> None:
 
 
 @pytest.mark.parametrize("when", ["before the copy", "before the record of copies"])
+@pytest.mark.slow
 def test_killed_on_the_way_it_is_copied_all_the_same(
     business: Business, monkeypatch: pytest.MonkeyPatch, when: str
 ) -> None:
@@ -250,6 +251,7 @@ def test_what_changed_openly_waits_for_a_refresh(business: Business) -> None:
 
 @pytest.mark.parametrize("how", ["refresh", "compare_contents"])
 @pytest.mark.parametrize("etags", ["kept", "lost"])
+@pytest.mark.slow
 def test_a_store_in_a_bucket(business: Business, s3_server: S3Server, how: str, etags: str) -> None:
     """Its ETags tell the copies' content; where they do not, the copies are read."""
     business.settings["experiment"] |= {

@@ -135,6 +135,7 @@ def test_a_store_of_a_later_format_is_not_touched(copy: Tiny) -> None:
     assert (copy.store / "settings.ini").read_text() == before
 
 
+@pytest.mark.slow
 def test_production_is_not_asked_again(copy: Tiny) -> None:
     """Without the database and the file store, a finished experiment still runs."""
     (copy.root / "labels.sqlite").unlink()
@@ -167,6 +168,7 @@ def test_a_store_that_lost_its_results_makes_them_again(copy: Tiny) -> None:
     assert (copy.store / "results/full_dataset/report.html").is_file()
 
 
+@pytest.mark.slow
 def test_from_and_until_and_redo(copy: Tiny) -> None:
     done = copy.handful("run", "--from", "test", "--redo", "test")
     assert done.returncode == 0, done.stderr
@@ -320,6 +322,7 @@ def figures_told(tiny: Tiny) -> str:
     return f"{value:.3f} ({found['low']:.3f} to {found['high']:.3f})"
 
 
+@pytest.mark.slow
 def test_test_and_compare_that_are_up_to_date_tell_their_numbers(copy: Tiny) -> None:
     told = copy.handful("test").stdout
     assert "test: up to date" in told
@@ -329,6 +332,7 @@ def test_test_and_compare_that_are_up_to_date_tell_their_numbers(copy: Tiny) -> 
     assert "Ranking on" in copy.handful("compare").stdout
 
 
+@pytest.mark.slow
 def test_report_compares_what_was_tested_and_trains_nothing(copy: Tiny) -> None:
     results = copy.store / "results/full_dataset"
     for name in ("compared.json", "comparison.json", "report.html", "reported.json"):
@@ -343,6 +347,7 @@ def test_report_compares_what_was_tested_and_trains_nothing(copy: Tiny) -> None:
     assert {path: path.read_bytes() for path in left} == left
 
 
+@pytest.mark.slow
 def test_report_without_predictions_says_what_to_do(copy: Tiny) -> None:
     results = copy.store / "results/full_dataset"
     (results / "evaluation/model/seed-0/predictions.parquet").unlink()

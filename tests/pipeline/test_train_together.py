@@ -147,6 +147,7 @@ def weights(one: Encoded) -> dict[str, torch.Tensor]:
         pytest.param({"SHARDING": "fsdp"}, id="sharded", marks=pytest.mark.slow),
     ],
 )
+@pytest.mark.slow
 def test_two_processes_train_as_one_does(tmp_path: Path, keys: Mapping[str, str]) -> None:
     alone, both = make(tmp_path / "EXP-1", ROWS), make(tmp_path / "EXP-2", ROWS)
     for one in (alone, both):
@@ -354,6 +355,7 @@ def test_sigterm_to_the_team_leaves_a_checkpoint(
     assert f"goes on from the checkpoint of step {step} of 24" in told
 
 
+@pytest.mark.slow
 def test_the_words_of_a_worker_that_died_are_told_and_not_torchruns(tmp_path: Path) -> None:
     dying = "import os, sys\nprint('my last words', file=sys.stderr, flush=True)\nos.abort()\n"
     one = make(tmp_path / "EXP-1", {"train": 1}, functions=dying)
@@ -591,6 +593,7 @@ class _Crash(RuntimeError):
     pass
 
 
+@pytest.mark.slow
 def test_a_resumed_run_cuts_its_batches_as_before_and_reads_nothing_that_is_passed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -626,6 +629,7 @@ def test_a_resumed_run_cuts_its_batches_as_before_and_reads_nothing_that_is_pass
     assert max(len(part) for part in found) == 3
 
 
+@pytest.mark.slow
 def test_a_batch_in_parts_trains_as_a_whole_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -657,6 +661,7 @@ def small_caches(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
     return taken
 
 
+@pytest.mark.slow
 def test_a_batch_of_long_examples_is_taken_in_parts_on_a_cpu(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

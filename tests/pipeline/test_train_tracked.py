@@ -64,6 +64,7 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> str:
     return train(one, folder / "scratch").runs[0].weights_hash
 
 
+@pytest.mark.slow
 def test_tensorboard_reads_what_metrics_jsonl_has(tmp_path: Path, plain: str) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -85,6 +86,7 @@ def test_tensorboard_reads_what_metrics_jsonl_has(tmp_path: Path, plain: str) ->
     assert SECRET not in text
 
 
+@pytest.mark.slow
 def test_weights_and_biases_offline_is_kept_in_the_store(tmp_path: Path, plain: str) -> None:
     one = tracked(tmp_path / "EXP", "wandb")
     told = Told()

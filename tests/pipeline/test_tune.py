@@ -290,6 +290,7 @@ def test_when_all_trials_are_pruned_or_failed_that_is_told_and_the_next_run_trie
     assert backend.asked == [0, 1, 2] * 2
 
 
+@pytest.mark.slow
 def test_a_failed_trial_is_passed_over(tmp_path: Path) -> None:
     some = TUNE.replace("choice cls mean", "choice cls mean max min")
     one = made(tmp_path, some.replace("TRIALS = 3", "TRIALS = 4"), EPOCHS="1")

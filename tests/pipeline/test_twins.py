@@ -364,6 +364,7 @@ INPUTS_OF_TWINS = {
 }
 
 
+@pytest.mark.slow
 def test_who_was_split_before_stays_and_the_leak_is_told(tmp_path: Path) -> None:
     made = with_twins(tmp_path)
     first = made.prepare(prepare_NEAR_DUPLICATE_FILES="noise.txt", **INPUTS_OF_TWINS)

@@ -145,6 +145,7 @@ def test_ids_that_must_never_become_a_path_are_planted(business: Path) -> None:
     assert "passwd" not in {path.name for path in business.rglob("*")}
 
 
+@pytest.mark.slow
 def test_it_is_always_the_same(business: Path, tmp_path: Path) -> None:
     build_business.build(tmp_path / "again")
     assert label_rows(tmp_path / "again") == label_rows(business)

@@ -41,7 +41,7 @@ keys = st.lists(st.sampled_from(["a", "b", "_", "/", "/", ".", "..", "é", "\n",
 keys = keys.map("".join) | unicode | st.sampled_from(["a" * 3000, "a/" * 800, "_" * 2000])
 
 
-@examples(150)
+@examples(100)
 @given(patterns, st.lists(keys, min_size=1, max_size=6), st.lists(keys, max_size=4))
 def test_any_pattern_reads_every_key_or_is_refused(
     pattern: str, some: list[str], known: list[str]
@@ -113,7 +113,7 @@ def faultless(names: pl.Expr, value: str, fault: pl.Expr) -> bool:
     return pl.DataFrame({"n": [value]}, {"n": pl.String}).select(fault).item() is None
 
 
-@examples(150)
+@examples(100)
 @given(utf8 | unicode, utf8 | unicode)
 def test_an_artifact_is_written_in_its_own_folder_or_refused(artifact_id: str, file: str) -> None:
     fine = faultless(pl.col("n"), artifact_id, id_fault(pl.col("n")))
@@ -134,7 +134,7 @@ def test_an_artifact_is_written_in_its_own_folder_or_refused(artifact_id: str, f
         assert all(outer / "store/EXP" in path.parents for path in written)
 
 
-@examples(150)
+@examples(100)
 @given(hostile | unicode)
 def test_no_key_leads_out_of_a_store(key: str) -> None:
     with tempfile.TemporaryDirectory() as name:
@@ -163,7 +163,7 @@ def test_no_key_leads_out_of_a_store(key: str) -> None:
         assert {path.name for path in Path(name).iterdir()} == {"outer"}
 
 
-@examples(150)
+@examples(100)
 @given(hostile | unicode)
 def test_a_name_of_the_settings_is_one_folder_or_refused(name: str) -> None:
     def taken(check: object) -> bool:
@@ -185,7 +185,7 @@ def test_a_name_of_the_settings_is_one_folder_or_refused(name: str) -> None:
         assert len(PurePosixPath(found).parts) == 5
 
 
-@examples(150)
+@examples(100)
 @given(st.lists(unicode | utf8, max_size=3))
 def test_a_name_is_shown_without_moving_the_cursor(names: list[str]) -> None:
     told = pl.DataFrame({"n": names}, {"n": pl.String}).select(n=shown(pl.col("n")))["n"].to_list()

@@ -139,7 +139,7 @@ def check_ledger(rows: pl.DataFrame) -> None:
     assert ledger.hash()
 
 
-@examples(80)
+@examples(30)
 @given(some_rows)
 def test_every_row_of_pythons_values_is_kept_and_counted(rows: list[tuple[Any, ...]]) -> None:
     names = ["artifact_id", "label", "file_hash", "other"]
@@ -150,7 +150,7 @@ def test_every_row_of_pythons_values_is_kept_and_counted(rows: list[tuple[Any, .
         check_ledger(found)
 
 
-@examples(80)
+@examples(30)
 @given(
     st.lists(
         st.tuples(
@@ -180,7 +180,7 @@ def test_every_row_of_a_servers_text_is_kept_and_counted(
         check_ledger(found)
 
 
-@examples(80)
+@examples(30)
 @given(NAMES, st.data())
 def test_columns_of_any_name_are_taken_or_refused_in_words(
     names: list[str], data: st.DataObject

@@ -104,7 +104,7 @@ def check(found: Record) -> None:
     assert type(found).from_json(found.to_json()) == found or "NaN" in str(found.to_json())
 
 
-@examples(300)
+@examples(150)
 @given(st.sampled_from(RECORDS), st.data())
 def test_a_record_of_another_structure_is_refused_or_whole(
     record: Record, data: st.DataObject

@@ -144,7 +144,7 @@ def check(found: Settings | None, faults: tuple[Fault, ...]) -> None:
         assert all(name not in ("", ".", "..") and not set(name) & set("/\\\0") for name in names)
 
 
-@examples(150)
+@examples(100)
 @given(st.lists(lines, min_size=1, max_size=4))
 def test_any_value_of_any_key_is_taken_or_refused_in_words(
     entries: list[tuple[tuple[str, str], str]],

@@ -98,6 +98,7 @@ def object_columns(draw: st.DrawFn) -> Column:
 
 @settings(max_examples=400, deadline=None)
 @given(st.lists(columns() | object_columns(), max_size=6))
+@pytest.mark.slow
 def test_columns_are_spelled_as_their_values(found: list[Column]) -> None:
     named = {f'c"{number}\n': column for number, column in enumerate(found)}
     rows = [

@@ -277,6 +277,7 @@ def maria(mariadb: str, mariadb_server: MariaDB) -> URL:
 
 
 @pytest.mark.parametrize("driver", MARIADB, ids=str)
+@pytest.mark.slow
 def test_mariadb_query(maria: URL, driver: Driver, mariadb_server: MariaDB) -> None:
     url = with_driver(text(maria), driver)
     guest = with_driver(text(maria.set(username="guest", password="pw-guest")), driver)
@@ -356,6 +357,7 @@ def test_mariadb_an_error_after_many_rows_is_no_end_of_them(maria: URL, driver: 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # PyMySQL's
 @pytest.mark.parametrize("driver", MARIADB, ids=str)
+@pytest.mark.slow
 def test_mariadb_connection_lost(maria: URL, driver: Driver, mariadb_server: MariaDB) -> None:
     many = "SELECT seq AS artifact_id, repeat('x', 500) AS label FROM seq_1_to_200000"
     batches = DatabaseLabels(with_driver(text(maria), driver), many).rows()

@@ -220,6 +220,7 @@ else:
 
 
 @pytest.mark.parametrize("is_crashed", [False, True])
+@pytest.mark.slow
 def test_a_folder_that_cannot_be_written_to_is_read(
     wal: Path, open_folder: Path, is_crashed: bool
 ) -> None:

@@ -216,6 +216,7 @@ def test_keys_begin_with_what_is_listed() -> None:
     assert KeyPattern.of("regex:(?P<artifact_id>.*)").near(ids) == []
 
 
+@pytest.mark.slow
 def test_a_key_made_of_separators_costs_only_itself() -> None:
     hostile = "_" * 1_000
     found = read("*_{artifact_id}_*", [hostile, "a_b_c"], ["b", "__"])
@@ -365,6 +366,7 @@ plain = st.text(alphabet="a_-/.[+^", max_size=2)
     known=st.lists(st.text(alphabet="a_-", min_size=1, max_size=3), max_size=4),
 )
 @settings(max_examples=300, deadline=None)
+@pytest.mark.slow
 def test_patterns_of_old_are_read_as_of_old(
     before: str, between: str, after: str, id_first: bool, keys: list[str], known: list[str]
 ) -> None:

@@ -220,6 +220,7 @@ def test_what_is_missing_is_told_together(cloud: str, tmp_path: Path) -> None:
         ({"m5_processing": 5.0, "m5_training": 2.0}, "unknown", "AWS lists none"),
     ],
 )
+@pytest.mark.slow
 def test_quotas(
     cloud: str, tmp_path: Path, values: dict[str, float], verdict: str, word: str
 ) -> None:
@@ -252,6 +253,7 @@ def test_seeds_side_by_side_and_spot_have_their_quotas(cloud: str, tmp_path: Pat
         (trust(effect="Deny"), "may not take"),
     ],
 )
+@pytest.mark.slow
 def test_a_role_that_sagemaker_may_not_take(
     cloud: str, tmp_path: Path, document: dict[str, Any], word: str
 ) -> None:
@@ -278,6 +280,7 @@ def test_trust_is_read_in_all_its_spellings() -> None:
     assert not trusts({"Statement": []}, "sagemaker.amazonaws.com")
 
 
+@pytest.mark.slow
 def test_roles_and_images_of_other_places(cloud: str, tmp_path: Path) -> None:
     settings = ready(
         cloud,
@@ -308,6 +311,7 @@ def test_a_bucket_in_another_region(cloud: str, tmp_path: Path) -> None:
     assert "eu-west-1" in found.remedy
 
 
+@pytest.mark.slow
 def test_who_may_not_look_knows_nothing(cloud: str, tmp_path: Path) -> None:
     settings = ready(cloud, tmp_path)
     iam, listing = Clients(settings).of("iam"), Clients(settings).of("service-quotas")

@@ -90,6 +90,7 @@ def test_auto_does_not_even_try_without_the_instructions(monkeypatch) -> None:
     assert precision.resolve("auto", CPU) == "fp32"
 
 
+@pytest.mark.slow
 def test_the_probe_measures_and_leaves_the_random_state() -> None:
     before = torch.get_rng_state()
     assert 0.001 < precision.bf16_speedup() < 1000
