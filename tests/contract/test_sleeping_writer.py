@@ -110,6 +110,7 @@ def run(root: Path, store: Store, endpoint_url: str, at: str) -> tuple[dict[str,
     sleeper = Sleeper(root, store.url, endpoint_url, at)
     try:
         sleeper.wait()
+        time.sleep(2 * lock.BEAT)  # whose last beat is newer than that is not dead
         expected = take_over(store, root / "taker")
         status, said = sleeper.wake()
     finally:

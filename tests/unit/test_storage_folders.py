@@ -56,7 +56,7 @@ def test_every_key_comes_once_and_by_many_hands(
     pages = sharded(server.after, "p/", (), lambda: folder_seams(server.below, "p/"))
     found = [key for page in pages for key in page.column(0).to_pylist()]
     assert sorted(found) == sorted(keys)
-    assert len(server.threads) == HANDS
+    assert HANDS <= len(server.threads) <= HANDS + 1  # who asks for folders may be one more
     assert server.pages < 2 * len(keys) / server.page
 
 
