@@ -8,13 +8,16 @@ next, as it does in production.
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import random
+import sys
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import polars as pl
 import pytest
 
 from handful.errors import SettingsError
@@ -25,6 +28,10 @@ from handful.steps.prepare.labels import renamed
 from handful.steps.prepare.links import links_between
 from handful.steps.prepare.workers import workers_of
 from preparing import Bench, bench
+from servers import S3Server
+
+sys.path.insert(0, str(Path(__file__).parent))
+from tiny import make as make_tiny
 
 WORDS = 25
 CHANCE = random.Random(7)
@@ -396,3 +403,28 @@ def test_who_was_split_before_stays_and_the_leak_is_told(tmp_path: Path) -> None
     assert rows["to-both"]["split"] == "left_out"
     assert rows["to-one"]["split"] == rows[together]["split"]
     assert {i: rows[i]["split"] for i in before} == {i: before[i]["split"] for i in before}
+
+
+@pytest.mark.slow
+def test_named_files_are_compared_in_a_bucket(tmp_path: Path, s3_server: S3Server) -> None:
+    one = make_tiny(tmp_path, artifacts=24)
+    twin, other = (one.files / f"artifact-{number:04d}" / "text.txt" for number in (0, 3))
+    twin.write_text(" ".join(text(60)))
+    other.write_text(f"{twin.read_text()} the")
+    place = s3_server.place()
+    wanted = ["prepare.NEAR_DUPLICATES=group", "prepare.NEAR_DUPLICATE_FILES=text.txt"]
+    in_bucket = [
+        f"experiment.STORE={place}",
+        f"experiment.S3_ENDPOINT_URL={s3_server.endpoint_url}",
+    ]
+    for more in ([], in_bucket):
+        words = [word for setting in (*wanted, *more) for word in ("--set", setting)]
+        done = one.handful("run", "--until", "prepare", *words)
+        assert done.returncode == 0, done.stdout + done.stderr
+    key = f"{one.experiment.name}/data/prepared_data/full_dataset/splits.parquet"
+    bucket, _, prefix = place.removeprefix("s3://").partition("/")
+    found = s3_server.client().get_object(Bucket=bucket, Key=f"{prefix}/{key}")["Body"].read()
+    assert found == (one.store.parent / key).read_bytes()
+    splits = pl.read_parquet(io.BytesIO(found))
+    group = dict(splits.select("artifact_id", "group").iter_rows())
+    assert group["artifact-0000"] == group["artifact-0003"] != group["artifact-0006"]
