@@ -38,9 +38,14 @@ SENSELESS: dict[str, tuple[tuple[str, ...], str, tuple[str, ...]]] = {
     "prepare.MAX_QUARANTINED": ((*SHARE, "101%"), "share|100%", ("0", "100%", "1000")),
     "train.EPOCHS": ((*REAL, "0", "1e-300"), "of at most 100000", ("0.01", "3", "5000")),
     "train.BATCH_SIZE": ((*COUNT, "0", "0.5"), "of at most 1000000", ("1", "65536")),
-    "train.LEARNING_RATE": ((*REAL, "0", "1e-300", "100"), "of at most 10", ("1e-7", "1")),
+    # A search may try what diverges.
+    "train.LEARNING_RATE": (
+        (*REAL, "0", "1e-300", "1e39"),
+        "of at most 1e+38",
+        ("1e-7", "1", "1e37"),
+    ),
     "train.WARMUP": ((*SHARE, "1", "100%", "99%"), "from 0 to 0.9", ("0", "50%", "0.9")),
-    "train.WEIGHT_DECAY": ((*REAL, "1e6"), "of at most 10", ("0", "0.3", "1")),
+    "train.WEIGHT_DECAY": ((*REAL, "1e39"), "of at most 1e+38", ("0", "0.3", "100")),
     "train.LABEL_SMOOTHING": ((*SHARE, "1", "100%"), "less than 1", ("0", "0.2")),
     "train.EARLY_STOPPING_PATIENCE": ((*COUNT, "0"), "of at most 100000", ("1", "50")),
     "train.MODELS_KEPT": (COUNT, "of at most 10000", ("0", "20")),

@@ -119,7 +119,7 @@ def test_a_value_is_read_as_a_person_means_it(read: Read, setting: str, expected
         ("train.EPOCHS=inf", "'inf' is not a number", ""),
         ("train.EPOCHS=1e999", "is not a number", ""),
         ("train.EPOCHS=", "has no value", "its default is 3"),
-        ("train.LEARNING_RATE=-1e-5", "is not a number of at least 1e-12", ""),
+        ("train.LEARNING_RATE=-1e-5", "is not a number of at least 1e-38", ""),
         ("train.WARMUP=1.5", "is not a fraction from 0 to 0.9", ""),
         ("train.LABEL_SMOOTHING=100%", "is not a fraction from 0 to less than 1", ""),
         ("train.WEIGHT_DECAY=-1", "is not a number of at least 0", ""),

@@ -29,6 +29,9 @@ from handful.settings.values import (
 
 _WORD = optional(text())
 
+FLOAT32 = 1e38
+"""What its numbers reach, about: weights are counted in them."""
+
 
 @dataclass(frozen=True)
 class TrainSection:
@@ -64,7 +67,7 @@ class TrainSection:
         counts="train",
     )
     LEARNING_RATE: float = key(
-        real(Bounds(1e-12, 10)), "2e-5", "The highest learning rate.", counts="train"
+        real(Bounds(1e-38, FLOAT32)), "2e-5", "The highest learning rate.", counts="train"
     )
     WARMUP: float = key(
         fraction(0.9),
@@ -72,7 +75,9 @@ class TrainSection:
         "The share of the steps in which the learning rate rises.",
         counts="train",
     )
-    WEIGHT_DECAY: float = key(real(Bounds(0, 10)), "0.01", "AdamW's weight decay.", counts="train")
+    WEIGHT_DECAY: float = key(
+        real(Bounds(0, FLOAT32)), "0.01", "AdamW's weight decay.", counts="train"
+    )
     LABEL_SMOOTHING: float = key(
         fraction(high_open=True),
         "0",
