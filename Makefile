@@ -8,7 +8,7 @@ EXP    := examples/EXP-0001-licences
 # A test file stays with one process, as the fixtures of a file are costly.
 SHARED := --numprocesses=2 --dist=loadfile
 
-.PHONY: demo test test-all compiled test-aws test-containers check fuzz format bench docs clean help
+.PHONY: demo test test-all compiled test-aws test-containers check fuzz mutants format bench docs clean help
 
 help:
 	@sed -n 's/^## //p' Makefile
@@ -71,6 +71,13 @@ check: $(READY)
 CASES ?= 10000
 fuzz: $(READY)
 	HANDFUL_FUZZ_CASES=$(CASES) $(BIN)/python -m pytest --timeout=0 --durations=20 tests/unit/test_fuzz_*.py
+
+## make mutants   do the tests notice small faults in lock, matching, ledger, splits and metrics?
+##                (a fixed sample of 200; up to an hour on two cores)
+mutants: $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+	  --constraint constraints.txt --editable '.[mutants]'
+	$(BIN)/python tests/mutants.py
 
 ## make format    let ruff rewrite what it can
 format: $(READY)

@@ -16,6 +16,8 @@ os.environ["OMP_NUM_THREADS"] = "1"
 sys.path.insert(0, str(Path(__file__).parents[1]))
 sys.path.insert(0, str(Path(__file__).parent))
 
+from hypothesis import settings
+
 from databases import firebird, firebird_server, mariadb, mariadb_server
 from s3_servers import s3_servers
 from servers import postgres, postgres_server, s3_server
@@ -30,6 +32,10 @@ __all__ = [
     "s3_server",
     "s3_servers",
 ]
+
+# How long one case takes says more about the machine's load than about what is tested.
+settings.register_profile("handful", deadline=None)
+settings.load_profile("handful")
 
 # A shell lets what it starts behind itself ignore Ctrl-C, and so would every child of the tests.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

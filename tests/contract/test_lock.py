@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import pickle
+import socket
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from handful.errors import Absent, Locked
+from handful.errors import Absent, Locked, StoreError
 from handful.machine import is_alive, this_process
 from handful.storage import gate, lock
 from handful.storage.base import Store
@@ -77,7 +81,7 @@ def test_the_second_is_told_who_holds_it_and_the_next_gets_it(store: Store) -> N
         with pytest.raises(Locked) as told, locked(store, FOLDER, "reconcile of EXP-1"):
             raise AssertionError("two held it")
         assert f"reconcile of EXP-1 by process {this_process().pid}" in str(told.value)
-        assert "since 20" in str(told.value)
+        assert f"on {socket.gethostname()} since 20" in str(told.value)
         held.check()
     assert files(store) == []
     with locked(store, FOLDER, "again"):
@@ -130,7 +134,9 @@ def _started(pid: int) -> str:
 
 def test_a_silent_holder_elsewhere_expires(store: Store, quick: None) -> None:
     leave(store, 7)
+    began = time.monotonic()
     with locked(store, FOLDER, "me") as held:
+        assert 1 < time.monotonic() - began < 10, "it is heard out for two beats and a second"
         held.check()
         assert files(store) == [f"{FOLDER}/000008.json"]
 
@@ -292,8 +298,10 @@ def test_another_process_of_the_holder_carries_the_token(store: Store) -> None:
             copy.fence._token = replace(copy.fence._token, seconds=0)
         taken_and_left(store, leaves=True)
         for number, copy in enumerate(copies):
-            with pytest.raises(Locked):
+            with pytest.raises(Locked, match="has ended"):
                 copy.write(f"copy-{number}", b"2")
+            with pytest.raises(Locked, match="has ended"):
+                copy.fence.check_now()
             assert store.read(f"copy-{number}") == b"1"
 
 
@@ -363,13 +371,18 @@ def test_in_the_last_moment_of_a_local_write_nobody_takes_it(
     tmp_path: Path, quick: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(gate, "PATIENCE_SECONDS", 0.2)
+    sleep, slept = time.sleep, Counter[float]()
+    monkeypatch.setattr(time, "sleep", lambda seconds: slept.update([seconds]) or sleep(seconds))
     store = open_store(str(tmp_path / "store"))
     holder = leave(store, 3)
     paths = [tmp_path / "store" / FOLDER / f"00000{n}.json" for n in (3, 4)]
     with gate.enter(paths[0], paths[1], holder.token) as mine:
         assert mine
-        with pytest.raises(Locked, match="stands still in the middle of a write"):
+        with pytest.raises(Locked, match="stands still in the middle of a write") as told:
             lock._acquire(store, FOLDER, "me")
+        for part in ("reconcile of EXP-9", f"{store.url}/{FOLDER}", "let it go on, or end it"):
+            assert part in str(told.value)
+        assert 0 < slept[gate._LOOK_SECONDS] <= 10, "waiting keeps no core busy"
     with locked(store, FOLDER, "me"), gate.enter(paths[0], paths[1], holder.token) as mine:
         assert not mine
     with locked(store, FOLDER, "me"):
@@ -396,3 +409,165 @@ def test_a_clock_that_stood_still_is_not_believed(monkeypatch: pytest.MonkeyPatc
     assert replace(then, wall=then.wall - 3600).seconds_ago() > 3599
     assert replace(then, boot=then.boot - 3600).seconds_ago() > 3599
     assert replace(then, boot=then.boot - 3600, wall=then.wall + 7200).seconds_ago() > 3599
+
+
+def test_the_clock_is_the_one_that_goes_on_while_the_machine_sleeps(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(time, "monotonic", lambda: 0.0)
+    monkeypatch.setattr(time, "clock_gettime", {time.CLOCK_BOOTTIME: 77.0}.__getitem__)
+    assert lock.Moment.now().boot == 77.0
+    monkeypatch.delattr(time, "CLOCK_BOOTTIME")
+    assert lock.Moment.now().boot == 0.0
+
+
+# --- moments, on a local store -------------------------------------------------------------------
+
+
+@pytest.fixture
+def local(tmp_path: Path) -> Store:
+    return open_store(str(tmp_path / "store"))
+
+
+def test_it_beats_while_it_is_held_and_no_more_afterwards(
+    local: Store, quick: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rewrite, beats = type(local).rewrite, threading.Semaphore(0)
+
+    def slow(*what: Any) -> bool:
+        beats.release()
+        time.sleep(0.2)
+        return rewrite(*what)
+
+    monkeypatch.setattr(type(local), "rewrite", slow)
+    with locked(local, FOLDER, "me") as held:
+        first = local.read(held.key)
+        for _ in range(2):  # nobody asks for them; the end comes in the midst of the second
+            assert beats.acquire(timeout=10)
+        assert local.read(held.key) != first
+    assert not held._thread.is_alive()
+    assert files(local) == []
+
+
+def test_who_was_heard_of_just_now_is_not_waited_for(local: Store) -> None:
+    leave(local, 7, beat=lock._now())
+    began = time.monotonic()
+    with pytest.raises(Locked, match="EXP-9"), locked(local, FOLDER, "me"):
+        pass
+    assert time.monotonic() - began < 5
+
+
+@pytest.mark.parametrize("content", [b"", b"{}", b"[]", b'{"process": {"pid": 1}}'])
+def test_what_is_no_lock_is_named_and_left(local: Store, content: bytes) -> None:
+    key = f"{FOLDER}/000003.json"
+    local.write(key, content)
+    with pytest.raises(StoreError, match="no lock of handful's") as told:
+        lock._acquire(local, FOLDER, "me")
+    assert f"{local.url}/{key}" in str(told.value)
+    assert "remove it if no other handful is at work" in str(told.value)
+    assert local.read(key) == content
+
+
+@pytest.mark.parametrize("meanwhile", ["woke up", "taken", "removed", "answer lost"])
+def test_between_creating_its_file_and_looking_again(
+    local: Store, quick: None, monkeypatch: pytest.MonkeyPatch, meanwhile: str
+) -> None:
+    """Whoever wants the lock has made the next number; then this happens."""
+    sleeps = "elsewhere" if meanwhile == "woke up" else this_process().machine
+    dead = leave(local, 3, process=replace(this_process(), machine=sleeps, started="1"))
+    create = type(local).create
+
+    def meddle(self: Store, key: str, data: bytes) -> bool:
+        made = create(self, key, data)
+        monkeypatch.setattr(type(local), "create", create)
+        if meanwhile == "woke up":
+            local.write(f"{FOLDER}/000003.json", replace(dead, beat=lock._now()).to_json())
+        elif meanwhile == "taken":
+            leave(local, 5, beat=lock._now())
+        elif meanwhile == "removed":
+            local.delete([key])
+        return made and meanwhile != "answer lost"
+
+    monkeypatch.setattr(type(local), "create", meddle)
+    if meanwhile in {"woke up", "taken"}:
+        with pytest.raises(Locked, match="EXP-9 by process"), locked(local, FOLDER, "me"):
+            pass
+        assert f"{FOLDER}/000004.json" not in files(local), "it takes back what it made"
+        return
+    with locked(local, FOLDER, "me") as held:
+        assert held.token.encode() in local.read(held.key)
+        assert files(local) == [held.key]
+        held.check_now()
+
+
+def test_the_first_file_that_was_removed_makes_nobody_the_holder(
+    local: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create = type(local).create
+    monkeypatch.setattr(
+        type(local),
+        "create",
+        lambda self, *what: create(self, *what) and not self.delete([what[0]]),
+    )
+    with pytest.raises(Locked, match="others were taking the lock"), locked(local, FOLDER, "me"):
+        pass
+
+
+def test_who_slept_until_the_end_and_was_not_missed_leaves_the_number_used(
+    local: Store,
+) -> None:
+    sleeping(Held(local, FOLDER, 8, leave(local, 8), stolen=True)).release()
+    assert Holder.from_json(local.read(f"{FOLDER}/000008.json")).is_released
+
+
+def test_who_slept_until_the_end_and_was_missed_leaves_the_takers_file(
+    local: Store,
+) -> None:
+    held = sleeping(Held(local, FOLDER, 8, leave(local, 8), stolen=True))
+    leave(local, 8, token="another")
+    held.release()
+    assert b"another" in local.read(f"{FOLDER}/000008.json")
+
+
+def test_a_lock_that_cannot_be_renewed_is_given_up_before_others_take_it(
+    local: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with locked(local, FOLDER, "me") as held:
+        sleeping(held)
+        monkeypatch.setattr(type(local), "rewrite", raising(StoreError("the network is down")))
+        for silent, is_lost in ((lock.EXPIRES - lock.BEAT - 5, False), (lock.EXPIRES - 5, True)):
+            held._renewed = replace(lock.Moment.now(), wall=time.time() - silent)
+            held._renew()
+            assert (held._lost is not None) is is_lost
+        with pytest.raises(Locked, match="the network is down"):
+            held.check()
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["has flock", "has none"])
+def test_where_no_file_can_be_locked_the_look_is_what_is_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, known: bool
+) -> None:
+    import fcntl
+
+    file, above = tmp_path / "000001.json", tmp_path / "000002.json"
+    file.write_bytes(b"a token")
+    if not known:
+        monkeypatch.setitem(sys.modules, "fcntl", None)
+    for number in gate._UNKNOWN if known else [0]:
+        monkeypatch.setattr(fcntl, "flock", raising(OSError(number, "no locks here")))
+        with gate.close(file) as alone, gate.enter(file, above, "a token") as mine:
+            assert alone
+            assert mine
+        with gate.enter(file, above, "another") as mine:
+            assert not mine
+    if known:
+        monkeypatch.setattr(fcntl, "flock", raising(OSError(errno.EIO, "broken")))
+        with pytest.raises(OSError, match="broken"), gate.close(file):
+            pass
+
+
+def raising(error: Exception) -> Callable[..., None]:
+    def fail(*_: object) -> None:
+        raise error
+
+    return fail

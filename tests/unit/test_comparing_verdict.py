@@ -75,7 +75,10 @@ def test_a_corrected_p_is_told_beside_the_raw_one() -> None:
 
 @pytest.mark.parametrize(
     ("p", "told"),
-    [(0.2, "p = 0.20"), (0.0012, "p = 0.0012"), (1e-9, "p < 0.0001"), (1, "p = 1.00")],
+    [
+        *((0.2, "p = 0.20"), (0.012, "p = 0.01"), (0.01, "p = 0.01"), (0.0012, "p = 0.0012")),
+        *((1e-4, "p = 0.0001"), (9.9e-5, "p < 0.0001"), (1e-9, "p < 0.0001"), (1, "p = 1.00")),
+    ],
 )
 def test_probabilities_in_words(p: float, told: str) -> None:
     assert told_p(p) == told

@@ -5,6 +5,7 @@ from __future__ import annotations
 import unicodedata
 from collections import Counter, defaultdict
 from fnmatch import fnmatchcase
+from pathlib import Path
 from random import Random
 from types import SimpleNamespace
 from typing import Any
@@ -14,19 +15,23 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from handful import layout
 from handful.errors import DataError, StepError
+from handful.progress import Silent
 from handful.records import Fate
 from handful.settings import Limit
 from handful.steps.reconcile.artifacts import Listing
 from handful.steps.reconcile.contents import Hashes
 from handful.steps.reconcile.copying import PRESENT
-from handful.steps.reconcile.ledger import Ledger, conclude, summarise
+from handful.steps.reconcile.ledger import Ledger, conclude, prune, show, summarise
 from handful.steps.reconcile.matching import Matched, match
 from handful.steps.reconcile.names import Wanted
 from handful.steps.reconcile.processing import PROCESSED, made_files
 from handful.steps.reconcile.snapshot import About
 from handful.steps.reconcile.troubles import Troubles
 from handful.steps.reconcile.verify import Verified
+from handful.storage.base import Store
+from handful.storage.open import open_store
 
 ROWS = {
     "artifact_id": pl.String,
@@ -284,6 +289,7 @@ def test_the_summary_adds_up_on_both_sides(world: World, failing: set[str], late
     made = made_files(pl.DataFrame(schema=PROCESSED))
     ledger = conclude(found, Verified(here, made, 0), troubles)
     told = summarise(ledger, about(len(rows), len(keys)), len({k[0] for k in keys}))
+    assert told["production_as_of"] == about(0, 0).taken_at
     labels, artifacts = told["label_rows"], told["artifacts"]
     assert labels["total"] == sum(labels["fates"].values()) == len(rows)
     everyone = {row[0] for row in rows if row[0] is not None} | {key[0] for key in keys}
@@ -312,6 +318,89 @@ def test_a_ledger_that_does_not_add_up_is_never_written() -> None:
         summarise(twice, about(1, 2), 1)
 
 
+# --- what the ledger leaves, and tells ------------------------------------------------------------
+
+
+class Recorded(Silent):
+    def __init__(self) -> None:
+        self.told: list[Any] = []
+
+    def note(self, message: str) -> None:
+        self.told.append(message)
+
+    def table(self, title: str, columns: Any, rows: Any) -> None:
+        self.told.append(rows)
+
+
+def ledger_of(rows: list[Row], keys: list[Key]) -> Ledger:
+    found = matched(rows, keys)
+    here = found.files.select("artifact_id", "file", "size", "etag")
+    made = made_files(pl.DataFrame(schema=PROCESSED))
+    return conclude(found, Verified(here, made, 0), Troubles(Limit(0.0, False), len(rows)))
+
+
+def test_the_hash_is_over_all_that_later_steps_read_in_any_order() -> None:
+    rows: list[Row] = [("a", "cat", "h1", 0), ("b", "dog", "h2", 0)]
+    keys = [(i, file, f"e-{i}") for i in "ab" for file in ("raw", "p1")]
+    seen = {ledger_of(rows, keys).hash()}
+    assert ledger_of(rows[::-1], keys[::-1]).hash() in seen
+    assert ledger_of([*rows, ("c", "cat", "h3", 0)], keys).hash() in seen, "c has no files"
+    for changed in (
+        ledger_of([("a", "cow", "h1", 0), rows[1]], keys),
+        ledger_of([("a", "cat", "h3", 0), rows[1]], keys),
+        ledger_of([("a", "cat", "h1", 1), rows[1]], keys),
+        ledger_of(rows[:1], keys),
+        ledger_of(rows, [("a", "raw", "another"), *keys[1:]]),
+        ledger_of(rows, [*keys, ("a", "p2", "e-a")]),
+    ):
+        assert changed.hash() not in seen
+        seen.add(changed.hash())
+
+
+def test_stale_files_are_named_and_removed_only_if_told_so(tmp_path: Path) -> None:
+    store, progress = open_store(str(tmp_path)), Recorded()
+    experiment: Any = SimpleNamespace(store=store, progress=progress)
+    stale = pl.DataFrame(
+        [("a", "x", 1, "e"), ("a", "y", 1, "e"), ("b", "x", 1, "e")], PRESENT, orient="row"
+    )
+    keys = [layout.artifact_file(i, file) for i, file in stale.select("artifact_id", "file").rows()]
+    kept = layout.artifact_file("c", "x")
+    for key in [*keys, kept]:
+        store.write(key, b"")
+    there = sorted(keys_of(store))
+    assert prune(experiment, stale.clear(), remove=True).is_empty()
+    assert progress.told == []
+    assert prune(experiment, stale, remove=False).equals(stale)
+    assert sorted(keys_of(store)) == there
+    assert prune(experiment, stale, remove=True).equals(stale.clear())
+    assert keys_of(store) == [kept]
+    what = "3 stale files of 2 artifacts"
+    assert progress.told == [
+        f"{what} are in the store and not used; --prune removes them",
+        f"removed {what}",
+    ]
+
+
+def keys_of(store: Store) -> list[str]:
+    return [key for batch in store.list() for key in batch.column("key").to_pylist()]
+
+
+def test_the_table_has_the_fates_of_either_side_in_the_order_of_the_fates() -> None:
+    progress = Recorded()
+    summary = {
+        "label_rows": {"total": 3, "fates": {"kept": 1, "duplicate_row": 2}},
+        "artifacts": {"total": 5, "fates": {"no_label_row": 4, "kept": 1}},
+    }
+    show(SimpleNamespace(progress=progress), summary)  # type: ignore[arg-type]
+    expected = {
+        "kept": ("kept", 1, 1),
+        "duplicate_row": ("duplicate_row", 2, 0),
+        "no_label_row": ("no_label_row", 0, 4),
+    }
+    order = [expected[fate.value] for fate in Fate if fate.value in expected]
+    assert progress.told == [[*order, ("total", 3, 5)]]
+
+
 # --- what a person reads -------------------------------------------------------------------------
 
 GOOD = [("a", "raw", "e1"), ("a", "p1", "e1"), ("b", "raw", "e2"), ("b", "p1", "e2")]
@@ -333,6 +422,8 @@ def test_long_lists_are_cut() -> None:
     rows: list[Row] = [("a", f"label-{n}", "h", 0) for n in range(9)]
     told = reasons(matched(rows, GOOD))
     assert told["a"].endswith("'label-0', 'label-1', 'label-2', 'label-3' and 5 more")
+    told = reasons(matched(rows[:4], GOOD))
+    assert told["a"].endswith("'label-2', 'label-3'"), "no more than these"
 
 
 def test_duplicate_rows_with_another_hash_say_so_and_the_smallest_stays() -> None:
@@ -340,6 +431,11 @@ def test_duplicate_rows_with_another_hash_say_so_and_the_smallest_stays() -> Non
     found = matched(rows, GOOD).rows.filter(pl.col("nr").is_not_null())
     assert found["fate"].to_list() == ["duplicate_row", "duplicate_row", "kept"]
     assert "this one says file_hash h2, that one h1" in found["reason"][0]
+    assert "this one says file_hash none, that one h1" in found["reason"][1]
+    for same in ("h1", None):
+        found = matched([("a", "cat", same, 1), ("a", "cat", same, 0)], GOOD).rows
+        assert found["fate"].to_list()[:2] == ["duplicate_row", "kept"]
+        assert found["reason"][0] == "another row says the same"
 
 
 def test_of_duplicates_the_smallest_usable_id_survives() -> None:
@@ -349,6 +445,16 @@ def test_of_duplicates_the_smallest_usable_id_survives() -> None:
     fates = dict(found.rows.select("artifact_id", "fate").iter_rows())
     assert fates == {"a": "no_files", "b": "kept", "c": "duplicate"}
     assert reasons(found)["c"] == "the same content and label as artifact 'b'"
+
+
+def test_without_a_hash_in_the_rows_the_files_say_what_is_the_same() -> None:
+    keys = [(i, file, "e1" if i in "ab" else "e2") for i in "abc" for file in ("raw", "p1")]
+    rows: list[Row] = [(i, "cat", None, 0) for i in "abc"]
+    assert matched(rows, keys).rows["fate"].to_list() == ["kept", "duplicate", "kept"]
+    rows[1] = ("b", "dog", "", 0)
+    assert matched(rows, keys).rows["fate"].to_list() == ["conflict", "conflict", "kept"]
+    rows[1] = ("b", "dog", "h1", 0)
+    assert matched(rows, keys).rows["fate"].to_list() == ["kept", "kept", "kept"]
 
 
 def test_missing_files_are_all_named() -> None:
@@ -375,3 +481,15 @@ def test_a_key_that_was_listed_twice_with_another_size_is_ambiguous() -> None:
     found = match(labels, listing, Wanted(("raw",), ("raw",), ()), options(), by_etags)
     assert found.rows["fate"].to_list() == ["ambiguous_key", "kept"]
     assert found.files.height == 1
+
+
+@pytest.mark.parametrize("in_keys", [True, False])
+def test_an_artifact_without_a_row_is_spelled_as_in_its_keys(in_keys: bool) -> None:
+    labels, listing = tables([("a", "cat", "h", 0)], [*GOOD[:2], ("b", "raw", "e2")])
+    spelled = pl.col("artifact_id").str.to_uppercase()
+    labels = labels.with_columns(original_id=spelled)
+    if in_keys:
+        listing = Listing(listing.files.with_columns(original_id=spelled), two_ways=False)
+    found = match(labels, listing, WANTED, options(), by_etags).rows
+    told = found.select("artifact_id", "fate", "original_id").rows()
+    assert told == [("a", "kept", "A"), ("b", "no_label_row", "B" if in_keys else None)]

@@ -7,10 +7,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from handful.scoring.calibration import calibration_error, fit_temperature, losses, softmax
+from handful.scoring.calibration import (
+    calibration_error,
+    fit_temperature,
+    losses,
+    reliability,
+    softmax,
+)
 from handful.scoring.coverage import coverage
 from handful.scoring.figures import figures
 from handful.scoring.ranked import Ordered, average_precision, ranked, roc_auc, wilson
+from handful.scoring.single import figure
 from handful.training.results import write_predictions
 from recomputed import recomputed
 
@@ -108,6 +115,82 @@ def test_the_surest_answers_are_kept() -> None:
     assert (whole.count, whole.accuracy, whole.threshold) == (4, 0.5, 0.55)
     assert (half.count, half.accuracy, half.threshold) == (2, 1.0, 0.8)
     assert half.low == pytest.approx(wilson(2, 2)[0])
+
+
+@pytest.mark.parametrize(
+    ("hits", "of", "low", "high"),
+    [
+        (0, 0, 0.0, 1.0),
+        (0, 1, 0.0, 0.7935),
+        (1, 1, 0.2065, 1.0),
+        (0, 10, 0.0, 0.2775),
+        (5, 10, 0.2366, 0.7634),
+        (81, 263, 0.2553, 0.3662),  # Newcombe, Statistics in Medicine 17, 1998, table I
+    ],
+)
+def test_the_interval_of_a_share(hits: int, of: int, low: float, high: float) -> None:
+    assert wilson(hits, of) == pytest.approx((low, high), abs=5e-5)
+
+
+def test_the_interval_of_f1_is_that_of_its_share() -> None:
+    """F1 is 2s / (1 + s) of s, the hits among all that bear the label or were given it."""
+    logits, references = drawn(60)
+    found = figures(logits, references, LABELS, 1.0, seed=0, resamples=10)["per_label"]
+    for label, name in enumerate(LABELS):
+        bears, given = references == label, logits.argmax(axis=1) == label
+        bounds = wilson(float((bears & given).sum()), float((bears | given).sum()))
+        told = found[name]["intervals"]["f1"]
+        assert told == pytest.approx([2 * bound / (1 + bound) for bound in bounds])
+
+
+def test_the_interval_of_a_rank_is_as_wide_on_either_side_by_the_odds() -> None:
+    """As wide as its influence says, within 0 and 1 however near the figure is to one of them."""
+    logits, references = drawn(400)
+    probabilities = softmax(logits)
+    found = ranked(probabilities, references)
+    for each, measure in ((found.roc_auc, roc_auc), (found.average_precision, average_precision)):
+        value, influence = measure(Ordered.by(probabilities[:, 0]), references == 0)
+        reach = 1.959964 * influence.std() / 400**0.5 / (value * (1 - value))
+        odds = np.log(value / (1 - value))
+        bounds = 1 / (1 + np.exp(-np.array([odds - reach, odds + reach])))
+        assert (each[0].low, each[0].high) == pytest.approx(tuple(bounds), abs=1e-6)
+        assert 0 < bounds[0] < value < bounds[1] < 1
+
+
+def test_every_answer_is_in_the_bin_that_its_probability_is_in() -> None:
+    sure = np.array([0.5, 8 / 15, 0.6, 0.61, 0.9999, 1.0])
+    right = np.array([1, 0, 1, 1, 0, 1])
+    bins = reliability(np.stack([sure, 1 - sure], axis=1), 1 - right)
+    edges = [edge for one in bins for edge in (one.low, one.high)]
+    assert edges == pytest.approx([edge / 15 for n in range(15) for edge in (n, n + 1)])
+    for one in bins:
+        mine = (sure > one.low + 1e-12) & (sure <= one.high + 1e-12)
+        assert one.count == mine.sum()
+        assert one.confidence == pytest.approx(sure[mine].mean() if one.count else 0)
+        assert one.accuracy == pytest.approx(right[mine].mean() if one.count else 0)
+
+
+def test_answers_that_are_calibrated_beyond_chance_have_no_error() -> None:
+    """Of a quarter that is wrong at 3 : 1 in every bin nothing is left to explain."""
+    probabilities = np.tile([0.75, 0.25], (40, 1))
+    found = calibration_error(probabilities, np.tile([0, 0, 0, 1], 10))
+    assert (found.value, found.low, found.high) == (0.0, 0.0, 0.0)
+
+
+def test_no_other_temperature_is_better() -> None:
+    logits, references = drawn(50, 1.7)
+    found = fit_temperature(logits, references)
+
+    def cost(temperature: float) -> float:
+        return float(losses(logits / temperature, references).sum() + np.log(temperature) ** 2 / 2)
+
+    others = found * np.linspace(0.99, 1.01, 41)
+    assert cost(found) == pytest.approx(min(map(cost, others)), abs=1e-9)
+
+
+def test_a_figure_that_there_is_not_is_none() -> None:
+    with pytest.raises(ValueError, match="there is no figure 'charm'"):
+        figure("charm", *drawn(10), LABELS)
 
 
 def test_losses_are_never_infinite() -> None:

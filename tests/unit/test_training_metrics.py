@@ -191,6 +191,20 @@ def test_every_figure_of_the_report_can_be_had_alone() -> None:
     assert own_goal("my_score") is None
 
 
+def test_a_figure_of_ours_stands_beside_what_the_user_computes(tmp_path: Path) -> None:
+    source = "def compute_metrics(predictions):\n    return {'ece': 7.0}\n"
+    metrics = Metrics(functions_of(tmp_path, source), LABEL2ID, settings=None)  # type: ignore[arg-type]
+    labels = sorted(LABEL2ID, key=LABEL2ID.__getitem__)
+    brier = figure("brier", LOGITS, REFERENCES, labels)
+    for metric, expected in (
+        ("ece", {"ece": 7.0}),
+        ("brier", {"ece": 7.0, "brier": brier}),
+        ("loss", {"ece": 7.0, "loss": 0.25}),
+        ("charm", {"ece": 7.0}),
+    ):
+        assert metrics.with_metric(metric, LOGITS, REFERENCES, 0.25) == expected
+
+
 def test_the_brier_score_is_that_of_scikit_learn() -> None:
     labels = sorted(LABEL2ID, key=LABEL2ID.__getitem__)
     expected = sk.brier_score_loss(REFERENCES, softmax(LOGITS), labels=range(4))

@@ -183,7 +183,8 @@ def _filled(
     wanted = {
         label: dict(zip(SPLITS, quota(n, shares), strict=True)) for label, n in counts.items()
     }
-    open_splits = [SPLITS[split] for split in RARE_FIRST if shares[split] > 0]
+    # One without a share lacks nothing; and while a unit is left, another lacks something.
+    in_turn = [SPLITS[split] for split in RARE_FIRST]
     by_label: dict[str, list[_Unit]] = defaultdict(list)
     rarity = {
         label: place for place, label in enumerate(sorted(counts, key=lambda x: (counts[x], x)))
@@ -193,8 +194,8 @@ def _filled(
     found = []
     for label in sorted(by_label, key=rarity.__getitem__):
         for unit in sorted(by_label[label], key=lambda u: (-len(u.members), u.key)):
-            lack = {s: wanted[label][s] - have[label, s] for s in open_splits}
-            split = max(open_splits, key=lack.__getitem__)
+            lack = {s: wanted[label][s] - have[label, s] for s in in_turn}
+            split = max(in_turn, key=lack.__getitem__)
             for each, count in unit.labels.items():
                 have[each, split] += count
             found.append((unit, split))
