@@ -8,7 +8,7 @@ EXP    := examples/EXP-0001-licences
 # A test file stays with one process, as the fixtures of a file are costly.
 SHARED := --numprocesses=2 --dist=loadfile
 
-.PHONY: demo test test-all compiled test-aws test-containers check fuzz mutants format bench docs clean help
+.PHONY: demo test test-all compiled test-aws test-containers check fuzz mutants chaos format bench docs clean help
 
 help:
 	@sed -n 's/^## //p' Makefile
@@ -78,6 +78,14 @@ mutants: $(READY)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
 	  --constraint constraints.txt --editable '.[mutants]'
 	$(BIN)/python tests/mutants.py
+
+## make chaos     MINUTES=2 of runs that are killed, frozen, out of room, out of time or lied to by S3,
+##                and must end as if nothing had been; SEED, KINDS, STORES, ROUNDS, ROUND_SEED narrow it
+MINUTES ?= 2
+chaos: $(READY) compiled
+	$(BIN)/python tests/chaos --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)) \
+	  $(if $(KINDS),--kinds $(KINDS)) $(if $(STORES),--stores $(STORES)) \
+	  $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(ROUND_SEED),--round-seed $(ROUND_SEED))
 
 ## make format    let ruff rewrite what it can
 format: $(READY)

@@ -12,6 +12,7 @@ import pytest
 from buckets import PRODUCTION, business_on_s3, copied_to, in_pipeline, stored
 from faults import Proxy, Request, faulty
 from handful import layout
+from handful.storage.keys import HIDDEN
 from reconciling import PROCESS, Business
 from servers import S3Server
 
@@ -68,7 +69,8 @@ def test_a_redo_with_nothing_to_do_costs_two_listings_and_a_run_none(
 
     pages = Counter(listed(r) for r in redo if listed(r))
     copies = copied_to(business, "")
-    of_the_step = {stored(business, f"{at}/") for at in (layout.RECONCILIATION, layout.LOCK)}
+    once = (layout.RECONCILIATION, layout.LOCK, HIDDEN)
+    of_the_step = {stored(business, f"{at}/") for at in once}
     assert set(pages) == {copies, *of_the_step}
     assert pages[copies] == 2, "to plan, and to verify"
     assert not [r for r in redo if r.bucket == PRODUCTION or r.is_copy]

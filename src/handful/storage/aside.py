@@ -29,7 +29,18 @@ _cleaned: set[tuple[int, Path]] = set()
 
 def name() -> str:
     """A fresh hidden file name that tells whose it is."""
-    return f".{socket.gethostname()}~{os.getpid()}~{secrets.token_hex(8)}.part"
+    return f".{mark()}.part"
+
+
+def mark() -> str:
+    """A fresh name that tells whose it is."""
+    return f"{socket.gethostname()}~{os.getpid()}~{secrets.token_hex(8)}"
+
+
+def is_left_behind(mark: str) -> bool:
+    """Was it made on this machine, by a process that is no longer alive?"""
+    host, _, rest = mark.rpartition("~")[0].rpartition("~")
+    return host == socket.gethostname() and rest.isdigit() and not _alive(int(rest))
 
 
 def place(directory: Path) -> Path:
@@ -190,8 +201,7 @@ def _reflinked(original: int, copy: int) -> bool:
 def _clean(directory: Path) -> None:
     """Remove what writers of this machine left that are no longer alive."""
     for part in directory.iterdir():
-        host, _, rest = part.name.removeprefix(".").rpartition("~")[0].rpartition("~")
-        if host == socket.gethostname() and rest.isdigit() and not _alive(int(rest)):
+        if is_left_behind(part.name.removeprefix(".")):
             if part.is_dir():
                 shutil.rmtree(part, ignore_errors=True)
             else:

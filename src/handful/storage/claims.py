@@ -10,19 +10,23 @@ see only their own, as long as a listing shows every put that ended before it be
 servers promise today. A claim that is a minute older than one's own was left by a dead process and
 does not count; so a writer that stalls for a minute between its listing and its put can break the
 promise, which the conditional put cannot. Prefer a server that has it.
+
+Probes and claims say whose they are. What a killed process has left of them is removed by the next
+one that tries the server.
 """
 
 from __future__ import annotations
 
 import hashlib
 import random
-import secrets
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from handful.errors import StoreError
+from handful.storage import aside
 from handful.storage.keys import HIDDEN
 from handful.storage.s3errors import answer_of
 
@@ -33,11 +37,15 @@ if TYPE_CHECKING:
     from handful.storage.s3clients import Clients
 
 STALE = timedelta(minutes=1)
+FORGOTTEN = timedelta(hours=1)
+"""So old is no probe or claim of a process that is at work, on whichever machine."""
 TRIES = 60
 NOT_IMPLEMENTED = 501
 _NO_ETAG = f'"{32 * "0"}"'
 """No object has this one."""
 LONGEST_WAIT_SECONDS = 0.5
+_PROBE = "probe-"
+_AT_ONCE = 1_000
 
 
 @dataclass(frozen=True)
@@ -50,18 +58,48 @@ class Conditions:
     """Does it refuse to replace what is not as it was seen?"""
 
 
+def probe_key(root: str) -> str:
+    """A fresh key to try something with, below `root`."""
+    return f"{root}{HIDDEN}/{_PROBE}{aside.mark()}"
+
+
 def honoured_conditions(clients: Clients, root: str) -> Conditions:
-    """Tries it; leaves nothing behind."""
+    """Tries it; leaves nothing behind, neither of others."""
     import obstore
 
-    store, probe = clients.bucket_store(), f"{root}{HIDDEN}/probe-{secrets.token_hex(8)}"
+    store, probe = clients.bucket_store(), probe_key(root)
     try:
         obstore.put(store, probe, b"1")
+        _remove_left_behind(clients, f"{root}{HIDDEN}/", probe)
         if not _refuses(store, probe, "create"):
             return Conditions(create=False, match=False)
         return Conditions(create=True, match=_refuses(store, probe, {"e_tag": _NO_ETAG}))
     finally:
         clients.deleter.delete_one(probe)
+
+
+def _remove_left_behind(clients: Clients, folder: str, mine: str) -> None:
+    """What killed processes left in `folder`; `mine` lies there, and tells the server's time."""
+    import obstore
+    from obstore.exceptions import BaseError
+
+    with suppress(BaseError, StoreError, KeyError):  # the next one may do it
+        found = {
+            one["path"]: one["last_modified"]
+            for page in obstore.list(clients.bucket_store(), folder)
+            for one in page
+            if one["path"].startswith(folder)
+        }
+        now = found.pop(mine)
+        if left := [key for key, made in found.items() if _is_left_behind(key, now - made)]:
+            clients.deleter.delete(left[:_AT_ONCE])
+
+
+def _is_left_behind(key: str, age: timedelta) -> bool:
+    """Two machines may have one name, so a claim that still counts is nobody's to remove."""
+    name = key.rpartition("/")[2]
+    counts = age <= STALE and not name.startswith(_PROBE)
+    return age > FORGOTTEN or (not counts and aside.is_left_behind(name.removeprefix(_PROBE)))
 
 
 def _refuses(store: Obstore, key: str, mode: PutMode) -> bool:
@@ -94,7 +132,7 @@ def created_by_claim(clients: Clients, root: str, key: str, data: bytes) -> bool
 
     store = clients.bucket_store()
     folder = f"{root}{HIDDEN}/claims/{hashlib.sha256(key.encode()).hexdigest()}"
-    mine = f"{folder}/{secrets.token_hex(16)}"
+    mine = f"{folder}/{aside.mark()}"
     for tries in range(TRIES):
         if _exists(store, key):
             return False

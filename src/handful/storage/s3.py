@@ -13,7 +13,6 @@ none, and what goes in parts becomes visible after one more look at the lock.
 from __future__ import annotations
 
 import os
-import secrets
 import tempfile
 import threading
 from collections.abc import Callable, Iterable, Iterator
@@ -26,7 +25,7 @@ from typing import TYPE_CHECKING, Any, Self
 from handful.errors import Absent
 from handful.storage import claims, retry, tree
 from handful.storage.base import Fence, Source
-from handful.storage.keys import HIDDEN, folder
+from handful.storage.keys import folder
 from handful.storage.local import LocalSource
 from handful.storage.oserrors import reading
 from handful.storage.pace import Pace
@@ -356,7 +355,7 @@ class S3Store(S3Source):
     def expect_copies(self, source: Source, source_key: str, size: int) -> None:
         source, source_key = placed(source, source_key)
         if isinstance(source, S3Source) and source.clients.access == self.clients.access:
-            probe = f"{self._root}{HIDDEN}/probe-{secrets.token_hex(8)}"
+            probe = claims.probe_key(self._root)
             with self._asking(""):
                 self._server_copy(source).try_out(source.full(source_key), size, probe)
 
