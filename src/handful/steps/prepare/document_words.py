@@ -130,14 +130,16 @@ def _joined(files: Sequence[FileText], values: OwnValues, *, with_columns: bool)
     words: list[bytes] = []
     running = 0
     alone = values.alone(with_columns=with_columns)
-    marks: set[bytes] = set()
+    marks: list[bytes] = []
     for one in files:
         pieces, normal = _without(one, alone)
         found = normal.split()
         running += running_words(one, pieces, len(found))
         words += found
-        marks.update(mark for mark in values.marks if mark.partition(b" ")[0] in normal)
-    words = without_marks(words, [mark for mark in values.marks if mark in marks])
+        # Its last word tells it best: `document 000042`.
+        marks += [mark for mark in values.marks if mark.rpartition(b" ")[2] in normal]
+    if marks:
+        words = without_marks(words, [mark for mark in values.marks if mark in marks])
     return _Text(words, min(running, len(words)))
 
 
@@ -146,7 +148,8 @@ def _without(file: FileText, values: frozenset[bytes]) -> tuple[Sequence[Piece],
     pieces: Sequence[Piece] = file.pieces or ()
     if not file.is_plain:
         pieces = without_fields(pieces, values)
-        return pieces, normalize(" ".join([piece.text for piece in pieces]))
+        texts = [piece.text for piece in pieces]
+        return pieces, normalize(texts[0] if len(texts) == 1 else " ".join(texts))
     normal = normalize(pieces[0].text)
     if there := occurring(values, normal):
         pieces = [Piece(without_lines(pieces[0].text, there), is_field=False)]

@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import re
+from codecs import BOM_UTF8
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -34,6 +35,7 @@ _PDF = b"%PDF-"
 _SENTENCE = 5
 """Words of a string from which on it is running text, not a name or a date."""
 _HEAD = 200
+_decode = json.JSONDecoder().decode
 _SCALARS = frozenset({str, int, float, bool, type(None)})
 _RECORDS = 3
 """What a longer list holds is text, such as the words on a page, and no record's fields."""
@@ -121,12 +123,15 @@ def _says(text: str) -> bool:
 
 def _read_into(digest: Any, path: str) -> bytes:
     """Hash the whole file; its beginning, up to TEXT_LIMIT bytes."""
-    with open(path, "rb", buffering=0) as file:  # noqa: PTH123 - pathlib takes longer than reading
-        size = os.fstat(file.fileno()).st_size
-        start = file.read(min(size, TEXT_LIMIT))
+    file = os.open(path, os.O_RDONLY)  # a file object takes longer than the reading
+    try:
+        size = os.fstat(file).st_size
+        start = os.read(file, min(size, TEXT_LIMIT))
         digest.update(start)
-        while len(start) < size and (block := file.read(_BLOCK)):
+        while len(start) < size and (block := os.read(file, _BLOCK)):
             digest.update(block)
+    finally:
+        os.close(file)
     return start
 
 
@@ -135,13 +140,14 @@ def _decoded(data: bytes, suffix: str) -> str | None:
         return data.decode("utf-16", "replace")
     if b"\0" in data[:_SNIFFED] or data.startswith(_PDF):
         return None
+    data = data.removeprefix(BOM_UTF8)  # the codec that does this takes longer than the decoding
     try:
-        return data.decode("utf-8-sig")
+        return data.decode()
     except UnicodeDecodeError as error:
         # A cut in the middle of a letter is our own; other faults tell that it is no UTF-8.
         if error.start <= len(data) - 4 and suffix not in _SUFFIXES:
             return None
-    text = data.decode("utf-8-sig", "replace")
+    text = data.decode("utf-8", "replace")
     is_utf8 = any(letter > "\x7f" and letter != "\ufffd" for letter in text)
     # Without a single letter of UTF-8 beyond ASCII it is of an older encoding: one letter a byte.
     return text if is_utf8 or "\ufffd" not in text[:-4] else data.decode("latin-1")
@@ -150,14 +156,14 @@ def _decoded(data: bytes, suffix: str) -> str | None:
 def _parsed(text: str) -> Any:
     """The JSON value, or the values of its lines; None if it is neither."""
     try:
-        found = json.loads(text)
+        found = _decode(text)
         return [] if found is None else found
     except RecursionError:
         return None
     except ValueError:
         lines = [line for line in text.split("\n") if line.strip()]
     try:
-        return [json.loads(line) for line in lines]
+        return [_decode(line) for line in lines]
     except (ValueError, RecursionError):
         return None
 

@@ -23,7 +23,8 @@ _FEWEST = 6
 """Characters of an id or a hash that is taken out of sentences, too; it has a digit as well."""
 _MOST_CHARACTERS = 200
 _DIGIT = re.compile(r"\d")
-_GUID = re.compile(r"[0-9a-fA-F]{32}")
+_GUID_DIGITS = 32
+_GUID = re.compile(rf"[0-9a-fA-F]{{{_GUID_DIGITS}}}")
 _AFTER = frozenset("\n\r\t<|\"',;\uff5c\uff0c\uff1b\u3001")  # of Chinese and Japanese, too
 _BEFORE = (_AFTER - {"<"}) | frozenset(":=>\uff1a\uff1d")
 _NOTHING = frozenset({b""})
@@ -142,7 +143,7 @@ def _stands_alone(text: str, start: int, end: int) -> bool:
 def _forms(name: str) -> set[str]:
     """An id or a hash as others may write it: a GUID with and without dashes."""
     plain = name.strip("{}").replace("-", "")
-    if _GUID.fullmatch(plain):
+    if len(plain) == _GUID_DIGITS and _GUID.fullmatch(plain):
         dashed = "-".join((plain[:8], plain[8:12], plain[12:16], plain[16:20], plain[20:]))
         return {name.strip("{}"), plain, dashed}
     return {name, name.rpartition(":")[2]}  # sha256:…
