@@ -7,7 +7,7 @@
     python bench/reconcile.py again [--objects 20000]
     python bench/reconcile.py timeline [--objects 3000]
     python bench/reconcile.py refusals [--objects 3000] [--rounds 3]
-    python bench/reconcile.py safety --old SRC [--rounds 5]
+    python bench/reconcile.py safety --old SRC [--rounds 5] [--sizes BYTES …]
 
 copy     objects across two buckets of one server: the original's way (boto3 in eight processes),
          boto3 in threads, s5cmd, a bare obstore loop, and a whole `handful reconcile`
@@ -61,7 +61,7 @@ def main() -> int:
         case "safety":
             from reconcile_parts.safety import safety
 
-            return _status(safety(told.old, told.rounds))
+            return _status(safety(told.old, told.rounds, told.sizes))
         case _:
             return _part(told.part, told.job)
 
@@ -114,6 +114,7 @@ def _parser() -> argparse.ArgumentParser:
     one = commands.add_parser("safety")
     one.add_argument("--old", required=True, help="another checkout's src")
     one.add_argument("--rounds", type=int, default=5)
+    one.add_argument("--sizes", type=int, nargs="*", default=[], help="some of them, in bytes")
     one = commands.add_parser("_part", help="for the benchmark itself")
     one.add_argument("part")
     one.add_argument("job")
