@@ -60,7 +60,7 @@ def test_nobody_looked() -> None:
 
 
 def test_of_a_large_family_only_so_many_are_compared() -> None:
-    words = hashed([f"word{n}".encode() for n in range(40)])
+    words = hashed([" ".join(f"word{n}" for n in range(40)).encode()])[0]
     shingled = Shingled.of([words] * (LARGE_FAMILY + 5) + [words[:0]] * 3)
     families = [list(range(LARGE_FAMILY + 5)), [LARGE_FAMILY + 5, LARGE_FAMILY + 7]]
     found = pairs_within(families, shingled, signed(shingled))

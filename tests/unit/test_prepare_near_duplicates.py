@@ -20,15 +20,33 @@ from handful.steps.prepare.near_duplicates import (
     signatures,
 )
 from handful.steps.prepare.short_texts import ShortTexts
-from handful.steps.prepare.words import Hashes, hashed, split
+from handful.steps.prepare.words import Hashes, hashed, normalize
 
 
 def numbers(words: list[str]) -> Hashes:
-    return hashed([word.encode() for word in words])
+    return hashed([" ".join(words).encode()])[0]
 
 
 def shingles(words: list[str]) -> list[int]:
     return list(Shingled.of([numbers(words)])[0].tolist())
+
+
+def test_a_word_has_one_hash_wherever_it_stands() -> None:
+    """In a text of its own, among others, behind many blanks, in a text of megabytes."""
+    chance = random.Random(1)
+    known = ["a", "b", "aa", "ab", "ba", "été", "0", "00", "x" * 70_000, *VOCABULARY]
+    alone = {word: numbers([word]) for word in known}
+    assert all(len(one) == 1 for one in alone.values())
+    assert len({int(one[0]) for one in alone.values()}) == len(known)
+    texts = [chance.choices(known[:8] + VOCABULARY, k=chance.randrange(40)) for _ in range(300)]
+    texts += [[], [""], chance.choices(VOCABULARY, k=60_000), known]
+    blanks = [" " * chance.randrange(1, 4) for _ in range(7)]
+    given = [chance.choice(blanks).join(text).encode() for text in texts]
+    for text, found in zip(texts, hashed(given), strict=True):
+        expected = [alone[word][0] for word in text if word]
+        assert found.tolist() == expected
+    assert [len(one) for one in hashed([b"", b"  ", b" a ", b""])] == [0, 0, 1, 0]
+    assert hashed([]) == []
 
 
 VOCABULARY = [f"w{number}" for number in range(5000)]
@@ -56,7 +74,7 @@ def test_twins_whose_words_have_no_blanks_between_them(letters: range, length: i
         for place in chance.sample(letters_at, max(1, length // 100)):
             twin[place] = chr(chance.choice(letters))
         texts += ["".join(text), "".join(twin)]
-    documents = [hashed(split(text)) for text in texts]
+    documents = hashed(map(normalize, texts))
     shingled = Shingled.of(documents)
     found = families(shingled, signatures(shingled), ShortTexts.of(documents))
     expected = [2 * (number // 2) for number in range(100)]
@@ -136,7 +154,7 @@ def test_few_words_are_one_shingle() -> None:
 
 def words(path: Path, content: bytes) -> list[int]:
     path.write_bytes(content)
-    return list(Shingled.of([words_of(DocumentFiles((str(path),))).words])[0].tolist())
+    return list(Shingled.of(hashed([words_of(DocumentFiles((str(path),))).text]))[0].tolist())
 
 
 def test_the_text_of_a_file_is_what_a_person_reads(tmp_path: Path) -> None:

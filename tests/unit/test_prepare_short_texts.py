@@ -21,7 +21,7 @@ VOCABULARY = [f"w{number}" for number in range(5000)]
 
 
 def numbers(words: list[str]) -> Hashes:
-    return hashed([word.encode() for word in words])
+    return hashed([" ".join(words).encode()])[0]
 
 
 def apart_by_one(one: list[str], other: list[str]) -> float:

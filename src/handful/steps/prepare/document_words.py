@@ -20,11 +20,16 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
-import numpy as np
-
-from handful.steps.prepare.file_text import FileText, Piece, read_file, running_words
+from handful.steps.prepare.file_text import (
+    FileText,
+    Piece,
+    is_all_running,
+    read_file,
+    running_words,
+)
 from handful.steps.prepare.own_values import (
     NO_VALUES,
     OwnValues,
@@ -34,7 +39,7 @@ from handful.steps.prepare.own_values import (
     without_marks,
 )
 from handful.steps.prepare.short_texts import FEW
-from handful.steps.prepare.words import Hashes, hashed, normalize
+from handful.steps.prepare.words import normalize
 
 _AS_MUCH = 4
 """What was made of a picture or a PDF is its text if it has so many times the words that
@@ -59,19 +64,42 @@ class Words(NamedTuple):
 
     content: str | None
     """sha256 over the files that count, whatever they are; None if they could not be read."""
-    words: Hashes
-    """The hash of each word of its text, in their order; empty if it has none."""
+    text: bytes
+    """The words of its text, as `normalize` gives them; none if it has no text."""
 
 
-NOT_READ = Words(None, np.empty(0, np.uint32))
+NOT_READ = Words(None, b"")
 
 
-class _Text(NamedTuple):
+@dataclass(frozen=True)
+class _Text:
     """What is left of some files when the document's own values are taken out of them."""
 
-    words: list[bytes]
-    running: int
-    """How many of them are running text."""
+    words: bytes
+    """With blanks between them."""
+    parts: Sequence[tuple[FileText, Sequence[Piece], bytes]]
+    """Of each file the pieces that are left, and their words."""
+
+    def __bool__(self) -> bool:
+        """Has it words?"""
+        return not _is_blank(self.words)
+
+    def __len__(self) -> int:
+        return len(self.words.split())
+
+    @property
+    def is_running(self) -> bool:
+        """Is any of it running text? The same as `running`, which takes longer."""
+        for file, pieces, words in self.parts:
+            if is_all_running(file, pieces) and not _is_blank(words):
+                return bool(self)
+        return self.running > 0
+
+    @cached_property
+    def running(self) -> int:
+        """How many of its words are running text."""
+        each = (running_words(file, pieces, len(w.split())) for file, pieces, w in self.parts)
+        return min(sum(each), len(self))
 
 
 def words_of(files: DocumentFiles) -> Words:
@@ -80,23 +108,23 @@ def words_of(files: DocumentFiles) -> Words:
     text = _text(own, files.values)
     binary = [one for one in own if one.pieces is None]
     has_binary = files.has_binary or bool(binary)
-    if text.running and not has_binary:
-        return Words(_content(own), hashed(text.words))
+    if text.is_running and not has_binary:
+        return Words(_content(own), text.words)
     counted, made = own, _with_text([read_file(path) for path in files.made], files.values)
     of_made = _text(made, files.values)
     is_text = of_made.running > _AS_MUCH * text.running and (has_binary or of_made.running >= FEW)
-    if is_text or not (text.words or has_binary):
+    if is_text or not (text or has_binary):
         counted, text = [*own, *made], of_made
     pictures = [one for one in binary if not one.has_pages]
     if text.running >= FEW or (text.running and not pictures):
-        return Words(_content(counted), hashed(text.words))
+        return Words(_content(counted), text.words)
     if binary:
         content = _content(counted if text.running else binary)
-        return Words(content, hashed(_beside(text.words, pictures or binary)))
-    if has_binary or not text.words:
+        return Words(content, _beside(text, pictures or binary))
+    if has_binary or not text:
         text = _text([*own, *made], NO_VALUES)
-        return Words(_content([*own, *made]), hashed(text.words))
-    return Words(_content(counted), hashed(text.words))
+        return Words(_content([*own, *made]), text.words)
+    return Words(_content(counted), text.words)
 
 
 def _with_text(files: Sequence[FileText], values: OwnValues) -> Sequence[FileText]:
@@ -104,43 +132,41 @@ def _with_text(files: Sequence[FileText], values: OwnValues) -> Sequence[FileTex
     date, how sure the reading was) is no part of the text."""
     if len(files) < 2:
         return files
-    return [one for one in files if _text([one], values).running] or files
+    return [one for one in files if _text([one], values).is_running] or files
 
 
-def _beside(words: list[bytes], pictures: Sequence[FileText]) -> list[bytes]:
+def _beside(text: _Text, pictures: Sequence[FileText]) -> bytes:
     """The words of a short text, and half as many that stand for the pictures' bytes."""
-    if not words:
-        return []
+    if not text:
+        return b""
     content = _content(pictures)
-    return words + [f"{content} {n}".encode() for n in range(2 + len(words) // 2)]
+    each = [f"{content}-{n}".encode() for n in range(2 + len(text) // 2)]
+    return b" ".join([text.words, *each])
 
 
 def _text(files: Iterable[FileText], values: OwnValues) -> _Text:
     """Without the document's own values; but with the row's columns if they are most of it."""
     files = [one for one in files if one.pieces]
     text = _joined(files, values, with_columns=True)
-    if values.columns and not text.running:
+    if values.columns and not text.is_running:
         whole = _joined(files, values, with_columns=False)
-        if len(whole.words) > 2 * len(text.words):
+        if len(whole) > 2 * len(text):
             return whole
     return text
 
 
 def _joined(files: Sequence[FileText], values: OwnValues, *, with_columns: bool) -> _Text:
-    words: list[bytes] = []
-    running = 0
     alone = values.alone(with_columns=with_columns)
-    marks: list[bytes] = []
-    for one in files:
-        pieces, normal = _without(one, alone)
-        found = normal.split()
-        running += running_words(one, pieces, len(found))
-        words += found
-        # Its last word tells it best: `document 000042`.
-        marks += [mark for mark in values.marks if mark.rpartition(b" ")[2] in normal]
-    if marks:
-        words = without_marks(words, [mark for mark in values.marks if mark in marks])
-    return _Text(words, min(running, len(words)))
+    parts = [(one, *_without(one, alone)) for one in files]
+    words = b" ".join([words for *_, words in parts])
+    # Its last word tells it best: `document 000042`.
+    if marks := [mark for mark in values.marks if mark.rpartition(b" ")[2] in words]:
+        words = b" ".join(without_marks(words.split(), marks))
+    return _Text(words, parts)
+
+
+def _is_blank(words: bytes) -> bool:
+    return not words or words.isspace()
 
 
 def _without(file: FileText, values: frozenset[bytes]) -> tuple[Sequence[Piece], bytes]:

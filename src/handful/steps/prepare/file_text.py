@@ -95,11 +95,16 @@ def running_words(file: FileText, pieces: Sequence[Piece], words: int) -> int:
 
     A name, a date or a number in a record is none; sentences are, and lists of words.
     """
-    if file.is_plain or (len(pieces) == 1 and is_running(pieces[0].text)):
+    if is_all_running(file, pieces):
         return words
     listed = sum(_count(text) for text, is_field in pieces if not is_field and _says(text))
     fields = sum(_count(text) for text, is_field in pieces if is_field and is_running(text))
     return min(words, fields + (listed if listed >= _SENTENCE else 0))
+
+
+def is_all_running(file: FileText, pieces: Sequence[Piece]) -> bool:
+    """Is all that is left of a file running text, if it is anything?"""
+    return file.is_plain or (len(pieces) == 1 and is_running(pieces[0].text))
 
 
 def is_running(text: str) -> bool:

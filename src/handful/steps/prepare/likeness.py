@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
@@ -29,7 +29,7 @@ from handful.steps.prepare.known_likeness import Alike, Likeness, keep_likeness,
 from handful.steps.prepare.near_duplicates import Shingled, Signatures
 from handful.steps.prepare.own_values import own_values
 from handful.steps.prepare.short_texts import ShortTexts
-from handful.steps.prepare.words import SHINGLE
+from handful.steps.prepare.words import SHINGLE, hashed
 from handful.steps.prepare.work import Desk
 from handful.steps.prepare.workers import Workers
 
@@ -60,20 +60,7 @@ class ReadWords:
     def do(self, desk: Desk) -> list[str | None]:
         """The content's hash of each document; None where it could not be read."""
         contents: list[str | None] = []
-        found = []
-        for number, (own, made, has_binary) in enumerate(self.documents):
-            desk.gauge.begin(number, number + 1)
-            read = NOT_READ
-            if number not in self.unreadable and (own or made):
-                values = own_values(Artifact(*self.artifacts[number]), self.aliases)
-                try:
-                    read = words_of(DocumentFiles(own, made, has_binary, values))
-                except OSError as error:  # alike to nobody; encoding will say what is wrong with it
-                    lack = shortage(error)
-                    if lack:  # who is alike must not depend on that
-                        raise lack from error
-            contents.append(read.content)
-            found.append(read.words)
+        found = hashed(self._texts(desk, contents))
         shingled, short = Shingled.of(found), ShortTexts.of(found)
         signed = near_duplicates.signatures(shingled)
         with self.path.open("wb") as file:
@@ -86,6 +73,22 @@ class ReadWords:
                 short=short.starts,
             )
         return contents
+
+    def _texts(self, desk: Desk, contents: list[str | None]) -> Iterator[bytes]:
+        """The words of each document; what the files hold is added to `contents`."""
+        for number, (own, made, has_binary) in enumerate(self.documents):
+            desk.gauge.begin(number, number + 1)
+            read = NOT_READ
+            if number not in self.unreadable and (own or made):
+                values = own_values(Artifact(*self.artifacts[number]), self.aliases)
+                try:
+                    read = words_of(DocumentFiles(own, made, has_binary, values))
+                except OSError as error:  # alike to nobody; encoding will say what is wrong with it
+                    lack = shortage(error)
+                    if lack:  # who is alike must not depend on that
+                        raise lack from error
+            contents.append(read.content)
+            yield read.text
 
     def without(self, in_hand: range, why: str) -> Self:  # noqa: ARG002 - the protocol's
         if not in_hand:
@@ -160,10 +163,12 @@ class Reader:
     def _read(self, members: Sequence[int], *, told: bool) -> _Read:
         self._inputs.bring([self._documents[member] for member in members])
         self._scratch.mkdir(parents=True, exist_ok=True)
-        works = [
-            self._work(members[first : first + _DOCUMENTS_PER_WORK], self._scratch / f"{first}.npz")
-            for first in range(0, len(members), _DOCUMENTS_PER_WORK)
-        ]
+        starts = range(0, len(members), _DOCUMENTS_PER_WORK)
+        paths = [self._scratch / f"{first}.npz" for first in starts]
+        works = (
+            self._work(members[first : first + _DOCUMENTS_PER_WORK], path)
+            for first, path in zip(starts, paths, strict=True)
+        )
         contents: dict[Path, list[str | None]] = {}
         done = 0
         for work, result in self._workers.run(works):
@@ -172,8 +177,8 @@ class Reader:
             if told:
                 task = "reading documents", done, len(members), "documents"
                 self._experiment.progress.advance(*task)
-        each = [content for work in works for content in contents[work.path]]
-        return _Read(each, *_loaded([work.path for work in works]))
+        each = [content for path in paths for content in contents[path]]
+        return _Read(each, *_loaded(paths))
 
     def _work(self, members: Sequence[int], path: Path) -> ReadWords:
         some = [self._artifacts[member] for member in members]

@@ -8,10 +8,11 @@ their kin need no such rule: `\\w+` breaks at their vowel signs, every few lette
 
 from __future__ import annotations
 
+import functools
 import re
 import unicodedata
-import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,21 +31,12 @@ MIX = np.uint64(0x9E3779B97F4A7C15)
 """2^64 over the golden ratio: spreads neighbouring numbers (Knuth's multiplicative hashing)."""
 
 Hashes = NDArray[np.uint32]
+_NONE: Hashes = np.empty(0, np.uint32)
+_AT_ONCE = 1 << 16
+"""Bytes that are hashed together, up to the next blank."""
+_BLANK = np.uint8(ord(" "))
 
 
-class _WordHashes(dict[bytes, int]):
-    """Word → its hash, remembered: most words come again and again."""
-
-    _MOST = 1 << 20
-
-    def __missing__(self, word: bytes) -> int:
-        if len(self) >= self._MOST:
-            self.clear()
-        number = self[word] = zlib.crc32(word)
-        return number
-
-
-_hash_of = _WordHashes().__getitem__
 _ASCII = bytes(
     ord(chr(code).lower()) if code < 128 and (chr(code).isalnum() or code == ord("_")) else 32
     for code in range(256)
@@ -81,8 +73,60 @@ def composed(text: str) -> str:
     return text if text.isascii() else unicodedata.normalize("NFC", text)
 
 
-def hashed(words: Sequence[bytes]) -> Hashes:
-    return np.fromiter(map(_hash_of, words), np.uint32, len(words))
+def hashed(texts: Iterable[bytes]) -> list[Hashes]:
+    """Of each text the hash of each word, in their order. Words are what blanks are between.
+
+    A word's hash is a polynomial of its bytes (Karp and Rabin, 1987, "Efficient randomized
+    pattern-matching algorithms"), so that the words of many texts are hashed in a few strides.
+    """
+    found: list[Hashes] = []
+    some: list[bytes] = []
+    size = 0
+    for text in texts:
+        some.append(text)
+        size += len(text)
+        if size >= _AT_ONCE:
+            found += _hashed(some)
+            some, size = [], 0
+    return found + _hashed(some)
+
+
+def _hashed(texts: Sequence[bytes]) -> list[Hashes]:
+    text = b" ".join(texts)
+    hashes, starts = [_NONE], [np.empty(0, np.int64)]
+    first, last = 0, -1
+    while first < len(text):
+        cut = text.find(b" ", first + _AT_ONCE)
+        last = len(text) if cut < 0 else cut
+        some, places = _hashed_words(text[first:last])
+        hashes.append(some)
+        starts.append(places + first)
+        first = last
+    words, begins = np.concatenate(hashes), np.concatenate(starts)
+    ends = np.searchsorted(begins, np.cumsum([len(one) + 1 for one in texts])).tolist()
+    return [words[one:other] for one, other in pairwise([0, *ends])]
+
+
+def _hashed_words(text: bytes) -> tuple[Hashes, NDArray[np.int64]]:
+    """The hash of each word, and where it begins."""
+    letters = np.frombuffer(b" %b " % text, np.uint8) ^ _BLANK  # blanks are zeros
+    starts = np.flatnonzero(np.diff(letters != 0))[::2] + 1
+    if not len(starts):
+        return _NONE, starts
+    powers, inverse = _powers(1 << max(len(letters) - 1, _AT_ONCE).bit_length())
+    mixed = np.add.reduceat(letters * powers[: len(letters)], starts) * inverse[starts]
+    mixed ^= mixed >> np.uint64(29)
+    mixed *= MIX
+    return (mixed >> np.uint64(32)).astype(np.uint32), starts - 1
+
+
+@functools.lru_cache
+def _powers(count: int) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
+    """The first powers of an odd number, and of its inverse, modulo 2^64."""
+    base = 0xD1342543DE82EF95
+    each = [base, pow(base, -1, 1 << 64)]
+    powers, inverse = (np.cumprod(np.full(count, one, np.uint64), dtype=np.uint64) for one in each)
+    return powers, inverse
 
 
 def shingles(documents: Sequence[Hashes]) -> tuple[Hashes, NDArray[np.int64]]:
@@ -93,19 +137,26 @@ def shingles(documents: Sequence[Hashes]) -> tuple[Hashes, NDArray[np.int64]]:
     document begins [n + 1].
     """
     lengths = np.array([len(words) for words in documents], np.int64)
-    runs = np.where(lengths > 0, np.maximum(lengths - SHINGLE + 1, 1), 0)
-    words = np.concatenate([np.empty(0, np.uint32), *documents]).astype(np.uint64)
-    document = np.repeat(np.arange(len(documents), dtype=np.uint64), runs)
-    first = np.repeat(np.cumsum(lengths) - lengths - (np.cumsum(runs) - runs), runs)
-    first += np.arange(len(first))
-    size = np.repeat(np.minimum(lengths, SHINGLE), runs)
-    mixed = size.astype(np.uint64)
+    ends = np.cumsum(lengths)
+    words = np.concatenate([_NONE, *documents]).astype(np.uint64)
+    document = np.repeat(np.arange(len(documents), dtype=np.uint64), lengths)
+    left = np.repeat(ends, lengths) - np.arange(len(words))  # words to the document's end
+    is_whole = left >= SHINGLE
+    mixed = np.full(len(words), SHINGLE, np.uint64)
     for offset in range(SHINGLE):
-        there = offset < size
-        places = np.where(there, first + offset, 0)
-        step = (mixed ^ words[places]) * MIX if len(words) else mixed
-        mixed = np.where(there, step ^ (step >> np.uint64(29)), mixed)
-    keys = np.sort((document << np.uint64(32)) | (mixed >> np.uint64(32)))
+        mixed[: len(words) - offset] = _mixed(mixed[: len(words) - offset], words[offset:])
+    for size in range(1, SHINGLE):  # documents of so few words
+        first = ends[lengths == size] - size
+        few = np.full(len(first), size, np.uint64)
+        for offset in range(size):
+            few = _mixed(few, words[first + offset])
+        mixed[first], is_whole[first] = few, True
+    keys = np.sort(((document << np.uint64(32)) | (mixed >> np.uint64(32)))[is_whole])
     keys = keys[np.diff(keys, prepend=keys[:1] ^ np.uint64(1)) != 0]
     starts = np.searchsorted(keys, np.arange(len(documents) + 1, dtype=np.uint64) << np.uint64(32))
     return keys.astype(np.uint32), starts.astype(np.int64)
+
+
+def _mixed(before: NDArray[np.uint64], word: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    step = (before ^ word) * MIX
+    return step ^ (step >> np.uint64(29))
