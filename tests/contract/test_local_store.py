@@ -282,8 +282,8 @@ class _Hangs:
     def __init__(self, told: Connection) -> None:
         self._told = told
 
-    def fetch(self, key: str, path: Path) -> None:
-        path.write_bytes(b"half of it")
+    def download(self, key: str, part: Path, where: str, *, flush: bool) -> None:
+        part.write_bytes(b"half of it")
         self._told.send("half")
         threading.Event().wait()
 

@@ -456,6 +456,11 @@ def test_a_source_of_another_make_is_copied_from_too(store: Store, tmp_path: Pat
         def fetch(self, key: str, path: Path) -> None:
             path.write_bytes(key.encode())
 
+        def download(self, key: str, part: Path, where: str, *, flush: bool) -> None:
+            assert where.endswith("ours")
+            assert flush
+            self.fetch(key, part)
+
     store.copy_from(Foreign(), "their/key", "ours")  # type: ignore[arg-type]
     assert store.read("ours") == b"their/key"
 

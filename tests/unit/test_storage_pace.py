@@ -74,6 +74,23 @@ def test_the_pace_goes_down_and_up_again_and_every_request_is_answered() -> None
     assert server.most > slow
 
 
+@pytest.mark.parametrize(("between", "slowed"), [(5, True), (150, True), (1000, False)])
+def test_a_refusal_now_and_then_is_no_overload(between: int, slowed: bool) -> None:
+    """One request in so many is refused, as where each answer is a refusal by chance."""
+    pace, asked = Pace(), 0
+
+    def ask() -> None:
+        nonlocal asked
+        asked += 1
+        if asked % (between + 1) == 0:
+            raise Throttled("slow down")
+
+    for _ in range(3 * between):
+        pace.keep(ask)
+    assert pace.throttled >= 2
+    assert (pace.limit < math.inf) == slowed
+
+
 def test_other_errors_are_raised_at_once() -> None:
     pace, calls = Pace(), 0
 

@@ -213,8 +213,11 @@ class Chosen:
     def read(self, key: str) -> bytes:
         return self.source.read(key)
 
-    def fetch(self, key: str, path: Path) -> None:
-        self.source.fetch(key, path)
+    def fetch(self, key: str, path: Path) -> str | None:
+        return self.source.fetch(key, path)
+
+    def download(self, key: str, part: Path, where: str, *, flush: bool) -> str | None:
+        return self.source.download(key, part, where, flush=flush)
 
     def fetch_tree(self, prefix: str, scratch: Path) -> Path:
         return self.source.fetch_tree(prefix, scratch)

@@ -90,6 +90,13 @@ class Source(Protocol):
         For scratch: whole or absent while this machine runs, but not flushed to its disk.
         """
 
+    def download(self, key: str, part: Path, where: str, *, flush: bool) -> str | None:
+        """Write the content of `key` to the new local file `part`, which nobody else reads yet.
+
+        What it returns is as of `fetch`. Errors of writing name `where`. With `flush` it is on the
+        disk then. Its folder exists; nothing is left there on failure.
+        """
+
     def fetch_tree(self, prefix: str, scratch: Path) -> Path:
         """A local directory that holds everything below the folder `prefix`.
 

@@ -143,9 +143,15 @@ class CheckedStore:
         return data
 
     def fetch(self, key: str, path: Path) -> str | None:
+        return self._arrived(key, path, lambda: self._store.fetch(key, path))
+
+    def download(self, key: str, part: Path, where: str, *, flush: bool) -> str | None:
+        return self._arrived(key, part, lambda: self._store.download(key, part, where, flush=flush))
+
+    def _arrived(self, key: str, path: Path, call: Callable[[], str | None]) -> str | None:
         expected = self.expected(key)
         with self._gone(key, expected):
-            content = self._store.fetch(key, path)
+            content = call()
         if expected:
             try:
                 self._compare(key, expected, checksums.of_file(path))

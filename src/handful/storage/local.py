@@ -18,6 +18,7 @@ import copy
 import errno
 import os
 import shutil
+import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -88,6 +89,9 @@ class LocalSource:
         aside.placed(part, path, str(path))
         return content
 
+    def download(self, key: str, part: Path, where: str, *, flush: bool) -> str | None:
+        return aside.copied(self.file(key), part, self._where(key), where, flush=flush)
+
     def fetch_tree(self, prefix: str, scratch: Path) -> Path:  # noqa: ARG002 - the protocol's
         below = folder(prefix, self.url)
         path = self._path(below.rstrip("/")) if below else self._root
@@ -106,15 +110,28 @@ class LocalSource:
         """The path of `key`; `Denied` if a symbolic link on the way leads out of the root."""
         path = self._root / checked(key, self.url)
         _check_length(path, key, self._where(key))
-        with reading(self._where(key)):
-            real, root = os.path.realpath(path), os.path.realpath(self._root)
-        if not real.startswith(root.rstrip("/") + "/"):
+        if self._leads_out(key):
             raise Denied(
                 "a symbolic link leads out of the root, so it is not followed",
                 where=self._where(key),
                 remedy="copy the file to where the link stands",
             )
         return path
+
+    def _leads_out(self, key: str) -> bool:
+        """Does a link below the root, if there is one on the way, lead out of it?"""
+        place = str(self._root)
+        for part in key.split("/"):
+            place += f"/{part}"
+            try:
+                status = os.lstat(place)
+            except OSError:  # there is nothing, or nothing that can be looked at: no link
+                return False
+            if stat.S_ISLNK(status.st_mode):
+                with reading(self._where(key)):
+                    real, root = os.path.realpath(self._root / key), os.path.realpath(self._root)
+                return not real.startswith(root.rstrip("/") + "/")
+        return False
 
     def file(self, key: str) -> Path:
         """The path of the file at `key`; `Absent` if there is none."""
@@ -184,23 +201,17 @@ class LocalStore(LocalSource):
 
     def send(self, path: Path, key: str) -> None:
         self._check()
-        part, _ = self._copied_aside(path, str(path), key)
+        self._path(key)
+        part = self._aside(key)
+        aside.copied(path, part, str(path), self._where(key))
         self._place(part, key)
 
     def copy_from(self, source: Source, source_key: str, key: str) -> str | None:
         self._check()
-        if isinstance(source, LocalSource):
-            path, named = source.file(source_key), source._where(source_key)
-            part, content = self._copied_aside(path, named, key)
-            aside.placed(part, self._path(key), self._where(key))
-            return content
+        self._path(key)  # refuses a bad key before anything is written
         part = self._aside(key)
-        try:
-            content = source.fetch(source_key, part)
-            aside.flushed(part, self._where(key))
-            aside.placed(part, self._path(key), self._where(key))
-        finally:
-            part.unlink(missing_ok=True)
+        content = source.download(source_key, part, self._where(key), flush=True)
+        aside.placed(part, self._path(key), self._where(key))
         return content
 
     def expect_copies(self, source: Source, source_key: str, size: int) -> None:
@@ -304,12 +315,6 @@ class LocalStore(LocalSource):
         with writing(self._where(key)):
             return aside.place(self._root / HIDDEN)
 
-    def _copied_aside(self, path: Path, named: str, key: str) -> tuple[Path, str | None]:
-        """The copy, and what tells its content, unless that was not read."""
-        self._path(key)
-        part = self._aside(key)
-        return part, aside.copied(path, part, named, self._where(key))
-
     def _place(self, part: Path, key: str, *, lasting: bool = False) -> None:
         """Move `part` to `key`; it is gone afterwards in any case."""
         path = self._path(key)
@@ -377,6 +382,8 @@ class LocalStore(LocalSource):
 
 def _check_length(path: Path, key: str, where: str) -> None:
     """Asked before any question such as `is_dir`, which would answer with an error of its own."""
+    if 4 * len(str(path)) <= _LONGEST_NAME:
+        return
     longest = max(len(os.fsencode(part)) for part in key.split("/"))
     if longest > _LONGEST_NAME or len(os.fsencode(path)) > _LONGEST_PATH:
         with reading(where):

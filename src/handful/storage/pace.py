@@ -3,6 +3,9 @@
 Additive increase, multiplicative decrease, as TCP does (Chiu and Jain, 1989): a throttled request
 takes the limit down to 0.7 of what was under way, at most once a round trip; as many good answers
 as the limit is high raise it by one. Until the first throttled request there is no limit.
+
+One throttled request among hundreds of good ones changes nothing: the clients try a few times, so
+that where one answer in twenty is a refusal by chance, one request in thousands is refused.
 """
 
 from __future__ import annotations
@@ -22,6 +25,8 @@ T = TypeVar("T")
 LESS = 0.7
 STEP_SECONDS = 0.25
 """One overload throttles many requests at once: they count as one step down."""
+RARE = 200
+"""So many good answers since the last throttled request tell that it is no overload."""
 
 
 class Pace:
@@ -33,6 +38,7 @@ class Pace:
         self._running = 0
         self._waiting = 0
         self._slowed_at = -math.inf
+        self._good = 0
         self.limit = math.inf
         """Requests at once."""
         self.throttled = 0
@@ -62,7 +68,7 @@ class Pace:
                 self._end()
                 raise
             else:
-                self._end(faster=self.limit < math.inf)
+                self._end(good=True)
                 return result
             time.sleep(random.uniform(0, wait))  # nosec B311
             wait = min(2 * wait, LONGEST_WAIT.total_seconds())
@@ -80,18 +86,21 @@ class Pace:
                     self._waiting -= 1
             self._running += 1
 
-    def _end(self, *, faster: bool = False) -> None:
+    def _end(self, *, good: bool = False) -> None:
         with self._lock:
             self._running -= 1
-            if faster:
-                self.limit += 1 / self.limit
+            if good:
+                self._good += 1
+                if self.limit < math.inf:
+                    self.limit += 1 / self.limit
             if self._waiting:
-                self._change.notify(2 if faster else 1)
+                self._change.notify(2 if good else 1)
 
     def _slower(self, now: float) -> None:
         with self._lock:
             self.throttled += 1
-            if now - self._slowed_at < STEP_SECONDS:
+            is_rare, self._good = self._good > RARE, 0
+            if is_rare or now - self._slowed_at < STEP_SECONDS:
                 return
             self._slowed_at = now
             # The one that was throttled has ended its turn already.

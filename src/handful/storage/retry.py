@@ -28,6 +28,7 @@ RETRIES = 10
 PATIENT_RETRIES = 1_000
 """More than fit into the time: `WAIT_FOR_KNOWN` ends them."""
 COPY_RETRIES = 2
+COPY_FIRST_WAIT = timedelta(milliseconds=50)
 """Copies are many: the server's wish for fewer must be heard soon (see `handful.storage.pace`)."""
 BOTO_ATTEMPTS = 4
 """boto3 waits up to 1, 2, 4, … seconds between them."""
@@ -80,11 +81,15 @@ def pause(tries: int) -> None:
     time.sleep(random.uniform(0, longest.total_seconds()))  # nosec B311
 
 
-def obstore_retries(retries: int = RETRIES, timeout: timedelta = GIVE_UP_AFTER) -> RetryConfig:
+def obstore_retries(
+    retries: int = RETRIES,
+    timeout: timedelta = GIVE_UP_AFTER,
+    first_wait: timedelta = FIRST_WAIT,
+) -> RetryConfig:
     """The policy for obstore."""
     return {
         "max_retries": retries,
-        "backoff": {"init_backoff": FIRST_WAIT, "max_backoff": LONGEST_WAIT, "base": 2},
+        "backoff": {"init_backoff": first_wait, "max_backoff": LONGEST_WAIT, "base": 2},
         "retry_timeout": timeout,
     }
 

@@ -34,7 +34,7 @@ class Arrival:
             hashlib.md5(usedforsecurity=False) if _MD5.fullmatch(self.etag) is not None else None
         )
 
-    def add(self, piece: bytes) -> None:
+    def add(self, piece: bytes | memoryview) -> None:
         self.size += len(piece)
         if self._md5 is not None:
             self._md5.update(piece)

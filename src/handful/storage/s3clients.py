@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from handful.errors import Denied, StoreError, UserError
 from handful.storage.retry import (
+    COPY_FIRST_WAIT,
     COPY_RETRIES,
     PATIENT_RETRIES,
     WAIT_FOR_KNOWN,
@@ -117,7 +118,9 @@ class Clients:
         with self._lock:
             if kms_key not in self._server_stores:
                 self._server_stores[kms_key] = self._store(
-                    obstore_retries(COPY_RETRIES), kms_key, any_bucket=True
+                    obstore_retries(COPY_RETRIES, first_wait=COPY_FIRST_WAIT),
+                    kms_key,
+                    any_bucket=True,
                 )
             return self._server_stores[kms_key]
 
@@ -218,7 +221,7 @@ class Clients:
 
     @cached_property
     def _hasty_store(self) -> Obstore:
-        return self._store(obstore_retries(COPY_RETRIES), self.kms_key)
+        return self._store(obstore_retries(COPY_RETRIES, first_wait=COPY_FIRST_WAIT), self.kms_key)
 
     @cached_property
     def _patient_store(self) -> Obstore:

@@ -7,6 +7,7 @@ ones sometimes abort the interpreter at exit). See `s3listing` for keys that no 
 from __future__ import annotations
 
 import contextlib
+import os
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from upath import UPath
 
 T = TypeVar("T")
+Piece = bytes | memoryview
 
 BODY_CHUNK = 4 * 1024 * 1024
 HELD = 2 * BODY_CHUNK
@@ -79,9 +81,12 @@ class S3Source:
         with writing(str(path)):
             path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_name(aside.name())
-        content = retry.again(lambda: self._download(key, part))
+        content = self.download(key, part, str(path), flush=False)
         aside.placed(part, path, str(path))
         return content
+
+    def download(self, key: str, part: Path, where: str, *, flush: bool) -> str | None:
+        return retry.again(lambda: self._download(key, part, where, flush=flush))
 
     def fetch_tree(self, prefix: str, scratch: Path) -> Path:
         below = folder(prefix, self.url)
@@ -158,7 +163,7 @@ class S3Source:
 
         return retry.again(asked)
 
-    def body(self, key: str) -> Iterator[bytes]:
+    def body(self, key: str) -> Iterator[Piece]:
         """The content in pieces; `BrokenOff` if it ends early, or is not what the ETag tells."""
         yield from self._arriving(self._opened(key), key)
 
@@ -170,7 +175,7 @@ class S3Source:
         with self._asking(key):
             return obstore.get(self.clients.bucket_store(), full)
 
-    def _arriving(self, result: GetResult, key: str) -> Iterator[bytes]:
+    def _arriving(self, result: GetResult, key: str) -> Iterator[Piece]:
         size, arrival = result.meta["size"], Arrival(result.meta["e_tag"])
         try:
             for piece in _pieces(result, size):
@@ -186,28 +191,30 @@ class S3Source:
         with self._asking(key):
             check_arrival(self.clients, self.full(key), arrival, self._where(key))
 
-    def _roomy(self, key: str) -> Iterator[bytes]:
+    def _roomy(self, key: str) -> Iterator[Piece]:
         """`body`, as many at once as there is room for what they hold."""
         result = self._opened(key)
         with TRANSFERS.taken(min(2 * result.meta["size"], HELD)) as waited:
             # No server keeps an answer open for as long as others may take.
             yield from self._arriving(self._opened(key) if waited else result, key)
 
-    def _download(self, key: str, part: Path) -> str:
+    def _download(self, key: str, part: Path, where: str, *, flush: bool) -> str:
         digest = checksums.QuickHash()
         try:
-            with writing(str(part)), part.open("wb") as file:
+            with writing(where), part.open("wb", buffering=0) as file:
                 for piece in self._roomy(key):
                     digest.update(piece)
-                    file.write(piece)
+                    aside.write_all(file, piece)
+                if flush:
+                    os.fsync(file.fileno())
         except BaseException:
             part.unlink(missing_ok=True)
             raise
         return str(digest)
 
 
-def _pieces(result: GetResult, size: int) -> Iterator[bytes]:
+def _pieces(result: GetResult, size: int) -> Iterator[Piece]:
     if size <= BODY_CHUNK:
-        yield bytes(result.bytes())  # quicker than a stream of one piece
+        yield memoryview(result.bytes())  # quicker than a stream of one piece
     else:
         yield from result.stream(min_chunk_size=BODY_CHUNK)

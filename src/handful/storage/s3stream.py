@@ -23,7 +23,7 @@ def held_bytes(part_bytes: int) -> int:
 class Pieces(io.RawIOBase):
     """An iterator of bytes as a file to read from."""
 
-    def __init__(self, pieces: Iterator[bytes]) -> None:
+    def __init__(self, pieces: Iterator[bytes | memoryview]) -> None:
         self._pieces = pieces
         self._rest = memoryview(b"")
 
@@ -44,7 +44,7 @@ class Pieces(io.RawIOBase):
 
 
 def put_streamed(
-    clients: Clients, key: str, pieces: Iterator[bytes], part_bytes: int, where: str
+    clients: Clients, key: str, pieces: Iterator[bytes | memoryview], part_bytes: int, where: str
 ) -> None:
     """Put the pieces together at `key`, in parts of `part_bytes`; two of them are held at a time.
 

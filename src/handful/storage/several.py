@@ -61,6 +61,10 @@ class Several:
         source, within = self.placed(key)
         return source.fetch(within, path)
 
+    def download(self, key: str, part: Path, where: str, *, flush: bool) -> str | None:
+        source, within = self.placed(key)
+        return source.download(within, part, where, flush=flush)
+
     def fetch_tree(self, prefix: str, scratch: Path) -> Path:
         source, within = self.placed(prefix)
         return source.fetch_tree(within, scratch)
