@@ -10,21 +10,30 @@ fingerprints): what the checks cost is at most that. Leaves with 1 if a limit wa
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import shutil
-import subprocess
+import struct
 import sys
 import sysconfig
 import tempfile
-from collections import Counter
 from pathlib import Path
+from typing import NamedTuple
+
+from timing import run
 
 ROOT = Path(__file__).parents[1]
 HANDFUL = str(Path(sysconfig.get_path("scripts")) / "handful")
 STEPS = ("reconcile", "prepare", "train", "test", "compare", "report", "status", "run")
 AT_MOST = 0.02
 """Of a step's CPU seconds."""
+
+
+class Seconds(NamedTuple):
+    """Of the CPU, of one step's processes together."""
+
+    all: float
+    hashing: float
+    lock: float
 
 
 def main() -> int:
@@ -40,33 +49,30 @@ def main() -> int:
                 (Path(folder) / other.name).symlink_to(other)
         for step in STEPS:
             seconds = _seconds(step, mine, Path(folder) / "told" / step, told.epochs)
-            share = (seconds["hashing"] + seconds["lock"]) / seconds["all"]
+            share = (seconds.hashing + seconds.lock) / seconds.all
             is_kept = share <= AT_MOST
             kept = kept and is_kept
             print(
-                f"{step:10} {seconds['all']:8.2f} s of CPU, {seconds['hashing']:7.3f} s of hashing,"
-                f" {seconds['lock']:7.3f} s at the lock: {share:6.2%}"
+                f"{step:10} {seconds.all:8.2f} s of CPU, {seconds.hashing:7.3f} s of hashing,"
+                f" {seconds.lock:7.3f} s at the lock: {share:6.2%}"
                 f"   ≤ {AT_MOST:.0%}: {'kept' if is_kept else 'MISSED'}",
                 flush=True,
             )
     return 0 if kept else 1
 
 
-def _seconds(step: str, experiment: Path, told: Path, epochs: int) -> Counter[str]:
+def _seconds(step: str, experiment: Path, told: Path, epochs: int) -> Seconds:
     told.mkdir(parents=True)
     here = str(Path(__file__).parent / "steps_parts")
     path = os.pathsep.join(filter(None, (here, os.environ.get("PYTHONPATH", ""))))
     changed = ["--set", f"train.EPOCHS={epochs}"] if step != "status" else []
-    subprocess.run(
-        [HANDFUL, step, str(experiment), *changed],
-        env={**os.environ, "PYTHONPATH": path, "STEPS_TOLD": str(told)},
-        stdout=subprocess.DEVNULL,
-        check=True,
+    sample = run(
+        [HANDFUL, step, str(experiment), *changed], {"PYTHONPATH": path, "STEPS_TOLD": str(told)}
     )
-    found: Counter[str] = Counter()
-    for place in told.glob("*.json"):
-        found.update(json.loads(place.read_text()))
-    return found
+    if sample.status:
+        raise SystemExit(f"handful {step} ended with {sample.status}")
+    each = [struct.unpack("dd", place.read_bytes()) for place in told.iterdir()]
+    return Seconds(sample.cpu, sum(one for one, _ in each), sum(other for _, other in each))
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -1,27 +1,35 @@
 """Counts, in every process of handful, the CPU seconds of hashing and of looking at the lock.
 
-Python imports this at its start where this folder is on PYTHONPATH. At its end each process adds a
-line to the folder STEPS_TOLD: seconds of hashing, of the lock, of everything. All hashing is
-counted, whoever asks for it; what is called within another counted call is counted once.
+Python imports this at its start where this folder is on PYTHONPATH. Each process keeps two numbers
+in a file of its own in the folder STEPS_TOLD, right when they change, as workers are often killed:
+seconds of hashing, and at the lock. All hashing is counted, whoever asks for it; what is called
+within another counted call is counted once.
 """
 
 from __future__ import annotations
 
-import atexit
-import json
+import mmap
 import os
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-_SECONDS: Counter[str] = Counter()
+HASHING, LOCK = range(2)
 _WITHIN = threading.local()
+_MUTEX = threading.Lock()
 
 
-def _counted(kind: str, call: Callable[..., Any]) -> Callable[..., Any]:
+def _kept() -> Any:
+    """The two numbers, in the file."""
+    place = Path(os.environ["STEPS_TOLD"]) / f"{os.getpid()}-{time.time_ns()}"
+    place.write_bytes(bytes(16))
+    with place.open("r+b") as file:
+        return memoryview(mmap.mmap(file.fileno(), 16)).cast("d")
+
+
+def _counted(kind: int, call: Callable[..., Any]) -> Callable[..., Any]:
     def counted(*arguments: Any, **options: Any) -> Any:
         if getattr(_WITHIN, "it", False):
             return call(*arguments, **options)
@@ -29,7 +37,8 @@ def _counted(kind: str, call: Callable[..., Any]) -> Callable[..., Any]:
         try:
             return call(*arguments, **options)
         finally:
-            _SECONDS[kind] += time.thread_time() - began
+            with _MUTEX:
+                _SECONDS[kind] += time.thread_time() - began
             _WITHIN.it = False
 
     return counted
@@ -40,9 +49,9 @@ class _Hash:
 
     def __init__(self, one: Any) -> None:
         self._one = one
-        self.update = _counted("hashing", one.update)
-        self.digest = _counted("hashing", one.digest)
-        self.hexdigest = _counted("hashing", one.hexdigest)
+        self.update = _counted(HASHING, one.update)
+        self.digest = _counted(HASHING, one.digest)
+        self.hexdigest = _counted(HASHING, one.hexdigest)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._one, name)
@@ -58,28 +67,22 @@ def _begin() -> None:
     from handful.storage import gate, lock
 
     for name in ("sha256", "md5"):
-        make = _counted("hashing", getattr(hashlib, name))
+        make = _counted(HASHING, getattr(hashlib, name))
         setattr(hashlib, name, lambda *a, _make=make, **o: _Hash(_make(*a, **o)))
     for name in ("of_bytes", "of_file", "of_folder", "content_of", "read_marker", "check_folder"):
-        setattr(checksums, name, _counted("hashing", getattr(checksums, name)))
+        setattr(checksums, name, _counted(HASHING, getattr(checksums, name)))
     for name in ("seal", "fault_of_json"):
-        setattr(checksums, name, _counted("hashing", getattr(checksums, name)))
+        setattr(checksums, name, _counted(HASHING, getattr(checksums, name)))
     quick: Any = checksums.QuickHash
-    quick.update = _counted("hashing", quick.update)
+    quick.update = _counted(HASHING, quick.update)
     for holder in (lock.Held, lock.Watch):
         for name in ("check", "check_now"):
-            setattr(holder, name, _counted("lock", getattr(holder, name)))
+            setattr(holder, name, _counted(LOCK, getattr(holder, name)))
     inner: Any = lock.Held, gate
     for place, name in zip(inner, ("_renew", "_flock"), strict=True):
-        setattr(place, name, _counted("lock", getattr(place, name)))
-    atexit.register(_tell)
-
-
-def _tell() -> None:
-    told = {**_SECONDS, "all": time.process_time()}
-    place = Path(os.environ["STEPS_TOLD"]) / f"{os.getpid()}-{time.time_ns()}.json"
-    place.write_text(json.dumps(told))
+        setattr(place, name, _counted(LOCK, getattr(place, name)))
 
 
 if "STEPS_TOLD" in os.environ:
+    _SECONDS = _kept()
     _begin()
