@@ -6,7 +6,8 @@ READY  := $(VENV)/.ready
 SHOWN  := $(VENV)/.ready-to-show
 EXP    := examples/EXP-0001-licences
 # A test file stays with one process, as the fixtures of a file are costly.
-SHARED := --numprocesses=2 --dist=loadfile
+# The long files are those of pipelines, which come first: so both processes have work to the end.
+SHARED := --numprocesses=2 --dist=loadfile --no-loadscope-reorder
 
 .PHONY: demo test test-all compiled test-aws test-containers check fuzz mutants chaos format bench docs clean help
 
