@@ -12,7 +12,8 @@ import mmap
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,24 @@ def _counted(kind: int, call: Callable[..., Any]) -> Callable[..., Any]:
     return counted
 
 
+def _counted_around(call: Callable[..., AbstractContextManager[Any]]) -> Callable[..., Any]:
+    """The same of what is done before and after the body."""
+
+    @contextmanager
+    def counted(*arguments: Any) -> Iterator[Any]:
+        around = _counted(LOCK, call)(*arguments)
+        found = _counted(LOCK, around.__enter__)()
+        try:
+            yield found
+        except BaseException as error:
+            if not _counted(LOCK, around.__exit__)(type(error), error, error.__traceback__):
+                raise
+        else:
+            _counted(LOCK, around.__exit__)(None, None, None)
+
+    return counted
+
+
 class _Hash:
     """A hash object whose updates are counted."""
 
@@ -69,6 +88,7 @@ def _begin() -> None:
     for name in ("sha256", "md5"):
         make = _counted(HASHING, getattr(hashlib, name))
         setattr(hashlib, name, lambda *a, _make=make, **o: _Hash(_make(*a, **o)))
+    hashlib.file_digest = _counted(HASHING, hashlib.file_digest)
     for name in ("of_bytes", "of_file", "of_folder", "content_of", "read_marker", "check_folder"):
         setattr(checksums, name, _counted(HASHING, getattr(checksums, name)))
     for name in ("seal", "fault_of_json"):
@@ -78,9 +98,11 @@ def _begin() -> None:
     for holder in (lock.Held, lock.Watch):
         for name in ("check", "check_now"):
             setattr(holder, name, _counted(LOCK, getattr(holder, name)))
-    inner: Any = lock.Held, gate
-    for place, name in zip(inner, ("_renew", "_flock"), strict=True):
+    inner: Any = (lock.Held, "_renew"), (lock.Held, "release"), (lock, "_acquire")
+    for place, name in inner:
         setattr(place, name, _counted(LOCK, getattr(place, name)))
+    for name in ("enter", "close"):
+        setattr(gate, name, _counted_around(getattr(gate, name)))
 
 
 if "STEPS_TOLD" in os.environ:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import multiprocessing
 import os
 import resource
@@ -9,11 +10,12 @@ import shutil
 import signal
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -321,3 +323,62 @@ def test_folders_go_when_they_are_empty_while_others_write(store: LocalStore) ->
         list(pool.map(churn, ["one", "two", "three", "four"]))
     assert keys(store) == []
     assert sorted(path.name for path in Path(store.url).iterdir()) == [HIDDEN]
+
+
+class _Meanwhile:
+    """A source during whose copy something happens."""
+
+    url = "meanwhile:"
+
+    def __init__(self, event: Callable[[], object]) -> None:
+        self._event = event
+
+    def download(self, key: str, part: Path, where: str, *, flush: bool) -> None:
+        part.write_bytes(b"whole")
+        self._event()
+
+
+def _interrupt() -> None:
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("event", ["a link appears", "an interrupt"])
+def test_a_copy_that_fails_late_leaves_nothing_aside(
+    store: LocalStore, tmp_path: Path, event: str
+) -> None:
+    store.write("elsewhere", b"")
+    (tmp_path / "outside").mkdir()
+    link = Path(store.url) / "folder"
+    events = {
+        "a link appears": lambda: link.symlink_to(tmp_path / "outside"),
+        "an interrupt": _interrupt,
+    }
+    with pytest.raises((Denied, KeyboardInterrupt)):
+        store.copy_from(_Meanwhile(events[event]), "key", "folder/file")  # type: ignore[arg-type]
+    assert left_aside(store) == []
+    assert list((tmp_path / "outside").iterdir()) == []
+
+
+def test_a_copy_of_what_is_not_there_makes_no_store(store: LocalStore, tmp_path: Path) -> None:
+    (tmp_path / "source").mkdir()
+    with pytest.raises(Absent):
+        store.copy_from(LocalSource(tmp_path / "source"), "none", "key")
+    assert not Path(store.url).exists()
+
+
+def test_a_write_that_takes_little_at_a_time_is_whole_or_an_error() -> None:
+    class Slow(io.RawIOBase):
+        taken = b""
+
+        def __init__(self, most: int) -> None:
+            self._most = most
+
+        def write(self, data: Any, /) -> int:
+            self.taken += bytes(data[: self._most])
+            return len(data[: self._most])
+
+    slow = Slow(3)
+    aside.write_all(slow, b"0123456789")  # type: ignore[arg-type]
+    assert slow.taken == b"0123456789"
+    with pytest.raises(OSError, match="nothing"):
+        aside.write_all(Slow(0), b"0123456789")  # type: ignore[arg-type]

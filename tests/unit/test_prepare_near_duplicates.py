@@ -34,12 +34,13 @@ def shingles(words: list[str]) -> list[int]:
 def test_a_word_has_one_hash_wherever_it_stands() -> None:
     """In a text of its own, among others, behind many blanks, in a text of megabytes."""
     chance = random.Random(1)
-    known = ["a", "b", "aa", "ab", "ba", "été", "0", "00", "x" * 70_000, *VOCABULARY]
+    long = ["x" * 70_000, "x" * 200_000, "y" * 65_536, "y" * 65_537]
+    known = ["a", "b", "aa", "ab", "ba", "été", "0", "00", *long, *VOCABULARY]
     alone = {word: numbers([word]) for word in known}
     assert all(len(one) == 1 for one in alone.values())
     assert len({int(one[0]) for one in alone.values()}) == len(known)
     texts = [chance.choices(known[:8] + VOCABULARY, k=chance.randrange(40)) for _ in range(300)]
-    texts += [[], [""], chance.choices(VOCABULARY, k=60_000), known]
+    texts += [[], [""], chance.choices(VOCABULARY, k=60_000), known, known[::-1], long]
     blanks = [" " * chance.randrange(1, 4) for _ in range(7)]
     given = [chance.choice(blanks).join(text).encode() for text in texts]
     for text, found in zip(texts, hashed(given), strict=True):

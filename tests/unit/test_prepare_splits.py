@@ -16,6 +16,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from handful.steps.prepare.artifacts import Artifact
+from handful.steps.prepare.balancing import Shares, balance
 from handful.steps.prepare.groups import Links
 from handful.steps.prepare.quotas import quota
 from handful.steps.prepare.settling import settled
@@ -443,3 +444,11 @@ def test_every_version_evens_out_the_same(
         links = Links(keys, [None] * len(names), lambda *_: [])
         draws.append(draw(artifacts(names), links, {}, parts, seed))
     assert digest_of(draws) == expected
+
+
+def test_groups_are_exchanged_across_a_split_that_takes_none() -> None:
+    """No single group can move: only the two at once, and the split between theirs is closed."""
+    have = np.array([[7.0, 0.0, 4.0], [1.0, 0.0, 1.0]])
+    wanted = np.array([[4.0, 0.0, 7.0], [1.0, 0.0, 1.0]])
+    shares = Shares(wanted, wanted, np.array([2.0, 2.0]), (True, False, True))
+    assert balance([{0: 7, 1: 1}, {0: 4, 1: 1}], [0, 2], have, shares) == [2, 0]

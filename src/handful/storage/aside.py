@@ -68,10 +68,13 @@ def written(path: Path, data: bytes, where: str) -> None:
 
 def write_all(file: FileIO, data: bytes | memoryview) -> None:
     """Write all of `data` to an unbuffered file, which may take it in parts."""
-    written = file.write(data)
-    while written < len(data):
-        data = memoryview(data)[written:]
+    while data:
         written = file.write(data)
+        if not written:
+            raise OSError(errno.EIO, "nothing of it was written")
+        if written == len(data):
+            return
+        data = memoryview(data)[written:]
 
 
 def copied(source: Path, path: Path, named: str, where: str, *, flush: bool = True) -> str | None:

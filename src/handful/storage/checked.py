@@ -155,7 +155,7 @@ class CheckedStore:
         if expected:
             try:
                 self._compare(key, expected, checksums.of_file(path))
-            except Damaged:
+            except BaseException:
                 path.unlink(missing_ok=True)
                 raise
         return content

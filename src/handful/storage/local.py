@@ -209,9 +209,15 @@ class LocalStore(LocalSource):
     def copy_from(self, source: Source, source_key: str, key: str) -> str | None:
         self._check()
         self._path(key)  # refuses a bad key before anything is written
+        if isinstance(source, LocalSource):
+            source.file(source_key)  # what is not there makes no folder here
         part = self._aside(key)
-        content = source.download(source_key, part, self._where(key), flush=True)
-        aside.placed(part, self._path(key), self._where(key))
+        try:
+            content = source.download(source_key, part, self._where(key), flush=True)
+            aside.placed(part, self._path(key), self._where(key))
+        except BaseException:
+            part.unlink(missing_ok=True)
+            raise
         return content
 
     def expect_copies(self, source: Source, source_key: str, size: int) -> None:

@@ -9,6 +9,7 @@ their kin need no such rule: `\\w+` breaks at their vowel signs, every few lette
 from __future__ import annotations
 
 import functools
+import hashlib
 import re
 import unicodedata
 from collections.abc import Iterable, Sequence
@@ -94,11 +95,17 @@ def hashed(texts: Iterable[bytes]) -> list[Hashes]:
 def _hashed(texts: Sequence[bytes]) -> list[Hashes]:
     text = b" ".join(texts)
     hashes, starts = [_NONE], [np.empty(0, np.int64)]
-    first, last = 0, -1
+    first = 0
     while first < len(text):
-        cut = text.find(b" ", first + _AT_ONCE)
-        last = len(text) if cut < 0 else cut
-        some, places = _hashed_words(text[first:last])
+        end = text.find(b" ", first + _AT_ONCE)
+        last = len(text) if end < 0 else end
+        longest = max(first, text.rfind(b" ", first, first + _AT_ONCE) + 1)
+        if last - longest > _AT_ONCE:  # a word like no other: told by its digest
+            digest = hashlib.sha256(text[longest:last]).hexdigest().encode()
+            told = text[first:longest] + digest
+        else:
+            told = text[first:last]
+        some, places = _hashed_words(told)
         hashes.append(some)
         starts.append(places + first)
         first = last
@@ -113,16 +120,18 @@ def _hashed_words(text: bytes) -> tuple[Hashes, NDArray[np.int64]]:
     starts = np.flatnonzero(np.diff(letters != 0))[::2] + 1
     if not len(starts):
         return _NONE, starts
-    powers, inverse = _powers(1 << max(len(letters) - 1, _AT_ONCE).bit_length())
+    powers, inverse = _powers()
     mixed = np.add.reduceat(letters * powers[: len(letters)], starts) * inverse[starts]
     mixed ^= mixed >> np.uint64(29)
     mixed *= MIX
     return (mixed >> np.uint64(32)).astype(np.uint32), starts - 1
 
 
-@functools.lru_cache
-def _powers(count: int) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
-    """The first powers of an odd number, and of its inverse, modulo 2^64."""
+@functools.cache
+def _powers() -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
+    """The first powers of an odd number, and of its inverse, modulo 2^64: for two blanks, and what
+    is hashed together with a last word that is as long as that."""
+    count = 2 * _AT_ONCE + 2
     base = 0xD1342543DE82EF95
     each = [base, pow(base, -1, 1 << 64)]
     powers, inverse = (np.cumprod(np.full(count, one, np.uint64), dtype=np.uint64) for one in each)
