@@ -9,7 +9,7 @@ from pathlib import Path
 from handful import layout
 from handful.layout import Layout
 from handful.progress import Discreet, Progress
-from handful.settings import Settings, read_settings
+from handful.settings import NOT_FOR_ONE_MODEL, Settings, read_settings
 from handful.storage.base import Store
 from handful.storage.checked import CheckedStore, Rules
 from handful.storage.open import open_store
@@ -92,8 +92,9 @@ def with_values(experiment: Experiment, model: str, values: Mapping[str, str]) -
     section = f"[train:{model}]"
     section = experiment.settings.as_written.get(section, section)[1:-1]
     overrides = experiment.overrides + tuple(
-        f"{key if key.startswith('user.') else f'{section}.{key}'}={text}"
+        f"{key if key.startswith('user.') else f'{place}.{key}'}={text}"
         for key, text in values.items()
+        for place in ["train" if key in NOT_FOR_ONE_MODEL else section]
     )
     settings = read_settings(experiment.directory, overrides)
     return replace(experiment, settings=settings, overrides=overrides)

@@ -16,7 +16,7 @@ from handful.experiment import Experiment
 from handful.layout import LEDGER, Layout
 from handful.progress import Silent
 from handful.report import gather
-from handful.report.data import data_part, dropped_words, private
+from handful.report.data import QUARANTINED_SHOWN, data_part, dropped_words, private
 from handful.report.tables import Cell, Row, num, prose, table
 from handful.storage.open import open_store
 
@@ -161,8 +161,21 @@ def test_errors_that_may_quote_a_document_are_hidden_with_it(
     assert "ValueError" in failed.cells[-1].text
     assert "ValueError" in error
     assert part["encodings"][0]["rows"] == "2 in train, 1 in test"
+    assert part["encodings"][0]["labels"].caption == "Instances of each label"
     heads = [column.name for column in part["encodings"][0]["labels"].columns]
     assert heads == ["label", "instances"], "nobody told how long they were"
+
+
+def test_a_table_that_ends_early_says_so(experiment: Experiment) -> None:
+    many = [f"id-{n}" for n in range(QUARANTINED_SHOWN + 1)]
+    quarantine = pl.DataFrame({"artifact_id": many, "error": ["ValueError: no"] * len(many)})
+    write(experiment, f"{experiment.layout.encoded('m')}/quarantine.parquet", quarantine)
+    prepared: Any = SimpleNamespace(rows={"m": {"train": 2, "test": 1}}, left_out={})
+    fates, splits = gather.fates(experiment), gather.split_counts(experiment)
+    reconciled: Any = SimpleNamespace(snapshot_at="now")
+    found = data_part(experiment, reconciled, prepared, fates, splits)["encodings"][0]
+    assert len(found["quarantined"].rows) == QUARANTINED_SHOWN
+    assert f"the first {QUARANTINED_SHOWN} here" in found["quarantined"].caption
 
 
 def test_a_message_without_a_class_is_kept_in_its_first_words() -> None:

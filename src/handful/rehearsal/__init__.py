@@ -59,7 +59,7 @@ def rehearse(experiment: Experiment, *, offline: bool = False) -> None:
     """
     progress = experiment.progress
     functions = load_functions(experiment.directory)
-    progress.note("settings and functions: no faults")
+    progress.note("settings and functions: read, and no fault seen in them")
     for line in not_followed(experiment.directory):
         progress.warn(
             f"{line} cannot be followed by reading: a change behind it redoes no step by itself"

@@ -115,8 +115,10 @@ def _encoding(experiment: Experiment, prepared: Prepared, model: str, told: bool
         )
         for label, one in truncation["labels"].items()
     ]
+    is_measured = truncation["overall"].get("share_truncated") is not None
     heads: Heads = ["label", num("instances"), num("cut"), num("tokens unseen")]
-    about = "Instances that were cut, and the share of tokens never seen"
+    cut = "Instances that were cut, and the share of tokens never seen"
+    about = cut if is_measured else "Instances of each label"
     return found | {
         "truncation": _truncation_words(truncation["overall"]),
         "left_out": f"encode_data left {left_out:,} out." if left_out else "",
@@ -132,8 +134,9 @@ def _rows(rows: Mapping[str, int]) -> str:
 
 def _quarantined(quarantine: Any, told: bool) -> Table:
     shown = quarantine.select("artifact_id", "error").head(QUARANTINED_SHOWN)
+    first = f" (the first {shown.height:,} here)" if shown.height < quarantine.height else ""
     return table(
-        f"Quarantined: {quarantine.height:,} documents that could not be encoded",
+        f"Quarantined: {quarantine.height:,} documents that could not be encoded{first}",
         ["artifact", prose("error")],
         [
             (code(artifact_id), shortened(private(error, told=told), 220))

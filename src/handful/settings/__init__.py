@@ -11,13 +11,14 @@ from handful.settings.counted import (
 from handful.settings.describe import KeyDescription, describe_settings, settings_markdown
 from handful.settings.model_sections import TrainSection
 from handful.settings.public import public_text
-from handful.settings.read import read_settings
+from handful.settings.read import NOT_FOR_ONE_MODEL, read_settings
 from handful.settings.sections import Settings
 from handful.settings.travel import travelling_text, variables_of
 from handful.settings.travel_before import text_before
 from handful.settings.types import FrozenMap, Limit, Range, Steps, User
 
 __all__ = [
+    "NOT_FOR_ONE_MODEL",
     "FrozenMap",
     "KeyDescription",
     "Limit",

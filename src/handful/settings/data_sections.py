@@ -254,9 +254,9 @@ class PrepareSection:
     KEEP_LABEL_IDS: bool = key(
         boolean,
         "false",
-        "true: a label keeps its id for good, and an output in every model, although no artifact "
-        "has it any more; new labels are appended. false: ids are 0, 1, 2, … over the labels that "
-        "there are, so that the others move up when one goes.",
+        "true: from the first prepare with it on, a label keeps its id for good, and an output in "
+        "every model, although no artifact has it any more; new labels are appended. false: ids "
+        "are 0, 1, 2, … over the labels that there are, so that the others move up when one goes.",
         counts="prepare",
     )
     SPLIT: tuple[float, float, float] = key(

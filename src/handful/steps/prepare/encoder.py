@@ -144,9 +144,11 @@ class ModelEncoder:
         quarantined = {q.artifact_id: q for s in finished.values() for q in s.quarantined}
 
         def watch(in_flight: int) -> None:
+            # The end is told once all is known: who is quarantined comes with a whole shard.
+            reached = min(done + in_flight, total - 1) if in_flight else done
             self.experiment.progress.advance(
                 f"encoding for {self.name}",
-                done + in_flight,
+                reached,
                 total,
                 "instances",
                 {"quarantined": len(quarantined)},

@@ -180,10 +180,11 @@ def told_of_new_ids(before: Mapping[str, int], now: Mapping[str, int]) -> str | 
     if not gone and not moved:
         return None
     what = [f"no artifact has {_named(gone)} any more"] if gone else []
-    what += [f"{_named(moved)} got another id"] if moved else []
+    what += [f"{_named(moved)} got another id"] if moved else ["the others keep their ids"]
     return (
-        f"label ids are dense, so they changed: {', and '.join(what)}. A model that is trained "
-        "already keeps its own ids, also in predict; [prepare] KEEP_LABEL_IDS = true keeps ids"
+        f"label ids are dense: {', and '.join(what)}. A model that is trained already keeps its "
+        "own ids, also in predict; [prepare] KEEP_LABEL_IDS = true, set before a label goes, keeps "
+        "all ids"
     )
 
 
