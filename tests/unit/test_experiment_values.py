@@ -36,7 +36,7 @@ def encode_data(instance): ...
         ("METRIC_GOAL", "max", "max"),
         ("SEEDS", "3", (3,)),
         ("EPOCHS", "7", 7),
-        ("user.SCALE", "2", "2"),
+        ("user.SCALE", "2", 2),
     ],
 )
 def test_each_key_goes_where_it_may_stand(
