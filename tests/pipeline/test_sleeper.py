@@ -58,6 +58,8 @@ GONE = {
 }
 """Without these the step is to be done."""
 SECONDS = 600
+LOCKS_LIFE = 4.0
+"""Seconds; see tests/sleeping."""
 EVERY_STEP = ("--set", "train.CHECKPOINT_EVERY=1 steps")
 FIRST = "before step-00000001/checkpoint.json"
 pytestmark = pytest.mark.timeout(1800)
@@ -159,7 +161,8 @@ def is_kept(key: str) -> bool:
 
 
 def stands_still(told: Path, driver: subprocess.Popen[str]) -> list[int]:
-    """Wait until the chosen process stands still, and stop its driver too; the two of them."""
+    """Wait until the chosen process stands still, stop its driver too, and wait for the end of its
+    lock's life; the two of them."""
     until = time.monotonic() + SECONDS
     while not told.exists():
         assert driver.poll() is None, driver.communicate()[0]
@@ -169,6 +172,7 @@ def stands_still(told: Path, driver: subprocess.Popen[str]) -> list[int]:
     if pids[0] != driver.pid:
         os.kill(driver.pid, signal.SIGSTOP)
         pids.append(driver.pid)
+    time.sleep(LOCKS_LIFE)  # on a quick machine the taker is there before
     return pids
 
 
