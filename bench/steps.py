@@ -1,10 +1,10 @@
-"""What hashing and the lock cost each step: their share of the CPU seconds of all its processes.
+"""What checksums and the lock cost each step: their share of the CPU of all its processes.
 
     python bench/steps.py [EXP] [--epochs 1]
 
 `EXP` is an experiment whose production is there (the demo's by default); its steps run in a store
-of their own. All hashing is counted, also what needs it for its own sake (near-duplicates, draws,
-fingerprints): what the checks cost is at most that. Leaves with 1 if a limit was missed.
+of their own. Hashes that a step needs for its own sake (near-duplicates, draws, fingerprints) do
+not count. Leaves with 1 if a limit was missed.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def main() -> int:
             is_kept = share <= AT_MOST
             kept = kept and is_kept
             print(
-                f"{step:10} {seconds.all:8.2f} s of CPU, {seconds.hashing:7.3f} s of hashing,"
+                f"{step:10} {seconds.all:8.2f} s of CPU, {seconds.hashing:7.3f} s of checksums,"
                 f" {seconds.lock:7.3f} s at the lock: {share:6.2%}"
                 f"   ≤ {AT_MOST:.0%}: {'kept' if is_kept else 'MISSED'}",
                 flush=True,

@@ -1,9 +1,9 @@
-"""Counts, in every process of handful, the CPU seconds of hashing and of looking at the lock.
+"""Counts, in every process of handful, the CPU seconds of checksums and of the lock.
 
 Python imports this at its start where this folder is on PYTHONPATH. Each process keeps two numbers
 in a file of its own in the folder STEPS_TOLD, right when they change, as workers are often killed:
-seconds of hashing, and at the lock. All hashing is counted, whoever asks for it; what is called
-within another counted call is counted once.
+seconds of making and comparing checksums of files, and at the lock: taking, keeping and releasing
+it, and looking at it before writes. What is called within another counted call is counted once.
 """
 
 from __future__ import annotations
@@ -63,38 +63,17 @@ def _counted_around(call: Callable[..., AbstractContextManager[Any]]) -> Callabl
     return counted
 
 
-class _Hash:
-    """A hash object whose updates are counted."""
-
-    def __init__(self, one: Any) -> None:
-        self._one = one
-        self.update = _counted(HASHING, one.update)
-        self.digest = _counted(HASHING, one.digest)
-        self.hexdigest = _counted(HASHING, one.hexdigest)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._one, name)
-
-    def copy(self) -> _Hash:
-        return _Hash(self._one.copy())
-
-
 def _begin() -> None:
-    import hashlib
-
     from handful import checksums
-    from handful.storage import gate, lock
+    from handful.storage import gate, lock, s3arrival
 
-    for name in ("sha256", "md5"):
-        make = _counted(HASHING, getattr(hashlib, name))
-        setattr(hashlib, name, lambda *a, _make=make, **o: _Hash(_make(*a, **o)))
-    hashlib.file_digest = _counted(HASHING, hashlib.file_digest)
     for name in ("of_bytes", "of_file", "of_folder", "content_of", "read_marker", "check_folder"):
         setattr(checksums, name, _counted(HASHING, getattr(checksums, name)))
     for name in ("seal", "fault_of_json"):
         setattr(checksums, name, _counted(HASHING, getattr(checksums, name)))
-    quick: Any = checksums.QuickHash
-    quick.update = _counted(HASHING, quick.update)
+    each: Any = checksums.QuickHash, s3arrival.Arrival
+    for holder, name in zip(each, ("update", "add"), strict=True):
+        setattr(holder, name, _counted(HASHING, getattr(holder, name)))
     for holder in (lock.Held, lock.Watch):
         for name in ("check", "check_now"):
             setattr(holder, name, _counted(LOCK, getattr(holder, name)))
