@@ -149,7 +149,7 @@ def differences(then: Fingerprint, now: Fingerprint) -> list[str]:
         ):
             found.append(f"{name} changed")
         else:
-            found.append(f"{name} changed from {before} to {after}")
+            found.append(f"{name} changed from {before or 'nothing'} to {after or 'nothing'}")
     return found
 
 

@@ -110,3 +110,13 @@ def test_an_id_that_the_database_spells_otherwise_is_told_so(tmp_path: Path) -> 
         override(rows.filter(pl.col("label") == ""), settings)
     settings.production.ID_FORMAT = "guid"
     assert override(rows, settings)["label"].to_list() == ["cat", "dog"]
+
+
+def test_blanks_around_a_cell_are_meant_where_the_rows_have_them(tmp_path: Path) -> None:
+    rows = pl.DataFrame({"artifact_id": ["a1", "a2", "a3"], "label": ["cat", "dog", " bird "]})
+    path = write(tmp_path, "a1; dog \na2;  bird\na3 ; bird \n")
+    settings: Any = SimpleNamespace(
+        reconcile=SimpleNamespace(LABEL_OVERRIDES=path),
+        production=SimpleNamespace(ID_FORMAT="text"),
+    )
+    assert override(rows, settings)["label"].to_list() == ["dog", "bird", " bird "]

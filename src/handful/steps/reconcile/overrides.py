@@ -52,24 +52,26 @@ def override(rows: pl.DataFrame, settings: Settings) -> pl.DataFrame:
 
 
 def _as_meant(changes: pl.DataFrame, rows: pl.DataFrame) -> pl.DataFrame:
-    """What was copied out of a CSV of handful's, without the apostrophes that make that safe.
+    """Without blanks around, and what was copied out of a CSV of handful's without the apostrophes
+    that make that safe.
 
     A spelling that the label rows have themselves is meant as it is.
     """
     columns = {}
     for name in HEADER:
-        known = set(rows[name].drop_nulls()) if _any_made_safe(changes[name]) else set()
-        columns[name] = [one if one in known else cell_as_meant(one) for one in changes[name]]
+        is_told_otherwise = any(_meant(cell) != cell for cell in changes[name])
+        known = set(rows[name].drop_nulls()) if is_told_otherwise else set()
+        columns[name] = [one if one in known else _meant(one) for one in changes[name]]
     meant = pl.DataFrame(columns, changes.schema).unique(maintain_order=True)
     twice = meant.filter(pl.col("artifact_id").is_duplicated())["artifact_id"]
     if twice.len():
-        what = f"{quoted([twice[0]])} has two labels, one of them behind an apostrophe"
+        what = f"{quoted([twice[0]])} has two labels, one of them behind an apostrophe or a blank"
         raise DataError(what, where=_WHERE, remedy="keep one of the two lines")
     return meant
 
 
-def _any_made_safe(cells: pl.Series) -> bool:
-    return any(cell_as_meant(cell) != cell for cell in cells)
+def _meant(cell: str) -> str:
+    return cell_as_meant(cell.strip())
 
 
 def _other_spelling(unknown: pl.DataFrame, rows: pl.DataFrame) -> str:
