@@ -23,8 +23,9 @@ if TYPE_CHECKING:
 
 Contents = Mapping[str, Mapping[str, str]]
 """Artifact id → file name → its content, as `checksums.content_of` tells it."""
-_TELLS = "^[0-9a-f]{32}"
-"""An ETag that changes with the content alone."""
+_TELLS = r"^[0-9a-f]{32}(-\d+)?$"
+"""An ETag that changes with the content alone, and with the number of parts that it came in."""
+_PARTS = r"-(\d+)$"
 
 
 class KnownContents:
@@ -82,8 +83,11 @@ class KnownEtags:
         import polars as pl
 
         here = pl.DataFrame(pl.from_arrow(batch)).select("key", "etag")
-        told = here.filter(pl.col("etag").str.contains(_TELLS))
-        other = told.join(self._known, on="key").filter(pl.col("etag") != pl.col("then"))
+        both = here.join(self._known, on="key")
+        # Whoever moved the store, here from a disk or in other parts, changed no content by that.
+        alike = [pl.col(name).str.extract(_PARTS).fill_null("") for name in ("etag", "then")]
+        told = [pl.col(name).str.contains(_TELLS) for name in ("etag", "then")]
+        other = both.filter(*told, alike[0] == alike[1], pl.col("etag") != pl.col("then"))
         if other.height:
             key, more = str(other["key"][0]), other.height - 1
             words = f" ({more:,} more files, too)" if more else ""
