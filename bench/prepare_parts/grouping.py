@@ -40,6 +40,7 @@ def group(root: Path) -> dict[str, Any]:
     """
     from handful import layout
     from handful.experiment import open_experiment
+    from handful.machine import uncollected
     from handful.progress import Silent
     from handful.records import Reconciled
     from handful.steps.prepare.artifacts import kept_artifacts
@@ -51,10 +52,11 @@ def group(root: Path) -> dict[str, Any]:
         experiment = open_experiment(root / "experiment", (), Silent(), Path(scratch))
         reconciled = Reconciled.from_json(experiment.store.read(layout.RECONCILED))
         began = time.perf_counter()
-        artifacts = kept_artifacts(experiment)
-        inputs = Inputs(experiment)
-        documents = inputs.documents(artifacts)
-        with workers_of(experiment, to_encode=False) as workers:
+        with uncollected():  # as `prepare` plans
+            artifacts = kept_artifacts(experiment)
+            inputs = Inputs(experiment)
+            documents = inputs.documents(artifacts)
+        with workers_of(experiment, to_encode=False) as workers, uncollected():
             links, _ = links_between(experiment, reconciled, artifacts, documents, inputs, workers)
         seconds = time.perf_counter() - began
     alike = zip(artifacts, links.family, strict=True)

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from handful.experiment import Experiment
+from handful.machine import uncollected
 from handful.records import Reconciled
 from handful.steps.prepare.inputs import Document, Inputs
 from handful.steps.prepare.labels import Labelled
@@ -33,9 +34,10 @@ class Drawing:
 
     def draw(self, workers: Workers) -> Splits:
         artifacts, settings = self.labelled.artifacts, self.experiment.settings
-        links, pairs = links_between(
-            self.experiment, self.reconciled, artifacts, self.documents, self.inputs, workers
-        )
+        with uncollected():  # what is known of each document, and there are many
+            links, pairs = links_between(
+                self.experiment, self.reconciled, artifacts, self.documents, self.inputs, workers
+            )
         shares, seed = settings.prepare.SPLIT, settings.experiment.SEED
         drawn = draw(artifacts, links, self.before, shares, seed)
         ledger = chosen(self.labelled, drawn, settings)
