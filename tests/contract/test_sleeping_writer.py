@@ -148,6 +148,7 @@ def test_in_the_last_moment_of_a_local_write_the_lock_is_not_to_be_had(
     sleeper = Sleeper(tmp_path, store.url, "", f"last {RECORD}")
     try:
         sleeper.wait()
+        time.sleep(1.1 * lock.EXPIRES)
         with pytest.raises(Locked, match="stands still in the middle of a write"):
             take_over(store, tmp_path / "taker")
         status, said = sleeper.wake()

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from handful.storage.base import Entry
-from handful.storage.columns import as_listing
+from handful.storage.base import LISTING_SCHEMA, Entry
+from handful.storage.columns import integers, strings
 from handful.storage.keys import HIDDEN
 from handful.storage.oserrors import translated
 
@@ -48,20 +48,16 @@ def files_below(root: Path, prefix: str) -> Iterator[Entry]:
 
 def batches(entries: Iterable[Entry]) -> Iterator[pa.RecordBatch]:
     """The entries as batches of `LISTING_SCHEMA`."""
-    import polars as pl
-
     rest = iter(entries)
     while chunk := list(islice(rest, BATCH)):
-        yield as_listing(
-            pl.DataFrame(
-                {
-                    "key": pl.Series([entry.key for entry in chunk], dtype=pl.String),
-                    "size": pl.Series([entry.size for entry in chunk], dtype=pl.Int64),
-                    "etag": pl.Series([entry.etag for entry in chunk], dtype=pl.String),
-                    "archived": pl.Series([None] * len(chunk), dtype=pl.String),
-                }
-            )
-        )
+        columns = {
+            "key": strings([entry.key for entry in chunk]),
+            "size": integers([entry.size for entry in chunk]),
+            "etag": strings([entry.etag for entry in chunk]),
+            "archived": pa.nulls(len(chunk), pa.large_string()),
+        }
+        each = [columns[name] for name in LISTING_SCHEMA.names]
+        yield pa.RecordBatch.from_arrays(each, schema=LISTING_SCHEMA)
 
 
 def _children(directory: str, root: Path) -> Iterator[os.DirEntry[str]]:
