@@ -120,7 +120,8 @@ def draw(seed: int, kinds: Sequence[str], stores: Sequence[str]) -> Round:
     (depth,) = chance.choices(DEPTHS, (45, 50, 4, 1))
     if depth == "marker" and step not in MARKERS:
         depth = "whole"
-    (count,) = chance.choices((1, 2, 3), (50, 30, 20))
+    # The plain run and the look at everything cost as much as a disturbance does.
+    (count,) = chance.choices((1, 2, 3, 4), (30, 30, 20, 20))
     more = [one for one in kinds if store == "s3" or one != "fault"] or [kind]
     drawn = [kind, *chance.choices(more, [_WEIGHTS[one] for one in more], k=count - 1)]
     disturbances = tuple(

@@ -25,6 +25,6 @@ def _as_text(keys: list[dict[str, Any]]) -> str:
             section = key["section"]
             lines.append(f"\n[{section}]")
         default = "required" if key["required"] else f"default: {key['default'] or 'none'}"
-        unit = f", {key['unit']}" if key["unit"] else ""
+        unit = "".join(f", {key[told]}" for told in ("unit", "range") if key[told])
         lines += [f"  {key['key']}  ({default}{unit})", f"      {key['meaning']}"]
     return "\n".join(lines).lstrip("\n")

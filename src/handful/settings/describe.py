@@ -20,6 +20,8 @@ class KeyDescription:
     required: bool
     counts_for: tuple[str, ...] = ()
     """The steps whose result depends on it: they are done again when it changes."""
+    range: str = ""
+    """From where to where a value may be; empty where nothing is far off, or nothing limits it."""
 
 
 _RANGE = KeyDescription(
@@ -62,6 +64,7 @@ def _described(section: str, key: Key) -> KeyDescription:
         key.meaning + also,
         key.required,
         tuple(step for step in STEPS if step in key.counts_for),
+        key.parser.range,
     )
 
 
@@ -117,5 +120,6 @@ def settings_markdown() -> str:
 
 def _row(key: KeyDescription) -> str:
     default = "**required**" if key.required else key.default
-    cells = (f"`{key.key}`", key.unit, default, key.meaning, ", ".join(key.counts_for))
+    unit = f"{key.unit}, {key.range}" if key.range else key.unit
+    cells = (f"`{key.key}`", unit, default, key.meaning, ", ".join(key.counts_for))
     return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |\n"

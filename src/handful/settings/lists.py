@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from handful.settings.types import FrozenMap
@@ -51,7 +52,7 @@ def or_auto(parser: Parser) -> Parser:
     def parse(text: str) -> Any:
         return None if text.lower() in ("", "auto") else parser.parse(text)
 
-    return Parser(parse, f"auto | {parser.unit}", parser.kind)
+    return replace(parser, parse=parse, unit=f"auto | {parser.unit}")
 
 
 def whole_list(low: int, high: int, unit: str) -> Parser:

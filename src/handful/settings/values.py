@@ -10,7 +10,7 @@ import math
 import re
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from handful.settings.types import Limit, Steps
@@ -36,6 +36,8 @@ class Parser:
     """What a person writes there: "number", "duration", "a | b", …"""
     kind: str = "scalar"
     """scalar | text | list | mapping: what an in-line comment could be mistaken for."""
+    range: str = ""
+    """From where to where: "1 to 100,000"; empty where nobody comes near an end."""
 
 
 _NUMBER = re.compile(
@@ -89,6 +91,12 @@ class Bounds:
         under = high is None or (number < high if self.high_open else number <= high)
         return over and under
 
+    def ends(self) -> str:
+        """The same, shorter."""
+        low = "" if self.low is None else f"{'above ' * self.low_open}{_plain(self.low)}"
+        high = "" if self.high is None else f"{'below ' * self.high_open}{_plain(self.high)}"
+        return " to ".join(filter(None, (low, high)))
+
     def __str__(self) -> str:
         words = []
         if self.low is not None:
@@ -120,7 +128,8 @@ def whole(low: int | None = None, high: int | None = None, unit: str = "count") 
         # Through float only where it must be (`1e4`): large integers keep their last digits.
         return int(digits) if digits.lstrip("+-").isdigit() else int(number)
 
-    return Parser(parse, unit)
+    ends = f"{bounds.low:,.12g} to {high:,}" if low is not None and high is not None else ""
+    return Parser(parse, unit, range=ends)
 
 
 def real(bounds: Bounds, unit: str = "number") -> Parser:
@@ -133,7 +142,7 @@ def real(bounds: Bounds, unit: str = "number") -> Parser:
             raise Wrong(f"{{}} is not {expected}")
         return number
 
-    return Parser(parse, unit)
+    return Parser(parse, unit, range=bounds.ends())
 
 
 def fraction(high: float = 1.0, *, high_open: bool = False) -> Parser:
@@ -148,7 +157,7 @@ def fraction(high: float = 1.0, *, high_open: bool = False) -> Parser:
             raise Wrong(f"{{}} is not {expected}")
         return share
 
-    return Parser(parse, "fraction or %")
+    return Parser(parse, "fraction or %", range=bounds.ends())
 
 
 def _share(text: str, expected: str) -> float:
@@ -240,7 +249,7 @@ def duration_of(low: float = 0.001, high: float = _YEAR) -> Parser:
         _check_range(seconds, low, high)
         return seconds
 
-    return Parser(parse, "duration")
+    return Parser(parse, "duration", range=f"{_as_duration(low)} to {_as_duration(high)}")
 
 
 def _check_range(seconds: float, low: float, high: float) -> None:
@@ -310,7 +319,7 @@ def size_of(low: str = "1B", high: str = "1000TB") -> Parser:
             raise Wrong(f"{{}} is not a size from {low} to {high}")
         return number
 
-    return Parser(parse, "bytes")
+    return Parser(parse, "bytes", range=f"{low} to {high}")
 
 
 size = size_of()
@@ -347,7 +356,7 @@ def optional(parser: Parser, *words: str) -> Parser:
     def parse(value: str) -> Any:
         return None if value.lower() in ("", "none", *words) else parser.parse(value)
 
-    return Parser(parse, parser.unit, parser.kind)
+    return replace(parser, parse=parse)
 
 
 def _free(value: str) -> int | float | bool | str:
