@@ -35,6 +35,14 @@ def imported_by(*words: str) -> set[str]:
     return set(done.stderr.split())
 
 
+def test_the_package_runs_as_a_module() -> None:
+    words = [sys.executable, "-m", "handful", "status", "nowhere"]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    as_command = handful("status", "nowhere")
+    assert done.returncode == as_command.returncode == 2
+    assert done.stderr == as_command.stderr
+
+
 def test_help_names_every_command_and_imports_nothing_heavy() -> None:
     done = handful("--help")
     assert done.returncode == 0
