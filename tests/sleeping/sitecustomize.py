@@ -4,7 +4,8 @@ Python imports this at its start where this folder is on PYTHONPATH: so the driv
 that machine, too. The lock lives for seconds here.
 
     SLEEPER_MACHINE   the machine's identity
-    SLEEPER_AT        "<moment> <end of a key>": see `MOMENTS`; without it nobody stands still
+    SLEEPER_AT        "<moment> <end of a key, or a glob of it>": see `MOMENTS`; without it nobody
+                      stands still
     SLEEPER_TOLD      a file that is made, with the process's number, right before
 """
 
@@ -13,6 +14,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +33,7 @@ def _stand_still(moment: str, end: str) -> None:
     told = Path(os.environ["SLEEPER_TOLD"])
 
     def here(now: str, key: object) -> None:
-        if now == moment and str(key).endswith(end) and not told.exists():
+        if now == moment and fnmatchcase(str(key), f"*{end}") and not told.exists():
             aside_of_told = told.with_suffix(".part")
             aside_of_told.write_text(str(os.getpid()))
             aside_of_told.rename(told)

@@ -8,7 +8,7 @@ import unicodedata
 from pathlib import Path, PurePosixPath
 
 import polars as pl
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from fuzzing import examples, quick
@@ -42,6 +42,7 @@ keys = keys.map("".join) | unicode | st.sampled_from(["a" * 3000, "a/" * 800, "_
 
 
 @examples(100)
+@example("{artifact_id}_{file}_", ["_" * 4000], ["_"])
 @given(patterns, st.lists(keys, min_size=1, max_size=6), st.lists(keys, max_size=4))
 def test_any_pattern_reads_every_key_or_is_refused(
     pattern: str, some: list[str], known: list[str]

@@ -121,12 +121,13 @@ def _segments(split: pl.DataFrame, parts: Sequence[Part], at: int) -> pl.DataFra
 
 def _together(ways: Iterable[pl.DataFrame]) -> Iterator[pl.DataFrame]:
     """Many at a time, but not all: a key of a thousand underscores has half a million ways."""
-    waiting = [_WAY.to_frame()]
+    waiting, count = [_WAY.to_frame()], 0
     for one in ways:
         waiting.append(one)
-        if sum(frame.height for frame in waiting) > _WAYS_AT_ONCE:
+        count += one.height
+        if count > _WAYS_AT_ONCE:
             yield pl.concat(waiting)
-            waiting = [_WAY.to_frame()]
+            waiting, count = [_WAY.to_frame()], 0
     yield pl.concat(waiting)
 
 
@@ -165,17 +166,26 @@ def _inside(rows: pl.DataFrame, parts: Sequence[Part], at: int) -> Iterator[pl.D
 
 
 def _occurrences(rows: pl.DataFrame, column: str, text: str) -> Iterator[pl.DataFrame]:
-    """Every place of `text`, one after the other: what is `first`, before it, and `second`."""
-    rest = rows.with_columns(done=pl.lit(""), undone=pl.col(column))
-    step, tail = text[0], text[1:]
-    while rest.height:
-        halves = pl.col("undone").str.splitn(text, 2).struct
-        found = rest.with_columns(
-            first=pl.col("done") + halves.field("field_0"), second=halves.field("field_1")
-        ).filter(pl.col("second").is_not_null())
-        yield found.drop("done", "undone")
-        # The next place may overlap this one (`__` in `a___b`): go on one letter further.
-        rest = found.with_columns(done=pl.col("first") + step, undone=tail + pl.col("second"))
+    """Every place of `text`, be it over another one: what is `first`, before it, and `second`."""
+    places = rows.with_columns(at=pl.col(column).str.find_many([text], overlapping=True))
+    whole, end = pl.col(column).cast(pl.Binary), pl.col("at") + len(text.encode())
+    halves = {"first": whole.bin.slice(0, pl.col("at")), "second": whole.bin.slice(end)}
+    halves = {name: half.cast(pl.String) for name, half in halves.items()}
+    for some in _few_at_once(places):
+        each = some.explode("at").filter(pl.col("at").is_not_null())
+        yield each.with_columns(**halves).drop("at")
+
+
+def _few_at_once(places: pl.DataFrame) -> Iterator[pl.DataFrame]:
+    """The rows, so many together that they have some `_WAYS_AT_ONCE` places."""
+    so_far = places["at"].list.len().cast(pl.Int64).cum_sum()
+    first = 0
+    while first < places.height:
+        before = so_far[first - 1] if first else 0
+        last = int(so_far.search_sorted(before + _WAYS_AT_ONCE, side="right"))
+        last = max(last, first + 1)
+        yield places[first:last]
+        first = last
 
 
 def _left(parts: Sequence[Part], at: int) -> tuple[bool, str]:
