@@ -8,6 +8,8 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
+from handful.homes import at_home
+
 LOCAL = ("/", ".", "~")
 """What a local model's name begins with."""
 ORIGIN = ".origin"
@@ -38,7 +40,7 @@ def is_in_hub_cache(name: str) -> bool:
 def _identity(model: str, *, weights: bool) -> str:
     if not model.startswith(LOCAL):
         return model
-    folder = Path(model).expanduser()
+    folder = at_home(model)
     origin = folder.with_name(f"{folder.name}{ORIGIN}")
     if origin.is_file():
         return origin.read_text().strip()

@@ -14,6 +14,7 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
+from handful.homes import at_home
 from handful.model_files import LOCAL
 
 _AFTER_PADDING = frozenset(
@@ -126,7 +127,7 @@ def _is_learned(kind: Any, config: Mapping[str, Any]) -> bool:
 def config_of(model: str) -> Mapping[str, Any]:
     """config.json of a local directory, or of a hub's model that is in the cache; else empty."""
     if model.startswith(LOCAL):
-        path: Any = Path(model).expanduser() / "config.json"
+        path: Any = at_home(model) / "config.json"
     else:
         from huggingface_hub import try_to_load_from_cache
         from huggingface_hub.errors import HFValidationError

@@ -13,16 +13,19 @@ FILES = sorted(file for file in SOURCE.rglob("*.py") if "templates" not in file.
 LEAVES = {"errors", "records", "layout", "progress", "machine"}
 LEAVES |= {"model_files", "positions", "metric_lines", "metric_names", "brought", "certificates"}
 LEAVES |= {"document_text", "exceptions", "redaction", "csv_text", "checksums", "json_types"}
+LEAVES |= {"homes"}
 """Rooms that everyone may enter."""
 
 ARROWS: dict[str, set[str]] = {
     "__init__": {"functions", "predicting"},
+    "__main__": {"cli"},
     "errors": set(),
     "exceptions": {"errors", "machine"},
     "progress": set(),
     "machine": set(),
-    "model_files": set(),
-    "positions": {"model_files"},
+    "homes": {"errors"},
+    "model_files": {"homes"},
+    "positions": {"homes", "model_files"},
     "brought": set(),
     "certificates": set(),
     "document_text": {"exceptions"},

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from handful.certificates import BadCertificates, read_certificates
 from handful.errors import Fault, SettingsError
+from handful.homes import NOBODY, REMEDY, from_home, is_nobodys
 from handful.layout import check_model_folders
 from handful.metric_names import own_goal
 from handful.settings.declare import keys_of
@@ -25,12 +26,19 @@ from handful.settings.values import Wrong
 
 _SQLITE = re.compile(r"(sqlite(?:\+\w+)?:///)(?!/)([^?]+)(.*)", re.DOTALL)
 _MODELS = ("train", "MODEL_NAMES")
+_PLACES = (
+    *(("experiment", "STORE"), ("experiment", "CA_BUNDLE")),
+    *(("production", key) for key in ("DATABASE_URL", "FILES_URL", "LABEL_QUERY_FILE")),
+    *(("production", "CA_BUNDLE"), ("reconcile", "LABEL_OVERRIDES"), _MODELS),
+)
+"""The keys that may hold a path of this machine."""
 _FROM_HERE = "a relative path begins at the experiment's directory"
 
 
 def check(reading: Reading, directory: Path) -> None:
     """Fill in the defaults that depend on others, make paths absolute, and collect the faults."""
     _required(reading)
+    _homes(reading)
     _experiment(reading, directory)
     _production(reading, directory)
     _query(reading, directory)
@@ -70,6 +78,16 @@ def _experiment(reading: Reading, directory: Path) -> None:
     _resolve(reading, directory, "experiment", "STORE")
 
 
+def _homes(reading: Reading) -> None:
+    """A fault for every path that begins at the home of nobody."""
+    for section, key in _PLACES:
+        value = reading.of(section).get(key) or ()
+        for place in value if isinstance(value, tuple) else (str(value),):
+            match = _SQLITE.fullmatch(place)
+            if is_nobodys(match[2] if match else place):
+                reading.fault_of(section, key, NOBODY, REMEDY)
+
+
 def _resolve(reading: Reading, directory: Path, section: str, key: str) -> None:
     """Make a place absolute, if it was read, and remember how it was written."""
     values = reading.of(section)
@@ -85,7 +103,7 @@ def _absolute(place: str, directory: Path) -> str:
     if "://" in place:
         return place
     # Not `resolve()`: a link is somebody's way to swap what stands behind a name.
-    return os.path.normpath(directory / Path(place).expanduser())
+    return os.path.normpath(directory / from_home(place))
 
 
 def _metric_goal(reading: Reading) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from handful.errors import UserError
+from handful.homes import at_home
 from handful.storage.base import Source, Store
 
 _SCHEME = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]*)://")
@@ -108,7 +109,7 @@ def _endpoint(url: str | None) -> str | None:
 
 def _directory(url: str) -> Path:
     if not _SCHEME.match(url):
-        return Path(url).expanduser().absolute()
+        return at_home(url).absolute()
     parts = urlsplit(url)
     if parts.netloc not in {"", "localhost"}:
         raise UserError(f"{url!r} names a file of another machine", remedy=f"use {_SUPPORTED}")

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from handful.certificates import BadCertificates, read_certificates
 from handful.errors import Denied, Unreachable, UserError
+from handful.homes import at_home
 
 if TYPE_CHECKING:
     import boto3
@@ -98,7 +99,7 @@ def _configured(core: botocore.session.Session) -> tuple[Path | None, str]:
     if configured:
         from_profile = not os.environ.get("AWS_CA_BUNDLE")
         where = "ca_bundle of the AWS configuration" if from_profile else "AWS_CA_BUNDLE"
-        return Path(configured).expanduser(), where
+        return at_home(configured), where
     named = os.environ.get("REQUESTS_CA_BUNDLE")
     return (Path(named) if named and Path(named).is_file() else None), "REQUESTS_CA_BUNDLE"
 

@@ -13,6 +13,7 @@ from handful.errors import Absent, UserError
 from handful.exceptions import message, shortage
 from handful.experiment import Experiment, open_in_store
 from handful.functions import Functions
+from handful.homes import at_home
 from handful.layout import model_folder
 from handful.model_files import is_in_hub_cache
 from handful.progress import Progress
@@ -52,7 +53,7 @@ def find_model(experiment: Experiment, model: str) -> ModelSource:
             raise _no_model(model, "there is nothing in that folder") from error
         return ModelSource(model, str(local))
     if model.startswith(("/", ".", "~")):
-        path = Path(model).expanduser()
+        path = at_home(model)
         if not path.is_dir():
             raise _no_model(model, "there is no such directory")
         return ModelSource(model, str(path))
