@@ -67,7 +67,7 @@ def _write_listing(path: Path, ids: pl.Series, files: int) -> None:
     import polars as pl
     import pyarrow.parquet as pq
 
-    from handful.storage.base import LISTING_SCHEMA
+    from handful.storage.columns import LISTING_SCHEMA
 
     names = [generated.file_name(n) for n in range(files)]
     whole = pl.col("nr") % 100 != 50

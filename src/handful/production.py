@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from handful.errors import UserError
 from handful.experiment import Experiment
-from handful.labels.base import LabelSource
 from handful.settings import Settings
 from handful.settings.secrets import drop_login, variables_in
 from handful.storage.base import Source
+
+if TYPE_CHECKING:
+    from handful.labels.base import LabelSource
 
 
 def production_labels(experiment: Experiment) -> LabelSource:

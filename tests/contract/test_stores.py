@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from handful.errors import Absent, StoreError
-from handful.storage.base import LISTING_SCHEMA, Source, Store
+from handful.storage.base import Source, Store
+from handful.storage.columns import LISTING_SCHEMA
 from handful.storage.open import open_source, open_store
 from s3_servers import KINDS
 from servers import S3Server

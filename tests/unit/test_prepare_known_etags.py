@@ -13,7 +13,7 @@ import pytest
 from handful import layout
 from handful.errors import Damaged
 from handful.steps.prepare.known_contents import KnownEtags
-from handful.storage.base import LISTING_SCHEMA
+from handful.storage.columns import LISTING_SCHEMA
 
 ONE, OTHER = "0" * 32, "f" * 32
 

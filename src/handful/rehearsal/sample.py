@@ -21,7 +21,8 @@ from handful.steps.reconcile.id_format import ORIGINAL_ID, is_guid, normalize_ro
 from handful.steps.reconcile.keys import KeyPattern
 from handful.steps.reconcile.names import id_fault, matches
 from handful.steps.reconcile.pattern_hint import KeySample
-from handful.storage.base import LISTING_SCHEMA, Entry, Source
+from handful.storage.base import Entry, Source
+from handful.storage.columns import LISTING_SCHEMA
 
 if TYPE_CHECKING:
     from upath import UPath

@@ -17,26 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, Self, runtime_checkable
 
-import pyarrow as pa
-
 if TYPE_CHECKING:
+    import pyarrow as pa
     from upath import UPath
-
-LISTING_SCHEMA = pa.schema(
-    [
-        ("key", pa.large_string()),
-        ("size", pa.int64()),
-        ("etag", pa.large_string()),
-        ("archived", pa.large_string()),
-    ]
-)
-"""One row an object: key relative to the root, size in bytes, etag, archived.
-
-`etag` changes when the content changes. On S3 it is the object's ETag without quotes; in a local
-directory `mtime-<ns>-<size>`, which copies keep. `archived` is the storage class of an object that
-has to be restored before it can be read, null for all others.
-"""
-
 
 MARKERS = b"folder_markers"
 

@@ -15,14 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pyarrow as pa
-
 from handful import checksums
 from handful.checksums import FILES, Checksum
 from handful.errors import Absent, Damaged
 from handful.storage.base import Entry, Fence, Source, Store
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     from upath import UPath
 
 

@@ -22,9 +22,7 @@ import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Self
-
-import pyarrow as pa
+from typing import TYPE_CHECKING, Self
 
 from handful.errors import Absent, Denied, Locked, StoreError
 from handful.storage import aside, gate, tree
@@ -32,6 +30,9 @@ from handful.storage.base import Entry, Fence, Source
 from handful.storage.keys import HIDDEN, checked, checked_prefix, folder
 from handful.storage.oserrors import reading, writing
 from handful.storage.walk import batches, etag, files_below
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 _LONGEST_NAME, _LONGEST_PATH = 255, 4_095
 """Bytes, on the file systems of today."""

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import pyarrow as pa
-
 from handful.storage.base import MARKERS
 
 if TYPE_CHECKING:
     import polars as pl
+    import pyarrow as pa
 
 
 def is_marker(key: str = "key", size: str = "size") -> pl.Expr:

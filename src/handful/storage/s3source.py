@@ -13,8 +13,6 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import pyarrow as pa
-
 from handful import checksums
 from handful.errors import Absent, StoreError, Unreachable
 from handful.storage import aside, retry, tree
@@ -29,6 +27,7 @@ from handful.storage.s3listing import listed
 from handful.storage.s3session import Access
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     from obstore import GetResult
     from upath import UPath
 

@@ -11,12 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import pyarrow as pa
-
 from handful.errors import StoreError
 from handful.storage.base import Entry, Source
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     from upath import UPath
 
 

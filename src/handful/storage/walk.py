@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import pyarrow as pa
-
-from handful.storage.base import LISTING_SCHEMA, Entry
-from handful.storage.columns import integers, strings
+from handful.storage.base import Entry
 from handful.storage.keys import HIDDEN
 from handful.storage.oserrors import translated
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 BATCH = 10_000
 
@@ -50,14 +51,22 @@ def batches(entries: Iterable[Entry]) -> Iterator[pa.RecordBatch]:
     """The entries as batches of `LISTING_SCHEMA`."""
     rest = iter(entries)
     while chunk := list(islice(rest, BATCH)):
-        columns = {
-            "key": strings([entry.key for entry in chunk]),
-            "size": integers([entry.size for entry in chunk]),
-            "etag": strings([entry.etag for entry in chunk]),
-            "archived": pa.nulls(len(chunk), pa.large_string()),
-        }
-        each = [columns[name] for name in LISTING_SCHEMA.names]
-        yield pa.RecordBatch.from_arrays(each, schema=LISTING_SCHEMA)
+        yield _batch(chunk)
+
+
+def _batch(chunk: Sequence[Entry]) -> pa.RecordBatch:
+    import pyarrow as pa
+
+    from handful.storage.columns import LISTING_SCHEMA, integers, strings
+
+    columns = {
+        "key": strings([entry.key for entry in chunk]),
+        "size": integers([entry.size for entry in chunk]),
+        "etag": strings([entry.etag for entry in chunk]),
+        "archived": pa.nulls(len(chunk), pa.large_string()),
+    }
+    each = [columns[name] for name in LISTING_SCHEMA.names]
+    return pa.RecordBatch.from_arrays(each, schema=LISTING_SCHEMA)
 
 
 def _children(directory: str, root: Path) -> Iterator[os.DirEntry[str]]:
