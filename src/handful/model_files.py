@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from handful.homes import at_home
+from handful.paths import at_home
 
 LOCAL = ("/", ".", "~")
 """What a local model's name begins with."""

@@ -14,8 +14,8 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-from handful.homes import at_home
 from handful.model_files import LOCAL
+from handful.paths import at_home
 
 _AFTER_PADDING = frozenset(
     {

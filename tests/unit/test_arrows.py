@@ -13,7 +13,7 @@ FILES = sorted(file for file in SOURCE.rglob("*.py") if "templates" not in file.
 LEAVES = {"errors", "records", "layout", "progress", "machine"}
 LEAVES |= {"model_files", "positions", "metric_lines", "metric_names", "brought", "certificates"}
 LEAVES |= {"document_text", "exceptions", "redaction", "csv_text", "checksums", "json_types"}
-LEAVES |= {"homes"}
+LEAVES |= {"paths"}
 """Rooms that everyone may enter."""
 
 ARROWS: dict[str, set[str]] = {
@@ -23,9 +23,9 @@ ARROWS: dict[str, set[str]] = {
     "exceptions": {"errors", "machine"},
     "progress": set(),
     "machine": set(),
-    "homes": {"errors"},
-    "model_files": {"homes"},
-    "positions": {"homes", "model_files"},
+    "paths": {"errors"},
+    "model_files": {"paths"},
+    "positions": {"paths", "model_files"},
     "brought": set(),
     "certificates": set(),
     "document_text": {"exceptions"},

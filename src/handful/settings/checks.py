@@ -12,9 +12,9 @@ from pathlib import Path
 
 from handful.certificates import BadCertificates, read_certificates
 from handful.errors import Fault, SettingsError
-from handful.homes import NOBODY, REMEDY, from_home, is_nobodys
 from handful.layout import check_model_folders
 from handful.metric_names import own_goal
+from handful.paths import REMEDY, from_home, path_fault
 from handful.settings.declare import keys_of
 from handful.settings.ini import FILE
 from handful.settings.names import covers, folder_name
@@ -38,7 +38,7 @@ _FROM_HERE = "a relative path begins at the experiment's directory"
 def check(reading: Reading, directory: Path) -> None:
     """Fill in the defaults that depend on others, make paths absolute, and collect the faults."""
     _required(reading)
-    _homes(reading)
+    _paths(reading)
     _experiment(reading, directory)
     _production(reading, directory)
     _query(reading, directory)
@@ -78,14 +78,17 @@ def _experiment(reading: Reading, directory: Path) -> None:
     _resolve(reading, directory, "experiment", "STORE")
 
 
-def _homes(reading: Reading) -> None:
-    """A fault for every path that begins at the home of nobody."""
+def _paths(reading: Reading) -> None:
+    """A fault for every path at which no file can be."""
     for section, key in _PLACES:
         value = reading.of(section).get(key) or ()
         for place in value if isinstance(value, tuple) else (str(value),):
             match = _SQLITE.fullmatch(place)
-            if is_nobodys(match[2] if match else place):
-                reading.fault_of(section, key, NOBODY, REMEDY)
+            path = match[2] if match else place
+            if what := path_fault(path) if "://" not in path else "":
+                reading.fault_of(section, key, what, REMEDY)
+                if not isinstance(value, tuple):
+                    del reading.of(section)[key]  # nobody looks there
 
 
 def _resolve(reading: Reading, directory: Path, section: str, key: str) -> None:

@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from handful.errors import Absent, Denied, Locked, StoreError
+from handful.paths import LONGEST_NAME, LONGEST_PATH
 from handful.storage import aside, gate, tree
 from handful.storage.base import Entry, Fence, Source
 from handful.storage.keys import HIDDEN, checked, checked_prefix, folder
@@ -34,8 +35,6 @@ from handful.storage.walk import batches, etag, files_below
 if TYPE_CHECKING:
     import pyarrow as pa
 
-_LONGEST_NAME, _LONGEST_PATH = 255, 4_095
-"""Bytes, on the file systems of today."""
 _CHECK_ROOT = "check the directory's name, or its mount"
 
 
@@ -389,10 +388,10 @@ class LocalStore(LocalSource):
 
 def _check_length(path: Path, key: str, where: str) -> None:
     """Asked before any question such as `is_dir`, which would answer with an error of its own."""
-    if 4 * len(str(path)) <= _LONGEST_NAME:
+    if 4 * len(str(path)) <= LONGEST_NAME:
         return
     longest = max(len(os.fsencode(part)) for part in key.split("/"))
-    if longest > _LONGEST_NAME or len(os.fsencode(path)) > _LONGEST_PATH:
+    if longest > LONGEST_NAME or len(os.fsencode(path)) > LONGEST_PATH:
         with reading(where):
             raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG))
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from handful.errors import UserError
-from handful.homes import at_home
+from handful.paths import at_home
 from handful.storage.base import Source, Store
 
 _SCHEME = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]*)://")

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from handful.certificates import BadCertificates, read_certificates
 from handful.errors import Denied, Unreachable, UserError
-from handful.homes import at_home
+from handful.paths import at_home
 
 if TYPE_CHECKING:
     import boto3

@@ -13,9 +13,9 @@ from handful.errors import Absent, UserError
 from handful.exceptions import message, shortage
 from handful.experiment import Experiment, open_in_store
 from handful.functions import Functions
-from handful.homes import at_home
 from handful.layout import model_folder
 from handful.model_files import is_in_hub_cache
+from handful.paths import at_home
 from handful.progress import Progress
 from handful.storage.base import Source
 from handful.training.calls import call, settings_for

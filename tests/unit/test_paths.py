@@ -1,4 +1,4 @@
-"""`~user` for a user who is not there: told by the key or the argument, never a raw error."""
+"""Paths at which no file can be: told by the key or the argument, never a raw error."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from handful.errors import SettingsError, UserError
-from handful.homes import NOBODY, at_home
+from handful.paths import NOBODY, TOO_LONG, at_home
 from handful.settings import read_settings
 from handful.storage.open import open_store
 
@@ -25,18 +25,13 @@ LABEL_OVERRIDES = {LABEL_OVERRIDES}
 [train]
 MODEL_NAMES = {MODEL_NAMES}
 """
-KEYS = {
-    "STORE": NOBODYS,
-    "DATABASE_URL": f"sqlite:///{NOBODYS}?timeout=5",
-    "LABEL_QUERY_FILE": NOBODYS,
-    "FILES_URL": NOBODYS,
-    "LABEL_OVERRIDES": NOBODYS,
-    "MODEL_NAMES": NOBODYS,
-}
+PLACES = {NOBODYS: NOBODY, f"a/{'é' * 128}": TOO_LONG, "./b/" * 1200: TOO_LONG}
+KEYS = "STORE", "DATABASE_URL", "LABEL_QUERY_FILE", "FILES_URL", "LABEL_OVERRIDES", "MODEL_NAMES"
 
 
 @pytest.mark.parametrize("key", KEYS)
-def test_a_setting_at_the_home_of_nobody(tmp_path: Path, key: str) -> None:
+@pytest.mark.parametrize("place", PLACES, ids=["nobody's", "long name", "long path"])
+def test_a_setting_where_no_file_can_be(tmp_path: Path, key: str, place: str) -> None:
     (tmp_path / "query.sql").write_text("SELECT artifact_id, label FROM labels")
     (tmp_path / "labels.csv").write_text("a,b\n")
     fine = {
@@ -51,26 +46,31 @@ def test_a_setting_at_the_home_of_nobody(tmp_path: Path, key: str) -> None:
     found = read_settings(tmp_path)
     assert str(Path.home() / "store") == found.experiment.STORE
     assert found.train.MODEL_NAMES[0] == str(Path.home() / "model")
-    (tmp_path / "settings.ini").write_text(SETTINGS.format(**{**fine, key: KEYS[key]}))
+    written = f"sqlite:///{place}?timeout=5" if key == "DATABASE_URL" else place
+    (tmp_path / "settings.ini").write_text(SETTINGS.format(**{**fine, key: written}))
     with pytest.raises(SettingsError) as raised:
         read_settings(tmp_path)
-    told = [fault for fault in raised.value.faults if fault.what.endswith(NOBODY)]
+    told = [fault for fault in raised.value.faults if fault.what.endswith(PLACES[place])]
     assert len(told) == 1
     assert told[0].where.startswith("settings.ini:")
     assert told[0].where.endswith(key)
 
 
 @pytest.mark.parametrize("section", ["experiment", "production"])
-def test_certificates_at_the_home_of_nobody(tmp_path: Path, section: str) -> None:
-    settings = f"[{section}]\nCA_BUNDLE = {NOBODYS}\n"
+@pytest.mark.parametrize("place", PLACES, ids=["nobody's", "long name", "long path"])
+def test_certificates_where_no_file_can_be(tmp_path: Path, section: str, place: str) -> None:
+    settings = f"[{section}]\nCA_BUNDLE = {place}\n"
     (tmp_path / "settings.ini").write_text(settings)
-    with pytest.raises(SettingsError, match=NOBODY):
+    with pytest.raises(SettingsError) as raised:
         read_settings(tmp_path)
+    assert any(fault.what.endswith(PLACES[place]) for fault in raised.value.faults)
 
 
 def test_elsewhere() -> None:
-    with pytest.raises(UserError, match=NOBODY):
-        open_store(NOBODYS)
+    for place, why in PLACES.items():
+        with pytest.raises(UserError) as raised:
+            open_store(place)
+        assert raised.value.fault.what == why
     with pytest.raises(UserError, match=NOBODY):
         at_home("~nobody-of-this-name")
     assert at_home("~/place") == Path.home() / "place"
