@@ -165,6 +165,8 @@ def test_no_key_leads_out_of_a_store(key: str) -> None:
 
 
 @examples(100)
+@example("s3://bucket/..")
+@example("./a/../.")
 @given(hostile | unicode)
 def test_a_name_of_the_settings_is_one_folder_or_refused(name: str) -> None:
     def taken(check: object) -> bool:
