@@ -336,10 +336,16 @@ def remedy_for(key: str, experiment: str) -> str:
 
 
 def check_model_folders(models: tuple[str, ...]) -> None:
-    """`SettingsError` if two models would share a folder."""
+    """`SettingsError` if two models would share a folder, or one has no name for its own.
+
+    Local directories are given as absolute paths.
+    """
     seen: dict[str, str] = {}
     faults = []
     for model in models:
+        if model_folder(model) in {"", ".", ".."}:
+            what = f"{model!r} does not end in a name"
+            faults.append(Fault("[train] MODEL_NAMES", what, "write the folder's own name"))
         other = seen.setdefault(model_folder(model), model)
         if other != model:
             faults.append(

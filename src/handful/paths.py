@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from handful.errors import UserError
+from handful.errors import Fault, UserError
 
 LONGEST_NAME, LONGEST_PATH = 255, 4_095
 """Bytes, on the file systems of today."""
 NOBODY = "begins at the home of a user whom this machine does not know"
 TOO_LONG = f"is longer than any path is ({LONGEST_NAME} bytes a name, {LONGEST_PATH:,} in all)"
-REMEDY = "write the path out; a name that begins with ~ is written ./~…"
+_SHOWN = 200
 
 
 def from_home(place: str) -> str:
@@ -19,17 +19,32 @@ def from_home(place: str) -> str:
     return os.path.expanduser(place)  # noqa: PTH111 - pathlib raises RuntimeError for nobody's
 
 
-def path_fault(place: str) -> str:
-    """Why no file can be there; else ""."""
-    if from_home(place).startswith("~"):
-        return NOBODY
-    whole = place.encode("utf-8", "surrogatepass")
-    is_long = len(whole) > LONGEST_PATH or max(map(len, whole.split(b"/"))) > LONGEST_NAME
-    return TOO_LONG if is_long else ""
+def is_file(place: str | Path) -> bool:
+    """Is a file there? No name is too odd to ask."""
+    return os.path.isfile(place)  # noqa: PTH113 - pathlib raises OSError for some
 
 
-def at_home(place: str) -> Path:
+def path_fault(place: str, seen_from: Path = Path("/")) -> Fault | None:
+    """Why no file can be at `place`; None if one may be. The fault's `where` is left empty."""
+    path = from_home(place)
+    if path.startswith("~"):
+        remedy = "write the path out; a name that begins with ~ is written ./~…"
+        return Fault("", NOBODY, remedy)
+    whole = _encoded(os.path.normpath(seen_from / path))
+    if len(whole) > LONGEST_PATH or max(map(len, whole.split(b"/"))) > LONGEST_NAME:
+        return Fault("", TOO_LONG, "write the whole path, if a part is missing, or a shorter one")
+    return None
+
+
+def at_home(place: str, where: str = "") -> Path:
     """The path, from the home that it begins at. `UserError` if no file can be there."""
-    if what := path_fault(place):
-        raise UserError(what, where=place[:LONGEST_NAME], remedy=REMEDY)
+    if fault := path_fault(place):
+        raise UserError(fault.what, where=where or place[:_SHOWN], remedy=fault.remedy)
     return Path(from_home(place))
+
+
+def _encoded(path: str) -> bytes:
+    try:
+        return os.fsencode(path)
+    except UnicodeEncodeError:
+        return path.encode("utf-8", "surrogatepass")

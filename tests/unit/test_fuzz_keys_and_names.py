@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from fuzzing import examples, quick
 from handful import layout
-from handful.errors import HandfulError, StoreError
+from handful.errors import HandfulError, SettingsError, StoreError
+from handful.settings.checks import full_model
 from handful.settings.names import file_name, folder_name, model_name
 from handful.settings.values import Wrong
 from handful.steps.reconcile.keys import KeyPattern
@@ -183,7 +184,12 @@ def test_a_name_of_the_settings_is_one_folder_or_refused(name: str) -> None:
     if taken(file_name):
         assert not key_fault(f"a/{name}")
     if taken(model_name):
-        found = layout.Layout("full").run(name, 0)
+        full = full_model(name, Path("/experiment"))
+        try:
+            layout.check_model_folders((full,))
+        except SettingsError:
+            return
+        found = layout.Layout("full").run(full, 0)
         assert not key_fault(found)
         assert len(PurePosixPath(found).parts) == 5
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import tempfile
 from pathlib import Path
@@ -10,6 +11,7 @@ from sqlalchemy.engine import URL
 
 from handful.errors import DataError
 from handful.labels.failures import shown
+from handful.paths import is_file
 
 _ELSEWHERE = re.compile(r"[A-Za-z][A-Za-z0-9_+.-]+:")
 """`md:`, `s3://`, `ducklake:`, …: not a file on this machine."""
@@ -26,8 +28,8 @@ def duckdb_url(url: URL, scratch: Path | None) -> URL:
         name = url.database or ""
         if not name.lower().startswith(("md:", "motherduck:")):
             options["access_mode"] = "read_only"
-        if not _ELSEWHERE.match(name) and not Path(name).is_file():
-            there = "is not a file" if Path(name).exists() else "is not there"
+        if not _ELSEWHERE.match(name) and not is_file(name):
+            there = "is not a file" if os.path.lexists(name) else "is not there"
             raise DataError(
                 f"the database file {there}",
                 where=shown(url),

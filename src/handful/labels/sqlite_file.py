@@ -24,6 +24,7 @@ from sqlalchemy.pool import NullPool
 
 from handful.errors import DataError, Full, Unreachable, UserError
 from handful.labels.failures import shown
+from handful.paths import is_file
 from handful.progress import Progress
 
 _KNOWN_OPTIONS = {"cache", "cached_statements", "check_same_thread", "detect_types", "immutable"}
@@ -62,8 +63,8 @@ def sqlite_engine(url: URL, progress: Progress, scratch: Path | None) -> Iterato
 def _existing(url: URL) -> Path:
     name = (url.database or "").removeprefix("file:").split("?")[0]
     path = Path(name)
-    if not name or name == ":memory:" or not path.is_file():
-        what = "is not a file" if name and path.exists() else "is not there"
+    if not name or name == ":memory:" or not is_file(path):
+        what = "is not a file" if name and os.path.lexists(path) else "is not there"
         raise DataError(
             f"the database file {what}" if name else "names no database file",
             where=shown(url),

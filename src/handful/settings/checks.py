@@ -14,7 +14,7 @@ from handful.certificates import BadCertificates, read_certificates
 from handful.errors import Fault, SettingsError
 from handful.layout import check_model_folders
 from handful.metric_names import own_goal
-from handful.paths import REMEDY, from_home, path_fault
+from handful.paths import from_home, is_file, path_fault
 from handful.settings.declare import keys_of
 from handful.settings.ini import FILE
 from handful.settings.names import covers, folder_name
@@ -38,7 +38,7 @@ _FROM_HERE = "a relative path begins at the experiment's directory"
 def check(reading: Reading, directory: Path) -> None:
     """Fill in the defaults that depend on others, make paths absolute, and collect the faults."""
     _required(reading)
-    _paths(reading)
+    _paths(reading, directory)
     _experiment(reading, directory)
     _production(reading, directory)
     _query(reading, directory)
@@ -78,15 +78,19 @@ def _experiment(reading: Reading, directory: Path) -> None:
     _resolve(reading, directory, "experiment", "STORE")
 
 
-def _paths(reading: Reading) -> None:
+def _paths(reading: Reading, directory: Path) -> None:
     """A fault for every path at which no file can be."""
     for section, key in _PLACES:
         value = reading.of(section).get(key) or ()
         for place in value if isinstance(value, tuple) else (str(value),):
             match = _SQLITE.fullmatch(place)
             path = match[2] if match else place
-            if what := path_fault(path) if "://" not in path else "":
-                reading.fault_of(section, key, what, REMEDY)
+            if "://" in path or (match and path.startswith("file:")):
+                continue
+            if fault := path_fault(path, directory):
+                piece = f"{shown(reading.places[section, key], place)} "
+                what = f"{piece if isinstance(value, tuple) else ''}{fault.what}"
+                reading.fault_of(section, key, what, fault.remedy)
                 if not isinstance(value, tuple):
                     del reading.of(section)[key]  # nobody looks there
 
@@ -232,7 +236,7 @@ def _labels(reading: Reading, directory: Path) -> None:
     if overrides:
         path = Path(_absolute(overrides, directory))
         reading.of("reconcile")["LABEL_OVERRIDES"] = path
-        if not path.is_file():
+        if not is_file(path):
             reading.fault_of("reconcile", "LABEL_OVERRIDES", "there is no such file", _FROM_HERE)
 
 
@@ -251,7 +255,7 @@ def _models(reading: Reading, directory: Path) -> None:
     except SettingsError as error:
         for fault in error.faults:
             hidden = _hidden(reading, _MODELS)
-            what = "two of the models would share one folder" if hidden else fault.what
+            what = "two share one folder, or one has no name" if hidden else fault.what
             reading.fault_of(*_MODELS, what, fault.remedy)
     _per_model(reading, dict(zip(written, full, strict=True)), directory)
 

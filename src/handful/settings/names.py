@@ -69,8 +69,7 @@ def variable(name: str) -> None:
 def model_name(name: str) -> None:
     scheme = _SCHEME.match(name)
     elsewhere = scheme and (scheme[1].lower() != "s3" or "@" in name[5:].split("/")[0])
-    is_unnamed = name.strip("/.~") == "" or name.rstrip("/").rpartition("/")[2] in (".", "..")
-    if not _printable(name) or is_unnamed or elsewhere:
+    if not _printable(name) or name.strip("/.~") == "" or elsewhere:
         raise Wrong(
             "{} is no name of a model",
             piece=name,

@@ -128,7 +128,7 @@ def whole(low: int | None = None, high: int | None = None, unit: str = "count") 
         # Through float only where it must be (`1e4`): large integers keep their last digits.
         return int(digits) if digits.lstrip("+-").isdigit() else int(number)
 
-    ends = f"{bounds.low:,.12g} to {high:,}" if low is not None and high is not None else ""
+    ends = f"{low} to {high}" if low is not None and high is not None else ""
     return Parser(parse, unit, range=ends)
 
 

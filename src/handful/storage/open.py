@@ -113,4 +113,4 @@ def _directory(url: str) -> Path:
     parts = urlsplit(url)
     if parts.netloc not in {"", "localhost"}:
         raise UserError(f"{url!r} names a file of another machine", remedy=f"use {_SUPPORTED}")
-    return Path(unquote(parts.path)).absolute()
+    return at_home(unquote(parts.path)).absolute()

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from handful.certificates import BadCertificates, read_certificates
 from handful.errors import Denied, Unreachable, UserError
-from handful.paths import at_home
+from handful.paths import at_home, is_file
 
 if TYPE_CHECKING:
     import boto3
@@ -99,9 +99,9 @@ def _configured(core: botocore.session.Session) -> tuple[Path | None, str]:
     if configured:
         from_profile = not os.environ.get("AWS_CA_BUNDLE")
         where = "ca_bundle of the AWS configuration" if from_profile else "AWS_CA_BUNDLE"
-        return at_home(configured), where
+        return at_home(configured, where), where
     named = os.environ.get("REQUESTS_CA_BUNDLE")
-    return (Path(named) if named and Path(named).is_file() else None), "REQUESTS_CA_BUNDLE"
+    return (Path(named) if named and is_file(named) else None), "REQUESTS_CA_BUNDLE"
 
 
 def _no_profile(error: Exception) -> UserError:

@@ -25,7 +25,7 @@ _WAY = pl.Schema(
         "id": pl.String,
     }
 )
-_WAYS_AT_ONCE = 200_000
+_WAYS_AT_ONCE, _PLACES_AT_ONCE = 200_000, 50_000
 CUT = ["head", "tail", "place", "start"]
 """What `cuts` says of a way: the text on both sides of the id, its segment, its place therein."""
 
@@ -177,12 +177,12 @@ def _occurrences(rows: pl.DataFrame, column: str, text: str) -> Iterator[pl.Data
 
 
 def _few_at_once(places: pl.DataFrame) -> Iterator[pl.DataFrame]:
-    """The rows, so many together that they have some `_WAYS_AT_ONCE` places."""
-    so_far = places["at"].list.len().cast(pl.Int64).cum_sum()
+    """The rows, so many together that they have some `_PLACES_AT_ONCE`."""
+    so_far = places["at"].list.len().fill_null(0).cast(pl.Int64).cum_sum()
     first = 0
     while first < places.height:
         before = so_far[first - 1] if first else 0
-        last = int(so_far.search_sorted(before + _WAYS_AT_ONCE, side="right"))
+        last = int(so_far.search_sorted(before + _PLACES_AT_ONCE, side="right"))
         last = max(last, first + 1)
         yield places[first:last]
         first = last
