@@ -22,7 +22,9 @@ HEAD = "import os, sys\nclass Panic(BaseException): ...\n"
 LOAD = """
 def load_model(model_name, label2id):
     from transformers import AutoModelForSequenceClassification
-    return AutoModelForSequenceClassification.from_pretrained(model_name, num_labels=len(label2id))
+    return AutoModelForSequenceClassification.from_pretrained(
+        model_name, num_labels=len(label2id), ignore_mismatched_sizes=True
+    )
 """
 METRICS = """
 def compute_metrics(predictions, references):
