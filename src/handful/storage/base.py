@@ -31,7 +31,7 @@ def markers_left_out(batch: pa.RecordBatch) -> int:
 
 @dataclass(frozen=True)
 class Entry:
-    """One object: its key, its size in bytes, and the rest of `LISTING_SCHEMA`."""
+    """One object: its key, its size in bytes, and the rest of `columns.LISTING_SCHEMA`."""
 
     key: str
     size: int
@@ -49,7 +49,7 @@ class Source(Protocol):
         """The root, as a person would write it: `s3://bucket/prefix` or an absolute path."""
 
     def list(self, prefix: str = "", *, near: Sequence[str] = ()) -> Iterator[pa.RecordBatch]:
-        """Every object whose key begins with `prefix`, as batches of `LISTING_SCHEMA`.
+        """Every object whose key begins with `prefix`, as batches of `columns.LISTING_SCHEMA`.
 
         Markers of folders (see `handful.storage.markers`) are left out, and counted (see
         `markers_left_out`). `prefix` is compared as text (`a/b` finds `a/bc`). In no particular
