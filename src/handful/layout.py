@@ -43,6 +43,8 @@ JOBS = "jobs"
 # Beside the models' folders in evaluation/.
 BASELINE_TFIDF = "baseline-tfidf"
 BASELINE_MAJORITY = "baseline-majority"
+BASELINE_PROBE = "baseline-probe"
+"""Begins the name of each model's: see `probe_folder`."""
 
 # Inside <model>/ of the prepared data.
 QUARANTINE = "quarantine.parquet"
@@ -64,6 +66,10 @@ SEARCH = "search.json"
 CHECKPOINTS = "checkpoints"
 FINAL = "final"
 KEPT = "kept"
+PROBE = "probe"
+FEATURES = "features"
+"""A folder, in which each other one is named by the hash of what its content was made from."""
+FEATURES_RECORD, PROBE_RECORD = "features.json", "probe.json"
 METRICS_LOG = "metrics.jsonl"
 
 
@@ -100,6 +106,11 @@ def model_folder(model: str) -> str:
     if model.startswith(("/", ".", "~", "s3://")):
         return model.rstrip("/").rsplit("/", 1)[-1]
     return model.replace("/", "--")
+
+
+def probe_folder(model: str) -> str:
+    """The name under which the probe of a model is tested and compared."""
+    return f"{BASELINE_PROBE}--{model_folder(model)}"
 
 
 @dataclass(frozen=True)
@@ -202,6 +213,17 @@ class Layout:
     def final(self, model: str, seed: int) -> str:
         return f"{self.run(model, seed)}/{FINAL}"
 
+    def probe(self, model: str) -> str:
+        """The folder of a model's probe."""
+        return f"{self.models}/{model_folder(model)}/{PROBE}"
+
+    def probe_final(self, model: str) -> str:
+        return f"{self.probe(model)}/{FINAL}"
+
+    def features(self, model: str) -> str:
+        """The folder of what a model's head is given before training."""
+        return f"{self.models}/{model_folder(model)}/{FEATURES}"
+
     def kept(self, model: str, seed: int, fingerprint: str = "") -> str:
         """The folder of a trained model that a newer one has replaced; of all, without a name."""
         return f"{self.run(model, seed)}/{KEPT}/{fingerprint}".rstrip("/")
@@ -260,7 +282,9 @@ RECONCILE_FILES = (
 RECONCILE_MEMORY = (PROCESSED, COPIES, CONTENTS, CHECKSUMS)
 """What only saves work: without it there is more to do."""
 _OF_PRODUCTION = SNAPSHOT_FILES | {SNAPSHOT, STATS}
-_PASSING = frozenset((SHARDS, CHECKPOINTS, FINAL, KEPT, "lock", "tracking", "overwriting"))
+_PASSING = frozenset(
+    (SHARDS, CHECKPOINTS, FINAL, KEPT, FEATURES, "lock", "tracking", "overwriting")
+)
 """Folders of files that no record is asked for: they pass, or a marker names them."""
 _EDITED = frozenset(("label_review.csv",))
 """By people."""
@@ -268,7 +292,7 @@ _SELF_CHECKED = frozenset(
     (
         *("reconciled.json", "prepared.json", "tuned.json", "trained.json", "tested.json"),
         *("compared.json", "reported.json", "snapshot.json", FINAL_RECORD, ENCODED_RECORD, TRIAL),
-        "checkpoint.json",
+        *("checkpoint.json", FEATURES_RECORD, PROBE_RECORD),
     )
 )
 _STEP_OF_RESULT = {

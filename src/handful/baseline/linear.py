@@ -22,6 +22,7 @@ from handful.baseline.tokens import Tfidf, token_counts
 MOST_STEPS = 300
 MOST_WORK = 100_000_000
 """Values × labels in one fit: some seconds on one core. Of more rows a sample is fitted."""
+_ENOUGH = 2
 LEAST_ROWS = 50
 """Of a label, in such a sample."""
 _ABSENT = np.log(1e-9)
@@ -40,8 +41,9 @@ class Kind:
 
     told: str
     fit: Callable[[Any], Weights]
-    strengths: tuple[float, float, float]
+    strengths: tuple[float, ...]
     """C of scikit-learn: the inverse of how strongly the weights are held down."""
+    most_work: int = MOST_WORK
 
 
 @dataclass(frozen=True)
@@ -107,7 +109,7 @@ def fit(kind: Kind, raw: Any, references: Ids, labels: int, strength: float) -> 
     weights = kind.fit(raw)
     if len(seen) < 2:
         return Linear(weights, None, seen, labels, strength, raw.shape[0])
-    rows = _affordable(raw, references, labels)
+    rows = _affordable(raw, references, labels, kind.most_work)
     model = LogisticRegression(C=strength, max_iter=MOST_STEPS, tol=1e-3)
     with warnings.catch_warnings():
         # Stopped a little early it is still a baseline, and always the same one.
@@ -116,14 +118,14 @@ def fit(kind: Kind, raw: Any, references: Ids, labels: int, strength: float) -> 
     return Linear(weights, model, seen, labels, strength, len(rows))
 
 
-def _affordable(raw: Any, references: Ids, labels: int) -> Ids:
+def _affordable(raw: Any, references: Ids, labels: int, most_work: int) -> Ids:
     """The rows to fit on: all, or the same stratified sample every time."""
     work = (raw.nnz if sparse.issparse(raw) else raw.size) * labels
-    if work <= MOST_WORK:
+    if work <= most_work:
         return np.arange(len(references), dtype=np.int64)
     order = np.random.default_rng(0).permutation(len(references))
     counts = np.bincount(references, minlength=labels)
-    wanted = np.maximum(LEAST_ROWS, np.ceil(counts * (MOST_WORK / work)))
+    wanted = np.maximum(LEAST_ROWS, np.ceil(counts * (most_work / work)))
     by_label = order[np.argsort(references[order], kind="stable")]
     places = np.arange(len(order)) - np.repeat(np.cumsum(counts) - counts, counts)
     chosen: Ids = np.sort(by_label[places < wanted[references[by_label]]])
@@ -136,19 +138,24 @@ def fit_best(
     labels: int,
     score: Callable[[Floats, Ids], float],
 ) -> Linear:
-    """The best of three strengths by `score` (higher is better) on validation; of equals the least.
+    """The best of the strengths by `score` (higher is better) on validation; of equals the least.
 
-    Without a validation split it is the middle one.
+    Without a validation split it is the middle one. They rise; once two in turn are worse than the
+    best, no further one is tried.
     """
     raw, kind = found.splits, found.kind
     if "validation" not in raw:
         return fit(kind, raw["train"], references["train"], labels, kind.strengths[1])
     best: tuple[float, Linear] | None = None
+    worse = 0
     for strength in kind.strengths:
         model = fit(kind, raw["train"], references["train"], labels, strength)
         reached = score(model.log_probabilities(raw["validation"]), references["validation"])
+        worse = 0 if best is None or reached >= best[0] else worse + 1
         if best is None or reached > best[0]:
             best = (reached, model)
+        if worse == _ENOUGH:
+            break
     if best is None:
         raise ValueError("a kind needs strengths to choose from")
     return best[1]

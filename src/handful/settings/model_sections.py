@@ -69,6 +69,30 @@ class TrainSection:
     LEARNING_RATE: float = key(
         real(Bounds(1e-38, FLOAT32)), "2e-5", "The highest learning rate.", counts="train"
     )
+    HEAD_LEARNING_RATE: float | None = key(
+        optional(real(Bounds(1e-38, FLOAT32)), "auto"),
+        None,
+        "The highest learning rate of a new head, which has everything to learn. auto: ten times "
+        "LEARNING_RATE for the default model's, LEARNING_RATE for load_model's.",
+        said="auto",
+        counts="train",
+    )
+    HEAD_INIT: str = key(
+        choice("auto", "probe", "random"),
+        "auto",
+        "What a new head begins with. probe: the weights of the probe (logistic regression on the "
+        "frozen model's pooled states), and the model before the first step may stay the best. "
+        "auto: probe for the default model, random for load_model's.",
+        counts="train",
+    )
+    POOLING: str = key(
+        choice("auto", "model", "cls", "mean", "max", "last"),
+        "auto",
+        "How the default model makes one vector of its tokens' states. auto: as the checkpoint "
+        "says that it was made for (modules.json of sentence-transformers), else as its class "
+        "does; model: as its class does.",
+        counts="train",
+    )
     WARMUP: float = key(
         fraction(0.9),
         "0.1",

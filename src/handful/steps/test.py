@@ -56,6 +56,9 @@ def test(
         "baseline_rows": {
             names.get(run.model, run.model): dict(prepared.rows[run.model]) for run in trained.runs
         },
+        "data_hash": {
+            names.get(run.model, run.model): prepared.data_hash[run.model] for run in trained.runs
+        },
         "best_run": _best_run(experiment, trained),
         "look": look,
     }

@@ -52,6 +52,8 @@ class Checkpoint:
     made_from: Mapping[str, str] = field(default_factory=dict)
     """The fingerprint of its run."""
     label2id: Mapping[str, int] = field(default_factory=dict)
+    beginning: Mapping[str, Any] = field(default_factory=dict)
+    """As `beginning.Beginning` has it; empty in those of earlier builds."""
     places: tuple[tuple[str, int], ...] = ()
     """Where in the store it lies, and of which step; the best one before it, too."""
 
@@ -180,7 +182,8 @@ class Checkpoints:
             if found is None:
                 continue
             best = found.state.best_step
-            if best in (0, step):
+            never = not best and found.state.best_value is None
+            if best == step or never:
                 return found
             for place, number in folders:
                 if number == best and self._opened(place, number) is not None:
@@ -278,8 +281,8 @@ class Checkpoints:
             self._progress.warn(f"the checkpoint of step {step} is passed over: {error}")
             return None
         environment, labels = marker["environment"], marker.get("label2id", {})
-        places = ((place, step),)
-        return Checkpoint(folder, state, environment, marker["made_from"], labels, places)
+        places, began = ((place, step),), marker.get("beginning", {})
+        return Checkpoint(folder, state, environment, marker["made_from"], labels, began, places)
 
     def _prune(self, state: RunState) -> None:
         mine = [(folder, step) for folder, step in self._folders() if folder == self._key(step)]

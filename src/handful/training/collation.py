@@ -24,6 +24,7 @@ from handful.training.collate import IDS, LEFT, MASK, RIGHT, Collator
 from handful.training.data import SplitData
 from handful.training.model import pad_values
 from handful.training.padding_trial import Seen, padding_seen
+from handful.training.pooled import classifier_of
 
 _TOLERANCE = 1e-3
 """Of logits, absolute and relative: sums in fp32 over padding and without it differ by far less."""
@@ -102,7 +103,7 @@ def _takes(model: nn.Module, name: str) -> bool:
 
 
 def _is_stock(model: nn.Module) -> bool:
-    return type(model).__module__.startswith("transformers.")
+    return type(classifier_of(model)).__module__.startswith("transformers.")
 
 
 def _least(model: nn.Module, data: SplitData) -> int:

@@ -15,7 +15,7 @@ from typing import Any
 from handful import checksums
 from handful.experiment import Experiment, with_values
 from handful.functions import Functions, load_functions
-from handful.layout import FINAL_RECORD, model_folder
+from handful.layout import FINAL_RECORD, Layout, model_folder, probe_folder
 from handful.looks import begin_look
 from handful.records import Split
 from handful.storage.checked import written_files
@@ -31,6 +31,7 @@ from handful.training.lengths import check_lengths, encoded_lengths
 from handful.training.metrics import Metrics, defined, told_undefined
 from handful.training.model import find_model, load_tokenizer
 from handful.training.prediction import Predicted, predict
+from handful.training.probing import Ground, Probed, ready_probe
 from handful.training.results import (
     Answered,
     summary,
@@ -55,6 +56,17 @@ class Wanted:
     """Rows of the validation and of the test split, as prepare wrote them."""
     values: Mapping[str, str] = field(default_factory=dict)
     """The settings that tune found for it."""
+    probe: Probed | None = None
+    """Of the model's probe: what its metrics tell beside the others'."""
+
+    @property
+    def name(self) -> str:
+        """Under which its results stand, and it is told."""
+        return probe_folder(self.model) if self.probe else model_folder(self.model)
+
+    def final(self, layout: Layout) -> str:
+        """Its folder in the store."""
+        return layout.probe_final(self.model) if self.probe else layout.final(self.model, self.seed)
 
 
 @dataclass(frozen=True)
@@ -99,10 +111,30 @@ def evaluate(experiment: Experiment, arguments: Mapping[str, Any]) -> dict[str, 
         runtime.use_threads()
     try:
         runs = [Wanted(**run) for run in arguments["runs"]]
+        runs += _probes(experiment, functions, arguments, team)
         opened = [_opened(experiment, functions, wanted, len(label2id), team) for wanted in runs]
     finally:
         left()
     return _written_and_sent(experiment, functions, opened, arguments) if team.leads else {}
+
+
+def _probes(
+    experiment: Experiment, functions: Functions, arguments: Mapping[str, Any], team: Team
+) -> list[Wanted]:
+    """The probe of every model whose data the baselines may use, put where predict finds it."""
+    values = {run["model"]: run.get("values", {}) for run in arguments["runs"]}
+    found, labels, hashes = [], arguments["label2id"], arguments.get("data_hash", {})
+    for model, rows in arguments.get("baseline_rows", {}).items():
+        if model not in hashes:
+            continue  # asked by a build that knew no probes
+        mine = with_values(experiment, model, values.get(model, {}))
+        ground = Ground(mine, functions, labels, model, rows, hashes[model], team)
+        probed = ready_probe(ground)
+        if probed is not None:
+            looked = {str(name): rows[name] for name in (Split.VALIDATION, Split.TEST)}
+            wanted = Wanted(model, 0, probed.weights_hash, looked, values.get(model, {}), probed)
+            found.append(wanted)
+    return found
 
 
 def _written_and_sent(
@@ -120,7 +152,7 @@ def _written_and_sent(
     ]
     look = begin_look(experiment, arguments["look"])
     for one in written:
-        where = experiment.layout.evaluated(one.wanted.model, one.wanted.seed)
+        where = experiment.layout.evaluated(one.wanted.name, one.wanted.seed)
         experiment.store.send_tree(one.folder, where, last=METRICS)
         _keep_temperature(experiment, one)
     if simple:
@@ -131,8 +163,9 @@ def _written_and_sent(
         judge_labels(experiment, label2id, simple.data, ids, judged)
     return {
         "files": checksums.to_json(written_files(experiment.store)),
-        "evaluations": [one.result for one in written],
-        "baselines": [one.result for one in simple.made] if simple else [],
+        "evaluations": [one.result for one in written if not one.wanted.probe],
+        "baselines": [one.result for one in written if one.wanted.probe]
+        + ([one.result for one in simple.made] if simple else []),
         "look": look,
     }
 
@@ -163,7 +196,7 @@ def _written(
     metrics = own.with_metric(settings.train.METRIC, test.logits, test.references, loss)
     odd = told_undefined(metrics)
     if odd:
-        mine.progress.warn(f"test {model_folder(wanted.model)} seed {wanted.seed}: {odd}")
+        mine.progress.warn(f"test {wanted.name} seed {wanted.seed}: {odd}")
     labels = sorted(label2id, key=label2id.__getitem__)
     folder.mkdir(parents=True)
     write_predictions(folder / PREDICTIONS, ids, test.references, test.logits, labels)
@@ -177,21 +210,27 @@ def _written(
     write_confusion(folder / CONFUSION, test.logits, test.references, labels)
     figures = summary(test, validation, labels, defined(metrics), mine.settings.experiment.SEED)
     result = {
-        "model": model_folder(wanted.model),
+        "model": wanted.name,
         "seed": wanted.seed,
         "metrics": figures["metrics"],
         "artifacts": len(ids),
         "seconds": round(one.predicted[Split.TEST].seconds, 3),
         "predictions_hash": file_hash(folder / PREDICTIONS),
     }
-    write_json(folder / METRICS, {**result, **figures, "weights_hash": wanted.weights_hash})
+    told = {**result, **figures, "weights_hash": wanted.weights_hash}
+    if wanted.probe:
+        loss = one.predicted[Split.VALIDATION].loss
+        judged = own.with_metric(
+            settings.train.METRIC, validation.logits, validation.references, loss
+        )
+        told |= {**wanted.probe.told, "validation": defined(judged)}
+    write_json(folder / METRICS, told)
     return Written(wanted, folder, result, figures["calibration"]["temperature"])
 
 
 def _keep_temperature(experiment: Experiment, one: Written) -> None:
     """Into final/handful.json, so that the folder alone gives calibrated probabilities."""
-    final = experiment.layout.final(one.wanted.model, one.wanted.seed)
-    key = f"{final}/{FINAL_RECORD}"
+    key = f"{one.wanted.final(experiment.layout)}/{FINAL_RECORD}"
     record = json.loads(experiment.store.read(key))
     told = {**record, "temperature": one.temperature}
     told.pop(checksums.MEMBER, None)  # of what it said before
@@ -209,10 +248,10 @@ def _predicted(
     team: Team,
 ) -> dict[str, Predicted]:
     source = find_model(experiment, wanted.model)
-    final = experiment.layout.final(wanted.model, wanted.seed)
+    final = wanted.final(experiment.layout)
     folder = experiment.store.fetch_tree(final, experiment.scratch / "trained")
     opened = open_final(experiment, functions, source, folder, wanted.weights_hash)
-    name = f"test {model_folder(wanted.model)} seed {wanted.seed}"
+    name = f"test {wanted.name}" + ("" if wanted.probe else f" seed {wanted.seed}")
     batch_size = experiment.settings.train_for(wanted.model).BATCH_SIZE
     total, before = sum(map(len, data.values())), 0
 

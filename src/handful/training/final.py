@@ -7,8 +7,10 @@ other module as `model.safetensors`, which is put into what the user's `load_mod
 from __future__ import annotations
 
 import json
+import platform
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,7 @@ from handful.training.model import (
     build_model,
     inverse,
 )
+from handful.training.pooled import PooledClassifier, reopen_pooled
 from handful.training.pretrained import reopen_pretrained
 
 WEIGHTS = "model.safetensors"
@@ -35,7 +38,10 @@ OWN_WEIGHTS = "module.safetensors"
 CARD = "README.md"
 ADAPTER = "adapter"
 """A folder."""
+POOLING = "pooling"
+"""In the record of a model that pools as its class does not."""
 FORMAT = 1
+LIBRARIES = ("handful", "torch", "transformers", "accelerate", "datasets", "safetensors")
 ENCODING = ("get_dataset_features in functions.py", "encode_data in functions.py")
 _ONE_FILE = "100TB"
 
@@ -64,9 +70,11 @@ def save_final(
     name = _save_weights(folder, model)
     _save_adapter(folder, model)
     files = checksums.of_folder(folder)
+    pooling = model.pooling.to_json() if isinstance(model, PooledClassifier) else None
     full = {
         "format": FORMAT,
         **record,
+        **({POOLING: pooling} if pooling else {}),
         "weights": {name: files[name].sha256},
         "weights_hash": files[WEIGHTS].sha256,
         "class": f"{type(model).__module__}.{type(model).__qualname__}",
@@ -90,6 +98,11 @@ def encoding_functions(experiment: Experiment) -> dict[str, str]:
         return {}
 
 
+def versions() -> dict[str, str]:
+    """Of what a model is made with."""
+    return {"python": platform.python_version(), **{name: version(name) for name in LIBRARIES}}
+
+
 def _name_labels(model: torch.nn.Module, label2id: Mapping[str, int]) -> None:
     config = getattr(model, "config", None)
     if config is not None and hasattr(config, "id2label"):
@@ -101,7 +114,11 @@ def _save_weights(folder: Path, model: torch.nn.Module) -> str:
     from transformers import PreTrainedModel
 
     name = WEIGHTS
-    if isinstance(model, PreTrainedModel):
+    if isinstance(model, PooledClassifier):
+        model.config.architectures = [type(model.encoder).__name__]
+        model.config.save_pretrained(folder)
+        save_model(model, str(folder / name), metadata={"format": "pt"})
+    elif isinstance(model, PreTrainedModel):
         model.save_pretrained(folder, max_shard_size=_ONE_FILE)
         if not _fits(model, folder / WEIGHTS):
             name = OWN_WEIGHTS
@@ -151,9 +168,9 @@ def open_final(
                 remedy=remedy,
             )
     label2id = record["label2id"]
-    if not functions.has(LOAD_MODEL):
+    if not functions.has(LOAD_MODEL) and POOLING not in record:
         return Opened(reopen_pretrained(folder, label2id), record)
-    model = build_model(experiment, functions, source, label2id)
+    model = _empty(experiment, functions, source, folder, record)
     (name,) = record["weights"]
     try:
         load_model(model, str(folder / name), strict=True)
@@ -164,3 +181,17 @@ def open_final(
             remedy="let it depend only on its parameters, or run `handful run --redo train`",
         ) from error
     return Opened(model, record)
+
+
+def _empty(
+    experiment: Experiment,
+    functions: Functions,
+    source: ModelSource,
+    folder: Path,
+    record: Mapping[str, Any],
+) -> torch.nn.Module:
+    """The module that the weights are put into."""
+    label2id = record["label2id"]
+    if functions.has(LOAD_MODEL):
+        return build_model(experiment, functions, source, label2id)
+    return reopen_pooled(folder, record[POOLING], len(label2id))

@@ -21,6 +21,7 @@ from torch import nn
 from torch.nn import functional
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
+from handful.training.pooled import PooledClassifier, classifier_of
 from handful.training.stock import is_leaf, is_stock, is_stock_model
 
 Forward = Callable[..., torch.Tensor]
@@ -46,9 +47,10 @@ def first_token_only(model: nn.Module) -> Iterator[bool]:
     For `eval()`: under dropout other random numbers would be drawn. The states of the other tokens
     are not to be asked for meanwhile (`output_hidden_states`).
     """
-    layer = _last_layer(_unwrapped(model))
-    if layer is None:
-        yield False
+    inner = _unwrapped(model)
+    layer = _last_layer(inner)
+    if layer is None or isinstance(inner, PooledClassifier):  # which pools all tokens
+        yield layer is not None
         return
     layer.forward = _FAMILIES[_module(layer)].make(layer)
     try:
@@ -75,21 +77,27 @@ def _is_lora(config: Any) -> bool:
 
 def _last_layer(model: nn.Module) -> Any:
     """None: it is not known what this model makes of its last layer."""
-    family = _FAMILIES.get(_module(model))
-    if family is None or type(model).__name__ != family.model or not is_stock_model(model):
+    inner = classifier_of(model)
+    family = _FAMILIES.get(_module(inner))
+    if family is None:
+        return None
+    wanted = dict(family.parts)
+    if inner is not model:
+        wanted.popitem()  # the head is ours
+    elif type(model).__name__ != family.model or not is_stock_model(model):
         return None
     try:
-        parts = [(_at(model, path), name) for path, name in family.parts.items()]
+        parts = [(_at(model, path), name) for path, name in wanted.items()]
         layer, layers = _at(model, family.layer), _at(model, family.layer.rpartition(".")[0])
     except (AttributeError, IndexError, TypeError):
         return None
     if sum(one is layer for one in layers) != 1:
         return None
     for part, name in parts:
-        if type(part).__name__ != name or _module(part) != _module(model) or not is_stock(part):
+        if type(part).__name__ != name or _module(part) != _module(inner) or not is_stock(part):
             return None
-    inner = (part for part in layer.modules() if _module(part) != _module(model))
-    if not all(is_leaf(part) and is_stock(part) for part in inner):
+    leaves = (part for part in layer.modules() if _module(part) != _module(inner))
+    if not all(is_leaf(part) and is_stock(part) for part in leaves):
         return None
     return None if _is_watched(model) else layer
 

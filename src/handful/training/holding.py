@@ -21,7 +21,7 @@ from torch import nn
 
 from handful.errors import UserError
 from handful.settings import TrainSection
-from handful.training.optimizer import CLIP_NORM, make_optimizer
+from handful.training.optimizer import CLIP_NORM, EVEN, Pace, make_optimizer
 from handful.training.team import Team
 
 if TYPE_CHECKING:
@@ -59,11 +59,15 @@ class Holding(Protocol):
 
 
 def held(
-    model: nn.Module, section: TrainSection, accelerator: Accelerator, team: Team
+    model: nn.Module,
+    section: TrainSection,
+    accelerator: Accelerator,
+    team: Team,
+    pace: Pace = EVEN,
 ) -> Whole | Sharded:
     """`model` as `SHARDING` asks for. `UserError` for what does not go together."""
     if section.SHARDING == WHOLE:
-        return Whole(model, section, accelerator)
+        return Whole(model, section, accelerator, pace)
     for clash, key in (
         (section.AUTO_BATCH, "AUTO_BATCH = true"),
         (section.COMPILE, "COMPILE = true"),
@@ -75,16 +79,22 @@ def held(
                 where="[train] SHARDING",
                 remedy=f"leave out one of the two: {key.partition(' ')[0]} or SHARDING",
             )
-    return Sharded(model, section, accelerator, team)
+    return Sharded(model, section, accelerator, team, pace)
 
 
 class Whole:
     """Everybody holds everything."""
 
-    def __init__(self, model: nn.Module, section: TrainSection, accelerator: Accelerator) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        section: TrainSection,
+        accelerator: Accelerator,
+        pace: Pace = EVEN,
+    ) -> None:
         model.to(accelerator.device)
         self.optimizer: torch.optim.Optimizer = make_optimizer(
-            model, section.LEARNING_RATE, section.WEIGHT_DECAY, accelerator.device
+            model, section.LEARNING_RATE, section.WEIGHT_DECAY, accelerator.device, pace
         )
         self.model: nn.Module
         self.model, self._stepper = accelerator.prepare(model, self.optimizer)
@@ -118,7 +128,12 @@ class Sharded:
     """Each process holds its part."""
 
     def __init__(
-        self, model: nn.Module, section: TrainSection, accelerator: Accelerator, team: Team
+        self,
+        model: nn.Module,
+        section: TrainSection,
+        accelerator: Accelerator,
+        team: Team,
+        pace: Pace = EVEN,
     ) -> None:
         from torch.distributed.device_mesh import init_device_mesh
         from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
@@ -140,7 +155,7 @@ class Sharded:
             lambda _: None
         )  # should load_model have drawn otherwise there, the leader's count
         self.optimizer: torch.optim.Optimizer = make_optimizer(
-            model, section.LEARNING_RATE, section.WEIGHT_DECAY, accelerator.device
+            model, section.LEARNING_RATE, section.WEIGHT_DECAY, accelerator.device, pace
         )
 
     def exchanging(self, ready: bool) -> AbstractContextManager[None]:  # noqa: ARG002

@@ -76,7 +76,7 @@ class Loop:
             most = -(-self.plan.batch_size // work.team.size)
             longest = int(work.train.lengths.max(initial=0))
             self._positions = positions_at_once(model, section.MICRO_BATCHES, longest, most)
-        self._held = held(model, section, accelerator, work.team)
+        self._held = held(model, section, accelerator, work.team, work.pace)
         self.best = model
         """After `run`, on the leader: the whole model, with the weights of the best validation."""
         self._forward = (
@@ -108,6 +108,9 @@ class Loop:
         """
         self._clock = time.monotonic()
         self._held.model.train()
+        if self.work.begins_judged and self.state.best_value is None and not self.state.step:
+            self._validate()
+            self._save()
         while not self._finished():
             self._train_to(self.plan.next_evaluation(self.state.step, self.state.validated))
             self._validate()
@@ -172,8 +175,9 @@ class Loop:
         return self.pruned
 
     def seen(self) -> list[float]:
-        """METRIC after each validation so far."""
-        lines = [line["validation"] for line in self.state.history if "validation" in line]
+        """METRIC after each validation so far, of the model as it began not."""
+        told = [line for line in self.state.history if "validation" in line]
+        lines = [line["validation"] for line in told if line["step"]]
         return [float(line[self.work.section.METRIC]) for line in lines]
 
     # --- training ----------------------------------------------------------------------------

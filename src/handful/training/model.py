@@ -19,7 +19,8 @@ from handful.paths import at_home
 from handful.progress import Progress
 from handful.storage.base import Source
 from handful.training.calls import call, settings_for
-from handful.training.pretrained import load_pretrained, some
+from handful.training.pooling import Pooling
+from handful.training.pretrained import AUTO, MODEL, load_pretrained, some
 from handful.training.weight_dtypes import check_own_weights, memory_note
 from handful.training.weight_views import part_storage
 
@@ -60,19 +61,32 @@ def find_model(experiment: Experiment, model: str) -> ModelSource:
     return ModelSource(model, model)
 
 
+@dataclass(frozen=True)
+class Built:
+    """A model before training."""
+
+    model: torch.nn.Module
+    is_default: bool
+    """Is it the default one, and none of `load_model`?"""
+    fresh: tuple[str, ...] = ()
+    """Names of the weights that are new; of a model of `load_model`'s it is not known."""
+    pooling: Pooling | None = None
+    """What stands on a default model's encoder; None: as its class does it."""
+
+
 def _default(
-    experiment: Experiment, source: ModelSource, label2id: Mapping[str, int]
-) -> torch.nn.Module:
-    found = load_pretrained(source.name, label2id)
+    experiment: Experiment, source: ModelSource, label2id: Mapping[str, int], pooling: str
+) -> Built:
+    found = load_pretrained(source.name, label2id, pooling)
+    name, progress = model_folder(source.model), experiment.progress
+    if found.pooling:
+        progress.note(f"{name}: classifies its tokens' states, pooled by {found.pooling}")
     if found.fresh:
-        experiment.progress.note(
-            f"{model_folder(source.model)}: new, to be trained: {some(found.fresh)}"
-        )
+        progress.note(f"{name}: new, to be trained: {some(found.fresh)}")
     if found.stored:
-        told = memory_note(found.model, found.stored)
-        experiment.progress.note(f"{model_folder(source.model)}: {told}")
+        progress.note(f"{name}: {memory_note(found.model, found.stored)}")
     part_storage(found.model)
-    return found.model
+    return Built(found.model, True, found.fresh, found.pooling)
 
 
 def _no_model(model: str, what: str) -> UserError:
@@ -83,10 +97,30 @@ def _no_model(model: str, what: str) -> UserError:
 def build_model(
     experiment: Experiment, functions: Functions, source: ModelSource, label2id: Mapping[str, int]
 ) -> torch.nn.Module:
-    """The model before training, by `load_model` or the default. `UserError` if it cannot be."""
+    """The model alone: see `build`."""
+    return build(experiment, functions, source, label2id).model
+
+
+def build(
+    experiment: Experiment,
+    functions: Functions,
+    source: ModelSource,
+    label2id: Mapping[str, int],
+    pooling: str | None = None,
+) -> Built:
+    """The model before training, by `load_model` or the default. `UserError` if it cannot be.
+
+    `pooling`: of the default one, instead of what POOLING says.
+    """
     quiet_libraries()
+    section = experiment.settings.train_for(source.model)
     if not functions.has(LOAD_MODEL):
-        return _default(experiment, source, label2id)
+        return _default(experiment, source, label2id, pooling or section.POOLING)
+    if section.POOLING not in (AUTO, MODEL):
+        experiment.progress.warn(
+            f"{model_folder(source.model)}: POOLING = {section.POOLING} says nothing to "
+            "load_model, which makes its own model"
+        )
     model = call(
         functions,
         LOAD_MODEL,
@@ -104,7 +138,7 @@ def build_model(
     if told:
         experiment.progress.warn(f"{model_folder(source.model)}: {told}")
     part_storage(model)
-    return model
+    return Built(model, False)
 
 
 def inverse(label2id: Mapping[str, int]) -> dict[int, str]:

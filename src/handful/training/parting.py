@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from handful.errors import UserError
+from handful.training.pooled import PooledClassifier
 from handful.training.stock import is_stock, is_stock_model
 
 CACHED = 2048
@@ -82,6 +83,8 @@ def has_batch_norm(model: nn.Module) -> bool:
 def is_known(model: nn.Module) -> bool:
     """Is its loss known to be the mean over its examples, each seen by itself?"""
     outer = type(model)
+    if isinstance(model, PooledClassifier):
+        return _keeps_apart(model.encoder)
     if outer.__module__.startswith("peft."):
         inner = getattr(getattr(model, "base_model", None), "model", None)
         return isinstance(inner, nn.Module) and is_stock_model(model) and is_known(inner)
@@ -92,10 +95,15 @@ def is_known(model: nn.Module) -> bool:
         # A loss that somebody has put in its place is found under this name.
         and getattr(model, "_loss_function", None) is None
         and getattr(getattr(model, "config", None), "problem_type", None) in _ONE_LABEL
-        # Experts may be balanced over the whole batch.
-        and not getattr(getattr(model, "config", None), "output_router_logits", False)
-        and all(_is_plain(part) for part in model.modules() if part is not model)
+        and _keeps_apart(model)
     )
+
+
+def _keeps_apart(model: nn.Module) -> bool:
+    """Is each example seen by itself?"""
+    # Experts may be balanced over the whole batch.
+    routed = getattr(getattr(model, "config", None), "output_router_logits", False)
+    return not routed and all(_is_plain(part) for part in model.modules() if part is not model)
 
 
 def _is_plain(part: nn.Module) -> bool:

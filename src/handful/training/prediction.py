@@ -7,8 +7,10 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from handful.errors import StepError
@@ -53,21 +55,44 @@ def predict(
     `StepError` if an example was met twice or never, or if a logit is no finite number. What
     `tick` raises is raised; the model is left in the mode in which it was.
     """
-    started, training = time.monotonic(), model.training
+    started = time.monotonic()
     team = team or Team()
-    answers = Answers(len(data), labels, team)
-    device = next(model.parameters()).device
-    most, equal = judged_at_once(device), collate.equal_lengths
-    batches = length_order(data.lengths, batch_size, most, equal=equal)
-    mine = batches[team.rank :: team.size]
-    together = is_sharded(model)
+    # Only the leader has room for all of them.
+    logits: Logits = np.zeros((len(data) if team.leads else 0, labels))
     # A sharded model's weights come and go, which inference mode would not allow.
-    mode = torch.no_grad if together else torch.inference_mode
+    mode = torch.no_grad if is_sharded(model) else torch.inference_mode
 
     def answer(batch: Mapping[str, torch.Tensor]) -> tuple[torch.Tensor, float]:
         with mode():
             return _answer(model, batch, labels)
 
+    loss = answers_of(model, data, collate, batch_size, logits, answer, tick, team)
+    return Predicted(logits, loss, time.monotonic() - started)
+
+
+def answers_of(
+    model: torch.nn.Module,
+    data: SplitData,
+    collate: Collator,
+    batch_size: int,
+    into: npt.NDArray[Any],
+    answer: Callable[[Mapping[str, torch.Tensor]], tuple[torch.Tensor, float]],
+    tick: Callable[[int], None],
+    team: Team,
+) -> float:
+    """Fill `into` [N, W] with what `answer` gives for every batch of `data`; the mean of its loss.
+
+    `answer`: a batch → [B, W] on the CPU, and the mean of the loss of its examples; it is called in
+    threads of its own, with the model in eval mode. Elsewhere than on the team's leader `into` is
+    empty. For the rest see `predict`.
+    """
+    training = model.training
+    answers = Answers(into, team)
+    device = next(model.parameters()).device
+    most, equal = judged_at_once(device), collate.equal_lengths
+    batches = length_order(data.lengths, batch_size, most, equal=equal)
+    mine = batches[team.rank :: team.size]
+    together = is_sharded(model)
     judged = np.cumsum([len(batch) for batch in batches])
     loss, done = 0.0, 0
     model.eval()
@@ -87,8 +112,8 @@ def predict(
     finally:
         model.train(training)
     total_loss, total = team.sum(np.array([loss, done], np.float64)).tolist()
-    logits = answers.gathered(data)
-    return Predicted(logits, total_loss / max(1, total), time.monotonic() - started)
+    answers.gather(data)
+    return float(total_loss / max(1, total))
 
 
 def _answer(
@@ -103,26 +128,25 @@ def _answer(
 
 
 class Answers:
-    """The logits of a split as they come; in a team, of one process's share of it."""
+    """The answers to a split as they come; in a team, to one process's share of it."""
 
-    def __init__(self, examples: int, labels: int, team: Team) -> None:
-        self._team, self._labels = team, labels
-        # Only the leader has room for all of them.
-        self._logits = np.zeros((examples if team.leads else 0, labels))
-        self._seen = np.zeros(examples if team.leads else 0, dtype=np.int64)
+    def __init__(self, into: npt.NDArray[Any], team: Team) -> None:
+        """`into` [N, W] is filled; elsewhere than on the leader N is 0."""
+        self._team, self._into = team, into
+        self._seen = np.zeros(len(into), dtype=np.int64)
         self._mine: list[tuple[Indices, torch.Tensor]] = []
 
-    def add(self, indices: Indices, logits: torch.Tensor) -> None:
-        """`logits` [B, C] of some examples, on the CPU."""
+    def add(self, indices: Indices, rows: torch.Tensor) -> None:
+        """`rows` [B, W] of some examples, on the CPU."""
         if not self._team.leads:
-            self._mine.append((indices, logits))
+            self._mine.append((indices, rows))
             return
-        self._logits[indices] = logits.numpy()
+        self._into[indices] = rows.numpy()
         np.add.at(self._seen, indices, 1)
 
-    def gathered(self, data: SplitData) -> Logits:
-        """[N, C] of all the team, each example exactly once, on the leader."""
-        mine = (np.zeros(0, np.int64), torch.zeros(0, self._labels))
+    def gather(self, data: SplitData) -> None:
+        """Put together what all the team has, each example exactly once, on the leader."""
+        mine = (np.zeros(0, np.int64), torch.zeros(0, self._into.shape[1]))
         if self._mine:
             indices, logits = zip(*self._mine, strict=True)
             mine = (np.concatenate(indices), torch.cat(logits))
@@ -130,11 +154,10 @@ class Answers:
         for theirs, rows in self._team.shares(*mine):
             self.add(theirs, rows)
         if self._team.leads:
-            _check_all(data, self._seen, self._logits)
-        return self._logits
+            _check_all(data, self._seen, self._into)
 
 
-def _check_all(data: SplitData, seen: Indices, logits: Logits) -> None:
+def _check_all(data: SplitData, seen: Indices, logits: npt.NDArray[Any]) -> None:
     wrong = np.flatnonzero(seen != 1)
     if len(wrong):
         raise StepError(f"{len(wrong)} examples were met not exactly once: {_named(data, wrong)}")

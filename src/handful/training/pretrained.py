@@ -21,9 +21,14 @@ import torch
 
 from handful.errors import StepError, UserError
 from handful.training.calls import HUB_REMEDY, remedy_for
+from handful.training.pooled import HEAD, encoder_class, pooled_classifier, without_pooler
+from handful.training.pooling import CLS, LAST, MEAN, Pooling, declared_pooling
 from handful.training.weight_dtypes import stored_dtype
 from handful.training.weight_files import broken_file
 
+AUTO, MODEL = "auto", "model"
+"""Of POOLING."""
+_OWN_POOLING = "classifier_pooling"
 _WHERE = "[train] MODEL_NAMES"
 _SHOWN = 6
 _BROKEN_REMEDY = "get the file again: `git lfs pull` where it is a pointer, else download it anew"
@@ -60,18 +65,27 @@ class Pretrained:
     """Weights that are new, drawn at random: of the head, and of a pooler."""
     stored: str
     """ "bf16" or "fp16" if the checkpoint is stored in that; else empty."""
+    pooling: Pooling | None = None
+    """None: as the class does it."""
 
 
-def load_pretrained(name: str, label2id: Mapping[str, int]) -> Pretrained:
-    """`AutoModelForSequenceClassification` in fp32, with both label maps and a fitting head; of an
-    architecture that knows images alone, `AutoModelForImageClassification`.
+def load_pretrained(name: str, label2id: Mapping[str, int], pooling: str = MODEL) -> Pretrained:
+    """A classifier in fp32, with both label maps and a fitting head.
+
+    `AutoModelForSequenceClassification`, or of an architecture that knows images alone
+    `AutoModelForImageClassification`; or, as `pooling` (POOLING) says, the encoder with a pooling
+    of ours: see `pooling_of`.
 
     Raises `UserError` for a model that is not there, is broken, wants code of its own, is a bare
     adapter, or whose encoder would be random in part.
     """
-    model, report = _loaded(name, label2id)
+    model, report, pools = _loaded(name, label2id, pooling)
     fresh = _fresh(report)
-    inside = sorted(key for key in fresh if in_encoder(model, key))
+    inside = sorted(key for key in fresh if pools or in_encoder(model, key))
+    if pools:
+        model = pooled_classifier(without_pooler(model), pools, len(label2id))
+        inside = [key for key in inside if "pooler" not in key.split(".")]
+        fresh = {f"{HEAD}.weight", f"{HEAD}.bias"}
     if inside:
         raise UserError(
             f"{name} does not give {len(inside)} weights of the encoder of "
@@ -80,13 +94,13 @@ def load_pretrained(name: str, label2id: Mapping[str, int]) -> Pretrained:
             remedy="they would be random: take a checkpoint of this architecture, or rename its "
             "keys, or write a load_model in functions.py",
         )
-    return Pretrained(model, tuple(sorted(fresh)), stored_dtype(_config(name)))
+    return Pretrained(model, tuple(sorted(fresh)), stored_dtype(_config(name)), pools)
 
 
 def reopen_pretrained(folder: Path, label2id: Mapping[str, int]) -> torch.nn.Module:
     """The same from a final/ of ours, in which nothing may be new: else `StepError`."""
     model: torch.nn.Module
-    model, report = _loaded(str(folder), label2id)
+    model, report, _ = _loaded(str(folder), label2id)
     fresh = sorted(_fresh(report))
     if fresh:
         raise StepError(
@@ -115,7 +129,46 @@ def in_encoder(model: torch.nn.Module, key: str) -> bool:
     return any("embed" in part or part.isdigit() for part in parts)
 
 
-def _loaded(name: str, label2id: Mapping[str, int]) -> tuple[Any, Mapping[str, Any]]:
+def pooling_of(name: str, config: Any, wanted: str) -> Pooling | None:
+    """The pooling that takes the place of the class's own; None: that one stays.
+
+    `auto`: what the checkpoint says that it was made for. Decoders classify by their last token,
+    and a class whose config has the wanted pooling (`classifier_pooling`) does it itself.
+    """
+    images = _kind_of(config).__name__ == "AutoModelForImageClassification"
+    if wanted == MODEL or (wanted == AUTO and images):
+        return None
+    found = declared_pooling(name) if wanted == AUTO else Pooling((wanted,))
+    if found is None:
+        return None
+    if images:
+        what = f"{name} is for images, which have no tokens to be pooled"
+        raise UserError(what, where="[train] POOLING", remedy="write auto, or leave it out")
+    if found == Pooling((LAST,)) and _reads_last(config):
+        return None
+    if not found.normalize and hasattr(config, _OWN_POOLING) and found.modes[0] in (CLS, MEAN):
+        setattr(config, _OWN_POOLING, found.modes[0])
+        return found if len(found.modes) > 1 else None
+    return found
+
+
+def _reads_last(config: Any) -> bool:
+    """Does the class classify by the last token, as those of decoders do?"""
+    from transformers.models.auto import modeling_auto
+
+    causal = modeling_auto.MODEL_FOR_CAUSAL_LM_MAPPING
+    only = not getattr(config, "is_encoder_decoder", False)
+    return (
+        only
+        and type(config) in causal
+        and type(config) not in modeling_auto.MODEL_FOR_MASKED_LM_MAPPING
+    )
+
+
+def _loaded(
+    name: str, label2id: Mapping[str, int], pooling: str = MODEL
+) -> tuple[Any, Mapping[str, Any], Pooling | None]:
+    """The classifier, or the encoder where a pooling is to stand on it."""
     from safetensors import SafetensorError
     from transformers import AutoConfig
 
@@ -127,8 +180,11 @@ def _loaded(name: str, label2id: Mapping[str, int]) -> tuple[Any, Mapping[str, A
         _refuse_adapter(name)
         config = AutoConfig.from_pretrained(name, trust_remote_code=False)  # nosec B615
         _refuse_quantized(name, config)
-        found: tuple[Any, Mapping[str, Any]] = _kind_of(config).from_pretrained(  # nosec B615
+        pools = pooling_of(name, config, pooling)
+        own = getattr(config, _OWN_POOLING, None)
+        model, report = (encoder_class(config) if pools else _kind_of(config)).from_pretrained(  # nosec B615
             name,
+            **({_OWN_POOLING: own} if own else {}),
             num_labels=len(label2id),
             label2id=dict(label2id),
             id2label={number: label for label, number in label2id.items()},
@@ -142,7 +198,7 @@ def _loaded(name: str, label2id: Mapping[str, int]) -> tuple[Any, Mapping[str, A
         )
     except (OSError, ValueError, ImportError, UnpicklingError, SafetensorError) as error:
         raise _cannot(name, error) from error
-    return found
+    return model, report, pools
 
 
 def _kind_of(config: Any) -> Any:

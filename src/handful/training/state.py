@@ -32,7 +32,10 @@ class RunState:
     positions: int = 0
     """Positions that it takes at once, padding included; 0: any number."""
     waited: int = 0
-    """Validations since the best one."""
+    """Validations since the best one of the training's own; that of the model as it began, at step
+    0, is none."""
+    own_best: float | None = None
+    """Of these, as long as the model as it began is better."""
     seconds: float = 0.0
     """Time spent training and validating, earlier processes included."""
     loss_sum: float = 0.0
@@ -74,13 +77,15 @@ class RunState:
     ) -> bool:
         """Note a validation's result; True if it is the best so far."""
         self.validated = self.step
-        better = self.best_value is None or (
-            value > self.best_value if goal == "max" else value < self.best_value
-        )
-        if not better:
-            self.waited += 1
+        if self.step:
+            rival = self.best_value if self.best_step else self.own_best
+            if _is_better(value, rival, goal):
+                self.waited, self.own_best = 0, value
+            else:
+                self.waited += 1
+        if not _is_better(value, self.best_value, goal):
             return False
-        self.waited, self.best_step, self.best_epoch = 0, self.step, epoch
+        self.best_step, self.best_epoch = self.step, epoch
         self.best_value, self.best_metrics = value, dict(metrics)
         return True
 
@@ -90,6 +95,10 @@ class RunState:
         losses = [line["validation"]["loss"] for line in told if line["step"] == self.best_step]
         loss = losses[-1] if losses else None
         return float(loss) if loss is not None and math.isfinite(loss) else None
+
+
+def _is_better(value: float, rival: float | None, goal: str) -> bool:
+    return rival is None or (value > rival if goal == "max" else value < rival)
 
 
 def random_state() -> dict[str, Any]:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-import platform
 from collections.abc import Mapping
 from contextlib import ExitStack
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib.metadata import version
 from typing import Any
 
 import torch
@@ -22,22 +21,25 @@ from handful.progress import Progress
 from handful.settings import TrainSection, counted_for_model
 from handful.training import runtime
 from handful.training.batches import Indices
+from handful.training.beginning import PROBE, Beginning, begun, headed
 from handful.training.calls import settings_for
 from handful.training.checkpoints import Checkpoint, Checkpoints
 from handful.training.checks import check_features, check_trainable
 from handful.training.collate import Collator
 from handful.training.collation import Trial, collation, give_padding_token
 from handful.training.data import SplitData, check_label_map, open_split
-from handful.training.final import encoding_functions, save_final
+from handful.training.features import Frozen
+from handful.training.final import encoding_functions, save_final, versions
 from handful.training.holding import WHOLE
 from handful.training.lengths import check_lengths, encoded_lengths, trained_length
 from handful.training.loop import Loop
 from handful.training.metric_checks import check_metric
 from handful.training.metrics import Metrics
-from handful.training.model import build_model, find_model, load_tokenizer
+from handful.training.model import Built, build, find_model, load_tokenizer
 from handful.training.objective import Objective, balanced_weights
 from handful.training.order import Order
 from handful.training.parting import smallest_batch
+from handful.training.probe import fitted_probe
 from handful.training.pruning import Pruning
 from handful.training.resuming import (
     check_environment,
@@ -55,7 +57,6 @@ from handful.training.weight_dtypes import as_they_were, held_in, store_in
 from handful.training.work import Work
 
 _OWNER_DIGITS = 16
-LIBRARIES = ("handful", "torch", "transformers", "accelerate", "datasets", "safetensors")
 
 
 def train(experiment: Experiment, arguments: Mapping[str, Any]) -> dict[str, Any]:
@@ -89,14 +90,20 @@ def train(experiment: Experiment, arguments: Mapping[str, Any]) -> dict[str, Any
         stopping = stack.enter_context(Stopping())
         accelerator = stack.enter_context(runtime.accelerated(environment["precision"], team.size))
         runtime.seed_everything(order.seed)
-        model = build_model(experiment, functions, source, order.label2id)
+        before = Beginning.from_json(found.beginning) if found else None
+        pooling = before.pooling if before else None
+        built = build(experiment, functions, source, order.label2id, pooling)
+        model = built.model
         if found:
             _as_it_began(order, model, found, experiment.progress)
         tokenizer = load_tokenizer(source, functions, experiment.progress)
         followed = tracking(experiment, order.model, order.seed, environment, leads=team.leads)
         stack.callback(followed.end)
         collate = _collator(experiment, order, data[0], model, tokenizer, team, precision)
-        work = _work(experiment, functions, order, data, model, collate, team, followed)
+        beginning = before or _beginning(
+            _Ready(experiment, functions, order, data, built, collate, team, precision)
+        )
+        work = _work(experiment, functions, order, data, model, collate, team, followed, beginning)
         _prepare_memory(model, section)
         size = sum(parameter.numel() for parameter in model.parameters())
         progress = experiment.progress
@@ -168,6 +175,7 @@ def _work(
     collate: Collator,
     team: Team,
     followed: Tracking,
+    beginning: Beginning,
 ) -> Work:
     section = experiment.settings.train_for(order.model)
     metrics = Metrics(functions, order.label2id, settings_for(experiment.settings, order.model))
@@ -187,7 +195,10 @@ def _work(
         about={
             "label2id": dict(order.label2id),
             "settings": dict(counted_for_model(experiment.settings, order.model)),
+            "beginning": beginning.to_json(),
         },
+        pace=beginning.pace,
+        begins_judged=beginning.head == PROBE,
         pruning=_pruning(order, section),
         smallest=smallest_batch(model, section.BATCH_SIZE, team.size),
     )
@@ -231,6 +242,48 @@ def _check_metric(
     given = check_metric(metrics, section, references, progress)
     set_random_state(before)
     return given
+
+
+@dataclass(frozen=True)
+class _Ready:
+    """What a training that starts anew has before its head is settled."""
+
+    experiment: Experiment
+    functions: Functions
+    order: Order
+    data: tuple[SplitData, SplitData]
+    built: Built
+    collate: Collator
+    team: Team
+    precision: str
+
+
+def _beginning(ready: _Ready) -> Beginning:
+    """How it begins; the probe's weights are in the model then. Random numbers go on as before."""
+    order, experiment, before = ready.order, ready.experiment, random_state()
+    section = experiment.settings.train_for(order.model)
+    labels = len(order.label2id)
+    known = headed(ready.built, ready.data[0], ready.collate, labels)
+    beginning = begun(section, known)
+    if beginning.head == PROBE and known.head is not None:
+        model = ready.built.model
+        model.to(runtime.default_device())
+        frozen = Frozen(
+            experiment,
+            order.model,
+            model,
+            known.head,
+            ready.collate,
+            ready.precision,
+            {"train": ready.data[0], "validation": ready.data[1]},
+            order.data_hash,
+            ready.team,
+        )
+        probe = fitted_probe(frozen, ready.functions, order.label2id)
+        if probe is not None:
+            known.head.fill(model, probe.weight, probe.bias)
+    set_random_state(before)
+    return beginning
 
 
 def _as_it_began(
@@ -320,10 +373,7 @@ def _record(
         "collation": loop.work.collate.to_json(),
         "parameters": parameters,
         "environment": dict(environment),
-        "versions": {
-            "python": platform.python_version(),
-            **{name: version(name) for name in LIBRARIES},
-        },
+        "versions": versions(),
     }
 
 

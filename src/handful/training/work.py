@@ -12,6 +12,7 @@ from handful.training.collate import Collator
 from handful.training.data import SplitData
 from handful.training.metrics import Metrics
 from handful.training.objective import Objective
+from handful.training.optimizer import EVEN, Pace
 from handful.training.pruning import Pruning
 from handful.training.team import Team
 from handful.training.tracking import Tracking
@@ -45,6 +46,11 @@ class Work:
     """Examples that a batch has at least: see `epoch_batches`."""
     metric_is_given: bool = True
     """Does `compute_metrics` give METRIC? If not, it is a figure of ours."""
+
+    pace: Pace = EVEN
+    """Of the head."""
+    begins_judged: bool = False
+    """Is the model validated before the first step, so that it may stay the best?"""
 
     @property
     def plan(self) -> Plan:

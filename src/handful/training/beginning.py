@@ -1,0 +1,118 @@
+"""With what head a training begins, and how fast that learns: HEAD_INIT, HEAD_LEARNING_RATE.
+
+A training that goes on begins as it began, whatever the settings' `auto` has come to mean since:
+its checkpoints say so. Those of builds that had no choice began with the class's own pooling, a
+random head, and one pace for all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from handful.errors import UserError
+from handful.settings import TrainSection
+from handful.training.collate import Collator
+from handful.training.data import SplitData
+from handful.training.heads import Head, find_head
+from handful.training.holding import WHOLE
+from handful.training.model import Built
+from handful.training.optimizer import Pace
+from handful.training.pretrained import AUTO, MODEL
+
+PROBE, RANDOM = "probe", "random"
+TIMES = 10.0
+"""The pace of a default model's new head, over its encoder's."""
+_TRIED = 2
+"""Rows that a head is looked for with."""
+
+
+@dataclass(frozen=True)
+class Beginning:
+    """Kept in every checkpoint."""
+
+    pooling: str = MODEL
+    """POOLING as the model was built with."""
+    head: str = RANDOM
+    """ "probe": with the probe's weights; "random": as the model was built."""
+    times: float = 1.0
+    """The learning rate of the head, over that of the rest."""
+    names: tuple[str, ...] = ()
+    """Of the head's parameters, if it has a pace of its own."""
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, told: Mapping[str, Any]) -> Beginning:
+        return cls(**{**told, "names": tuple(told.get("names", ()))})
+
+    @property
+    def pace(self) -> Pace:
+        return Pace(frozenset(self.names), self.times)
+
+
+@dataclass(frozen=True)
+class Headed:
+    """A model with what is known of its head."""
+
+    built: Built
+    head: Head | None
+    """Its last linear layer; None if its logits come from none."""
+    collate: Collator
+
+    @property
+    def can_be_probed(self) -> bool:
+        """Is all that stands below the head pretrained, as far as is known?"""
+        return self.head is not None and set(self.built.fresh) <= self.head.parameters
+
+
+def headed(built: Built, data: SplitData, collate: Collator, labels: int) -> Headed:
+    """`built` with the head that is found by the first rows of `data`."""
+    rows = np.arange(min(_TRIED, len(data)), dtype=np.int64)
+    return Headed(built, find_head(built.model, collate(data.batch(rows)), labels), collate)
+
+
+def begun(section: TrainSection, found: Headed) -> Beginning:
+    """What `section` asks for. `UserError` for a head that there is not."""
+    built, head = found.built, found.head
+    return Beginning(section.POOLING, _init(section, found), *_pace(section, built, head))
+
+
+def _init(section: TrainSection, found: Headed) -> str:
+    if section.HEAD_INIT == RANDOM:
+        return RANDOM
+    if section.HEAD_INIT == AUTO:
+        new = found.built.is_default and bool(found.built.fresh)
+        return PROBE if new and found.can_be_probed and section.SHARDING == WHOLE else RANDOM
+    if section.SHARDING != WHOLE:
+        raise _refused("HEAD_INIT", "a probe needs the model whole on every process")
+    if found.head is None:
+        raise _no_head("HEAD_INIT", found.built.model)
+    if not found.can_be_probed:
+        below = ", ".join(sorted(set(found.built.fresh) - found.head.parameters))
+        what = f"a probe needs pretrained states, and below the head these weights are new: {below}"
+        raise _refused("HEAD_INIT", what, "write POOLING = mean (or cls), or HEAD_INIT = random")
+    return PROBE
+
+
+def _pace(section: TrainSection, built: Built, head: Head | None) -> tuple[float, tuple[str, ...]]:
+    if section.HEAD_LEARNING_RATE is None:
+        return (TIMES, built.fresh) if built.is_default and built.fresh else (1.0, ())
+    names = built.fresh or (tuple(sorted(head.parameters)) if head else ())
+    if not names:
+        raise _no_head("HEAD_LEARNING_RATE", built.model)
+    return section.HEAD_LEARNING_RATE / section.LEARNING_RATE, names
+
+
+def _no_head(key: str, model: nn.Module) -> UserError:
+    what = f"the logits of {type(model).__name__} come from no linear layer that could be a head"
+    return _refused(key, what)
+
+
+def _refused(key: str, what: str, remedy: str = "write auto") -> UserError:
+    return UserError(what, where=f"[train] {key}", remedy=remedy)
