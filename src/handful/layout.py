@@ -43,6 +43,7 @@ JOBS = "jobs"
 # Beside the models' folders in evaluation/.
 BASELINE_TFIDF = "baseline-tfidf"
 BASELINE_MAJORITY = "baseline-majority"
+BASELINE_PROBE = "baseline-probe"
 
 # Inside <model>/ of the prepared data.
 QUARANTINE = "quarantine.parquet"
@@ -100,6 +101,11 @@ def model_folder(model: str) -> str:
     if model.startswith(("/", ".", "~", "s3://")):
         return model.rstrip("/").rsplit("/", 1)[-1]
     return model.replace("/", "--")
+
+
+def probe_folder(model: str) -> str:
+    """The folder name of a model's probe: a baseline on its own frozen features."""
+    return f"{BASELINE_PROBE}--{model_folder(model)}"
 
 
 @dataclass(frozen=True)
@@ -201,6 +207,13 @@ class Layout:
 
     def final(self, model: str, seed: int) -> str:
         return f"{self.run(model, seed)}/{FINAL}"
+
+    def probe(self, model: str) -> str:
+        """The folder of a model's probe."""
+        return f"{self.models}/{model_folder(model)}/probe"
+
+    def probe_final(self, model: str) -> str:
+        return f"{self.probe(model)}/{FINAL}"
 
     def kept(self, model: str, seed: int, fingerprint: str = "") -> str:
         """The folder of a trained model that a newer one has replaced; of all, without a name."""
