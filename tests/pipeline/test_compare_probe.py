@@ -98,7 +98,7 @@ def test_a_probe_that_wins_is_chosen_and_held_against_the_other_baselines(
         "and fine-tuning adds nothing there (m reaches 0.700)."
     )
     assert "a real loss" in record.verdict
-    assert "baseline-probe--m beats the best baseline. " in record.verdict
+    assert "baseline-probe--m beats the best of the other baselines. " in record.verdict
     assert told.warnings == ["m does NOT beat the baseline, baseline-probe--m."]
 
 

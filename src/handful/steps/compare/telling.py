@@ -166,7 +166,8 @@ def _baseline(findings: Findings) -> list[str]:
 def _against_baseline(findings: Findings, against: Judged) -> str:
     winner, baseline = findings.winner.name, against.verdict.words
     if beats_baseline(findings, winner):
-        return f"{winner} beats the best baseline. {baseline}"
+        others = "of the other baselines" if findings.winner.probe_of else "baseline"
+        return f"{winner} beats the best {others}. {baseline}"
     return f"{winner} does {_NOT_BEATEN}! {baseline}"
 
 
