@@ -328,6 +328,8 @@ def listed_in(key: str) -> tuple[str, ...]:
 def step_of(key: str) -> str | None:
     """The step that writes what is at `key`; None for what belongs to none."""
     first, second, *rest = (*key.split("/"), "")
+    if first == "results" and rest[:1] == ["models"] and rest[2:3] == ["probe"]:
+        return "test"  # what it is compared with stands beside it
     if key.startswith((f"{RECONCILIATION}/", f"{ARTIFACTS}/")) or key == LABEL_COUNTS:
         return "reconcile"
     if key.startswith(f"{PREPARED_DATA}/"):
