@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
+from handful import records
 from handful.layout import BASELINE_TFIDF, model_folder, probe_folder
-from handful.records import Tested
 from handful.report import over_probe
 from handful.report.ranking import ranking
 from handful.report.words import probe_name
@@ -41,7 +41,7 @@ def add_probe(made: MadeUp, model: str, like: str, validation: float) -> None:
     }
     (results / name / "seed-0" / "metrics.json").write_text(json.dumps({**told, **more}))
     path = made.root / "tested.json"
-    tested = Tested.from_json(path.read_bytes())
+    tested = records.Tested.from_json(path.read_bytes())
     every = (*tested.evaluations, *tested.baselines)
     (own,) = [replace(one, model=name) for one in every if one.model == like]
     path.write_bytes(replace(tested, baselines=(own, *tested.baselines)).to_json())
