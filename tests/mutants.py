@@ -144,7 +144,10 @@ AREAS = (
     ),
     Area(
         "metrics",
-        {f"comparing/{name}.py": _COMPARING for name in ("holm", "mcnemar", "pairs", "verdict")}
+        {
+            f"comparing/{name}.py": _COMPARING
+            for name in ("gain", "holm", "mcnemar", "pairs", "verdict")
+        }
         | {
             f"scoring/{name}.py": _SCORING
             for name in ("bootstrap", "calibration", "counts", "coverage", "figures", "ranked")

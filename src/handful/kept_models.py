@@ -17,7 +17,7 @@ from typing import Any
 
 from handful.errors import Absent, Damaged, UserError
 from handful.experiment import Experiment
-from handful.layout import FINAL, FINAL_RECORD, KEPT, model_folder
+from handful.layout import FINAL, FINAL_RECORD, KEPT, model_folder, probe_folder
 
 _PLACE = re.compile(
     rf"(?P<run>.+)/(?:{FINAL}|{KEPT}/(?P<kept>[0-9a-f]+))/{re.escape(FINAL_RECORD)}"
@@ -46,6 +46,11 @@ class TrainedModel:
         return int(self.record["seed"])
 
     @property
+    def probe(self) -> bool:
+        """Is it the model's probe? Nothing replaces one: a new one takes its place."""
+        return bool(self.record.get("probe"))
+
+    @property
     def fingerprint(self) -> str:
         return fingerprint_of(self.record)
 
@@ -57,7 +62,8 @@ class TrainedModel:
     @property
     def name(self) -> str:
         """As a person reads it."""
-        return f"{self.fingerprint} ({self.model} seed {self.seed}, {self.state})"
+        what = probe_folder(self.model) if self.probe else f"{self.model} seed {self.seed}"
+        return f"{self.fingerprint} ({what}, {self.state})"
 
     @property
     def state(self) -> str:
@@ -147,7 +153,7 @@ def replaced_models(experiment: Experiment) -> list[TrainedModel]:
         return []
     found = _in_order(_whole(experiment, keys))
     runs = {(one.model, one.seed) for one in found if one.kept}
-    return [one for one in found if (one.model, one.seed) in runs]
+    return [one for one in found if (one.model, one.seed) in runs and not one.probe]
 
 
 def trained_models(experiment: Experiment) -> list[TrainedModel]:

@@ -162,6 +162,16 @@ def _of_compare(experiment: Experiment, records: Records) -> Fingerprint:
     return fingerprint.of_compare(experiment.settings, trained, tested, baseline_files(experiment))
 
 
+def _of_test(experiment: Experiment, tested: Tested) -> list[str]:
+    """The predictions, and each probe as a trained model."""
+    mine, head = experiment.layout, f"{layout.BASELINE_PROBE}--"
+    probes = [x.model.removeprefix(head) for x in tested.baselines if x.model.startswith(head)]
+    return [
+        *(mine.predictions(x.model, x.seed) for x in (*tested.evaluations, *tested.baselines)),
+        *(f"{mine.probe_final(model)}/{layout.FINAL_RECORD}" for model in probes),
+    ]
+
+
 STEPS: tuple[Step, ...] = (
     Step(
         "reconcile",
@@ -214,9 +224,7 @@ STEPS: tuple[Step, ...] = (
             **fingerprint.of_tuned(taken(r, Tuned)),
         },
         lambda e: e.layout.results_lock,
-        lambda e, tested: [
-            e.layout.predictions(x.model, x.seed) for x in (*tested.evaluations, *tested.baselines)
-        ],
+        _of_test,
         _test,
     ),
     Step(

@@ -184,7 +184,7 @@ class Compared(Record):
     """All models stand in a ranking, and what is really different is said (`comparison.json`)."""
 
     winner: str
-    """The model's folder; chosen on validation."""
+    """The folder of the model, or of the probe; chosen on validation."""
     verdict: str
     ranking: tuple[str, ...]
     """Models and baselines, the best on validation first."""

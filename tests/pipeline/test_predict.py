@@ -15,6 +15,7 @@ import polars as pl
 import pytest
 
 from handful import Classifier, Prediction
+from handful.checksums import seal
 from handful.errors import DataError, UserError
 from handful.layout import FINAL_RECORD
 from servers import S3Server
@@ -464,3 +465,71 @@ def test_a_model_that_depends_on_chance_gives_no_onnx_file(copy: Tiny, tmp_path:
     assert done.returncode == 1, done.stderr
     assert "no file was written" in done.stderr
     assert [p.name for p in tmp_path.iterdir()] == ["copy"]
+
+
+def add_probe(made: Tiny) -> Path:
+    """A probe with the trained model's own weights, better on validation; its final/."""
+    results = made.store / "results" / "full_dataset"
+    (model,) = results.glob("models/model/seed-*/final")
+    final = Path(shutil.copytree(model, results / "models/model/probe/final"))
+    record = json.loads((final / FINAL_RECORD).read_text())
+    told = {**record, "seed": 0, "probe": True}
+    told = {name: told[name] for name in told.keys() - {"temperature", "checksum"}}
+    (final / FINAL_RECORD).write_bytes(seal(json.dumps(told).encode()))
+    (tested,) = results.glob("evaluation/model/seed-*")
+    own = Path(shutil.copytree(tested, results / "evaluation/baseline-probe--model/seed-0"))
+    metrics = {
+        "baseline": True,
+        "probe_of": "model",
+        "weights_hash": record["weights_hash"],
+        "validation": {"macro_f1": 2.0},
+        "calibration": {"temperature": 3.0},
+    }
+    (own / "metrics.json").write_text(json.dumps(metrics))
+    kept = json.loads((results / "tested.json").read_text())
+    (one,) = kept["evaluations"]
+    kept["baselines"].append({**one, "model": "baseline-probe--model", "seed": 0})
+    del kept["checksum"]
+    (results / "tested.json").write_bytes(seal(json.dumps(kept).encode()))
+    return final
+
+
+def test_a_probe_predicts_as_any_model_does(
+    copy: Tiny, classifier: Classifier, documents: Path, tmp_path: Path
+) -> None:
+    final = add_probe(copy)
+    plain = classifier.predict(documents)
+    with Classifier.load(copy.experiment) as loaded:
+        assert loaded.chosen.name == "baseline-probe--model", "it is better on validation"
+        assert loaded.temperature == 3.0
+        found = loaded.predict(documents)
+    assert [one.label for one in found] == [one.label for one in plain]
+    with Classifier.load(final, experiment=copy.experiment) as opened:
+        assert opened.chosen.probe
+        assert opened.predict(documents) == found
+    done = copy.handful("predict", str(documents), "--model", "baseline-probe--model")
+    assert done.returncode == 0, done.stderr
+    assert [line["probability"] for line in lines(done.stdout)] == [
+        one.probability for one in found
+    ]
+    done = copy.handful("status")
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"test .* up to date", done.stdout)
+    (final / FINAL_RECORD).unlink()
+    done = copy.handful("status")
+    assert "models/model/probe/final/handful.json is gone from the store" in done.stdout
+    with Classifier.load(copy.experiment) as loaded:
+        assert not loaded.chosen.probe, "half a probe is none"
+
+
+@pytest.mark.slow
+def test_a_probe_leaves_as_an_onnx_file(copy: Tiny, tmp_path: Path) -> None:
+    import onnxruntime
+
+    add_probe(copy)
+    path = tmp_path / "model.onnx"
+    done = copy.handful("export", "--onnx", "--output", str(path))
+    assert done.returncode == 0, done.stderr
+    assert "baseline-probe--model" in done.stdout
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    assert session.get_modelmeta().custom_metadata_map["temperature"] == "3.0"

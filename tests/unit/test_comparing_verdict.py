@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from handful.comparing.gain import Gain, gain
 from handful.comparing.mcnemar import McNemar
 from handful.comparing.pairs import Difference, Pair
-from handful.comparing.verdict import judged, told_p
+from handful.comparing.verdict import beats, judged, told_p
 
 
 def pair(first: int, second: int, p: float, difference: tuple[float, float, float]) -> Pair:
@@ -82,3 +83,29 @@ def test_a_corrected_p_is_told_beside_the_raw_one() -> None:
 )
 def test_probabilities_in_words(p: float, told: str) -> None:
     assert told_p(p) == told
+
+
+@pytest.mark.parametrize(
+    ("one", "better"),
+    [
+        (pair(30, 10, 0.002, (0.05, 0.02, 0.08)), True),
+        (pair(10, 30, 0.002, (-0.05, -0.08, -0.02)), False),
+        (pair(12, 10, 0.83, (0.05, 0.01, 0.09)), True),  # by the metric alone
+        (pair(12, 10, 0.83, (0.01, -0.02, 0.04)), None),
+        (pair(30, 10, 0.002, (-0.05, -0.08, -0.02)), None),  # each in its own way
+    ],
+)
+def test_what_one_has_over_the_other(one: Pair, better: bool | None) -> None:
+    verdict = judged(one, "macro_f1")
+    assert [beats(one, verdict, name) for name in "AB"] == [better is True, better is False]
+    found = one.differences["macro_f1"]
+    first, second = (gain(one, verdict, name, "macro_f1") for name in "AB")
+    assert first == Gain(found.value, found.low, found.high, better)
+    turned = {True: False, False: True, None: None}[better]
+    assert second == Gain(-found.value, -found.high, -found.low, turned)
+
+
+def test_what_one_has_by_a_metric_without_interval() -> None:
+    one = pair(30, 10, 0.002, (0.05, 0.02, 0.08))
+    verdict = judged(one, "own_metric")
+    assert gain(one, verdict, "A", "own_metric") == Gain(None, None, None, better=True)

@@ -34,6 +34,16 @@ def judged(pair: Pair, metric: str, goal: str = "max", alpha: float = ALPHA) -> 
     return Verdict(better, by_metric, _words(pair, metric, right, by_metric))
 
 
+def beats(pair: Pair, verdict: Verdict, name: str, alpha: float = ALPHA) -> bool:
+    """Is `name` the better of the two, beyond chance?
+
+    It is if it is right more often by McNemar's test, or if it is not worse by that test and the
+    metric's difference is in its favour.
+    """
+    favour = {verdict.better, verdict.better_by_metric}
+    return name in favour and _right_more_often(pair, alpha) in (None, name)
+
+
 def told_p(p: float) -> str:
     """A probability as people read it."""
     return "p < 0.0001" if p < 0.0001 else f"p = {p:.2g}" if p < 0.01 else f"p = {p:.2f}"

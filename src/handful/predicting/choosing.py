@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,8 @@ from handful.checksums import read_marker
 from handful.errors import Absent, DataError, UserError
 from handful.experiment import Experiment
 from handful.kept_models import find_model_by_fingerprint
+from handful.layout import probe_folder
+from handful.predicting.probes import PROBE_SEED, Probe, data_hash, standing_probes
 from handful.records import Run, Trained
 
 
@@ -31,10 +33,17 @@ class Chosen:
     """Its folder in the store, if it has been replaced."""
     pinned: bool = False
     """May it be another than what was trained last, with other settings and functions?"""
+    probe: bool = False
+    """Is it the model's probe, a linear head on its frozen features?"""
+
+    @property
+    def folder(self) -> str:
+        """The name of its folder among the results."""
+        return layout.probe_folder(self.model) if self.probe else layout.model_folder(self.model)
 
     @property
     def name(self) -> str:
-        return f"{layout.model_folder(self.model)} seed {self.seed}"
+        return self.folder if self.probe else f"{self.folder} seed {self.seed}"
 
 
 def choose(
@@ -45,9 +54,10 @@ def choose(
 ) -> Chosen:
     """The best by `METRIC` on validation, of all `MODEL_NAMES` × `SEEDS` or of those asked for.
 
-    `run`: the beginning of a fingerprint, also of a model that has been replaced. Ties go to the
-    first in the order of training. Raises `DataError` if nothing is trained, and `UserError` if no
-    trained model is the one asked for.
+    Without `model` and `seed` the models' probes are among them; as `model`, `baseline-probe--X`
+    is the probe of X. `run`: the beginning of a fingerprint, also of a model that has been
+    replaced. Ties go to the first in the order of training, and to a model before a probe. Raises
+    `DataError` if nothing is trained, and `UserError` if no trained model is the one asked for.
     """
     if run is not None:
         return _of_run(experiment, run, model, seed)
@@ -63,30 +73,76 @@ def choose(
         for run in trained.runs
         if wanted in (None, run.model) and (seed is None or run.seed == seed)
     ]
+    if not runs and model and seed in (None, PROBE_SEED):
+        for one in standing_probes(experiment):
+            if probe_folder(one.model) == model:
+                return _of_probe(one)
     if not runs:
-        there = ", ".join(f"{run.model} seed {run.seed}" for run in trained.runs)
+        names = [f"{run.model} seed {run.seed}" for run in trained.runs]
+        names += [probe_folder(one.model) for one in standing_probes(experiment)]
+        there = ", ".join(names)
         asked = " ".join([model or "any model", f"seed {seed}" if seed is not None else ""])
         raise UserError(f"{asked.strip()} is not trained", where=where, remedy=f"there are {there}")
     best = runs[0] if len(runs) == 1 else max(runs, key=lambda run: _merit(experiment, run))
+    probe = _better_probe(experiment, trained, best) if model is None and seed is None else None
+    if probe is not None:
+        return _of_probe(probe)
     return Chosen(_full_name(experiment, best.model), best.seed, best.weights_hash)
+
+
+def _better_probe(experiment: Experiment, trained: Trained, best: Run) -> Probe | None:
+    """The best probe, if it is better on validation than the `best` of the trained models."""
+    section = experiment.settings.train
+    sign = 1.0 if section.METRIC_GOAL == "max" else -1.0
+    value = best.metrics.get(section.METRIC)
+    if value is None:
+        return None
+
+    def merit(probe: Probe) -> float:
+        return sign * probe.validation.get(section.METRIC, -sign * math.inf)
+
+    better = [
+        probe
+        for probe in standing_probes(experiment)
+        if merit(probe) > sign * value and _on_the_same_data(experiment, probe, trained)
+    ]
+    return max(better, key=merit, default=None)
+
+
+def _on_the_same_data(experiment: Experiment, probe: Probe, trained: Trained) -> bool:
+    """Was it validated on what its model was? Not before the test that follows a new training."""
+    folder = layout.model_folder(probe.model)
+    seeds = [run.seed for run in trained.runs if run.model == folder]
+    return any(
+        data_hash(experiment, experiment.layout.final(probe.model, seed)) == probe.data_hash
+        for seed in seeds
+    )
+
+
+def _of_probe(probe: Probe) -> Chosen:
+    return Chosen(probe.model, PROBE_SEED, probe.weights_hash, probe=True)
 
 
 def _of_run(experiment: Experiment, run: str, model: str | None, seed: int | None) -> Chosen:
     found = find_model_by_fingerprint(experiment, run)
-    if (model and layout.model_folder(model) != found.model) or seed not in (None, found.seed):
+    folder = probe_folder(found.model) if found.probe else found.model
+    if (model and layout.model_folder(model) != folder) or seed not in (None, found.seed):
         what = f"the run {run} is another than --model and --seed name"
         raise UserError(what, where="--run", remedy=f"it is {found.name}: leave those two out")
     name = _full_name(experiment, found.model)
     weights, kept = str(found.record["weights_hash"]), found.key if found.kept else None
-    return Chosen(name, found.seed, weights, kept=kept, pinned=True)
+    return Chosen(name, found.seed, weights, kept=kept, pinned=True, probe=found.probe)
 
 
 def folder_of(experiment: Experiment, chosen: Chosen) -> Path:
     """The model's folder on this machine."""
     if chosen.final is not None:
         return chosen.final
-    key = chosen.kept or experiment.layout.final(chosen.model, chosen.seed)
-    return experiment.store.fetch_tree(key, experiment.scratch / "trained")
+    mine = experiment.layout
+    final = (
+        mine.probe_final(chosen.model) if chosen.probe else mine.final(chosen.model, chosen.seed)
+    )
+    return experiment.store.fetch_tree(chosen.kept or final, experiment.scratch / "trained")
 
 
 def record_of(experiment: Experiment, chosen: Chosen, folder: Path) -> dict[str, Any]:
@@ -104,12 +160,14 @@ def choose_final(experiment: Experiment, final: Path) -> Chosen:
     path = final / layout.FINAL_RECORD
     try:
         record = read_marker(path, _redo(experiment))
-        found = Chosen(record["model"], int(record["seed"]), record["weights_hash"], final)
+        probe = bool(record.get("probe"))
+        weights = record["weights_hash"]
+        found = Chosen(record["model"], int(record["seed"]), weights, final, probe=probe)
     except (OSError, ValueError, KeyError, TypeError) as error:
         remedy = "name the final/ folder of a model that handful has trained"
         raise DataError(f"cannot be read: {error}", where=str(path), remedy=remedy) from error
     model = _full_name(experiment, found.model)
-    return Chosen(model, found.seed, found.weights_hash, final, pinned=True)
+    return replace(found, model=model, pinned=True)
 
 
 def _redo(experiment: Experiment) -> str:
@@ -137,7 +195,7 @@ def temperature_of(experiment: Experiment, chosen: Chosen, record: Mapping[str, 
 
 def _tested_temperature(experiment: Experiment, chosen: Chosen) -> Any:
     try:
-        key = experiment.layout.metrics(chosen.model, chosen.seed)
+        key = experiment.layout.metrics(chosen.folder, chosen.seed)
         found = json.loads(experiment.store.read(key))
         same = found["weights_hash"] == chosen.weights_hash
         return found["calibration"]["temperature"] if same else 1.0

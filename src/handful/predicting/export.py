@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from handful.experiment import Experiment
-from handful.layout import model_folder
 from handful.predicting.as_trained import as_trained
 from handful.predicting.choosing import choose, folder_of, record_of, temperature_of
 
@@ -25,7 +24,7 @@ def export_model(
     from handful.training.exporting import export_onnx
 
     chosen = choose(experiment, model, seed)
-    name = f"{experiment.settings.experiment.NAME}-{model_folder(chosen.model)}.onnx"
+    name = f"{experiment.settings.experiment.NAME}-{chosen.folder}.onnx"
     folder = folder_of(experiment, chosen)
     mine, lost = as_trained(experiment, chosen, record_of(experiment, chosen, folder))
     if lost:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from handful.errors import Absent
 from handful.experiment import Experiment
@@ -12,6 +13,7 @@ from handful.layout import BASELINE_TFIDF
 from handful.records import Evaluation, Tested
 from handful.report.render import Tile
 from handful.report.tables import Cell, Table, num, prose, table
+from handful.report.words import probe_name
 
 SHOWN = ("accuracy", "macro_f1", "log_loss")
 _TOLD = {None: "", True: "beats {}", False: "does NOT beat {}"}
@@ -28,10 +30,19 @@ class Row:
     values: tuple[str, ...]
     beats: bool | None
     """Whether it is better than TF-IDF by the metric, and not by chance as far as `compare` can
-    tell; None for a baseline, or without TF-IDF."""
+    tell; None for a baseline that was not chosen, or without TF-IDF."""
     told: str
     ahead: bool = False
     """Whether it is better by the metric, be it by chance."""
+    probe_of: str | None = None
+    """Of a probe, its model."""
+
+    @property
+    def shown(self) -> str:
+        """What a person calls it."""
+        if self.probe_of:
+            return probe_name(self.probe_of)
+        return self.name if self.baseline else f"{self.name}, seed {self.seed}"
 
 
 @dataclass(frozen=True)
@@ -56,7 +67,7 @@ class Part:
         """All of it."""
         rows: list[tuple[str | Cell, ...]] = [
             (
-                row.name if row.baseline else f"{row.name}, seed {row.seed}",
+                row.shown,
                 *row.values,
                 Cell(row.told, "wrong" if row.beats is False else ""),
             )
@@ -82,19 +93,27 @@ def part(experiment: Experiment, tested: Tested, metric: str, goal: str) -> Part
     words = abouts.get(BASELINE_TFIDF, {}).get("told", "")
     name = "TF-IDF" if words.startswith("TF-IDF") else "the linear model"
     unproven, rows = _unproven(experiment), []
-    for one in tested.evaluations:
+    chosen = _chosen(experiment)
+    for one in (*tested.evaluations, *(b for b in tested.baselines if b.model == chosen)):
         ahead = _is_ahead(one, metric, goal, bar)
         beats = ahead and one.model not in unproven
         told = (_PERHAPS if ahead and not beats else _TOLD[beats]).format(name)
         values = _values(one, names)
-        rows.append(Row(one.model, one.seed, False, values, beats, told, bool(ahead)))
+        probe_of = abouts.get(one.model, {}).get("probe_of")
+        simple = one.model == chosen and probe_of is not None
+        rows.append(Row(one.model, one.seed, simple, values, beats, told, bool(ahead), probe_of))
     rows += [
-        Row(one.model, one.seed, True, _values(one, names), None, abouts[one.model].get("told", ""))
-        for one in tested.baselines
+        _simple(one, names, abouts[one.model]) for one in tested.baselines if one.model != chosen
     ]
     reasons = [about["reason"] for about in abouts.values() if about.get("reason")]
-    losers = sum(row.beats is False for row in rows)
+    losers = sum(row.beats is False and not row.baseline for row in rows)
     return Part(metric, names, tuple(rows), bar, name, "; ".join(reasons), losers)
+
+
+def _simple(one: Evaluation, names: tuple[str, ...], about: Mapping[str, str]) -> Row:
+    """A baseline that was not chosen."""
+    told, probe_of = about.get("told", ""), about.get("probe_of")
+    return Row(one.model, one.seed, True, _values(one, names), None, told, probe_of=probe_of)
 
 
 def verdict(found: Part | None, model: str, seed: int) -> list[tuple[str, bool]]:
@@ -134,13 +153,28 @@ def _values(one: Evaluation, names: tuple[str, ...]) -> tuple[str, ...]:
     return tuple("" if value is None else f"{value:.3f}" for value in found)
 
 
-def _unproven(experiment: Experiment) -> frozenset[str]:
-    """The models that do not surely beat the best baseline, by comparison.json; none before it."""
+def _compared(experiment: Experiment) -> Mapping[str, Any]:
+    """comparison.json; empty before there is one."""
     try:
-        found = json.loads(experiment.store.read(experiment.layout.comparison))
+        found: Mapping[str, Any] = json.loads(experiment.store.read(experiment.layout.comparison))
     except Absent:
-        return frozenset()
-    return frozenset(row["model"] for row in found["ranking"] if row["beats_baseline"] is False)
+        return {}
+    return found
+
+
+def _chosen(experiment: Experiment) -> str | None:
+    winner = _compared(experiment).get("winner")
+    return str(winner) if winner else None
+
+
+def _unproven(experiment: Experiment) -> frozenset[str]:
+    """Those that do not surely beat the best baseline that is no probe, by comparison.json."""
+    rows = _compared(experiment).get("ranking", [])
+    return frozenset(
+        row["model"]
+        for row in rows
+        if row.get("beats_simple_baseline", row["beats_baseline"]) is False
+    )
 
 
 def _is_ahead(one: Evaluation, metric: str, goal: str, bar: float | None) -> bool | None:
@@ -155,4 +189,4 @@ def _about(experiment: Experiment, one: Evaluation) -> Mapping[str, str]:
         found = json.loads(experiment.store.read(experiment.layout.metrics(one.model, one.seed)))
     except Absent:
         return {}
-    return {name: str(found[name]) for name in ("told", "reason") if name in found}
+    return {name: str(found[name]) for name in ("told", "reason", "probe_of") if name in found}

@@ -6,7 +6,7 @@ import io
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import polars as pl
@@ -14,7 +14,7 @@ import polars as pl
 from handful import layout
 from handful.errors import Absent, DataError
 from handful.experiment import Experiment
-from handful.records import Fate, Prepared, Tested, Trained, known
+from handful.records import Evaluation, Fate, Prepared, Tested, Trained, known
 from handful.report.confusion import Confused, confusions
 
 EXAMPLES_PER_FATE = 3
@@ -99,6 +99,13 @@ class Result:
     parameters: int
     measured: Mapping[str, Any]
     """What metrics.json holds."""
+    probe_of: str | None = None
+    """Of a probe, the model whose frozen features it stands on."""
+
+    @property
+    def source(self) -> str:
+        """The model whose encoded data it learned from."""
+        return self.probe_of or self.model
 
 
 def fates(experiment: Experiment) -> Fates:
@@ -155,36 +162,74 @@ def results(
 ) -> tuple[Result, ...]:
     """Every evaluation, in the order of the settings."""
     runs = {(run.model, run.seed): run for run in trained.runs}
-    labels = tuple(sorted(prepared.label2id, key=lambda label: prepared.label2id[label]))
+    labels = _labels(prepared)
     found = []
     for evaluation in tested.evaluations:
         model, seed = evaluation.model, evaluation.seed
         run = runs[model, seed]
-        predictions = _predictions(experiment, model, seed)
-        wrong = predictions.filter(pl.col("label") != pl.col("prediction"))
         loss, curve = _curves(experiment, model, seed)
-        measured = json.loads(experiment.store.read(experiment.layout.metrics(model, seed)))
+        measured = _measured(experiment, model, seed)
+        result = _result(experiment, evaluation, labels, measured, known(run.metrics))
         found.append(
-            Result(
-                layout.model_folder(model),
-                seed,
-                known(evaluation.metrics),
-                known(run.metrics),
-                labels,
-                _matrix(predictions, labels),
-                _scores(predictions, labels, measured.get("per_label", {})),
-                _mistakes(wrong),
-                confusions(predictions),
-                wrong.height,
-                predictions.height,
-                loss,
-                curve,
-                run.seconds,
-                run.parameters,
-                measured,
-            )
+            replace(result, loss=loss, curve=curve, seconds=run.seconds, parameters=run.parameters)
         )
     return tuple(found)
+
+
+def probe_result(
+    experiment: Experiment, tested: Tested, prepared: Prepared, name: str | None
+) -> Result | None:
+    """The probe whose folder has this name; None if no probe has."""
+    evaluation = next((one for one in tested.baselines if one.model == name), None)
+    if evaluation is None:
+        return None
+    measured = _measured(experiment, evaluation.model, evaluation.seed)
+    if not measured.get("probe_of"):
+        return None
+    validation = known(measured["validation"])
+    return _result(experiment, evaluation, _labels(prepared), measured, validation)
+
+
+def _result(
+    experiment: Experiment,
+    evaluation: Evaluation,
+    labels: tuple[str, ...],
+    measured: Mapping[str, Any],
+    validation: Mapping[str, float],
+) -> Result:
+    """As far as the results of the test tell; without the curves of a training."""
+    predictions = _predictions(experiment, evaluation.model, evaluation.seed)
+    wrong = predictions.filter(pl.col("label") != pl.col("prediction"))
+    return Result(
+        layout.model_folder(evaluation.model),
+        evaluation.seed,
+        known(evaluation.metrics),
+        validation,
+        labels,
+        _matrix(predictions, labels),
+        _scores(predictions, labels, measured.get("per_label", {})),
+        _mistakes(wrong),
+        confusions(predictions),
+        wrong.height,
+        predictions.height,
+        (),
+        (),
+        float(measured.get("training_seconds") or 0.0),
+        int(measured.get("parameters") or 0),
+        measured,
+        measured.get("probe_of"),
+    )
+
+
+def _labels(prepared: Prepared) -> tuple[str, ...]:
+    return tuple(sorted(prepared.label2id, key=lambda label: prepared.label2id[label]))
+
+
+def _measured(experiment: Experiment, model: str, seed: int) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(
+        experiment.store.read(experiment.layout.metrics(model, seed))
+    )
+    return found
 
 
 def _predictions(experiment: Experiment, model: str, seed: int) -> pl.DataFrame:

@@ -12,7 +12,7 @@ from handful.errors import Absent
 from handful.experiment import Experiment
 from handful.report.drawings import intervals_chart
 from handful.report.tables import Cell, Table, num, prose, table
-from handful.report.words import shortened
+from handful.report.words import probe_name, shortened
 
 WHOLE = (
     *("accuracy", "balanced_accuracy", "macro_f1", "weighted_f1", "mcc", "roc_auc"),
@@ -27,8 +27,9 @@ def ranking(experiment: Experiment) -> dict[str, Any] | None:
         found = json.loads(experiment.store.read(experiment.layout.comparison))
     except Absent:
         return None
-    metric = found["metric"]
-    rows, pairs = found["ranking"], [_pair(one, metric, found["alpha"]) for one in found["pairs"]]
+    metric, names = found["metric"], _names(found)
+    rows = found["ranking"]
+    pairs = [_pair(one, metric, found["alpha"], names) for one in found["pairs"]]
     return {
         "sentences": [(text, "NOT beat" in text) for text in found["sentences"]],
         "remarks": found["remarks"],
@@ -36,8 +37,9 @@ def ranking(experiment: Experiment) -> dict[str, Any] | None:
         "metric": metric,
         "ranked": _ranked([_row(row, metric) for row in rows], found),
         "costs": _costs([_row(row, metric) for row in rows]),
-        "baseline": found["best_baseline"],
+        "baseline": names.get(found["best_baseline"]),
         "chart": _chart(found, metric),
+        "gain_chart": _gain_chart(found, metric),
         "pairs": pairs,
         "pair_table": _pair_table(pairs, metric),
         "intervals": _interval_table(found, metric),
@@ -46,26 +48,47 @@ def ranking(experiment: Experiment) -> dict[str, Any] | None:
 
 
 def _ranked(rows: Sequence[Mapping[str, Any]], found: Mapping[str, Any]) -> Table:
-    told = {None: "", True: "yes", False: f"no: does not beat {found['best_baseline']}"}
+    names = _names(found)
+    loses_to = {
+        True: names.get(found.get("best_simple_baseline")),
+        False: names.get(found["best_baseline"]),
+    }
+
+    def beats(row: Mapping[str, Any]) -> str:
+        lost = f"no: does not beat {loses_to[row['is_probe']]}"
+        return {None: "", True: "yes", False: lost}[row["beats"]]
+
     return table(
         f"Ranked by {found['metric']} on validation; the test column is of the first seed, on "
         f"{found['artifacts']:,} artifacts that all were tested on, with 95 % bootstrap intervals",
         [
             *(num("rank"), "model", num("validation"), num("test")),
-            *(num("test over seeds: mean ± sd (range)"), prose("beats baseline")),
+            num("test over seeds: mean ± sd (range)"),
+            *(num("test, less its probe’s"), prose("beats baseline")),
         ],
         [
             (
                 f"{row['rank']}",
                 Cell(_named(row), _bad(row)),
-                *(row[name] for name in ("validation", "test", "spread")),
-                Cell(told[row["beats"]], _bad(row)),
+                *(row[name] for name in ("validation", "test", "spread", "gain")),
+                Cell(beats(row), _bad(row)),
             )
             for row in rows
         ],
         header=1,
         label="The ranking",
     )
+
+
+def _names(found: Mapping[str, Any]) -> dict[str | None, str]:
+    """Each contestant as a person calls it."""
+    return {row["model"]: _called(row) for row in found["ranking"]}
+
+
+def _called(row: Mapping[str, Any], most: int = 0) -> str:
+    if row.get("probe_of"):
+        return probe_name(row["probe_of"], most)
+    return shortened(row["model"], most) if most else str(row["model"])
 
 
 def _bad(row: Mapping[str, Any]) -> str:
@@ -114,7 +137,7 @@ def _interval_table(found: Mapping[str, Any], metric: str) -> Table:
         f"First seed, on test; 95 % intervals of {found['resamples']:,} bootstrap draws of the "
         "artifacts",
         ["model", *map(num, names)],
-        [(row["model"], *(_interval(row, name) for name in names)) for row in found["ranking"]],
+        [(_called(row), *(_interval(row, name) for name in names)) for row in found["ranking"]],
         label="Metrics with intervals",
         css="",
     )
@@ -128,21 +151,33 @@ def chosen_model(experiment: Experiment) -> str | None:
 
 def _chart(found: Mapping[str, Any], metric: str) -> Markup:
     """Every contestant's figure on test with its interval; red is who does not beat the best."""
-    rows = []
+    rows, bar = [], None
     told = metric if all(metric in row["metrics"] for row in found["ranking"]) else "accuracy"
     for row in found["ranking"]:
         one = row["metrics"][told]
         beside = row["baseline"] and row["model"] != found["best_baseline"]
+        beside = beside and not row.get("probe_of")
         if one["value"] is None or beside:
             continue
-        css = "lost" if row["beats_baseline"] is False else "c7" if row["baseline"] else "c0"
-        name = shortened(row["model"], 30)
+        css = "c7" if row["baseline"] else "lost" if row["beats_baseline"] is False else "c0"
+        name = _called(row, 30)
         value = one["value"]
         ends = (value, value) if one["low"] is None else (one["low"], one["high"])
         rows.append((name, css, value, *ends))
-    bars = [row for row in rows if row[0] == shortened(found["best_baseline"] or "", 30)]
-    bar = bars[0][2] if bars else None
+        bar = value if row["model"] == found["best_baseline"] else bar
     return intervals_chart(rows, bar, f"{told} on test with 95 % intervals")
+
+
+def _gain_chart(found: Mapping[str, Any], metric: str) -> Markup:
+    """What fine-tuning adds to every model over its probe; empty where there are no probes."""
+    rows = []
+    for row in found["ranking"]:
+        one = (row.get("over_probe") or {}).get("metric")
+        if one and one["value"] is not None:
+            css = {True: "c0", False: "lost", None: "c7"}[row["over_probe"]["better"]]
+            rows.append((_called(row, 30), css, one["value"], one["low"], one["high"]))
+    about = f"{metric} on test that fine-tuning adds over the probe, with 95 % intervals"
+    return intervals_chart(rows, 0.0, about)
 
 
 def _row(row: Mapping[str, Any], metric: str) -> dict[str, Any]:
@@ -152,26 +187,35 @@ def _row(row: Mapping[str, Any], metric: str) -> dict[str, Any]:
     )
     return {
         "rank": row["rank"],
-        "model": row["model"],
+        "model": _called(row),
         "baseline": row["baseline"],
+        "is_probe": bool(row.get("probe_of")),
         "winner": row["winner"],
         "beats": row["beats_baseline"],
         "validation": _figure(row["validation"]["mean"]),
         "test": _interval(row, metric),
         "seeds": len(row["seeds"]),
         "spread": _spread(spread),
+        "gain": _gain(row),
         "rate": "" if rate is None else f"{rate:,.0f}",
         "parameters": "" if parameters is None else f"{parameters:,}",
         "seconds": "" if seconds is None else f"{seconds:,.1f}",
     }
 
 
-def _pair(one: Mapping[str, Any], metric: str, alpha: float) -> dict[str, Any]:
+def _gain(row: Mapping[str, Any]) -> str:
+    found = (row.get("over_probe") or {}).get("metric")
+    return _signed(found) if found and found["value"] is not None else ""
+
+
+def _pair(
+    one: Mapping[str, Any], metric: str, alpha: float, names: Mapping[str | None, str]
+) -> dict[str, Any]:
     difference = one["differences"].get(metric)
     told = "" if difference is None else _signed(difference)
     return {
-        "first": one["first"],
-        "second": one["second"],
+        "first": names[one["first"]],
+        "second": names[one["second"]],
         "only_first": f"{one['only_first']:,}",
         "only_second": f"{one['only_second']:,}",
         "p": _p(one["p"]),
@@ -179,16 +223,18 @@ def _pair(one: Mapping[str, Any], metric: str, alpha: float) -> dict[str, Any]:
         "real": one["p_holm"] < alpha,
         "difference": told,
         "words": one["words"],
-        "better": one["better"] or _without_one_better(one, metric, alpha),
+        "better": names.get(one["better"]) or _without_one_better(one, metric, alpha, names),
     }
 
 
-def _without_one_better(one: Mapping[str, Any], metric: str, alpha: float) -> str:
+def _without_one_better(
+    one: Mapping[str, Any], metric: str, alpha: float, names: Mapping[str | None, str]
+) -> str:
     if one["better_by_metric"] is None:
         return "no real difference"
     if one["p_holm"] < alpha:
         return "each in its own way"
-    return f"{one['better_by_metric']}, by {metric} only"
+    return f"{names[one['better_by_metric']]}, by {metric} only"
 
 
 def _interval(row: Mapping[str, Any], name: str) -> str:

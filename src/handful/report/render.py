@@ -18,7 +18,7 @@ from handful.report.documents import Document
 from handful.report.drawings import line_chart, stacked_bar
 from handful.report.gather import FateRow, LabelScore, Result
 from handful.report.tables import Cell, Heads, Row, Table, num, prose, table
-from handful.report.words import example, moment, shortened
+from handful.report.words import example, moment, probe_name, shortened
 
 SHADES = 5
 MOST_LABELS = 60
@@ -84,7 +84,7 @@ def result_part(
 
     `documents`: of the artifacts that are examples of an error, by id.
     """
-    title = "The model" if alone else f"{result.model}, seed {result.seed}"
+    title = "The model" if alone else named(result)
     validation = [(epoch, loss) for epoch, loss, _ in result.curve]
     loss_chart = line_chart(
         [("training", "c0", result.loss), ("validation", "c2", validation)],
@@ -113,6 +113,13 @@ def result_part(
         "mistakes": [(one, documents.get(one.artifact_id)) for one in result.mistakes],
         "calibration": calibration_part(result.measured),
     }
+
+
+def named(result: Result, form: str = "{}, seed {}") -> str:
+    """What a person calls it; `form` of what has seeds: its model and its seed."""
+    if result.probe_of:
+        return probe_name(result.probe_of)
+    return form.format(result.model, result.seed)
 
 
 def majority(result: Result, majority_label: str) -> dict[str, float]:

@@ -16,6 +16,12 @@ def shortened(text: str, most: int = 44) -> str:
     return clean if len(clean) <= most else clean[: most - 1] + "…"
 
 
+def probe_name(model: str, most: int = 0) -> str:
+    """What a person calls the probe of a model; in at most `most` characters, unless that is 0."""
+    what = ", frozen (probe)"
+    return f"{shortened(model, most - len(what)) if most else model}{what}"
+
+
 def moment(text: str) -> str:
     """A time as people read it: 2026-01-31 12:00:00 UTC."""
     plain = text.removesuffix("+00:00")

@@ -10,7 +10,7 @@ import handful
 from handful.experiment import Experiment
 from handful.layout import model_folder
 from handful.records import Fingerprint, Prepared, Reconciled, Reported, Tested, Trained
-from handful.report import baselines, gather, label_review, render
+from handful.report import baselines, gather, label_review, over_probe, render
 from handful.report.data import data_part, dropped_words
 from handful.report.documents import documents
 from handful.report.gather import Result
@@ -32,6 +32,8 @@ def report(
 ) -> Reported:
     """Write `report.html`; it needs nothing but itself."""
     results = gather.results(experiment, trained, tested, prepared)
+    chosen_probe = gather.probe_result(experiment, tested, prepared, chosen_model(experiment))
+    results += (chosen_probe,) if chosen_probe else ()
     fates, splits = gather.fates(experiment), gather.split_counts(experiment)
     majority_label = max(splits[1], key=lambda row: row[1][0])[0]
     best = _best(experiment, results)
@@ -93,18 +95,20 @@ def _verdict_part(
     )
     verdict = [(_verdict(experiment, prepared, results, majority_label), False)]
     verdict += baselines.verdict(simple, best.model, best.seed)
+    verdict += over_probe.verdict(experiment, best.source)
     loses = any(bad for _, bad in verdict)
     return {
         "verdict": verdict,
         "tiles": _tiles(experiment, kept, results, majority_label, tested, loses)
-        + baselines.tiles(simple, best.model, best.seed),
+        + baselines.tiles(simple, best.model, best.seed)
+        + over_probe.tiles(experiment, best.source),
         "baselines": simple,
     }
 
 
 def _metric(experiment: Experiment, result: Result) -> str:
     for model in experiment.settings.train.MODEL_NAMES:
-        if model_folder(model) == result.model:
+        if model_folder(model) == result.source:
             return experiment.settings.train_for(model).METRIC
     return experiment.settings.train.METRIC
 
@@ -118,11 +122,11 @@ def _verdict(
     accuracy = (best.artifacts - best.wrong) / best.artifacts
     guess = render.majority(best, majority_label)["accuracy"]
     beats = "more" if accuracy > guess else "no more"
-    seeds = f" (seed {best.seed})" if len(results) > 1 else ""
+    name = render.named(best, "{} (seed {})" if len(results) > 1 else "{}")
     chosen = "" if len(results) == 1 else f", the best of {len(results)} by {metric} on validation,"
-    artifacts, labels = gather.learned_from(experiment, prepared, best.model)
+    artifacts, labels = gather.learned_from(experiment, prepared, best.source)
     return (
-        f"{best.model}{seeds}{chosen} is right on {accuracy:.1%} of {best.artifacts:,} held-out "
+        f"{name}{chosen} is right on {accuracy:.1%} of {best.artifacts:,} held-out "
         f"artifacts, {beats} than the {guess:.1%} of always answering “{majority_label}”. "
         f"It learned from {artifacts:,} artifacts with {labels:,} labels."
     )

@@ -49,7 +49,7 @@ class Side:
     @property
     def evaluation(self) -> Evaluation:
         """Of the chosen model's first seed; `UserError` if it is not among what was tested."""
-        for one in self.tested.evaluations:
+        for one in (*self.tested.evaluations, *self.tested.baselines):  # a probe may be chosen
             if one.model == self.compared.winner:
                 return one
         raise UserError(

@@ -15,7 +15,7 @@ METRICS = "metrics.json"
 def baseline_files(experiment: Experiment) -> dict[str, bytes]:
     """The folder's name of each baseline → its metrics.json, in alphabetical order.
 
-    `DataError` if one cannot be read.
+    Not a probe of a model that is no longer in `MODEL_NAMES`. `DataError` if one cannot be read.
     """
     head = f"{experiment.layout.evaluation}/"
     models = {model_folder(name) for name in experiment.settings.train.MODEL_NAMES}
@@ -32,7 +32,8 @@ def baseline_files(experiment: Experiment) -> dict[str, bytes]:
         except Absent:
             continue  # metrics.json is written last: this one is not whole
         try:
-            if json.loads(data).get("baseline"):
+            told = json.loads(data)
+            if told.get("baseline") and told.get("probe_of") in {None, *models}:
                 found[name] = data
         except (ValueError, AttributeError) as error:
             raise DataError(

@@ -46,6 +46,13 @@ class Contestant:
     name: str
     baseline: bool
     runs: tuple[Answered, ...]
+    probe_of: str | None = None
+    """Of a probe, the folder of the model whose frozen features it stands on."""
+
+    @property
+    def can_win(self) -> bool:
+        """May it be chosen? A probe may: it predicts as any trained model does."""
+        return not self.baseline or self.probe_of is not None
 
 
 def models(
@@ -90,9 +97,9 @@ def baselines(
             test_seconds=float(raw.get("seconds") or 0.0),
             training_seconds=raw.get("training_seconds"),
             parameters=raw.get("parameters"),
-            weights_hash="",
+            weights_hash=raw.get("weights_hash", ""),
         )
-        found.append(Contestant(name, True, (answered,)))
+        found.append(Contestant(name, True, (answered,), raw.get("probe_of")))
     return found
 
 

@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from handful.comparing.gain import Gain, gain
 from handful.comparing.pairs import Pair, every_two, paired
-from handful.comparing.verdict import ALPHA, Verdict, judged
+from handful.comparing.verdict import Verdict, beats, judged
 from handful.errors import UserError
 from handful.scoring.arrays import Floats
 from handful.scoring.bootstrap import RESAMPLES, Answers, measured, resampled
 from handful.steps.compare.evidence import Answered, Contestant, common, finite, restricted
-from handful.steps.compare.values import pair_as_json, with_interval
+from handful.steps.compare.values import gain_as_json, pair_as_json, with_interval
 
 FEW_EXAMPLES = 10
 """Below this the interval of a mean over labels is too narrow: `bench/truth.py intervals`."""
@@ -62,12 +63,25 @@ class Findings:
     judged: tuple[Judged, ...]
     winner: Contestant
     best_baseline: Contestant | None
+    """Of all baselines, probes included."""
+    best_simple_baseline: Contestant | None
+    """Of those that are no probes."""
     given: Mapping[str, int]
     """Contestant → how many labels its first seed gave at all."""
     without_examples: tuple[str, ...]
     """Labels that no common test artifact bears."""
     rare: tuple[str, ...]
     """Labels that fewer than `FEW_EXAMPLES` of them bear, but at least one."""
+
+    @property
+    def probes(self) -> Mapping[str, Contestant]:
+        """Model → its probe."""
+        return {each.probe_of: each for each in self.ranked if each.probe_of}
+
+    def bar(self, name: str) -> Contestant | None:
+        """The baseline that it has to beat; None if there is none."""
+        probes = {each.name for each in self.probes.values()}
+        return self.best_simple_baseline if name in probes else self.best_baseline
 
     def against(self, first: str, second: str) -> Judged | None:
         """The pair of these two, in either order."""
@@ -85,11 +99,7 @@ def find(contestants: Sequence[Contestant], question: Question) -> Findings:
     answers = _answers([tables[each.name][0] for each in ranked], len(question.labels))
     values = measured(answers)
     draws = resampled(answers, seed=question.seed, resamples=question.resamples)
-    winner = next(each for each in ranked if not each.baseline)
-    best_baseline = next((each for each in ranked if each.baseline), None)
-    pairs = paired(
-        [each.name for each in ranked], answers, _which(ranked, best_baseline), values, draws
-    )
+    pairs = paired([each.name for each in ranked], answers, _which(ranked), values, draws)
     support = dict(
         zip(
             question.labels,
@@ -105,8 +115,9 @@ def find(contestants: Sequence[Contestant], question: Question) -> Findings:
         draws=draws,
         spread={name: _over_seeds(each, len(question.labels)) for name, each in tables.items()},
         judged=tuple(Judged(p, judged(p, question.metric, question.goal)) for p in pairs),
-        winner=winner,
-        best_baseline=best_baseline,
+        winner=_winner(ranked),
+        best_baseline=_best_baseline(ranked),
+        best_simple_baseline=_best_simple_baseline(ranked),
         given={
             each.name: len(np.unique(one))
             for each, one in zip(ranked, answers.predictions, strict=True)
@@ -129,33 +140,54 @@ def pairs(findings: Findings) -> list[dict[str, Any]]:
 
 
 def beats_baseline(findings: Findings, name: str) -> bool | None:
-    """Does the model beat the best baseline? None if there is no baseline.
+    """Does the model beat the best baseline, or a probe the best of the others, beyond chance?
 
-    It does if it is right more often by McNemar's test, or if it is not worse by that test and the
-    metric's difference is in its favour, beyond chance.
+    None if there is none.
     """
-    if findings.best_baseline is None:
-        return None
-    one = findings.against(name, findings.best_baseline.name)
-    if one is None:
-        return None
-    baseline = findings.best_baseline.name
-    favour = {one.verdict.better, one.verdict.better_by_metric}
-    more_often = one.pair.p_holm < ALPHA and _more_often(one.pair) == baseline
-    return name in favour and not more_often
+    return _beats(findings, name, findings.bar(name))
 
 
-def _more_often(pair: Pair) -> str:
-    return pair.first if pair.test.only_first > pair.test.only_second else pair.second
+def over_probe(findings: Findings, name: str, metric: str) -> Gain | None:
+    """What fine-tuning adds over the model's probe, of its first seed; None if it has none."""
+    probe = findings.probes.get(name)
+    one = findings.against(name, probe.name) if probe else None
+    return gain(one.pair, one.verdict, name, metric) if one else None
 
 
-def _which(ranked: Sequence[Contestant], best_baseline: Contestant | None) -> list[tuple[int, int]]:
-    """All pairs of models, and every model with the best baseline."""
+def _beats(findings: Findings, name: str, other: Contestant | None) -> bool | None:
+    one = findings.against(name, other.name) if other else None
+    return beats(one.pair, one.verdict, name) if one else None
 
-    def wanted(one: Contestant) -> bool:
-        return not one.baseline or one is best_baseline
 
-    return [(a, b) for a, b in every_two(len(ranked)) if wanted(ranked[a]) and wanted(ranked[b])]
+def _winner(ranked: Sequence[Contestant]) -> Contestant:
+    return next(each for each in ranked if each.can_win)
+
+
+def _best_baseline(ranked: Sequence[Contestant]) -> Contestant | None:
+    return next((each for each in ranked if each.baseline), None)
+
+
+def _best_simple_baseline(ranked: Sequence[Contestant]) -> Contestant | None:
+    return next((each for each in ranked if not each.can_win), None)
+
+
+def _which(ranked: Sequence[Contestant]) -> list[tuple[int, int]]:
+    """All pairs of models, each with the best baseline, the best that is no probe, its own probe.
+
+    A probe that wins is paired with every model, and with the best that is no probe. The fewer the
+    pairs, the less the correction costs each of them.
+    """
+    bars = [each for each in (_best_baseline(ranked), _best_simple_baseline(ranked)) if each]
+
+    def wanted(one: Contestant, other: Contestant) -> bool:
+        if one.baseline and other.baseline:
+            return _winner(ranked) in (one, other) and _best_simple_baseline(ranked) in (one, other)
+        if not one.baseline and not other.baseline:
+            return True
+        model, baseline = (other, one) if one.baseline else (one, other)
+        return baseline in bars or baseline.probe_of == model.name or baseline is _winner(ranked)
+
+    return [(a, b) for a, b in every_two(len(ranked)) if wanted(ranked[a], ranked[b])]
 
 
 def _mean_validation(each: Contestant, metric: str) -> float | None:
@@ -180,12 +212,15 @@ def _check_metric(
 def _ranked(
     contestants: Sequence[Contestant], validation: Mapping[str, float | None], goal: str
 ) -> tuple[Contestant, ...]:
-    """The best on validation first; a baseline without the metric last. Ties by name."""
+    """The best on validation first; a baseline without the metric last.
+
+    Ties by name; a probe stands behind what it is no better than.
+    """
     sign = -1.0 if goal == "max" else 1.0
 
-    def place(each: Contestant) -> tuple[bool, float, str]:
+    def place(each: Contestant) -> tuple[bool, float, bool, str]:
         value = validation[each.name]
-        return value is None, sign * (value or 0.0), each.name
+        return value is None, sign * (value or 0.0), each.probe_of is not None, each.name
 
     return tuple(sorted(contestants, key=place))
 
@@ -210,6 +245,7 @@ def _row(findings: Findings, question: Question, rank: int, each: Contestant) ->
     first = each.runs[0]
     by_seed = [(run.seed, run.validation.get(question.metric)) for run in each.runs]
     validation = {str(seed): value for seed, value in by_seed if value is not None}
+    has_bar = not each.baseline or each is findings.winner
     return {
         "rank": rank,
         "model": each.name,
@@ -229,8 +265,21 @@ def _row(findings: Findings, question: Question, rank: int, each: Contestant) ->
         "documents_per_second": _rate(first),
         "parameters": first.parameters,
         "training_seconds": _total([run.training_seconds for run in each.runs]),
-        "beats_baseline": None if each.baseline else beats_baseline(findings, each.name),
+        "beats_baseline": beats_baseline(findings, each.name) if has_bar else None,
+        **_of_probes(findings, question, each),
     }
+
+
+def _of_probes(findings: Findings, question: Question, each: Contestant) -> dict[str, Any]:
+    """What the row has beside if there are probes."""
+    if each.probe_of:
+        return {"probe_of": each.probe_of}
+    if each.baseline or not findings.probes:
+        return {}
+    simple = _beats(findings, each.name, findings.best_simple_baseline)
+    added = over_probe(findings, each.name, question.metric)
+    told = gain_as_json(added) if added else None
+    return {"beats_simple_baseline": simple, "over_probe": told}
 
 
 def _summary(values: Sequence[float]) -> dict[str, float | None]:

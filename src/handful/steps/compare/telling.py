@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from handful.steps.compare.findings import FEW_EXAMPLES, Findings, Judged, Question, beats_baseline
+from handful.comparing.gain import Gain
+from handful.steps.compare.evidence import Contestant
+from handful.steps.compare.findings import (
+    FEW_EXAMPLES,
+    Findings,
+    Judged,
+    Question,
+    beats_baseline,
+    over_probe,
+)
 
 _NOT_BEATEN = "NOT beat the baseline"
 NAMED = 5
@@ -28,7 +37,7 @@ def sentences(findings: Findings, question: Question) -> list[str]:
         one = findings.against(findings.winner.name, rival.name)
         if one is not None:
             told.append(one.verdict.words)
-    return told + _baseline(findings)
+    return told + _over_probe(findings, question) + _baseline(findings)
 
 
 def remarks(findings: Findings, question: Question, looks: Looks) -> list[str]:
@@ -56,7 +65,7 @@ def remarks(findings: Findings, question: Question, looks: Looks) -> list[str]:
     told += [
         f"{each.name} gives one label only: every test artifact gets the same answer."
         for each in findings.ranked
-        if not each.baseline and findings.given[each.name] == 1
+        if each.can_win and findings.given[each.name] == 1
     ]
     if question.metric not in findings.draws:
         told.append(
@@ -77,6 +86,18 @@ def _winner(findings: Findings, question: Question) -> str:
     mean = f", the mean of {seeds} seeds" if seeds > 1 else ""
     value = findings.validation[winner.name]
     models = sum(not each.baseline for each in findings.ranked)
+    if winner.probe_of:
+        return (
+            f"{winner.name} is chosen: the probe of {winner.probe_of} is best on validation by "
+            f"{question.metric} ({value:.3f}), and fine-tuning adds nothing there "
+            f"({_fine_tuned(findings, winner)})."
+        )
+    if findings.probes:
+        field = f"{_count(models, 'model')} and {_count(len(findings.probes), 'probe')}"
+        return (
+            f"{winner.name} is chosen: the best of {field} by {question.metric} on validation "
+            f"({value:.3f}{mean})."
+        )
     if models == 1:
         return (
             f"There is one model, {winner.name} ({question.metric} {value:.3f} on "
@@ -88,13 +109,44 @@ def _winner(findings: Findings, question: Question) -> str:
     )
 
 
+def _fine_tuned(findings: Findings, probe: Contestant) -> str:
+    """How the probe's model fares on validation."""
+    found = findings.validation.get(probe.probe_of or "")
+    return "it was not tested" if found is None else f"{probe.probe_of} reaches {found:.3f}"
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
+def _over_probe(findings: Findings, question: Question) -> list[str]:
+    """What the fine-tuning of the chosen model adds over its probe, on test."""
+    model = findings.winner.probe_of or findings.winner.name
+    added = over_probe(findings, model, question.metric)
+    if added is None:
+        return []
+    real = {None: "which may be chance", True: "a real gain", False: "a real loss"}[added.better]
+    return [
+        f"Over its probe, a linear model on its frozen features, fine-tuning brings {model} "
+        f"{_gained(added, question.metric)}: {real}."
+    ]
+
+
+def _gained(added: Gain, metric: str) -> str:
+    if added.value is None:
+        return f"a {metric} that has no interval"
+    return (
+        f"{added.value:+.3f} {metric} on test (95 % interval {added.low:+.3f} to {added.high:+.3f})"
+    )
+
+
 def _baseline(findings: Findings) -> list[str]:
     """The winner against the best baseline, and who else does not beat it."""
-    baseline = findings.best_baseline
-    if baseline is None:
+    best, bar = findings.best_baseline, findings.bar(findings.winner.name)
+    if best is None:
         return []
     told = []
-    against = findings.against(findings.winner.name, baseline.name)
+    against = findings.against(findings.winner.name, bar.name) if bar else None
     if against is not None:
         told.append(_against_baseline(findings, against))
     losers = [
@@ -106,14 +158,16 @@ def _baseline(findings: Findings) -> list[str]:
     ]
     if losers:
         verb = "does" if len(losers) == 1 else "do"
-        told.append(f"{', '.join(losers)} {verb} {_NOT_BEATEN}.")
+        which = f", {best.name}" if best.probe_of else ""
+        told.append(f"{', '.join(losers)} {verb} {_NOT_BEATEN}{which}.")
     return told
 
 
 def _against_baseline(findings: Findings, against: Judged) -> str:
     winner, baseline = findings.winner.name, against.verdict.words
     if beats_baseline(findings, winner):
-        return f"{winner} beats the best baseline. {baseline}"
+        others = "of the other baselines" if findings.winner.probe_of else "baseline"
+        return f"{winner} beats the best {others}. {baseline}"
     return f"{winner} does {_NOT_BEATEN}! {baseline}"
 
 

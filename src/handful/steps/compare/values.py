@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from handful.comparing.gain import Gain
 from handful.comparing.pairs import Pair
 from handful.comparing.verdict import Verdict
 from handful.scoring.arrays import Floats
@@ -23,6 +24,12 @@ def pair_as_json(pair: Pair, verdict: Verdict) -> dict[str, Any]:
         "differences": {name: asdict(found) for name, found in pair.differences.items()},
         **asdict(verdict),
     }
+
+
+def gain_as_json(gain: Gain) -> dict[str, Any]:
+    """What one model has over another, by the experiment's metric."""
+    metric = {"value": gain.value, "low": gain.low, "high": gain.high}
+    return {"metric": metric, "better": gain.better}
 
 
 def with_interval(value: float, draws: Floats) -> dict[str, float | None]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from handful.progress import Scalar
@@ -11,6 +11,25 @@ COLUMNS = (
     *("model", "metric", "validation", "test", "95 % interval", "accuracy"),
     *("beats baseline", "documents/s", "parameters", "trained for"),
 )
+OVER_PROBE = "over its probe"
+
+
+def table_rows(
+    ranking: Sequence[Mapping[str, Any]], metric: str
+) -> tuple[tuple[str, ...], list[tuple[Scalar, ...]]]:
+    """The columns and the rows; what fine-tuning adds is a column where there are probes."""
+    if not any(row.get("over_probe") for row in ranking):
+        return COLUMNS, [cells(row, metric) for row in ranking]
+    rows = [(*cells(row, metric), gained(row)) for row in ranking]
+    return (*COLUMNS, OVER_PROBE), rows
+
+
+def gained(row: Mapping[str, Any]) -> str:
+    """What the model's fine-tuning adds over its probe; nothing where that is not known."""
+    found = (row.get("over_probe") or {}).get("metric") or {}
+    if found.get("value") is None:
+        return ""
+    return f"{found['value']:+.3f} ({found['low']:+.3f} to {found['high']:+.3f})"
 
 
 def cells(row: Mapping[str, Any], metric: str) -> tuple[Scalar, ...]:

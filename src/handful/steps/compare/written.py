@@ -8,7 +8,7 @@ from handful.comparing.verdict import ALPHA
 from handful.progress import Progress
 from handful.steps.compare import telling
 from handful.steps.compare.findings import Findings, Question, beats_baseline, pairs, ranking
-from handful.steps.compare.words import COLUMNS, cells
+from handful.steps.compare.words import table_rows
 
 FORMAT = 1
 
@@ -16,7 +16,9 @@ FORMAT = 1
 def as_json(findings: Findings, question: Question, looks: telling.Looks) -> dict[str, Any]:
     """What comparison.json holds; what is not defined is None."""
     told = telling.sentences(findings, question)
-    best = findings.best_baseline
+    best, simple = findings.best_baseline, findings.best_simple_baseline
+    # Without a probe the two are one, and the file is as it was before there were probes.
+    more = {"best_simple_baseline": simple.name if simple else None} if findings.probes else {}
     return {
         "format": FORMAT,
         "winner": findings.winner.name,
@@ -25,6 +27,7 @@ def as_json(findings: Findings, question: Question, looks: telling.Looks) -> dic
         "remarks": telling.remarks(findings, question, looks),
         "beats_baseline": beats_baseline(findings, findings.winner.name),
         "best_baseline": best.name if best else None,
+        **more,
         "artifacts": findings.artifacts,
         "metric": question.metric,
         "goal": question.goal,
@@ -40,8 +43,8 @@ def as_json(findings: Findings, question: Question, looks: telling.Looks) -> dic
 
 def tell(progress: Progress, whole: dict[str, Any]) -> None:
     """The ranking as a table, the verdict, the remarks; loud if a baseline is not beaten."""
-    rows = [cells(row, whole["metric"]) for row in whole["ranking"]]
-    progress.table(f"Ranking on {whole['artifacts']:,} test artifacts", COLUMNS, rows)
+    columns, rows = table_rows(whole["ranking"], whole["metric"])
+    progress.table(f"Ranking on {whole['artifacts']:,} test artifacts", columns, rows)
     for sentence in whole["sentences"]:
         (progress.warn if telling.is_loud(sentence) else progress.note)(sentence)
     for remark in whole["remarks"]:
