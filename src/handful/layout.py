@@ -69,7 +69,7 @@ KEPT = "kept"
 PROBE = "probe"
 FEATURES = "features"
 """A folder, in which each other one is named by the hash of what its content was made from."""
-FEATURES_RECORD, PROBE_RECORD = "features.json", "probe.json"
+FEATURES_RECORD, PROBE_RECORD = "vectors.json", "probe.json"
 METRICS_LOG = "metrics.jsonl"
 
 
@@ -343,6 +343,8 @@ def step_of(key: str) -> str | None:
         return "reconcile"
     if key.startswith(f"{PREPARED_DATA}/"):
         return "prepare"
+    if first == "results" and rest[:1] == ["models"] and rest[2:3] == [PROBE]:
+        return "test"  # what it is compared with stands beside it
     if first == "results" and second:
         return _STEP_OF_RESULT.get(rest[0], "test")
     return None

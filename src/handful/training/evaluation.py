@@ -130,6 +130,8 @@ def _probes(
         mine = with_values(experiment, model, values.get(model, {}))
         ground = Ground(mine, functions, labels, model, rows, hashes[model], team)
         probed = ready_probe(ground)
+        if probed is None and team.leads:  # one of before would be compared with what is new
+            experiment.store.delete_tree(experiment.layout.evaluated(probe_folder(model), 0))
         if probed is not None:
             looked = {str(name): rows[name] for name in (Split.VALIDATION, Split.TEST)}
             wanted = Wanted(model, 0, probed.weights_hash, looked, values.get(model, {}), probed)
