@@ -70,7 +70,9 @@ def save_final(
     name = _save_weights(folder, model)
     _save_adapter(folder, model)
     files = checksums.of_folder(folder)
-    pooling = model.pooling.to_json() if isinstance(model, PooledClassifier) else None
+    pooling = None
+    if isinstance(model, PooledClassifier):
+        pooling = {**model.pooling.to_json(), "encoder": type(model.encoder).__name__}
     full = {
         "format": FORMAT,
         **record,

@@ -17,7 +17,7 @@ import torch
 from torch import nn
 from transformers.modeling_outputs import SequenceClassifierOutput
 
-from handful.errors import UserError
+from handful.errors import StepError, UserError
 from handful.training.pooling import Pooling
 
 HEAD = "label_head"
@@ -108,11 +108,17 @@ def pooled_classifier(encoder: nn.Module, pooling: Pooling, labels: int) -> Pool
 
 
 def reopen_pooled(folder: Path, pooling: Mapping[str, Any], labels: int) -> PooledClassifier:
-    """The module of a final/ of ours, its weights yet to be filled in."""
+    """The module of a final/ of ours, its weights yet to be filled in. `StepError` if its record
+    and its config do not go together."""
     from transformers import AutoConfig
 
     config = AutoConfig.from_pretrained(folder, trust_remote_code=False)  # nosec B615
-    encoder = without_pooler(encoder_class(config)._from_config(config, dtype=torch.float32))
+    kind = next((one for one in _classes(config) if one.__name__ == pooling["encoder"]), None)
+    if kind is None:
+        raise StepError(
+            f"{pooling['encoder']} is no encoder of a {type(config).__name__}", where=str(folder)
+        )
+    encoder = without_pooler(kind._from_config(config, dtype=torch.float32))
     return pooled_classifier(encoder, Pooling.from_json(pooling), labels)
 
 
@@ -138,6 +144,15 @@ def encoder_class(config: Any) -> Any:
         )
     found = mapping[type(config)]
     return found[0] if isinstance(found, tuple) else found
+
+
+def _classes(config: Any) -> list[Any]:
+    """All that `encoder_class` may have found: of T5's family its config does not tell any more."""
+    from transformers.models.auto import modeling_auto
+
+    mappings = modeling_auto.MODEL_MAPPING, modeling_auto.MODEL_FOR_TEXT_ENCODING_MAPPING
+    found = [mapping[type(config)] for mapping in mappings if type(config) in mapping]
+    return [one for each in found for one in (each if isinstance(each, tuple) else (each,))]
 
 
 def without_pooler(encoder: Any) -> Any:
