@@ -31,6 +31,7 @@ TRAIN = {
     "BATCH_SIZE": "8",
     "LEARNING_RATE": "3e-3",
     "PRECISION": "fp32",
+    "HEAD_INIT": "random",
 }
 FUNCTIONS = """
 def get_dataset_features():

@@ -467,43 +467,31 @@ def test_a_model_that_depends_on_chance_gives_no_onnx_file(copy: Tiny, tmp_path:
     assert [p.name for p in tmp_path.iterdir()] == ["copy"]
 
 
-def add_probe(made: Tiny) -> Path:
-    """A probe with the trained model's own weights, better on validation; its final/."""
+def best_probe(made: Tiny) -> Path:
+    """The probe's final/, after its figure on validation was made the best of all."""
     results = made.store / "results" / "full_dataset"
-    (model,) = results.glob("models/model/seed-*/final")
-    final = Path(shutil.copytree(model, results / "models/model/probe/final"))
-    record = json.loads((final / FINAL_RECORD).read_text())
-    told = {**record, "seed": 0, "probe": True}
-    told = {name: told[name] for name in told.keys() - {"temperature", "checksum"}}
-    (final / FINAL_RECORD).write_bytes(seal(json.dumps(told).encode()))
-    (tested,) = results.glob("evaluation/model/seed-*")
-    own = Path(shutil.copytree(tested, results / "evaluation/baseline-probe--model/seed-0"))
-    metrics = {
-        "baseline": True,
-        "probe_of": "model",
-        "weights_hash": record["weights_hash"],
-        "validation": {"macro_f1": 2.0},
-        "calibration": {"temperature": 3.0},
-    }
-    (own / "metrics.json").write_text(json.dumps(metrics))
-    kept = json.loads((results / "tested.json").read_text())
-    (one,) = kept["evaluations"]
-    kept["baselines"].append({**one, "model": "baseline-probe--model", "seed": 0})
-    del kept["checksum"]
-    (results / "tested.json").write_bytes(seal(json.dumps(kept).encode()))
-    return final
+    key = "evaluation/baseline-probe--model/seed-0/metrics.json"
+    told = json.loads((results / key).read_text())
+    told["validation"]["macro_f1"] = 2.0
+    (results / key).write_text(json.dumps(told))
+    tested = json.loads((results / "tested.json").read_text())
+    del tested["files"][f"results/full_dataset/{key}"], tested["checksum"]
+    (results / "tested.json").write_bytes(seal(json.dumps(tested).encode()))
+    return results / "models/model/probe/final"
 
 
 def test_a_probe_predicts_as_any_model_does(
     copy: Tiny, classifier: Classifier, documents: Path, tmp_path: Path
 ) -> None:
-    final = add_probe(copy)
+    final = best_probe(copy)
     plain = classifier.predict(documents)
+    record = json.loads((final / FINAL_RECORD).read_text())
     with Classifier.load(copy.experiment) as loaded:
         assert loaded.chosen.name == "baseline-probe--model", "it is better on validation"
-        assert loaded.temperature == 3.0
+        assert loaded.temperature == record["temperature"]
         found = loaded.predict(documents)
-    assert [one.label for one in found] == [one.label for one in plain]
+    assert [one.artifact_id for one in found] == [one.artifact_id for one in plain]
+    assert all(one.label for one in found)
     with Classifier.load(final, experiment=copy.experiment) as opened:
         assert opened.chosen.probe
         assert opened.predict(documents) == found
@@ -526,7 +514,7 @@ def test_a_probe_predicts_as_any_model_does(
 def test_a_probe_leaves_as_an_onnx_file(copy: Tiny, tmp_path: Path) -> None:
     import onnxruntime
 
-    add_probe(copy)
+    best_probe(copy)
     path = tmp_path / "model.onnx"
     done = copy.handful("export", "--onnx", "--output", str(path))
     assert done.returncode == 0, done.stderr
