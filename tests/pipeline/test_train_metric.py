@@ -82,7 +82,7 @@ def test_metric_may_be_any_figure_of_the_report(metric: str, goal: str, tmp_path
     assert evaluation.metrics[metric] is not None
     validation = {row["model"]: row["validation"]["mean"] for row in compared["ranking"]}
     assert validation.pop("model") == pytest.approx(best)
-    assert len(validation) == 2, "the baselines are judged by it, too"
+    assert len(validation) == 3, "the baselines are judged by it, too"
     assert all(math.isfinite(value) for value in validation.values())
     ranked = [row["validation"]["mean"] for row in compared["ranking"]]
     assert ranked == sorted(ranked, reverse=goal == "max")
@@ -111,7 +111,8 @@ def test_what_is_not_defined_beside_metric_is_told_and_written_and_the_run_goes_
     warned = [
         warning for warning in told.warnings if "no finite number: odds (nan), gain" in warning
     ]
-    assert [w.partition(": ")[0] for w in warned] == ["model seed 0", "test model seed 0"]
+    told_of = ["model seed 0", "test model seed 0", "test baseline-probe--model"]
+    assert [w.partition(": ")[0] for w in warned] == told_of
 
 
 def test_metric_itself_has_to_be_a_number(tmp_path: Path) -> None:

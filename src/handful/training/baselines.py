@@ -88,17 +88,19 @@ class Scorer:
     label2id: Mapping[str, int]
     model: str
 
-    def metrics(self, logits: Logits, references: Indices) -> dict[str, float]:
+    def metrics(
+        self, logits: Logits, references: Indices, loss: float | None = None
+    ) -> dict[str, float]:
         settings = settings_for(self.experiment.settings, self.model)
         own = Metrics(self.functions, self.label2id, settings)
         try:
-            return own.with_metric(settings.train.METRIC, logits, references)
+            return own.with_metric(settings.train.METRIC, logits, references, loss)
         except UserError as error:
             # A baseline may answer always the same, which a user's metric need not bear.
             self.experiment.progress.warn(f"a baseline has handful's own metrics only: {error}")
             found = default_metrics(logits.argmax(axis=1), references, self.label2id)
             metric = settings.train.METRIC
-            value = own.figure(metric, logits, references)
+            value = own.figure(metric, logits, references, loss)
             return found if math.isnan(value) else {metric: value, **found}
 
     def score(self, logits: Logits, references: Indices) -> float:

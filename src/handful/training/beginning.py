@@ -71,6 +71,13 @@ class Headed:
         return self.head is not None and set(self.built.fresh) <= self.head.parameters
 
 
+def asks_for_head(section: TrainSection, built: Built) -> bool:
+    """Has the head to be found? It takes some calls of the model."""
+    if section.HEAD_INIT == RANDOM or (section.HEAD_INIT == AUTO and not built.is_default):
+        return section.HEAD_LEARNING_RATE is not None and not built.fresh
+    return True
+
+
 def headed(built: Built, data: SplitData, collate: Collator, labels: int) -> Headed:
     """`built` with the head that is found by the first rows of `data`."""
     rows = np.arange(min(_TRIED, len(data)), dtype=np.int64)

@@ -61,8 +61,13 @@ class Wanted:
 
     @property
     def name(self) -> str:
-        """Under which its results stand, and it is told."""
+        """Under which its results stand."""
         return probe_folder(self.model) if self.probe else model_folder(self.model)
+
+    @property
+    def told(self) -> str:
+        """As a person reads it."""
+        return self.name if self.probe else f"{self.name} seed {self.seed}"
 
     def final(self, layout: Layout) -> str:
         """Its folder in the store."""
@@ -194,11 +199,20 @@ def _written(
     mine = with_values(experiment, wanted.model, wanted.values)
     test, validation = one.answered(Split.TEST), one.answered(Split.VALIDATION)
     ids, settings = data.ids(), settings_for(mine.settings, wanted.model)
-    own, loss = Metrics(functions, label2id, settings), one.predicted[Split.TEST].loss
-    metrics = own.with_metric(settings.train.METRIC, test.logits, test.references, loss)
+    own = Metrics(functions, label2id, settings)
+    simple = baselines.Scorer(mine, functions, label2id, wanted.model)
+
+    def judged(split: str) -> dict[str, float]:
+        logits, references = one.answered(split).logits, one.answered(split).references
+        loss = one.predicted[split].loss
+        if wanted.probe:  # which must not end the test
+            return simple.metrics(logits, references, loss)
+        return own.with_metric(settings.train.METRIC, logits, references, loss)
+
+    metrics = judged(Split.TEST)
     odd = told_undefined(metrics)
     if odd:
-        mine.progress.warn(f"test {wanted.name} seed {wanted.seed}: {odd}")
+        mine.progress.warn(f"test {wanted.told}: {odd}")
     labels = sorted(label2id, key=label2id.__getitem__)
     folder.mkdir(parents=True)
     write_predictions(folder / PREDICTIONS, ids, test.references, test.logits, labels)
@@ -221,11 +235,7 @@ def _written(
     }
     told = {**result, **figures, "weights_hash": wanted.weights_hash}
     if wanted.probe:
-        loss = one.predicted[Split.VALIDATION].loss
-        judged = own.with_metric(
-            settings.train.METRIC, validation.logits, validation.references, loss
-        )
-        told |= {**wanted.probe.told, "validation": defined(judged)}
+        told |= {**wanted.probe.told, "validation": defined(judged(Split.VALIDATION))}
     write_json(folder / METRICS, told)
     return Written(wanted, folder, result, figures["calibration"]["temperature"])
 
@@ -253,7 +263,7 @@ def _predicted(
     final = wanted.final(experiment.layout)
     folder = experiment.store.fetch_tree(final, experiment.scratch / "trained")
     opened = open_final(experiment, functions, source, folder, wanted.weights_hash)
-    name = f"test {wanted.name}" + ("" if wanted.probe else f" seed {wanted.seed}")
+    name = f"test {wanted.told}"
     batch_size = experiment.settings.train_for(wanted.model).BATCH_SIZE
     total, before = sum(map(len, data.values())), 0
 

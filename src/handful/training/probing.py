@@ -17,15 +17,15 @@ from handful.records import Split
 from handful.settings import counted_for_model
 from handful.sources import function_hashes
 from handful.training import runtime
+from handful.training.baselines import Scorer
 from handful.training.beginning import Headed, headed
-from handful.training.calls import settings_for
 from handful.training.collate import Collator
 from handful.training.collation import Trial, collation, give_padding_token
 from handful.training.data import SplitData, open_split
 from handful.training.features import Frozen, remove_other_features
 from handful.training.final import encoding_functions, save_final, versions
 from handful.training.lengths import encoded_lengths, trained_length
-from handful.training.metrics import Metrics, defined
+from handful.training.metrics import defined
 from handful.training.model import LOAD_MODEL, Built, build, find_model, load_tokenizer
 from handful.training.pooling import MEAN
 from handful.training.probe import Probe, fitted_probe
@@ -186,10 +186,10 @@ def _record(
 ) -> dict[str, Any]:
     """What handful.json holds, as that of a training does."""
     experiment = ground.experiment
-    settings = settings_for(experiment.settings, ground.model)
-    data = frozen.splits[Split.VALIDATION]
-    metrics = Metrics(ground.functions, ground.label2id, settings)
-    judged = metrics.with_metric(settings.train.METRIC, probe.validation, data.references)
+    quiet = replace(experiment, progress=Silent())
+    scorer = Scorer(quiet, ground.functions, ground.label2id, ground.model)
+    references = frozen.splits[Split.VALIDATION].references
+    judged = scorer.metrics(probe.validation, references)
     return {
         "model": model_folder(ground.model),
         "probe": True,

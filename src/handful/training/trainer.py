@@ -21,7 +21,14 @@ from handful.progress import Progress
 from handful.settings import TrainSection, counted_for_model
 from handful.training import runtime
 from handful.training.batches import Indices
-from handful.training.beginning import PROBE, Beginning, begun, headed
+from handful.training.beginning import (
+    PROBE,
+    Beginning,
+    Headed,
+    asks_for_head,
+    begun,
+    headed,
+)
 from handful.training.calls import settings_for
 from handful.training.checkpoints import Checkpoint, Checkpoints
 from handful.training.checks import check_features, check_trainable
@@ -263,7 +270,9 @@ def _beginning(ready: _Ready) -> Beginning:
     order, experiment, before = ready.order, ready.experiment, random_state()
     section = experiment.settings.train_for(order.model)
     labels = len(order.label2id)
-    known = headed(ready.built, ready.data[0], ready.collate, labels)
+    known = Headed(ready.built, None, ready.collate)
+    if asks_for_head(section, ready.built):
+        known = headed(ready.built, ready.data[0], ready.collate, labels)
     beginning = begun(section, known)
     if beginning.head == PROBE and known.head is not None:
         model = ready.built.model
