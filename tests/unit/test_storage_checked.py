@@ -211,3 +211,11 @@ def test_what_belongs_to_which_step() -> None:
         MINE.looks: "`handful run E --redo test`",
     }.items():
         assert words in layout.remedy_for(key, "E")
+
+
+def test_an_empty_object_stays_what_it_is() -> None:
+    """A comma before its first member would have made it no JSON at all."""
+    for text in (b"{}", b"{}\n", b"{ }"):
+        assert checksums.seal(text) == text
+        assert json.loads(checksums.seal(text)) == {}
+        assert checksums.fault_of_json(checksums.seal(text)) == ""
