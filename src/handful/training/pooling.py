@@ -27,14 +27,14 @@ _THEIRS = {
     "lasttoken": LAST,
 }
 """Their name → ours; in the order in which they are set side by side."""
-_FLAGS = {
-    "cls_token": "cls",
-    "max_tokens": "max",
-    "mean_tokens": "mean",
-    "mean_sqrt_len_tokens": "mean_sqrt_len_tokens",
-    "weightedmean_tokens": "weightedmean",
-    "lasttoken": "lasttoken",
-}
+_FLAGS = (
+    ("cls_token", "cls"),
+    ("max_tokens", "max"),
+    ("mean_tokens", "mean"),
+    ("mean_sqrt_len_tokens", "mean_sqrt_len_tokens"),
+    ("weightedmean_tokens", "weightedmean"),
+    ("lasttoken", "lasttoken"),
+)
 """How older checkpoints say it: `pooling_mode_<…>` is true."""
 _MODULES = "modules.json"
 
@@ -125,8 +125,8 @@ def _modes(config: Mapping[str, Any]) -> tuple[str, ...]:
     """Both of their forms: one key with names, or a flag for each."""
     named = config.get("pooling_mode")
     if named is None:
-        flags = {f"pooling_mode_{flag}": name for flag, name in _FLAGS.items()}
-        named = [name for flag, name in flags.items() if config.get(flag)] or ["mean"]
+        found = [name for flag, name in _FLAGS if config.get(f"pooling_mode_{flag}")]
+        named = found or ["mean"]
     return tuple(_THEIRS[name] for name in ([named] if isinstance(named, str) else named))
 
 
