@@ -480,7 +480,8 @@ def test_a_run_compares_all_models_and_seeds(finished: Tiny) -> None:
     models = [row for row in whole["ranking"] if not row["baseline"]]
     assert [row["seeds"] for row in models] == [[0, 1], [0, 1]]
     baselines = {row["model"] for row in whole["ranking"]} - {row["model"] for row in models}
-    assert baselines == {"baseline-tfidf", "baseline-majority"}
+    probes = {"baseline-probe--model", "baseline-probe--other"}
+    assert baselines == {"baseline-tfidf", "baseline-majority"} | probes
     assert len(whole["runs"]) == 4
     for row in models:
         evaluation = results / "evaluation" / row["model"] / "seed-0"

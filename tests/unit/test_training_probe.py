@@ -67,6 +67,7 @@ def test_the_head_of_a_stock_class(kind: str) -> None:
     head = find_head(model, given, LABELS)
     assert head is not None
     assert head.name == HEADS[kind]
+    assert head.bias == (kind not in ("gpt2", "llama")), "decoders have none"
     before = model.state_dict()
     with torch.inference_mode(), without_head(model, head.name):
         inputs = asked(model, given)
@@ -99,6 +100,18 @@ def test_the_head_of_a_module_of_ones_own() -> None:
     model = Own()
     assert find_head(model, batch(), LABELS) == Head("last.1", 8)
     assert model.training, "as it was"
+
+
+class Strict(Own):
+    """It looks at its own head, and at labels that it cannot do without."""
+
+    def forward(self, input_ids: torch.Tensor, attention_mask: Any, labels: Any = None) -> Any:
+        assert self.last[1].weight.ndim == 2
+        return super().forward(input_ids, attention_mask, labels.view(-1))
+
+
+def test_a_forward_that_does_not_bear_to_be_without_its_head() -> None:
+    assert find_head(Strict(), batch(), LABELS) is None
 
 
 def test_logits_that_come_from_no_linear_layer() -> None:
@@ -179,12 +192,19 @@ def test_what_the_vectors_depend_on_is_in_their_name(one: Encoded, tmp_path: Pat
     keys.add(frozen_hash(replace(known, precision="bf16")))
     keys.add(frozen_hash(replace(known, collate=Collator({"input_ids": 0}, side="left"))))
     assert len(keys) == 5
+    before = frozen_hash(known)
+    known.model.config._name_or_path = "/somewhere/else"  # type: ignore[union-attr]
+    assert frozen_hash(known) == before, "where it was read from says nothing of it"
+    one.functions("\n\ndef load_model():\n    return None\n")
+    assert frozen_hash(known) != before, "what its forward does no weight tells"
+    before = frozen_hash(known)
+    one.settings("[user]\nPOOL = cls\n")
+    assert frozen_hash(frozen(one, tmp_path / "u")) != before
 
 
 def test_the_probe_is_logistic_regression(one: Encoded, tmp_path: Path) -> None:
     known = frozen(one, tmp_path / "s")
-    found = probe_of(known, 3, accuracy, {})
-    assert found is not None
+    found = probe_of(known, features(known), 3, accuracy, {})
     vectors = features(known).vectors
     spread = vectors["train"].std(axis=0)
     scaled = {n: (v - vectors["train"].mean(axis=0)) / spread for n, v in vectors.items()}
@@ -193,12 +213,30 @@ def test_the_probe_is_logistic_regression(one: Encoded, tmp_path: Path) -> None:
     expected = theirs.predict_proba(scaled["validation"])
     shares = torch.from_numpy(found.validation).softmax(dim=1).numpy()
     np.testing.assert_allclose(shares, expected, atol=0.02)  # it stops a little early
-    assert known.head.fill(known.model, found.weight, found.bias)
+    known.head.fill(known.model, found.weight, found.bias)
     rows = np.arange(len(known.splits["validation"]))
     with torch.inference_mode():
         given = known.collate(known.splits["validation"].batch(rows))
         logits = known.model.eval()(**given).logits.numpy()
     np.testing.assert_allclose(logits, found.validation, atol=1e-4)
+
+
+def test_a_head_without_a_bias_makes_the_same_logits(one: Encoded, tmp_path: Path) -> None:
+    known = frozen(one, tmp_path / "s")
+    model: Any = known.model
+    model.label_head = nn.Linear(32, 3, bias=False)
+    rows = np.arange(len(known.splits["validation"]))
+    given = known.collate(known.splits["validation"].batch(rows))
+    head = find_head(model, given, 3)
+    assert head == Head("label_head", 32, bias=False)
+    known = replace(known, head=head)
+    found = probe_of(known, features(known), 3, accuracy, {})
+    assert not found.bias.any()
+    head.fill(model, found.weight, found.bias)
+    with torch.inference_mode():
+        logits = model.eval()(**given).logits.numpy()
+    np.testing.assert_allclose(logits, found.validation, atol=1e-4)
+    assert accuracy(found.validation, known.splits["validation"].references) > 0.6
 
 
 def test_a_column_that_never_changes_but_by_rounding_gets_no_weight() -> None:
@@ -219,8 +257,8 @@ def test_labels_that_train_does_not_have(one: Encoded, tmp_path: Path, labels: i
     known = frozen(one, tmp_path / "s")
     references = known.splits["train"].references % labels
     part = replace(known.splits["train"], references=references)
-    found = probe_of(replace(known, splits={**known.splits, "train": part}), 5, accuracy, {})
-    assert found is not None
+    known = replace(known, splits={**known.splits, "train": part})
+    found = probe_of(known, features(known), 5, accuracy, {})
     assert found.weight.shape == (5, 32)
     assert np.isfinite(found.weight).all()
     assert np.isfinite(found.bias).all()
@@ -253,35 +291,32 @@ PACE = {"times": 10.0, "names": NEW}
 @pytest.mark.parametrize(
     ("keys", "found", "expected"),
     [
-        ({}, built(NEW), Beginning("auto", "probe", **PACE)),
-        ({"HEAD_INIT": "random"}, built(NEW), Beginning("auto", "random", **PACE)),
-        ({"SHARDING": "fsdp"}, built(NEW), Beginning("auto", "random", **PACE)),
+        ({}, built(NEW), Beginning(None, "probe", **PACE)),
+        ({"HEAD_INIT": "random"}, built(NEW), Beginning(None, "random", **PACE)),
+        ({"SHARDING": "fsdp"}, built(NEW), Beginning(None, "random", **PACE)),
         # Below the head something is new, too: there is nothing pretrained to probe.
-        ({}, built(BELOW), Beginning("auto", "random", 10.0, BELOW)),
+        ({}, built(BELOW), Beginning(None, "random", 10.0, BELOW)),
         # A checkpoint that is a classifier of these labels already goes on as it is.
-        ({}, built(()), Beginning("auto", "random")),
-        ({}, built(NEW, head=None), Beginning("auto", "random", **PACE)),
-        ({"HEAD_LEARNING_RATE": 3e-4}, built(NEW), Beginning("auto", "probe", 3.0, NEW)),
+        ({}, built(()), Beginning(None, "random")),
+        ({}, built(NEW, head=None), Beginning(None, "random", **PACE)),
+        ({"HEAD_LEARNING_RATE": 3e-4}, built(NEW), Beginning(None, "probe", 3.0, NEW)),
         # load_model's own model keeps its meaning unless it is asked for.
-        ({}, built((), default=False), Beginning("auto", "random")),
-        ({"HEAD_INIT": "probe"}, built((), default=False), Beginning("auto", "probe")),
+        ({}, built((), default=False), Beginning(None, "random")),
+        ({"HEAD_INIT": "probe"}, built((), default=False), Beginning(None, "probe")),
         (
             {"HEAD_LEARNING_RATE": 1e-3},
             built((), default=False),
-            Beginning("auto", "random", 10.0, NEW),
+            Beginning(None, "random", 10.0, NEW),
         ),
     ],
 )
 def test_how_it_begins(keys: dict[str, Any], found: Headed, expected: Beginning) -> None:
     begins = begun(section(**keys), found)
-    assert (begins.pooling, begins.head, begins.names) == (
-        expected.pooling,
-        expected.head,
-        expected.names,
-    )
+    assert (begins.pooling, begins.head) == (expected.pooling, expected.head)
+    assert begins.names == expected.names
     assert begins.times == pytest.approx(expected.times)
     assert Beginning.from_json(begins.to_json()) == begins
-    assert Beginning.from_json({}) == Beginning("model", "random", 1.0, ())  # of earlier builds
+    assert Beginning.from_json({}) == Beginning(None, "random", 1.0, ())  # of earlier builds
 
 
 @pytest.mark.parametrize(

@@ -44,6 +44,7 @@ class Kind:
     strengths: tuple[float, ...]
     """C of scikit-learn: the inverse of how strongly the weights are held down."""
     most_work: int = MOST_WORK
+    intercept: bool = True
 
 
 @dataclass(frozen=True)
@@ -110,7 +111,9 @@ def fit(kind: Kind, raw: Any, references: Ids, labels: int, strength: float) -> 
     if len(seen) < 2:
         return Linear(weights, None, seen, labels, strength, raw.shape[0])
     rows = _affordable(raw, references, labels, kind.most_work)
-    model = LogisticRegression(C=strength, max_iter=MOST_STEPS, tol=1e-3)
+    model = LogisticRegression(
+        C=strength, max_iter=MOST_STEPS, tol=1e-3, fit_intercept=kind.intercept
+    )
     with warnings.catch_warnings():
         # Stopped a little early it is still a baseline, and always the same one.
         warnings.simplefilter("ignore", ConvergenceWarning)

@@ -22,7 +22,9 @@ from handful.training.heads import Head, find_head
 from handful.training.holding import WHOLE
 from handful.training.model import Built
 from handful.training.optimizer import Pace
+from handful.training.pooling import Pooling
 from handful.training.pretrained import AUTO, MODEL
+from handful.training.team import Team
 
 PROBE, RANDOM = "probe", "random"
 TIMES = 10.0
@@ -35,8 +37,9 @@ _TRIED = 2
 class Beginning:
     """Kept in every checkpoint."""
 
-    pooling: str = MODEL
-    """POOLING as the model was built with."""
+    pooling: Mapping[str, Any] | None = None
+    """As `Pooling` has it, of a default model, whatever `auto` comes to mean; None: as its class
+    does it."""
     head: str = RANDOM
     """ "probe": with the probe's weights; "random": as the model was built."""
     times: float = 1.0
@@ -50,6 +53,11 @@ class Beginning:
     @classmethod
     def from_json(cls, told: Mapping[str, Any]) -> Beginning:
         return cls(**{**told, "names": tuple(told.get("names", ()))})
+
+    @property
+    def build_with(self) -> str | Pooling:
+        """For `model.build`."""
+        return Pooling.from_json(self.pooling) if self.pooling else MODEL
 
     @property
     def pace(self) -> Pace:
@@ -78,16 +86,20 @@ def asks_for_head(section: TrainSection, built: Built) -> bool:
     return True
 
 
-def headed(built: Built, data: SplitData, collate: Collator, labels: int) -> Headed:
-    """`built` with the head that is found by the first rows of `data`."""
+def headed(built: Built, data: SplitData, collate: Collator, labels: int, team: Team) -> Headed:
+    """`built` with the head that is found by the first rows of `data`; what the leader finds
+    counts, since rounding may differ from machine to machine."""
     rows = np.arange(min(_TRIED, len(data)), dtype=np.int64)
-    return Headed(built, find_head(built.model, collate(data.batch(rows)), labels), collate)
+    found = find_head(built.model, collate(data.batch(rows)), labels)
+    told = team.collect(asdict(found) if found else {})[0]
+    return Headed(built, Head(**told) if told else None, collate)
 
 
 def begun(section: TrainSection, found: Headed) -> Beginning:
     """What `section` asks for. `UserError` for a head that there is not."""
     built, head = found.built, found.head
-    return Beginning(section.POOLING, _init(section, found), *_pace(section, built, head))
+    pooling = built.wanted.to_json() if built.wanted else None
+    return Beginning(pooling, _init(section, found), *_pace(section, built, head))
 
 
 def _init(section: TrainSection, found: Headed) -> str:

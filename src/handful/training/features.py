@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -20,19 +22,23 @@ import torch
 from torch import nn
 
 from handful import checksums
-from handful.errors import Absent, Damaged
+from handful.errors import Absent, Damaged, HandfulError, Locked, StepError
 from handful.experiment import Experiment
 from handful.layout import FEATURES_RECORD, model_folder
 from handful.records import Split
+from handful.sources import function_hashes
 from handful.training.collate import Collator
 from handful.training.data import SplitData
+from handful.training.fitting import is_out_of_memory
 from handful.training.heads import Head, asked, without_head
 from handful.training.prediction import answers_of
 from handful.training.team import Team
 
 Vectors = npt.NDArray[np.float32]
 BATCH_SIZE = 32
-FORMAT = 1
+FORMAT = 2
+_UNTOLD = ("_name_or_path", "transformers_version")
+"""Of a config: where it was read from says nothing of it."""
 KEPT = (Split.TRAIN, Split.VALIDATION)
 """The test split is looked at by trained heads only."""
 _AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -56,6 +62,7 @@ class Frozen:
     data_hash: str
     """Of the encoded data."""
     team: Team
+    batch_size: int = BATCH_SIZE
 
 
 @dataclass(frozen=True)
@@ -65,21 +72,40 @@ class Features:
     vectors: Mapping[str, Vectors]
     key: str
     """The hash of what they were made from."""
+    seconds: float = 0.0
+    """For computing them; 0 if they were there."""
 
 
 def features(frozen: Frozen) -> Features:
-    """From the store, or computed and kept there. The team's processes call it together."""
+    """From the store, or computed and kept there. The team's processes call it together.
+
+    `StepError` on all of them if a vector is no finite number, or the memory does not suffice.
+    """
     key = frozen_hash(frozen)
     folder = f"{frozen.experiment.layout.features(frozen.name)}/{key}"
     found = _kept(frozen, folder) if frozen.team.leads else None
     if frozen.team.told(int(found is not None)):
         return Features(found or {}, key)
+    started = time.monotonic()
     local = frozen.experiment.scratch / f"features-{key}"
     local.mkdir(parents=True, exist_ok=True)
-    made = {str(split): _computed(frozen, str(split), local) for split in KEPT}
-    if frozen.team.leads:
+    made, faults = {}, []
+    for split in KEPT:
+        try:
+            made[str(split)] = _computed(frozen, str(split), local)
+        except StepError as error:  # the leader's, when all have answered
+            faults.append(error.fault.what)
+        except RuntimeError as error:
+            if frozen.team.size > 1 or not is_out_of_memory(error):
+                raise
+            faults.append("the memory does not suffice")
+    fault = frozen.team.collect({"fault": "; ".join(faults)})[0]["fault"]
+    if fault:
+        raise StepError(f"the vectors that its head is given cannot be had: {fault}")
+    seconds = time.monotonic() - started
+    if frozen.team.leads and _kept(frozen, folder) is None:  # a trial beside may have been faster
         _keep(frozen, local, folder)
-    return Features(made, key)
+    return Features(made, key, seconds)
 
 
 def frozen_hash(frozen: Frozen) -> str:
@@ -90,8 +116,12 @@ def frozen_hash(frozen: Frozen) -> str:
         "format": FORMAT,
         "data": frozen.data_hash,
         "class": f"{type(frozen.model).__module__}.{type(frozen.model).__qualname__}",
+        # What its forward does, nobody can read off its weights.
+        "load_model": function_hashes(frozen.experiment.directory).get("load_model", ""),
+        "user": sorted(map(repr, frozen.experiment.settings.user.values.items())),
+        "versions": [version(name) for name in ("torch", "transformers")],
         "pooling": str(getattr(frozen.model, "pooling", "")),
-        "config": config.to_dict() if hasattr(config, "to_dict") else {},
+        "config": {n: v for n, v in _as_dict(config).items() if n not in _UNTOLD},
         "head": frozen.head.name,
         "collation": frozen.collate.to_json(),
         "precision": frozen.precision,
@@ -104,6 +134,10 @@ def frozen_hash(frozen: Frozen) -> str:
         flat = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
         digest.update(memoryview(flat.numpy()))
     return digest.hexdigest()[:_DIGITS]
+
+
+def _as_dict(config: Any) -> dict[str, Any]:
+    return dict(config.to_dict()) if hasattr(config, "to_dict") else {}
 
 
 def remove_other_features(experiment: Experiment, model: str, keys: set[str]) -> None:
@@ -156,7 +190,8 @@ def _computed(frozen: Frozen, split: str, local: Path) -> Vectors:
         frozen.experiment.progress.advance(name, done, len(data), "documents")
 
     with without_head(frozen.model, frozen.head.name):
-        answers_of(frozen.model, data, frozen.collate, BATCH_SIZE, into, answer, tick, team)
+        size = min(BATCH_SIZE, frozen.batch_size)
+        answers_of(frozen.model, data, frozen.collate, size, into, answer, tick, team)
     if team.leads:
         into.flush()
     found: Vectors = into
@@ -169,7 +204,13 @@ def _keep(frozen: Frozen, local: Path, folder: str) -> None:
     marker = {"format": FORMAT, checksums.FILES: checksums.to_json(files)}
     text = json.dumps(marker, indent=2)
     (local / FEATURES_RECORD).write_bytes(checksums.seal(f"{text}\n".encode()))
-    frozen.experiment.store.send_tree(local, folder, last=FEATURES_RECORD)
+    try:
+        frozen.experiment.store.send_tree(local, folder, last=FEATURES_RECORD)
+    except Locked:
+        raise
+    except HandfulError as error:  # they only save work
+        frozen.experiment.progress.warn(f"the vectors of {folder} could not be kept: {error}")
+        return
     frozen.experiment.progress.note(
         f"{model_folder(frozen.name)}: the vectors that its head is given are kept "
         f"({size / 1e6:,.1f} MB)"

@@ -10,6 +10,7 @@ import inspect
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -30,20 +31,21 @@ class Head:
     """Of the layer in the model."""
     width: int
     """H."""
+    bias: bool = True
+    """Has it one? Those of decoders have none."""
 
     @property
     def parameters(self) -> frozenset[str]:
-        return frozenset((f"{self.name}.weight", f"{self.name}.bias"))
+        names = ("weight", "bias") if self.bias else ("weight",)
+        return frozenset(f"{self.name}.{name}" for name in names)
 
-    def fill(self, model: nn.Module, weight: Floats, bias: Floats) -> bool:
-        """Give the layer these weights [C, H] and [C]; False if it has no bias to take them."""
-        layer = model.get_submodule(self.name)
-        if not isinstance(layer, nn.Linear) or layer.bias is None:
-            return False
+    def fill(self, model: nn.Module, weight: Floats, bias: Floats) -> None:
+        """Give the layer these weights [C, H] and, if it has one, this bias [C]."""
+        layer: Any = model.get_submodule(self.name)
         with torch.no_grad():
             layer.weight.copy_(torch.from_numpy(weight))
-            layer.bias.copy_(torch.from_numpy(bias))
-        return True
+            if self.bias:
+                layer.bias.copy_(torch.from_numpy(bias))
 
 
 def find_head(model: nn.Module, batch: Mapping[str, torch.Tensor], labels: int) -> Head | None:
@@ -58,9 +60,9 @@ def find_head(model: nn.Module, batch: Mapping[str, torch.Tensor], labels: int) 
                     with without_head(model, name):
                         inputs = asked(model, batch)
                     if _makes(layer, inputs, wanted):
-                        return Head(name, layer.in_features)
-    except (RuntimeError, ValueError, TypeError):
-        return None  # it does not bear to be without that layer
+                        return Head(name, layer.in_features, layer.bias is not None)
+    except Exception:  # noqa: BLE001 - a forward of anybody's, which may need that layer
+        return None
     finally:
         model.train(training)
     return None

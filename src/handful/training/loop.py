@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from handful.errors import StepError, UserError
 from handful.metric_lines import best_line, validation_line
 from handful.progress import Progress
 from handful.settings import Steps
@@ -109,8 +110,7 @@ class Loop:
         self._clock = time.monotonic()
         self._held.model.train()
         if self.work.begins_judged and self.state.best_value is None and not self.state.step:
-            self._validate()
-            self._save()
+            self._judge_beginning()
         while not self._finished():
             self._train_to(self.plan.next_evaluation(self.state.step, self.state.validated))
             self._validate()
@@ -309,6 +309,18 @@ class Loop:
         self._progress.note(validation_line(self.work.name, epoch, told, predicted.loss, best))
         self.work.tracking.follow(self.state.history)
         self._meter.restart_clock()
+
+    def _judge_beginning(self) -> None:
+        """Validate the model before the first step. What its metrics do not bear then is no fault:
+        it may be that no metric is defined of what it answers so early."""
+        try:
+            self._validate()
+        except (UserError, StepError) as error:
+            if self._stopping.heard is not None:
+                raise
+            self._progress.warn(f"{self.work.name}: not judged before the first step: {error}")
+        else:
+            self._save()
 
     def _tell_undefined(self, metrics: dict[str, float]) -> None:
         told = told_undefined({n: v for n, v in metrics.items() if n not in self._undefined})

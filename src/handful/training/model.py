@@ -72,10 +72,15 @@ class Built:
     """Names of the weights that are new; of a model of `load_model`'s it is not known."""
     pooling: Pooling | None = None
     """What stands on a default model's encoder; None: as its class does it."""
+    wanted: Pooling | None = None
+    """What its checkpoint or POOLING has said, be it the class's own to do."""
 
 
 def _default(
-    experiment: Experiment, source: ModelSource, label2id: Mapping[str, int], pooling: str
+    experiment: Experiment,
+    source: ModelSource,
+    label2id: Mapping[str, int],
+    pooling: str | Pooling,
 ) -> Built:
     found = load_pretrained(source.name, label2id, pooling)
     name, progress = model_folder(source.model), experiment.progress
@@ -86,7 +91,7 @@ def _default(
     if found.stored:
         progress.note(f"{name}: {memory_note(found.model, found.stored)}")
     part_storage(found.model)
-    return Built(found.model, True, found.fresh, found.pooling)
+    return Built(found.model, True, found.fresh, found.pooling, found.wanted)
 
 
 def _no_model(model: str, what: str) -> UserError:
@@ -106,7 +111,7 @@ def build(
     functions: Functions,
     source: ModelSource,
     label2id: Mapping[str, int],
-    pooling: str | None = None,
+    pooling: str | Pooling | None = None,
 ) -> Built:
     """The model before training, by `load_model` or the default. `UserError` if it cannot be.
 

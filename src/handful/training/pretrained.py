@@ -67,9 +67,13 @@ class Pretrained:
     """ "bf16" or "fp16" if the checkpoint is stored in that; else empty."""
     pooling: Pooling | None = None
     """None: as the class does it."""
+    wanted: Pooling | None = None
+    """What was asked for, or said by the checkpoint, be it the class's own to do."""
 
 
-def load_pretrained(name: str, label2id: Mapping[str, int], pooling: str = MODEL) -> Pretrained:
+def load_pretrained(
+    name: str, label2id: Mapping[str, int], pooling: str | Pooling = MODEL
+) -> Pretrained:
     """A classifier in fp32, with both label maps and a fitting head.
 
     `AutoModelForSequenceClassification`, or of an architecture that knows images alone
@@ -79,7 +83,8 @@ def load_pretrained(name: str, label2id: Mapping[str, int], pooling: str = MODEL
     Raises `UserError` for a model that is not there, is broken, wants code of its own, is a bare
     adapter, or whose encoder would be random in part.
     """
-    model, report, pools = _loaded(name, label2id, pooling)
+    wanted = pooling_wanted(name, pooling)
+    model, report, pools = _loaded(name, label2id, wanted, asked=pooling != AUTO)
     fresh = _fresh(report)
     inside = sorted(key for key in fresh if pools or in_encoder(model, key))
     if pools:
@@ -94,13 +99,13 @@ def load_pretrained(name: str, label2id: Mapping[str, int], pooling: str = MODEL
             remedy="they would be random: take a checkpoint of this architecture, or rename its "
             "keys, or write a load_model in functions.py",
         )
-    return Pretrained(model, tuple(sorted(fresh)), stored_dtype(_config(name)), pools)
+    return Pretrained(model, tuple(sorted(fresh)), stored_dtype(_config(name)), pools, wanted)
 
 
 def reopen_pretrained(folder: Path, label2id: Mapping[str, int]) -> torch.nn.Module:
     """The same from a final/ of ours, in which nothing may be new: else `StepError`."""
     model: torch.nn.Module
-    model, report, _ = _loaded(str(folder), label2id)
+    model, report, _ = _loaded(str(folder), label2id, None)
     fresh = sorted(_fresh(report))
     if fresh:
         raise StepError(
@@ -129,17 +134,21 @@ def in_encoder(model: torch.nn.Module, key: str) -> bool:
     return any("embed" in part or part.isdigit() for part in parts)
 
 
-def pooling_of(name: str, config: Any, wanted: str) -> Pooling | None:
+def pooling_wanted(name: str, pooling: str | Pooling) -> Pooling | None:
+    """POOLING's, or the checkpoint's where that is `auto`; None: as the class does it."""
+    if isinstance(pooling, Pooling) or pooling == MODEL:
+        return None if isinstance(pooling, str) else pooling
+    return declared_pooling(name) if pooling == AUTO else Pooling((pooling,))
+
+
+def pooling_of(name: str, config: Any, found: Pooling | None, *, asked: bool) -> Pooling | None:
     """The pooling that takes the place of the class's own; None: that one stays.
 
-    `auto`: what the checkpoint says that it was made for. Decoders classify by their last token,
-    and a class whose config has the wanted pooling (`classifier_pooling`) does it itself.
+    Decoders classify by their last token, and a class whose config has the wanted pooling
+    (`classifier_pooling`) does it itself. `asked`: by somebody, and not by the checkpoint alone.
     """
     images = _kind_of(config).__name__ == "AutoModelForImageClassification"
-    if wanted == MODEL or (wanted == AUTO and images):
-        return None
-    found = declared_pooling(name) if wanted == AUTO else Pooling((wanted,))
-    if found is None:
+    if found is None or (images and not asked):
         return None
     if images:
         what = f"{name} is for images, which have no tokens to be pooled"
@@ -166,7 +175,7 @@ def _reads_last(config: Any) -> bool:
 
 
 def _loaded(
-    name: str, label2id: Mapping[str, int], pooling: str = MODEL
+    name: str, label2id: Mapping[str, int], wanted: Pooling | None, *, asked: bool = False
 ) -> tuple[Any, Mapping[str, Any], Pooling | None]:
     """The classifier, or the encoder where a pooling is to stand on it."""
     from safetensors import SafetensorError
@@ -180,7 +189,7 @@ def _loaded(
         _refuse_adapter(name)
         config = AutoConfig.from_pretrained(name, trust_remote_code=False)  # nosec B615
         _refuse_quantized(name, config)
-        pools = pooling_of(name, config, pooling)
+        pools = pooling_of(name, config, wanted, asked=asked)
         own = getattr(config, _OWN_POOLING, None)
         model, report = (encoder_class(config) if pools else _kind_of(config)).from_pretrained(  # nosec B615
             name,

@@ -8,6 +8,7 @@ fine-tuning: Kumar et al., Fine-Tuning can Distort Pretrained Features, 2022).
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import time
@@ -26,7 +27,7 @@ from handful.records import Split
 from handful.scoring.arrays import Floats
 from handful.sources import function_hashes
 from handful.training.batches import Indices
-from handful.training.features import Features, Frozen, Vectors, features
+from handful.training.features import Features, Frozen, Vectors
 from handful.training.metrics import COMPUTE_METRICS
 
 WEIGHTS = "probe.safetensors"
@@ -37,6 +38,7 @@ MOST_WORK = 3_000_000_000
 """Values × labels in one fit: about a minute on two cores. Of more rows a sample is fitted."""
 _UNSEEN = -30.0
 """The logit, below the others', of a label that the training rows do not have."""
+_BLOCK = 8192
 _CONSTANT = 1e-4
 """Of the widest column's spread."""
 _DIGITS = 16
@@ -92,10 +94,11 @@ class Standard:
     and a weight that such noise was blown up for would be immense."""
 
     @classmethod
-    def fit(cls, raw: Vectors) -> Standard:
-        spread = raw.std(axis=0, dtype=np.float64)
+    def fit(cls, raw: Vectors, *, centred: bool = True) -> Standard:
+        """Without a bias nothing could make good for a mean that was taken away."""
+        mean, spread = _moments(raw)
         scale = np.where(spread > _CONSTANT * spread.max(initial=0.0), spread, np.inf)
-        return cls(raw.mean(axis=0, dtype=np.float64), scale)
+        return cls(mean if centred else np.zeros_like(mean), scale)
 
     def transform(self, raw: Vectors) -> Vectors:
         found: Vectors = np.subtract(raw, self.mean, dtype=np.float32, casting="same_kind")
@@ -103,30 +106,40 @@ class Standard:
         return found
 
 
-def probe_of(
-    frozen: Frozen, labels: int, score: Score, judged_by: Mapping[str, Any]
-) -> Probe | None:
-    """The probe of `frozen`, from the store or fitted; None on those of a team that do not lead.
+def _moments(raw: Vectors) -> tuple[Floats, Floats]:
+    """[H] means and standard deviations, in blocks: the rows lie in a file."""
+    mean = np.zeros(raw.shape[1])
+    for start in range(0, len(raw), _BLOCK):
+        mean += raw[start : start + _BLOCK].sum(axis=0, dtype=np.float64)
+    mean /= max(1, len(raw))
+    square = np.zeros(raw.shape[1])
+    for start in range(0, len(raw), _BLOCK):
+        square += np.square(raw[start : start + _BLOCK] - mean).sum(axis=0)
+    return mean, np.sqrt(square / max(1, len(raw)))
 
-    `score` of log-probabilities [N, C] and references chooses C on validation, higher is better;
-    `judged_by` tells what it depends on.
+
+def probe_of(
+    frozen: Frozen, found: Features, labels: int, score: Score, judged_by: Mapping[str, Any]
+) -> Probe:
+    """The probe of `frozen`, from the store or fitted: of a team the leader's work alone.
+
+    `found`: the vectors. `score` of log-probabilities [N, C] and references chooses C on
+    validation, higher is better; `judged_by` tells what it depends on.
     """
-    started = time.monotonic()
-    found = features(frozen)
-    if not frozen.team.leads:
-        return None
     told = json.dumps({**judged_by, "format": FORMAT, "labels": labels}, sort_keys=True)
     name = f"{found.key}-{hashlib.sha256(told.encode()).hexdigest()[:_DIGITS]}"
     folder = f"{frozen.experiment.layout.features(frozen.name)}/{name}"
     fitted = _kept(frozen.experiment, folder)
     if fitted is None:
-        fitted = _fitted(frozen, found, labels, score, started)
+        fitted = _fitted(frozen, found, labels, score)
         _keep(frozen, fitted, folder)
     logits = found.vectors[Split.VALIDATION] @ fitted.weight.T + fitted.bias
     return Probe(fitted.weight, fitted.bias, fitted.facts, logits, name)
 
 
-def fitted_probe(frozen: Frozen, functions: Functions, label2id: Mapping[str, int]) -> Probe | None:
+def fitted_probe(
+    frozen: Frozen, found: Features, functions: Functions, label2id: Mapping[str, int]
+) -> Probe:
     """`probe_of`, with C chosen by METRIC of the experiment."""
     from handful.training.baselines import Scorer
 
@@ -138,17 +151,20 @@ def fitted_probe(frozen: Frozen, functions: Functions, label2id: Mapping[str, in
         "compute_metrics": hashes.get(COMPUTE_METRICS, ""),
         "label2id": dict(label2id),
     }
-    return probe_of(frozen, len(label2id), scorer.score, judged_by)
+    return probe_of(frozen, found, len(label2id), scorer.score, judged_by)
 
 
-def _fitted(frozen: Frozen, found: Features, labels: int, score: Score, started: float) -> Fitted:
+def _fitted(frozen: Frozen, found: Features, labels: int, score: Score) -> Fitted:
     from handful.baseline.linear import Kind, Read, fit_best
 
-    kind = Kind("", Standard.fit, STRENGTHS, MOST_WORK)
+    started = time.monotonic()
+    with_bias = frozen.head.bias
+    fit = functools.partial(Standard.fit, centred=with_bias)
+    kind = Kind("", fit, STRENGTHS, MOST_WORK, with_bias)
     references = {str(name): data.references for name, data in frozen.splits.items()}
     best = fit_best(Read(kind, found.vectors, {}), references, labels, score)
     width = frozen.head.width
-    weight, bias = np.zeros((labels, width)), np.full(labels, _UNSEEN)
+    weight, bias = np.zeros((labels, width)), np.full(labels, _UNSEEN if with_bias else 0.0)
     if best.model is None:
         bias[best.seen] = 0.0
     else:
@@ -160,7 +176,7 @@ def _fitted(frozen: Frozen, found: Features, labels: int, score: Score, started:
         bias[best.seen] = offset - weight[best.seen] @ standard.mean
         unseen = np.setdiff1d(np.arange(labels), best.seen)
         bias[unseen] += bias[best.seen].min()
-    seconds = round(time.monotonic() - started, 3)
+    seconds = round(found.seconds + time.monotonic() - started, 3)
     return Fitted(weight, bias, ProbeFacts(best.strength, best.rows, seconds, found.key))
 
 

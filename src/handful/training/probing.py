@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from handful.errors import Absent, Damaged, HandfulError
+from handful import checksums
+from handful.errors import Absent, Damaged, HandfulError, Locked, StepError
 from handful.experiment import Experiment
 from handful.functions import Functions
 from handful.layout import FINAL_RECORD, model_folder
@@ -22,7 +23,12 @@ from handful.training.beginning import Headed, headed
 from handful.training.collate import Collator
 from handful.training.collation import Trial, collation, give_padding_token
 from handful.training.data import SplitData, open_split
-from handful.training.features import Frozen, remove_other_features
+from handful.training.features import (
+    Features,
+    Frozen,
+    features,
+    remove_other_features,
+)
 from handful.training.final import encoding_functions, save_final, versions
 from handful.training.lengths import encoded_lengths, trained_length
 from handful.training.metrics import defined
@@ -63,14 +69,6 @@ class Ground:
 def ready_probe(ground: Ground) -> Probed | None:
     """The probe's final/, which stands or is made; None, with the reason told, if there can be
     none. The processes of a team call it together."""
-    try:
-        return _ready(ground)
-    except HandfulError as error:
-        _tell_none(ground, str(error))
-        return None
-
-
-def _ready(ground: Ground) -> Probed | None:
     experiment, team = ground.experiment, ground.team
     splits = {
         str(split): open_split(experiment, ground.model, split, ground.rows[split])
@@ -86,7 +84,7 @@ def _ready(ground: Ground) -> Probed | None:
         runtime.seed_everything(experiment.settings.experiment.SEED)
         made = build(quiet, ground.functions, source, ground.label2id, pooling)
         collate = _collate(ground, made, tokenizer, splits[Split.TRAIN], precision)
-        return headed(made, splits[Split.TRAIN], collate, len(ground.label2id))
+        return headed(made, splits[Split.TRAIN], collate, len(ground.label2id), team)
 
     found = built()
     if found.built.is_default and not found.can_be_probed:
@@ -107,14 +105,33 @@ def _ready(ground: Ground) -> Probed | None:
         ground.data_hash,
         team,
     )
-    probe = fitted_probe(frozen, ground.functions, ground.label2id)
-    told: dict[str, Any] = {}
-    if probe is not None:
-        head.fill(model, probe.weight, probe.bias)
-        told = _put(ground, found, frozen, probe, tokenizer)
-        remove_other_features(experiment, ground.model, {probe.facts.features})
-    told = team.collect(told)[0]
+    try:
+        vectors = features(frozen)
+    except StepError as error:  # raised on all of a team
+        _tell_none(ground, error.fault.what)
+        return None
+    # What is the leader's alone must not leave the others waiting.
+    told = team.collect(_fitted(ground, found, frozen, vectors, tokenizer) if team.leads else {})[0]
+    if "fault" in told:
+        _tell_none(ground, told["fault"])
+        return None
     return Probed(told.pop("weights_hash"), told)
+
+
+def _fitted(
+    ground: Ground, found: Headed, frozen: Frozen, vectors: Features, tokenizer: Any | None
+) -> dict[str, Any]:
+    """What the test tells of the probe, which stands whole then; or `fault`: why there is none."""
+    try:
+        probe = fitted_probe(frozen, vectors, ground.functions, ground.label2id)
+        frozen.head.fill(frozen.model, probe.weight, probe.bias)
+        told = _put(ground, found, frozen, probe, tokenizer)
+    except Locked:
+        raise
+    except (HandfulError, RuntimeError, ValueError, ArithmeticError) as error:
+        return {"fault": " ".join(str(error).split())[:300]}
+    remove_other_features(ground.experiment, ground.model, {probe.facts.features})
+    return told
 
 
 def _collate(
@@ -134,7 +151,7 @@ def _put(
     experiment, model = ground.experiment, found.built.model
     made_from = _made_from(ground, probe)
     final = experiment.layout.probe_final(ground.model)
-    record = _standing(experiment, final, made_from)
+    record = _standing(ground.experiment, final, made_from)
     if record is None:
         trained = held_in(model)
         store_in(model, experiment.settings.train_for(ground.model).FINAL_DTYPE)
@@ -176,8 +193,12 @@ def _standing(
     """What the final/ that stands says, if it is of the same."""
     try:
         record: dict[str, Any] = json.loads(experiment.store.read(f"{final}/{FINAL_RECORD}"))
-        return record if record["made_from"] == made_from and record["weights_hash"] else None
-    except (Absent, Damaged, ValueError, KeyError, TypeError):
+        if record["made_from"] != made_from or not record["weights_hash"]:
+            return None
+        folder = experiment.store.fetch_tree(final, experiment.scratch / "standing")
+        checksums.check_folder(folder, record, "")
+        return record
+    except (Absent, Damaged, OSError, ValueError, KeyError, TypeError):
         return None
 
 

@@ -11,6 +11,7 @@ import io
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 import numpy as np
@@ -133,7 +134,8 @@ def _joined(size: int) -> Team:
     if not torch.distributed.is_initialized():
         backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
         torch.distributed.init_process_group(backend)
-    group = torch.distributed.new_group(backend="gloo")
+    # They may wait for what the leader does alone; who dies is noticed by the closed connection.
+    group = torch.distributed.new_group(backend="gloo", timeout=timedelta(days=7))
     return Team(torch.distributed.get_rank(), size, group)
 
 

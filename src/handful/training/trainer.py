@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
 import torch
 
-from handful.errors import Locked, UserError
+from handful.errors import HandfulError, Locked, StepError, UserError
 from handful.experiment import Experiment
 from handful.fingerprint import difference
 from handful.functions import Functions, load_functions
@@ -23,6 +23,7 @@ from handful.training import runtime
 from handful.training.batches import Indices
 from handful.training.beginning import (
     PROBE,
+    RANDOM,
     Beginning,
     Headed,
     asks_for_head,
@@ -35,7 +36,7 @@ from handful.training.checks import check_features, check_trainable
 from handful.training.collate import Collator
 from handful.training.collation import Trial, collation, give_padding_token
 from handful.training.data import SplitData, check_label_map, open_split
-from handful.training.features import Frozen
+from handful.training.features import Frozen, features
 from handful.training.final import encoding_functions, save_final, versions
 from handful.training.holding import WHOLE
 from handful.training.lengths import check_lengths, encoded_lengths, trained_length
@@ -98,7 +99,7 @@ def train(experiment: Experiment, arguments: Mapping[str, Any]) -> dict[str, Any
         accelerator = stack.enter_context(runtime.accelerated(environment["precision"], team.size))
         runtime.seed_everything(order.seed)
         before = Beginning.from_json(found.beginning) if found else None
-        pooling = before.pooling if before else None
+        pooling = before.build_with if before else None
         built = build(experiment, functions, source, order.label2id, pooling)
         model = built.model
         if found:
@@ -272,7 +273,7 @@ def _beginning(ready: _Ready) -> Beginning:
     labels = len(order.label2id)
     known = Headed(ready.built, None, ready.collate)
     if asks_for_head(section, ready.built):
-        known = headed(ready.built, ready.data[0], ready.collate, labels)
+        known = headed(ready.built, ready.data[0], ready.collate, labels, ready.team)
     beginning = begun(section, known)
     if beginning.head == PROBE and known.head is not None:
         model = ready.built.model
@@ -287,12 +288,34 @@ def _beginning(ready: _Ready) -> Beginning:
             {"train": ready.data[0], "validation": ready.data[1]},
             order.data_hash,
             ready.team,
+            section.BATCH_SIZE,
         )
-        probe = fitted_probe(frozen, ready.functions, order.label2id)
-        if probe is not None:
-            known.head.fill(model, probe.weight, probe.bias)
+        fault = _headed_by_probe(ready, frozen)
+        if fault and section.HEAD_INIT == PROBE:
+            raise StepError(f"{order.name}: there is no probe to begin with: {fault}")
+        if fault:
+            experiment.progress.warn(f"{order.name} begins with a random head: {fault}")
+            beginning = replace(beginning, head=RANDOM)
     set_random_state(before)
     return beginning
+
+
+def _headed_by_probe(ready: _Ready, frozen: Frozen) -> str:
+    """Give the model the probe's weights; why that cannot be, the same on all of a team."""
+    fault = ""
+    try:
+        vectors = features(frozen)
+    except StepError as error:  # raised on all of them
+        return error.fault.what
+    if ready.team.leads:  # the others get its weights before the first step
+        try:
+            probe = fitted_probe(frozen, vectors, ready.functions, ready.order.label2id)
+            frozen.head.fill(frozen.model, probe.weight, probe.bias)
+        except Locked:
+            raise
+        except (HandfulError, RuntimeError, ValueError, ArithmeticError) as error:
+            fault = " ".join(str(error).split())[:300]
+    return str(ready.team.collect({"fault": fault})[0]["fault"])
 
 
 def _as_it_began(

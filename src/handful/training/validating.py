@@ -22,11 +22,18 @@ def judged(work: Work, predicted: Predicted) -> tuple[dict[str, float], dict[str
     if work.team.leads:
         logits, references = predicted.logits, work.validation.references
         by_label = label_metrics(logits, references, work.metrics.label2id)
-        metrics = work.metrics(logits, references)
-        if not work.metric_is_given:
-            metrics[metric] = work.metrics.figure(metric, logits, references, predicted.loss)
-        found = {"metrics": metrics, "labels": by_label}
+        try:
+            metrics = work.metrics(logits, references)
+        except UserError as error:  # all have to hear of it
+            found = {"fault": [error.fault.what, error.fault.where, error.fault.remedy]}
+        else:
+            if not work.metric_is_given:
+                metrics[metric] = work.metrics.figure(metric, logits, references, predicted.loss)
+            found = {"metrics": metrics, "labels": by_label}
     told = work.team.collect(found)[0]
+    if "fault" in told:
+        what, where, remedy = told["fault"]
+        raise UserError(what, where=where, remedy=remedy)
     if metric not in told["metrics"]:
         raise StepError(
             f"compute_metrics gave no {metric!r} this time",
