@@ -152,6 +152,22 @@ def test_auto_takes_what_the_checkpoint_says_and_else_the_class(tmp_path: Path) 
     assert load_pretrained(str(tmp_path / "m"), LABEL2ID, "max").pooling == Pooling(("max",))
 
 
+def test_the_head_is_computed_in_full_precision(tmp_path: Path) -> None:
+    """Else a probe would answer otherwise under bf16 than it was fitted."""
+    tiny_bert(tmp_path / "m")
+    model = load_pretrained(str(tmp_path / "m"), LABEL2ID, "mean").model.eval()
+    assert isinstance(model, PooledClassifier)
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+        logits = model(**batch()).logits
+        states = model.encoder(
+            input_ids=batch()["input_ids"], attention_mask=batch()["attention_mask"]
+        ).last_hidden_state
+    vectors = model.pooling.of(states, batch()["attention_mask"])
+    with torch.inference_mode():
+        assert torch.equal(logits, model.label_head(vectors))
+    assert logits.dtype == torch.float32
+
+
 def test_a_class_that_has_the_pooling_does_it_itself(tmp_path: Path) -> None:
     from transformers import ModernBertForSequenceClassification
 

@@ -74,7 +74,10 @@ class PooledClassifier(nn.Module):
                 where="[train] POOLING",
                 remedy="write POOLING = model",
             )
-        logits = self.label_head(self.dropout(self.pooling.of(states, mask)))
+        vectors = self.dropout(self.pooling.of(states, mask))
+        # In full precision: a probe's weights and bias nearly cancel where a value is always large.
+        with torch.autocast(vectors.device.type, enabled=False):
+            logits = self.label_head(vectors.to(self.label_head.weight.dtype))
         loss = None if labels is None else nn.functional.cross_entropy(logits.float(), labels)
         return SequenceClassifierOutput(loss=loss, logits=logits)
 
