@@ -43,7 +43,8 @@ class Kind:
     fit: Callable[[Any], Weights]
     strengths: tuple[float, ...]
     """C of scikit-learn: the inverse of how strongly the weights are held down."""
-    most_work: int = MOST_WORK
+    most_work: int | None = None
+    """Values × labels in one fit; None: `MOST_WORK`."""
     intercept: bool = True
 
 
@@ -110,7 +111,7 @@ def fit(kind: Kind, raw: Any, references: Ids, labels: int, strength: float) -> 
     weights = kind.fit(raw)
     if len(seen) < 2:
         return Linear(weights, None, seen, labels, strength, raw.shape[0])
-    rows = _affordable(raw, references, labels, kind.most_work)
+    rows = _affordable(raw, references, labels, kind.most_work or MOST_WORK)
     model = LogisticRegression(
         C=strength, max_iter=MOST_STEPS, tol=1e-3, fit_intercept=kind.intercept
     )
