@@ -16,7 +16,7 @@ from torch import nn
 from transformers import AutoModelForSequenceClassification
 
 from architectures import LABELS, tiny_config
-from encoded import Encoded, Told, make
+from encoded import Encoded, Told, make, tiny_bert
 from handful.errors import UserError
 from handful.records import Split
 from handful.settings import TrainSection
@@ -77,6 +77,12 @@ def test_the_head_of_a_stock_class(kind: str) -> None:
         logits = model(**{n: t for n, t in given.items() if n != "labels"}).logits
         assert torch.allclose(layer(inputs), logits, atol=1e-4)
     assert before.keys() == model.state_dict().keys()
+
+
+def test_the_head_of_a_pooled_model(tmp_path: Path) -> None:
+    tiny_bert(tmp_path / "m")
+    model = load_pretrained(str(tmp_path / "m"), LABEL2ID, "mean").model
+    assert find_head(model, batch(), LABELS) == Head("label_head", 32)
 
 
 class Own(nn.Module):

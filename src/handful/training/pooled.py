@@ -77,7 +77,9 @@ class PooledClassifier(nn.Module):
         vectors = self.dropout(self.pooling.of(states, mask))
         # In full precision: a probe's weights and bias nearly cancel where a value is always large.
         with torch.autocast(vectors.device.type, enabled=False):
-            logits = self.label_head(vectors.to(self.label_head.weight.dtype))
+            # Without its head, as it is when the vectors are asked for, it gives them as they are.
+            stored = getattr(self.label_head, "weight", vectors).dtype
+            logits = self.label_head(vectors.to(stored))
         loss = None if labels is None else nn.functional.cross_entropy(logits.float(), labels)
         return SequenceClassifierOutput(loss=loss, logits=logits)
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
 import torch
 
-from handful.errors import HandfulError, Locked, StepError, UserError
+from handful.errors import Locked, UserError
 from handful.experiment import Experiment
 from handful.fingerprint import difference
 from handful.functions import Functions, load_functions
@@ -23,12 +22,7 @@ from handful.training import runtime
 from handful.training.batches import Indices
 from handful.training.beginning import (
     PROBE,
-    RANDOM,
     Beginning,
-    Headed,
-    asks_for_head,
-    begun,
-    headed,
 )
 from handful.training.calls import settings_for
 from handful.training.checkpoints import Checkpoint, Checkpoints
@@ -36,18 +30,17 @@ from handful.training.checks import check_features, check_trainable
 from handful.training.collate import Collator
 from handful.training.collation import Trial, collation, give_padding_token
 from handful.training.data import SplitData, check_label_map, open_split
-from handful.training.features import Frozen, features
 from handful.training.final import encoding_functions, save_final, versions
+from handful.training.first_head import Ready, begin
 from handful.training.holding import WHOLE
 from handful.training.lengths import check_lengths, encoded_lengths, trained_length
 from handful.training.loop import Loop
 from handful.training.metric_checks import check_metric
 from handful.training.metrics import Metrics
-from handful.training.model import Built, build, find_model, load_tokenizer
+from handful.training.model import build, find_model, load_tokenizer
 from handful.training.objective import Objective, balanced_weights
 from handful.training.order import Order
 from handful.training.parting import smallest_batch
-from handful.training.probe import fitted_probe
 from handful.training.pruning import Pruning
 from handful.training.resuming import (
     check_environment,
@@ -108,8 +101,8 @@ def train(experiment: Experiment, arguments: Mapping[str, Any]) -> dict[str, Any
         followed = tracking(experiment, order.model, order.seed, environment, leads=team.leads)
         stack.callback(followed.end)
         collate = _collator(experiment, order, data[0], model, tokenizer, team, precision)
-        beginning = before or _beginning(
-            _Ready(experiment, functions, order, data, built, collate, team, precision)
+        beginning = before or begin(
+            Ready(experiment, functions, order, data, built, collate, team, precision)
         )
         work = _work(experiment, functions, order, data, model, collate, team, followed, beginning)
         _prepare_memory(model, section)
@@ -250,72 +243,6 @@ def _check_metric(
     given = check_metric(metrics, section, references, progress)
     set_random_state(before)
     return given
-
-
-@dataclass(frozen=True)
-class _Ready:
-    """What a training that starts anew has before its head is settled."""
-
-    experiment: Experiment
-    functions: Functions
-    order: Order
-    data: tuple[SplitData, SplitData]
-    built: Built
-    collate: Collator
-    team: Team
-    precision: str
-
-
-def _beginning(ready: _Ready) -> Beginning:
-    """How it begins; the probe's weights are in the model then. Random numbers go on as before."""
-    order, experiment, before = ready.order, ready.experiment, random_state()
-    section = experiment.settings.train_for(order.model)
-    labels = len(order.label2id)
-    known = Headed(ready.built, None, ready.collate)
-    if asks_for_head(section, ready.built):
-        known = headed(ready.built, ready.data[0], ready.collate, labels, ready.team)
-    beginning = begun(section, known)
-    if beginning.head == PROBE and known.head is not None:
-        model = ready.built.model
-        model.to(runtime.default_device())
-        frozen = Frozen(
-            experiment,
-            order.model,
-            model,
-            known.head,
-            ready.collate,
-            ready.precision,
-            {"train": ready.data[0], "validation": ready.data[1]},
-            order.data_hash,
-            ready.team,
-            section.BATCH_SIZE,
-        )
-        fault = _headed_by_probe(ready, frozen)
-        if fault and section.HEAD_INIT == PROBE:
-            raise StepError(f"{order.name}: there is no probe to begin with: {fault}")
-        if fault:
-            experiment.progress.warn(f"{order.name} begins with a random head: {fault}")
-            beginning = replace(beginning, head=RANDOM)
-    set_random_state(before)
-    return beginning
-
-
-def _headed_by_probe(ready: _Ready, frozen: Frozen) -> str:
-    """Give the model the probe's weights; why that cannot be, the same on all of a team."""
-    fault = ""
-    try:
-        vectors = features(frozen)
-    except StepError as error:  # raised on all of them
-        return error.fault.what
-    if ready.team.leads:  # the others get its weights before the first step
-        try:
-            probe = fitted_probe(frozen, vectors, ready.functions, ready.order.label2id)
-            frozen.head.fill(frozen.model, probe.weight, probe.bias)
-        except Locked:
-            raise
-        except (HandfulError, RuntimeError, ValueError, ArithmeticError) as error:
-            fault = " ".join(str(error).split())[:300]
-    return str(ready.team.collect({"fault": fault})[0]["fault"])
 
 
 def _as_it_began(
