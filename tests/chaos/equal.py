@@ -35,6 +35,8 @@ TIMED = (
     f"{RESULTS}/trained.json",
     f"{RESULTS}/models/*/seed-*/final/handful.json",
     f"{RESULTS}/models/*/seed-*/metrics.jsonl",
+    f"{RESULTS}/models/*/probe/final/handful.json",
+    f"{RESULTS}/models/*/features/*/probe.json",
     f"{RESULTS}/tested.json",
     f"{RESULTS}/evaluation/*/seed-*/metrics.json",
     f"{RESULTS}/evaluation/looks.jsonl",
@@ -55,7 +57,7 @@ TIMES = {
     "when",
 }
 OF_TIMED = re.compile(
-    r"what is (reconciled|prepared|tuned|trained|tested|compared)|the results of baseline-\w+"
+    r"what is (reconciled|prepared|tuned|trained|tested|compared)|the results of baseline-[\w-]+"
 )
 """Hashes of records and of metrics, of which the content is compared itself."""
 REPORT = f"{RESULTS}/report.html"
