@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from handful.errors import StepError, UserError
+from handful.errors import UserError
 from handful.metric_lines import best_line, validation_line
 from handful.progress import Progress
 from handful.settings import Steps
@@ -315,9 +315,7 @@ class Loop:
         it may be that no metric is defined of what it answers so early."""
         try:
             self._validate()
-        except (UserError, StepError) as error:
-            if self._stopping.heard is not None:
-                raise
+        except UserError as error:  # on all of a team; a stop, and what one alone meets, is none
             self._progress.warn(f"{self.work.name}: not judged before the first step: {error}")
         else:
             self._save()
