@@ -70,6 +70,8 @@ PROBE = "probe"
 FEATURES = "features"
 """A folder, in which each other one is named by the hash of what its content was made from."""
 FEATURES_RECORD, PROBE_RECORD = "vectors.json", "probe.json"
+ACTIVATIONS, ACTIVATIONS_RECORD = "activations", "activations.json"
+"""Like `FEATURES`."""
 METRICS_LOG = "metrics.jsonl"
 
 
@@ -224,6 +226,10 @@ class Layout:
         """The folder of what a model's head is given before training."""
         return f"{self.models}/{model_folder(model)}/{FEATURES}"
 
+    def activations(self, model: str) -> str:
+        """The folder of what a model's frozen layers give, until `train` is through."""
+        return f"{self.models}/{model_folder(model)}/{ACTIVATIONS}"
+
     def kept(self, model: str, seed: int, fingerprint: str = "") -> str:
         """The folder of a trained model that a newer one has replaced; of all, without a name."""
         return f"{self.run(model, seed)}/{KEPT}/{fingerprint}".rstrip("/")
@@ -283,7 +289,7 @@ RECONCILE_MEMORY = (PROCESSED, COPIES, CONTENTS, CHECKSUMS)
 """What only saves work: without it there is more to do."""
 _OF_PRODUCTION = SNAPSHOT_FILES | {SNAPSHOT, STATS}
 _PASSING = frozenset(
-    (SHARDS, CHECKPOINTS, FINAL, KEPT, FEATURES, "lock", "tracking", "overwriting")
+    (SHARDS, CHECKPOINTS, FINAL, KEPT, FEATURES, ACTIVATIONS, "lock", "tracking", "overwriting")
 )
 """Folders of files that no record is asked for: they pass, or a marker names them."""
 _EDITED = frozenset(("label_review.csv",))
@@ -292,7 +298,7 @@ _SELF_CHECKED = frozenset(
     (
         *("reconciled.json", "prepared.json", "tuned.json", "trained.json", "tested.json"),
         *("compared.json", "reported.json", "snapshot.json", FINAL_RECORD, ENCODED_RECORD, TRIAL),
-        *("checkpoint.json", FEATURES_RECORD, PROBE_RECORD),
+        *("checkpoint.json", FEATURES_RECORD, PROBE_RECORD, ACTIVATIONS_RECORD),
     )
 )
 _STEP_OF_RESULT = {

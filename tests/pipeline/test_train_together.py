@@ -88,6 +88,44 @@ def train(
     return run_train(experiment, one.prepared, backend, made_from={}, anew=anew), told
 
 
+FROZEN = (
+    FUNCTIONS
+    + """
+
+def load_model(model_name, label2id, id2label):
+    from transformers import BertForSequenceClassification
+
+    more = {"label2id": label2id, "id2label": id2label, "ignore_mismatched_sizes": True}
+    model = BertForSequenceClassification.from_pretrained(model_name, **more)
+    for part in (model.bert.embeddings, model.bert.encoder.layer[0]):
+        part.requires_grad_(False)
+    return model
+"""
+)
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        pytest.param({}, id="kept"),
+        pytest.param({"SHARDING": "fsdp"}, id="sharded", marks=pytest.mark.slow),
+    ],
+)
+def test_two_processes_share_what_frozen_layers_give(
+    tmp_path: Path, keys: Mapping[str, str]
+) -> None:
+    alone = make(tmp_path / "EXP-1", ROWS, functions=FROZEN)
+    both = make(tmp_path / "EXP-2", ROWS, functions=FROZEN)
+    for one in (alone, both):
+        calm(one)
+    train(alone, tmp_path / "s1", 1)
+    _, told = train(both, tmp_path / "s2", 2, **keys)
+    kept = [note for note in told.notes if "computed once and kept" in note]
+    assert len(kept) == (not keys), (told.notes, told.warnings)
+    for name, tensor in weights(alone).items():
+        torch.testing.assert_close(weights(both)[name], tensor, atol=2e-4, rtol=1e-3)
+
+
 KILLED = (
     FUNCTIONS
     + """

@@ -23,6 +23,7 @@ from handful.settings.values import (
     fraction,
     optional,
     real,
+    size_of,
     text,
     whole,
 )
@@ -152,6 +153,12 @@ class TrainSection:
         boolean, "false", "Compile the model for training (torch.compile).", counts="train"
     )
     GRADIENT_CHECKPOINTING: bool = key(boolean, "false", "Trade time for memory.")
+    ACTIVATIONS_KEPT: int | None = key(
+        optional(size_of()),
+        "20GB",
+        "What the frozen layers of a model give is computed once, and kept for epochs, seeds and "
+        "trials, if it takes no more than this; none: it is computed each time.",
+    )
     SHARDING: str = key(
         choice("none", "fsdp"),
         "none",

@@ -74,6 +74,7 @@ def train(
     answers = iter(run_each(backend, to_do(), experiment.progress))
     trained = tuple(run or as_run(next(answers)) for run in runs)
     for model in models:
+        experiment.store.delete_tree(experiment.layout.activations(model))
         _tell_spread(experiment, model, [r for r in trained if r.model == model_folder(model)])
     finished = datetime.now(UTC).isoformat(timespec="seconds")
     return Trained(runs=trained, made_from=made_from, finished_at=finished)

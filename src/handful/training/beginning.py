@@ -46,6 +46,11 @@ class Beginning:
     """The learning rate of the head, over that of the rest."""
     names: tuple[str, ...] = ()
     """Of the head's parameters, if it has a pace of its own."""
+    frozen: Mapping[str, Any] | None = None
+    """As `FrozenLayers` has them, of a model whose lowest layers are not trained: they stay in eval
+    mode. None: it has none, or dropout is on there as in the rest."""
+    kept: bool = False
+    """Is what they give computed once?"""
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -17,8 +17,16 @@ from handful.storage.checked import check_local
 from handful.training.batches import Indices
 
 if TYPE_CHECKING:
+    import torch
     from datasets import Dataset
 
+    from handful.training.activations import Activations
+
+    Tensors = dict[str, torch.Tensor]
+    Collate = Callable[[pa.Table], Tensors]
+
+STATES = "the frozen layers' states"
+"""In a batch: what its rows need not be computed from the start for."""
 ID, LENGTH, LABELS = "artifact_id", "length", "labels"
 
 
@@ -34,6 +42,8 @@ class SplitData:
     """[N] label ids."""
     features: tuple[str, ...]
     """The columns that go to the model."""
+    activations: Activations | None = None
+    """What the model's frozen layers give for its rows, if that is kept."""
 
     def __len__(self) -> int:
         return len(self.lengths)
@@ -41,6 +51,11 @@ class SplitData:
     def batch(self, indices: Indices) -> pa.Table:
         """The model's columns of some rows."""
         return self.rows[indices.tolist()].select(list(self.features))
+
+    def tensors(self, indices: Indices, collate: Collate) -> Tensors:
+        """Some rows as a batch; with `STATES`, if activations are kept, for `called`."""
+        batch = collate(self.batch(indices))
+        return batch | ({STATES: self.activations.of(indices, batch)} if self.activations else {})
 
     def ids(self, indices: Indices | None = None) -> list[str]:
         """Artifact ids of some rows, or of all."""

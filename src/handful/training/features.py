@@ -7,62 +7,36 @@ trial and the test that would need the same ones take them from there, memory-ma
 
 from __future__ import annotations
 
-import hashlib
 import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import nn
 
 from handful import checksums
 from handful.errors import Absent, Damaged, HandfulError, Locked, StepError
 from handful.experiment import Experiment
 from handful.layout import FEATURES_RECORD, model_folder
-from handful.records import Split
-from handful.sources import function_hashes
-from handful.training.collate import Collator
-from handful.training.data import SplitData
 from handful.training.fitting import is_out_of_memory
 from handful.training.heads import Head, asked, without_head
 from handful.training.prediction import answers_of
-from handful.training.team import Team
+from handful.training.untrained import BATCH_SIZE, KEPT, Untrained, hash_of
 
 Vectors = npt.NDArray[np.float32]
-BATCH_SIZE = 32
 FORMAT = 2
-_UNTOLD = ("_name_or_path", "transformers_version")
-"""Of a config: where it was read from says nothing of it."""
-KEPT = (Split.TRAIN, Split.VALIDATION)
-"""The test split is looked at by trained heads only."""
 _AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
-_DIGITS = 16
 
 
-@dataclass(frozen=True)
-class Frozen:
+@dataclass(frozen=True, kw_only=True)
+class Frozen(Untrained):
     """A model before training, and the data that its head is to be fitted on."""
 
-    experiment: Experiment
-    name: str
-    """Of the model, as MODEL_NAMES has it."""
-    model: nn.Module
     head: Head
-    collate: Collator
-    precision: str
-    """ "fp32", "bf16" or "fp16"."""
-    splits: Mapping[str, SplitData]
-    """Train and validation."""
-    data_hash: str
-    """Of the encoded data."""
-    team: Team
-    batch_size: int = BATCH_SIZE
 
 
 @dataclass(frozen=True)
@@ -110,34 +84,8 @@ def features(frozen: Frozen) -> Features:
 
 def frozen_hash(frozen: Frozen) -> str:
     """Of all that the vectors depend on; the head itself is left out."""
-    digest = hashlib.sha256()
-    config: Any = getattr(frozen.model, "config", None)
-    told = {
-        "format": FORMAT,
-        "data": frozen.data_hash,
-        "class": f"{type(frozen.model).__module__}.{type(frozen.model).__qualname__}",
-        # What its forward does, nobody can read off its weights.
-        "load_model": function_hashes(frozen.experiment.directory).get("load_model", ""),
-        "user": sorted(map(repr, frozen.experiment.settings.user.values.items())),
-        "versions": [version(name) for name in ("torch", "transformers")],
-        "pooling": str(getattr(frozen.model, "pooling", "")),
-        "config": {n: v for n, v in _as_dict(config).items() if n not in _UNTOLD},
-        "head": frozen.head.name,
-        "collation": frozen.collate.to_json(),
-        "precision": frozen.precision,
-    }
-    digest.update(json.dumps(told, sort_keys=True, default=str).encode())
-    for name, tensor in sorted(frozen.model.state_dict().items()):
-        if name in frozen.head.parameters:
-            continue
-        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
-        flat = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
-        digest.update(memoryview(flat.numpy()))
-    return digest.hexdigest()[:_DIGITS]
-
-
-def _as_dict(config: Any) -> dict[str, Any]:
-    return dict(config.to_dict()) if hasattr(config, "to_dict") else {}
+    more = {"format": FORMAT, "head": frozen.head.name}
+    return hash_of(frozen, frozen.head.parameters, more)
 
 
 def remove_other_features(experiment: Experiment, model: str, keys: set[str]) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from handful.errors import HandfulError, Locked, StepError
 from handful.experiment import Experiment
 from handful.functions import Functions
@@ -20,11 +22,15 @@ from handful.training.beginning import (
 from handful.training.collate import Collator
 from handful.training.data import SplitData
 from handful.training.features import Frozen, features
+from handful.training.frozen_layers import FrozenLayers, find_frozen_layers
 from handful.training.model import Built
 from handful.training.order import Order
+from handful.training.padding_trial import short_and_longer
 from handful.training.probe import fitted_probe
 from handful.training.state import random_state, set_random_state
 from handful.training.team import Team
+
+_TRIED = 2
 
 
 @dataclass(frozen=True)
@@ -44,6 +50,7 @@ class Ready:
 def begin(ready: Ready) -> Beginning:
     """How it begins; the probe's weights are in the model then. Random numbers go on as before."""
     order, experiment, before = ready.order, ready.experiment, random_state()
+    layers = frozen_layers_of(ready)
     section = experiment.settings.train_for(order.model)
     labels = len(order.label2id)
     known = Headed(ready.built, None, ready.collate)
@@ -54,16 +61,16 @@ def begin(ready: Ready) -> Beginning:
         model = ready.built.model
         model.to(runtime.default_device())
         frozen = Frozen(
-            experiment,
-            order.model,
-            model,
-            known.head,
-            ready.collate,
-            ready.precision,
-            {"train": ready.data[0], "validation": ready.data[1]},
-            order.data_hash,
-            ready.team,
-            section.BATCH_SIZE,
+            experiment=experiment,
+            name=order.model,
+            model=model,
+            head=known.head,
+            collate=ready.collate,
+            precision=ready.precision,
+            splits={"train": ready.data[0], "validation": ready.data[1]},
+            data_hash=order.data_hash,
+            team=ready.team,
+            batch_size=section.BATCH_SIZE,
         )
         fault = _headed_by_probe(ready, frozen)
         if fault and section.HEAD_INIT == PROBE:
@@ -72,7 +79,19 @@ def begin(ready: Ready) -> Beginning:
             experiment.progress.warn(f"{order.name} begins with a random head: {fault}")
             beginning = replace(beginning, head=RANDOM)
     set_random_state(before)
-    return beginning
+    return replace(beginning, frozen=layers.to_json() if layers else None)
+
+
+def frozen_layers_of(ready: Ready) -> FrozenLayers | None:
+    """Those that nothing trains, if what they give may be kept; what the leader finds counts."""
+    model, data = ready.built.model, ready.data[0]
+    model.to(runtime.default_device())
+    rows = short_and_longer(data)
+    if rows is None:
+        rows = np.arange(min(_TRIED, len(data)), dtype=np.int64)
+    found = find_frozen_layers(model, data, ready.collate, rows, ready.precision)
+    told = ready.team.collect(found.to_json() if found else {})[0]
+    return FrozenLayers.from_json(told) if told else None
 
 
 def _headed_by_probe(ready: Ready, frozen: Frozen) -> str:

@@ -91,7 +91,7 @@ def _last_layer(model: nn.Module) -> Any:
         layer, layers = _at(model, family.layer), _at(model, family.layer.rpartition(".")[0])
     except (AttributeError, IndexError, TypeError):
         return None
-    if sum(one is layer for one in layers) != 1:
+    if sum(one is layer for one in layers) != 1 or "forward" in vars(layer):  # it is passed over
         return None
     for part, name in parts:
         if type(part).__name__ != name or _module(part) != _module(inner) or not is_stock(part):

@@ -30,6 +30,7 @@ from handful.training.checkpoints import Checkpoint, Checkpoints
 from handful.training.compiling import compiled
 from handful.training.fitting import largest, out_of_memory
 from handful.training.forecast import Forecast
+from handful.training.frozen_layers import called
 from handful.training.holding import WHOLE, held
 from handful.training.meter import Meter
 from handful.training.metrics import defined, told_undefined
@@ -150,7 +151,7 @@ class Loop:
         def attempt(indices: Indices) -> None:
             batch = self._batch(indices)
             with self._quicker():
-                self._accelerator.backward(self.work.objective(module(**batch), batch))
+                self._accelerator.backward(self.work.objective(called(module, batch), batch))
             self._held.optimizer.zero_grad()
 
         module.train()
@@ -235,7 +236,7 @@ class Loop:
         return parts(indices, lengths, state.per_device, state.positions, equal=equal)
 
     def _batch(self, indices: Indices) -> dict[str, torch.Tensor]:
-        batch = self.work.collate(self.work.train.batch(indices))
+        batch = self.work.train.tensors(indices, self.work.collate)
         device = self._accelerator.device
         return {name: tensor.to(device, non_blocking=True) for name, tensor in batch.items()}
 
@@ -244,7 +245,7 @@ class Loop:
         batch = self._batch(indices)
         try:
             with self._held.exchanging(exchange), self._quicker():
-                loss = self.work.objective(self._forward(**batch), batch) * weight
+                loss = self.work.objective(called(self._forward, batch), batch) * weight
                 # The processes' gradients are averaged, but they are parts of a sum.
                 self._accelerator.backward(loss * self._team.size)
         except RuntimeError as error:

@@ -41,7 +41,7 @@ def padding_seen(model: nn.Module, data: SplitData, collate: Collator) -> Seen |
     None if all rows of `data` are of one length, or if the model answers by chance anyway. In eval
     mode; leaves weights, mode and generators as they were. Raises what `forward` raises.
     """
-    pair = _pair(data)
+    pair = short_and_longer(data)
     if pair is None:
         return None
     before, training = random_state(), model.training
@@ -61,7 +61,9 @@ def padding_seen(model: nn.Module, data: SplitData, collate: Collator) -> Seen |
     return Seen(difference, _first_part(alone, beside, collate.side == LEFT))
 
 
-def _pair(data: SplitData) -> np.ndarray[tuple[int], np.dtype[np.int64]] | None:
+def short_and_longer(data: SplitData) -> np.ndarray[tuple[int], np.dtype[np.int64]] | None:
+    """The shortest row and a longer one, that is not much longer if there is one; None if all are
+    of one length."""
     order = np.argsort(data.lengths, kind="stable")
     short = int(data.lengths[order[0]]) if len(order) else 0
     longer = order[data.lengths[order] > short]

@@ -18,6 +18,7 @@ from handful.training.batches import Indices, length_order
 from handful.training.checks import check_output
 from handful.training.collate import Collator
 from handful.training.data import SplitData
+from handful.training.frozen_layers import called
 from handful.training.holding import is_sharded
 from handful.training.inference import judging
 from handful.training.metrics import Logits
@@ -98,7 +99,7 @@ def answers_of(
     model.eval()
     try:
         with judging(model, device) as workers:
-            read = (collate(data.batch(indices)) for indices in mine)
+            read = (data.tensors(indices, collate) for indices in mine)
             with closing(answered(answer, read, workers)) as found:
                 for number in range(math.ceil(len(batches) / team.size)):
                     if number < len(mine):
@@ -107,7 +108,7 @@ def answers_of(
                         loss += mean * len(mine[number])
                         done += len(mine[number])
                     elif together:  # the others need this one's part of the model
-                        answer(collate(data.batch(batches[0][:1])))
+                        answer(data.tensors(batches[0][:1], collate))
                     tick(int(judged[min((number + 1) * team.size, len(batches)) - 1]))
     finally:
         model.train(training)
@@ -122,7 +123,7 @@ def _answer(
     """[B, C] logits of these examples, and the mean of their loss."""
     device = next(model.parameters()).device
     batch = {name: tensor.to(device) for name, tensor in batch.items()}
-    output = model(**batch)
+    output = called(model, batch)
     check_output(output, batch, labels)
     return output.logits.float().cpu(), float(output.loss.float().mean())
 

@@ -95,15 +95,15 @@ def ready_probe(ground: Ground) -> Probed | None:
         return None
     model.to(runtime.default_device())
     frozen = Frozen(
-        experiment,
-        ground.model,
-        model,
-        head,
-        found.collate,
-        precision,
-        splits,
-        ground.data_hash,
-        team,
+        experiment=experiment,
+        name=ground.model,
+        model=model,
+        head=head,
+        collate=found.collate,
+        precision=precision,
+        splits=splits,
+        data_hash=ground.data_hash,
+        team=team,
     )
     try:
         vectors = features(frozen)

@@ -32,6 +32,7 @@ from handful.training.collation import Trial, collation, give_padding_token
 from handful.training.data import SplitData, check_label_map, open_split
 from handful.training.final import encoding_functions, save_final, versions
 from handful.training.first_head import Ready, begin
+from handful.training.frozen_training import passed_over
 from handful.training.holding import WHOLE
 from handful.training.lengths import check_lengths, encoded_lengths, trained_length
 from handful.training.loop import Loop
@@ -101,9 +102,9 @@ def train(experiment: Experiment, arguments: Mapping[str, Any]) -> dict[str, Any
         followed = tracking(experiment, order.model, order.seed, environment, leads=team.leads)
         stack.callback(followed.end)
         collate = _collator(experiment, order, data[0], model, tokenizer, team, precision)
-        beginning = before or begin(
-            Ready(experiment, functions, order, data, built, collate, team, precision)
-        )
+        ready = Ready(experiment, functions, order, data, built, collate, team, precision)
+        beginning = before or begin(ready)
+        beginning, data = passed_over(ready, beginning, stack)
         work = _work(experiment, functions, order, data, model, collate, team, followed, beginning)
         _prepare_memory(model, section)
         size = sum(parameter.numel() for parameter in model.parameters())

@@ -1,0 +1,236 @@
+"""The frozen part of a model: where it ends, and the same answers without computing it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from datasets import Dataset
+from torch import nn
+from transformers import AutoModelForSequenceClassification, ViTConfig, ViTForImageClassification
+
+from architectures import LABELS, TEXT, tiny_config
+from handful.training.collate import Collator
+from handful.training.data import STATES, SplitData, as_split
+from handful.training.frozen_layers import (
+    FrozenLayers,
+    called,
+    find_frozen_layers,
+    hold_still,
+    joined,
+    passing,
+    states_of,
+)
+
+ROWS = np.array([0, 1], np.int64)
+LENGTHS = (5, 9, 7)
+
+
+def texts(*, masked: bool = True) -> SplitData:
+    draw = np.random.default_rng(0)
+    ids = [draw.integers(3, 60, length).tolist() for length in LENGTHS]
+    for row in ids:
+        row[-1] = 2  # the end of a text, for those that look for it
+    rows: dict[str, Any] = {"input_ids": ids, "labels": [0, 1, 2], "length": list(LENGTHS)}
+    if masked:
+        rows["attention_mask"] = [[1] * len(row) for row in ids]
+    return as_split(Dataset.from_dict({**rows, "artifact_id": ["a", "b", "c"]}))
+
+
+def first_list(model: nn.Module) -> nn.ModuleList:
+    """The one with the most parameters."""
+    lists = [part for part in model.modules() if isinstance(part, nn.ModuleList)]
+    return max(lists, key=lambda part: sum(p.numel() for p in part.parameters()))
+
+
+def freeze(model: nn.Module, layers: int) -> None:
+    """All that comes before the layer `layers` of the largest list, embeddings included."""
+    upper = {id(p) for layer in first_list(model)[layers:] for p in layer.parameters()}
+    lower = {id(p) for layer in first_list(model)[:layers] for p in layer.parameters()}
+    for name, parameter in model.named_parameters():
+        embeds = "embed" in name or "wte" in name or "wpe" in name
+        if (id(parameter) in lower or embeds) and id(parameter) not in upper:
+            parameter.requires_grad_(False)
+
+
+# How many layers are found, of those that are frozen: their first. None: it is computed each time.
+FOUND = {
+    "bert": 1,
+    "roberta": 1,
+    "distilbert": 1,
+    "electra": 1,
+    "mpnet": None,  # its layers are given a bias of positions that is trained
+    "deberta-v2": 1,
+    "modernbert": 1,
+    "gpt2": 1,
+    "llama": 1,
+    "qwen2": 1,
+    "xlm-roberta": 1,
+    "albert": None,  # its layers are one
+    "t5": None,  # its layers hand on more than states
+    "fnet": None,  # it sees padding
+}
+
+
+BOTH_SIDES = {"llama", "qwen2"}
+"""Others count positions from the left, padding or not, or classify by the first."""
+
+
+def model_of(kind: str) -> nn.Module:
+    torch.manual_seed(0)
+    config = tiny_config(kind)
+    model: nn.Module = AutoModelForSequenceClassification.from_config(config)
+    return model
+
+
+@pytest.mark.parametrize("kind", [kind for kind in TEXT if kind in FOUND])
+@pytest.mark.parametrize("side", ["right", "left"])
+def test_what_passes_over_its_frozen_layers_learns_the_same(kind: str, side: str) -> None:
+    model, data = model_of(kind), texts()
+    freeze(model, 1)
+    collate = Collator({}, side=side)
+    frozen = find_frozen_layers(model, data, collate, ROWS, "fp32")
+    assert model.training, "as it was"
+    expected = FOUND[kind] if side == "right" or kind in BOTH_SIDES else None
+    assert (len(frozen.layers) if frozen else None) == expected
+    if frozen is None:
+        return
+    assert FrozenLayers.from_json(frozen.to_json()) == frozen
+    hold_still(model, frozen)
+    model.eval()
+    everything = np.arange(len(data), dtype=np.int64)
+    batch = collate(data.batch(everything))
+    alone = [
+        states_of(model, frozen, collate(data.batch(everything[n : n + 1])), "fp32")[0].clone()
+        for n in range(len(data))
+    ]
+    assert [len(row) for row in alone] == list(LENGTHS)
+
+    def gradients(given: dict[str, torch.Tensor]) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        model.zero_grad()
+        model.train()
+        torch.manual_seed(3)
+        output = called(model, given)
+        output.loss.backward()
+        found = {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
+        return output.logits.detach(), found
+
+    logits, wanted = gradients(batch)
+    counted: list[str] = []
+    part = model.get_submodule(frozen.last)
+    inner = next(child for child in part.modules() if isinstance(child, nn.Linear | nn.LayerNorm))
+    inner.register_forward_hook(lambda *_: counted.append("computed"))
+    with passing(model, frozen):
+        found_logits, found = gradients({**batch, STATES: joined(alone, batch)})
+        assert not counted
+        called(model, batch)
+        assert counted, "without them it computes them"
+    assert torch.allclose(logits, found_logits, atol=1e-5)
+    assert wanted.keys() == found.keys()
+    for name, gradient in wanted.items():
+        assert torch.allclose(gradient, found[name], atol=1e-5), name
+
+
+def test_dropout_is_off_in_the_frozen_part_alone() -> None:
+    model, data = model_of("bert"), texts()
+    freeze(model, 1)
+    frozen = find_frozen_layers(model, data, Collator({}), ROWS, "fp32")
+    assert frozen is not None
+    assert set(frozen.still) == {"bert.embeddings", frozen.last}
+    hold_still(model, frozen)
+    for mode in (True, False, True):
+        model.train(mode)
+        assert not any(
+            part.training for name in frozen.still for part in model.get_submodule(name).modules()
+        )
+        assert model.training is mode
+        assert first_list(model)[1].training is mode
+
+
+def test_nothing_is_frozen_or_only_what_stands_above() -> None:
+    model, data = model_of("bert"), texts()
+    assert find_frozen_layers(model, data, Collator({}), ROWS, "fp32") is None
+    for parameter in first_list(model)[1].parameters():
+        parameter.requires_grad_(False)
+    assert find_frozen_layers(model, data, Collator({}), ROWS, "fp32") is None
+    freeze(model, 1)
+    found = find_frozen_layers(model, data, Collator({}), ROWS, "fp32")
+    assert found is not None
+    assert len(found.layers) == len(first_list(model)), "all of the encoder"
+
+
+def test_a_trained_embedding_leaves_nothing_to_keep() -> None:
+    model, data = model_of("bert"), texts()
+    freeze(model, 1)
+    model.get_submodule("bert.embeddings.LayerNorm").requires_grad_(True)
+    assert find_frozen_layers(model, data, Collator({}), ROWS, "fp32") is None
+
+
+def test_images_have_no_mask() -> None:
+    torch.manual_seed(0)
+    small: dict[str, Any] = {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 2}
+    config = ViTConfig(**small, intermediate_size=32, image_size=32, num_labels=LABELS)
+    model = ViTForImageClassification(config)
+    freeze(model, 2)
+    pixels = np.random.default_rng(0).normal(size=(3, 3, 32, 32)).astype(np.float32)
+    rows = {"pixel_values": pixels.tolist(), "labels": [0, 1, 2], "artifact_id": ["a", "b", "c"]}
+    found = find_frozen_layers(model, as_split(Dataset.from_dict(rows)), Collator({}), ROWS, "fp32")
+    assert found is not None
+    assert len(found.layers) == 2
+    assert (found.masked, found.width) == (False, 32)
+
+
+class Layer(nn.Module):
+    def __init__(self, norm: Callable[[int], nn.Module] | None = None) -> None:
+        super().__init__()
+        self.linear, self.norm = nn.Linear(8, 8), norm(8) if norm else None
+
+    def forward(self, states: torch.Tensor) -> torch.Tensor:
+        states = states + self.linear(states).relu()
+        return self.norm(states.mT).mT if self.norm else states
+
+
+class Own(nn.Module):
+    """Somebody's: a list of layers; `reads_all`: it pools the states of each of them."""
+
+    def __init__(self, norm: Callable[[int], nn.Module] | None = None, *, reads_all: bool = False):
+        super().__init__()
+        self.embedding, self.reads_all = nn.Embedding(64, 8), reads_all
+        self.layers = nn.ModuleList(Layer(norm) for _ in range(3))
+        self.head = nn.Linear(8, LABELS)
+
+    def forward(self, input_ids: torch.Tensor, attention_mask: Any, labels: Any = None) -> Any:
+        states, seen = self.embedding(input_ids), []
+        for layer in self.layers:
+            states = layer(states)
+            seen.append(states)
+        states = torch.stack(seen).sum(0) if self.reads_all else states
+        mask = attention_mask.unsqueeze(-1)
+        logits = self.head((states * mask).sum(1) / mask.sum(1))
+        return SimpleNamespace(loss=nn.functional.cross_entropy(logits, labels), logits=logits)
+
+
+@pytest.mark.parametrize(
+    ("model", "layers"),
+    [
+        (Own(), 2),
+        (Own(reads_all=True), None),  # what it would be given for the first is the second's
+        (Own(nn.BatchNorm1d), None),  # its means move without a gradient
+    ],
+    ids=["plain", "reads all", "batch norm"],
+)
+def test_a_module_of_ones_own(model: nn.Module, layers: int | None) -> None:
+    freeze(model, 2)
+    found = find_frozen_layers(model, texts(), Collator({}), ROWS, "fp32")
+    assert (len(found.layers) if found else None) == layers
+
+
+def test_a_batch_without_mask_needs_rows_of_one_length() -> None:
+    rows = [torch.ones(3, 2), torch.zeros(3, 2)]
+    assert joined(rows, {}).shape == (2, 3, 2)
+    with pytest.raises(ValueError, match="different lengths"):
+        joined([*rows, torch.ones(4, 2)], {})
