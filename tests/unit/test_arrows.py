@@ -13,7 +13,7 @@ FILES = sorted(file for file in SOURCE.rglob("*.py") if "templates" not in file.
 LEAVES = {"errors", "records", "layout", "progress", "machine"}
 LEAVES |= {"model_files", "positions", "metric_lines", "metric_names", "brought", "certificates"}
 LEAVES |= {"document_text", "exceptions", "redaction", "csv_text", "checksums", "json_types"}
-LEAVES |= {"paths"}
+LEAVES |= {"paths", "recipe"}
 """Rooms that everyone may enter."""
 
 ARROWS: dict[str, set[str]] = {
@@ -37,6 +37,7 @@ ARROWS: dict[str, set[str]] = {
     "json_types": set(),
     "records": {"json_types"},
     "layout": {"errors"},
+    "recipe": set(),
     "settings": LEAVES,
     "functions": LEAVES,
     "sources": LEAVES | {"functions"},

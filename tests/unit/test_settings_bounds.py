@@ -49,7 +49,11 @@ SENSELESS: dict[str, tuple[tuple[str, ...], str, tuple[str, ...]]] = {
         "of at most 1e+38",
         ("1e-7", "1", "1e37", "auto"),
     ),
-    "train.ACTIVATIONS_KEPT": ((*SIZE, "0B", "2000TB"), "from 1B to 1000TB|one byte", ("1B", "1TB")),
+    "train.ACTIVATIONS_KEPT": (
+        (*SIZE, "0B", "2000TB"),
+        "from 1B to 1000TB|one byte",
+        ("1B", "1TB"),
+    ),
     "train.WARMUP": ((*SHARE, "1", "100%", "99%"), "from 0 to 0.9", ("0", "50%", "0.9")),
     "train.WEIGHT_DECAY": ((*REAL, "1e39"), "of at most 1e+38", ("0", "0.3", "100")),
     "train.LABEL_SMOOTHING": ((*SHARE, "1", "100%"), "less than 1", ("0", "0.2")),

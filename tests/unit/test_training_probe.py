@@ -18,6 +18,7 @@ from transformers import AutoModelForSequenceClassification
 from architectures import LABELS, tiny_config
 from encoded import Encoded, Told, make, tiny_bert
 from handful.errors import UserError
+from handful.recipe import Recipe
 from handful.records import Split
 from handful.settings import TrainSection
 from handful.training.beginning import Beginning, Headed, begun
@@ -32,6 +33,7 @@ from handful.training.probe import Standard, probe_of
 from handful.training.state import RunState
 from handful.training.team import Team
 
+RECIPE = Recipe(3.0, 32, 1e-4)
 LABEL2ID = {"invoice": 0, "letter": 1, "report": 2}
 
 
@@ -141,15 +143,15 @@ def frozen(one: Encoded, scratch: Path, told: Told | None = None) -> Frozen:
     }
     head = Head("label_head", 32)
     return Frozen(
-        experiment,
-        "./model",
-        model,
-        head,
-        Collator({"input_ids": 0}),
-        "fp32",
-        splits,
-        "0" * 64,
-        Team(),
+        experiment=experiment,
+        name="./model",
+        model=model,
+        head=head,
+        collate=Collator({"input_ids": 0}),
+        precision="fp32",
+        splits=splits,
+        data_hash="0" * 64,
+        team=Team(),
     )
 
 
@@ -317,7 +319,7 @@ PACE = {"times": 10.0, "names": NEW}
     ],
 )
 def test_how_it_begins(keys: dict[str, Any], found: Headed, expected: Beginning) -> None:
-    begins = begun(section(**keys), found)
+    begins = begun(section(**keys), found, RECIPE)
     assert (begins.pooling, begins.head) == (expected.pooling, expected.head)
     assert begins.names == expected.names
     assert begins.times == pytest.approx(expected.times)
@@ -336,7 +338,7 @@ def test_how_it_begins(keys: dict[str, Any], found: Headed, expected: Beginning)
 )
 def test_what_cannot_be_is_told(keys: dict[str, Any], found: Headed, words: str) -> None:
     with pytest.raises(UserError, match=words):
-        begun(section(**keys), found)
+        begun(section(**keys), found, RECIPE)
 
 
 def test_a_head_with_a_pace_of_its_own() -> None:

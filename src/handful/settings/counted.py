@@ -71,7 +71,7 @@ def counted_for_model(settings: Settings, model: str) -> Mapping[str, str]:
     """What training one model once depends on, whatever other models and seeds there are."""
     section = settings.train_for(model)
     found = {
-        f"[train] {key.name}": as_text(value)
+        f"[train] {key.name}": _written(key, value)
         for key in keys_of(TrainSection).values()
         if "train" in key.counts_for and key.name not in _NOT_PER_RUN
         if not _goes_without_saying("train", key, value := getattr(section, key.name))
@@ -88,7 +88,7 @@ def default_of(entry: str) -> str | None:
     key = keys_of(SECTIONS[section]).get(name) if section in SECTIONS else None
     if key is None or key.required or not key.counts_for:
         return None
-    return as_text(key.default_value())
+    return _written(key, key.default_value())
 
 
 def counts_no_more(entry: str) -> bool:
@@ -109,7 +109,9 @@ def _goes_without_saying(section: str, key: Key, value: Any) -> bool:
 def _per_model(settings: Settings, step: str | None) -> dict[str, str]:
     keys = keys_of(TrainSection)
     return {
-        f"{settings.as_written.get(section := f'[train:{model}]', section)} {name}": as_text(value)
+        f"{settings.as_written.get(section := f'[train:{model}]', section)} {name}": _written(
+            keys[name], value
+        )
         for model, changed in settings.for_models.items()
         for name, value in changed.items()
         if step is None or step in keys[name].counts_for
@@ -136,7 +138,7 @@ def _told(settings: Settings, section: str, key: Key, value: Any, for_hash: bool
     What counts is what has counted in the first stores, be it told in the clear or by its hash.
     """
     entry = f"[{section}] {key.name}"
-    text = settings.as_written.get(entry) or as_text(value)
+    text = settings.as_written.get(entry) or _written(key, value)
     if key.name == "DATABASE_URL":
         counts = without_login(text)
         told = drop_login(settings.concealed.get(entry, text))
@@ -144,6 +146,10 @@ def _told(settings: Settings, section: str, key: Key, value: Any, for_hash: bool
         counts = as_counted(text)
         told = settings.concealed.get(entry, hide_passwords(text))
     return counts if for_hash or told == counts else hashed(told, counts)
+
+
+def _written(key: Key, value: Any) -> str:
+    return key.parser.nothing if value is None else as_text(value)
 
 
 def as_text(value: Any) -> str:

@@ -22,6 +22,7 @@ from handful.settings.values import (
     duration_or_steps,
     fraction,
     optional,
+    or_auto,
     real,
     size_of,
     text,
@@ -45,14 +46,15 @@ class TrainSection:
         required=True,
         counts="prepare train",
     )
-    EPOCHS: float = key(
-        real(Bounds(1e-6, 100_000), "epochs"),
+    EPOCHS: float | None = key(
+        or_auto(real(Bounds(1e-6, 100_000), "epochs")),
         "3",
-        "How often the training split is gone through.",
+        "How often the training split is gone through. auto (here, for BATCH_SIZE and for "
+        "LEARNING_RATE): by the number of documents and the size of the model.",
         counts="train",
     )
-    BATCH_SIZE: int = key(
-        whole(1, 1_000_000, "examples"),
+    BATCH_SIZE: int | None = key(
+        or_auto(whole(1, 1_000_000, "examples")),
         "32",
         "Examples in one step of the optimizer, over all processes.",
         counts="train",
@@ -67,8 +69,8 @@ class TrainSection:
         "the mean of its examples' (stock classifiers of Transformers).",
         counts="train",
     )
-    LEARNING_RATE: float = key(
-        real(Bounds(1e-38, FLOAT32)), "2e-5", "The highest learning rate.", counts="train"
+    LEARNING_RATE: float | None = key(
+        or_auto(real(Bounds(1e-38, FLOAT32))), "2e-5", "The highest learning rate.", counts="train"
     )
     HEAD_LEARNING_RATE: float | None = key(
         optional(real(Bounds(1e-38, FLOAT32)), "auto"),
@@ -181,11 +183,13 @@ class TrainSection:
         counts="train",
     )
 
-    def for_each(self, processes: int) -> int:
-        """Examples of a batch for each of so many processes; `UserError` if it is not even."""
+    def check_shared(self, processes: int) -> None:
+        """`UserError` if a batch cannot be shared evenly among so many processes."""
+        if self.BATCH_SIZE is None:
+            return
         share, left = divmod(self.BATCH_SIZE, processes)
         if not left:
-            return share
+            return
         nearest = " or ".join(str(n * processes) for n in (share, share + 1) if n)
         raise UserError(
             f"{self.BATCH_SIZE} examples cannot be shared evenly among {processes} processes",

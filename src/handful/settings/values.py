@@ -38,6 +38,8 @@ class Parser:
     """scalar | text | list | mapping: what an in-line comment could be mistaken for."""
     range: str = ""
     """From where to where: "1 to 100,000"; empty where nobody comes near an end."""
+    nothing: str = "none"
+    """How None is written."""
 
 
 _NUMBER = re.compile(
@@ -357,6 +359,15 @@ def optional(parser: Parser, *words: str) -> Parser:
         return None if value.lower() in ("", "none", *words) else parser.parse(value)
 
     return replace(parser, parse=parse)
+
+
+def or_auto(parser: Parser) -> Parser:
+    """`parser`, where `auto` stands for None."""
+
+    def parse(value: str) -> Any:
+        return None if value.lower() == "auto" else parser.parse(value)
+
+    return replace(parser, parse=parse, unit=f"{parser.unit} | auto", nothing="auto")
 
 
 def _free(value: str) -> int | float | bool | str:

@@ -124,7 +124,7 @@ def processes_for(experiment: Experiment, model: str, machines: int = 1) -> int:
             where="[train] SHARDING",
             remedy="write none, or name [compute] TRAIN_PROCESSES (usually the number of GPUs)",
         )
-    section.for_each(processes)
+    section.check_shared(processes)
     return processes
 
 

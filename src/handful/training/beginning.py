@@ -15,6 +15,7 @@ import numpy as np
 from torch import nn
 
 from handful.errors import UserError
+from handful.recipe import Recipe
 from handful.settings import TrainSection
 from handful.training.collate import Collator
 from handful.training.data import SplitData
@@ -51,6 +52,8 @@ class Beginning:
     mode. None: it has none, or dropout is on there as in the rest."""
     kept: bool = False
     """Is what they give computed once?"""
+    recipe: Mapping[str, Any] | None = None
+    """As `Recipe` has it."""
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -100,11 +103,12 @@ def headed(built: Built, data: SplitData, collate: Collator, labels: int, team: 
     return Headed(built, Head(**told) if told else None, collate)
 
 
-def begun(section: TrainSection, found: Headed) -> Beginning:
+def begun(section: TrainSection, found: Headed, recipe: Recipe) -> Beginning:
     """What `section` asks for. `UserError` for a head that there is not."""
     built, head = found.built, found.head
     pooling = built.wanted.to_json() if built.wanted else None
-    return Beginning(pooling, _init(section, found), *_pace(section, built, head))
+    pace = _pace(section, built, head, recipe.learning_rate)
+    return Beginning(pooling, _init(section, found), *pace, recipe=recipe.to_json())
 
 
 def _init(section: TrainSection, found: Headed) -> str:
@@ -124,13 +128,15 @@ def _init(section: TrainSection, found: Headed) -> str:
     return PROBE
 
 
-def _pace(section: TrainSection, built: Built, head: Head | None) -> tuple[float, tuple[str, ...]]:
+def _pace(
+    section: TrainSection, built: Built, head: Head | None, rate: float
+) -> tuple[float, tuple[str, ...]]:
     if section.HEAD_LEARNING_RATE is None:
         return (TIMES, built.fresh) if built.is_default and built.fresh else (1.0, ())
     names = built.fresh or (tuple(sorted(head.parameters)) if head else ())
     if not names:
         raise _no_head("HEAD_LEARNING_RATE", built.model)
-    return section.HEAD_LEARNING_RATE / section.LEARNING_RATE, names
+    return section.HEAD_LEARNING_RATE / rate, names
 
 
 def _no_head(key: str, model: nn.Module) -> UserError:

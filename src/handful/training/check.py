@@ -12,6 +12,7 @@ import numpy as np
 from handful.experiment import Experiment
 from handful.functions import Functions
 from handful.layout import model_folder
+from handful.recipe import by_data
 from handful.settings import TrainSection
 from handful.training import runtime
 from handful.training.calls import settings_for
@@ -21,7 +22,7 @@ from handful.training.collation import Trial, collation, give_padding_token
 from handful.training.data import ID, LENGTH, SplitData, as_split
 from handful.training.lengths import EncodedLengths, check_lengths, encoded_lengths
 from handful.training.metrics import Metrics
-from handful.training.model import build_model, find_model, load_tokenizer
+from handful.training.model import build_model, facts_of, find_model, load_tokenizer
 from handful.training.optimizer import make_optimizer
 from handful.training.parting import has_batch_norm
 from handful.training.prediction import predict
@@ -115,7 +116,8 @@ def _steps(
     """The model as Accelerate has it, the loss of each step, and how long the last one took."""
     device, objective = accelerator.device, make_objective(section, data.references, labels)
     model.to(device)
-    own = make_optimizer(model, section.LEARNING_RATE, section.WEIGHT_DECAY, device)
+    rate = section.LEARNING_RATE or by_data(facts_of(model, len(data))).learning_rate
+    own = make_optimizer(model, rate, section.WEIGHT_DECAY, device)
     prepared, optimizer = accelerator.prepare(model, own)
     prepared.train()
     # One example alone is too few for batch norm.

@@ -17,6 +17,7 @@ from handful.experiment import Experiment, with_values
 from handful.functions import Functions, load_functions
 from handful.layout import FINAL_RECORD, Layout, model_folder, probe_folder
 from handful.looks import begin_look
+from handful.recipe import BATCH_SIZE
 from handful.records import Split
 from handful.storage.checked import written_files
 from handful.training import baselines, runtime
@@ -264,7 +265,7 @@ def _predicted(
     folder = experiment.store.fetch_tree(final, experiment.scratch / "trained")
     opened = open_final(experiment, functions, source, folder, wanted.weights_hash)
     name = f"test {wanted.told}"
-    batch_size = experiment.settings.train_for(wanted.model).BATCH_SIZE
+    batch_size = experiment.settings.train_for(wanted.model).BATCH_SIZE or BATCH_SIZE
     total, before = sum(map(len, data.values())), 0
 
     def tick(done: int) -> None:

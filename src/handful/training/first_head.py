@@ -9,6 +9,7 @@ import numpy as np
 from handful.errors import HandfulError, Locked, StepError
 from handful.experiment import Experiment
 from handful.functions import Functions
+from handful.recipe import Recipe
 from handful.training import runtime
 from handful.training.beginning import (
     PROBE,
@@ -45,6 +46,7 @@ class Ready:
     collate: Collator
     team: Team
     precision: str
+    recipe: Recipe
 
 
 def begin(ready: Ready) -> Beginning:
@@ -56,7 +58,7 @@ def begin(ready: Ready) -> Beginning:
     known = Headed(ready.built, None, ready.collate)
     if asks_for_head(section, ready.built):
         known = headed(ready.built, ready.data[0], ready.collate, labels, ready.team)
-    beginning = begun(section, known)
+    beginning = begun(section, known, ready.recipe)
     if beginning.head == PROBE and known.head is not None:
         model = ready.built.model
         model.to(runtime.default_device())
@@ -70,7 +72,7 @@ def begin(ready: Ready) -> Beginning:
             splits={"train": ready.data[0], "validation": ready.data[1]},
             data_hash=order.data_hash,
             team=ready.team,
-            batch_size=section.BATCH_SIZE,
+            batch_size=ready.recipe.batch_size,
         )
         fault = _headed_by_probe(ready, frozen)
         if fault and section.HEAD_INIT == PROBE:

@@ -20,12 +20,12 @@ import torch
 from torch import nn
 
 from handful.errors import UserError
-from handful.settings import TrainSection
-from handful.training.optimizer import CLIP_NORM, EVEN, Pace, make_optimizer
-from handful.training.team import Team
+from handful.training.optimizer import CLIP_NORM, make_optimizer
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
+
+    from handful.training.work import Work
 
 WHOLE, FSDP = "none", "fsdp"
 
@@ -58,16 +58,11 @@ class Holding(Protocol):
         """Go on with what `optimizer_state` gave the leader."""
 
 
-def held(
-    model: nn.Module,
-    section: TrainSection,
-    accelerator: Accelerator,
-    team: Team,
-    pace: Pace = EVEN,
-) -> Whole | Sharded:
+def held(model: nn.Module, work: Work, accelerator: Accelerator) -> Whole | Sharded:
     """`model` as `SHARDING` asks for. `UserError` for what does not go together."""
+    section = work.section
     if section.SHARDING == WHOLE:
-        return Whole(model, section, accelerator, pace)
+        return Whole(model, work, accelerator)
     for clash, key in (
         (section.AUTO_BATCH, "AUTO_BATCH = true"),
         (section.COMPILE, "COMPILE = true"),
@@ -79,23 +74,15 @@ def held(
                 where="[train] SHARDING",
                 remedy=f"leave out one of the two: {key.partition(' ')[0]} or SHARDING",
             )
-    return Sharded(model, section, accelerator, team, pace)
+    return Sharded(model, work, accelerator)
 
 
 class Whole:
     """Everybody holds everything."""
 
-    def __init__(
-        self,
-        model: nn.Module,
-        section: TrainSection,
-        accelerator: Accelerator,
-        pace: Pace = EVEN,
-    ) -> None:
+    def __init__(self, model: nn.Module, work: Work, accelerator: Accelerator) -> None:
         model.to(accelerator.device)
-        self.optimizer: torch.optim.Optimizer = make_optimizer(
-            model, section.LEARNING_RATE, section.WEIGHT_DECAY, accelerator.device, pace
-        )
+        self.optimizer: torch.optim.Optimizer = _optimizer(model, work, accelerator)
         self.model: nn.Module
         self.model, self._stepper = accelerator.prepare(model, self.optimizer)
         self.module: nn.Module = accelerator.unwrap_model(self.model)
@@ -127,25 +114,18 @@ class Whole:
 class Sharded:
     """Each process holds its part."""
 
-    def __init__(
-        self,
-        model: nn.Module,
-        section: TrainSection,
-        accelerator: Accelerator,
-        team: Team,
-        pace: Pace = EVEN,
-    ) -> None:
+    def __init__(self, model: nn.Module, work: Work, accelerator: Accelerator) -> None:
         from torch.distributed.device_mesh import init_device_mesh
         from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
 
-        self._leads = team.leads
-        self._twin = copy.deepcopy(model) if team.leads else None
+        self._leads = work.team.leads
+        self._twin = copy.deepcopy(model) if work.team.leads else None
         # Autocast as everywhere; the weights come in bf16 already when they are gathered.
         model = accelerator.prepare_model(model, device_placement=False, evaluation_mode=True)
         bf16 = accelerator.mixed_precision == "bf16"
         kind = torch.bfloat16 if bf16 else None
         policy = MixedPrecisionPolicy(param_dtype=kind, reduce_dtype=torch.float32)
-        mesh = init_device_mesh(accelerator.device.type, (team.size,))
+        mesh = init_device_mesh(accelerator.device.type, (work.team.size,))
         # Block by block, so that no device ever holds more than one of them whole.
         for block in [*blocks(model), model]:
             fully_shard(block, mesh=mesh, mp_policy=policy)
@@ -154,9 +134,7 @@ class Sharded:
         self.fill(
             lambda _: None
         )  # should load_model have drawn otherwise there, the leader's count
-        self.optimizer: torch.optim.Optimizer = make_optimizer(
-            model, section.LEARNING_RATE, section.WEIGHT_DECAY, accelerator.device, pace
-        )
+        self.optimizer: torch.optim.Optimizer = _optimizer(model, work, accelerator)
 
     def exchanging(self, ready: bool) -> AbstractContextManager[None]:  # noqa: ARG002
         return nullcontext()  # gradients that are held back would be held whole
@@ -203,6 +181,11 @@ class Sharded:
     def _parted(self) -> None:
         """Each has its part only: a forward pass without a backward leaves the outermost whole."""
         self.model.reshard()
+
+
+def _optimizer(model: nn.Module, work: Work, accelerator: Accelerator) -> torch.optim.Optimizer:
+    rate, decay = work.recipe.learning_rate, work.section.WEIGHT_DECAY
+    return make_optimizer(model, rate, decay, accelerator.device, work.pace)
 
 
 def _options(*, send: bool = False) -> Any:

@@ -78,7 +78,7 @@ class Loop:
             most = -(-self.plan.batch_size // work.team.size)
             longest = int(work.train.lengths.max(initial=0))
             self._positions = positions_at_once(model, section.MICRO_BATCHES, longest, most)
-        self._held = held(model, section, accelerator, work.team, work.pace)
+        self._held = held(model, work, accelerator)
         self.best = model
         """After `run`, on the leader: the whole model, with the weights of the best validation."""
         self._forward = (
@@ -259,13 +259,12 @@ class Loop:
         return quicker(self._accelerator.device, compiled=self.work.section.COMPILE)
 
     def _rate(self) -> float:
-        section = self.work.section
         shift = self.plan.shift
         return optimizing.learning_rate_at(
             self.state.step - shift,
             self.plan.total_steps - shift,
-            section.LEARNING_RATE,
-            section.WARMUP,
+            self.work.recipe.learning_rate,
+            self.work.section.WARMUP,
         )
 
     def _tell(self) -> None:

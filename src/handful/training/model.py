@@ -17,6 +17,7 @@ from handful.layout import model_folder
 from handful.model_files import is_in_hub_cache
 from handful.paths import at_home
 from handful.progress import Progress
+from handful.recipe import Facts
 from handful.storage.base import Source
 from handful.training.calls import call, settings_for
 from handful.training.pooling import Pooling
@@ -170,6 +171,18 @@ def pad_values(model: torch.nn.Module, tokenizer: Any | None) -> dict[str, int]:
     segment = getattr(tokenizer, "pad_token_type_id", None)
     found = {"input_ids": int(token) if token is not None else 0}
     return found | ({"token_type_ids": int(segment)} if segment else {})
+
+
+def facts_of(model: torch.nn.Module, documents: int) -> Facts:
+    """What the rule of `auto` looks at."""
+    embedded = {
+        id(p)
+        for part in model.modules()
+        if isinstance(part, torch.nn.Embedding)
+        for p in part.parameters()
+    }
+    trained = (p for p in model.parameters() if p.requires_grad and id(p) not in embedded)
+    return Facts(documents, sum(p.numel() for p in trained))
 
 
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "vocab.txt", "vocab.json")

@@ -13,10 +13,11 @@ import torch
 from handful.errors import Locked, UserError
 from handful.experiment import Experiment
 from handful.fingerprint import difference
-from handful.functions import Functions, load_functions
+from handful.functions import load_functions
 from handful.kept_models import final_fingerprint, replace_final
 from handful.layout import CHECKPOINTS, METRICS_LOG, TRIAL, model_folder
 from handful.progress import Progress
+from handful.recipe import Recipe, recipe_of
 from handful.settings import TrainSection, counted_for_model
 from handful.training import runtime
 from handful.training.batches import Indices
@@ -38,7 +39,7 @@ from handful.training.lengths import check_lengths, encoded_lengths, trained_len
 from handful.training.loop import Loop
 from handful.training.metric_checks import check_metric
 from handful.training.metrics import Metrics
-from handful.training.model import build, find_model, load_tokenizer
+from handful.training.model import build, facts_of, find_model, load_tokenizer
 from handful.training.objective import Objective, balanced_weights
 from handful.training.order import Order
 from handful.training.parting import smallest_batch
@@ -102,10 +103,12 @@ def train(experiment: Experiment, arguments: Mapping[str, Any]) -> dict[str, Any
         followed = tracking(experiment, order.model, order.seed, environment, leads=team.leads)
         stack.callback(followed.end)
         collate = _collator(experiment, order, data[0], model, tokenizer, team, precision)
-        ready = Ready(experiment, functions, order, data, built, collate, team, precision)
+        began_with = Recipe.from_json(before.recipe) if before and before.recipe else None
+        recipe = recipe_of(section, facts_of(model, len(data[0])), team.size, began_with)
+        ready = Ready(experiment, functions, order, data, built, collate, team, precision, recipe)
         beginning = before or begin(ready)
         beginning, data = passed_over(ready, beginning, stack)
-        work = _work(experiment, functions, order, data, model, collate, team, followed, beginning)
+        work = _work(ready, data, followed, beginning)
         _prepare_memory(model, section)
         size = sum(parameter.numel() for parameter in model.parameters())
         progress = experiment.progress
@@ -169,31 +172,27 @@ def _splits(experiment: Experiment, order: Order) -> tuple[SplitData, SplitData]
 
 
 def _work(
-    experiment: Experiment,
-    functions: Functions,
-    order: Order,
-    data: tuple[SplitData, SplitData],
-    model: torch.nn.Module,
-    collate: Collator,
-    team: Team,
-    followed: Tracking,
-    beginning: Beginning,
+    ready: Ready, data: tuple[SplitData, SplitData], followed: Tracking, beginning: Beginning
 ) -> Work:
+    experiment, order, team = ready.experiment, ready.order, ready.team
     section = experiment.settings.train_for(order.model)
-    metrics = Metrics(functions, order.label2id, settings_for(experiment.settings, order.model))
+    metrics = Metrics(
+        ready.functions, order.label2id, settings_for(experiment.settings, order.model)
+    )
     return Work(
         name=order.name,
         section=section,
         seed=order.seed,
         train=data[0],
         validation=data[1],
-        collate=collate,
+        collate=ready.collate,
         objective=make_objective(section, data[0].references, len(order.label2id)),
         metrics=metrics,
         metric_is_given=_check_metric(metrics, section, data[1].references, experiment.progress),
         log=(experiment.store, f"{order.folder(experiment.layout)}/{METRICS_LOG}"),
         team=team,
         tracking=followed,
+        recipe=ready.recipe,
         about={
             "label2id": dict(order.label2id),
             "settings": dict(counted_for_model(experiment.settings, order.model)),
@@ -202,7 +201,7 @@ def _work(
         pace=beginning.pace,
         begins_judged=beginning.head == PROBE,
         pruning=_pruning(order, section),
-        smallest=smallest_batch(model, section.BATCH_SIZE, team.size),
+        smallest=smallest_batch(ready.built.model, ready.recipe.batch_size, team.size),
     )
 
 
@@ -275,6 +274,8 @@ def _tell(
     experiment: Experiment, loop: Loop, environment: Mapping[str, Any], found: Checkpoint | None
 ) -> None:
     progress, plan = experiment.progress, loop.plan
+    if loop.work.recipe.by_rule:
+        progress.note(f"{loop.work.name}: by its data: {loop.work.recipe}")
     progress.note(
         f"{loop.work.name}: {plan.examples} examples, {plan.total_steps} steps of "
         f"{plan.batch_size}{_parts(loop)}, {environment['precision']} on {environment['device']} "
@@ -326,6 +327,7 @@ def _record(
         "metrics": state.best_metrics,
         "best_epoch": state.best_epoch,
         "best_step": state.best_step,
+        "recipe": loop.work.recipe.to_json(),
         "steps": state.step,
         "epochs": loop.plan.epoch_at(state.step),
         "seconds": round(state.seconds, 3),

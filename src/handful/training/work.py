@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from handful.recipe import Recipe
 from handful.settings import TrainSection
 from handful.training.batches import Plan
 from handful.training.collate import Collator
@@ -38,6 +39,7 @@ class Work:
     """The store and the key of metrics.jsonl."""
     team: Team
     tracking: Tracking
+    recipe: Recipe
     about: Mapping[str, Any] = field(default_factory=dict)
     """What each checkpoint tells beside its position: the label map, the settings."""
     pruning: Pruning | None = None
@@ -54,8 +56,8 @@ class Work:
 
     @property
     def plan(self) -> Plan:
-        section = self.section
-        return Plan(len(self.train), section.BATCH_SIZE, section.EPOCHS, self.smallest)
+        recipe = self.recipe
+        return Plan(len(self.train), recipe.batch_size, recipe.epochs, self.smallest)
 
     @property
     def labels(self) -> int:

@@ -17,6 +17,7 @@ from handful.backends.sagemaker.instances import Jobs
 from handful.errors import Absent
 from handful.experiment import Experiment
 from handful.layout import model_folder
+from handful.recipe import Facts, by_data
 
 FORWARD_SHARE = 1 / 3
 """A pass without gradients costs about a third of a training step: one pass of three."""
@@ -61,7 +62,8 @@ def duration_of(
         return None
     model = _model(experiment, jobs.what)
     # A trial trains no longer than the most epochs that are searched.
-    epochs = experiment.settings.train_for(model).EPOCHS
+    section = experiment.settings.train_for(model)
+    epochs = section.EPOCHS or by_data(Facts(sizes.train, 0)).epochs
     if jobs.step == "tune":
         epochs = _most_epochs(experiment, epochs)
     planned = jobs.instances * (experiment.settings.compute.TRAIN_PROCESSES or 1)

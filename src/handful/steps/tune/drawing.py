@@ -11,7 +11,9 @@ import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from handful.settings import TrainSection
 from handful.settings.counted import as_text
+from handful.settings.declare import keys_of
 from handful.settings.types import Range
 from handful.steps.tune.trials import State, Trial
 
@@ -39,7 +41,7 @@ def draw(
         # Those of the same round that were asked before count as running: TPE avoids them.
         study.sampler = TPESampler(n_startup_trials=RANDOM_TRIALS, seed=_seed(seed, number))
         asked = study.ask(distributions(ranges))
-        found.append({one.key: as_text(asked.params[one.key]) for one in ranges})
+        found.append({one.key: _text(one, asked.params[one.key]) for one in ranges})
     return found
 
 
@@ -93,10 +95,15 @@ def parsed(ranges: Sequence[Range], values: Mapping[str, str]) -> dict[str, Any]
     for one in ranges:
         text = values[one.key]
         if one.kind == "choice":
-            found[one.key] = next(c for c in one.choices if as_text(c) == text)
+            found[one.key] = next(c for c in one.choices if _text(one, c) == text)
         else:
             found[one.key] = int(text) if one.kind == "int" else float(text)
     return found
+
+
+def _text(one: Range, value: Any) -> str:
+    key = keys_of(TrainSection).get(one.key)
+    return key.parser.nothing if key and value is None else as_text(value)
 
 
 def _seed(seed: int, number: int) -> int:

@@ -143,7 +143,7 @@ def _fitted(job: Job, container: Container, directory: Path) -> Here:
         settings = read_settings(directory, overrides)
         per_host = settings.compute.TRAIN_PROCESSES or max(1, gpus())
         processes = per_host * len(container.hosts.hosts)
-        settings.train_for(str(arguments.get("model", ""))).for_each(processes)
+        settings.train_for(str(arguments.get("model", ""))).check_shared(processes)
         arguments["processes"] = processes
     task = "train" if job.task == "tune" else job.task
     made = replace(
