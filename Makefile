@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 SHOWN  := $(VENV)/.ready-to-show
-EXP    := examples/EXP-0001-licences
+EXP    := examples/EXP-0002-reviews
 # A test file stays with one process, as the fixtures of a file are costly.
 # The long files are those of pipelines, which come first: so both processes have work to the end.
 SHARED := --numprocesses=2 --dist=loadfile --no-loadscope-reorder
@@ -30,9 +30,9 @@ $(SHOWN): pyproject.toml constraints.txt
 	$(INSTALL) '.[demo]'
 	@touch $(SHOWN)
 
-## make demo      the licences experiment, end to end: SQLite, local files, CPU
+## make demo      the reviews experiment, end to end: SQLite, local files, CPU
 demo: $(SHOWN)
-	$(BIN)/python examples/build_business.py examples/business
+	$(BIN)/python examples/build_reviews.py examples/reviews
 	$(BIN)/python examples/get_model.py examples/models
 	$(BIN)/handful run $(EXP)
 
@@ -114,4 +114,4 @@ bench: $(READY)
 
 ## make clean     remove what the demo made; the venv stays
 clean:
-	rm -rf examples/business examples/models examples/store .pytest_cache .mypy_cache .ruff_cache
+	rm -rf examples/business examples/reviews examples/models examples/store .pytest_cache .mypy_cache .ruff_cache

@@ -80,7 +80,8 @@ def read_parts(experiment: Experiment) -> dict[str, Part]:
 
 
 def text_of(experiment: Experiment, artifact: str) -> str:
-    return json.loads(experiment.store.read(artifact_file(artifact, "raw_text.json")))["text"]
+    name = experiment.settings.prepare.MODEL_INPUT_FILES[0]  # {"text": …} in both examples
+    return json.loads(experiment.store.read(artifact_file(artifact, name)))["text"]
 
 
 def fit_best(parts: dict[str, Part]) -> tuple[LogisticRegression, str]:

@@ -13,7 +13,7 @@ import re
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-EXPERIMENT = ROOT / "examples" / "EXP-0001-licences"
+EXPERIMENT = ROOT / "examples" / "EXP-0002-reviews"
 FOLDERS = {
     "src/handful": "the package",
     "bench": "measurements side by side, as ratios",

@@ -28,7 +28,7 @@ import sqlite3
 import sys
 import uuid
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -77,8 +77,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("destination", type=Path, metavar="DEST")
     destination = parser.parse_args(arguments).destination
-    if not build(destination):
-        print(f"{destination}: already built from {PACKAGE} {_stamp()[PACKAGE]}")
+    return put(destination, _stamp(), made)
+
+
+def put(destination: Path, stamp: Mapping[str, Any], make: Callable[[], Business]) -> int:
+    """Build the business that `make` gives at `destination`, unless it stands there, and say so."""
+    if not built(destination, stamp, make):
+        print(f"{destination}: already built from {' '.join(map(str, next(iter(stamp.items()))))}")
         return 0
     rows, files = _sizes(destination)
     print(f"{destination}: {rows:,} label rows and {files:,} files")
@@ -86,22 +91,33 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def build(destination: Path) -> bool:
-    """Build the business at `destination`; False if it stands there already.
+    """Build the business of licences at `destination`: see `built`."""
+    return built(destination, _stamp(), made)
 
-    Raises `SystemExit` when `destination` holds something that this script did not make.
+
+def made() -> Business:
+    """The business of licences, with its faults."""
+    business = from_licences(_data_folder())
+    plant(business)
+    return business
+
+
+def built(destination: Path, stamp: Mapping[str, Any], make: Callable[[], Business]) -> bool:
+    """Build the business that `make` gives at `destination`; False if it stands there already.
+
+    Raises `SystemExit` when `destination` holds something that no such script made.
     """
-    if _found_stamp(destination) == _stamp():
+    if _found_stamp(destination) == stamp:
         return False
     if destination.exists() and not (destination / STAMP).is_file():
         sys.exit(f"{destination} is there, but this script did not make it; give another DEST")
     aside = destination.with_name(f".{destination.name}.building")
     shutil.rmtree(aside, ignore_errors=True)
     aside.mkdir(parents=True)
-    business = from_licences(_data_folder())
-    plant(business)
+    business = make()
     _write_files(aside / "files", business.files)
     _write_labels(aside / "labels.sqlite", business.rows)
-    (aside / STAMP).write_text(json.dumps(_stamp()), encoding="utf-8")
+    (aside / STAMP).write_text(json.dumps(stamp), encoding="utf-8")
     _replace(destination, aside)
     return True
 
@@ -156,7 +172,7 @@ def plant(business: Business) -> None:
     business.rows.append(replace(licence("sleepycat"), label="Permissive"))
     # An artifact nobody labelled, and one whose label is NULL.
     nameless = business.files[artifact_id("planted/no label row")] = {}
-    nameless["raw_text.json"] = _json({"text": "All rights reserved, but nobody asked."})
+    nameless["raw_text.json"] = as_json({"text": "All rights reserved, but nobody asked."})
     upload_again("isc", "planted/unlabelled", label=None)
     # A label without an artifact, and an artifact whose folder is empty.
     for planted in ("planted/label without artifact", "planted/artifact without files"):
@@ -189,9 +205,9 @@ def _read(path: Path) -> tuple[dict[str, Any], str]:
 
 
 def _files_of(facts: Mapping[str, Any], text: str, rules: Iterable[str]) -> dict[str, bytes]:
-    files = {"raw_text.json": _json({"text": text})} if text else {}
+    files = {"raw_text.json": as_json({"text": text})} if text else {}
     files |= {f"rule_{n:02}.txt": rule.encode() for n, rule in enumerate(rules, 1)}
-    files["metadata.json"] = _json({name: facts[name] for name in METADATA if name in facts})
+    files["metadata.json"] = as_json({name: facts[name] for name in METADATA if name in facts})
     return files
 
 
@@ -231,7 +247,7 @@ def _write_labels(path: Path, rows: Iterable[Row]) -> None:
         )
 
 
-def _json(value: Any) -> bytes:
+def as_json(value: Any) -> bytes:
     return json.dumps(value, ensure_ascii=False).encode()
 
 

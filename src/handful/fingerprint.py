@@ -49,7 +49,7 @@ def of_prepare(directory: Path, settings: Settings, reconciled: Reconciled) -> F
 
 def of_tune(directory: Path, settings: Settings, prepared: Prepared) -> Fingerprint:
     """Without `TRIALS` nothing is tuned, whatever else is set."""
-    if settings.tune.TRIALS is None:
+    if not settings.tune.is_asked:
         return {"[tune] TRIALS": "none"}
     return {
         **of_train(directory, settings, prepared),

@@ -263,7 +263,7 @@ def run(experiment: Experiment, choice: Choice) -> Mapping[str, Record]:
     records: Records = {}
     purse = purse_of(experiment, STEPS, chosen(choice), choice)
     for index, step in enumerate(STEPS[: last + 1]):
-        nothing_asked = step.name == "tune" and experiment.settings.tune.TRIALS is None
+        nothing_asked = step.name == "tune" and not experiment.settings.tune.is_asked
         if index < first and not nothing_asked:
             records[step.name] = as_it_stands(experiment, step, records, verify=choice.verify)
             continue

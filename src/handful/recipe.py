@@ -46,13 +46,18 @@ class Recipe:
     def from_json(cls, told: Mapping[str, Any]) -> Recipe:
         return cls(**{**told, "by_rule": tuple(told.get("by_rule", ()))})
 
-    def __str__(self) -> str:
+    @property
+    def written(self) -> dict[str, str]:
+        """What the keys that were `auto` stand for, as one would write it."""
         told = {
             "EPOCHS": f"{self.epochs:g}",
             "LEARNING_RATE": f"{self.learning_rate:g}",
             "BATCH_SIZE": f"{self.batch_size}",
         }
-        return ", ".join(f"{name} = {told[name]}" for name in told if name in self.by_rule)
+        return {name: text for name, text in told.items() if name in self.by_rule}
+
+    def __str__(self) -> str:
+        return ", ".join(f"{name} = {text}" for name, text in self.written.items())
 
 
 def by_data(facts: Facts) -> Recipe:

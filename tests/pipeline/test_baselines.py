@@ -68,7 +68,8 @@ def test_tfidf_learns_what_the_majority_cannot(finished: Tiny) -> None:
 def test_it_was_one_look(finished: Tiny) -> None:
     looks = (finished.store / RESULTS / "evaluation/looks.jsonl").read_text().splitlines()
     assert len(looks) == 1
-    assert json.loads(looks[0])["baselines"] == ["baseline-tfidf", "baseline-majority"]
+    told = json.loads(looks[0])["baselines"]
+    assert told == ["baseline-probe--model", "baseline-tfidf", "baseline-majority"]
 
 
 def test_planted_wrong_labels_are_found(finished: Tiny) -> None:

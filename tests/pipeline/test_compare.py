@@ -509,9 +509,11 @@ def test_the_report_shows_ranking_baseline_and_pairs(finished: Tiny, tmp_path: P
     shutil.copy(
         evaluation / "other/seed-0/predictions.parquet", evaluation / "baseline-tfidf/seed-0"
     )
-    path = evaluation / "baseline-tfidf/seed-0/metrics.json"
-    told = json.loads(path.read_text())
-    path.write_text(json.dumps({**told, "validation": {"macro_f1": 0.9}}))
+    values = {"baseline-tfidf": 0.9, "baseline-probe--model": 0.0, "baseline-probe--other": 0.0}
+    for name, value in values.items():
+        path = evaluation / name / "seed-0/metrics.json"
+        told = json.loads(path.read_text())
+        path.write_text(json.dumps({**told, "validation": {"macro_f1": value}}))
     record = tiny.store / "results/full_dataset/tested.json"  # as of before there were checksums
     kept = json.loads(record.read_text())
     record.write_text(json.dumps({k: kept[k] for k in kept.keys() - {"files", "checksum"}}))

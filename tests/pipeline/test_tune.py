@@ -321,3 +321,24 @@ def test_a_hopeless_trial_is_given_up_and_so_again_after_an_interruption(tmp_pat
     assert len(answer["seen"]) == 1
     folder = one.store / FOLDER / "trial-0006"
     assert sorted(path.name for path in folder.iterdir()) == ["metrics.jsonl", "trial.json"]
+
+
+def test_the_first_trial_tries_the_settings_as_they_stand(tmp_path: Path) -> None:
+    text = TUNE.replace("TRIALS = 3", "TRIALS = 2").replace("POOLING = none", "POOLING = mean")
+    one = made(tmp_path, text, LEARNING_RATE="auto", EPOCHS="1")
+    _, told = tune(one, tmp_path / "s")
+    first, second = trials_of(one)
+    kept = json.loads((one.store / FOLDER / "trial-0000/trial.json").read_text())
+    assert kept["values"] == {"LEARNING_RATE": "auto", "BATCH_SIZE": "8", "user.POOLING": "mean"}
+    assert float(first["values"]["LEARNING_RATE"]) == float(kept["recipe"]["LEARNING_RATE"])
+    assert second["values"]["LEARNING_RATE"] != first["values"]["LEARNING_RATE"]
+    assert any("as the settings stand" in note for note in told.notes)
+
+
+def test_no_trial_begins_when_the_time_is_over(tmp_path: Path) -> None:
+    one = made(tmp_path, TUNE.replace("TRIALS = 3", "TUNE_TIME = 1s"), EPOCHS="1")
+    tuned, told = tune(one, tmp_path / "s")
+    assert 1 <= len(trials_of(one)) <= 3
+    assert any("TUNE_TIME is over after" in note for note in told.notes)
+    again, _ = tune(one, tmp_path / "t")
+    assert again.best == tuned.best

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
 from handful.settings.types import Range
-from handful.steps.tune.drawing import draw
+from handful.steps.tune.drawing import draw, study_of
 from handful.steps.tune.trials import State, Trial
-from handful.training.pruning import STARTUP_TRIALS, Pruning
+from handful.training.pruning import Pruning
 
 RANGES = (
     Range("LEARNING_RATE", "log", 1e-5, 1e-1),
@@ -101,15 +102,38 @@ def test_a_value_that_is_no_number_is_a_failure() -> None:
 
 
 @pytest.mark.parametrize(("goal", "sign"), [("max", 1.0), ("min", -1.0)])
-def test_the_median_rule(goal: str, sign: float) -> None:
-    before = tuple((sign * k, sign * (k + 1)) for k in range(STARTUP_TRIALS))  # medians: 2, 3
-    rule = Pruning(before, goal)
-    assert rule.hopeless([sign * 1.9])
-    assert not rule.hopeless([sign * 2.0])
-    # The best so far counts, not the last.
-    assert not rule.hopeless([sign * 3.5, sign * 0.1])
-    assert rule.hopeless([sign * 2.5, sign * 2.9])
-    assert not rule.hopeless([])
-    # Where no finished trial has come so far, there is nothing to compare with.
-    assert not rule.hopeless([sign * 2.5, sign * 3.5, sign * 0.1])
-    assert not Pruning(before[1:], goal).hopeless([sign * -9.0])
+def test_successive_halving(goal: str, sign: float) -> None:
+    def rule(*finished: tuple[float, ...], given_up: tuple[float, ...] = ()) -> Pruning:
+        lines = tuple(tuple(sign * value for value in line) for line in finished)
+        return Pruning(lines, goal, tuple((sign * value,) for value in given_up))
+
+    def hopeless(by: Pruning, *values: float) -> bool:
+        return by.hopeless([sign * value for value in values])
+
+    assert not hopeless(rule(), 0.1), "nothing to compare the first one with"
+    one = rule((0.5, 0.6, 0.7))
+    assert hopeless(one, 0.49)
+    assert not hopeless(one, 0.5), "as good as the best"
+    assert not hopeless(one), "not before its first validation"
+    assert not hopeless(one, 0.49, 0.49), "the second is not looked at"
+    assert hopeless(one, 0.49, 0.49, 0.69)
+    assert not hopeless(one, 0.71, 0.1, 0.1), "the best so far counts, not the last"
+    # Of six the best two go on; those that were given up take part as far as they came.
+    five = rule((0.5, 0.6, 0.7), (0.6,), given_up=(0.1, 0.2, 0.3))
+    assert not hopeless(five, 0.55)
+    assert hopeless(five, 0.45)
+    assert hopeless(five, 0.45, 0.5, 0.69), "a third of three is one"
+    # One that had fewer epochs takes part with what it had reached.
+    assert hopeless(rule((0.9,)), 0.5, 0.5, 0.8)
+
+
+def test_the_settings_as_they_stand_teach_only_where_they_could_have_been_drawn() -> None:
+    ranges = RANGES[:1]
+    inside = Trial(0, {"LEARNING_RATE": "0.001"}, State.COMPLETE, {}, 0.5, seen=(0.5,))
+    outside = Trial(1, {"LEARNING_RATE": "0.9"}, State.COMPLETE, {}, 0.9, seen=(0.9,))
+    auto = Trial(2, {"LEARNING_RATE": "auto"}, State.COMPLETE, {}, 0.7, seen=(0.7,))
+    told = replace(auto, recipe={"LEARNING_RATE": "0.0001"})
+    study = study_of(ranges, "max", [inside, outside, auto, told])
+    assert [one.params["LEARNING_RATE"] for one in study.trials] == [0.001, 0.0001]
+    assert told.tried == {"LEARNING_RATE": "0.0001"}
+    assert Trial.from_json(told.to_json()) == told

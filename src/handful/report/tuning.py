@@ -20,7 +20,7 @@ _COLOURS = {"complete": "c0", "pruned": "c7"}
 
 def tuning_part(experiment: Experiment) -> list[dict[str, Any]]:
     """What the template shows of each model's search; nothing if none was asked for."""
-    if experiment.settings.tune.TRIALS is None:
+    if not experiment.settings.tune.is_asked:
         return []
     found = []
     for model in experiment.settings.train.MODEL_NAMES:

@@ -263,10 +263,11 @@ def _models(reading: Reading, directory: Path) -> None:
 def _tuning(reading: Reading) -> None:
     own = known_keys("tune")
     ranged = any(section == "tune" and key not in own for section, key in reading.places)
-    if reading.of("tune").get("TRIALS") and not ranged:
+    asked = [key for key in ("TRIALS", "TUNE_TIME") if reading.of("tune").get(key)]
+    if asked and not ranged:
         what = "there is no range to choose from"
         remedy = "add one, such as LEARNING_RATE = log 1e-5 1e-3"
-        reading.fault_of("tune", "TRIALS", what, remedy)
+        reading.fault_of("tune", asked[0], what, remedy)
 
 
 def _public_ranges(reading: Reading) -> None:
@@ -297,6 +298,9 @@ def _managed(reading: Reading) -> None:
             what = "there are no jobs without BACKEND = sagemaker"
             reading.fault_of("sagemaker", "RECONCILE_AS_JOB", what, "remove the line")
         return
+    if reading.of("tune").get("TUNE_TIME"):
+        what = "a search that runs as one job on SageMaker has no such limit"
+        reading.fault_of("tune", "TUNE_TIME", what, "name TRIALS instead")
     store = reading.of("experiment").get("STORE", "s3://")
     if not store.startswith("s3://"):
         what = "is no place that SageMaker's machines can reach"

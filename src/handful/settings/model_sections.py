@@ -19,6 +19,7 @@ from handful.settings.values import (
     Bounds,
     boolean,
     choice,
+    duration_of,
     duration_or_steps,
     fraction,
     optional,
@@ -198,15 +199,25 @@ class TrainSection:
         )
 
 
+MOST_TRIALS = 100_000
+
+
 @dataclass(frozen=True)
 class TuneSection:
     """The search for better settings, by the validation split only."""
 
     TRIALS: int | None = key(
-        optional(whole(1, 100_000, "trials")),
+        optional(whole(1, MOST_TRIALS, "trials")),
         None,
         "How many settings to try.",
         said="none: no tuning",
+        counts="tune",
+    )
+    TUNE_TIME: float | None = key(
+        optional(duration_of(1.0)),
+        None,
+        "How long to search: no trial begins after it, whatever TRIALS says.",
+        said="none: as many as TRIALS",
         counts="tune",
     )
     PARALLEL: int = key(
@@ -216,6 +227,14 @@ class TuneSection:
         counts="tune",
     )
     ranges: tuple[Range, ...] = field(default=(), kw_only=True)
+
+    @property
+    def is_asked(self) -> bool:
+        return self.TRIALS is not None or self.TUNE_TIME is not None
+
+    @property
+    def most_trials(self) -> int:
+        return self.TRIALS or MOST_TRIALS
 
 
 @dataclass(frozen=True)

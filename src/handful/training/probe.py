@@ -31,8 +31,8 @@ from handful.training.features import Features, Frozen, Vectors
 from handful.training.metrics import COMPUTE_METRICS
 
 WEIGHTS = "probe.safetensors"
-FORMAT = 2
-STRENGTHS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
+FORMAT = 3
+STRENGTHS = (0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
 """C of scikit-learn, for vectors whose columns have variance 1."""
 MOST_WORK = 3_000_000_000
 """Values × labels in one fit: about a minute on two cores. Of more rows a sample is fitted."""

@@ -1,10 +1,11 @@
-"""Which trials are not worth their remaining epochs: Optuna's median rule, decided in the worker.
+"""Which trials are not worth their remaining epochs: successive halving, decided in the worker.
 
-The driver hands over the validation values of the trials that were finished when this one was
-drawn. The decision needs nothing else, so it is the same however often a trial was interrupted and
-whatever runs beside it. After each validation but the last one, a trial is given up if its best
-value so far is worse than the median of the finished trials' values at the same validation (Golovin
-et al. 2017, "Google Vizier", the median stopping rule).
+The driver hands over the validation values of the trials that had ended when this one was drawn.
+The decision needs nothing else, so it is the same however often a trial was interrupted and
+whatever runs beside it. After the first validation, the third, the ninth and so on, a trial goes on
+if its best value so far is among the best third of all that came so far (asynchronous successive
+halving: Li et al. 2020, "A System for Massively Parallel Hyperparameter Tuning"); a trial that
+has ended takes part with what it had reached by then.
 """
 
 from __future__ import annotations
@@ -12,37 +13,35 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-STARTUP_TRIALS = 5
-"""Before so many are finished, none is given up: Optuna's default."""
+FACTOR = 3
+"""One of so many goes on; and so many times later the rest is looked at again."""
 
 
 @dataclass(frozen=True)
 class Pruning:
     """The rule for one trial."""
 
-    before: tuple[tuple[float, ...], ...]
-    """Of each trial that was finished before, its values after each validation."""
+    finished: tuple[tuple[float, ...], ...]
+    """Of each trial that came to its end before, its values after each validation."""
     goal: str
     """max | min"""
+    given_up: tuple[tuple[float, ...], ...] = ()
+    """Of each that did not."""
 
     def hopeless(self, values: Sequence[float]) -> bool:
         """Is a trial with these values, after each validation so far, worth no more epochs?"""
-        if len(self.before) < STARTUP_TRIALS or not values:
+        reached = len(values)
+        if not _is_rung(reached):
             return False
-        import optuna
-        from optuna.trial import TrialState, create_trial
+        best = max if self.goal == "max" else min
+        others = [best(line[:reached]) for line in self.finished if line]
+        others += [best(line[:reached]) for line in self.given_up if len(line) >= reached]
+        mine = best(values)
+        better = sum(best(mine, other) != mine for other in others)
+        return better >= max(1, (len(others) + 1) // FACTOR)
 
-        optuna.logging.set_verbosity(optuna.logging.WARNING)
-        rule = optuna.pruners.MedianPruner(n_startup_trials=STARTUP_TRIALS)
-        study = optuna.create_study(
-            direction="maximize" if self.goal == "max" else "minimize", pruner=rule
-        )
-        for line in self.before:
-            seen = dict(enumerate(line, start=1))
-            study.add_trial(
-                create_trial(state=TrialState.COMPLETE, value=line[-1], intermediate_values=seen)
-            )
-        trial = study.ask()
-        for number, value in enumerate(values, start=1):
-            trial.report(value, number)
-        return trial.should_prune()
+
+def _is_rung(reached: int) -> bool:
+    while reached > 1 and reached % FACTOR == 0:
+        reached //= FACTOR
+    return reached == 1

@@ -310,7 +310,10 @@ def _parts(loop: Loop) -> str:
 def _pruning(order: Order, section: TrainSection) -> Pruning | None:
     if order.trial is None:
         return None
-    return Pruning(tuple(tuple(line) for line in order.trial["before"]), section.METRIC_GOAL)
+    finished, given_up = (
+        tuple(tuple(line) for line in order.trial.get(name, ())) for name in ("before", "given_up")
+    )
+    return Pruning(finished, section.METRIC_GOAL, given_up)
 
 
 def _record(
@@ -373,6 +376,7 @@ def _send_trial(
         **{name: record[name] for name in ("made_from", "metrics", "best_epoch", "seconds")},
         "environment": record["environment"],
         "versions": record["versions"],
+        "recipe": loop.work.recipe.written,
     }
     key = f"{order.folder(experiment.layout)}/{TRIAL}"
     experiment.store.write(key, (json.dumps(told, indent=2, ensure_ascii=False) + "\n").encode())

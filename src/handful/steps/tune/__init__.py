@@ -9,7 +9,8 @@ on from its checkpoint.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
 from handful.backends.base import Backend
@@ -20,7 +21,7 @@ from handful.layout import check_model_folders
 from handful.records import Best, Fingerprint, Prepared, Tuned
 from handful.steps.train import check_rows
 from handful.steps.tune import trials
-from handful.steps.tune.drawing import draw
+from handful.steps.tune.drawing import as_they_stand, draw
 from handful.steps.tune.elsewhere import search_elsewhere
 from handful.steps.tune.running import Search, run_round
 from handful.steps.tune.trials import State, Trial
@@ -39,13 +40,13 @@ def tune(
     made_from: Fingerprint,
     anew: bool = False,
 ) -> Tuned:
-    """Search each model's settings in `TRIALS` trials; none of them without `TRIALS`.
+    """Search each model's settings in `TRIALS` trials, for `TUNE_TIME`; without either not at all.
 
     Trials that have ended and are up to date are kept, unless `anew`. Raises `StepError` if no
     trial of a model could be finished, and what no trial is to blame for.
     """
     settings, best = experiment.settings, []
-    if settings.tune.TRIALS is None:
+    if not settings.tune.is_asked:
         experiment.progress.note("tune: no [tune] TRIALS, so the settings stay as they are")
     else:
         check_model_folders(settings.train.MODEL_NAMES)
@@ -53,22 +54,22 @@ def tune(
         for model in settings.train.MODEL_NAMES:
             if anew:
                 experiment.store.delete_tree(experiment.layout.tuning(model))
-            best.append(_tuned(Search(experiment, prepared, backend, model), settings.tune.TRIALS))
+            best.append(_tuned(Search(experiment, prepared, backend, model)))
     finished = datetime.now(UTC).isoformat(timespec="seconds")
     return Tuned(best=tuple(best), made_from=made_from, finished_at=finished)
 
 
-def _tuned(search: Search, count: int) -> Best:
+def _tuned(search: Search) -> Best:
     settings, progress = search.experiment.settings, search.experiment.progress
     if settings.compute.BACKEND == "sagemaker":
-        standing = _standing(search, count)
+        standing, count = _standing(search), settings.tune.most_trials
         found = [standing[n] for n in range(count)] if len(standing) == count else None
         found = found or search_elsewhere(search)
     else:
-        found = _all_trials(search, count)
+        found = _all_trials(search)
     best = best_of(search, found)
     write_search(search, found, best)
-    values = ", ".join(f"{key} = {text}" for key, text in best.values.items())
+    values = ", ".join(f"{key} = {text}" for key, text in best.tried.items())
     progress.note(
         f"tune: {search.folder}: trial {best.number} was the best of {len(found)}: "
         f"{settings.train.METRIC} {best.value:.4f} on validation with {values}"
@@ -130,35 +131,62 @@ def _by_loss(one: Trial) -> tuple[float, int]:
     return (math.inf if one.loss is None else one.loss, one.number)
 
 
-def _all_trials(search: Search, count: int) -> list[Trial]:
-    """Every trial, round by round: those that stand as they are, the others run."""
-    settings = search.experiment.settings
-    standing = _standing(search, count)
+def _all_trials(search: Search) -> list[Trial]:
+    """Every trial, round by round: those that stand as they are, the others run.
+
+    The first tries the settings as they stand. No round begins when `TUNE_TIME` is over.
+    """
+    section, started = search.experiment.settings.tune, time.monotonic()
+    standing = _standing(search)
     found: list[Trial] = []
-    for first in range(0, count, settings.tune.PARALLEL):
-        numbers = range(first, min(first + settings.tune.PARALLEL, count))
+    spent = 0.0
+    while len(found) < section.most_trials:
+        first = len(found)
+        numbers = range(first, min(first + section.PARALLEL, section.most_trials))
         kept = {number: standing[number] for number in numbers if number in standing}
         if len(kept) < len(numbers):
-            ranges, seed = settings.tune.ranges, settings.experiment.SEED
-            drawn = draw(ranges, settings.train.METRIC_GOAL, seed, numbers, found)
-            missing = {n: v for n, v in zip(numbers, drawn, strict=True) if n not in kept}
-            for number, values in missing.items():
-                told = ", ".join(f"{key} = {text}" for key, text in values.items())
+            over = max(spent, time.monotonic() - started)
+            if section.TUNE_TIME is not None and first and over >= section.TUNE_TIME:
                 search.experiment.progress.note(
-                    f"tune: {search.folder} trial {number} of {count} (from 0): {told}"
+                    f"tune: {search.folder}: TUNE_TIME is over after {len(found)} trials"
                 )
-            kept |= {one.number: one for one in run_round(search, missing, found)}
+                break
+            kept |= _round(search, numbers, kept, found)
         found += [kept[number] for number in numbers]
+        spent += max(kept[number].seconds for number in numbers)
     return found
 
 
-def _standing(search: Search, count: int) -> dict[int, Trial]:
+def _round(
+    search: Search, numbers: range, kept: Mapping[int, Trial], before: Sequence[Trial]
+) -> dict[int, Trial]:
+    settings = search.experiment.settings
+    ranges, seed = settings.tune.ranges, settings.experiment.SEED
+    drawn = draw(ranges, settings.train.METRIC_GOAL, seed, numbers, before)
+    missing: dict[int, Mapping[str, str]] = {
+        n: v for n, v in zip(numbers, drawn, strict=True) if n not in kept
+    }
+    if 0 in missing:
+        missing[0] = as_they_stand(search) or missing[0]
+    for number, values in missing.items():
+        told = ", ".join(f"{key} = {text}" for key, text in values.items())
+        of = f" of {settings.tune.TRIALS}" if settings.tune.TRIALS else ""
+        search.experiment.progress.note(
+            f"tune: {search.folder} trial {number}{of} (from 0): {told}"
+            f"{', as the settings stand' if not number and values != drawn[0] else ''}"
+        )
+    return {one.number: one for one in run_round(search, missing, before)}
+
+
+def _standing(search: Search) -> dict[int, Trial]:
     """The trials that have ended and are up to date, by number.
 
     If none of them was finished, none stands: what was wrong may have been mended.
     """
     found = {}
-    for number in range(count):
+    for number in trials.numbers(search.experiment, search.model):
+        if number >= search.experiment.settings.tune.most_trials:
+            break
         trial = trials.read(search.experiment, search.model, number)
         if trial is None:
             continue

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
     from optuna.trial import FrozenTrial
 
+    from handful.steps.tune.running import Search
+
 RANDOM_TRIALS = 10
 """So many are drawn at random before the model of good values is asked: Optuna's default."""
 
@@ -52,8 +54,39 @@ def study_of(ranges: Sequence[Range], goal: str, trials: Iterable[Trial]) -> Stu
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(direction="maximize" if goal == "max" else "minimize")
     known = sorted(trials, key=lambda trial: trial.number)
-    study.add_trials(_frozen(ranges, trial) for trial in known if trial.state != State.FAILED)
+    ended = [trial for trial in known if trial.state != State.FAILED and _fits(ranges, trial.tried)]
+    study.add_trials(_frozen(ranges, trial) for trial in ended)
     return study
+
+
+def as_they_stand(search: Search) -> dict[str, str] | None:
+    """The values that the settings have without a search.
+
+    None if a key of `[user]` has none, or one that is not searched: it may hold a place only.
+    """
+    settings, found = search.experiment.settings, {}
+    section = settings.train_for(search.model)
+    for one in settings.tune.ranges:
+        name = one.key.removeprefix("user.")
+        is_user = one.key != name
+        if is_user and name not in settings.user.values:
+            return None
+        found[one.key] = _text(
+            one, settings.user.values[name] if is_user else getattr(section, name)
+        )
+        if is_user and not _fits([one], found):
+            return None
+    return found
+
+
+def _fits(ranges: Sequence[Range], values: Mapping[str, str]) -> bool:
+    """May they have been drawn? The settings as they stand may lie outside of the ranges."""
+    try:
+        params = parsed(ranges, values)
+    except (ValueError, StopIteration):
+        return False
+    wanted = distributions(ranges)
+    return all(one._contains(one.to_internal_repr(params[key])) for key, one in wanted.items())
 
 
 def distributions(ranges: Sequence[Range]) -> dict[str, BaseDistribution]:
@@ -83,7 +116,7 @@ def _frozen(ranges: Sequence[Range], trial: Trial) -> FrozenTrial:
     return create_trial(
         state=TrialState.COMPLETE if complete else TrialState.PRUNED,
         value=trial.value if complete else None,
-        params=parsed(ranges, trial.values),
+        params=parsed(ranges, trial.tried),
         distributions=distributions(ranges),
         intermediate_values=dict(enumerate(trial.seen, start=1)),
     )

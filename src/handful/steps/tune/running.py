@@ -118,6 +118,7 @@ def _run(search: Search, number: int, values: Mapping[str, str], before: Sequenc
             "number": number,
             "values": dict(values),
             "before": [list(one.seen) for one in before if one.state is State.COMPLETE],
+            "given_up": [list(one.seen) for one in before if one.state is State.PRUNED],
         },
     }
     lock = lock_of(mine.store)

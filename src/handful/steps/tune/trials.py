@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from enum import StrEnum
@@ -42,6 +43,13 @@ class Trial:
     """On validation, at the best epoch."""
     loss: float | None = None
     """On validation, at the best epoch; None in trials of before it was written down."""
+    recipe: Mapping[str, str] = field(default_factory=dict)
+    """What those of its values that were `auto` stood for."""
+
+    @property
+    def tried(self) -> dict[str, str]:
+        """Its values, with what `auto` stood for."""
+        return {key: self.recipe.get(key, text) for key, text in self.values.items()}
 
     def to_json(self) -> bytes:
         return (json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n").encode()
@@ -74,6 +82,14 @@ def read(experiment: Experiment, model: str, number: int) -> Trial | None:
     except (Damaged, ValueError, KeyError, TypeError) as error:
         experiment.progress.warn(f"{key(experiment, model, number)} is damaged: {error}")
         return None
+
+
+def numbers(experiment: Experiment, model: str) -> list[int]:
+    """Of the trials that have ended, in order."""
+    home = f"{experiment.layout.tuning(model)}/"
+    keys = (k for rows in experiment.store.list(home) for k in rows.column("key").to_pylist())
+    named = (re.fullmatch(rf"trial-(\d+)/{re.escape(TRIAL)}", k.removeprefix(home)) for k in keys)
+    return sorted(int(match[1]) for match in named if match)
 
 
 def write(experiment: Experiment, model: str, trial: Trial) -> None:

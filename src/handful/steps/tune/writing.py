@@ -61,7 +61,7 @@ def _told(search: Search, found: Sequence[Trial], best: Trial) -> dict[str, Any]
         "trials": [
             {
                 "number": one.number,
-                "values": dict(one.values),
+                "values": one.tried,
                 "value": one.value,
                 "loss": one.loss,
                 "state": one.state,
