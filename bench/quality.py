@@ -1,11 +1,14 @@
 """How good untouched models are: what a head begins with, on real data sets, beside the baselines.
 
+    python bench/quality.py rules [SET …] [--checkpoints NAME …] [--rates RATE …] …
     python bench/quality.py heads [SET …] [--documents N] [--tokens N] [--epochs N] [--rate RATE]
                                   [--checkpoint NAME] [--seeds N] [--folder DIR]
 
 heads: one checkpoint, the same data, epochs and rate. `class`: the class's own head, one pace for
 all (what there was before POOLING); `random`: the checkpoint's pooling, a new head at ten times the
 pace; `probe`: the same, begun with the probe's weights. Beside them the probe alone and TF-IDF.
+rules: EPOCHS and BATCH_SIZE by `auto`, at several learning rates, with the head begun as the probe
+or at random; a line of macro-F1 for each set and checkpoint.
 Figures are macro-F1 and accuracy on the test split, means over the seeds; the epoch is chosen on
 validation. Sets: see `quality_parts/datasets.py`; `--documents` takes the first so many of train.
 With `--folder` the work stays there, and the same command goes on with it.
@@ -32,11 +35,13 @@ VARIANTS: Mapping[str, Mapping[str, str]] = {
 }
 CHOSEN = ("r8", "foldoc", "newsgroups")
 BATCH_SIZE = 16
+CHECKPOINTS = ("all-minilm-l6-v2", "paraphrase-minilm-l3-v2")
+RATES = ("5e-5", "1e-4", "3e-4")
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else "")
-    parser.add_argument("what", choices=("heads",))
+    parser.add_argument("what", choices=("heads", "rules"))
     parser.add_argument("sets", nargs="*", default=CHOSEN)
     parser.add_argument("--documents", type=int)
     parser.add_argument("--tokens", type=int, default=128)
@@ -44,11 +49,17 @@ def main() -> int:
     parser.add_argument("--rate", type=float, default=1e-4)
     parser.add_argument("--checkpoint", default="all-minilm-l6-v2")
     parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--held", type=int, help="documents of validation and of test at most")
+    parser.add_argument("--checkpoints", nargs="*", default=CHECKPOINTS)
+    parser.add_argument("--rates", nargs="*", default=RATES)
     parser.add_argument("--folder", type=Path)
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         for name in asked.sets:
-            _heads(name, asked, asked.folder or Path(scratch))
+            for checkpoint in asked.checkpoints if asked.what == "rules" else ():
+                _rules(name, checkpoint, asked, asked.folder or Path(scratch))
+            if asked.what == "heads":
+                _heads(name, asked, asked.folder or Path(scratch))
     return 0
 
 
@@ -78,6 +89,37 @@ def _heads(name: str, asked: argparse.Namespace, home: Path) -> None:
         _print(baseline.partition("--")[0], [{**metrics, "epoch": 0.0}])
 
 
+def _rules(name: str, checkpoint: str, asked: argparse.Namespace, home: Path) -> None:
+    model = checkpoints.checkpoint(checkpoint)
+    parts = dict(datasets.splits(name))
+    parts["train"] = parts["train"][: asked.documents]
+    for held in ("validation", "test"):
+        parts[held] = parts[held][: asked.held]
+    labels = {text.label for text in parts["train"]}
+    for held in ("validation", "test"):
+        parts[held] = [text for text in parts[held] if text.label in labels]
+    directory = home / name / checkpoint / "EXP"
+    if not encoded.is_written(directory):
+        encoded.write(directory, model, parts, asked.tokens, "")
+    baselines: dict[str, Any] = {}
+    found = {}
+    for rate in asked.rates:
+        for head in ("probe", "random"):
+            keys = {
+                **{"EPOCHS": "auto", "BATCH_SIZE": "auto", "LEARNING_RATE": rate},
+                **{"HEAD_INIT": head, "EARLY_STOPPING_PATIENCE": "3"},
+                "SEEDS": ", ".join(str(seed) for seed in range(asked.seeds)),
+            }
+            text = "\n".join(f"{key} = {value}" for key, value in keys.items())
+            head_of_file = encoded.SETTINGS.format(model=model)
+            (directory / "settings.ini").write_text(f"{head_of_file}{text}\n")
+            runs, baselines = _run(directory)
+            found[f"{head} {rate}"] = statistics.fmean(run["macro_f1"] for run in runs)
+    told = {kind.partition("--")[0]: metrics["macro_f1"] for kind, metrics in baselines.items()}
+    figures = ", ".join(f"{kind} {value:.3f}" for kind, value in {**found, **told}.items())
+    print(f"{name}, {checkpoint}, {len(parts['train'])} documents: {figures}", flush=True)
+
+
 def _run(directory: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """Of every seed the test's metrics, epoch and seconds; and the baselines'."""
     from handful.backends.inline import Inline
@@ -87,7 +129,7 @@ def _run(directory: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     from handful.steps.train import train
 
     prepared = encoded.prepared(directory)
-    made_from = {"[train]": "of the benchmark"}
+    made_from = {"[train]": (directory / "settings.ini").read_text()}
     with tempfile.TemporaryDirectory() as scratch:
         home = Path(scratch)
         opened = open_experiment(directory, (), Silent(), home / "train")

@@ -32,6 +32,7 @@ SENSELESS: dict[str, tuple[tuple[str, ...], str, tuple[str, ...]]] = {
         ("98/1/1", "0.9998/0.0001/0.0001"),
     ),
     "prepare.NUM_PROCESSES": ((*COUNT, "0"), "of at most 4096", ("1", "64")),
+    "tune.TUNE_TIME": ((*DURATION, "1ms"), "from 1s to", ("10s", "3d")),
     "prepare.ENCODE_TIMEOUT": ((*DURATION, "1ms"), "from 100ms to 30d", ("0.5s", "2h")),
     "prepare.MAX_INSTANCE_BYTES": ((*SIZE, "1B", "2TB"), "from 100B to 1TB", ("4096", "10GB")),
     "prepare.WORKER_MEMORY": ((*SIZE, "1B", "1 byte"), "from 100MB to 100TB", ("500MB", "2TB")),

@@ -90,14 +90,19 @@ def with_activations(wanted: Wanted) -> dict[str, SplitData] | None:
         return None
     home = untrained.experiment.layout.activations(untrained.name)
     folder = f"{home}/{_key(wanted)}"
+    local = untrained.experiment.scratch / "activations-made"
     found = _opened(wanted, folder) if team.leads else {}
     if not team.told(int(found is not None)):
-        fault = _made(wanted, home, folder)
+        fault = _made(wanted, home, folder, local)
         if fault:
             progress.warn(f"{name}: {told}, and computed in every epoch: {fault}")
             return None
         found = None
     found = found or _opened(wanted, folder)
+    if found is None and team.size == 1:  # another process has just written them, too
+        found = _of_folder(wanted, local, 1)
+    else:
+        shutil.rmtree(local, ignore_errors=True)
     if not team.least(int(found is not None)) or found is None:
         progress.warn(f"{name}: {told}, and computed in every epoch: they cannot be read again")
         return None
@@ -124,11 +129,10 @@ def _no_room(wanted: Wanted) -> str:
     return f"{gigabytes}, and there is no room for that" if short else ""
 
 
-def _made(wanted: Wanted, home: str, folder: str) -> str:
+def _made(wanted: Wanted, home: str, folder: str, folder_here: Path) -> str:
     """Compute and keep them; why that cannot be, the same on all of a team."""
-    untrained, team = wanted.untrained, wanted.untrained.team
-    experiment = untrained.experiment
-    local = experiment.scratch / f"activations-{team.rank}"
+    team = wanted.untrained.team
+    local = folder_here / str(team.rank)
     local.mkdir(parents=True, exist_ok=True)
     told: dict[str, Any] = {"fault": "", "files": {}}
     try:
@@ -138,7 +142,7 @@ def _made(wanted: Wanted, home: str, folder: str) -> str:
         told["files"] = {f"{team.rank}/{n}": [c.size, c.sha256] for n, c in mine.items()}
         if team.leads:
             _make_room(wanted, home)
-    except (OSError, RuntimeError, HandfulError) as error:
+    except (OSError, RuntimeError, ValueError, HandfulError) as error:
         if isinstance(error, Locked) or (
             isinstance(error, RuntimeError) and team.size > 1 and not is_out_of_memory(error)
         ):
@@ -146,9 +150,10 @@ def _made(wanted: Wanted, home: str, folder: str) -> str:
         told["fault"] = " ".join(str(error).split())[:300]
     answers = team.collect(told)
     fault = next((one["fault"] for one in answers if one["fault"]), "")
-    fault = fault or _sent(wanted, local, folder, answers)
-    shutil.rmtree(local, ignore_errors=True)
-    return fault
+    if fault or (team.size == 1 and _opened(wanted, folder)):  # a trial beside may have been faster
+        return fault
+    fault = _sent(wanted, local, folder, answers)
+    return "" if team.size == 1 else fault  # they are here
 
 
 def _sent(wanted: Wanted, local: Path, folder: str, answers: Sequence[Mapping[str, Any]]) -> str:
@@ -194,13 +199,14 @@ def _opened(wanted: Wanted, folder: str) -> dict[str, Activations] | None:
         local = store.fetch_tree(folder, untrained.experiment.scratch / "activations")
         marker = checksums.read_marker(local / ACTIVATIONS_RECORD, "")
         files = checksums.check_folder(local, marker, "")
-        size = 1 + max(int(name.partition("/")[0]) for name in files)
-        return {
-            split: _mapped(local, size, split, data, wanted.layers)
-            for split, data in untrained.splits.items()
-        }
+        return _of_folder(wanted, local, 1 + max(int(name.partition("/")[0]) for name in files))
     except (Absent, Damaged, OSError, ValueError, KeyError, IndexError):
         return None
+
+
+def _of_folder(wanted: Wanted, local: Path, size: int) -> dict[str, Activations]:
+    splits = wanted.untrained.splits.items()
+    return {split: _mapped(local, size, split, data, wanted.layers) for split, data in splits}
 
 
 def _mapped(
@@ -250,6 +256,8 @@ def _compute(wanted: Wanted, split: str, local: Path) -> None:
                 )
     finally:
         model.train(training)
+    if not layers.masked and len(set(counts)) > 1:
+        raise ValueError("rows have different lengths, and no attention mask tells which")
     np.save(local / f"{split}-rows.npy", np.array([rows, counts], np.int64).T)
 
 

@@ -24,6 +24,7 @@ from handful.training.collate import Collator
 from handful.training.data import SplitData
 from handful.training.features import Frozen, features
 from handful.training.frozen_layers import FrozenLayers, find_frozen_layers
+from handful.training.holding import WHOLE
 from handful.training.model import Built
 from handful.training.order import Order
 from handful.training.padding_trial import short_and_longer
@@ -87,6 +88,10 @@ def begin(ready: Ready) -> Beginning:
 def frozen_layers_of(ready: Ready) -> FrozenLayers | None:
     """Those that nothing trains, if what they give may be kept; what the leader finds counts."""
     model, data = ready.built.model, ready.data[0]
+    if ready.experiment.settings.train_for(ready.order.model).SHARDING != WHOLE:
+        return None  # it may be too large for one device
+    if all(parameter.requires_grad for parameter in model.parameters()):
+        return None
     model.to(runtime.default_device())
     rows = short_and_longer(data)
     if rows is None:

@@ -16,7 +16,6 @@ from handful.training.beginning import Beginning
 from handful.training.data import SplitData
 from handful.training.first_head import Ready
 from handful.training.frozen_layers import FrozenLayers, hold_still, passing
-from handful.training.holding import WHOLE
 from handful.training.state import random_state, set_random_state
 from handful.training.untrained import Untrained
 
@@ -33,8 +32,8 @@ def passed_over(ready: Ready, beginning: Beginning, stack: ExitStack) -> tuple[B
     model = ready.built.model
     hold_still(model, frozen)
     section = ready.experiment.settings.train_for(ready.order.model)
-    # A compiled model would be compiled anew, and a sharded one gathers all its layers.
-    if section.COMPILE or section.SHARDING != WHOLE or section.ACTIVATIONS_KEPT is None:
+    # A compiled model would have to be compiled anew.
+    if section.COMPILE or section.ACTIVATIONS_KEPT is None:
         return replace(beginning, kept=False), ready.data
     model.to(runtime.default_device())
     untrained = Untrained(
