@@ -1,6 +1,7 @@
 """How good untouched models are: what a head begins with, on real data sets, beside the baselines.
 
     python bench/quality.py rules [SET …] [--checkpoints NAME …] [--rates RATE …] …
+    python bench/quality.py frozen [SET …] --old SRC [--documents N] [--tokens N] [--rounds N]
     python bench/quality.py heads [SET …] [--documents N] [--tokens N] [--epochs N] [--rate RATE]
                                   [--checkpoint NAME] [--seeds N] [--folder DIR]
 
@@ -9,6 +10,8 @@ all (what there was before POOLING); `random`: the checkpoint's pooling, a new h
 pace; `probe`: the same, begun with the probe's weights. Beside them the probe alone and TF-IDF.
 rules: EPOCHS and BATCH_SIZE by `auto`, at several learning rates, with the head begun as the probe
 or at random; a line of macro-F1 for each set and checkpoint.
+frozen: a model whose lowest four of six layers are frozen, beside another build (the `src` of a
+worktree), in turn: the seconds of the first epoch and of those after it.
 Figures are macro-F1 and accuracy on the test split, means over the seeds; the epoch is chosen on
 validation. Sets: see `quality_parts/datasets.py`; `--documents` takes the first so many of train.
 With `--folder` the work stays there, and the same command goes on with it.
@@ -18,7 +21,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -35,13 +41,26 @@ VARIANTS: Mapping[str, Mapping[str, str]] = {
 }
 CHOSEN = ("r8", "foldoc", "newsgroups")
 BATCH_SIZE = 16
+SOURCE = Path(__file__).parents[1] / "src"
+FREEZE = f"""{encoded.FUNCTIONS}
+
+def load_model(model_name, label2id, id2label, settings):
+    from transformers import AutoModelForSequenceClassification
+
+    model = AutoModelForSequenceClassification.from_pretrained(
+        model_name, label2id=label2id, id2label=id2label
+    )
+    for part in (model.bert.embeddings, *model.bert.encoder.layer[:4]):
+        part.requires_grad_(False)
+    return model
+"""
 CHECKPOINTS = ("all-minilm-l6-v2", "paraphrase-minilm-l3-v2")
 RATES = ("5e-5", "1e-4", "3e-4")
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else "")
-    parser.add_argument("what", choices=("heads", "rules"))
+    parser.add_argument("what", choices=("heads", "rules", "frozen"))
     parser.add_argument("sets", nargs="*", default=CHOSEN)
     parser.add_argument("--documents", type=int)
     parser.add_argument("--tokens", type=int, default=128)
@@ -52,12 +71,16 @@ def main() -> int:
     parser.add_argument("--held", type=int, help="documents of validation and of test at most")
     parser.add_argument("--checkpoints", nargs="*", default=CHECKPOINTS)
     parser.add_argument("--rates", nargs="*", default=RATES)
+    parser.add_argument("--old", type=Path)
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--folder", type=Path)
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         for name in asked.sets:
             for checkpoint in asked.checkpoints if asked.what == "rules" else ():
                 _rules(name, checkpoint, asked, asked.folder or Path(scratch))
+            if asked.what == "frozen":
+                _frozen(name, asked, asked.folder or Path(scratch))
             if asked.what == "heads":
                 _heads(name, asked, asked.folder or Path(scratch))
     return 0
@@ -87,6 +110,39 @@ def _heads(name: str, asked: argparse.Namespace, home: Path) -> None:
         _print(variant, runs)
     for baseline, metrics in baselines.items():
         _print(baseline.partition("--")[0], [{**metrics, "epoch": 0.0}])
+
+
+def _frozen(name: str, asked: argparse.Namespace, home: Path) -> None:
+    model = checkpoints.checkpoint(asked.checkpoint)
+    parts = dict(datasets.splits(name))
+    parts["train"] = parts["train"][: asked.documents]
+    parts["validation"] = parts["validation"][: asked.held]
+    seen: dict[str, list[dict[str, list[float]]]] = {"this": [], "old": []}
+    for number in range(asked.rounds):
+        for build, source in (("this", SOURCE), ("old", asked.old)):
+            directory = home / f"{name}-{build}-{number}" / "EXP"
+            text = f"EPOCHS = 3\nBATCH_SIZE = {BATCH_SIZE}\nLEARNING_RATE = {asked.rate:g}\n"
+            encoded.write(directory, model, parts, asked.tokens, text, FREEZE)
+            script = Path(__file__).parent / "quality_parts/epochs.py"
+            done = subprocess.run(
+                [sys.executable, str(script), str(directory)],
+                env={**os.environ, "PYTHONPATH": str(source)},
+                check=True,
+                capture_output=True,
+                text=True,
+            )
+            seen[build].append(json.loads(done.stdout.splitlines()[-1]))
+    later = {
+        build: statistics.median(second for run in runs for second in run["seconds"][1:])
+        for build, runs in seen.items()
+    }
+    first = {b: statistics.median(run["seconds"][0] for run in runs) for b, runs in seen.items()}
+    print(
+        f"{name}, {len(parts['train'])} documents of at most {asked.tokens} tokens, 4 of 6 layers "
+        f"frozen: an epoch after the first {later['this']:.1f} s, {later['old']:.1f} s with the "
+        f"other build ({later['this'] / later['old']:.2f}); the first {first['this']:.1f} and "
+        f"{first['old']:.1f} s; METRIC {seen['this'][0]['values']} and {seen['old'][0]['values']}"
+    )
 
 
 def _rules(name: str, checkpoint: str, asked: argparse.Namespace, home: Path) -> None:
