@@ -83,8 +83,18 @@ class Said(Protocol):
 
 def recipe_of(section: Said, facts: Facts, processes: int, before: Recipe | None = None) -> Recipe:
     """What `section` says, and the rule where it says `auto`; of a training that goes on, what it
-    began with there (`before`)."""
-    rule = before or by_data(facts)
+    began with where that was `auto`, too (`before`)."""
+    rule = by_data(facts)
+    if before:
+        epochs, size, rate = (
+            getattr(before if key in before.by_rule else rule, name)
+            for key, name in (
+                ("EPOCHS", "epochs"),
+                ("BATCH_SIZE", "batch_size"),
+                ("LEARNING_RATE", "learning_rate"),
+            )
+        )
+        rule = Recipe(epochs, size, rate)
     said = {"EPOCHS": section.EPOCHS, "BATCH_SIZE": section.BATCH_SIZE}
     said["LEARNING_RATE"] = section.LEARNING_RATE
     batch_size = section.BATCH_SIZE or math.ceil(rule.batch_size / processes) * processes

@@ -12,7 +12,7 @@ from safetensors.numpy import load_file
 
 from encoded import Encoded, Told, make
 from handful.backends.inline import Inline
-from handful.errors import StepError
+from handful.errors import StepError, UserError
 from handful.records import Trained
 from handful.steps.train import Anew
 from handful.steps.train import train as run_train
@@ -187,3 +187,24 @@ def test_all_of_the_encoder_may_be_frozen(tmp_path: Path) -> None:
     each.functions(FREEZE.replace("model.bert.encoder.layer[0]", "model.bert.encoder"))
     train(each, tmp_path / "t")
     assert losses(one) == pytest.approx(losses(each), abs=1e-4)
+
+
+def test_what_was_kept_and_cannot_be_any_more_is_told_before_it_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, own = experiment(tmp_path, CHECKPOINT_EVERY="5 steps"), Checkpoints.save
+
+    def stopping(self: Any, *args: Any, **more: Any) -> None:
+        own(self, *args, **more)
+        raise StepError("the lights went out")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Checkpoints, "save", stopping)
+        with pytest.raises(StepError, match="lights"):
+            train(one, tmp_path / "t")
+    one.settings(CHECKPOINT_EVERY="5 steps", ACTIVATIONS_KEPT="none")
+    with pytest.raises(UserError, match="kept, and now they cannot be"):
+        train(one, tmp_path / "u")
+    told = Told()
+    train(one, tmp_path / "v", told, anew=Anew.NOTHING_THAT_WAS_BEGUN)
+    assert any("now they are computed in every epoch" in warning for warning in told.warnings)

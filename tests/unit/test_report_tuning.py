@@ -116,3 +116,13 @@ def test_the_page_holds_every_number_as_a_table_and_escapes_what_it_is_given() -
 
 def test_without_a_search_the_page_shows_nothing() -> None:
     assert page([]).strip() == ""
+
+
+@pytest.mark.parametrize("text", ["none", "auto", "0.0", "-1"])
+def test_settings_as_they_stand_may_have_no_place_on_an_axis(text: str) -> None:
+    odd = trial(0, text, "cls", 0.9, "complete")
+    found = shown(search(odd, *FOUR[1:], best=0))
+    plain = shown(search(*FOUR[1:], best=1))
+    drawn = str(found["parallel"]), str(plain["parallel"])
+    assert [one.count("<polyline") for one in drawn] == [2, 2]
+    assert shown(search(odd, best=0))["parallel"] == ""

@@ -20,7 +20,7 @@ from handful.training.frozen_layers import (
     FrozenLayers,
     called,
     find_frozen_layers,
-    hold_still,
+    held_still,
     joined,
     passing,
     states_of,
@@ -93,14 +93,13 @@ def test_what_passes_over_its_frozen_layers_learns_the_same(kind: str, side: str
     model, data = model_of(kind), texts()
     freeze(model, 1)
     collate = Collator({}, side=side)
-    frozen = find_frozen_layers(model, data, collate, ROWS, "fp32")
+    frozen = find_frozen_layers(model, data, collate, ROWS)
     assert model.training, "as it was"
     expected = FOUND[kind] if side == "right" or kind in BOTH_SIDES else None
     assert (len(frozen.layers) if frozen else None) == expected
     if frozen is None:
         return
     assert FrozenLayers.from_json(frozen.to_json()) == frozen
-    hold_still(model, frozen)
     model.eval()
     everything = np.arange(len(data), dtype=np.int64)
     batch = collate(data.batch(everything))
@@ -119,12 +118,13 @@ def test_what_passes_over_its_frozen_layers_learns_the_same(kind: str, side: str
         found = {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
         return output.logits.detach(), found
 
-    logits, wanted = gradients(batch)
+    with held_still(model, frozen):
+        logits, wanted = gradients(batch)
     counted: list[str] = []
     part = model.get_submodule(frozen.last)
     inner = next(child for child in part.modules() if isinstance(child, nn.Linear | nn.LayerNorm))
     inner.register_forward_hook(lambda *_: counted.append("computed"))
-    with passing(model, frozen):
+    with held_still(model, frozen), passing(model, frozen):
         found_logits, found = gradients({**batch, STATES: joined(alone, batch)})
         assert not counted
         called(model, batch)
@@ -138,27 +138,28 @@ def test_what_passes_over_its_frozen_layers_learns_the_same(kind: str, side: str
 def test_dropout_is_off_in_the_frozen_part_alone() -> None:
     model, data = model_of("bert"), texts()
     freeze(model, 1)
-    frozen = find_frozen_layers(model, data, Collator({}), ROWS, "fp32")
+    frozen = find_frozen_layers(model, data, Collator({}), ROWS)
     assert frozen is not None
     assert set(frozen.still) == {"bert.embeddings", frozen.last}
-    hold_still(model, frozen)
-    for mode in (True, False, True):
-        model.train(mode)
-        assert not any(
-            part.training for name in frozen.still for part in model.get_submodule(name).modules()
-        )
-        assert model.training is mode
-        assert first_list(model)[1].training is mode
+    with held_still(model, frozen):
+        for mode in (True, False, True):
+            model.train(mode)
+            still = [part for name in frozen.still for part in model.get_submodule(name).modules()]
+            assert not any(part.training for part in still)
+            assert model.training is mode
+            assert first_list(model)[1].training is mode
+    model.train()
+    assert all(part.training for part in model.modules()), "as it was"
 
 
 def test_nothing_is_frozen_or_only_what_stands_above() -> None:
     model, data = model_of("bert"), texts()
-    assert find_frozen_layers(model, data, Collator({}), ROWS, "fp32") is None
+    assert find_frozen_layers(model, data, Collator({}), ROWS) is None
     for parameter in first_list(model)[1].parameters():
         parameter.requires_grad_(False)
-    assert find_frozen_layers(model, data, Collator({}), ROWS, "fp32") is None
+    assert find_frozen_layers(model, data, Collator({}), ROWS) is None
     freeze(model, 1)
-    found = find_frozen_layers(model, data, Collator({}), ROWS, "fp32")
+    found = find_frozen_layers(model, data, Collator({}), ROWS)
     assert found is not None
     assert len(found.layers) == len(first_list(model)), "all of the encoder"
 
@@ -167,7 +168,7 @@ def test_a_trained_embedding_leaves_nothing_to_keep() -> None:
     model, data = model_of("bert"), texts()
     freeze(model, 1)
     model.get_submodule("bert.embeddings.LayerNorm").requires_grad_(True)
-    assert find_frozen_layers(model, data, Collator({}), ROWS, "fp32") is None
+    assert find_frozen_layers(model, data, Collator({}), ROWS) is None
 
 
 def test_images_have_no_mask() -> None:
@@ -178,7 +179,7 @@ def test_images_have_no_mask() -> None:
     freeze(model, 2)
     pixels = np.random.default_rng(0).normal(size=(3, 3, 32, 32)).astype(np.float32)
     rows = {"pixel_values": pixels.tolist(), "labels": [0, 1, 2], "artifact_id": ["a", "b", "c"]}
-    found = find_frozen_layers(model, as_split(Dataset.from_dict(rows)), Collator({}), ROWS, "fp32")
+    found = find_frozen_layers(model, as_split(Dataset.from_dict(rows)), Collator({}), ROWS)
     assert found is not None
     assert len(found.layers) == 2
     assert (found.masked, found.width) == (False, 32)
@@ -195,38 +196,78 @@ class Layer(nn.Module):
 
 
 class Own(nn.Module):
-    """Somebody's: a list of layers; `reads_all`: it pools the states of each of them."""
+    """Somebody's: a list of layers, and what may go wrong with it."""
 
-    def __init__(self, norm: Callable[[int], nn.Module] | None = None, *, reads_all: bool = False):
+    def __init__(self, fault: str = "", norm: Callable[[int], nn.Module] | None = None) -> None:
         super().__init__()
-        self.embedding, self.reads_all = nn.Embedding(64, 8), reads_all
+        self.fault = fault
+        self.side = nn.Sequential(nn.Linear(1, 8), nn.BatchNorm1d(8), nn.Dropout(0.5))
+        self.embedding = nn.Embedding(64, 8)
         self.layers = nn.ModuleList(Layer(norm) for _ in range(3))
-        self.head = nn.Linear(8, LABELS)
+        self.exit, self.head = nn.Linear(8, LABELS), nn.Linear(8, LABELS)
+        if fault == "mixes, head of zeros":
+            nn.init.zeros_(self.head.weight)
 
     def forward(self, input_ids: torch.Tensor, attention_mask: Any, labels: Any = None) -> Any:
+        side = self.side(attention_mask.sum(1, keepdim=True).float()) if self.fault == "side" else 0
+        if self.training and self.fault == "changes words in training":
+            input_ids = torch.where(torch.rand(input_ids.shape) > 0.3, input_ids, 0)
         states, seen = self.embedding(input_ids), []
+        mask = attention_mask.unsqueeze(-1)
         for layer in self.layers:
             states = layer(states)
             seen.append(states)
-        states = torch.stack(seen).sum(0) if self.reads_all else states
-        mask = attention_mask.unsqueeze(-1)
-        logits = self.head((states * mask).sum(1) / mask.sum(1))
-        return SimpleNamespace(loss=nn.functional.cross_entropy(logits, labels), logits=logits)
+        if "mixes" in self.fault:
+            states = torch.stack(seen).sum(0)
+        pooled = (states * mask).sum(1) / mask.sum(1).clamp(min=1) + side
+        logits = self.head(pooled)
+        loss = nn.functional.cross_entropy(logits, labels)
+        if self.fault == "a loss of a lower layer":
+            early = (seen[0] * mask).sum(1) / mask.sum(1)
+            loss = loss + nn.functional.cross_entropy(self.exit(early), labels)
+        return SimpleNamespace(loss=loss, logits=logits)
 
 
 @pytest.mark.parametrize(
-    ("model", "layers"),
+    ("make", "layers"),
     [
-        (Own(), 2),
-        (Own(reads_all=True), None),  # what it would be given for the first is the second's
-        (Own(nn.BatchNorm1d), None),  # its means move without a gradient
+        (lambda: Own(), 2),
+        (lambda: Own("side"), 2),
+        (lambda: Own("mixes"), None),  # what it would be given for the first is the second's
+        (lambda: Own("mixes, head of zeros"), None),  # its logits are the same, not what it learns
+        (lambda: Own("a loss of a lower layer"), None),
+        (lambda: Own("changes words in training"), None),
+        (lambda: Own(norm=nn.BatchNorm1d), None),  # its means move without a gradient
     ],
-    ids=["plain", "reads all", "batch norm"],
 )
-def test_a_module_of_ones_own(model: nn.Module, layers: int | None) -> None:
+def test_a_module_of_ones_own(make: Callable[[], Own], layers: int | None) -> None:
+    torch.manual_seed(0)
+    model = make()
     freeze(model, 2)
-    found = find_frozen_layers(model, texts(), Collator({}), ROWS, "fp32")
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    found = find_frozen_layers(model, texts(), Collator({}), ROWS)
     assert (len(found.layers) if found else None) == layers
+    after = model.state_dict()
+    assert all(torch.equal(tensor, after[name]) for name, tensor in before.items())
+    assert all(parameter.grad is None for parameter in model.parameters())
+    if found is not None:
+        assert set(found.still) == {"embedding", *found.layers}, "and nothing that learns"
+
+
+def test_a_layer_with_a_forward_of_its_own_keeps_it() -> None:
+    torch.manual_seed(0)
+    model, data = Own(), texts()
+    freeze(model, 2)
+    own = model.layers[0].forward
+    vars(model.layers[0])["forward"] = lambda states: own(states) * 2
+    batch = Collator({})(data.batch(ROWS))
+    wanted = model(**batch).logits
+    found = find_frozen_layers(model, data, Collator({}), ROWS)
+    assert found is not None
+    assert torch.equal(model(**batch).logits, wanted)
+    with passing(model, found):
+        pass
+    assert torch.equal(model(**batch).logits, wanted)
 
 
 def test_a_batch_without_mask_needs_rows_of_one_length() -> None:

@@ -111,8 +111,29 @@ def _history(search: Mapping[str, Any]) -> Markup:
     return history(points, line, search["metric"])
 
 
+def _has_places(values: Mapping[str, str], ranges: Mapping[str, str]) -> bool:
+    """The settings as they stand may have values that no range could: words, or 0 by magnitude."""
+    for key, text in ranges.items():
+        kind = text.partition(" ")[0]
+        if kind == "choice":
+            continue
+        try:
+            number = float(values[key])
+        except ValueError:
+            return False
+        if kind == "log" and number <= 0:
+            return False
+    return True
+
+
 def _parallel(search: Mapping[str, Any]) -> Markup:
-    valued = [trial for trial in search["trials"] if trial["value"] is not None]
+    valued = [
+        trial
+        for trial in search["trials"]
+        if trial["value"] is not None and _has_places(trial["values"], search["ranges"])
+    ]
+    if not valued:
+        return Markup("")
     axes = [
         axis(key, [trial["values"][key] for trial in valued], text.partition(" ")[0])
         for key, text in search["ranges"].items()

@@ -19,7 +19,7 @@ import numpy.typing as npt
 import torch
 
 from handful import checksums
-from handful.errors import Absent, Damaged, HandfulError, Locked
+from handful.errors import HandfulError, Locked
 from handful.layout import ACTIVATIONS_RECORD, model_folder
 from handful.training.batches import Indices, length_order
 from handful.training.data import SplitData
@@ -115,9 +115,10 @@ def with_activations(wanted: Wanted) -> dict[str, SplitData] | None:
 
 def _key(wanted: Wanted) -> str:
     learning = {n for n, p in wanted.untrained.model.named_parameters() if p.requires_grad}
-    return hash_of(
-        wanted.untrained, learning, {"frozen": wanted.layers.to_json(), "format": FORMAT}
-    )
+    device = next(wanted.untrained.model.parameters()).device.type
+    arithmetic = {"device": device, "threads": torch.get_num_threads()}
+    frozen = wanted.layers.to_json()
+    return hash_of(wanted.untrained, learning, {"frozen": frozen, "format": FORMAT, **arithmetic})
 
 
 def _no_room(wanted: Wanted) -> str:
@@ -125,7 +126,9 @@ def _no_room(wanted: Wanted) -> str:
     if wanted.size > wanted.limit:
         return f"{gigabytes}, and ACTIVATIONS_KEPT is {wanted.limit / 1e9:,.2f} GB"
     free = shutil.disk_usage(wanted.untrained.experiment.scratch).free
-    short = wanted.untrained.team.any(free < 2 * wanted.size)[0]
+    team, is_remote = wanted.untrained.team, "://" in wanted.untrained.experiment.store.url
+    copies = 2 + (team.size if is_remote else 0)  # each process fetches its own
+    short = team.any(free < copies * wanted.size)[0]
     return f"{gigabytes}, and there is no room for that" if short else ""
 
 
@@ -200,7 +203,9 @@ def _opened(wanted: Wanted, folder: str) -> dict[str, Activations] | None:
         marker = checksums.read_marker(local / ACTIVATIONS_RECORD, "")
         files = checksums.check_folder(local, marker, "")
         return _of_folder(wanted, local, 1 + max(int(name.partition("/")[0]) for name in files))
-    except (Absent, Damaged, OSError, ValueError, KeyError, IndexError):
+    except Locked:
+        raise
+    except (HandfulError, OSError, ValueError, KeyError, IndexError):
         return None
 
 

@@ -96,7 +96,7 @@ def frozen_layers_of(ready: Ready) -> FrozenLayers | None:
     rows = short_and_longer(data)
     if rows is None:
         rows = np.arange(min(_TRIED, len(data)), dtype=np.int64)
-    found = find_frozen_layers(model, data, ready.collate, rows, ready.precision)
+    found = find_frozen_layers(model, data, ready.collate, rows)
     told = ready.team.collect(found.to_json() if found else {})[0]
     return FrozenLayers.from_json(told) if told else None
 

@@ -2,14 +2,16 @@
 
 Layers below the lowest trainable parameter give the same in every epoch. Which those are, no name
 tells. It is tried: of the layers in a `ModuleList`, those whose outputs need no gradient; and the
-model, given what the last of them gave each row alone, has to answer as it does without.
+model, given what the last of them gave each row alone, has to learn as it does without: in train
+mode, with the same loss and the same gradients. Given something else, it must not.
 """
 
 from __future__ import annotations
 
+import math
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -24,8 +26,10 @@ from handful.training.state import random_state, set_random_state
 if TYPE_CHECKING:
     from handful.training.data import Collate, Tensors
 
-_CLOSE = {"fp32": 1e-3, "bf16": 5e-2, "fp16": 1e-2}
-"""Of logits, absolute and relative: rows are computed beside other neighbours."""
+_CLOSE = 1e-3
+"""Of the loss, and of each parameter's gradient: rows are computed beside other neighbours."""
+_APART = 10 * _CLOSE
+"""What other states have to change, at least: else the trial would see nothing."""
 _AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 _now = threading.local()
 """`states`: what the passed layers give in the call that this thread is in."""
@@ -76,46 +80,66 @@ def called(model: nn.Module, batch: Mapping[str, torch.Tensor]) -> Any:
 
 
 def find_frozen_layers(
-    model: nn.Module, data: SplitData, collate: Collate, rows: Indices, precision: str
+    model: nn.Module, data: SplitData, collate: Collate, rows: Indices
 ) -> FrozenLayers | None:
     """Where the frozen part of `model` ends; None if it has none whose outputs may be kept.
 
-    `rows`: a few of `data`, best of different lengths. Leaves mode and generators as they were.
+    `rows`: a few of `data`, best of different lengths. In fp32, where rounding hides no mistake.
+    Leaves weights, buffers, mode and generators as they were.
     """
     before, training = random_state(), model.training
+    buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
     model.eval()
     try:
         batch = _moved(model, collate(data.batch(rows)))
-        found = _frozen_layers(model, batch, precision)
-        if found is None or not _answers_alike(model, found, data, collate, rows, precision):
+        found = _frozen_layers(model, batch)
+        if found is None or not _learns_alike(model, found, data, collate, rows):
             return None
         return found
     except Exception:  # noqa: BLE001 - a forward of anybody's, which may need what was passed over
         return None
     finally:
+        model.zero_grad(set_to_none=True)
         model.train(training)
+        with torch.no_grad():
+            for name, buffer in model.named_buffers():
+                if name in buffers:
+                    buffer.copy_(buffers[name])
         set_random_state(before)
 
 
 @contextmanager
 def passing(model: nn.Module, frozen: FrozenLayers) -> Iterator[None]:
     """Meanwhile the frozen layers give what `called` was given, if it was given something."""
-    layers: list[Any] = [model.get_submodule(name) for name in frozen.layers]
-    for layer, size in zip(layers, frozen.returned, strict=True):
-        layer.forward = _passed(layer.forward, size)
+    with ExitStack() as stack:
+        for name, size in zip(frozen.layers, frozen.returned, strict=True):
+            layer = model.get_submodule(name)
+            stack.enter_context(_own(layer, "forward", _passed(layer.forward, size)))
+        yield
+
+
+@contextmanager
+def held_still(model: nn.Module, frozen: FrozenLayers) -> Iterator[None]:
+    """Meanwhile the frozen part stays in eval mode, whatever the model's is."""
+    with ExitStack() as stack:
+        for name in frozen.still:
+            part = model.get_submodule(name)
+            part.eval()
+            stack.enter_context(_own(part, "train", _staying(part)))
+        yield
+
+
+@contextmanager
+def _own(part: nn.Module, name: str, method: Callable[..., Any]) -> Iterator[None]:
+    """Meanwhile `part` has this method; it may have had one of its own before."""
+    before = vars(part).get(name)
+    setattr(part, name, method)
     try:
         yield
     finally:
-        for layer in layers:
-            vars(layer).pop("forward", None)
-
-
-def hold_still(model: nn.Module, frozen: FrozenLayers) -> None:
-    """From here on the frozen part stays in eval mode, whatever the model's is."""
-    for name in frozen.still:
-        layer: Any = model.get_submodule(name)
-        layer.eval()
-        layer.train = _staying(layer)
+        vars(part).pop(name, None)
+        if before is not None:
+            setattr(part, name, before)
 
 
 def states_of(
@@ -188,12 +212,15 @@ class _Calls:
     """Of each layer in a `ModuleList`, by the order of their ends: what it gave."""
     ends: Mapping[str, int]
     """Calls that had begun when such a layer came to its (last) end."""
+    learning: frozenset[str]
+    """The parts whose outputs need a gradient."""
 
 
-def _recorded(model: nn.Module, batch: Mapping[str, torch.Tensor], precision: str) -> _Calls:
+def _recorded(model: nn.Module, batch: Mapping[str, torch.Tensor]) -> _Calls:
     entered: list[str] = []
     outputs: dict[str, list[Any]] = {}
     ends: dict[str, int] = {}
+    learning: set[str] = set()
     listed = {
         id(one) for part in model.modules() if isinstance(part, nn.ModuleList) for one in part
     }
@@ -201,31 +228,38 @@ def _recorded(model: nn.Module, batch: Mapping[str, torch.Tensor], precision: st
     def begins(name: str) -> Callable[..., None]:
         return lambda *_: entered.append(name)
 
-    def ended(name: str) -> Callable[..., None]:
+    def ended(name: str, layer: bool) -> Callable[..., None]:
         def record(_: nn.Module, __: object, output: Any) -> None:
-            outputs.setdefault(name, []).append(output)
-            ends[name] = len(entered)
+            if _needs_gradient(output):
+                learning.add(name)
+            if layer:
+                outputs.setdefault(name, []).append(output)
+                ends[name] = len(entered)
 
         return record
 
     handles = []
     for name, part in model.named_modules():
         handles.append(part.register_forward_pre_hook(begins(name)))
-        if id(part) in listed:
-            handles.append(part.register_forward_hook(ended(name)))
+        handles.append(part.register_forward_hook(ended(name, id(part) in listed)))
     try:
-        with torch.enable_grad(), _arithmetic(model, precision):
+        with torch.enable_grad(), _arithmetic(model, "fp32"):
             model(**batch)
     finally:
         for handle in handles:
             handle.remove()
-    return _Calls(tuple(entered), outputs, ends)
+    return _Calls(tuple(entered), outputs, ends, frozenset(learning))
 
 
-def _frozen_layers(
-    model: nn.Module, batch: Mapping[str, torch.Tensor], precision: str
-) -> FrozenLayers | None:
-    calls = _recorded(model, batch, precision)
+def _needs_gradient(output: Any) -> bool:
+    if isinstance(output, torch.Tensor):
+        return output.requires_grad
+    values = output.values() if isinstance(output, Mapping) else output
+    return isinstance(values, Iterable) and any(map(_needs_gradient, values))
+
+
+def _frozen_layers(model: nn.Module, batch: Mapping[str, torch.Tensor]) -> FrozenLayers | None:
+    calls = _recorded(model, batch)
     lists = [name for name, part in model.named_modules() if isinstance(part, nn.ModuleList)]
     families = [[name for name in calls.outputs if name.rpartition(".")[0] == one] for one in lists]
     found = [frozen for names in families if (frozen := _lowest(model, names, calls, batch))]
@@ -261,17 +295,20 @@ def _lowest(
         width=int(states.shape[2]),
         dtype=str(states.dtype).removeprefix("torch."),
         masked=mask is not None and mask.shape == states.shape[:2],
-        still=_still(calls, layers[-1]),
+        still=_still(model, calls, layers[-1]),
     )
 
 
-def _still(calls: _Calls, last: str) -> tuple[str, ...]:
+def _still(model: nn.Module, calls: _Calls, last: str) -> tuple[str, ...]:
+    """The outermost of those that are called for the frozen layers alone, and learn nothing."""
     end = calls.ends[last]
-    later = set(calls.entered[end:])
+    later = {*calls.entered[end:], *calls.learning}
     before = {
         name
         for name in calls.entered[:end]
         if name and name not in later and not last.startswith(f"{name}.")
+        if not any(parameter.requires_grad for parameter in model.get_submodule(name).parameters())
+        if not _learns(model.get_submodule(name))
     }
     return tuple(n for n in sorted(before) if not any(n.startswith(f"{o}.") for o in before))
 
@@ -286,27 +323,46 @@ def _size(model: nn.Module, frozen: FrozenLayers) -> int:
     return sum(p.numel() for name in frozen.layers for p in model.get_submodule(name).parameters())
 
 
-def _answers_alike(
-    model: nn.Module,
-    frozen: FrozenLayers,
-    data: SplitData,
-    collate: Collate,
-    rows: Indices,
-    precision: str,
+def _learns_alike(
+    model: nn.Module, frozen: FrozenLayers, data: SplitData, collate: Collate, rows: Indices
 ) -> bool:
-    """Is the answer to `rows` the same if each one's states were computed alone?"""
+    """Does the model learn the same of `rows` if each one's states were computed alone, and
+    something else if they are others?"""
     alone = [
-        states_of(model, frozen, _moved(model, collate(data.batch(rows[n : n + 1]))), precision)[0]
+        states_of(model, frozen, _moved(model, collate(data.batch(rows[n : n + 1]))), "fp32")[0]
         for n in range(len(rows))
     ]
     batch = _moved(model, collate(data.batch(rows)))
-    close = _CLOSE[precision]
-    with torch.inference_mode(), _arithmetic(model, precision):
-        wanted = model(**batch).logits.float()
-        with passing(model, frozen):
-            states = joined(alone, batch).to(wanted.device)
-            found = called(model, {**batch, STATES: states}).logits.float()
-    return bool(torch.allclose(wanted, found, close, close))
+    states = joined([row.clone() for row in alone], batch).to(next(model.parameters()).device)
+    with held_still(model, frozen), passing(model, frozen):
+        wanted = _lesson(model, batch)
+        found = _lesson(model, {**batch, STATES: states})
+        other = _lesson(model, {**batch, STATES: states.roll(1, -1)})
+    return _difference(wanted, found) <= _CLOSE and _difference(wanted, other) >= _APART
+
+
+def _lesson(model: nn.Module, batch: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The loss, and what is learned of it: in train mode, always by the same random numbers."""
+    model.train()
+    model.zero_grad(set_to_none=True)
+    torch.manual_seed(0)
+    with torch.enable_grad(), _arithmetic(model, "fp32"):
+        loss = called(model, batch).loss
+        loss.backward()
+    named = {n: p.grad.detach().clone() for n, p in model.named_parameters() if p.grad is not None}
+    return {"": loss.detach(), **named}
+
+
+def _difference(one: Mapping[str, torch.Tensor], other: Mapping[str, torch.Tensor]) -> float:
+    """The greatest of any tensor's, by its size; by the whole's where it is next to nothing."""
+    if one.keys() != other.keys():
+        return math.inf
+    whole = max(float(tensor.norm()) for tensor in one.values())
+    return max(
+        float((one[name] - other[name]).norm())
+        / max(float(one[name].norm()), _CLOSE * whole, 1e-12)
+        for name in one
+    )
 
 
 def _moved(model: nn.Module, batch: Mapping[str, torch.Tensor]) -> Tensors:

@@ -107,7 +107,7 @@ def train(experiment: Experiment, arguments: Mapping[str, Any]) -> dict[str, Any
         recipe = recipe_of(section, facts_of(model, len(data[0])), team.size, began_with)
         ready = Ready(experiment, functions, order, data, built, collate, team, precision, recipe)
         beginning = before or begin(ready)
-        beginning, data = passed_over(ready, beginning, stack)
+        beginning, data = passed_over(ready, beginning, stack, resumed=before is not None)
         work = _work(ready, data, followed, beginning)
         _prepare_memory(model, section)
         size = sum(parameter.numel() for parameter in model.parameters())

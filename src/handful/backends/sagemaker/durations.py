@@ -107,7 +107,8 @@ def _model(experiment: Experiment, folder: str) -> str:
 def _most_epochs(experiment: Experiment, otherwise: float) -> float:
     for one in experiment.settings.tune.ranges:
         if one.key == "EPOCHS":
-            values = [float(str(value)) for value in one.choices] or [one.high or otherwise]
+            values = [otherwise if value is None else float(str(value)) for value in one.choices]
+            values = values or [one.high or otherwise]
             return max(values)
     return otherwise
 

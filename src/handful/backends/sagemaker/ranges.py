@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from handful.errors import UserError
-from handful.settings import Range
+from handful.settings import Range, TrainSection
+from handful.settings.declare import keys_of
 
 _MOST = 30
 """Of each kind of range, and of the choices of one."""
@@ -34,7 +35,7 @@ def _described(one: Range) -> tuple[str, dict[str, Any]]:
     if one.kind == "choice":
         if len(one.choices) > _MOST:
             raise UserError(f"SageMaker takes at most {_MOST} choices", where=f"[tune] {one.key}")
-        values = [_written(choice) for choice in one.choices]
+        values = [_written(one.key, choice) for choice in one.choices]
         return "CategoricalParameterRanges", {"Name": name, "Values": values}
     kind = "IntegerParameterRanges" if one.kind == "int" else "ContinuousParameterRanges"
     low, high = one.low or 0.0, one.high or 0.0
@@ -76,6 +77,8 @@ def _number(value: float, kind: str) -> str:
     return str(int(value)) if kind == "int" else repr(value)
 
 
-def _written(value: object) -> str:
+def _written(name: str, value: object) -> str:
     """A choice as settings.ini would have it."""
+    if value is None and (key := keys_of(TrainSection).get(name)):
+        return key.parser.nothing
     return str(value).lower() if isinstance(value, bool) else str(value)

@@ -150,6 +150,7 @@ def _all_trials(search: Search) -> list[Trial]:
                 search.experiment.progress.note(
                     f"tune: {search.folder}: TUNE_TIME is over after {len(found)} trials"
                 )
+                found += [kept[number] for number in numbers if number in kept]
                 break
             kept |= _round(search, numbers, kept, found)
         found += [kept[number] for number in numbers]

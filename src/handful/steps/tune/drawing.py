@@ -15,6 +15,7 @@ from handful.settings import TrainSection
 from handful.settings.counted import as_text
 from handful.settings.declare import keys_of
 from handful.settings.types import Range
+from handful.settings.values import as_number
 from handful.steps.tune.trials import State, Trial
 
 if TYPE_CHECKING:
@@ -54,7 +55,11 @@ def study_of(ranges: Sequence[Range], goal: str, trials: Iterable[Trial]) -> Stu
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(direction="maximize" if goal == "max" else "minimize")
     known = sorted(trials, key=lambda trial: trial.number)
-    ended = [trial for trial in known if trial.state != State.FAILED and _fits(ranges, trial.tried)]
+    ended = [
+        trial
+        for trial in known
+        if trial.state != State.FAILED and _fits(ranges, _as_drawn(ranges, trial))
+    ]
     study.add_trials(_frozen(ranges, trial) for trial in ended)
     return study
 
@@ -79,11 +84,21 @@ def as_they_stand(search: Search) -> dict[str, str] | None:
     return found
 
 
+def _as_drawn(ranges: Sequence[Range], trial: Trial) -> dict[str, str]:
+    """Its values where they may have been drawn (`auto` is a choice); else what it stood for."""
+    return {
+        one.key: trial.values[one.key]
+        if _fits([one], trial.values)
+        else trial.tried.get(one.key, "")
+        for one in ranges
+    }
+
+
 def _fits(ranges: Sequence[Range], values: Mapping[str, str]) -> bool:
     """May they have been drawn? The settings as they stand may lie outside of the ranges."""
     try:
         params = parsed(ranges, values)
-    except (ValueError, StopIteration):
+    except (ValueError, StopIteration, KeyError):
         return False
     wanted = distributions(ranges)
     return all(one._contains(one.to_internal_repr(params[key])) for key, one in wanted.items())
@@ -116,7 +131,7 @@ def _frozen(ranges: Sequence[Range], trial: Trial) -> FrozenTrial:
     return create_trial(
         state=TrialState.COMPLETE if complete else TrialState.PRUNED,
         value=trial.value if complete else None,
-        params=parsed(ranges, trial.tried),
+        params=parsed(ranges, _as_drawn(ranges, trial)),
         distributions=distributions(ranges),
         intermediate_values=dict(enumerate(trial.seen, start=1)),
     )
@@ -128,10 +143,17 @@ def parsed(ranges: Sequence[Range], values: Mapping[str, str]) -> dict[str, Any]
     for one in ranges:
         text = values[one.key]
         if one.kind == "choice":
-            found[one.key] = next(c for c in one.choices if _text(one, c) == text)
+            found[one.key] = next(c for c in one.choices if _same(_text(one, c), text))
+        elif one.kind == "int" and float(text).is_integer():
+            found[one.key] = int(float(text))
         else:
-            found[one.key] = int(text) if one.kind == "int" else float(text)
+            found[one.key] = float(text)
     return found
+
+
+def _same(one: str, other: str) -> bool:
+    first, second = as_number(one), as_number(other)
+    return one == other or (first is not None and first == second)
 
 
 def _text(one: Range, value: Any) -> str:
