@@ -128,7 +128,7 @@ def _frozen(name: str, asked: argparse.Namespace, home: Path) -> None:
                 [sys.executable, str(script), str(directory)],
                 env={**os.environ, "PYTHONPATH": str(source)},
                 check=True,
-                capture_output=True,
+                stdout=subprocess.PIPE,
                 text=True,
             )
             seen[build].append(json.loads(done.stdout.splitlines()[-1]))

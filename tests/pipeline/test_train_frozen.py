@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,7 @@ from handful.errors import StepError, UserError
 from handful.records import Trained
 from handful.steps.train import Anew
 from handful.steps.train import train as run_train
-from handful.training import activations
+from handful.training import activations, features
 from handful.training.checkpoints import Checkpoints
 
 FREEZE = """
@@ -208,3 +210,24 @@ def test_what_was_kept_and_cannot_be_any_more_is_told_before_it_goes_on(
     told = Told()
     train(one, tmp_path / "v", told, anew=Anew.NOTHING_THAT_WAS_BEGUN)
     assert any("now they are computed in every epoch" in warning for warning in told.warnings)
+
+
+@pytest.mark.parametrize(
+    ("place", "name"),
+    [(activations, "states_of"), (features, "asked")],
+    ids=["frozen layers", "the head's vectors"],
+)
+def test_a_stop_is_heard_before_the_first_step(
+    place: Any, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, own = experiment(tmp_path, HEAD_INIT="probe"), getattr(place, name)
+
+    def stopping(*args: Any) -> Any:
+        os.kill(os.getpid(), signal.SIGTERM)
+        return own(*args)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(place, name, stopping)
+        with pytest.raises(StepError, match="stopped by SIGTERM before the first step"):
+            train(one, tmp_path / "s")
+    train(one, tmp_path / "t")

@@ -19,13 +19,14 @@ import numpy.typing as npt
 import torch
 
 from handful import checksums
-from handful.errors import HandfulError, Locked
+from handful.errors import HandfulError, Interrupted, Locked
 from handful.layout import ACTIVATIONS_RECORD, model_folder
 from handful.training.batches import Indices, length_order
 from handful.training.data import SplitData
 from handful.training.fitting import is_out_of_memory
 from handful.training.frozen_layers import FrozenLayers, joined, states_of
 from handful.training.linear import quick_linear
+from handful.training.stopping import Stopped
 from handful.training.untrained import KEPT, Untrained, hash_of
 
 Array = npt.NDArray[Any]
@@ -146,7 +147,7 @@ def _made(wanted: Wanted, home: str, folder: str, folder_here: Path) -> str:
         if team.leads:
             _make_room(wanted, home)
     except (OSError, RuntimeError, ValueError, HandfulError) as error:
-        if isinstance(error, Locked) or (
+        if isinstance(error, Locked | Stopped | Interrupted) or (
             isinstance(error, RuntimeError) and team.size > 1 and not is_out_of_memory(error)
         ):
             raise
@@ -245,6 +246,8 @@ def _compute(wanted: Wanted, split: str, local: Path) -> None:
     try:
         with quick_linear(model, device), (local / f"{split}.states").open("wb") as file:
             for indices in batches[team.rank :: team.size]:
+                if team.size == 1:  # of a team one may have failed, and would answer no more
+                    untrained.heed()
                 batch = untrained.collate(data.batch(indices))
                 moved = {key: tensor.to(device) for key, tensor in batch.items()}
                 for row, states in zip(

@@ -25,6 +25,7 @@ from handful.layout import FEATURES_RECORD, model_folder
 from handful.training.fitting import is_out_of_memory
 from handful.training.heads import Head, asked, without_head
 from handful.training.prediction import answers_of
+from handful.training.stopping import Stopped
 from handful.training.untrained import BATCH_SIZE, KEPT, Untrained, hash_of
 
 Vectors = npt.NDArray[np.float32]
@@ -67,6 +68,8 @@ def features(frozen: Frozen) -> Features:
     for split in KEPT:
         try:
             made[str(split)] = _computed(frozen, str(split), local)
+        except Stopped:
+            raise
         except StepError as error:  # the leader's, when all have answered
             faults.append(error.fault.what)
         except RuntimeError as error:
@@ -135,6 +138,7 @@ def _computed(frozen: Frozen, split: str, local: Path) -> Vectors:
             return asked(frozen.model, moved), 0.0
 
     def tick(done: int) -> None:
+        frozen.heed()
         frozen.experiment.progress.advance(name, done, len(data), "documents")
 
     with without_head(frozen.model, frozen.head.name):

@@ -30,6 +30,7 @@ from handful.training.order import Order
 from handful.training.padding_trial import short_and_longer
 from handful.training.probe import fitted_probe
 from handful.training.state import random_state, set_random_state
+from handful.training.stopping import Stopped, Stopping
 from handful.training.team import Team
 
 _TRIED = 2
@@ -48,6 +49,7 @@ class Ready:
     team: Team
     precision: str
     recipe: Recipe
+    stopping: Stopping
 
 
 def begin(ready: Ready) -> Beginning:
@@ -74,6 +76,7 @@ def begin(ready: Ready) -> Beginning:
             data_hash=order.data_hash,
             team=ready.team,
             batch_size=ready.recipe.batch_size,
+            stopping=ready.stopping,
         )
         fault = _headed_by_probe(ready, frozen)
         if fault and section.HEAD_INIT == PROBE:
@@ -106,6 +109,8 @@ def _headed_by_probe(ready: Ready, frozen: Frozen) -> str:
     fault = ""
     try:
         vectors = features(frozen)
+    except Stopped:
+        raise
     except StepError as error:  # raised on all of them
         return error.fault.what
     if ready.team.leads:  # the others get its weights before the first step

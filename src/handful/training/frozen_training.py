@@ -63,6 +63,7 @@ def _kept(ready: Ready, frozen: FrozenLayers) -> dict[str, SplitData] | None:
         splits={"train": ready.data[0], "validation": ready.data[1]},
         data_hash=ready.order.data_hash,
         team=ready.team,
+        stopping=ready.stopping,
     )
     return with_activations(Wanted(untrained, frozen, section.ACTIVATIONS_KEPT))
 

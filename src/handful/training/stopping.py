@@ -30,6 +30,10 @@ def _of_its_own() -> None:
 os.register_at_fork(after_in_child=_of_its_own)  # a child's signals are not its parent's
 
 
+class Stopped(StepError):
+    """Somebody was told to go."""
+
+
 class Stopping:
     """Listens while it is entered. Outside the main thread signals cannot be heard; then never."""
 
@@ -89,3 +93,10 @@ class Stopping:
         if self.heard is signal.SIGINT:
             return Interrupted(what, remedy=remedy)
         return StepError(what, remedy=remedy)
+
+    def error_before(self) -> HandfulError:
+        """What to raise where there is nothing yet to write a checkpoint of."""
+        by = self.heard.name if self.heard else "a signal to another process"
+        what = f"stopped by {by} before the first step"
+        kind = Interrupted if self.heard is signal.SIGINT else Stopped
+        return kind(what, remedy="run again")

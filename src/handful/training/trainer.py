@@ -105,7 +105,9 @@ def train(experiment: Experiment, arguments: Mapping[str, Any]) -> dict[str, Any
         collate = _collator(experiment, order, data[0], model, tokenizer, team, precision)
         began_with = Recipe.from_json(before.recipe) if before and before.recipe else None
         recipe = recipe_of(section, facts_of(model, len(data[0])), team.size, began_with)
-        ready = Ready(experiment, functions, order, data, built, collate, team, precision, recipe)
+        ready = Ready(
+            experiment, functions, order, data, built, collate, team, precision, recipe, stopping
+        )
         beginning = before or begin(ready)
         beginning, data = passed_over(ready, beginning, stack, resumed=before is not None)
         work = _work(ready, data, followed, beginning)

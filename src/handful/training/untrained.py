@@ -17,6 +17,7 @@ from handful.records import Split
 from handful.sources import function_hashes
 from handful.training.collate import Collator
 from handful.training.data import SplitData
+from handful.training.stopping import Stopping
 from handful.training.team import Team
 
 BATCH_SIZE = 32
@@ -44,6 +45,14 @@ class Untrained:
     """Of the encoded data."""
     team: Team
     batch_size: int = BATCH_SIZE
+    stopping: Stopping | None = None
+    """Of a training; the test has none."""
+
+    def heed(self) -> None:
+        """Leave, all of the team together, if one of them was told to go."""
+        if self.stopping and self.team.any(self.stopping.heard is not None)[0]:
+            self.stopping.reached()
+            raise self.stopping.error_before()
 
 
 def hash_of(untrained: Untrained, left_out: Collection[str], more: Mapping[str, Any]) -> str:
