@@ -15,7 +15,8 @@ import tempfile
 import time
 from pathlib import Path
 
-sys.path[0] = str(Path(__file__).parents[1])  # its own folder has a module `datasets`
+sys.path.pop(0)  # its own folder has a module `datasets`
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from train_parts import encoded
 

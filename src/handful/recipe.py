@@ -1,8 +1,7 @@
 """How long, how fast and in what batches a model is trained: EPOCHS, LEARNING_RATE, BATCH_SIZE.
 
-What is `auto` follows from the data and the model by the rule of `by_data`, chosen by
-measurement as far as bench/README.md says ("the rule of auto"); docs/settings-by-data.md tells it
-for people.
+What is `auto` follows from the data and the model by the rule of `by_data`. How far it is measured
+says bench/README.md ("the rule of auto"); docs/settings-by-data.md tells it for people.
 """
 
 from __future__ import annotations
