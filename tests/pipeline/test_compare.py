@@ -520,7 +520,7 @@ def test_the_report_shows_ranking_baseline_and_pairs(finished: Tiny, tmp_path: P
     sets = ("--set", "train.SEEDS=0, 1", "--set", "train:../other.EPOCHS=6")
     done = tiny.handful("run", *sets)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "compare: the results of baseline-tfidf changed" in done.stdout
+    assert "compare: the results of baseline-probe--model changed" in done.stdout  # the first one
     assert "test: up to date" in done.stdout
     page = (tiny.store / "results/full_dataset/report.html").read_text()
     part = page[page.index('<section id="ranking"') :].partition("</section>")[0]
