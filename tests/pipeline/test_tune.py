@@ -342,3 +342,11 @@ def test_no_trial_begins_when_the_time_is_over(tmp_path: Path) -> None:
     assert any("TUNE_TIME is over after" in note for note in told.notes)
     again, _ = tune(one, tmp_path / "t")
     assert again.best == tuned.best
+
+
+def test_settings_outside_of_what_is_searched_are_not_tried(tmp_path: Path) -> None:
+    text = TUNE.replace("TRIALS = 3", "TRIALS = 1").replace("POOLING = none", "POOLING = mean")
+    one = made(tmp_path, text, LEARNING_RATE="0.5", EPOCHS="1")
+    _, told = tune(one, tmp_path / "s")
+    assert 1e-4 <= float(trials_of(one)[0]["values"]["LEARNING_RATE"]) <= 1e-1
+    assert not any("as the settings stand" in note for note in told.notes)

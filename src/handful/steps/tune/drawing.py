@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from handful.steps.tune.running import Search
 
+_AUTO = "auto"
 RANDOM_TRIALS = 10
 """So many are drawn at random before the model of good values is asked: Optuna's default."""
 
@@ -65,9 +66,10 @@ def study_of(ranges: Sequence[Range], goal: str, trials: Iterable[Trial]) -> Stu
 
 
 def as_they_stand(search: Search) -> dict[str, str] | None:
-    """The values that the settings have without a search.
+    """The values that the settings have without a search, `auto` included.
 
-    None if a key of `[user]` has none, or one that is not searched: it may hold a place only.
+    None if one lies outside of what is searched, or a key of `[user]` has none: whoever gives
+    ranges may have written what only holds a place.
     """
     settings, found = search.experiment.settings, {}
     section = settings.train_for(search.model)
@@ -76,10 +78,9 @@ def as_they_stand(search: Search) -> dict[str, str] | None:
         is_user = one.key != name
         if is_user and name not in settings.user.values:
             return None
-        found[one.key] = _text(
-            one, settings.user.values[name] if is_user else getattr(section, name)
-        )
-        if is_user and not _fits([one], found):
+        value = settings.user.values[name] if is_user else getattr(section, name)
+        found[one.key] = _text(one, value)
+        if found[one.key] != _AUTO and not _fits([one], found):
             return None
     return found
 
