@@ -524,7 +524,7 @@ def test_the_report_shows_ranking_baseline_and_pairs(finished: Tiny, tmp_path: P
     assert "test: up to date" in done.stdout
     page = (tiny.store / "results/full_dataset/report.html").read_text()
     part = page[page.index('<section id="ranking"') :].partition("</section>")[0]
-    assert "other is chosen: the best of 2 models by macro_f1" in part
+    assert "other is chosen: the best of 2 models and 2 probes by macro_f1" in part
     assert '<p class="wrong" role="note">other does NOT beat the baseline!' in part
     assert "does not beat baseline-tfidf" in part
     assert "(baseline)" in part
