@@ -14,6 +14,7 @@ from torch import nn
 from transformers import AutoModelForSequenceClassification, ViTConfig, ViTForImageClassification
 
 from architectures import LABELS, TEXT, tiny_config
+from handful.training.activations import Activations, _bits
 from handful.training.collate import Collator
 from handful.training.data import STATES, SplitData, as_split
 from handful.training.frozen_layers import (
@@ -268,6 +269,21 @@ def test_a_layer_with_a_forward_of_its_own_keeps_it() -> None:
     with passing(model, found):
         pass
     assert torch.equal(model(**batch).logits, wanted)
+
+
+@pytest.mark.parametrize("made", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("kept", ["float32", "bfloat16", "float16"])
+def test_what_is_kept_is_read_as_it_was(made: torch.dtype, kept: str) -> None:
+    """Under autocast a layer may give half precision where it gives fp32 without."""
+    states = torch.tensor([[1.5, -2.0], [0.25, 96.0], [3.0, 0.0]], dtype=made)
+    bits = _bits(states, kept)
+    part, start, count = (np.array(one, np.int64) for one in ([0, 0], [0, 2], [2, 1]))
+    found = Activations((bits,), part, start, count, getattr(torch, kept))
+    mask = torch.tensor([[1, 1], [0, 1]])
+    batch = found.of(np.array([1, 0], np.int64), {"attention_mask": mask.flip(0)})
+    assert batch.dtype == getattr(torch, kept)
+    assert torch.equal(batch[0].float(), torch.tensor([[0.0, 0.0], [3.0, 0.0]]))
+    assert torch.equal(batch[1].float(), states[:2].float())
 
 
 def test_a_batch_without_mask_needs_rows_of_one_length() -> None:

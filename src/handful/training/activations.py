@@ -270,6 +270,7 @@ def _compute(wanted: Wanted, split: str, local: Path) -> None:
 
 
 def _bits(states: torch.Tensor, dtype: str) -> Array:
-    kept = states.contiguous()
+    # Half precision of autocast is kept in what the model's own arithmetic gives: nothing is lost.
+    kept = states.to(getattr(torch, dtype)).contiguous()
     found: Array = (kept.view(torch.int16) if kept.element_size() == 2 else kept).numpy()
     return found.astype(_BITS[dtype], copy=False)
