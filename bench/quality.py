@@ -20,6 +20,7 @@ With `--folder` the work stays there, and the same command goes on with it.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import statistics
@@ -71,6 +72,9 @@ def main() -> int:
     parser.add_argument("--held", type=int, help="documents of validation and of test at most")
     parser.add_argument("--checkpoints", nargs="*", default=CHECKPOINTS)
     parser.add_argument("--rates", nargs="*", default=RATES)
+    parser.add_argument("--heads", nargs="*", default=("probe", "random"))
+    parser.add_argument("--lengths", nargs="*", default=("auto",), help="EPOCHS")
+    parser.add_argument("--sizes", nargs="*", default=("auto",), help="BATCH_SIZE")
     parser.add_argument("--old", type=Path)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--folder", type=Path)
@@ -146,33 +150,57 @@ def _frozen(name: str, asked: argparse.Namespace, home: Path) -> None:
 
 
 def _rules(name: str, checkpoint: str, asked: argparse.Namespace, home: Path) -> None:
+    """A line of each training is kept in `rules.jsonl`; what stands there is not done again."""
     model = checkpoints.checkpoint(checkpoint)
     parts = dict(datasets.splits(name))
     parts["train"] = parts["train"][: asked.documents]
-    for held in ("validation", "test"):
-        parts[held] = parts[held][: asked.held]
     labels = {text.label for text in parts["train"]}
     for held in ("validation", "test"):
-        parts[held] = [text for text in parts[held] if text.label in labels]
-    directory = home / name / checkpoint / "EXP"
+        known = [text for text in parts[held] if text.label in labels]
+        parts[held] = known[: asked.held]
+    data = {"set": name, "checkpoint": checkpoint, "tokens": asked.tokens}
+    data |= {split: len(texts) for split, texts in parts.items()}
+    directory = home / f"{name}-{len(parts['train'])}" / checkpoint / "EXP"
     if not encoded.is_written(directory):
         encoded.write(directory, model, parts, asked.tokens, "")
-    baselines: dict[str, Any] = {}
-    found = {}
-    for rate in asked.rates:
-        for head in ("probe", "random"):
-            keys = {
-                **{"EPOCHS": "auto", "BATCH_SIZE": "auto", "LEARNING_RATE": rate},
-                **{"HEAD_INIT": head, "EARLY_STOPPING_PATIENCE": "3"},
+    kept = home / "rules.jsonl"
+    lines = kept.read_text().splitlines() if kept.exists() else []
+    before = [json.loads(line) for line in lines]
+    found: dict[str, Any] = {}
+    for number, (rate, head, epochs, size) in enumerate(
+        itertools.product(asked.rates, asked.heads, asked.lengths, asked.sizes)
+    ):
+        keys = {"LEARNING_RATE": rate, "HEAD_INIT": head, "EPOCHS": epochs, "BATCH_SIZE": size}
+        what = {**data, **keys, "seeds": asked.seeds}
+        known_line = next((line for line in before if what.items() <= line.items()), None)
+        if known_line is None:
+            all_keys = {
+                **keys,
+                "EARLY_STOPPING_PATIENCE": "3",
                 "SEEDS": ", ".join(str(seed) for seed in range(asked.seeds)),
             }
-            text = "\n".join(f"{key} = {value}" for key, value in keys.items())
-            head_of_file = encoded.SETTINGS.format(model=model)
-            (directory / "settings.ini").write_text(f"{head_of_file}{text}\n")
+            text = "\n".join(f"{key} = {value}" for key, value in all_keys.items())
+            (directory / "settings.ini").write_text(
+                f"{encoded.SETTINGS.format(model=model)}{text}\n"
+            )
             runs, baselines = _run(directory)
-            found[f"{head} {rate}"] = statistics.fmean(run["macro_f1"] for run in runs)
-    told = {kind.partition("--")[0]: metrics["macro_f1"] for kind, metrics in baselines.items()}
-    figures = ", ".join(f"{kind} {value:.3f}" for kind, value in {**found, **told}.items())
+            known_line = {
+                **what,
+                **{
+                    key: statistics.fmean(float(run[key] or 0.0) for run in runs)
+                    for key in ("macro_f1", "accuracy", "chosen_by", "epoch", "seconds")
+                },
+                "baselines": {
+                    kind.partition("--")[0]: metrics["macro_f1"]
+                    for kind, metrics in baselines.items()
+                },
+            }
+            with kept.open("a") as file:
+                file.write(json.dumps(known_line) + "\n")
+        if not number:
+            found |= known_line["baselines"]
+        found[f"{head} {rate} {epochs} {size}"] = known_line["macro_f1"]
+    figures = ", ".join(f"{kind} {value:.3f}" for kind, value in found.items())
     print(f"{name}, {checkpoint}, {len(parts['train'])} documents: {figures}", flush=True)
 
 
@@ -197,9 +225,10 @@ def _run(directory: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
         again = open_experiment(directory, (), Silent(), home / "test")
         tested = test(again, prepared, trained, Inline(), made_from=made_from)
     epochs = [run.best_epoch for run in trained.runs]
+    values = [run.metrics["macro_f1"] for run in trained.runs]
     runs = [
-        {**one.metrics, "epoch": float(epoch), "seconds": seconds}
-        for one, epoch in zip(tested.evaluations, epochs, strict=True)
+        {**one.metrics, "epoch": float(epoch), "chosen_by": best, "seconds": seconds}
+        for one, epoch, best in zip(tested.evaluations, epochs, values, strict=True)
     ]
     folder = directory.parent / "store" / directory.name / "results/full_dataset/evaluation"
     told = {}

@@ -17,17 +17,30 @@ from pathlib import Path
 from handful.layout import model_folder
 from handful.model_files import encoding_identity, model_identity
 from handful.records import Fingerprint, Prepared, Reconciled, Record, Tested, Trained, Tuned
-from handful.settings import Settings, counted, counts_no_more, default_of
+from handful.settings import (
+    EVERYTHING,
+    READ_BY_FUNCTIONS,
+    Settings,
+    Usage,
+    counted,
+    counts_no_more,
+    default_of,
+)
 from handful.settings.secrets import counts_the_same, is_hashed
+from handful.settings_usage import settings_usage
 from handful.sources import function_hashes
 
+ENCODING_FUNCTIONS = ("get_dataset_features", "encode_data")
+TRAINING_FUNCTIONS = ("load_model", "compute_metrics")
+USAGE = "the settings that the functions read"
+"""What it says is no reason of its own: the functions are."""
 ENCODING_LIBRARIES = ("datasets", "pyarrow", "tokenizers", "transformers")
 _SHORT = 60
+_USER = "[user] "
 
 
 def of_reconcile(directory: Path, settings: Settings) -> Fingerprint:
-    made_from = dict(counted(settings, "reconcile"))
-    made_from |= _functions(directory, ("process_func",))
+    made_from = _own(directory, settings, "reconcile", ("process_func",))
     overrides = settings.reconcile.LABEL_OVERRIDES
     if overrides:
         made_from["the content of LABEL_OVERRIDES"] = _sha256(overrides.read_bytes())
@@ -36,8 +49,7 @@ def of_reconcile(directory: Path, settings: Settings) -> Fingerprint:
 
 def of_prepare(directory: Path, settings: Settings, reconciled: Reconciled) -> Fingerprint:
     return {
-        **counted(settings, "prepare"),
-        **_functions(directory, ("get_dataset_features", "encode_data")),
+        **_own(directory, settings, "prepare", ENCODING_FUNCTIONS),
         "the ledger": reconciled.ledger_hash,
         **{
             f"the tokenizer and config of {model_folder(name)}": encoding_identity(name)
@@ -53,7 +65,7 @@ def of_tune(directory: Path, settings: Settings, prepared: Prepared) -> Fingerpr
         return {"[tune] TRIALS": "none"}
     return {
         **of_train(directory, settings, prepared),
-        **counted(settings, "tune"),
+        **_own(directory, settings, "tune", TRAINING_FUNCTIONS),
         "[train] SEEDS": str(settings.train.SEEDS[0]),
         "[experiment] SEED": str(settings.experiment.SEED),
     }
@@ -69,8 +81,7 @@ def of_tuned(tuned: Tuned) -> Fingerprint:
 
 def of_train(directory: Path, settings: Settings, prepared: Prepared) -> Fingerprint:
     return {
-        **counted(settings, "train"),
-        **_functions(directory, ("load_model", "compute_metrics")),
+        **_own(directory, settings, "train", TRAINING_FUNCTIONS),
         **{
             f"the files of {model_folder(name)}": model_identity(name)
             for name in settings.train.MODEL_NAMES
@@ -83,8 +94,7 @@ def of_test(
     directory: Path, settings: Settings, prepared: Prepared, trained: Trained
 ) -> Fingerprint:
     return {
-        **counted(settings, "test"),
-        **_functions(directory, ("load_model", "compute_metrics")),
+        **_own(directory, settings, "test", TRAINING_FUNCTIONS),
         **{f"the encoded data of {name}": h for name, h in prepared.data_hash.items()},
         **{f"the weights of {r.model}, seed {r.seed}": r.weights_hash for r in trained.runs},
     }
@@ -130,32 +140,74 @@ def difference(then: Fingerprint, now: Fingerprint) -> str | None:
 def differences(then: Fingerprint, now: Fingerprint) -> list[str]:
     """Everything that changed, in words.
 
-    A key that is left out is at its default, and one that counts no more changes nothing.
+    A key that is left out is at its default, and one that counts no more changes nothing, nor does
+    one of `[user]` that no function of the step reads.
     """
+    usage = Usage.from_text(now[USAGE]) if USAGE in now else None
     found = []
     for name in [*now, *(n for n in then if n not in now)]:
-        before, after = then.get(name, default_of(name)), now.get(name, default_of(name))
-        if before == after or (name not in now and counts_no_more(name)):
+        if _decides_nothing(name, then, now, usage):
             continue
-        if before is None or after is None:
-            found.append(f"{name} is {'new' if before is None else 'gone'}")
-        elif counts_the_same(before, after):
-            continue
-        elif (
-            is_hashed(before)
-            or is_hashed(after)
-            or max(len(before), len(after)) > _SHORT
-            or _is_hash(after)
-        ):
-            found.append(f"{name} changed")
-        else:
-            found.append(f"{name} changed from {before or 'nothing'} to {after or 'nothing'}")
+        change = _change(name, then.get(name, default_of(name)), now.get(name, default_of(name)))
+        if change:
+            found.append(change + _since_handed_on(name, usage))
     return found
 
 
-def _functions(directory: Path, names: tuple[str, ...]) -> Mapping[str, str]:
+def _change(name: str, before: str | None, after: str | None) -> str:
+    """What became of an entry, in words; empty if nothing did."""
+    if before == after:
+        return ""
+    if before is None or after is None:
+        return f"{name} is {'new' if before is None else 'gone'}"
+    if counts_the_same(before, after):
+        return ""
+    hashes = is_hashed(before) or is_hashed(after) or _is_hash(after)
+    if hashes or max(len(before), len(after)) > _SHORT:
+        return f"{name} changed"
+    return f"{name} changed from {before or 'nothing'} to {after or 'nothing'}"
+
+
+def _decides_nothing(name: str, then: Fingerprint, now: Fingerprint, usage: Usage | None) -> bool:
+    if name == USAGE:
+        return True
+    if name.endswith(READ_BY_FUNCTIONS):  # else the functions changed, or nobody had looked
+        return name not in then or name not in now
+    if name in now:
+        return False
+    user = name.startswith(_USER) and usage is not None
+    unread = user and usage is not None and not usage.reads("user", name.removeprefix(_USER))
+    return unread or counts_no_more(name)
+
+
+def _since_handed_on(name: str, usage: Usage | None) -> str:
+    """Why an entry counts that no function reads by its name."""
+    if usage is None or not (name.startswith(_USER) or name.endswith(READ_BY_FUNCTIONS)):
+        return ""
+    section, _, key = name.removesuffix(READ_BY_FUNCTIONS).removeprefix("[").partition("] ")
+    section = section.partition(":")[0]
+    if usage.names(section, key) or not usage.why(section):
+        return ""
+    every = "every key" if EVERYTHING in usage.whole else f"every key of [{section}]"
+    return f" ({every} counts: {usage.why(section)})"
+
+
+def of_functions(directory: Path, names: tuple[str, ...], usage: Usage) -> Fingerprint:
+    """Those of the five that are there, and what they read of the settings."""
     hashes = function_hashes(directory)
-    return {f"{name} in functions.py": hashes[name] for name in names if name in hashes}
+    found = {f"{name} in functions.py": hashes[name] for name in names if name in hashes}
+    return {**found, USAGE: usage.to_text()}
+
+
+def _own(
+    directory: Path, settings: Settings, step: str, functions: tuple[str, ...]
+) -> dict[str, str]:
+    """What a step is made from by its settings and its functions."""
+    usage = settings_usage(directory, functions)
+    return {
+        **counted(settings, step, usage=usage),
+        **of_functions(directory, functions, usage),
+    }
 
 
 def _sha256(data: bytes) -> str:

@@ -18,7 +18,7 @@ import ast
 import hashlib
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from handful.errors import Fault, FunctionsError
@@ -33,23 +33,23 @@ def function_hashes(directory: Path) -> dict[str, str]:
 
     Raises `FunctionsError` when functions.py or a sibling is absent or has a syntax error.
     """
-    reader = _Reader(directory)
+    reader = Reader(directory)
     module = reader.module(FILE.removesuffix(".py"))
     if module is None:
         raise FunctionsError([missing_file(directory)])
     return {
         menu.name: _sha256(reader.parts_of("functions", menu.name))
         for menu in MENUS
-        if menu.name in module.names
+        if module.binding(menu.name)
     }
 
 
 def not_followed(directory: Path) -> list[str]:
     """`file:line: what` of each import that the five reach and that no reading can follow."""
-    reader = _Reader(directory)
+    reader = Reader(directory)
     module = reader.module(FILE.removesuffix(".py"))
     for menu in MENUS:
-        if module is not None and menu.name in module.names:
+        if module is not None and module.binding(menu.name):
             reader.parts_of("functions", menu.name)
     return sorted(reader.not_followed)
 
@@ -60,7 +60,9 @@ def defined(directory: Path) -> frozenset[str]:
 
 
 @dataclass(frozen=True)
-class _Module:
+class Module:
+    """A module of the experiment's own, read and not run."""
+
     names: dict[str, list[ast.stmt]]
     """A module-level name → the statements that bind it."""
     common: list[ast.stmt]
@@ -68,17 +70,24 @@ class _Module:
     opaque: bool
     importers: frozenset[str] = frozenset()
     """Names that stand for import_module in it."""
+    tried: dict[str, list[ast.stmt]] = field(default_factory=dict)
+    """A name of the experiment's own that nothing but imports below `try` or `if` binds, which
+    count for every function → those statements."""
+
+    def binding(self, name: str) -> list[ast.stmt]:
+        """The statements that bind `name`; [] if none does."""
+        return self.names.get(name) or self.tried.get(name, [])
 
 
-class _Reader:
+class Reader:
     """Follows names through the experiment's modules, each parsed once."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
-        self._modules: dict[str, _Module | None] = {}
+        self._modules: dict[str, Module | None] = {}
         self.not_followed: set[str] = set()
 
-    def module(self, name: str) -> _Module | None:
+    def module(self, name: str) -> Module | None:
         """The module of that dotted name in the directory; None if it is none of its own."""
         if name not in self._modules:
             found = self._place(name)
@@ -112,7 +121,7 @@ class _Reader:
             statements = module.names.get(name, []) + module.common
         seen[module_name, name] = [_normal(statement) for statement in statements]
         for statement in statements:
-            for used in sorted(_names_in(statement)):
+            for used in sorted(names_in(statement)):
                 if used in module.names:
                     self._collect(module_name, used, seen)
             self._follow(module_name, statement, seen)
@@ -127,8 +136,7 @@ class _Reader:
                     self._collect(alias.name, "*", seen)
                     self._collect_packages(alias.name, "*", seen)
             elif isinstance(node, ast.ImportFrom):
-                parts = [self._package(module_name, node.level), node.module or ""]
-                source = ".".join(part for part in parts if part)
+                source = self.source_of(module_name, node)
                 self._collect_packages(source, "", seen)
                 for alias in node.names:
                     self._collect(source, alias.name, seen)
@@ -163,6 +171,11 @@ class _Reader:
         path = self._place(module_name)
         file = path.relative_to(self._directory) if path else FILE
         self.not_followed.add(f"{file}:{getattr(node, 'lineno', 1)}: {ast.unparse(node)}")
+
+    def source_of(self, module_name: str, node: ast.ImportFrom) -> str:
+        """The module that `from … import` in a module takes from, by its dotted name."""
+        parts = [self._package(module_name, node.level), node.module or ""]
+        return ".".join(part for part in parts if part)
 
     def _package(self, module_name: str, level: int) -> str:
         """What `level` dots stand for in a module."""
@@ -222,7 +235,7 @@ def _literal(node: ast.expr) -> str | None:
     return str(node.value) if is_text else None  # type: ignore[attr-defined]
 
 
-def _parsed(path: Path, is_own: Callable[[str], bool]) -> _Module:
+def _parsed(path: Path, is_own: Callable[[str], bool]) -> Module:
     try:
         tree = ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
     except SyntaxError as error:
@@ -233,19 +246,23 @@ def _parsed(path: Path, is_own: Callable[[str], bool]) -> _Module:
     except (OSError, UnicodeDecodeError, ValueError) as error:
         raise FunctionsError([Fault(str(path), f"cannot be read: {error}")]) from error
     names: dict[str, list[ast.stmt]] = {}
+    tried: dict[str, list[ast.stmt]] = {}
     common: list[ast.stmt] = []
     for statement in tree.body:
         bound = _bound_by(statement)
-        if bound and not isinstance(statement, _SIMPLE):  # else it counts for all, or binds it
-            bound |= {name for name, root in _imported_within(statement) if is_own(root)}
+        if not isinstance(statement, _SIMPLE):
+            own = {name for name, root in _imported_within(statement) if is_own(root)}
+            for name in own if not bound else ():  # it counts for all
+                tried.setdefault(name, []).append(statement)
+            bound |= own if bound else set()
         for name in bound:
             names.setdefault(name, []).append(statement)
         if not bound and not _is_docstring(statement):
             common.append(statement)
-    opaque = bool(_names_in(tree) & _OPAQUE) or any(
+    opaque = bool(names_in(tree) & _OPAQUE) or any(
         isinstance(node, ast.ImportFrom) and node.names[0].name == "*" for node in ast.walk(tree)
     )
-    return _Module(names, common, opaque, frozenset(_importers(tree)))
+    return Module(names, common, opaque, frozenset(_importers(tree)), tried)
 
 
 _SIMPLE = _FUNCTIONS | ast.ClassDef | ast.Import | ast.ImportFrom
@@ -286,7 +303,8 @@ def _bound_by(statement: ast.stmt) -> set[str]:
     } | {node.name for node in ast.walk(statement) if isinstance(node, _FUNCTIONS | ast.ClassDef)}
 
 
-def _names_in(node: ast.AST) -> set[str]:
+def names_in(node: ast.AST) -> set[str]:
+    """Every name that stands in it, read or bound."""
     return {found.id for found in ast.walk(node) if isinstance(found, ast.Name)}
 
 

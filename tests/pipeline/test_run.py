@@ -34,6 +34,49 @@ def copy(finished: Tiny, tmp_path: Path) -> Tiny:
     return Tiny(Path(shutil.copytree(finished.root, tmp_path / "copy")))
 
 
+READS = """
+
+def compute_metrics(predictions, references, settings):
+    right = sum(p == r for p, r in zip(predictions, references))
+    return {"macro_f1": right / len(references) + settings.user.BONUS}
+"""
+
+
+def test_a_key_of_the_user_redoes_the_steps_whose_functions_read_it(tmp_path: Path) -> None:
+    tiny = make(tmp_path / "reads")
+    with (tiny.experiment / "functions.py").open("a") as file:
+        file.write(READS)
+    keys = ("--set", "user.BONUS=0.5", "--set", "user.OTHER=1")
+    done = tiny.handful("run", *keys, "--set", "train.EPOCHS=1")
+    assert done.returncode == 0, done.stdout + done.stderr
+
+    def told(*changed: str) -> str:
+        done = tiny.handful("run", *keys, "--set", "train.EPOCHS=1", *changed)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    metrics = tiny.store / "results/full_dataset/evaluation/model/seed-0/metrics.json"
+    before = json.loads(metrics.read_text())["metrics"]["macro_f1"]
+    found = told("--set", "user.OTHER=2")
+    assert "report: up to date" in found
+    assert "train: up to date" in found
+    found = told("--set", "user.BONUS=0.25")
+    for step in ("reconcile", "prepare"):
+        assert f"{step}: up to date" in found
+    assert "[user] BONUS changed from 0.5 to 0.25" in found
+    assert json.loads(metrics.read_text())["metrics"]["macro_f1"] == pytest.approx(before - 0.25)
+
+
+def test_check_tells_of_a_key_of_the_user_that_nobody_reads(copy: Tiny) -> None:
+    with (copy.experiment / "functions.py").open("a") as file:
+        file.write(READS)
+    done = copy.handful("check", "--offline", "--set", "user.BONUS=0", "--set", "user.WITDH=2")
+    assert done.returncode == 0, done.stdout + done.stderr
+    told = "[user] WITDH is read by none of the functions, so it changes nothing"
+    assert told in done.stdout + done.stderr
+    assert "BONUS is read" not in done.stdout + done.stderr
+
+
 def test_every_file_of_the_layout_is_there(finished: Tiny) -> None:
     for name in (
         "store.json",
@@ -190,7 +233,8 @@ def test_two_models_and_two_seeds(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     evaluation = tiny.store / "results/full_dataset/evaluation"
     found = sorted(str(p.parent.relative_to(evaluation)) for p in evaluation.rglob("metrics.json"))
-    baselines = ["baseline-majority/seed-0", "baseline-tfidf/seed-0"]
+    probes = ["baseline-probe--model/seed-0", "baseline-probe--other/seed-0"]
+    baselines = ["baseline-majority/seed-0", *probes, "baseline-tfidf/seed-0"]
     models = ["model/seed-0", "model/seed-1", "other/seed-0", "other/seed-1"]
     assert found == baselines + models
     assert len((evaluation / "looks.jsonl").read_text().splitlines()) == 1

@@ -41,6 +41,7 @@ ARROWS: dict[str, set[str]] = {
     "settings": LEAVES,
     "functions": LEAVES,
     "sources": LEAVES | {"functions"},
+    "settings_usage": LEAVES | {"settings", "functions", "sources"},
     "init": LEAVES,
     "scoring": LEAVES,
     "comparing": LEAVES | {"scoring"},
@@ -48,12 +49,13 @@ ARROWS: dict[str, set[str]] = {
     "storage": LEAVES,
     "labels": LEAVES,
     "experiment": LEAVES | {"settings", "storage.base", "storage.checked", "storage.open"},
-    "fingerprint": LEAVES | {"settings", "sources"},
+    "fingerprint": LEAVES | {"settings", "settings_usage", "sources"},
     "looks": LEAVES | {"experiment"},
     "kept_models": LEAVES | {"experiment"},
     "reviewing": LEAVES | {"experiment", "baseline"},
     "steps": LEAVES
-    | {"experiment", "settings", "functions", "sources", "storage.base", "storage.open"}
+    | {"experiment", "settings", "settings_usage", "functions", "sources"}
+    | {"storage.base", "storage.open"}
     | {
         "storage.checked",
         "storage.keys",
@@ -91,8 +93,8 @@ ARROWS: dict[str, set[str]] = {
     | {"production"},
     "across": LEAVES | {"pipeline", "step", "standing", "experiment", "steps"},
     "rehearsal": LEAVES
-    | {"experiment", "settings", "functions", "sources", "labels", "storage", "steps", "training"}
-    | {"pipeline", "standing", "backends", "production"},
+    | {"experiment", "settings", "settings_usage", "functions", "sources", "labels", "storage"}
+    | {"steps", "training", "pipeline", "standing", "backends", "production"},
     "predicting": LEAVES
     | {"experiment", "settings", "functions", "sources", "fingerprint", "storage", "training"}
     | {"steps.prepare", "steps.reconcile", "production", "kept_models"},

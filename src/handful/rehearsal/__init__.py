@@ -17,11 +17,12 @@ from handful import layout
 from handful.backends.sagemaker.durations import Pace
 from handful.errors import Absent, DataError, Unreachable, UserError
 from handful.experiment import Experiment
-from handful.functions import FILE, Encoded, Functions, load_functions
+from handful.functions import FILE, MENUS, Encoded, Functions, load_functions
 from handful.pipeline import STEPS
 from handful.production import production_files, production_labels, refuse_overlap
 from handful.progress import Scalar, Silent
 from handful.rehearsal.sample import Chosen, Rows, Sample, take_sample
+from handful.settings_usage import settings_usage
 from handful.sources import not_followed
 from handful.standing import states
 from handful.steps.prepare.artifacts import Artifact, kept_artifacts
@@ -64,6 +65,7 @@ def rehearse(experiment: Experiment, *, offline: bool = False) -> None:
         progress.warn(
             f"{line} cannot be followed by reading: a change behind it redoes no step by itself"
         )
+    _tell_what_is_read(experiment)
     refuse_overlap(experiment)
     stage = _stage(experiment, offline=offline)
     aliases = experiment.settings.prepare.LABEL_ALIASES
@@ -89,6 +91,20 @@ def rehearse(experiment: Experiment, *, offline: bool = False) -> None:
         managed = (*there, *MANAGED)
         to_do = [one.step for one in found if one.step in managed and not one.up_to_date]
         check_before_paying(experiment, to_do, paces)
+
+
+def _tell_what_is_read(experiment: Experiment) -> None:
+    """Keys of `[user]` that change nothing, and why all of them may count."""
+    usage = settings_usage(experiment.directory, tuple(menu.name for menu in MENUS))
+    for key in experiment.settings.user.values:
+        if not usage.reads("user", key):
+            experiment.progress.warn(
+                f"[user] {key} is read by none of the functions, so it changes nothing"
+            )
+    if usage.why("user"):
+        experiment.progress.note(
+            f"[user]: every key counts for what is up to date, since {usage.why('user')}"
+        )
 
 
 def _stage(experiment: Experiment, *, offline: bool) -> Experiment:

@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 from handful.settings.counted import (
+    READ_BY_FUNCTIONS,
     counted,
     counted_for_model,
     counts_no_more,
     default_of,
 )
+from handful.settings.declare import keys_of
 from handful.settings.describe import KeyDescription, describe_settings, settings_markdown
 from handful.settings.model_sections import TrainSection
 from handful.settings.public import public_text
 from handful.settings.read import NOT_FOR_ONE_MODEL, read_settings
-from handful.settings.sections import Settings
+from handful.settings.sections import SECTIONS, Settings
 from handful.settings.travel import travelling_text, variables_of
 from handful.settings.travel_before import text_before
 from handful.settings.types import FrozenMap, Limit, Range, Steps, User
+from handful.settings.usage import ALL_OF_USER, EVERYTHING, Usage
 
 __all__ = [
+    "ALL_OF_USER",
+    "EVERYTHING",
     "NOT_FOR_ONE_MODEL",
+    "READ_BY_FUNCTIONS",
+    "SECTIONS",
     "FrozenMap",
     "KeyDescription",
     "Limit",
@@ -26,12 +33,14 @@ __all__ = [
     "Settings",
     "Steps",
     "TrainSection",
+    "Usage",
     "User",
     "counted",
     "counted_for_model",
     "counts_no_more",
     "default_of",
     "describe_settings",
+    "keys_of",
     "public_text",
     "read_settings",
     "settings_markdown",

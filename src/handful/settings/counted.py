@@ -16,6 +16,7 @@ from handful.settings.secrets import (
     without_login,
 )
 from handful.settings.sections import SECTIONS, Settings
+from handful.settings.usage import ALL_OF_USER, Usage
 
 HASHED_AT_DEFAULT: Mapping[str, frozenset[str]] = {
     section: frozenset(names.split())
@@ -37,18 +38,26 @@ other key is left out while it is at its default, so that a store made before it
 """
 USER_COUNTS = frozenset({"reconcile", "prepare", "tune", "train", "test"})
 """Any function of the user may read `[user]`; the report calls none."""
+READ_BY_FUNCTIONS = " (which the functions read)"
+"""After an entry that counts for a step for no other reason."""
 _NOT_PER_RUN = frozenset({"MODEL_NAMES", "SEEDS"})
 
 
 def counted(
-    settings: Settings, step: str | None = None, *, for_hash: bool = False
+    settings: Settings,
+    step: str | None = None,
+    *,
+    for_hash: bool = False,
+    usage: Usage = ALL_OF_USER,
 ) -> Mapping[str, str]:
     """ "[train] EPOCHS" → "3.0": every value in effect, or those that the result of `step` needs.
 
     A key that no store held from the beginning is left out of a step's at its default. A secret is
     told by its hash; a place that was written as a relative path is told as it was written, so
     that an experiment may move with its directory. `for_hash`: told as in the first stores, where
-    hashes were taken of it; secrets are in that, so it is for hashes alone.
+    hashes were taken of it; secrets are in that, so it is for hashes alone. `usage`: what the
+    functions read that the step runs; of `[user]` nothing else counts, and of other sections that
+    as well.
     """
     found = {}
     for section, kind in SECTIONS.items():
@@ -63,12 +72,17 @@ def counted(
     if step in (None, "train"):
         found |= _per_model(settings, step)
     if step is None or step in USER_COUNTS:
-        found |= _user(settings, for_hash)
-    return found
+        found |= _user(settings, usage, for_hash)
+    return found | _read_beside(settings, step, usage, for_hash)
 
 
-def counted_for_model(settings: Settings, model: str) -> Mapping[str, str]:
-    """What training one model once depends on, whatever other models and seeds there are."""
+def counted_for_model(
+    settings: Settings, model: str, usage: Usage = ALL_OF_USER
+) -> Mapping[str, str]:
+    """What training one model once depends on, whatever other models and seeds there are.
+
+    `usage`: as `counted` has it.
+    """
     section = settings.train_for(model)
     found = {
         f"[train] {key.name}": _written(key, value)
@@ -76,7 +90,7 @@ def counted_for_model(settings: Settings, model: str) -> Mapping[str, str]:
         if "train" in key.counts_for and key.name not in _NOT_PER_RUN
         if not _goes_without_saying("train", key, value := getattr(section, key.name))
     }
-    return found | _user(settings)
+    return found | _user(settings, usage) | _read_beside(settings, "train", usage)
 
 
 def default_of(entry: str) -> str | None:
@@ -119,10 +133,33 @@ def _per_model(settings: Settings, step: str | None) -> dict[str, str]:
     }
 
 
-def _user(settings: Settings, for_hash: bool = False) -> dict[str, str]:
+def _read_beside(
+    settings: Settings, step: str | None, usage: Usage, for_hash: bool = False
+) -> dict[str, str]:
+    """Keys that count for other steps, or for none, and that the functions read all the same.
+
+    Of a section that is handed on whole those that decide something.
+    """
+    found = {}
+    for section, kind in SECTIONS.items() if step is not None else ():
+        for key in keys_of(kind).values():
+            handed = bool(key.counts_for) and bool(usage.why(section))
+            if step in key.counts_for or not (handed or usage.names(section, key.name)):
+                continue
+            value = getattr(getattr(settings, section), key.name)
+            entry = f"[{section}] {key.name}{READ_BY_FUNCTIONS}"
+            found[entry] = _told(settings, section, key, value, for_hash)
+            for model, changed in settings.for_models.items() if section == "train" else ():
+                if key.name in changed:
+                    entry = f"[train:{model}] {key.name}{READ_BY_FUNCTIONS}"
+                    found[entry] = _written(key, changed[key.name])
+    return found
+
+
+def _user(settings: Settings, usage: Usage, for_hash: bool = False) -> dict[str, str]:
     found = {}
     for name, value in settings.user.values.items():
-        if never_counts(name):
+        if never_counts(name) or not usage.reads("user", name):
             continue
         entry, text = f"[user] {name}", as_text(value)
         told = settings.concealed.get(entry)

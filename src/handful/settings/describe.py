@@ -38,7 +38,7 @@ _USER = KeyDescription(
     "<any KEY>",
     "number, true | false, or text",
     "none",
-    "Reaches every function as settings.user.KEY.",
+    "Reaches every function as settings.user.KEY. Counts for the steps whose functions read it.",
     False,
     ("reconcile", "prepare", "tune", "train", "test"),
 )

@@ -13,18 +13,16 @@ from typing import Any
 from handful.backends.base import Backend, Job, lock_of, run_each
 from handful.errors import Absent, Damaged, DataError, UserError
 from handful.experiment import Experiment
-from handful.fingerprint import difference
+from handful.fingerprint import TRAINING_FUNCTIONS, difference, of_functions
 from handful.kept_models import remove_older
 from handful.layout import FINAL_RECORD, check_model_folders, model_folder
 from handful.machine import gpus
 from handful.model_files import model_identity
 from handful.records import Fingerprint, Prepared, Run, Trained, Tuned, known
 from handful.settings import counted_for_model
-from handful.sources import function_hashes
+from handful.settings_usage import settings_usage
 from handful.steps.empty_split import empty_split
 from handful.steps.tuned import for_model
-
-FUNCTIONS = ("load_model", "compute_metrics")
 
 
 class Anew(Enum):
@@ -95,10 +93,10 @@ def run_fingerprint(
     experiment: Experiment, prepared: Prepared, model: str, seed: int
 ) -> dict[str, str]:
     """What one run is made from: independent of the other models and seeds."""
-    hashes = function_hashes(experiment.directory)
+    usage = settings_usage(experiment.directory, TRAINING_FUNCTIONS)
     return {
-        **counted_for_model(experiment.settings, model),
-        **{f"{name} in functions.py": hashes[name] for name in FUNCTIONS if name in hashes},
+        **counted_for_model(experiment.settings, model, usage),
+        **of_functions(experiment.directory, TRAINING_FUNCTIONS, usage),
         "the encoded data": prepared.data_hash[model_folder(model)],
         "the model it starts from": model_identity(model),
         "the seed": str(seed),

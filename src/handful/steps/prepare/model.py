@@ -12,9 +12,10 @@ from typing import Self
 from handful import checksums, layout
 from handful.errors import Absent, Damaged
 from handful.experiment import Experiment
-from handful.fingerprint import ENCODING_LIBRARIES
+from handful.fingerprint import ENCODING_FUNCTIONS, ENCODING_LIBRARIES
 from handful.model_files import encoding_identity
-from handful.settings import counted
+from handful.settings import ALL_OF_USER, Usage, counted
+from handful.settings_usage import settings_usage
 from handful.sources import function_hashes
 from handful.steps.prepare import joining
 from handful.steps.prepare.encoder import ModelEncoder
@@ -22,7 +23,7 @@ from handful.steps.prepare.encoding import Shard
 from handful.steps.prepare.joiner import ModelJoiner
 from handful.steps.prepare.plan import EncodedModel, Plan, Share
 from handful.steps.prepare.second_try import worth_a_second_try
-from handful.steps.prepare.shards import ShardStore
+from handful.steps.prepare.shards import ShardStore, begun
 from handful.steps.prepare.splits import SPLITS
 from handful.steps.prepare.workers import Workers
 
@@ -135,7 +136,18 @@ def encode_model(
 
 
 def _made_from(experiment: Experiment, model: str, plan: Plan) -> str:
-    settings = counted(experiment.settings, "prepare", for_hash=True)
+    usage = settings_usage(experiment.directory, ENCODING_FUNCTIONS)
+    now, before = (_hash(experiment, model, plan, one) for one in (usage, ALL_OF_USER))
+    if now == before:
+        return now
+    # Of a build that counted all of [user]: what it left here, whole or half done, still stands.
+    kept = _kept(experiment, model)
+    is_before = kept.encoding == before if kept else begun(experiment, model, before)
+    return before if is_before else now
+
+
+def _hash(experiment: Experiment, model: str, plan: Plan, usage: Usage) -> str:
+    settings = counted(experiment.settings, "prepare", for_hash=True, usage=usage)
     functions = function_hashes(experiment.directory)
     told = {
         "model": [layout.model_folder(model), encoding_identity(model)],
@@ -144,7 +156,7 @@ def _made_from(experiment: Experiment, model: str, plan: Plan) -> str:
             for name, value in settings.items()
             if name not in _CHOOSE_ARTIFACTS and name != _OTHER_MODELS
         },
-        "functions": [functions.get(name) for name in ("get_dataset_features", "encode_data")],
+        "functions": [functions.get(name) for name in ENCODING_FUNCTIONS],
         "libraries": {name: version(name) for name in ENCODING_LIBRARIES},
         "labels": dict(plan.label2id),
         "ledger": plan.ledger_hash,

@@ -57,13 +57,27 @@ def _cut_by() -> str:
     return "-".join(map(str, (SIZE, FEW, BYTES, LEAST, TAPER, EACH)))
 
 
+def _all(experiment: Experiment, model: str) -> str:
+    return f"{experiment.layout.encoded(model)}/{layout.SHARDS}"
+
+
+def _folder(experiment: Experiment, model: str, fingerprint: str) -> str:
+    return f"{_all(experiment, model)}/{fingerprint[:16]}-{_cut_by()}"
+
+
+def begun(experiment: Experiment, model: str, fingerprint: str) -> bool:
+    """Are there shards that were made from that?"""
+    batches = experiment.store.list(f"{_folder(experiment, model, fingerprint)}/")
+    return any(len(batch) for batch in batches)
+
+
 class ShardStore:
     """One model's shards in the store, while it is being prepared."""
 
     def __init__(self, experiment: Experiment, model: str, fingerprint: str) -> None:
         self._store = experiment.store
-        self._all = f"{experiment.layout.encoded(model)}/{layout.SHARDS}"
-        self._folder = f"{self._all}/{fingerprint[:16]}-{_cut_by()}"
+        self._all = _all(experiment, model)
+        self._folder = _folder(experiment, model, fingerprint)
         self._scratch = experiment.scratch / "shards" / layout.model_folder(model) / fingerprint
         self._directory = str(experiment.directory)
         self._sums: dict[int, str] = {}
