@@ -85,6 +85,17 @@ def test_more_than_the_limit_is_computed_each_time_and_told(tmp_path: Path) -> N
     assert "ACTIVATIONS_KEPT" in note
 
 
+def test_frozen_layers_above_a_trained_one_are_computed_each_time_and_told(tmp_path: Path) -> None:
+    one, told = experiment(tmp_path), Told()
+    one.functions(FREEZE.replace("model.bert.embeddings, ", "*model.bert.encoder.layer[1:], "))
+    train(one, tmp_path / "s", told)
+    (note,) = (note for note in told.notes if "are frozen" in note)
+    assert note.endswith(
+        "% of the parameters are frozen, but no lowest layers whose outputs could be kept: all is "
+        "computed in each epoch"
+    )
+
+
 def test_seeds_share_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     one, computed = experiment(tmp_path, SEEDS="0, 1"), []
     own = activations._compute

@@ -101,7 +101,18 @@ def frozen_layers_of(ready: Ready) -> FrozenLayers | None:
         rows = np.arange(min(_TRIED, len(data)), dtype=np.int64)
     found = find_frozen_layers(model, data, ready.collate, rows)
     told = ready.team.collect(found.to_json() if found else {})[0]
+    if not told and ready.team.leads:
+        _tell_all_is_computed(ready)
     return FrozenLayers.from_json(told) if told else None
+
+
+def _tell_all_is_computed(ready: Ready) -> None:
+    sizes = [(each.numel(), each.requires_grad) for each in ready.built.model.parameters()]
+    frozen = sum(size for size, trained in sizes if not trained)
+    ready.experiment.progress.note(
+        f"{ready.order.name}: {frozen / sum(size for size, _ in sizes):.0%} of the parameters are "
+        "frozen, but no lowest layers whose outputs could be kept: all is computed in each epoch"
+    )
 
 
 def _headed_by_probe(ready: Ready, frozen: Frozen) -> str:
