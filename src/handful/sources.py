@@ -40,16 +40,15 @@ def function_hashes(directory: Path) -> dict[str, str]:
     return {
         menu.name: _sha256(reader.parts_of("functions", menu.name))
         for menu in MENUS
-        if module.binding(menu.name)
+        if reader.defines("functions", menu.name)
     }
 
 
 def not_followed(directory: Path) -> list[str]:
     """`file:line: what` of each import that the five reach and that no reading can follow."""
     reader = Reader(directory)
-    module = reader.module(FILE.removesuffix(".py"))
     for menu in MENUS:
-        if module is not None and module.binding(menu.name):
+        if reader.defines("functions", menu.name):
             reader.parts_of("functions", menu.name)
     return sorted(reader.not_followed)
 
@@ -63,6 +62,7 @@ def defined(directory: Path) -> frozenset[str]:
 class Module:
     """A module of the experiment's own, read and not run."""
 
+    tree: ast.Module
     names: dict[str, list[ast.stmt]]
     """A module-level name → the statements that bind it."""
     common: list[ast.stmt]
@@ -91,18 +91,36 @@ class Reader:
         """The module of that dotted name in the directory; None if it is none of its own."""
         if name not in self._modules:
             found = self._place(name)
-            self._modules[name] = _parsed(found, self._is_own) if found else None
+            self._modules[name] = _parsed(found, self.is_own) if found else None
         return self._modules[name]
 
     def _place(self, name: str) -> Path | None:
         path = self._directory.joinpath(*name.split("."))
         # As Python looks for it: a package goes before a module of its name.
-        places = (path / "__init__.py", path.with_suffix(".py"))
+        places = [path / "__init__.py", *([path.with_suffix(".py")] if name else [])]
         return next((place for place in places if place.is_file()), None)
 
-    def _is_own(self, name: str) -> bool:
+    def is_own(self, name: str) -> bool:
         """Does a module, or a folder of modules, of the directory go by that name?"""
         return self._place(name) is not None or any((self._directory / name).glob("*.py"))
+
+    def defines(self, module: str, name: str) -> bool:
+        """Is `name` bound in a module, be it by `from own import *`?"""
+        return self._defines(module, name, set())
+
+    def _defines(self, module_name: str, name: str, asked: set[str]) -> bool:
+        module = self.module(module_name)
+        if module is None or module_name in asked:
+            return False
+        if module.binding(name):
+            return True
+        asked.add(module_name)
+        stars = (
+            self.source_of(module_name, node)
+            for node in ast.walk(module.tree)
+            if isinstance(node, ast.ImportFrom) and node.names[0].name == "*"
+        )
+        return any(self._defines(source, name, asked) for source in stars)
 
     def parts_of(self, module: str, name: str) -> list[str]:
         """The sources that `name` of `module` is made of, in a stable order."""
@@ -262,7 +280,7 @@ def _parsed(path: Path, is_own: Callable[[str], bool]) -> Module:
     opaque = bool(names_in(tree) & _OPAQUE) or any(
         isinstance(node, ast.ImportFrom) and node.names[0].name == "*" for node in ast.walk(tree)
     )
-    return Module(names, common, opaque, frozenset(_importers(tree)), tried)
+    return Module(tree, names, common, opaque, frozenset(_importers(tree)), tried)
 
 
 _SIMPLE = _FUNCTIONS | ast.ClassDef | ast.Import | ast.ImportFrom

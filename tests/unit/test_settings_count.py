@@ -5,9 +5,11 @@ Once for functions that read no settings, and once for functions that read the v
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,6 +19,9 @@ from handful.records import Evaluation, Fingerprint, Prepared, Reconciled, Run, 
 from handful.settings import FrozenMap, Settings, read_settings
 from handful.settings.declare import keys_of
 from handful.settings.sections import SECTIONS
+from handful.settings_usage import settings_usage
+from handful.steps.prepare import model
+from handful.steps.reconcile.processing import function_key
 
 REDONE: Mapping[str, str] = {
     "reconcile": "production.DATABASE_URL production.LABEL_QUERY production.FILES_URL "
@@ -173,6 +178,50 @@ def test_one_models_section_counts_where_a_function_reads_its_key(tmp_path: Path
     after = replace(settings, for_models=FrozenMap({"one": FrozenMap({"EPOCHS": 5.0})}))
     longer = replace(settings, for_models=FrozenMap({"one": FrozenMap({"EPOCHS": 7.0})}))
     assert redone(tmp_path, after, longer) == {"prepare", "tune", "train"}
+    assert redone(tmp_path, settings, longer) == {"prepare", "tune", "train"}
+    assert redone(tmp_path, longer, settings) == {"prepare", "tune", "train"}
+
+
+def test_ranges_count_where_a_function_reads_them(tmp_path: Path) -> None:
+    settings = with_functions(tmp_path, load_model="settings.tune.ranges")
+    fewer = replace(settings, tune=replace(settings.tune, ranges=settings.tune.ranges[:0]))
+    narrow = replace(settings.tune.ranges[0], high=1e-4)
+    narrower = replace(settings, tune=replace(settings.tune, ranges=(narrow,)))
+    assert "tune" in redone(tmp_path, settings, fewer)
+    assert redone(tmp_path, settings, narrower) == {"tune", "train", "test"}
+
+
+def test_what_process_func_made_stands_until_it_reads_something_else(tmp_path: Path) -> None:
+    settings = with_functions(tmp_path, process_func="settings.user.WIDTH")
+    usage = settings_usage(tmp_path, ("process_func",))
+    key = function_key("0" * 64, settings, usage)
+    unread, read = (changed(tmp_path, settings, f"user.{name}") for name in ("DEPTH", "WIDTH"))
+    assert function_key("0" * 64, unread, usage).now == key.now
+    assert function_key("0" * 64, read, usage).now != key.now
+    # As the builds told it that counted all of [user].
+    every = "0" * 64 + "\nDEPTH=4\nWIDTH=3"
+    assert key.before == hashlib.sha256(every.encode()).hexdigest()
+    settings = with_functions(tmp_path, process_func="settings.train.EPOCHS")
+    usage = settings_usage(tmp_path, ("process_func",))
+    longer = changed(tmp_path, settings, "train.EPOCHS")
+    keys = [function_key("0" * 64, one, usage) for one in (settings, longer)]
+    assert keys[0].now != keys[1].now
+    assert keys[0].before == keys[0].now, "what others made may be of other epochs"
+
+
+@pytest.mark.parametrize("key", ["user.WIDTH", "prepare.LABEL_ALIASES", "train.EPOCHS"])
+def test_what_encode_data_made_is_encoded_again_if_it_reads_the_key(
+    key: str, tmp_path: Path
+) -> None:
+    plan: Any = SimpleNamespace(label2id={"a": 0}, ledger_hash="0" * 64, used=())
+    for body, same in (("1", True), (f"settings.{key}", False)):
+        settings = with_functions(tmp_path, encode_data=body)
+        usage = settings_usage(tmp_path, ("encode_data",))
+        hashes = set()
+        for one in (settings, changed(tmp_path, settings, key)):
+            experiment: Any = SimpleNamespace(settings=one, directory=tmp_path)
+            hashes.add(model._hash(experiment, "one", plan, usage))
+        assert (len(hashes) == 1) == same
 
 
 # What a build before this one wrote: every key of [user], nothing else that functions read.

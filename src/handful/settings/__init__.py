@@ -5,6 +5,7 @@ from __future__ import annotations
 from handful.settings.counted import (
     READ_BY_FUNCTIONS,
     counted,
+    counted_beside,
     counted_for_model,
     counts_no_more,
     default_of,
@@ -36,6 +37,7 @@ __all__ = [
     "Usage",
     "User",
     "counted",
+    "counted_beside",
     "counted_for_model",
     "counts_no_more",
     "default_of",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from handful.layout import model_folder
 from handful.settings.declare import Key, keys_of
 from handful.settings.model_sections import TrainSection
 from handful.settings.secrets import (
@@ -73,7 +74,12 @@ def counted(
         found |= _per_model(settings, step)
     if step is None or step in USER_COUNTS:
         found |= _user(settings, usage, for_hash)
-    return found | _read_beside(settings, step, usage, for_hash)
+    return found | _read_beside(settings, step, usage, for_hash=for_hash)
+
+
+def counted_beside(settings: Settings, usage: Usage) -> Mapping[str, str]:
+    """What process_func depends on beside `[user]`: of reconcile's keys those that it names."""
+    return _read_beside(settings, "reconcile", usage, own=True)
 
 
 def counted_for_model(
@@ -134,25 +140,33 @@ def _per_model(settings: Settings, step: str | None) -> dict[str, str]:
 
 
 def _read_beside(
-    settings: Settings, step: str | None, usage: Usage, for_hash: bool = False
+    settings: Settings,
+    step: str | None,
+    usage: Usage,
+    *,
+    for_hash: bool = False,
+    own: bool = False,
 ) -> dict[str, str]:
     """Keys that count for other steps, or for none, and that the functions read all the same.
 
-    Of a section that is handed on whole those that decide something.
+    Of a section that is handed on whole those that decide what some step makes. `own`: those of
+    the step that they read by name, too.
     """
     found = {}
     for section, kind in SECTIONS.items() if step is not None else ():
         for key in keys_of(kind).values():
+            named = usage.names(section, key.name)
             handed = bool(key.counts_for) and bool(usage.why(section))
-            if step in key.counts_for or not (handed or usage.names(section, key.name)):
+            if not (named or handed) or (step in key.counts_for and not (own and named)):
                 continue
             value = getattr(getattr(settings, section), key.name)
             entry = f"[{section}] {key.name}{READ_BY_FUNCTIONS}"
             found[entry] = _told(settings, section, key, value, for_hash)
-            for model, changed in settings.for_models.items() if section == "train" else ():
-                if key.name in changed:
-                    entry = f"[train:{model}] {key.name}{READ_BY_FUNCTIONS}"
-                    found[entry] = _written(key, changed[key.name])
+            for model in settings.train.MODEL_NAMES if section == "train" else ():
+                entry = f"[train:{model_folder(model)}] {key.name}{READ_BY_FUNCTIONS}"
+                found[entry] = _written(key, getattr(settings.train_for(model), key.name))
+    if usage.why("tune") and step not in (None, "tune"):
+        found |= {f"[tune] {one.key}{READ_BY_FUNCTIONS}": str(one) for one in settings.tune.ranges}
     return found
 
 

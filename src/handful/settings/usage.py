@@ -36,6 +36,11 @@ class Usage:
         """May a function read the key?"""
         return self.names(section, key) or bool(self.why(section))
 
+    @property
+    def reads_beside_user(self) -> bool:
+        """Is anything read but `[user]`?"""
+        return any(section != "user" for section in [*self.whole, *(s for s, _ in self.keys)])
+
     def to_text(self) -> str:
         """As it stands in a fingerprint."""
         keys = [f"{section}.{key}" for section, key in sorted(self.keys)]

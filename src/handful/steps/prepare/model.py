@@ -28,8 +28,7 @@ from handful.steps.prepare.splits import SPLITS
 from handful.steps.prepare.workers import Workers
 
 _CHOOSE_ARTIFACTS = frozenset(
-    f"[prepare] {key}"
-    for key in (
+    {
         "MAX_ARTIFACTS",
         "LABEL_ALIASES",
         "IGNORED_LABELS",
@@ -40,10 +39,10 @@ _CHOOSE_ARTIFACTS = frozenset(
         "GROUP_BY",
         "NEAR_DUPLICATES",
         "NEAR_DUPLICATE_FILES",
-    )
+    }
 )
 """They decide who is encoded under which label id, and that counts by itself."""
-_OTHER_MODELS = "[train] MODEL_NAMES"
+_OTHER_MODELS = "MODEL_NAMES"
 
 
 class ModelPreparation:
@@ -138,7 +137,7 @@ def encode_model(
 def _made_from(experiment: Experiment, model: str, plan: Plan) -> str:
     usage = settings_usage(experiment.directory, ENCODING_FUNCTIONS)
     now, before = (_hash(experiment, model, plan, one) for one in (usage, ALL_OF_USER))
-    if now == before:
+    if now == before or usage.reads_beside_user:
         return now
     # Of a build that counted all of [user]: what it left here, whole or half done, still stands.
     kept = _kept(experiment, model)
@@ -149,13 +148,12 @@ def _made_from(experiment: Experiment, model: str, plan: Plan) -> str:
 def _hash(experiment: Experiment, model: str, plan: Plan, usage: Usage) -> str:
     settings = counted(experiment.settings, "prepare", for_hash=True, usage=usage)
     functions = function_hashes(experiment.directory)
+    chosen = {name for name in _CHOOSE_ARTIFACTS if not usage.reads("prepare", name)}
+    others = set() if usage.names("train", _OTHER_MODELS) else {f"[train] {_OTHER_MODELS}"}
+    apart = {f"[prepare] {name}" for name in chosen} | others
     told = {
         "model": [layout.model_folder(model), encoding_identity(model)],
-        "settings": {
-            name: value
-            for name, value in settings.items()
-            if name not in _CHOOSE_ARTIFACTS and name != _OTHER_MODELS
-        },
+        "settings": {name: value for name, value in settings.items() if name not in apart},
         "functions": [functions.get(name) for name in ENCODING_FUNCTIONS],
         "libraries": {name: version(name) for name in ENCODING_LIBRARIES},
         "labels": dict(plan.label2id),

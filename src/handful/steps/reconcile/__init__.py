@@ -26,6 +26,7 @@ from handful import layout
 from handful.experiment import Experiment
 from handful.labels.base import LabelSource
 from handful.records import Fingerprint, Reconciled
+from handful.settings_usage import settings_usage
 from handful.sources import function_hashes
 from handful.steps.reconcile import copying, key_column, ledger, sums, tables
 from handful.steps.reconcile.announcing import (
@@ -102,7 +103,8 @@ def reconcile(
 
     processing = None
     if process is not None:
-        key = function_key(process, settings)
+        usage = settings_usage(experiment.directory, ("process_func",))
+        key = function_key(process, settings, usage)
         processing = Processing(experiment, key, inputs_of(matched), journal)
         processing.run_where_needed(here, delivery, troubles)
     verifier = Verifier(

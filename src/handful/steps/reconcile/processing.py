@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import polars as pl
 
@@ -17,7 +18,7 @@ from handful import layout
 from handful.experiment import Experiment
 from handful.machine import cores
 from handful.records import Fate
-from handful.settings import Settings
+from handful.settings import Settings, Usage, counted_beside
 from handful.steps.reconcile import tables
 from handful.steps.reconcile.copying import FILE, Delivery
 from handful.steps.reconcile.matching import Matched
@@ -41,10 +42,27 @@ SAVE_SECONDS = 30.0
 MOST_NOTES = 50
 
 
-def function_key(function_hash: str, settings: Settings) -> str:
-    """What process_func is: its sources, and the `[user]` settings that it may read."""
-    user = "".join(f"\n{name}={value!r}" for name, value in sorted(settings.user.values.items()))
-    return hashlib.sha256((function_hash + user).encode()).hexdigest()
+@dataclass(frozen=True)
+class FunctionKey:
+    """What process_func is: its sources, and the settings that it reads."""
+
+    now: str
+    before: str
+    """The same as builds told it that counted all of `[user]`; `now` if they said nothing of what
+    it reads."""
+
+
+def function_key(function_hash: str, settings: Settings, usage: Usage) -> FunctionKey:
+    users = sorted(settings.user.values.items())
+    every = [f"{name}={value!r}" for name, value in users]
+    read = [f"{name}={value!r}" for name, value in users if usage.reads("user", name)]
+    beside = counted_beside(settings, usage)
+    read += [f"{entry}={text!r}" for entry, text in sorted(beside.items())]
+    now, before = (
+        hashlib.sha256("\n".join([function_hash, *lines]).encode()).hexdigest()
+        for lines in (read, every)
+    )
+    return FunctionKey(now, now if beside else before)
 
 
 def inputs_of(matched: Matched) -> pl.DataFrame:
@@ -74,14 +92,15 @@ class Processing:
     """process_func over the kept artifacts of one run."""
 
     def __init__(
-        self, experiment: Experiment, function: str, tasks: pl.DataFrame, journal: Journal
+        self, experiment: Experiment, function: FunctionKey, tasks: pl.DataFrame, journal: Journal
     ) -> None:
         """`function`: see `function_key`; `tasks`: see `inputs_of`."""
         self._experiment = experiment
         self._journal = journal
-        self._function = function
+        self._function = function.now
         self._tasks = tasks
-        self._known = tables.load(experiment, layout.PROCESSED, PROCESSED)
+        known = tables.load(experiment, layout.PROCESSED, PROCESSED)
+        self._known = known.with_columns(pl.col("function").replace(function.before, function.now))
         self._fresh: list[dict[str, object]] = []
         self._notes = 0
 

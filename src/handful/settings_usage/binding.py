@@ -1,0 +1,85 @@
+"""Every place where a name is bound: what it stands for is known only if there is one kind."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+Function = ast.FunctionDef | ast.AsyncFunctionDef
+
+
+@dataclass(frozen=True)
+class Binding:
+    """A place that binds a name."""
+
+    node: ast.AST
+    """A def, a class, an import, or anything else that does."""
+    alias: ast.alias | None = None
+    """Which name of an import."""
+    in_class: bool = False
+
+    @property
+    def is_import(self) -> bool:
+        return self.alias is not None
+
+
+def bindings(node: ast.AST, *, within: bool) -> Mapping[str, list[Binding]]:
+    """Name → the places that bind it in `node`, which is a module or a function.
+
+    `within`: also those in the functions and classes in it, where another scope begins. Without,
+    what a `global` in one of them binds counts all the same.
+    """
+    found: dict[str, list[Binding]] = {}
+    for name, binding in _all(node, within=within, in_class=False):
+        found.setdefault(name, []).append(binding)
+    return found
+
+
+def _all(node: ast.AST, *, within: bool, in_class: bool) -> Iterator[tuple[str, Binding]]:
+    for child in ast.iter_child_nodes(node):
+        yield from ((name, Binding(child, alias, in_class)) for name, alias in _bound(child))
+        scope = isinstance(child, Function | ast.ClassDef | ast.Lambda)
+        if scope and not within:
+            declared = {n for one in ast.walk(child) for n in _declared(one)}
+            yield from ((name, Binding(child)) for name in declared)
+        else:
+            in_this = isinstance(child, ast.ClassDef) or (in_class and not scope)
+            yield from _all(child, within=within, in_class=in_this)
+
+
+def _declared(node: ast.AST) -> list[str]:
+    return node.names if isinstance(node, ast.Global) else []
+
+
+def _bound(node: ast.AST) -> Iterator[tuple[str, ast.alias | None]]:
+    """The names that `node` itself binds; "*" for those that nobody names."""
+    if isinstance(node, Function | ast.ClassDef):
+        yield node.name, None
+    elif isinstance(node, ast.Import):
+        yield from ((alias.asname or alias.name.split(".")[0], alias) for alias in node.names)
+    elif isinstance(node, ast.ImportFrom):
+        yield from ((alias.asname or alias.name, alias) for alias in node.names)
+    elif isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load):
+        yield node.id, None
+    elif isinstance(node, ast.arg):
+        yield node.arg, None
+    elif isinstance(node, ast.ExceptHandler | ast.MatchAs | ast.MatchStar) and node.name:
+        yield node.name, None
+    elif isinstance(node, ast.MatchMapping) and node.rest:
+        yield node.rest, None
+    elif isinstance(node, ast.Global | ast.Nonlocal):
+        yield from ((name, None) for name in node.names)
+
+
+def attributes_set(tree: ast.AST) -> frozenset[str]:
+    """The names of attributes that are given to what may be a module, as in `module.name = …`, or
+    to anything by `setattr` and a literal."""
+    found: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and not isinstance(node.ctx, ast.Load):
+            if getattr(node.value, "id", "") not in ("self", "cls"):
+                found.add(node.attr)
+        elif isinstance(node, ast.Call) and getattr(node.func, "id", "") == "setattr":
+            found |= {str(one.value) for one in node.args if isinstance(one, ast.Constant)}
+    return frozenset(found)

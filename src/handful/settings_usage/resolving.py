@@ -1,0 +1,144 @@
+"""What a name that is called stands for: one function of the experiment's own, or nobody knows."""
+
+from __future__ import annotations
+
+import ast
+import builtins
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from handful.functions import FILE
+from handful.settings_usage.binding import Binding, Function, attributes_set, bindings
+from handful.sources import Reader
+
+_PASS_ON: Mapping[str, frozenset[str]] = {
+    "functools": frozenset({"cache", "lru_cache"}),
+    "handful": frozenset({"batched"}),
+    "torch": frozenset({"no_grad", "inference_mode", "enable_grad"}),
+    "contextlib": frozenset({"contextmanager"}),
+    "dataclasses": frozenset({"dataclass"}),
+    "typing": frozenset({"no_type_check", "final", "override"}),
+    "tenacity": frozenset({"retry"}),
+}
+"""Decorators that call what they are given with the arguments that came, and read none."""
+Bindings = Mapping[str, list[Binding]]
+
+
+@dataclass(frozen=True)
+class Target:
+    """A function that a call ends in."""
+
+    module: str
+    node: Function
+    bound_to: int = 0
+    """Parameters before those of the call: `self` of a class that is called."""
+
+
+class Resolver:
+    """Names to functions, through the experiment's modules."""
+
+    def __init__(self, reader: Reader) -> None:
+        self.reader = reader
+        self._tables: dict[str, Bindings] = {}
+        self._set: dict[str, frozenset[str]] = {}
+        self._resolving: set[tuple[str, str]] = set()
+
+    def table(self, module: str) -> Bindings:
+        """The bindings at the level of a module."""
+        if module not in self._tables:
+            there = self.reader.module(module)
+            self._tables[module] = bindings(there.tree, within=False) if there else {}
+        return self._tables[module]
+
+    def functions(self, module: str, name: str) -> list[Target]:
+        """All the functions that `name` of a module may stand for; [] if it may be else."""
+        which, table = (module, name), self.table(module)
+        if "*" in table or which in self._resolving or self._is_set(module, name):
+            return []
+        self._resolving.add(which)
+        each = [self._of_binding(module, one) for one in table.get(name, [])]
+        self._resolving.discard(which)
+        return [target for found in each for target in found] if all(each) else []
+
+    def _is_set(self, module: str, name: str) -> bool:
+        """Does somebody give a module another thing of that name?"""
+        for one in {module, FILE.removesuffix(".py")}:
+            if one not in self._set:
+                there = self.reader.module(one)
+                self._set[one] = attributes_set(there.tree) if there else frozenset()
+            if name in self._set[one]:
+                return True
+        return False
+
+    def _of_binding(self, module: str, binding: Binding) -> list[Target]:
+        node = binding.node
+        if isinstance(node, ast.ImportFrom) and binding.alias:
+            return self.functions(self.reader.source_of(module, node), binding.alias.name)
+        if isinstance(node, Function):
+            target = Target(module, node)
+        elif isinstance(node, ast.ClassDef) and (made := _made_by(node)):
+            target = Target(module, made, bound_to=1)
+        else:
+            return []
+        decorators = {*node.decorator_list, *target.node.decorator_list}
+        return [target] if all(self.passes_on(module, one, {}) for one in decorators) else []
+
+    def passes_on(self, module: str, decorator: ast.expr, local: Bindings) -> bool:
+        """Does a decorator hand on what it is called with, and read nothing of it?"""
+        called = decorator.func if isinstance(decorator, ast.Call) else decorator
+        name, *rest = ast.unparse(called).split(".")
+        found = self.table(module).get(name, [])
+        if name in local or len(found) != 1 or "*" in self.table(module):
+            return False
+        node, alias = found[0].node, found[0].alias
+        if isinstance(node, ast.Import) and alias:
+            dotted = [*(alias.name.split(".") if alias.asname else [name]), *rest]
+        elif isinstance(node, ast.ImportFrom) and alias and not node.level:
+            dotted = [*(node.module or "").split("."), alias.name, *rest]
+        else:
+            return False
+        own = self.reader.is_own(dotted[0])
+        return not own and dotted[-1] in _PASS_ON.get(dotted[0], frozenset())
+
+    def module_called(self, module: str, parts: Sequence[str], local: Bindings) -> str:
+        """The experiment's module that `a.b` stands for; empty if it is none, or may be else."""
+        found = local.get(parts[0]) or self.table(module).get(parts[0], [])
+        if not found or "*" in self.table(module):
+            return ""
+        named = {self._module_of(module, one, parts) for one in found}
+        (name,) = named if len(named) == 1 else ("",)
+        return name
+
+    def _module_of(self, module: str, binding: Binding, parts: Sequence[str]) -> str:
+        node, alias = binding.node, binding.alias
+        if isinstance(node, ast.Import) and alias:
+            name = ".".join([*([alias.name] if alias.asname else parts[:1]), *parts[1:]])
+        elif isinstance(node, ast.ImportFrom) and alias:
+            source = self.reader.source_of(module, node)
+            name = ".".join([part for part in (source, alias.name) if part] + list(parts[1:]))
+        else:
+            return ""
+        return name if self.reader.module(name) and not self._is_hidden(name) else ""
+
+    def _is_hidden(self, name: str) -> bool:
+        """Does a package bind something else by the name of its module?"""
+        package, _, last = name.rpartition(".")
+        for one in self.table(package).get(last, []) if package else []:
+            is_from = isinstance(one.node, ast.ImportFrom)
+            if not is_from or self.reader.source_of(package, one.node) != package:  # type: ignore[arg-type]
+                return True
+        return bool(package) and "*" in self.table(package)
+
+    def is_builtin(self, name: str, module: str, local: Bindings) -> bool:
+        """Is it Python's own, and bound by nobody here?"""
+        table = self.table(module)
+        free = name not in local and name not in table and "*" not in table
+        return free and hasattr(builtins, name)
+
+
+def _made_by(node: ast.ClassDef) -> Function | None:
+    """The `__init__` that calling a plain class ends in."""
+    defined = {one.name: one for one in node.body if isinstance(one, Function)}
+    inits = [one for one in ast.walk(node) if isinstance(one, Function) and one.name == "__init__"]
+    plain = not node.bases and not node.keywords and "__new__" not in defined
+    return defined.get("__init__") if plain and len(inits) == 1 else None
