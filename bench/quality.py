@@ -1,6 +1,7 @@
 """How good untouched models are: what a head begins with, on real data sets, beside the baselines.
 
     python bench/quality.py rules [SET …] [--checkpoints NAME …] [--rates RATE …] …
+    python bench/quality.py tune [SET …] [--trials N] [--documents N] [--held N] [--lengths EPOCHS]
     python bench/quality.py frozen [SET …] --old SRC [--documents N] [--tokens N] [--rounds N]
     python bench/quality.py heads [SET …] [--documents N] [--tokens N] [--epochs N] [--rate RATE]
                                   [--checkpoint NAME] [--seeds N] [--folder DIR]
@@ -10,6 +11,7 @@ all (what there was before POOLING); `random`: the checkpoint's pooling, a new h
 pace; `probe`: the same, begun with the probe's weights. Beside them the probe alone and TF-IDF.
 rules: EPOCHS and BATCH_SIZE by `auto`, at several learning rates, with the head begun as the probe
 or at random; a line of macro-F1 for each set and checkpoint.
+tune: a search of so many trials, with bad ones given up and with none, in turn.
 frozen: a model whose lowest four of six layers are frozen, beside another build (the `src` of a
 worktree), in turn: the seconds of the first epoch and of those after it.
 Figures are macro-F1 and accuracy on the test split, means over the seeds; the epoch is chosen on
@@ -32,7 +34,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from quality_parts import checkpoints, datasets
+from quality_parts import checkpoints, datasets, tuning
 from train_parts import encoded
 
 VARIANTS: Mapping[str, Mapping[str, str]] = {
@@ -61,7 +63,7 @@ RATES = ("5e-5", "1e-4", "3e-4")
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else "")
-    parser.add_argument("what", choices=("heads", "rules", "frozen"))
+    parser.add_argument("what", choices=("heads", "rules", "tune", "frozen"))
     parser.add_argument("sets", nargs="*", default=CHOSEN)
     parser.add_argument("--documents", type=int)
     parser.add_argument("--tokens", type=int, default=128)
@@ -75,6 +77,7 @@ def main() -> int:
     parser.add_argument("--heads", nargs="*", default=("probe", "random"))
     parser.add_argument("--lengths", nargs="*", default=("auto",), help="EPOCHS")
     parser.add_argument("--sizes", nargs="*", default=("auto",), help="BATCH_SIZE")
+    parser.add_argument("--trials", type=int, default=8)
     parser.add_argument("--old", type=Path)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--folder", type=Path)
@@ -83,6 +86,8 @@ def main() -> int:
         for name in asked.sets:
             for checkpoint in asked.checkpoints if asked.what == "rules" else ():
                 _rules(name, checkpoint, asked, asked.folder or Path(scratch))
+            if asked.what == "tune":
+                _tune(name, asked, asked.folder or Path(scratch))
             if asked.what == "frozen":
                 _frozen(name, asked, asked.folder or Path(scratch))
             if asked.what == "heads":
@@ -114,6 +119,33 @@ def _heads(name: str, asked: argparse.Namespace, home: Path) -> None:
         _print(variant, runs)
     for baseline, metrics in baselines.items():
         _print(baseline.partition("--")[0], [{**metrics, "epoch": 0.0}])
+
+
+def _tune(name: str, asked: argparse.Namespace, home: Path) -> None:
+    checkpoint = asked.checkpoints[0]
+    model = checkpoints.checkpoint(checkpoint)
+    parts = dict(datasets.splits(name))
+    parts["train"] = parts["train"][: asked.documents]
+    labels = {text.label for text in parts["train"]}
+    for held in ("validation", "test"):
+        known = [text for text in parts[held] if text.label in labels]
+        parts[held] = known[: asked.held]
+    text = f"EPOCHS = {asked.lengths[0]}\nBATCH_SIZE = {BATCH_SIZE}\nLEARNING_RATE = auto\n"
+    text += f"[tune]\nTRIALS = {asked.trials}\n{tuning.RANGES}"
+    seen: dict[bool, list[tuning.Search]] = {True: [], False: []}
+    for number in range(asked.rounds):
+        for pruning in (True, False):
+            directory = home / f"{name}-tune-{pruning}-{number}" / "EXP"
+            encoded.write(directory, model, parts, asked.tokens, text)
+            seen[pruning].append(tuning.search(directory, pruning=pruning))
+            print(f"{name}, {checkpoint}, pruning {pruning}: {seen[pruning][-1]}", flush=True)
+    with_it, without = (
+        statistics.median(one.seconds for one in seen[pruning]) for pruning in (True, False)
+    )
+    print(
+        f"{name}, {checkpoint}, {len(parts['train'])} documents, {asked.trials} trials: "
+        f"{with_it:.0f} s, {without:.0f} s with none given up ({with_it / without:.2f})"
+    )
 
 
 def _frozen(name: str, asked: argparse.Namespace, home: Path) -> None:

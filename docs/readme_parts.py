@@ -1,9 +1,9 @@
-"""Write into README.md what is written elsewhere: the example's two files, and the tree.
+"""Write into README.md and docs/architecture.md what is written elsewhere.
 
     python docs/readme_parts.py
 
-Each part stands between `<!-- name -->` and `<!-- /name -->`. A test holds that README.md is what
-this would write.
+The example's settings and a piece of its functions, and the tree of rooms. Each part stands between
+`<!-- name -->` and `<!-- /name -->`. A test holds that both pages are what this would write.
 """
 
 from __future__ import annotations
@@ -22,20 +22,30 @@ FOLDERS = {
 }
 
 
-def readme(text: str) -> str:
-    """`text` with every part filled in anew."""
+PAGES = ("README.md", "docs/architecture.md")
+SHOWN = ("process_func", "encode_data")
+"""The functions of the example that README.md shows."""
+
+
+def page(text: str) -> str:
+    """`text` with every part that it has filled in anew."""
     parts = {
         "settings": fenced("ini", (EXPERIMENT / "settings.ini").read_text()),
-        "functions": fenced("python", (EXPERIMENT / "functions.py").read_text()),
+        "functions": fenced("python", "\n\n\n".join(map(_function, SHOWN))),
         "tree": fenced("", tree()),
     }
     for name, part in parts.items():
         pattern = re.compile(f"<!-- {name} -->.*?<!-- /{name} -->", re.DOTALL)
-        if not pattern.search(text):
-            raise ValueError(f"README.md has no part {name!r}")
         whole = f"<!-- {name} -->\n{part}\n<!-- /{name} -->"
         text = pattern.sub(lambda _, whole=whole: whole, text)
     return text
+
+
+def _function(name: str) -> str:
+    text = (EXPERIMENT / "functions.py").read_text()
+    nodes = ast.parse(text).body
+    (node,) = (n for n in nodes if isinstance(n, ast.FunctionDef) and n.name == name)
+    return "\n".join(text.splitlines()[node.lineno - 1 : node.end_lineno])
 
 
 def fenced(language: str, text: str) -> str:
@@ -43,23 +53,20 @@ def fenced(language: str, text: str) -> str:
 
 
 def tree() -> str:
-    """Every Python file below `FOLDERS` with the first line of its docstring."""
+    """Every room, a line each: the packages and modules of handful, and the folders beside it."""
     lines = []
     for folder, meaning in FOLDERS.items():
         lines.append(f"{folder + '/':<34}{meaning}")
-        lines += _below(ROOT / folder, 1)
+        lines += _below(ROOT / folder)
     return "\n".join(lines)
 
 
-def _below(folder: Path, depth: int) -> list[str]:
-    lines = []
-    files = sorted(p for p in folder.glob("*.py") if p.name != "__init__.py")
-    for file in files:
-        lines.append(f"{'  ' * depth + file.name:<34}{_first_line(file)}")
-    for child in sorted(p for p in folder.iterdir() if (p / "__init__.py").is_file()):
-        lines.append(f"{'  ' * depth + child.name + '/':<34}{_first_line(child / '__init__.py')}")
-        lines += _below(child, depth + 1)
-    return lines
+def _below(folder: Path) -> list[str]:
+    rooms = [p for p in folder.iterdir() if (p / "__init__.py").is_file()]
+    files = [p for p in folder.glob("*.py") if p.name != "__init__.py"]
+    named = [(f"{p.name}/", p / "__init__.py") for p in sorted(rooms)]
+    named += [(p.name, p) for p in sorted(files)]
+    return [f"{'  ' + name:<34}{_first_line(file)}" for name, file in named]
 
 
 def _first_line(file: Path) -> str:
@@ -70,5 +77,5 @@ def _first_line(file: Path) -> str:
 
 
 if __name__ == "__main__":
-    path = ROOT / "README.md"
-    path.write_text(readme(path.read_text()))
+    for each in (ROOT / name for name in PAGES):
+        each.write_text(page(each.read_text()))
