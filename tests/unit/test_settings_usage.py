@@ -37,6 +37,13 @@ def count(settings, number):
 def spread(*rest, **more):
     return rest, more
 
+def opt(settings, name, default=None):
+    return getattr(settings.user, name, default)
+
+def changed(settings, name):
+    name = name.lower()
+    return settings.user.values[name]
+
 class Config:
     def __init__(self, settings):
         self.settings = settings
@@ -133,6 +140,22 @@ FORMS: dict[str, tuple[str, set[str], set[str]]] = {
         set(),
     ),
     "a value is passed on": ("return json.dumps(settings.user.A)", {"user.A"}, set()),
+    "a helper that is given the name": (
+        "return helpers.opt(settings, 'A', 1) + helpers.opt(settings, name='B')",
+        {"user.A", "user.B"},
+        set(),
+    ),
+    "a helper that is given a made name": (
+        "return helpers.opt(settings, instance.id)",
+        set(),
+        {"user"},
+    ),
+    "a helper that changes the name": ("return helpers.changed(settings, 'A')", set(), {"user"}),
+    "a nested helper that is given the name": (
+        "def of(user, name):\n        return user.values[name]\n    return of(settings.user, 'A')",
+        {"user.A"},
+        set(),
+    ),
     "a library is given a section": ("return json.dumps(settings.user)", set(), {"user"}),
     "a library is given all": ("return json.dumps(settings)", set(), {ALL}),
     "a section and a key": (

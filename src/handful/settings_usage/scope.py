@@ -54,18 +54,20 @@ class Analysis:
             self.hand_on(path, f"{where} takes its {name}")
         return _NONE
 
-    def function(self, target: Target, bound: Mapping[str, Paths]) -> Paths:
-        """Look at a function that is called with `bound`; the paths that it returns."""
+    def function(
+        self, target: Target, bound: Mapping[str, Paths], literals: Mapping[str, str] | None = None
+    ) -> Paths:
+        """Look at a function that is called with `bound`, and with the texts `literals`; the paths
+        that it returns."""
         node, local = target.node, self.local.get(id(target.node))
         if local is None:
             local = self.local[id(node)] = bindings(node, within=True)
-        return self.scope(
-            Scope(self, target.module, node.body, dict(bound), node.name, local), node
-        )
+        env, texts = dict(bound), literals or {}
+        return self.scope(Scope(self, target.module, node.body, env, node.name, local, texts), node)
 
     def scope(self, scope: Scope, node: ast.AST) -> Paths:
         """What is known so far of what `node` returns, once it was looked at in this round."""
-        key = (id(node), frozenset(scope.env.items()))
+        key = (id(node), frozenset(scope.env.items()), frozenset(scope.literals.items()))
         if key not in self.looked_at:
             self.looked_at.add(key)
             self.returned[key] = self.returned.get(key, _NONE) | scope.look()
@@ -83,6 +85,8 @@ class Scope:
     name: str
     local: Mapping[str, list[Binding]]
     """Of the outermost function: what is bound in it, and in all functions within it."""
+    literals: Mapping[str, str] = field(default_factory=dict)
+    """Parameters that this call gives a literal text."""
     returns: set[Path] = field(default_factory=set)
 
     def look(self) -> Paths:
@@ -151,8 +155,11 @@ class Scope:
             else:
                 self._part(part)
 
-    def _within(self, node: Function, env: dict[str, Paths]) -> Paths:
-        inner = Scope(self.analysis, self.module, node.body, env, node.name, self.local)
+    def _within(
+        self, node: Function, env: dict[str, Paths], literals: Mapping[str, str] | None = None
+    ) -> Paths:
+        texts = {**self.literals, **(literals or {})}
+        inner = Scope(self.analysis, self.module, node.body, env, node.name, self.local, texts)
         return self.analysis.scope(inner, node)
 
     def _assign(self, target: ast.expr, value: ast.expr) -> None:
@@ -214,7 +221,7 @@ class Scope:
     def _lambda(self, node: ast.Lambda) -> None:
         self.signature(node)
         env = self._visible(node)
-        inner = Scope(self.analysis, self.module, [], env, self.name, self.local)
+        inner = Scope(self.analysis, self.module, [], env, self.name, self.local, self.literals)
         while True:
             before = dict(env)
             inner._use(node.body)
@@ -242,7 +249,7 @@ class Scope:
 
     def _keys(self, paths: Paths, node: ast.expr, where: str) -> None:
         """A key by its name, as a mapping's: of `settings.user.values`, of anything else all."""
-        name = _literal(node)
+        name = self._literal(node)
         for path in paths:
             if path == (_USER, _VALUES) and name is not None:
                 self.analysis.keys.add((_USER, name))
@@ -292,7 +299,7 @@ class Scope:
         """`getattr(settings.user, "KEY", default)`."""
         for rest in [*node.args[1:], *(keyword.value for keyword in node.keywords)]:
             self._use(rest)
-        paths, name = self._value(node.args[0]), _literal(node.args[1])
+        paths, name = self._value(node.args[0]), self._literal(node.args[1])
         if name is not None:
             return self._attributes(paths, name, node)
         for path in paths:
@@ -320,14 +327,25 @@ class Scope:
         if not targets:
             self._hand_on_arguments(node, given)
         for target in targets:
-            bound = _bound(node, target, given)
-            if bound is None:
+            placed = _placed(node, target)
+            bound = {name: given[id(one)] for name, one in placed.items() if given[id(one)]}
+            if len(bound) < sum(map(bool, given.values())):  # one went where nobody can tell
                 self._hand_on_arguments(node, given)
-            elif any(one.node is target.node for one in self.local.get(target.node.name, [])):
-                found |= self._within(target.node, {**self._visible(target.node), **bound})
+                continue
+            texts = {n: t for n, one in placed.items() if (t := self._literal(one)) is not None}
+            if any(one.node is target.node for one in self.local.get(target.node.name, [])):
+                found |= self._within(target.node, {**self._visible(target.node), **bound}, texts)
             else:
-                found |= self.analysis.function(target, bound)
+                found |= self.analysis.function(target, bound, texts)
         return frozenset(found)
+
+    def _literal(self, node: ast.expr) -> str | None:
+        """The text that `node` is; also of a parameter that is bound by the call alone."""
+        if isinstance(node, ast.Constant):
+            return node.value if isinstance(node.value, str) else None
+        found = self.local.get(node.id, []) if isinstance(node, ast.Name) else []
+        once = len(found) == 1 and isinstance(found[0].node, ast.arg)
+        return self.literals.get(node.id) if once and isinstance(node, ast.Name) else None
 
     def _hand_on_arguments(self, node: ast.Call, given: Mapping[int, Paths]) -> None:
         where = f"{self._where(node)} passes it to {ast.unparse(node.func)}"
@@ -369,30 +387,15 @@ def _arguments(node: ast.Call) -> list[ast.expr]:
     return [*node.args, *(keyword.value for keyword in node.keywords)]
 
 
-def _bound(node: ast.Call, target: Target, given: Mapping[int, Paths]) -> dict[str, Paths] | None:
-    """Parameter → what it is given of settings; None if that cannot be told."""
-    if any(isinstance(one, ast.Starred) for one in node.args) or any(
-        keyword.arg is None for keyword in node.keywords
-    ):
-        return None
+def _placed(node: ast.Call, target: Target) -> dict[str, ast.expr]:
+    """Parameter → its argument, as far as that can be told."""
     arguments = target.node.args
     places = [*arguments.posonlyargs, *arguments.args][target.bound_to :]
     named = {one.arg for one in [*arguments.args, *arguments.kwonlyargs]}
-    bound: dict[str, Paths] = {}
-    for place, argument in enumerate(node.args):
-        paths = given[id(argument)]
-        if paths and place >= len(places):
-            return None
-        if paths:
-            bound[places[place].arg] = paths
+    starred = [isinstance(one, ast.Starred) for one in node.args]
+    count = starred.index(True) if True in starred else len(starred)
+    found = {place.arg: one for place, one in zip(places, node.args[:count], strict=False)}
     for keyword in node.keywords:
-        paths = given[id(keyword.value)]
-        if paths and keyword.arg not in named:
-            return None
-        if paths and keyword.arg:
-            bound[keyword.arg] = paths
-    return bound
-
-
-def _literal(node: ast.expr) -> str | None:
-    return node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else None
+        if keyword.arg in named:
+            found[str(keyword.arg)] = keyword.value
+    return found
