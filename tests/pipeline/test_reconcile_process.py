@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import random
@@ -13,6 +14,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 
 from handful import layout
@@ -258,7 +260,13 @@ def lasting(business: Business) -> dict[str, bytes]:
     found.pop(layout.STATS, None)  # inodes and ctimes are each business's own
     for dated in (layout.SNAPSHOT, layout.PROCESSED, layout.CONTENTS):
         found.pop(dated)
-    told = {"ledger_hash": record["ledger_hash"], "kept": record["kept"], "summary": summary}
+    sums = pl.read_parquet(io.BytesIO(found.pop(layout.CHECKSUMS)))
+    told = {
+        "ledger_hash": record["ledger_hash"],
+        "kept": record["kept"],
+        "summary": summary,
+        "checksums": sums.select("artifact_id", "file", "content").rows(),
+    }
     return found | {"told": json.dumps(told).encode()}
 
 

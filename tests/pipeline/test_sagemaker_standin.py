@@ -215,7 +215,15 @@ def same(home: Experiment, away: Experiment, expected: Records, found: Records) 
     tested = [cast(records.Tested, one["test"]) for one in (expected, found)]
     for kind in ("evaluations", "baselines"):
         before, after = (getattr(one, kind) for one in tested)
-        assert [dict(x.metrics) for x in after] == [pytest.approx(dict(x.metrics)) for x in before]
+        assert len(after) == len(before)
+        for mine, theirs in zip(after, before, strict=True):
+            apart = {
+                name: (value, theirs.metrics.get(name))
+                for name, value in mine.metrics.items()
+                if theirs.metrics.get(name) != pytest.approx(value)
+            }
+            assert mine.metrics.keys() == theirs.metrics.keys()
+            assert not apart, mine.model
         assert [x.predictions_hash for x in after] == [x.predictions_hash for x in before]
 
 

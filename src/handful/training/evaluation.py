@@ -99,9 +99,9 @@ class Written:
 
 def evaluate(experiment: Experiment, arguments: Mapping[str, Any]) -> dict[str, Any]:
     """`arguments`: `label2id`, `runs` (a list of what `Wanted` holds) and `look` (see `looks`);
-    `baseline_rows` (see `baselines.grounds`), without which there are no baselines, and `best_run`,
-    the number of the run that judges labels. Several processes share the work if torchrun has
-    started them.
+    `baseline_rows` (see `baselines.grounds`), without which there are no baselines; `data_hash`, by
+    model, without which there are no probes; and `best_run`, the number of the run that judges
+    labels. Several processes share the work if torchrun has started them.
 
     Returns `evaluations`: what `records.Evaluation` holds, one for each run; `baselines`, the same
     of those; and `look`, the number of this look. Raises `DataError` for a test split that is empty
@@ -129,10 +129,10 @@ def _probes(
 ) -> list[Wanted]:
     """The probe of every model whose data the baselines may use, put where predict finds it."""
     values = {run["model"]: run.get("values", {}) for run in arguments["runs"]}
-    found, labels, hashes = [], arguments["label2id"], arguments.get("data_hash", {})
+    found, labels, hashes = [], arguments["label2id"], arguments.get("data_hash")
+    if hashes is None:
+        return []  # asked by a build that knew no probes
     for model, rows in arguments.get("baseline_rows", {}).items():
-        if model not in hashes:
-            continue  # asked by a build that knew no probes
         mine = with_values(experiment, model, values.get(model, {}))
         ground = Ground(mine, functions, labels, model, rows, hashes[model], team)
         probed = ready_probe(ground)

@@ -62,10 +62,13 @@ class Work:
     """What of the caller's environment holds over there, too."""
 
 
+_BY_MODEL = ("baseline_rows", "data_hash")
+
+
 def with_models(value: Any, renamed: Callable[[str], str]) -> Any:
     """A job's arguments with every model renamed.
 
-    A model's name stands under "model", at any depth, and as the keys of "baseline_rows".
+    A model's name stands under "model", at any depth, and as the keys of what is in `_BY_MODEL`.
     """
     if isinstance(value, Mapping):
         return {key: _with_model(key, one, renamed) for key, one in value.items()}
@@ -77,6 +80,6 @@ def with_models(value: Any, renamed: Callable[[str], str]) -> Any:
 def _with_model(key: str, value: Any, renamed: Callable[[str], str]) -> Any:
     if key == "model" and isinstance(value, str):
         return renamed(value)
-    if key == "baseline_rows" and isinstance(value, Mapping):
-        return {renamed(model): rows for model, rows in value.items()}
+    if key in _BY_MODEL and isinstance(value, Mapping):
+        return {renamed(model): one for model, one in value.items()}
     return with_models(value, renamed)
