@@ -11,7 +11,8 @@ all (what there was before POOLING); `random`: the checkpoint's pooling, a new h
 pace; `probe`: the same, begun with the probe's weights. Beside them the probe alone and TF-IDF.
 rules: EPOCHS and BATCH_SIZE by `auto`, at several learning rates, with the head begun as the probe
 or at random; a line of macro-F1 for each set and checkpoint.
-tune: a search of so many trials, with bad ones given up and with none, in turn.
+tune: a search of so many trials, with bad ones given up and with none, in turn; by the first of
+`--checkpoints` and of `--lengths`, in batches of 16.
 frozen: a model whose lowest four of six layers are frozen, beside another build (the `src` of a
 worktree), in turn: the seconds of the first epoch and of those after it.
 Figures are macro-F1 and accuracy on the test split, means over the seeds; the epoch is chosen on
@@ -134,9 +135,10 @@ def _tune(name: str, asked: argparse.Namespace, home: Path) -> None:
     text += f"[tune]\nTRIALS = {asked.trials}\n{tuning.RANGES}"
     seen: dict[bool, list[tuning.Search]] = {True: [], False: []}
     for number in range(asked.rounds):
-        for pruning in (True, False):
+        for pruning in (True, False) if number % 2 == 0 else (False, True):
             directory = home / f"{name}-tune-{pruning}-{number}" / "EXP"
-            encoded.write(directory, model, parts, asked.tokens, text)
+            if not encoded.is_written(directory):
+                encoded.write(directory, model, parts, asked.tokens, text)
             seen[pruning].append(tuning.search(directory, pruning=pruning))
             print(f"{name}, {checkpoint}, pruning {pruning}: {seen[pruning][-1]}", flush=True)
     with_it, without = (
@@ -192,7 +194,8 @@ def _rules(name: str, checkpoint: str, asked: argparse.Namespace, home: Path) ->
         parts[held] = known[: asked.held]
     data = {"set": name, "checkpoint": checkpoint, "tokens": asked.tokens}
     data |= {split: len(texts) for split, texts in parts.items()}
-    directory = home / f"{name}-{len(parts['train'])}" / checkpoint / "EXP"
+    sizes = "-".join(str(size) for size in (asked.tokens, *map(len, parts.values())))
+    directory = home / f"{name}-{sizes}" / checkpoint / "EXP"
     if not encoded.is_written(directory):
         encoded.write(directory, model, parts, asked.tokens, "")
     kept = home / "rules.jsonl"

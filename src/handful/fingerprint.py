@@ -171,8 +171,8 @@ def _change(name: str, before: str | None, after: str | None) -> str:
 def _decides_nothing(name: str, then: Fingerprint, now: Fingerprint, usage: Usage | None) -> bool:
     if name == USAGE:
         return True
-    if name.endswith(READ_BY_FUNCTIONS):  # else the functions changed, or nobody had looked
-        return name not in then or name not in now
+    if name.endswith(READ_BY_FUNCTIONS) and then.get(USAGE) != now.get(USAGE):
+        return name not in then or name not in now  # the functions changed, or nobody had looked
     if name in now:
         return False
     user = name.startswith(_USER) and usage is not None

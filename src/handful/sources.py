@@ -94,6 +94,24 @@ class Reader:
             self._modules[name] = _parsed(found, self.is_own) if found else None
         return self._modules[name]
 
+    def imported(self, name: str) -> list[Module]:
+        """A module and all of the experiment's own that it imports, they too, used or not."""
+        seen: dict[str, Module] = {}
+        todo = [name]
+        while todo:
+            name = todo.pop()
+            module = None if name in seen else self.module(name)
+            if module is None:
+                continue
+            seen[name] = module
+            for node in ast.walk(module.tree):
+                if isinstance(node, ast.Import):
+                    todo += [alias.name for alias in node.names]
+                elif isinstance(node, ast.ImportFrom):
+                    source = self.source_of(name, node)
+                    todo += [source, *(f"{source}.{a.name}".lstrip(".") for a in node.names)]
+        return list(seen.values())
+
     def _place(self, name: str) -> Path | None:
         path = self._directory.joinpath(*name.split("."))
         # As Python looks for it: a package goes before a module of its name.

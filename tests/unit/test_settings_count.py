@@ -206,7 +206,7 @@ def test_what_process_func_made_stands_until_it_reads_something_else(tmp_path: P
     longer = changed(tmp_path, settings, "train.EPOCHS")
     keys = [function_key("0" * 64, one, usage) for one in (settings, longer)]
     assert keys[0].now != keys[1].now
-    assert keys[0].before == keys[0].now, "what others made may be of other epochs"
+    assert keys[0].before == keys[1].before, "what such a build made, it did not make again"
 
 
 @pytest.mark.parametrize("key", ["user.WIDTH", "prepare.LABEL_ALIASES", "train.EPOCHS"])

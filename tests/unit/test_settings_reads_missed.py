@@ -116,15 +116,33 @@ BODIES = {
     "a helper that is set": "import helpers as h\n    return h.put(settings)",
     "a helper by cases": "import helpers as h\n    return h.cased(settings)",
     "a helper tried": "import helpers as h\n    return h.tried(settings)",
+    "an import within hides outside of it": "def g():\n        from impl_b import tried as by_a\n"
+    "        return by_a(settings)\n    return by_a(settings) + g()",
+    "a def within hides outside of it": "def g():\n        def by_b(s):\n"
+    "            return s.user.A\n        return by_b(settings)\n    return by_b(settings) + g()",
+    "a module within hides outside of it": "def g():\n        import impl_b as helpers\n"
+    "        return helpers.tried(settings)\n    return helpers.by_a(settings) + g()",
+    "a class's import hides nothing": "class C:\n        from impl_b import tried as by_a\n"
+    "    return by_a(settings) + C.by_a(settings)",
+    "a helper made by another": "make_late(settings)\n    return late(settings)",
+    "a decorator's argument": "return fallen(settings)",
+    "a class made otherwise": "return helpers.Odd(settings).x",
+    "a class whose making is set": "return helpers.Set(settings).x",
+    "a helper of a patching module": "import impl_c\n    return helpers.mended(settings)",
     "a module by cases": "import helpers as h\n    return h.of_impl(settings)",
 }
 HEAD = """
 from types import SimpleNamespace as Namespace
 import helpers
-from helpers import (Child, Keeps, Plain, Values, by_a, by_b, dispatched, even, framed, given,
-    only, same)
+from helpers import (Child, Keeps, Plain, Values, by_a, by_b, dispatched, even, fallen, framed)
+from helpers import given, only, same
 
-KEPT = None
+KEPT = late = None
+
+def make_late(settings):
+    global late
+    late = by_b
+    return settings.user.A
 
 def of_kept():
     return KEPT.B
@@ -195,6 +213,33 @@ def even(s, n):
 def odd(s, n):
     return even(s, n - 1) if n else s.user.B
 
+def late_decorator(fallback):
+    def inner(f):
+        return lambda s: fallback(s)
+    return inner
+
+@late_decorator(fallback=lambda s: s.user.B)
+def fallen(s):
+    return s.user.A
+
+def odd_init(self, settings):
+    self.x = settings.user.B
+
+class Odd:
+    def __init__(self, settings):
+        self.x = settings.user.A
+
+    __init__ = odd_init
+
+class Set:
+    def __init__(self, settings):
+        self.x = settings.user.A
+
+Set.__init__ = odd_init
+
+def mended(s):
+    return s.user.A
+
 def framed():
     return inspect.currentframe().f_back.f_locals["settings"].user.A
 
@@ -231,6 +276,7 @@ def of_impl(s):
 OTHERS = {
     "helpers.py": HELPERS,
     "impl_b.py": "def tried(s):\n    return s.user.B\n",
+    "impl_c.py": "import helpers\nhelpers.mended = helpers.by_b\n",
     "stars.py": "def encode_data(instance, settings):\n    return settings.user.A\n"
     "def wrapped(f):\n    return lambda instance, settings: f(instance) + settings.user.B\n",
     "lib/decos.py": "def wrapped(f):\n    return lambda instance, settings: settings.user.B\n",

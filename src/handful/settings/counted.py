@@ -96,6 +96,12 @@ def counted_for_model(
         if "train" in key.counts_for and key.name not in _NOT_PER_RUN
         if not _goes_without_saying("train", key, value := getattr(section, key.name))
     }
+    for name, key in keys_of(TrainSection).items():
+        # What this one run does not go by, and a function of it reads by name.
+        apart = name in _NOT_PER_RUN or getattr(section, name) != getattr(settings.train, name)
+        if usage.names("train", name) and apart:
+            value = getattr(settings.train, name)
+            found[f"[train] {name}{READ_BY_FUNCTIONS}"] = _written(key, value)
     return found | _user(settings, usage) | _read_beside(settings, "train", usage)
 
 
@@ -162,9 +168,10 @@ def _read_beside(
             value = getattr(getattr(settings, section), key.name)
             entry = f"[{section}] {key.name}{READ_BY_FUNCTIONS}"
             found[entry] = _told(settings, section, key, value, for_hash)
-            for model in settings.train.MODEL_NAMES if section == "train" else ():
-                entry = f"[train:{model_folder(model)}] {key.name}{READ_BY_FUNCTIONS}"
-                found[entry] = _written(key, getattr(settings.train_for(model), key.name))
+            for model, changed in settings.for_models.items() if section == "train" else ():
+                if key.name in changed:
+                    entry = f"[train:{model_folder(model)}] {key.name}{READ_BY_FUNCTIONS}"
+                    found[entry] = _written(key, changed[key.name])
     if usage.why("tune") and step not in (None, "tune"):
         found |= {f"[tune] {one.key}{READ_BY_FUNCTIONS}": str(one) for one in settings.tune.ranges}
     return found

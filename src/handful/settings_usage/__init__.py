@@ -11,6 +11,7 @@ if its name can stand for one function alone.
 
 from __future__ import annotations
 
+import ast
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,8 +26,10 @@ __all__ = ["settings_usage"]
 
 PARAMETER = "settings"
 _UNSEEN = re.compile(
-    r"settings\.ini|(?<![\w.])(?:globals|exec|eval|vars|locals)\(|\bbuiltins\b"
-    r"|\b(?:f_back|currentframe|_getframe|inspect\.stack)\b|@settings\b"
+    r"\.ini\b|\bread_settings\b|\bopen_experiment\b|@settings\b"
+    r"|(?<![\w.])(?:globals|exec|eval|vars|locals)\b|\bbuiltins\b"
+    r"|\b(?:f_back|currentframe|_getframe|inspect\.stack|f_locals|tb_frame|cell_contents)\b"
+    r"|__(?:dict|code|closure|globals|getattribute)__"
 )
 """Words in a function's sources that may let it read settings behind the back of any reader."""
 
@@ -48,9 +51,14 @@ def settings_usage(directory: Path, names: Sequence[str]) -> Usage:
 def _of_one(reader: Reader, module: str, name: str) -> Usage:
     """Round by round, until nothing new is found: functions may call each other, and themselves."""
     for part in reader.parts_of(module, name):
-        unseen = _UNSEEN.search(part)
+        unseen = _UNSEEN.search(_without_errors(part))
         if unseen:
-            return _everything(f"{name} reaches code with {unseen[0].strip('(')!r} in it")
+            return _everything(f"{name} reaches code with {unseen[0]!r} in it")
+    if any("sys.modules" in ast.unparse(one.tree) for one in reader.imported(module)):
+        return _everything("a module of the experiment changes sys.modules")
+    if reader.not_followed:
+        where = min(reader.not_followed)
+        return _everything(f"{name} reaches an import that cannot be followed ({where})")
     analysis = Analysis(Resolver(reader))
     try:
         while True:
@@ -61,6 +69,19 @@ def _of_one(reader: Reader, module: str, name: str) -> Usage:
                 return analysis.usage
     except RecursionError:
         return _everything(f"{name} calls too deep to be followed")
+
+
+class _Errors(ast.NodeTransformer):
+    def visit_Raise(self, node: ast.Raise) -> ast.stmt:
+        return ast.copy_location(ast.Pass(), node)
+
+
+def _without_errors(part: str) -> str:
+    """A source without what it raises: words for people may name any file."""
+    try:
+        return ast.unparse(_Errors().visit(ast.parse(part)))
+    except SyntaxError:  # it is the name of a place
+        return ""
 
 
 def _everything(why: str) -> Usage:

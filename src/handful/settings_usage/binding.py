@@ -17,7 +17,8 @@ class Binding:
     """A def, a class, an import, or anything else that does."""
     alias: ast.alias | None = None
     """Which name of an import."""
-    in_class: bool = False
+    owner: ast.AST | None = None
+    """The function, class or lambda in whose scope it is; None at the level that was asked for."""
 
     @property
     def is_import(self) -> bool:
@@ -31,25 +32,20 @@ def bindings(node: ast.AST, *, within: bool) -> Mapping[str, list[Binding]]:
     what a `global` in one of them binds counts all the same.
     """
     found: dict[str, list[Binding]] = {}
-    for name, binding in _all(node, within=within, in_class=False):
+    for name, binding in _all(node, within=within, owner=node if within else None):
         found.setdefault(name, []).append(binding)
     return found
 
 
-def _all(node: ast.AST, *, within: bool, in_class: bool) -> Iterator[tuple[str, Binding]]:
+def _all(node: ast.AST, *, within: bool, owner: ast.AST | None) -> Iterator[tuple[str, Binding]]:
     for child in ast.iter_child_nodes(node):
-        yield from ((name, Binding(child, alias, in_class)) for name, alias in _bound(child))
+        yield from ((name, Binding(child, alias, owner)) for name, alias in _bound(child))
         scope = isinstance(child, Function | ast.ClassDef | ast.Lambda)
         if scope and not within:
-            declared = {n for one in ast.walk(child) for n in _declared(one)}
-            yield from ((name, Binding(child)) for name in declared)
+            declared = (one for one in ast.walk(child) if isinstance(one, ast.Global))
+            yield from ((name, Binding(one)) for one in declared for name in one.names)
         else:
-            in_this = isinstance(child, ast.ClassDef) or (in_class and not scope)
-            yield from _all(child, within=within, in_class=in_this)
-
-
-def _declared(node: ast.AST) -> list[str]:
-    return node.names if isinstance(node, ast.Global) else []
+            yield from _all(child, within=within, owner=child if scope else owner)
 
 
 def _bound(node: ast.AST) -> Iterator[tuple[str, ast.alias | None]]:
@@ -73,13 +69,16 @@ def _bound(node: ast.AST) -> Iterator[tuple[str, ast.alias | None]]:
 
 
 def attributes_set(tree: ast.AST) -> frozenset[str]:
-    """The names of attributes that are given to what may be a module, as in `module.name = …`, or
-    to anything by `setattr` and a literal."""
+    """The names of attributes that are given to what may be a module or a class, as in `module.name
+    = …`, and the last part of every text that `setattr` or a `patch` is given."""
     found: set[str] = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Attribute) and not isinstance(node.ctx, ast.Load):
             if getattr(node.value, "id", "") not in ("self", "cls"):
                 found.add(node.attr)
-        elif isinstance(node, ast.Call) and getattr(node.func, "id", "") == "setattr":
-            found |= {str(one.value) for one in node.args if isinstance(one, ast.Constant)}
+        elif isinstance(node, ast.Call):
+            called = ast.unparse(node.func).split(".")
+            if "patch" in called or called[-1] == "setattr":
+                texts = (one.value for one in node.args if isinstance(one, ast.Constant))
+                found |= {str(text).split(".")[-1] for text in texts}
     return frozenset(found)

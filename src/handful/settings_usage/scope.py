@@ -17,7 +17,7 @@ Paths = frozenset[Path]
 _NONE: Paths = frozenset()
 _USER, _VALUES = "user", "values"
 _SECTIONS = frozenset({*SECTIONS, _USER})
-_HARMLESS = frozenset({"isinstance", "type", "id", "callable", "bool"})
+_HARMLESS = frozenset({"type", "id", "callable"})
 
 
 @dataclass
@@ -63,7 +63,8 @@ class Analysis:
         if local is None:
             local = self.local[id(node)] = bindings(node, within=True)
         env, texts = dict(bound), literals or {}
-        return self.scope(Scope(self, target.module, node.body, env, node.name, local, texts), node)
+        scope = Scope(self, target.module, node.body, env, node.name, local, (node,), texts)
+        return self.scope(scope, node)
 
     def scope(self, scope: Scope, node: ast.AST) -> Paths:
         """What is known so far of what `node` returns, once it was looked at in this round."""
@@ -85,6 +86,8 @@ class Scope:
     name: str
     local: Mapping[str, list[Binding]]
     """Of the outermost function: what is bound in it, and in all functions within it."""
+    chain: tuple[ast.AST, ...]
+    """The functions whose names are seen here, from the outermost on."""
     literals: Mapping[str, str] = field(default_factory=dict)
     """Parameters that this call gives a literal text."""
     returns: set[Path] = field(default_factory=set)
@@ -159,7 +162,10 @@ class Scope:
         self, node: Function, env: dict[str, Paths], literals: Mapping[str, str] | None = None
     ) -> Paths:
         texts = {**self.literals, **(literals or {})}
-        inner = Scope(self.analysis, self.module, node.body, env, node.name, self.local, texts)
+        (owner,) = (o.owner for o in self.local[node.name] if o.node is node)
+        above = self.chain[: self.chain.index(owner) + 1] if owner in self.chain else self.chain
+        local, chain = self.local, (*above, node)
+        inner = Scope(self.analysis, self.module, node.body, env, node.name, local, chain, texts)
         return self.analysis.scope(inner, node)
 
     def _assign(self, target: ast.expr, value: ast.expr) -> None:
@@ -221,7 +227,8 @@ class Scope:
     def _lambda(self, node: ast.Lambda) -> None:
         self.signature(node)
         env = self._visible(node)
-        inner = Scope(self.analysis, self.module, [], env, self.name, self.local, self.literals)
+        local, chain = self.local, (*self.chain, node)
+        inner = Scope(self.analysis, self.module, [], env, self.name, local, chain, self.literals)
         while True:
             before = dict(env)
             inner._use(node.body)
@@ -357,18 +364,17 @@ class Scope:
         resolver, parts = self.analysis.resolver, ast.unparse(func).split(".")
         if not all(part.isidentifier() for part in parts):
             return []
+        here = self.local.get(parts[0])
+        if here is not None and (len(here) != 1 or here[0].owner not in self.chain):
+            return []  # bound more than once, or where it is not seen from here
         if len(parts) > 1:
-            source = resolver.module_called(self.module, parts[:-1], self.local)
+            source = resolver.module_called(self.module, parts[:-1], here)
             return resolver.functions(source, parts[-1]) if source else []
-        if parts[0] in self.local:
-            return self._targets_here(self.local[parts[0]])
-        return resolver.functions(self.module, parts[0])
+        return self._targets_here(here[0]) if here else resolver.functions(self.module, parts[0])
 
-    def _targets_here(self, found: list[Binding]) -> list[Target]:
+    def _targets_here(self, one: Binding) -> list[Target]:
         """A name that is bound within this function, and once."""
-        resolver, one = self.analysis.resolver, found[0]
-        if len(found) != 1 or one.in_class:
-            return []
+        resolver = self.analysis.resolver
         if isinstance(one.node, Function):
             decorators = one.node.decorator_list
             plain = all(resolver.passes_on(self.module, d, self.local) for d in decorators)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib.metadata import version
 from typing import Self
 
@@ -55,7 +55,7 @@ class ModelPreparation:
         self, experiment: Experiment, model: str, plan: Plan, *, redo: bool = False
     ) -> None:
         self._experiment, self._model, self._plan, self._redo = experiment, model, plan, redo
-        self._made_from = _made_from(experiment, model, plan)
+        self._now, self._made_from = _made_from(experiment, model, plan)
         self._shards = ShardStore(experiment, model, self._made_from)
         self._found: Mapping[int, Shard] = {}
         self._kept = None if redo else self._up_to_date()
@@ -76,6 +76,8 @@ class ModelPreparation:
             name = layout.model_folder(self._model)
             told = f"{name}: nothing that its encoded data are made of changed"
             self._experiment.progress.note(told)
+            if self._kept.encoding != self._now:
+                self._mark(replace(self._kept, encoding=self._now))
             # A run that was killed right after its marker has left its shards behind.
             self._shards.remove()
             return
@@ -91,10 +93,13 @@ class ModelPreparation:
             return self._kept
         joiner = ModelJoiner(self._experiment, self._model, self._plan, self._shards)
         done = joiner.run(self._found, self._made_from)
-        told = json.dumps(asdict(done), indent=2) + "\n"
-        self._experiment.store.write(self._marker, told.encode())
+        self._mark(done)
         self._shards.remove()
         return done
+
+    def _mark(self, done: EncodedModel) -> None:
+        told = json.dumps(asdict(done), indent=2) + "\n"
+        self._experiment.store.write(self._marker, told.encode())
 
     @property
     def _marker(self) -> str:
@@ -117,7 +122,7 @@ def encode_model(
 
     Raises as `ModelPreparation.encode` does.
     """
-    made_from = _made_from(experiment, model, plan)
+    _, made_from = _made_from(experiment, model, plan)
     kept = _kept(experiment, model)
     name = layout.model_folder(model)
     again = kept and kept.quarantined and worth_a_second_try(experiment, model)
@@ -134,15 +139,17 @@ def encode_model(
     return len(found.keys() - before.keys())
 
 
-def _made_from(experiment: Experiment, model: str, plan: Plan) -> str:
+def _made_from(experiment: Experiment, model: str, plan: Plan) -> tuple[str, str]:
+    """What it is made from; and, while what stands is of a build that counted all of [user] and
+    nothing else that functions read, that build's word for it."""
     usage = settings_usage(experiment.directory, ENCODING_FUNCTIONS)
     now, before = (_hash(experiment, model, plan, one) for one in (usage, ALL_OF_USER))
-    if now == before or usage.reads_beside_user:
-        return now
-    # Of a build that counted all of [user]: what it left here, whole or half done, still stands.
     kept = _kept(experiment, model)
-    is_before = kept.encoding == before if kept else begun(experiment, model, before)
-    return before if is_before else now
+    if now == before or (kept and kept.encoding == now):
+        return now, now
+    stands = kept is not None and kept.encoding == before
+    half_done = not usage.reads_beside_user and begun(experiment, model, before)
+    return now, before if stands or half_done else now
 
 
 def _hash(experiment: Experiment, model: str, plan: Plan, usage: Usage) -> str:

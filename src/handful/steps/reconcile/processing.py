@@ -48,8 +48,7 @@ class FunctionKey:
 
     now: str
     before: str
-    """The same as builds told it that counted all of `[user]`; `now` if they said nothing of what
-    it reads."""
+    """The same as builds told it that counted all of `[user]`, and nothing else."""
 
 
 def function_key(function_hash: str, settings: Settings, usage: Usage) -> FunctionKey:
@@ -62,7 +61,7 @@ def function_key(function_hash: str, settings: Settings, usage: Usage) -> Functi
         hashlib.sha256("\n".join([function_hash, *lines]).encode()).hexdigest()
         for lines in (read, every)
     )
-    return FunctionKey(now, now if beside else before)
+    return FunctionKey(now, before)
 
 
 def inputs_of(matched: Matched) -> pl.DataFrame:
