@@ -9,6 +9,7 @@ CHAOS_MACHINE    the machine's identity; the lock lives for seconds then
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import os
 import signal
@@ -57,6 +58,9 @@ def _shift(moment: float, seconds: float) -> None:
     def ahead() -> float:
         return seconds if real_time() >= moment else 0.0
 
+    # pandas' own code reads datetimes as they lie in memory: it has to know the real ones.
+    with contextlib.suppress(ImportError):
+        import pandas  # noqa: F401
     real_time, real_time_ns, real = time.time, time.time_ns, datetime.datetime
 
     class Kind(type):
