@@ -96,6 +96,17 @@ def main() -> int:
     return 0
 
 
+def _few(name: str, asked: argparse.Namespace) -> dict[str, list[encoded.Text]]:
+    """The first of each split, of labels that train has."""
+    parts = dict(datasets.splits(name))
+    parts["train"] = parts["train"][: asked.documents]
+    labels = {text.label for text in parts["train"]}
+    for held in ("validation", "test"):
+        known = [text for text in parts[held] if text.label in labels]
+        parts[held] = known[: asked.held]
+    return parts
+
+
 def _heads(name: str, asked: argparse.Namespace, home: Path) -> None:
     model = checkpoints.checkpoint(asked.checkpoint)
     parts = dict(datasets.splits(name))
@@ -125,12 +136,7 @@ def _heads(name: str, asked: argparse.Namespace, home: Path) -> None:
 def _tune(name: str, asked: argparse.Namespace, home: Path) -> None:
     checkpoint = asked.checkpoints[0]
     model = checkpoints.checkpoint(checkpoint)
-    parts = dict(datasets.splits(name))
-    parts["train"] = parts["train"][: asked.documents]
-    labels = {text.label for text in parts["train"]}
-    for held in ("validation", "test"):
-        known = [text for text in parts[held] if text.label in labels]
-        parts[held] = known[: asked.held]
+    parts = _few(name, asked)
     text = f"EPOCHS = {asked.lengths[0]}\nBATCH_SIZE = {BATCH_SIZE}\nLEARNING_RATE = auto\n"
     text += f"[tune]\nTRIALS = {asked.trials}\n{tuning.RANGES}"
     seen: dict[bool, list[tuning.Search]] = {True: [], False: []}
@@ -186,12 +192,7 @@ def _frozen(name: str, asked: argparse.Namespace, home: Path) -> None:
 def _rules(name: str, checkpoint: str, asked: argparse.Namespace, home: Path) -> None:
     """A line of each training is kept in `rules.jsonl`; what stands there is not done again."""
     model = checkpoints.checkpoint(checkpoint)
-    parts = dict(datasets.splits(name))
-    parts["train"] = parts["train"][: asked.documents]
-    labels = {text.label for text in parts["train"]}
-    for held in ("validation", "test"):
-        known = [text for text in parts[held] if text.label in labels]
-        parts[held] = known[: asked.held]
+    parts = _few(name, asked)
     data = {"set": name, "checkpoint": checkpoint, "tokens": asked.tokens}
     data |= {split: len(texts) for split, texts in parts.items()}
     sizes = "-".join(str(size) for size in (asked.tokens, *map(len, parts.values())))

@@ -157,7 +157,7 @@ class Reader:
             statements = module.names.get(name, []) + module.common
         seen[module_name, name] = [_normal(statement) for statement in statements]
         for statement in statements:
-            for used in sorted(names_in(statement)):
+            for used in sorted(_names_in(statement)):
                 if used in module.names:
                     self._collect(module_name, used, seen)
             self._follow(module_name, statement, seen)
@@ -288,14 +288,16 @@ def _parsed(path: Path, is_own: Callable[[str], bool]) -> Module:
         bound = _bound_by(statement)
         if not isinstance(statement, _SIMPLE):
             own = {name for name, root in _imported_within(statement) if is_own(root)}
-            for name in own if not bound else ():  # it counts for all
-                tried.setdefault(name, []).append(statement)
-            bound |= own if bound else set()
+            if bound:
+                bound |= own
+            else:  # it counts for all
+                for name in own:
+                    tried.setdefault(name, []).append(statement)
         for name in bound:
             names.setdefault(name, []).append(statement)
         if not bound and not _is_docstring(statement):
             common.append(statement)
-    opaque = bool(names_in(tree) & _OPAQUE) or any(
+    opaque = bool(_names_in(tree) & _OPAQUE) or any(
         isinstance(node, ast.ImportFrom) and node.names[0].name == "*" for node in ast.walk(tree)
     )
     return Module(tree, names, common, opaque, frozenset(_importers(tree)), tried)
@@ -339,8 +341,7 @@ def _bound_by(statement: ast.stmt) -> set[str]:
     } | {node.name for node in ast.walk(statement) if isinstance(node, _FUNCTIONS | ast.ClassDef)}
 
 
-def names_in(node: ast.AST) -> set[str]:
-    """Every name that stands in it, read or bound."""
+def _names_in(node: ast.AST) -> set[str]:
     return {found.id for found in ast.walk(node) if isinstance(found, ast.Name)}
 
 

@@ -20,10 +20,6 @@ class Binding:
     owner: ast.AST | None = None
     """The function, class or lambda in whose scope it is; None at the level that was asked for."""
 
-    @property
-    def is_import(self) -> bool:
-        return self.alias is not None
-
 
 def bindings(node: ast.AST, *, within: bool) -> Mapping[str, list[Binding]]:
     """Name → the places that bind it in `node`, which is a module or a function.

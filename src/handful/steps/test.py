@@ -10,6 +10,7 @@ from typing import Any
 
 from handful.backends.base import Backend, Job, lock_of
 from handful.experiment import Experiment
+from handful.fingerprint import USAGE
 from handful.layout import model_folder
 from handful.looks import finish_look
 from handful.machine import gpus
@@ -88,7 +89,9 @@ def _best_run(experiment: Experiment, trained: Trained) -> int:
 
 def _look(trained: Trained, made_from: Fingerprint) -> dict[str, Any]:
     """Which models look, and with which settings; hashes in full, so that they can be compared."""
-    content = json.dumps(dict(made_from), sort_keys=True).encode()
+    # Lines of functions.py stand in what it says of settings: a comment makes no other look.
+    counting = {name: text for name, text in made_from.items() if name != USAGE}
+    content = json.dumps(counting, sort_keys=True).encode()
     return {
         "runs": [
             {"model": run.model, "seed": run.seed, "weights_hash": run.weights_hash}
