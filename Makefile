@@ -7,7 +7,9 @@ SHOWN  := $(VENV)/.ready-to-show
 EXP    := examples/EXP-0002-reviews
 # A test file stays with one process, as the fixtures of a file are costly.
 # The long files are those of pipelines, which come first: so both processes have work to the end.
+# A test that hangs where no signal is heard (in a library's own code) ends with its process, and says where.
 SHARED := --numprocesses=2 --dist=loadfile --no-loadscope-reorder
+HANGS  := -o faulthandler_timeout=600 -o faulthandler_exit_on_timeout=true
 
 .PHONY: demo test test-all compiled test-aws test-containers check fuzz mutants chaos format bench docs clean help
 
@@ -38,7 +40,7 @@ demo: $(SHOWN)
 
 ## make test      all tests but the slow ones
 test: $(READY) compiled
-	$(BIN)/python -m pytest $(SHARED) -m "not slow and not live"
+	$(BIN)/python -m pytest $(SHARED) $(HANGS) -m "not slow and not live"
 
 ## make test-all  the slow ones, too
 test-all: $(READY) compiled

@@ -7,16 +7,13 @@ only. TLS is the server's own where it has one, else that of a small proxy befor
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import secrets
 import shutil
-import ssl
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 import uuid
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -24,7 +21,6 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import pytest
 
@@ -43,11 +39,6 @@ class Certificate:
     ca: Path
     chain: Path
     key: Path
-
-    def context(self) -> ssl.SSLContext:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(self.chain, self.key)
-        return context
 
 
 def certificate(folder: Path) -> Certificate:
@@ -114,48 +105,18 @@ def running(name: str, *, tls: bool = False) -> Iterator[AnyServer]:
 
 @contextmanager
 def tls_proxy(endpoint_url: str, cert: Certificate) -> Iterator[str]:
-    """An https address that passes every byte on to `endpoint_url` (http)."""
-    loop = asyncio.new_event_loop()
-    port = urlsplit(endpoint_url).port
-
-    async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with suppress(OSError):
-            while piece := await reader.read(1 << 16):
-                writer.write(piece)
-                await writer.drain()
-        with suppress(OSError, RuntimeError):
-            writer.close()
-
-    async def relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            far_reader, far_writer = await asyncio.open_connection("127.0.0.1", port)
-        except OSError:
-            writer.close()
-            return
-        with suppress(asyncio.CancelledError):  # a cancelled callback would be told on stderr
-            await asyncio.gather(pump(reader, far_writer), pump(far_reader, writer))
-
-    async def serve() -> asyncio.Server:
-        return await asyncio.start_server(relay, "127.0.0.1", 0, ssl=cert.context())
-
-    thread = threading.Thread(target=loop.run_forever, daemon=True)
-    thread.start()
-    server = asyncio.run_coroutine_threadsafe(serve(), loop).result(10)
+    """An https address that passes every byte on to `endpoint_url` (http); a process of its own."""
+    port = free_ports(1)[0]
+    own = [sys.executable, str(Path(__file__).parent / "tls_proxy.py")]
+    command = [*own, str(port), endpoint_url, str(cert.chain), str(cert.key)]
+    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
     try:
-        yield f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"ready\n", "the proxy does not listen"
+        yield f"https://127.0.0.1:{port}"
     finally:
-
-        async def stop() -> None:
-            server.close()
-            rest = asyncio.all_tasks() - {asyncio.current_task()}
-            for task in rest:
-                task.cancel()
-            await asyncio.gather(*rest, return_exceptions=True)
-
-        asyncio.run_coroutine_threadsafe(stop(), loop).result(10)
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join(10)
-        loop.close()
+        process.kill()
+        process.wait()
 
 
 @contextmanager
