@@ -9,7 +9,7 @@ EXP    := examples/EXP-0002-reviews
 # The long files are those of pipelines, which come first: so both processes have work to the end.
 # A test that hangs where no signal is heard (in a library's own code) ends with its process, and says where.
 SHARED := --numprocesses=2 --dist=loadfile --no-loadscope-reorder
-HANGS  := -o faulthandler_timeout=600 -o faulthandler_exit_on_timeout=true
+HANGS  := --max-worker-restart=2 -o faulthandler_timeout=600 -o faulthandler_exit_on_timeout=true
 
 .PHONY: demo test test-all compiled test-aws test-containers check fuzz mutants chaos format bench docs clean help
 
