@@ -28,7 +28,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import accuracy_score, f1_score
 
 from handful.errors import Absent
-from handful.experiment import Experiment, open_experiment
+from handful.experiment.context import Experiment, open_experiment
 from handful.layout import SPLITS, artifact_file, model_folder
 from handful.progress import Silent
 from handful.records import Tested

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from truth_parts.noise import noise
 
-from handful.experiment import open_experiment
+from handful.experiment.context import open_experiment
 from handful.progress import Silent
 
 

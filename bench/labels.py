@@ -178,7 +178,7 @@ def _import(name: str, driver: str) -> None:
     if name != "driver":
         from importlib.util import find_spec
 
-        import handful.steps.reconcile.taking  # noqa: F401
+        import handful.steps.reconcile.snapshot.fetch  # noqa: F401
 
         if find_spec("handful.labels.statements"):
             import sqlglot  # noqa: F401
@@ -196,7 +196,7 @@ def _undisturbed(name: str) -> AbstractContextManager[None]:
 def _read_by_handful(_driver: str, url: str) -> int:
     from handful.labels.base import LABELS_SCHEMA
     from handful.labels.database import DatabaseLabels
-    from handful.steps.reconcile import tables
+    from handful.steps.reconcile.snapshot import tables
 
     with tempfile.TemporaryDirectory() as folder:
         with tables.writing(Path(folder) / "taken-labels.parquet", LABELS_SCHEMA) as writer:

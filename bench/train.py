@@ -221,7 +221,7 @@ def _line(name: str, pace: float, by: str, found: Sequence[Sample]) -> str:
 def on_r8(scratch: Path, kept: Path, documents: int | None, seeds: Sequence[int] | None) -> int:
     from handful.backends.local import Local
     from handful.cli.console import listener
-    from handful.experiment import open_experiment
+    from handful.experiment.context import open_experiment
     from handful.steps.test import test
     from handful.steps.train import train
 

@@ -23,8 +23,8 @@ import image_architectures
 from architecture_trials import LABEL2ID, Array, Gradients, Trial, batch, gradients, text
 from architectures import TEXT, drawn, tiny, tiny_config
 from handful.errors import UserError
-from handful.positions import positions
-from handful.training.pretrained import in_encoder, load_pretrained
+from handful.experiment.positions import positions
+from handful.training.model.pretrained import in_encoder, load_pretrained
 from image_architectures import IMAGES, tiny_image_config
 
 TOLERANCE = 1e-4

@@ -27,13 +27,13 @@ import encoded
 from architectures import tiny
 from encoded import Encoded, Told
 from handful.backends.inline import Inline
-from handful.functions import load_functions
 from handful.records import Prepared, Trained
 from handful.steps.test import test as run_test
 from handful.steps.train import train as run_train
-from handful.training.exporting import export_onnx
-from handful.training.optimizer import CLIP_NORM, make_optimizer
+from handful.training.loop.optimizer import CLIP_NORM, make_optimizer
+from handful.training.model.exporting import export_onnx
 from handful.training.serving import open_scorer
+from handful.user_functions.load import load_functions
 from image_architectures import picture, tiny_of_images
 
 LABEL2ID = {label: number for number, label in enumerate(encoded.LABELS)}

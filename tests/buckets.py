@@ -15,9 +15,9 @@ from typing import Any, cast
 
 from faults import Proxy
 from handful import layout
-from handful.pipeline import run
+from handful.pipeline.run import run
+from handful.pipeline.step import Choice
 from handful.records import Reconciled
-from handful.step import Choice
 from reconciling import Business, Heard
 from servers import S3Server
 

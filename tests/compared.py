@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 
 from encoded import SETTINGS, Told
-from handful.experiment import Experiment, open_experiment
+from handful.experiment.context import Experiment, open_experiment
 from handful.records import Evaluation, Prepared, Run, Trained
 from handful.records import Tested as Results
-from handful.training.results import write_predictions
+from handful.training.evaluation.results import write_predictions
 
 MADE_FROM = {"[train] METRIC": "macro_f1"}
 

@@ -122,7 +122,7 @@ _SCORING = unit("scoring", "comparing_metrics")
 _COMPARING = unit("comparing_tests", "comparing_verdict", "comparing_metrics")
 _METRICS = unit("training_metrics")
 AREAS = (
-    Area("lock", {"storage/lock.py": _LOCK, "storage/gate.py": _LOCK}, late="[s3"),
+    Area("lock", {"storage/lock.py": _LOCK, "storage/lock_guard.py": _LOCK}, late="[s3"),
     Area(
         "matching and ledger",
         of_step(
@@ -152,7 +152,10 @@ AREAS = (
             f"scoring/{name}.py": _SCORING
             for name in ("bootstrap", "calibration", "counts", "coverage", "figures", "ranked")
         }
-        | {"scoring/single.py": [*_SCORING, *_METRICS], "training/metrics.py": _METRICS},
+        | {
+            "evaluation/metrics/single.py": [*_SCORING, *_METRICS],
+            "training/evaluation/metrics.py": _METRICS,
+        },
     ),
 )
 

@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from handful import layout
-from handful.experiment import Experiment, open_experiment
+from handful.experiment.context import Experiment, open_experiment
 from handful.progress import Scalar, Silent
 from handful.records import Fate, Prepared, Reconciled
 from handful.steps.prepare import prepare

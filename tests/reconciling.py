@@ -14,10 +14,10 @@ import polars as pl
 import pyarrow as pa
 
 from handful import layout
-from handful.experiment import Experiment, open_experiment
+from handful.experiment.context import Experiment, open_experiment
 from handful.labels.base import LabelSource
 from handful.labels.database import DatabaseLabels
-from handful.production import production_files
+from handful.pipeline.production import production_files
 from handful.progress import Scalar
 from handful.records import Reconciled
 from handful.steps.reconcile import reconcile

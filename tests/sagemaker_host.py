@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from handful.backends.sagemaker.request import Request
+from handful.sagemaker.jobs.requests.build import Request
 
 TRAIN = Path(__file__).parents[1] / "docker" / "train"
 """What the image has on its PATH."""

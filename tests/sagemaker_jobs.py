@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from handful.backends.sagemaker.request import Request
+from handful.sagemaker.jobs.requests.build import Request
 from sagemaker_host import TRAIN, Host
 from servers import S3Server, free_ports
 

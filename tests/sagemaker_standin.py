@@ -35,7 +35,7 @@ from moto.sagemaker.responses import SageMakerResponse
 from moto.secretsmanager.responses import SecretsManagerResponse
 from werkzeug.serving import WSGIRequestHandler, make_server
 
-from handful.backends.sagemaker.request import Request
+from handful.sagemaker.jobs.requests.build import Request
 from sagemaker_host import TRAIN
 from sagemaker_jobs import Bucket, Ended, Job
 from servers import S3Server

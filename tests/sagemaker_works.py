@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from handful.backends.base import Job
-from handful.backends.sagemaker.work import Channel, Work
+from handful.sagemaker.jobs.requests.request_context import Channel, Work
 from handful.settings import Range, Settings, read_settings
 
 TEXT = """

@@ -71,8 +71,8 @@ def _marker(name: str) -> bool:
 def bring(directory: str, first: bool) -> dict[str, Any]:
     """Prepare in this process; `first`: all files are on this machine before it begins."""
     began, clock = time.time(), time.perf_counter()
-    from handful.experiment import open_experiment
-    from handful.pipeline import Choice, run
+    from handful.experiment.context import open_experiment
+    from handful.pipeline.run import Choice, run
     from handful.progress import Silent
 
     with tempfile.TemporaryDirectory(prefix="bench-bring-") as folder:

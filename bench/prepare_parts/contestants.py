@@ -145,15 +145,15 @@ def _mapped(root: Path, mine: ModuleType, encode: Callable[..., Any], processes:
 def ours(root: Path, batched: bool, kind: str = "lists") -> Taken:
     """prepare's own encoder: Arrow shards in the store, each with its marker."""
     from handful import layout
-    from handful.experiment import open_experiment
-    from handful.machine import uncollected
+    from handful.experiment.context import open_experiment
     from handful.progress import Silent
     from handful.records import Reconciled
     from handful.steps import prepare
-    from handful.steps.prepare.encoder import ModelEncoder, sampled
-    from handful.steps.prepare.sampling import EncodeSample
-    from handful.steps.prepare.shards import ShardStore
-    from handful.steps.prepare.workers import workers_of
+    from handful.steps.prepare.encoding.encoder import ModelEncoder, sampled
+    from handful.steps.prepare.encoding.sampling import EncodeSample
+    from handful.steps.prepare.encoding.shards import ShardStore
+    from handful.steps.prepare.workers.pool import workers_of
+    from handful.system.machine import uncollected
 
     made.choose(root, batched=batched, kind=kind)
     settings = ("prepare.NEAR_DUPLICATES=ignore",)

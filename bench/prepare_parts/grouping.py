@@ -39,14 +39,14 @@ def group(root: Path) -> dict[str, Any]:
     From the ledger to the groups: the workers' start and the reading of all files are within.
     """
     from handful import layout
-    from handful.experiment import open_experiment
-    from handful.machine import uncollected
+    from handful.experiment.context import open_experiment
     from handful.progress import Silent
     from handful.records import Reconciled
     from handful.steps.prepare.artifacts import kept_artifacts
-    from handful.steps.prepare.inputs import Inputs
-    from handful.steps.prepare.links import links_between
-    from handful.steps.prepare.workers import workers_of
+    from handful.steps.prepare.encoding.inputs import Inputs
+    from handful.steps.prepare.splitting.group_edges import links_between
+    from handful.steps.prepare.workers.pool import workers_of
+    from handful.system.machine import uncollected
 
     with tempfile.TemporaryDirectory(dir=root) as scratch:
         experiment = open_experiment(root / "experiment", (), Silent(), Path(scratch))
@@ -99,8 +99,8 @@ def split(count: int, seed: int = 0) -> dict[str, float]:
     Sixty skewed labels; groups of one to sixty artifacts.
     """
     from handful.steps.prepare.artifacts import Artifact
-    from handful.steps.prepare.groups import Links
-    from handful.steps.prepare.splits import draw
+    from handful.steps.prepare.splitting.groups import Links
+    from handful.steps.prepare.splitting.splits import draw
 
     chance = random.Random(seed)
     artifacts, keys = [], []

@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from train_parts import encoded
 
 from handful.backends.inline import Inline
-from handful.experiment import open_experiment
+from handful.experiment.context import open_experiment
 from handful.progress import Silent
 from handful.steps.train import train
 

@@ -29,7 +29,7 @@ class Search:
 def search(directory: Path, *, pruning: bool) -> Search:
     """All trials anew; `pruning`: bad ones are given up."""
     from handful.backends.inline import Inline
-    from handful.experiment import open_experiment
+    from handful.experiment.context import open_experiment
     from handful.progress import Silent
     from handful.steps.tune import trials, tune
 
@@ -50,5 +50,5 @@ def _given_up(*, pruning: bool) -> Iterator[None]:
     if pruning:
         yield
         return
-    with mock.patch("handful.training.pruning.Pruning.hopeless", return_value=False):
+    with mock.patch("handful.training.loop.pruning.Pruning.hopeless", return_value=False):
         yield

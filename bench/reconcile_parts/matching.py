@@ -26,10 +26,10 @@ if TYPE_CHECKING:
     import polars as pl
     import pyarrow as pa
 
-    from handful.experiment import Experiment
+    from handful.experiment.context import Experiment
+    from handful.steps.reconcile.copying.overwrite_journal import Journal
     from handful.steps.reconcile.matching import Matched
-    from handful.steps.reconcile.overwriting import Journal
-    from handful.steps.reconcile.snapshot import Snapshot
+    from handful.steps.reconcile.snapshot.snapshot import Snapshot
 
 PAGE = 1_000
 ROWS_AT_ONCE = 10_000
@@ -87,7 +87,7 @@ def peak_mb() -> float:
 
 @contextmanager
 def _opened(folder: str) -> Iterator[Experiment]:
-    from handful.experiment import open_experiment
+    from handful.experiment.context import open_experiment
     from handful.progress import Silent
 
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
@@ -126,7 +126,7 @@ class _Production:
 
 def take(folder: str) -> dict[str, Any]:
     """In a fresh process: production's rows and keys become the snapshot in the store."""
-    from handful.steps.reconcile.snapshot import snapshot
+    from handful.steps.reconcile.snapshot.snapshot import snapshot
 
     production: Any = _Production(folder)
     parts = Parts()
@@ -141,10 +141,10 @@ def match_taken(folder: str) -> dict[str, Any]:
     """In a fresh process: from the snapshot to the ledger."""
     import polars as pl
 
-    from handful.steps.reconcile import copying
-    from handful.steps.reconcile.overwriting import Journal
-    from handful.steps.reconcile.snapshot import snapshot
-    from handful.steps.reconcile.troubles import Troubles
+    from handful.steps.reconcile.copying import copies
+    from handful.steps.reconcile.copying.failures import Troubles
+    from handful.steps.reconcile.copying.overwrite_journal import Journal
+    from handful.steps.reconcile.snapshot.snapshot import snapshot
 
     nobody: Any = None
     idle, parts, plan_file = peak_mb(), Parts(), Path(folder) / PLAN
@@ -157,7 +157,7 @@ def match_taken(folder: str) -> dict[str, Any]:
         with parts.timed("copy plan"):
             journal = Journal(experiment, production.about.taken_at)
             planned = _plan(experiment, matched, journal, plan_file)
-        arrived = pl.read_parquet(plan_file).select(copying.PRESENT.names())
+        arrived = pl.read_parquet(plan_file).select(copies.PRESENT.names())
         with parts.timed("ledger"):
             book = _conclude(experiment, production, matched, arrived, troubles)
     fates = dict(book.rows.group_by("fate").len().sort("fate").iter_rows())
@@ -168,7 +168,7 @@ def match_taken(folder: str) -> dict[str, Any]:
 def _match(experiment: Experiment, production: Snapshot) -> Matched:
     """As the step itself does it."""
     from handful.steps import reconcile
-    from handful.steps.reconcile.names import Wanted
+    from handful.steps.reconcile.keys.names import Wanted
 
     settings = experiment.settings
     nobody: Any = None  # every row has a hash: no content is read
@@ -182,10 +182,10 @@ def _match(experiment: Experiment, production: Snapshot) -> Matched:
 
 def _plan(experiment: Experiment, matched: Matched, journal: Journal, path: Path) -> int:
     """How many files are to be copied; the plan goes to `path`."""
-    from handful.steps.reconcile import copying
+    from handful.steps.reconcile.copying import copies
 
-    here, memory = copying.present(experiment), copying.remembered(experiment)
-    plan = copying.plan(matched.files, here, memory, journal)
+    here, memory = copies.present(experiment), copies.remembered(experiment)
+    plan = copies.plan(matched.files, here, memory, journal)
     plan.write_parquet(path)
     return plan.height
 
@@ -200,7 +200,7 @@ def _conclude(
     import polars as pl
 
     from handful.steps.reconcile import ledger
-    from handful.steps.reconcile.verify import Verified
+    from handful.steps.reconcile.copying.verify import Verified
 
     made = pl.DataFrame(schema={**arrived.schema, "content": pl.String})
     book = ledger.conclude(matched, Verified(arrived, made, 0), troubles)

@@ -37,8 +37,8 @@ def ours(job: Job, span: Span) -> None:
     """`handful reconcile`, as the command line does it; timed is the step that it calls."""
     import_everything()
     import handful.steps.reconcile as step
-    from handful.experiment import open_experiment
-    from handful.pipeline import Choice, run
+    from handful.experiment.context import open_experiment
+    from handful.pipeline.run import Choice, run
 
     clock, reconcile = _Clock(), step.reconcile
 
@@ -71,12 +71,12 @@ def import_everything() -> None:
         "handful.labels.batches",
         "handful.labels.connection",
         "handful.labels.database",
-        "handful.labels.embedded",
+        "handful.labels.drivers.embedded",
         "handful.labels.failures",
         "handful.labels.reading",
         "handful.labels.statements",
         "handful.storage.lock",
-        "handful.storage.s3",
+        "handful.storage.s3.store",
         "obstore.auth.boto3",
         "obstore.store",
         "polars",

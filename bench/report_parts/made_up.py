@@ -12,12 +12,17 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from handful.baseline.review import Review, to_csv
-from handful.experiment import Experiment, open_experiment
+from handful.evaluation.baseline.review import Review, to_csv
+from handful.experiment.context import Experiment, open_experiment
 from handful.layout import BASELINE_MAJORITY, BASELINE_TFIDF, LEDGER, artifact_file
 from handful.progress import Silent
 from handful.records import Compared, Evaluation, Prepared, Reconciled, Run, Tested, Trained
-from handful.training.results import Answered, summary, write_confusion, write_predictions
+from handful.training.evaluation.results import (
+    Answered,
+    summary,
+    write_confusion,
+    write_predictions,
+)
 
 NAME = "EXP-2026-made-up"
 WHEN = "2026-01-01T00:00:00+00:00"

@@ -64,14 +64,15 @@ def _counted_around(call: Callable[..., AbstractContextManager[Any]]) -> Callabl
 
 
 def _begin() -> None:
-    from handful import checksums
-    from handful.storage import gate, lock, s3arrival
+    from handful.files import checksums
+    from handful.storage import lock, lock_guard
+    from handful.storage.s3 import arrival
 
     for name in ("of_bytes", "of_file", "of_folder", "content_of", "read_marker", "check_folder"):
         setattr(checksums, name, _counted(HASHING, getattr(checksums, name)))
     for name in ("seal", "fault_of_json"):
         setattr(checksums, name, _counted(HASHING, getattr(checksums, name)))
-    each: Any = checksums.QuickHash, s3arrival.Arrival
+    each: Any = checksums.QuickHash, arrival.Arrival
     for holder, name in zip(each, ("update", "add"), strict=True):
         setattr(holder, name, _counted(HASHING, getattr(holder, name)))
     for holder in (lock.Held, lock.Watch):
@@ -81,7 +82,7 @@ def _begin() -> None:
     for place, name in inner:
         setattr(place, name, _counted(LOCK, getattr(place, name)))
     for name in ("enter", "close"):
-        setattr(gate, name, _counted_around(getattr(gate, name)))
+        setattr(lock_guard, name, _counted_around(getattr(lock_guard, name)))
 
 
 if "STEPS_TOLD" in os.environ:

@@ -109,7 +109,7 @@ def ours(directory: Path, *, precision: str = "fp32", processes: int = 1) -> Res
     """handful's own steps, as `handful train` and `handful test` call them."""
     from handful.backends.inline import Inline
     from handful.backends.local import Local
-    from handful.experiment import open_experiment
+    from handful.experiment.context import open_experiment
     from handful.progress import Silent
     from handful.steps.test import test
     from handful.steps.train import train
@@ -142,7 +142,7 @@ def ours(directory: Path, *, precision: str = "fp32", processes: int = 1) -> Res
 @contextmanager
 def _counted(cpu: list[float]) -> Iterator[None]:
     """The CPU seconds of a training in this process, without the loading of libraries and model."""
-    from handful.training.loop import Loop
+    from handful.training.loop.loop import Loop
 
     run = Loop.run
 

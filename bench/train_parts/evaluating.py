@@ -52,9 +52,9 @@ Judge = Callable[[Sequence[str]], list[int]]
 def _ours(module: object, tokenizer: object, max_tokens: int) -> Judge:
     from datasets import Dataset
 
-    from handful.training.collate import Collator
-    from handful.training.data import as_split
-    from handful.training.prediction import predict
+    from handful.training.data.collate import Collator
+    from handful.training.data.splits import as_split
+    from handful.training.evaluation.prediction import predict
 
     def judge(texts: Sequence[str]) -> list[int]:
         found = tokenizer(list(texts), truncation=True, max_length=max_tokens)

@@ -17,7 +17,7 @@ from train_parts import encoded, r8
 from truth_parts.noise import macro_f1
 
 if TYPE_CHECKING:
-    from handful.experiment import Experiment
+    from handful.experiment.context import Experiment
     from handful.records import Prepared
 
 MODEL = "all-MiniLM-L6-v2"
@@ -38,7 +38,7 @@ def calibration(
     `baseline`: the linear model that stands beside every experiment, instead of MiniLM.
     """
     from handful.cli.console import listener
-    from handful.experiment import open_experiment
+    from handful.experiment.context import open_experiment
 
     root = kept or scratch
     directory = root / "EXP-R8"
@@ -72,10 +72,10 @@ def _of_model(experiment: Experiment, record: Prepared) -> bool:
 def _of_baseline(directory: Path) -> bool:
     from datasets import load_from_disk
 
-    from handful.baseline.choosing import Unusable, choose
-    from handful.baseline.linear import fit_best, read
-    from handful.scoring.calibration import fit_temperature
-    from handful.scoring.figures import figures
+    from handful.evaluation.baseline.choosing import Unusable, choose
+    from handful.evaluation.baseline.linear import fit_best, read
+    from handful.evaluation.metrics.calibration import fit_temperature
+    from handful.evaluation.metrics.figures import figures
 
     label2id = encoded.prepared(directory).label2id
     folder = encoded.encoded_folder(directory) / MODEL

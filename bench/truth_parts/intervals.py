@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from handful.scoring.bootstrap import LEVEL, interval, resampled
+from handful.evaluation.metrics.bootstrap import LEVEL, interval, resampled
 from handful.steps.compare.findings import FEW_EXAMPLES
 from truth_parts.synthetic import World, even, rate, skewed
 

@@ -17,10 +17,10 @@ import numpy as np
 import polars as pl
 from datasets import load_from_disk
 
-from handful.baseline.choosing import Unusable, choose
-from handful.baseline.linear import Read, fit_best, read
-from handful.baseline.suspects import out_of_sample, suspects
-from handful.experiment import Experiment
+from handful.evaluation.baseline.choosing import Unusable, choose
+from handful.evaluation.baseline.linear import Read, fit_best, read
+from handful.evaluation.baseline.suspects import out_of_sample, suspects
+from handful.experiment.context import Experiment
 
 NAMES = ("train", "validation")
 

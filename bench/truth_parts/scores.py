@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from handful.scoring.figures import figures
+from handful.evaluation.metrics.figures import figures
 from truth_parts.synthetic import even, rate, skewed
 
 ALLOWED = 0.02

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from handful.metric_names import LOG_LOSS
-from handful.scoring.arrays import Floats
-from handful.scoring.bootstrap import Answers
-from handful.scoring.counts import MEASURES, Counts
+from handful.evaluation.metrics.arrays import Floats
+from handful.evaluation.metrics.bootstrap import Answers
+from handful.evaluation.metrics.counts import MEASURES, Counts
+from handful.records.metric_names import LOG_LOSS
 
 EASY = 0.35
 """The share of examples that every model of a world gets right: models err together."""

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from handful.comparing.pairs import every_two, paired
-from handful.comparing.verdict import judged
-from handful.scoring.bootstrap import measured, resampled
+from handful.evaluation.metrics.bootstrap import measured, resampled
+from handful.evaluation.significance.pairs import every_two, paired
+from handful.evaluation.significance.verdict import judged
 from truth_parts.synthetic import World, even, rate, skewed
 
 METRIC = "macro_f1"

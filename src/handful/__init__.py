@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from handful.functions import Encoded, batched
+from handful.user_functions.load import Encoded, batched
 
 if TYPE_CHECKING:
-    from handful.predicting.classifier import Classifier, Prediction
+    from handful.inference.classifier import Classifier, Prediction
 
 __version__ = "0.1.0"
 __all__ = ["Classifier", "Encoded", "Prediction", "__version__", "batched"]
@@ -19,7 +19,7 @@ __all__ = ["Classifier", "Encoded", "Prediction", "__version__", "batched"]
 
 def __getattr__(name: str) -> Any:
     if name in {"Classifier", "Prediction"}:
-        from handful.predicting import classifier
+        from handful.inference import classifier
 
         return getattr(classifier, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

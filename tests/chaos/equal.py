@@ -16,8 +16,8 @@ from dataclasses import replace
 from fnmatch import fnmatch
 from typing import Any
 
-from handful import checksums
-from handful.machine import ProcessIdentity, is_alive, this_process
+from handful.files import checksums
+from handful.system.machine import ProcessIdentity, is_alive, this_process
 
 Files = Mapping[str, bytes]
 """Key in the experiment's store → content."""

@@ -13,7 +13,7 @@ import trustme
 
 from handful.errors import Denied, StoreError, Unreachable, UserError
 from handful.storage.open import open_source, open_store
-from handful.storage.s3 import S3Store
+from handful.storage.s3.store import S3Store
 from s3_servers import AnyServer, Certificate, certificate, running, tls_proxy
 from servers import S3Server, free_ports, role, running_s3
 

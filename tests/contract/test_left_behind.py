@@ -10,8 +10,9 @@ from datetime import timedelta
 
 import pytest
 
-from handful.storage import aside, claims
+from handful.storage import atomic_write
 from handful.storage.open import open_store
+from handful.storage.s3 import create_fallback
 from servers import S3Server
 
 KINDS = ("probe-{}", "claims/0123456789abcdef/{}")
@@ -47,8 +48,8 @@ def left_of(server: S3Server, place: str, marks: list[str]) -> set[str]:
 def test_what_the_dead_left_goes_and_nothing_else(
     s3_server: S3Server, dead: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(claims, "STALE", timedelta(seconds=-1))
-    alive, elsewhere = aside.mark(), mark_of(dead, host="another-machine")
+    monkeypatch.setattr(create_fallback, "STALE", timedelta(seconds=-1))
+    alive, elsewhere = atomic_write.mark(), mark_of(dead, host="another-machine")
     of_older_builds = secrets.token_hex(8)
     stays = [alive, elsewhere, of_older_builds]
     found = left_of(s3_server, s3_server.place(), [mark_of(dead), mark_of(dead), *stays])
@@ -65,7 +66,7 @@ def test_a_claim_that_counts_stays_since_two_machines_may_have_one_name(
 def test_what_is_old_goes_whose_ever_it_was(
     s3_server: S3Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(claims, "FORGOTTEN", timedelta(seconds=-1))
+    monkeypatch.setattr(create_fallback, "FORGOTTEN", timedelta(seconds=-1))
     marks = [mark_of(1, host="another-machine"), secrets.token_hex(8)]
     assert left_of(s3_server, s3_server.place(), marks) == set()
 

@@ -20,10 +20,10 @@ from typing import Any
 import pytest
 
 from handful.errors import Absent, Denied, Full, StoreError
-from handful.storage import aside
+from handful.storage import atomic_write
 from handful.storage.base import Source
 from handful.storage.keys import HIDDEN
-from handful.storage.local import LocalSource, LocalStore
+from handful.storage.local.store import LocalSource, LocalStore
 
 NOBODY = 65534
 
@@ -260,7 +260,7 @@ def test_an_original_that_changes_while_it_is_copied_is_told(
         original.write_bytes(b"after, and longer")
         return False
 
-    monkeypatch.setattr(aside, "_reflinked", meddle)
+    monkeypatch.setattr(atomic_write, "_reflinked", meddle)
     with pytest.raises(StoreError, match="changed while"):
         store.send(original, "copy")
     assert keys(store) == []
@@ -308,7 +308,7 @@ def test_a_writer_that_is_killed_leaves_nothing_to_see(store: LocalStore) -> Non
     assert store.read("tree/file") == b"old and whole"
     assert keys(store) == ["tree/file"]
     assert len(left_aside(store)) == 1
-    aside._cleaned.clear()  # as in a new process
+    atomic_write._cleaned.clear()  # as in a new process
     store.write("other", b"")
     assert left_aside(store) == []
 
@@ -378,7 +378,7 @@ def test_a_write_that_takes_little_at_a_time_is_whole_or_an_error() -> None:
             return len(data[: self._most])
 
     slow = Slow(3)
-    aside.write_all(slow, b"0123456789")  # type: ignore[arg-type]
+    atomic_write.write_all(slow, b"0123456789")  # type: ignore[arg-type]
     assert slow.taken == b"0123456789"
     with pytest.raises(OSError, match="nothing"):
-        aside.write_all(Slow(0), b"0123456789")  # type: ignore[arg-type]
+        atomic_write.write_all(Slow(0), b"0123456789")  # type: ignore[arg-type]

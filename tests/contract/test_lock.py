@@ -20,13 +20,13 @@ from typing import Any
 import pytest
 
 from handful.errors import Absent, Locked, StoreError
-from handful.machine import is_alive, this_process
-from handful.storage import gate, lock
+from handful.storage import lock, lock_guard
 from handful.storage.base import Store
 from handful.storage.lock import Held, Holder, locked
 from handful.storage.open import open_store
 from handful.storage.retry import LONGEST_WAIT, WAIT_FOR_KNOWN
-from handful.storage.s3 import S3Store
+from handful.storage.s3.store import S3Store
+from handful.system.machine import is_alive, this_process
 from servers import S3Server
 
 FOLDER = "data/lock"
@@ -370,24 +370,24 @@ def test_who_holds_it_replaces_what_a_late_writer_left(store: Store) -> None:
 def test_in_the_last_moment_of_a_local_write_nobody_takes_it(
     tmp_path: Path, quick: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(gate, "PATIENCE_SECONDS", 0.2)
+    monkeypatch.setattr(lock_guard, "PATIENCE_SECONDS", 0.2)
     sleep, slept = time.sleep, Counter[float]()
     monkeypatch.setattr(time, "sleep", lambda seconds: slept.update([seconds]) or sleep(seconds))
     store = open_store(str(tmp_path / "store"))
     holder = leave(store, 3)
     paths = [tmp_path / "store" / FOLDER / f"00000{n}.json" for n in (3, 4)]
-    with gate.enter(paths[0], paths[1], holder.token) as mine:
+    with lock_guard.enter(paths[0], paths[1], holder.token) as mine:
         assert mine
         with pytest.raises(Locked, match="stands still in the middle of a write") as told:
             lock._acquire(store, FOLDER, "me")
         for part in ("reconcile of EXP-9", f"{store.url}/{FOLDER}", "let it go on, or end it"):
             assert part in str(told.value)
-        assert 0 < slept[gate._LOOK_SECONDS] <= 10, "waiting keeps no core busy"
-    with locked(store, FOLDER, "me"), gate.enter(paths[0], paths[1], holder.token) as mine:
+        assert 0 < slept[lock_guard._LOOK_SECONDS] <= 10, "waiting keeps no core busy"
+    with locked(store, FOLDER, "me"), lock_guard.enter(paths[0], paths[1], holder.token) as mine:
         assert not mine
     with locked(store, FOLDER, "me"):
         leave(store, 5)
-        with gate.enter(paths[1], tmp_path / "store" / FOLDER / "000005.json", "t") as mine:
+        with lock_guard.enter(paths[1], tmp_path / "store" / FOLDER / "000005.json", "t") as mine:
             assert not mine
     assert files(store)
 
@@ -553,16 +553,16 @@ def test_where_no_file_can_be_locked_the_look_is_what_is_left(
     file.write_bytes(b"a token")
     if not known:
         monkeypatch.setitem(sys.modules, "fcntl", None)
-    for number in gate._UNKNOWN if known else [0]:
+    for number in lock_guard._UNKNOWN if known else [0]:
         monkeypatch.setattr(fcntl, "flock", raising(OSError(number, "no locks here")))
-        with gate.close(file) as alone, gate.enter(file, above, "a token") as mine:
+        with lock_guard.close(file) as alone, lock_guard.enter(file, above, "a token") as mine:
             assert alone
             assert mine
-        with gate.enter(file, above, "another") as mine:
+        with lock_guard.enter(file, above, "another") as mine:
             assert not mine
     if known:
         monkeypatch.setattr(fcntl, "flock", raising(OSError(errno.EIO, "broken")))
-        with pytest.raises(OSError, match="broken"), gate.close(file):
+        with pytest.raises(OSError, match="broken"), lock_guard.close(file):
             pass
 
 

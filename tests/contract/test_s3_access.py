@@ -10,10 +10,10 @@ import pytest
 
 from handful import layout
 from handful.errors import Denied, StoreError, Unreachable
-from handful.storage import s3copy
 from handful.storage.base import Source, Store
 from handful.storage.open import open_source, open_store
-from handful.storage.s3 import PART
+from handful.storage.s3 import copy as s3copy
+from handful.storage.s3.store import PART
 from reconciling import PROCESS, Business
 from servers import S3Server, free_ports, role, running_s3
 

@@ -11,8 +11,8 @@ from faults import Request, faulty
 from handful.errors import Unreachable
 from handful.storage import retry
 from handful.storage.open import open_source, open_store
-from handful.storage.s3 import PART, S3Store
-from handful.storage.s3source import S3Source
+from handful.storage.s3.source import S3Source
+from handful.storage.s3.store import PART, S3Store
 from servers import S3Server
 
 CONTENT = b"the amount that is due is 42 " * 100

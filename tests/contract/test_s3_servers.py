@@ -29,7 +29,7 @@ from buckets import (
 from handful.errors import Absent, Archived, Denied, StoreError
 from handful.storage.base import markers_left_out
 from handful.storage.open import open_source, open_store
-from handful.storage.s3 import PART, S3Store
+from handful.storage.s3.store import PART, S3Store
 from reconciling import PROCESS
 from s3_servers import AnyServer, kinds
 from servers import Login

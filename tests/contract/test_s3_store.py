@@ -12,10 +12,10 @@ import pytest
 
 from faults import proxy
 from handful.errors import Absent, Denied, StoreError, Unreachable, UserError
-from handful.storage import s3copy
 from handful.storage.base import Source
 from handful.storage.open import open_source, open_store
-from handful.storage.s3 import PART, S3Store
+from handful.storage.s3 import copy
+from handful.storage.s3.store import PART, S3Store
 from servers import Login, S3Server, free_ports
 
 BIG = PART + 1_000_000
@@ -322,7 +322,7 @@ def test_copies_across_buckets_are_made_by_the_server(
         production.write(name, name.encode())
     # Nothing of the content may pass through here.
     monkeypatch.setattr(S3Store, "body", None)
-    monkeypatch.setattr(s3copy.ServerCopy, "_by_boto", None)
+    monkeypatch.setattr(copy.ServerCopy, "_by_boto", None)
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda name: store.copy_from(production, name, f"to/{name}"), names))
     monkeypatch.undo()
@@ -340,7 +340,7 @@ def test_how_to_copy_is_found_out_before_the_first_copy(
     mine = store.clients.boto().list_objects_v2(Bucket=store.bucket, Prefix=store.full("x")[:-1])
     assert "Contents" not in mine, "nothing is left, not even aside"
     assert store._copies[production.bucket]._trusted is True
-    monkeypatch.setattr(s3copy.ServerCopy, "_first", None)
+    monkeypatch.setattr(copy.ServerCopy, "_first", None)
     store.copy_from(production, "a", "to/a")
     assert store.read("to/a") == b"1"
 

@@ -141,9 +141,9 @@ def test_on_a_local_store(tmp_path: Path, quick: None, at: str) -> None:
 def test_in_the_last_moment_of_a_local_write_the_lock_is_not_to_be_had(
     tmp_path: Path, quick: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from handful.storage import gate
+    from handful.storage import lock_guard
 
-    monkeypatch.setattr(gate, "PATIENCE_SECONDS", 0.2)
+    monkeypatch.setattr(lock_guard, "PATIENCE_SECONDS", 0.2)
     store = open_store(str(tmp_path / "store"))
     sleeper = Sleeper(tmp_path, store.url, "", f"last {RECORD}")
     try:

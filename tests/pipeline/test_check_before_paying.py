@@ -16,10 +16,10 @@ import tiny
 from clouds import client, running_moto
 from encoded import Told
 from handful.errors import NotReady, UserError
-from handful.experiment import Experiment, open_experiment
-from handful.pipeline import run
-from handful.rehearsal import rehearse
-from handful.step import Choice
+from handful.experiment.context import Experiment, open_experiment
+from handful.pipeline.check import rehearse
+from handful.pipeline.run import run
+from handful.pipeline.step import Choice
 from sagemaker_works import PLAIN
 
 
@@ -50,7 +50,7 @@ def managed(one: tiny.Tiny, scratch: Path, cloud: str, **keys: object) -> Experi
 def test_what_a_job_lacks_is_told_before_anything_is_paid(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("handful.aws.clients.ATTEMPTS", 1)
+    monkeypatch.setattr("handful.sagemaker.account.clients.ATTEMPTS", 1)
     one = tiny.make(tmp_path)
     with running_moto() as cloud:
         experiment = managed(one, tmp_path / "s", cloud)
@@ -71,8 +71,8 @@ def test_what_a_job_lacks_is_told_before_anything_is_paid(
 def test_with_artifacts_the_tried_steps_tell_the_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("handful.aws.clients.ATTEMPTS", 1)
-    monkeypatch.setattr("handful.backends.sagemaker.readiness.findings", lambda *_: ())
+    monkeypatch.setattr("handful.sagemaker.account.clients.ATTEMPTS", 1)
+    monkeypatch.setattr("handful.sagemaker.jobs.costs.readiness.findings", lambda *_: ())
     one = tiny.make(tmp_path)
     done = one.handful("reconcile")
     assert done.returncode == 0, done.stderr
@@ -90,7 +90,7 @@ def test_with_artifacts_the_tried_steps_tell_the_time(
 def test_a_run_that_would_cost_too_much_sends_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("handful.aws.clients.ATTEMPTS", 1)
+    monkeypatch.setattr("handful.sagemaker.account.clients.ATTEMPTS", 1)
     one = tiny.make(tmp_path)
     done = one.handful("reconcile")
     assert done.returncode == 0, done.stderr

@@ -11,8 +11,8 @@ from tests.pipeline import tiny
 
 from handful.errors import DataError
 from handful.labels.database import DatabaseLabels
-from handful.production import production_files
-from handful.rehearsal.sample import SPARE, take_sample
+from handful.pipeline.check.sample import SPARE, take_sample
+from handful.pipeline.production import production_files
 from reconciling import Business, Heard
 
 KEYED = "SELECT artifact_id, label, artifact_id || '/text.txt' AS file_key FROM labels"

@@ -19,8 +19,8 @@ from tiny import Tiny, make
 from compared import MADE_FROM, Compared, answered
 from encoded import Told
 from handful.backends.base import Job
-from handful.baseline.review import Review, from_csv, to_csv
 from handful.errors import DataError, UserError
+from handful.evaluation.baseline.review import Review, from_csv, to_csv
 from handful.report.ranking import ranking
 from handful.steps.compare import compare
 from handful.steps.test import test as run_test
@@ -171,8 +171,8 @@ def test_a_baseline_without_the_metric_stands_last(
 def test_a_new_baseline_makes_the_comparison_out_of_date(
     one: Compared, chance: np.random.Generator, tmp_path: Path
 ) -> None:
-    from handful.fingerprint import difference
-    from handful.pipeline import STEPS
+    from handful.experiment.fingerprint import difference
+    from handful.pipeline.run import STEPS
 
     step = next(step for step in STEPS if step.name == "compare")
     truth = chance.integers(0, 3, 50)
@@ -192,7 +192,7 @@ def test_a_new_baseline_makes_the_comparison_out_of_date(
 def test_looks_are_counted_and_those_after_a_verdict_are_marked(
     one: Compared, chance: np.random.Generator, tmp_path: Path
 ) -> None:
-    from handful.looks import after_verdict
+    from handful.evaluation.test_access_log import after_verdict
 
     truth = chance.integers(0, 3, 50)
     one.model("model", truth, answered(truth, 0.8, 3, chance))

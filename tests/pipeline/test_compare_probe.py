@@ -11,7 +11,7 @@ import pytest
 
 from compared import MADE_FROM, Compared, answered, split_ledger
 from encoded import Told
-from handful.baseline.review import from_csv, to_csv
+from handful.evaluation.baseline.review import from_csv, to_csv
 from handful.steps.compare import compare
 from handful.steps.compare.across import Side, across
 

@@ -11,15 +11,16 @@ from typing import Any
 import pytest
 
 from first_stores import WHOLE, contents, handful, unpack
-from handful import checksums, layout
+from handful import layout
 from handful.errors import Damaged
-from handful.experiment import Experiment, open_experiment
-from handful.pipeline import STEPS, run
+from handful.experiment.context import Experiment, open_experiment
+from handful.experiment.step_files import check_files, files_of
+from handful.files import checksums
+from handful.pipeline.run import STEPS, run
+from handful.pipeline.step import Choice, Records, Step
+from handful.pipeline.step_status import kept_record, look, states
 from handful.progress import Silent
 from handful.records import Record
-from handful.standing import kept_record, look, states
-from handful.step import Choice, Records, Step
-from handful.step_files import check_files, files_of
 
 Harm = Callable[[bytes], bytes | None]
 HARMS: dict[str, Harm] = {

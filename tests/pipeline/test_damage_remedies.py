@@ -14,12 +14,12 @@ from tiny import Tiny, make
 
 from handful import layout
 from handful.errors import Damaged
-from handful.experiment import Experiment, open_experiment
+from handful.experiment.context import Experiment, open_experiment
 from handful.layout import Layout
-from handful.pipeline import STEPS, run
+from handful.pipeline.run import STEPS, run
+from handful.pipeline.step import Choice
+from handful.pipeline.step_status import states
 from handful.progress import Silent
-from handful.standing import states
-from handful.step import Choice
 
 pytestmark = pytest.mark.slow
 MINE = Layout("full_dataset")

@@ -24,11 +24,11 @@ sys.path.insert(0, str(Path(__file__).parent))
 from tiny import HANDFUL, Tiny, make
 
 import servers
-from handful.experiment import open_in_store
-from handful.production import open_in_production
+from handful.experiment.context import open_in_store
+from handful.pipeline.production import open_in_production
 from handful.settings import read_settings
-from handful.storage.s3 import S3Store
-from handful.storage.s3source import S3Source
+from handful.storage.s3.source import S3Source
+from handful.storage.s3.store import S3Store
 from s3_servers import certificate, tls_proxy
 from servers import Login, S3Server, role, running_s3
 
@@ -59,10 +59,10 @@ def test_there_is_one_way_for_each_side() -> None:
     assert callers == {
         ("experiment.py", "open_in_store"),
         ("production.py", "open_in_production"),
-        ("rehearsal/__init__.py", "_private_stage"),  # below its scratch
+        ("pipeline/check/__init__.py", "_private_stage"),  # below its scratch
         ("storage/open.py", "open_source"),
         ("storage/open.py", "open_store"),
-        ("storage/s3source.py", "__init__"),  # the default
+        ("storage/s3/source.py", "__init__"),  # the default
     }
 
 

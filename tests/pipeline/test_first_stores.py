@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from first_stores import HALF, WHOLE, contents, handful, unpack
-from handful.fingerprint import ENCODING_LIBRARIES
+from handful.experiment.fingerprint import ENCODING_LIBRARIES
 from handful.settings.counted import HASHED_AT_DEFAULT
 
 STEPS = ("reconcile", "prepare", "tune", "train", "test", "compare", "report")

@@ -12,10 +12,10 @@ import pytest
 
 from compared import MADE_FROM, Compared, split_ledger
 from handful.errors import DataError
-from handful.experiment import Experiment
+from handful.experiment.context import Experiment
+from handful.inference.places import find
 from handful.labels.database import DatabaseLabels
-from handful.predicting.places import find
-from handful.rehearsal.sample import take_sample
+from handful.pipeline.check.sample import take_sample
 from handful.steps.compare import compare
 from handful.steps.compare.across import Side, across
 from handful.storage.open import open_source

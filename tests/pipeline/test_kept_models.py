@@ -21,7 +21,7 @@ from handful import Classifier
 from handful.backends.base import Job
 from handful.backends.inline import Inline
 from handful.errors import UserError
-from handful.kept_models import replaced_models, trained_models
+from handful.experiment.kept_models import replaced_models, trained_models
 from handful.layout import FINAL_RECORD
 from handful.records import Best, Trained, Tuned
 from handful.settings import counted_for_model, read_settings
@@ -251,7 +251,7 @@ DRIVER = """
 import os, signal, sys, tempfile
 from pathlib import Path
 from handful.backends.inline import Inline
-from handful.experiment import open_experiment
+from handful.experiment.context import open_experiment
 from handful.progress import Silent
 from handful.records import Prepared
 from handful.steps.train import train
@@ -437,7 +437,7 @@ def test_a_beginning_of_several_is_an_error_that_lists_them(
     copy = Tiny(Path(shutil.copytree(replaced.made.root, tmp_path / "copy")))
     (folder,) = (copy.store / RUN / "kept").iterdir()
     record = json.loads((folder / FINAL_RECORD).read_text())
-    from handful.kept_models import fingerprint_of
+    from handful.experiment.kept_models import fingerprint_of
 
     digits = set()
     for number in range(40):  # of so many some begin with the same digit

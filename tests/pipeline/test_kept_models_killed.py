@@ -19,8 +19,8 @@ import pytest
 
 from encoded import SETTINGS, TRAIN, Told
 from faults import Request, faulty
-from handful.experiment import Experiment, open_experiment
-from handful.kept_models import (
+from handful.experiment.context import Experiment, open_experiment
+from handful.experiment.kept_models import (
     TrainedModel,
     find_model_by_fingerprint,
     fingerprint_of,
@@ -193,7 +193,7 @@ import sys
 from pathlib import Path
 sys.path[:0] = sys.argv[4:]
 from test_kept_models_killed import opened, folder_of, record
-from handful.kept_models import replace_final
+from handful.experiment.kept_models import replace_final
 
 experiment = opened(Path(sys.argv[1]), sys.argv[2], f"experiment.S3_ENDPOINT_URL={sys.argv[3]}")
 folder = folder_of(experiment.scratch, "C")

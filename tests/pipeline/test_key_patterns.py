@@ -12,7 +12,7 @@ import pytest
 from handful import layout
 from handful.errors import DataError, UserError
 from handful.labels.database import DatabaseLabels
-from handful.rehearsal.sample import Sample, take_sample
+from handful.pipeline.check.sample import Sample, take_sample
 from handful.steps.prepare import prepare
 from handful.storage.open import open_source
 from reconciling import PROCESS, Business, Heard, Outcome

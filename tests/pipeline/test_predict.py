@@ -15,8 +15,8 @@ import polars as pl
 import pytest
 
 from handful import Classifier, Prediction
-from handful.checksums import seal
 from handful.errors import DataError, UserError
+from handful.files.checksums import seal
 from handful.layout import FINAL_RECORD
 from servers import S3Server
 

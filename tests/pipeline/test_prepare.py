@@ -12,7 +12,7 @@ import pytest
 
 from faults import Request, faulty
 from handful.errors import DataError, Full, FunctionsError, UserError
-from handful.steps.prepare import shards
+from handful.steps.prepare.encoding import shards
 from preparing import FUNCTIONS, Bench, bench
 
 

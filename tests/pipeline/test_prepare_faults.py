@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from handful.errors import DataError, StepError
-from handful.steps.prepare import shards, workers
+from handful.steps.prepare.encoding import shards
+from handful.steps.prepare.workers import pool as workers
 from preparing import FUNCTIONS, Bench, bench
 
 HEAD = "def encode_data(instance):\n"

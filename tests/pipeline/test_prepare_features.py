@@ -10,7 +10,7 @@ import pytest
 from datasets import ClassLabel, List
 
 from handful.errors import FunctionsError
-from handful.steps.prepare import shards
+from handful.steps.prepare.encoding import shards
 from preparing import bench
 
 sys.path.insert(0, str(Path(__file__).parent))

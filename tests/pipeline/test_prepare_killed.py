@@ -17,8 +17,8 @@ import pytest
 
 from faults import Request, faulty
 from handful.errors import Unreachable
-from handful.steps.prepare import shards
-from handful.storage import s3clients
+from handful.steps.prepare.encoding import shards
+from handful.storage.s3 import clients
 from preparing import FUNCTIONS, Bench, bench
 from servers import S3Server
 
@@ -129,7 +129,7 @@ def test_a_store_that_goes_away_costs_no_finished_shard(
 
     It is more than a minute (`storage.retry`); eight seconds of it tell the same.
     """
-    monkeypatch.setattr(s3clients, "WAIT_FOR_KNOWN", timedelta(seconds=8))
+    monkeypatch.setattr(clients, "WAIT_FOR_KNOWN", timedelta(seconds=8))
     endpoint_url, switch = away
     expected = bench(tmp_path / "near", COUNT).prepare()
     made = Bench(tmp_path / "far", url=s3_server.place(), endpoint_url=endpoint_url)

@@ -15,9 +15,9 @@ import pytest
 
 from handful import layout
 from handful.errors import DataError, Denied, Full, StepError, StoreError, UserError
-from handful.steps.reconcile import overwriting
+from handful.steps.reconcile.copying import overwrite_journal
 from handful.storage.base import Entry, Source
-from handful.storage.local import LocalSource, LocalStore
+from handful.storage.local.store import LocalSource, LocalStore
 from reconciling import PROCESS, Business, Silent, artifacts, summary, tree
 
 
@@ -164,7 +164,7 @@ def test_overwrite_copies_everything_again(business: Business) -> None:
 def test_an_interrupted_overwrite_goes_on_where_it_was(
     business: Business, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(overwriting, "SAVE_SECONDS", 0.0)
+    monkeypatch.setattr(overwrite_journal, "SAVE_SECONDS", 0.0)
     log = business.folder / "log"
     said = f'    open("{log}", "a").write(artifact.id + "\\n")\n    told'
     business.functions += PROCESS.replace("    told", said, 1)

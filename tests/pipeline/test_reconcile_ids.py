@@ -19,9 +19,9 @@ from buckets import business_on_s3, contents, listing, stored, upload, write_set
 from faults import faulty
 from handful import layout
 from handful.errors import DataError
-from handful.fingerprint import differences, of_reconcile
-from handful.steps.reconcile import file_system
-from handful.steps.reconcile.file_system import Folding
+from handful.experiment.fingerprint import differences, of_reconcile
+from handful.steps.reconcile.copying import file_system
+from handful.steps.reconcile.copying.file_system import Folding
 from reconciling import (
     PROCESS,
     Business,

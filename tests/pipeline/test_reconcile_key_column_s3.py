@@ -15,7 +15,7 @@ from buckets import write_settings as written
 from faults import Proxy, Request, faulty
 from handful import layout
 from handful.errors import StepError, StoreError, Unreachable
-from handful.production import production_files
+from handful.pipeline.production import production_files
 from reconciling import Business, Heard, Outcome, summary
 from servers import S3Server
 
@@ -289,10 +289,11 @@ def test_who_does_not_answer_ends_the_step(
 ) -> None:
     from datetime import timedelta
 
-    from handful.storage import retry, s3clients
+    from handful.storage import retry
+    from handful.storage.s3 import clients
 
     soon = lambda *_: retry.obstore_retries(1, timedelta(seconds=1))  # noqa: E731
-    monkeypatch.setattr(s3clients, "obstore_retries", soon)
+    monkeypatch.setattr(clients, "obstore_retries", soon)
     before_s3.rule = lambda r: "503" if "/3/more.txt" in r.path else "pass"
     with pytest.raises(Unreachable):
         business.run()

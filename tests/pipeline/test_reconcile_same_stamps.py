@@ -179,7 +179,7 @@ def test_what_did_not_change_is_not_read(
     business.run()
     read: list[Any] = []
     monkeypatch.setattr(
-        "handful.steps.reconcile.same_stamps._digests", lambda path: read.append(path)
+        "handful.steps.reconcile.copying.same_stamps._digests", lambda path: read.append(path)
     )
     business.run(refresh=True)
     assert read == []

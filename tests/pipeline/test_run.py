@@ -15,9 +15,9 @@ sys.path.insert(0, str(Path(__file__).parent))
 from tiny import Tiny, make
 
 from handful.layout import LOCK, Layout
-from handful.machine import ProcessIdentity, this_process
 from handful.storage.lock import EXPIRES, Holder, locked
 from handful.storage.open import open_store
+from handful.system.machine import ProcessIdentity, this_process
 
 
 @pytest.fixture(scope="module")

@@ -20,18 +20,12 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from encoded import Encoded, Told, make
 from handful.backends.base import Job
-from handful.backends.sagemaker import backend as backends
-from handful.backends.sagemaker.backend import SageMaker
-from handful.backends.sagemaker.request import Request
-from handful.errors import (
-    Denied,
-    Interrupted,
-    StepError,
-    Unreachable,
-    UserError,
-)
-from handful.experiment import Experiment
+from handful.errors import Denied, Interrupted, StepError, Unreachable, UserError
+from handful.experiment.context import Experiment
 from handful.layout import job_result, job_sent
+from handful.sagemaker.jobs import backend as backends
+from handful.sagemaker.jobs.backend import SageMaker
+from handful.sagemaker.jobs.requests.build import Request
 from sagemaker_host import Host
 from sagemaker_works import PLAIN
 

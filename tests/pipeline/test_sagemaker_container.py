@@ -24,11 +24,11 @@ from encoded import Encoded, Told, make
 from handful import errors
 from handful.backends.base import Job
 from handful.backends.local import Local
-from handful.backends.sagemaker.plan import plan, upload, work_of
-from handful.backends.sagemaker.request import request
-from handful.experiment import Experiment
+from handful.experiment.context import Experiment
+from handful.jobs.log_metrics import metric_patterns
 from handful.layout import job_result
-from handful.metric_lines import metric_patterns
+from handful.sagemaker.jobs.requests.build import request
+from handful.sagemaker.jobs.requests.plan import plan, upload, work_of
 from sagemaker_host import Host
 from sagemaker_works import PLAIN, RANGES
 
@@ -335,7 +335,7 @@ def reconciled(tmp_path_factory: pytest.TempPathFactory) -> tiny.Tiny:
 
 @pytest.mark.slow
 def test_prepare_on_two_instances_and_the_joining(reconciled: tiny.Tiny, tmp_path: Path) -> None:
-    from handful.experiment import open_experiment
+    from handful.experiment.context import open_experiment
 
     (tmp_path / "s").mkdir()
     experiment = open_experiment(reconciled.experiment, (), Told(), tmp_path / "s")
@@ -416,7 +416,7 @@ def test_a_place_that_is_no_container_is_told(tmp_path: Path) -> None:
 
 
 def test_a_verb_that_fails_leaves_its_last_words(reconciled: tiny.Tiny, tmp_path: Path) -> None:
-    from handful.experiment import open_experiment
+    from handful.experiment.context import open_experiment
 
     (tmp_path / "s").mkdir()
     overrides = ("prepare.ENCODED_DATA_DIR=other", "prepare.SPLIT_FROM=EXP-9")

@@ -21,14 +21,14 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from encoded import Told
 from handful.backends.base import Job
-from handful.backends.sagemaker import following
-from handful.backends.sagemaker.backend import SageMaker
-from handful.backends.sagemaker.control import make_client
-from handful.backends.sagemaker.request import Request
-from handful.backends.sagemaker.shares import encode_shares
 from handful.errors import Absent, Denied, LeftRunning, StepError, UserError
-from handful.experiment import Experiment, open_experiment
+from handful.experiment.context import Experiment, open_experiment
 from handful.layout import job_result
+from handful.sagemaker.jobs import following
+from handful.sagemaker.jobs.backend import SageMaker
+from handful.sagemaker.jobs.control import make_client
+from handful.sagemaker.jobs.requests.build import Request
+from handful.sagemaker.jobs.shares import encode_shares
 from handful.steps.prepare import start_over
 from sagemaker_host import Host
 from sagemaker_jobs import NAMES, Bucket
@@ -410,9 +410,9 @@ import json, sys, tempfile, threading
 from dataclasses import replace
 from pathlib import Path
 from handful.backends.base import Job
-from handful.backends.sagemaker import following
-from handful.backends.sagemaker.backend import SageMaker
-from handful.experiment import open_experiment
+from handful.sagemaker.jobs import following
+from handful.sagemaker.jobs.backend import SageMaker
+from handful.experiment.context import open_experiment
 from handful.progress import Silent
 
 given = json.loads(sys.argv[1])

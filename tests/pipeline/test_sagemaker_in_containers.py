@@ -30,13 +30,13 @@ import sagemaker_container
 from encoded import LABELS, ROWS, Told, make
 from handful.backends.base import Job
 from handful.backends.local import Local
-from handful.backends.sagemaker import following
-from handful.backends.sagemaker.plan import plan, upload, work_of
-from handful.backends.sagemaker.request import request
-from handful.experiment import Experiment
-from handful.images.building import Wish, build, push
-from handful.images.engine import Engine
+from handful.experiment.context import Experiment
 from handful.layout import job_result
+from handful.sagemaker.image.building import Wish, build, push
+from handful.sagemaker.image.engine import Engine
+from handful.sagemaker.jobs import following
+from handful.sagemaker.jobs.requests.build import request
+from handful.sagemaker.jobs.requests.plan import plan, upload, work_of
 from sagemaker_host import Host
 from sagemaker_standin import StandIn
 from sagemaker_works import PLAIN

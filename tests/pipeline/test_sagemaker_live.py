@@ -24,10 +24,10 @@ import tiny
 
 from encoded import Told
 from handful import records
-from handful.experiment import open_experiment
-from handful.managed import planned_requests
-from handful.pipeline import STEP_NAMES, run
-from handful.step import Choice
+from handful.experiment.context import open_experiment
+from handful.pipeline.managed_jobs import planned_requests
+from handful.pipeline.run import STEP_NAMES, run
+from handful.pipeline.step import Choice
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(4 * 3_600)]
 TYPE = "ml.m5.large"

@@ -21,11 +21,11 @@ import tiny
 
 from encoded import Told
 from handful import records
-from handful.backends.sagemaker import following
-from handful.backends.sagemaker.request import Request
-from handful.experiment import Experiment, open_experiment
-from handful.pipeline import run
-from handful.step import Choice, Records
+from handful.experiment.context import Experiment, open_experiment
+from handful.pipeline.run import run
+from handful.pipeline.step import Choice, Records
+from handful.sagemaker.jobs import following
+from handful.sagemaker.jobs.requests.build import Request
 from sagemaker_jobs import Bucket, Job
 from sagemaker_standin import StandIn
 from sagemaker_works import PLAIN

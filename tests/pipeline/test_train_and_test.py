@@ -23,7 +23,7 @@ from encoded import LABELS, ROWS, Encoded, Told, examples, make, write_split
 from handful.backends.base import Job
 from handful.backends.inline import Inline
 from handful.errors import DataError, SettingsError, StepError, UserError
-from handful.experiment import Experiment
+from handful.experiment.context import Experiment
 from handful.progress import Scalar
 from handful.records import Tested as Results
 from handful.records import Trained
@@ -31,7 +31,7 @@ from handful.steps.test import test as run_test
 from handful.steps.train import Anew
 from handful.steps.train import train as run_train
 from handful.storage.open import open_store
-from handful.training import runtime
+from handful.training.loop import runtime
 from recomputed import recomputed
 from servers import S3Server
 
@@ -480,7 +480,7 @@ class Worker:
             [
                 sys.executable,
                 "-m",
-                "handful.worker",
+                "handful.backends.worker",
                 str(job),
                 str(self.result),
                 "--events",

@@ -17,7 +17,7 @@ from handful.errors import StepError, UserError
 from handful.records import Trained
 from handful.steps.test import test as run_test
 from handful.steps.train import train as run_train
-from handful.training.weight_dtypes import NAMES
+from handful.training.model.weight_dtypes import NAMES
 
 OWN_LOADER = """
 def load_model(model_name, label2id, id2label):
@@ -126,7 +126,7 @@ def test_fp16_weights_of_an_own_loader_are_refused_in_words(tmp_path: Path) -> N
 
 
 def test_frozen_fp16_weights_may_stand_beside_trainable_ones(tmp_path: Path) -> None:
-    from handful.training.weight_dtypes import check_own_weights
+    from handful.training.model.weight_dtypes import check_own_weights
 
     model = torch.nn.Sequential(torch.nn.Linear(2, 2).half(), torch.nn.Linear(2, 2))
     model[0].requires_grad_(False)
@@ -148,7 +148,7 @@ def test_a_half_done_training_of_bf16_weights_goes_on_as_it_began(tmp_path: Path
 
 def interrupt_after(experiment: Any, one: Encoded, steps: int) -> None:
     """Train so far, and leave as SIGTERM would make it leave."""
-    from handful.training import loop
+    from handful.training.loop import loop
 
     step = loop.Loop._step
 
@@ -167,7 +167,7 @@ def interrupt_after(experiment: Any, one: Encoded, steps: int) -> None:
 
 def in_bf16(one: Encoded) -> None:
     """Turn the checkpoints into those of a build that trained what was stored in bf16."""
-    from handful.training.checkpoints import file_hash
+    from handful.training.loop.checkpoints import file_hash
 
     for marker in (one.store / "results").rglob("checkpoint.json"):
         path = marker.with_name("model.safetensors")

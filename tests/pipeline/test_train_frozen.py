@@ -18,8 +18,9 @@ from handful.errors import StepError, UserError
 from handful.records import Trained
 from handful.steps.train import Anew
 from handful.steps.train import train as run_train
-from handful.training import activations, features
-from handful.training.checkpoints import Checkpoints
+from handful.training.cpu import activations
+from handful.training.evaluation import features
+from handful.training.loop.checkpoints import Checkpoints
 
 FREEZE = """
 from transformers import AutoModelForSequenceClassification

@@ -18,7 +18,7 @@ from handful.errors import StepError, UserError
 from handful.layout import FINAL_RECORD
 from handful.steps.train import Anew
 from handful.steps.train import train as run_train
-from handful.training.loop import Loop
+from handful.training.loop.loop import Loop
 
 ROWS = {"train": 90, "validation": 12}
 EPOCHS = 2

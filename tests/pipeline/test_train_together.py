@@ -32,16 +32,17 @@ from handful.backends.launch import Hosts, command
 from handful.backends.local import Local
 from handful.backends.nodes import Nodes, follow
 from handful.errors import StepError, UserError
-from handful.experiment import Experiment
+from handful.experiment.context import Experiment
 from handful.records import Trained
 from handful.steps.test import test as run_test
 from handful.steps.train import Anew
 from handful.steps.train import train as run_train
-from handful.training import fitting, parting, team
-from handful.training.batches import epoch_batches
-from handful.training.data import SplitData
-from handful.training.fitting import largest
-from handful.training.holding import blocks, held
+from handful.training.cpu import micro_batches
+from handful.training.data.batches import epoch_batches
+from handful.training.data.splits import SplitData
+from handful.training.loop import auto_batch, process_group
+from handful.training.loop.auto_batch import largest
+from handful.training.loop.parallel_strategy import blocks, held
 
 ROWS = {"train": 89, "validation": 25, "test": 9}
 """The last batch of an epoch has one example: one of two processes goes empty-handed."""
@@ -409,7 +410,7 @@ DRIVER = """
 import sys, tempfile
 from pathlib import Path
 from handful.backends.local import Local
-from handful.experiment import open_experiment
+from handful.experiment.context import open_experiment
 from handful.progress import Silent
 from handful.records import Prepared
 from handful.steps.train import train
@@ -555,7 +556,7 @@ def test_a_batch_that_cannot_be_shared_names_the_nearest(tmp_path: Path) -> None
 def test_a_team_of_another_size_than_asked_for_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WORLD_SIZE", "1")
     with pytest.raises(StepError, match="4 training processes were asked for, but there are 1"):
-        team.joined(4)
+        process_group.joined(4)
 
 
 def test_a_model_is_spread_over_several_processes_only(tmp_path: Path) -> None:
@@ -615,7 +616,7 @@ class Small:
 def test_the_largest_part_that_fits_is_found(tmp_path: Path) -> None:
     one = make(tmp_path / "EXP-1")
     experiment = one.open(tmp_path / "s")
-    from handful.training.data import open_split
+    from handful.training.data.splits import open_split
 
     data = open_split(experiment, str(one.directory / "model"), "train", 90)
     model = torch.nn.Linear(2, 2)
@@ -651,8 +652,8 @@ def test_a_resumed_run_cuts_its_batches_as_before_and_reads_nothing_that_is_pass
 
     keys = {"AUTO_BATCH": "true", "CHECKPOINT_EVERY": "1 step"}
     with monkeypatch.context() as patch:
-        patch.setattr(fitting, "_fits", lambda attempt, indices, ballast: len(indices) <= 3)
-        patch.setattr("handful.training.loop.Loop._validate", crash)
+        patch.setattr(auto_batch, "_fits", lambda attempt, indices, ballast: len(indices) <= 3)
+        patch.setattr("handful.training.loop.loop.Loop._validate", crash)
         with pytest.raises(_Crash):
             train(one, tmp_path / "s1", 1, **keys)
     monkeypatch.setattr(SplitData, "batch", watched)
@@ -676,7 +677,7 @@ def test_a_batch_in_parts_trains_as_a_whole_one(
     for one in (whole, parts):
         calm(one)
     train(whole, tmp_path / "s1", 1, CLASS_WEIGHTS="balanced")
-    monkeypatch.setattr(fitting, "_fits", lambda attempt, indices, ballast: len(indices) <= 2)
+    monkeypatch.setattr(auto_batch, "_fits", lambda attempt, indices, ballast: len(indices) <= 2)
     _, told = train(parts, tmp_path / "s2", 1, AUTO_BATCH="true", CLASS_WEIGHTS="balanced")
     assert any("(1 processes x 2 x 4 accumulated)" in note for note in told.notes)
     for name, tensor in weights(whole).items():
@@ -696,7 +697,7 @@ def small_caches(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
         return real(data, indices)
 
     monkeypatch.setattr(SplitData, "batch", watched)
-    monkeypatch.setattr(parting, "CACHED", 50)
+    monkeypatch.setattr(micro_batches, "CACHED", 50)
     return taken
 
 

@@ -18,7 +18,9 @@ from handful.errors import UserError
 from handful.records import Trained
 from handful.steps.test import test as run_test
 from handful.steps.train import train as run_train
-from handful.training import compiling, forecast, trackers
+from handful.training import trackers
+from handful.training.cpu import compiling
+from handful.training.loop import forecast
 from handful.training.tracking import figures
 from servers import free_ports
 

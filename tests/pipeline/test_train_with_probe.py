@@ -19,7 +19,7 @@ from handful.records import Trained
 from handful.steps.compare import compare
 from handful.steps.test import test as run_test
 from handful.steps.train import train as run_train
-from handful.training.checkpoints import Checkpoints
+from handful.training.loop.checkpoints import Checkpoints
 
 PROBE = "baseline-probe--model"
 MADE_FROM = {"[train] EPOCHS": "2"}
@@ -166,7 +166,7 @@ def test_a_model_without_a_head_has_no_probe_and_is_tested_all_the_same(
     look(one, tmp_path / "t", trained)
     assert (results(one) / f"evaluation/{PROBE}").is_dir()
     one.functions(NO_HEAD)
-    monkeypatch.setattr("handful.functions._loaded", {})  # as in a new process
+    monkeypatch.setattr("handful.user_functions.load._loaded", {})  # as in a new process
     trained = train(one, tmp_path / "u", told)
     found = look(one, tmp_path / "v", trained, told)
     assert [each.model for each in found.baselines] == ["baseline-tfidf", "baseline-majority"]

@@ -19,7 +19,7 @@ from handful.backends.base import Job
 from handful.backends.inline import Inline
 from handful.backends.local import Local
 from handful.errors import StepError
-from handful.experiment import with_values
+from handful.experiment.context import with_values
 from handful.progress import Progress
 from handful.records import Tuned
 from handful.settings import read_settings

@@ -22,11 +22,11 @@ import pytest
 
 from handful.errors import SettingsError
 from handful.steps.prepare.artifacts import kept_artifacts
-from handful.steps.prepare.components import Components
-from handful.steps.prepare.inputs import Inputs
+from handful.steps.prepare.encoding.inputs import Inputs
 from handful.steps.prepare.labels import renamed
-from handful.steps.prepare.links import links_between
-from handful.steps.prepare.workers import workers_of
+from handful.steps.prepare.splitting.group_edges import links_between
+from handful.steps.prepare.splitting.union_find import Components
+from handful.steps.prepare.workers.pool import workers_of
 from preparing import Bench, bench
 from servers import S3Server
 

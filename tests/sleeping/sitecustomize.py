@@ -20,15 +20,15 @@ from typing import Any
 
 MOMENTS = ("before", "within", "after", "last")
 """Before the write; between its look at the lock and what others see of it; after it. last: while a
-local store lets nobody take the lock (see `handful.storage.gate`)."""
+local store lets nobody take the lock (see `handful.storage.lock_guard`)."""
 
 
 def _stand_still(moment: str, end: str) -> None:
     import obstore
 
-    from handful.storage import aside
-    from handful.storage.local import LocalStore
-    from handful.storage.s3 import S3Store
+    from handful.storage import atomic_write
+    from handful.storage.local.store import LocalStore
+    from handful.storage.s3.store import S3Store
 
     told = Path(os.environ["SLEEPER_TOLD"])
 
@@ -62,13 +62,13 @@ def _stand_still(moment: str, end: str) -> None:
         around(store, "send_tree", "before", "after", marker)
     around(LocalStore, "_place", "within", "", lambda _, __, key, **___: key)
     around(LocalStore, "_staged", "", "within", lambda *_: sent)
-    around(aside, "placed", "last", "", lambda _, path, __: path)
+    around(atomic_write, "placed", "last", "", lambda _, path, __: path)
     around(obstore, "put", "within", "", lambda _, path, *__, **___: path)
 
 
 if "SLEEPER_MACHINE" in os.environ:
-    from handful import machine
     from handful.storage import lock
+    from handful.system import machine
 
     machine._machine = lambda: os.environ["SLEEPER_MACHINE"]
     lock.BEAT, lock.EXPIRES, lock._LOOK = 0.5, 3.0, 0.05

@@ -4,104 +4,65 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 SOURCE = Path(__file__).parents[2] / "src" / "handful"
 # What `handful init` writes is the user's, no room of ours.
 FILES = sorted(file for file in SOURCE.rglob("*.py") if "templates" not in file.parts)
 
-LEAVES = {"errors", "records", "layout", "progress", "machine"}
-LEAVES |= {"model_files", "positions", "metric_lines", "metric_names", "brought", "certificates"}
-LEAVES |= {"document_text", "exceptions", "redaction", "csv_text", "checksums", "json_types"}
-LEAVES |= {"paths", "recipe"}
+LEAVES = {"errors", "files", "layout", "progress", "records", "system"}
 """Rooms that everyone may enter."""
+STORE = {"storage.base", "storage.checked"}
+"""A store as whoever uses one sees it: its protocol, and the one that looks at what it reads."""
+USERS = {"user_functions.load", "user_functions.source_hash", "user_functions.settings_usage"}
+MOST_ROOMS = 25
+MOST_ARROWS = 130
 
 ARROWS: dict[str, set[str]] = {
-    "__init__": {"functions", "predicting"},
+    "__init__": {"user_functions.load", "inference.classifier"},
     "__main__": {"cli"},
-    "errors": set(),
-    "exceptions": {"errors", "machine"},
+    # The names by which others import them.
+    "functions": {"user_functions.load"},
+    "worker": {"errors", "backends.worker"},
+    "system": set(),
     "progress": set(),
-    "machine": set(),
-    "paths": {"errors"},
-    "model_files": {"paths"},
-    "positions": {"paths", "model_files"},
-    "brought": set(),
-    "certificates": set(),
-    "document_text": {"exceptions"},
-    "redaction": set(),
-    "csv_text": set(),
-    "checksums": {"errors"},
-    "metric_lines": set(),
-    "metric_names": set(),
-    "json_types": set(),
-    "records": {"json_types"},
+    "records": set(),
+    "errors": {"system.machine"},
     "layout": {"errors"},
-    "recipe": set(),
+    "files": {"errors"},
+    "jobs": {"layout", "progress"},
     "settings": LEAVES,
-    "functions": LEAVES,
-    "sources": LEAVES | {"functions"},
-    "settings_usage": LEAVES | {"settings", "functions", "sources"},
-    "init": LEAVES,
-    "scoring": LEAVES,
-    "comparing": LEAVES | {"scoring"},
-    "baseline": LEAVES | {"scoring"},
     "storage": LEAVES,
     "labels": LEAVES,
-    "experiment": LEAVES | {"settings", "storage.base", "storage.checked", "storage.open"},
-    "fingerprint": LEAVES | {"settings", "settings_usage", "sources"},
-    "looks": LEAVES | {"experiment"},
-    "kept_models": LEAVES | {"experiment"},
-    "reviewing": LEAVES | {"experiment", "baseline"},
+    "user_functions": LEAVES | {"settings"},
+    "experiment": LEAVES | STORE | USERS | {"settings", "storage.open", "storage.tree"},
+    "evaluation": LEAVES | {"experiment.context"},
+    "report": LEAVES | {"experiment.context", "evaluation"},
+    "training": LEAVES | STORE | USERS | {"settings", "experiment", "evaluation", "jobs"},
+    "backends": LEAVES
+    | {"storage.base", "storage.lock", "user_functions.load", "experiment.context", "jobs.events"}
+    | {"training.loop.process_group"},
+    "sagemaker": LEAVES
+    | {"settings", "storage.base", "experiment.context", "experiment.model_identity"}
+    | {"jobs", "backends"},
     "steps": LEAVES
-    | {"experiment", "settings", "settings_usage", "functions", "sources"}
-    | {"storage.base", "storage.open"}
-    | {
-        "storage.checked",
-        "storage.keys",
-        "labels.base",
-        "backends.base",
-        "report",
-        "fingerprint",
-        "__init__",
-    }
-    | {"scoring", "comparing", "baseline", "looks", "reviewing", "kept_models"},
-    "training": LEAVES
-    | {"experiment", "settings", "functions", "sources", "storage.base", "storage.open"}
-    | {"storage.checked"}
-    | {"fingerprint", "scoring", "baseline", "looks", "reviewing", "kept_models", "__init__"},
-    "report": LEAVES
-    | {"experiment", "settings", "storage.base", "scoring", "baseline", "looks", "__init__"},
-    "aws": LEAVES | {"settings"},
-    "backends": LEAVES | {"worker", "settings", "experiment", "storage.base", "__init__", "aws"},
-    "images": LEAVES | {"aws", "backends.sagemaker", "experiment"},
-    "worker": LEAVES
-    | {"experiment", "functions", "backends.base", "backends.events", "storage.lock", "training"},
-    "step": LEAVES | {"experiment"},
-    "step_files": LEAVES | {"experiment", "storage.base", "storage.checked"},
-    "production": LEAVES | {"experiment", "settings", "labels", "storage", "steps.reconcile"},
-    "standing": LEAVES
-    | {"experiment", "fingerprint", "step", "step_files", "storage.checked", "storage.lock"},
-    "mark": LEAVES | {"experiment", "settings", "storage.base", "storage.tree"},
-    "managed": LEAVES | {"experiment", "mark", "step", "standing", "storage", "backends"},
+    | STORE
+    | USERS
+    | {"settings", "storage.keys", "labels.base", "experiment", "evaluation", "report"}
+    | {"backends.base", "__init__"},
     "pipeline": LEAVES
-    | {"step", "step_files", "standing", "experiment", "fingerprint", "mark", "managed"}
-    | {"production"}
-    | {"functions", "sources", "storage", "steps", "backends"},
-    "machines": LEAVES
-    | {"pipeline", "step", "standing", "experiment", "sources", "storage", "steps", "backends"}
-    | {"production"},
-    "across": LEAVES | {"pipeline", "step", "standing", "experiment", "steps"},
-    "rehearsal": LEAVES
-    | {"experiment", "settings", "settings_usage", "functions", "sources", "labels", "storage"}
-    | {"steps", "training", "pipeline", "standing", "backends", "production"},
-    "predicting": LEAVES
-    | {"experiment", "settings", "functions", "sources", "fingerprint", "storage", "training"}
-    | {"steps.prepare", "steps.reconcile", "production", "kept_models"},
+    | USERS
+    | {"settings", "storage", "labels", "experiment", "training.calls", "training.check"}
+    | {"steps", "backends", "sagemaker.jobs"},
+    "inference": LEAVES
+    | USERS
+    | {"settings", "storage", "experiment", "pipeline.production"}
+    | {"steps.prepare", "steps.reconcile"}
+    | {"training.calls", "training.serving", "training.model.exporting"},
     "cli": LEAVES
-    | {"experiment", "settings", "init", "pipeline", "rehearsal", "standing", "step", "worker"}
-    | {"mark"}
-    | {"predicting", "aws", "images", "managed", "machines", "across", "kept_models"},
+    | {"settings", "experiment", "backends.worker", "sagemaker.account", "sagemaker.image"}
+    | {"inference", "pipeline"},
 }
 
 
@@ -175,21 +136,34 @@ def test_only_the_training_room_imports_torch() -> None:
     assert not wrong
 
 
-def test_the_map_has_no_circle() -> None:
-    """`pipeline` and the leaves never import each other, directly or through others."""
-    rooms = {room: {door.split(".")[0] for door in doors} for room, doors in ARROWS.items()}
-    # A backend runs the worker, which knows only the backends' protocol and events.
-    rooms["worker"] -= {"backends"}
-    # `handful.Classifier` is imported when somebody asks for it, never with the package.
-    rooms["__init__"] -= {"predicting"}
+def arrows() -> set[tuple[str, str]]:
+    """Every pair of rooms of which the first imports something of the second."""
+    pairs = {
+        (module_name(file).split(".")[0], target.split(".")[0])
+        for file in FILES
+        for _, target in imports(file)
+    }
+    return {(room, target) for room, target in pairs if room != target and target != "__init__"}
 
-    def reach(room: str, path: tuple[str, ...]) -> None:
-        assert room not in path, f"a circle: {' -> '.join((*path, room))}"
-        for door in rooms.get(room, ()):
-            reach(door, (*path, room))
 
-    for room in rooms:
-        reach(room, ())
+def test_the_house_is_small_enough_to_know_one_s_way_in_it() -> None:
+    rooms = {module_name(file).split(".")[0] for file in FILES} - {"__init__", "__main__"}
+    drawn = sorted(arrows())
+    assert len(rooms) <= MOST_ROOMS, sorted(rooms)
+    assert len(drawn) <= MOST_ARROWS, drawn
+
+
+def test_no_folder_holds_more_files_than_can_be_looked_over() -> None:
+    counts = {folder: len(list(folder.glob("*.py"))) for folder in {f.parent for f in FILES}}
+    assert not {str(folder): count for folder, count in counts.items() if count > 20}
+
+
+def test_the_rooms_have_no_circle() -> None:
+    """No room leads back to itself, imports within functions counted."""
+    sorter: TopologicalSorter[str] = TopologicalSorter()
+    for room, target in arrows():
+        sorter.add(room, target)
+    sorter.prepare()  # CycleError names the circle
 
 
 def test_the_command_line_alone_prints() -> None:

@@ -19,13 +19,13 @@ from botocore.exceptions import ClientError
 from botocore.parsers import ResponseParserError
 
 from encoded import Told
-from handful.aws.answers import NotOfAws
-from handful.aws.clients import Clients, told
-from handful.aws.findings import Finding, Verdict
-from handful.backends.sagemaker import readiness
-from handful.backends.sagemaker.control import Control, Status, make_client
-from handful.backends.sagemaker.logs import Logs
 from handful.errors import Denied, HandfulError, NotReady, StepError, Unreachable
+from handful.sagemaker.account.answers import NotOfAws
+from handful.sagemaker.account.clients import Clients, told
+from handful.sagemaker.account.findings import Finding, Verdict
+from handful.sagemaker.jobs.control import Control, Status, make_client
+from handful.sagemaker.jobs.costs import readiness
+from handful.sagemaker.jobs.logs import Logs
 from handful.settings import Settings
 from sagemaker_works import settings as settings_of
 
@@ -196,8 +196,8 @@ def portal(status: int, body: str, kind: str = "text/html") -> Iterator[str]:
 def quickly(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "testing")
-    monkeypatch.setattr("handful.aws.clients.ATTEMPTS", 1)
-    monkeypatch.setattr("handful.backends.sagemaker.control.ATTEMPTS", 1)
+    monkeypatch.setattr("handful.sagemaker.account.clients.ATTEMPTS", 1)
+    monkeypatch.setattr("handful.sagemaker.jobs.control.ATTEMPTS", 1)
 
 
 @pytest.mark.usefixtures("quickly")

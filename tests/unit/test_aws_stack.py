@@ -13,16 +13,16 @@ from typing import Any
 import pytest
 
 from clouds import ACCOUNT, REGION, client, reset, running_moto
-from handful.aws.rights import rights_of_driver, rights_of_jobs
-from handful.aws.stack import Stack
-from handful.aws.template import stack_name, template
 from handful.cli.aws import bootstrap_stack, show_standing, teardown_stack
 from handful.errors import Denied, StepError, UserError
-from handful.experiment import Experiment
+from handful.experiment.context import Experiment
 from handful.layout import Layout
 from handful.progress import Silent
+from handful.sagemaker.account.rights import rights_of_driver, rights_of_jobs
+from handful.sagemaker.account.stack import Stack
+from handful.sagemaker.account.template import stack_name, template
 from handful.settings import Settings
-from handful.storage.local import LocalStore
+from handful.storage.local.store import LocalStore
 from sagemaker_works import settings as settings_of
 
 WILD = {"*", "s3:*", "iam:*", "ec2:*", "sagemaker:*", "kms:*", "logs:*", "ecr:*"}

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from datasets import Array2D, Array3D, Dataset, Features, List, Value
 
-from handful.baseline import linear
-from handful.baseline.choosing import Numbers, Tokens, Unusable, choose
-from handful.baseline.linear import Read, fit, fit_best, majority, read
-from handful.baseline.numbers import Pools, pools
-from handful.baseline.suspects import out_of_sample, suspects
-from handful.baseline.tokens import TokenCounts
+from handful.evaluation.baseline import linear
+from handful.evaluation.baseline.choosing import Numbers, Tokens, Unusable, choose
+from handful.evaluation.baseline.linear import Read, fit, fit_best, majority, read
+from handful.evaluation.baseline.numbers import Pools, pools
+from handful.evaluation.baseline.suspects import out_of_sample, suspects
+from handful.evaluation.baseline.tokens import TokenCounts
 
 IDS = List(Value("int32"))
 
@@ -260,7 +260,7 @@ def test_a_rare_label_is_left_out_and_told() -> None:
 
 def test_no_torch() -> None:
     code = (
-        "import sys, handful.baseline.linear, handful.baseline.suspects, handful.baseline.review;"
+        "import sys; from handful.evaluation.baseline import linear, review, suspects;"
         "sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from handful.baseline.review import COLUMNS, Review, from_csv, to_csv, with_decisions
 from handful.errors import DataError
-from handful.steps.reconcile.overrides import read
+from handful.evaluation.baseline.review import COLUMNS, Review, from_csv, to_csv, with_decisions
+from handful.steps.reconcile.snapshot.overrides import read
 
 HOSTILE = [
     '=HYPERLINK("http://evil.example","look")',

@@ -11,8 +11,8 @@ import pytest
 
 from chaos.equal import REPORT, differences, without_locks
 from chaos.rounds import DEPTHS, KINDS, OUTPUTS, STEPS, draw
-from handful import checksums
-from handful.machine import this_process
+from handful.files import checksums
+from handful.system.machine import this_process
 
 RECORD = "data/prepared_data/full_dataset/prepared.json"
 SPLITS = "data/prepared_data/full_dataset/splits.parquet"

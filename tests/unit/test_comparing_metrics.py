@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from sklearn import metrics
 
-from handful.metric_names import LOG_LOSS
-from handful.scoring.bootstrap import Answers, interval, measured, resampled
-from handful.scoring.counts import MEASURES, counted
+from handful.evaluation.metrics.bootstrap import Answers, interval, measured, resampled
+from handful.evaluation.metrics.counts import MEASURES, counted
+from handful.records.metric_names import LOG_LOSS
 
 
 def by_scikit_learn(references: np.ndarray, predictions: np.ndarray) -> dict[str, float]:
@@ -104,7 +104,7 @@ def test_the_same_seed_gives_the_same_draws() -> None:
 
 def test_blocks_do_not_change_the_draws(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = resampled(answers(80), seed=1, resamples=50)
-    monkeypatch.setattr("handful.scoring.bootstrap._AT_ONCE", 300)
+    monkeypatch.setattr("handful.evaluation.metrics.bootstrap._AT_ONCE", 300)
     for name, drawn in resampled(answers(80), seed=1, resamples=50).items():
         assert np.allclose(drawn, whole[name], atol=1e-12)
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest, chi2
 
-from handful.comparing.holm import holm
-from handful.comparing.mcnemar import FEW, mcnemar, p_value
+from handful.evaluation.significance.holm import holm
+from handful.evaluation.significance.mcnemar import FEW, mcnemar, p_value
 
 
 @pytest.mark.parametrize(("first", "second"), [(0, 0), (1, 0), (3, 9), (12, 12), (24, 0), (8, 16)])

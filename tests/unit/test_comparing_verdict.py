@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from handful.comparing.gain import Gain, gain
-from handful.comparing.mcnemar import McNemar
-from handful.comparing.pairs import Difference, Pair
-from handful.comparing.verdict import beats, judged, told_p
+from handful.evaluation.significance.gain import Gain, gain
+from handful.evaluation.significance.mcnemar import McNemar
+from handful.evaluation.significance.pairs import Difference, Pair
+from handful.evaluation.significance.verdict import beats, judged, told_p
 
 
 def pair(first: int, second: int, p: float, difference: tuple[float, float, float]) -> Pair:

@@ -11,10 +11,10 @@ import numpy as np
 import polars as pl
 import pytest
 
-from handful.baseline.review import Review, from_csv, to_csv
-from handful.csv_text import cell_as_meant, csv_bytes, safe_cell
-from handful.steps.reconcile import overrides
-from handful.training.results import write_confusion
+from handful.evaluation.baseline.review import Review, from_csv, to_csv
+from handful.files.csv_text import cell_as_meant, csv_bytes, safe_cell
+from handful.steps.reconcile.snapshot import overrides
+from handful.training.evaluation.results import write_confusion
 
 SOURCE = Path(__file__).parents[2] / "src" / "handful"
 BEGINNINGS = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")

@@ -359,7 +359,7 @@ def test_a_missing_driver_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch
         return load(name, *rest)
 
     monkeypatch.setattr(
-        "handful.labels.drivers.find_spec",
+        "handful.labels.drivers.known.find_spec",
         lambda name: None if name.startswith(("psycopg", "pg8000")) else find(name),
     )
     monkeypatch.setattr(builtins, "__import__", no_psycopg)

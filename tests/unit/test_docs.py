@@ -11,10 +11,10 @@ import datasets
 import numpy as np
 import pytest
 
-from handful.functions import load_functions
-from handful.steps.prepare.columns import Columns
-from handful.steps.prepare.feature_types import untrainable
-from handful.steps.prepare.values import Misfit
+from handful.steps.prepare.encoding.columns import Columns
+from handful.steps.prepare.encoding.feature_types import untrainable
+from handful.steps.prepare.encoding.values import Misfit
+from handful.user_functions.load import load_functions
 
 PAGE = Path(__file__).parents[2] / "docs" / "functions.md"
 BLOCKS = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)

@@ -16,7 +16,7 @@ from email.message import EmailMessage
 
 import pytest
 
-from handful.document_text import MOST, first_text
+from handful.files.document_text import MOST, first_text
 
 WORDS = "Größe: 3 µm — the contract"
 LATIN = "Größe: 3 µm of the contract"

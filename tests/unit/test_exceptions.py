@@ -14,22 +14,21 @@ from typing import Any
 
 import pytest
 
-from handful import exceptions
-from handful.errors import DataError, Full, FunctionsError, OutOfResources, UserError
-from handful.experiment import Experiment, open_experiment
-from handful.functions import Functions, load_functions
+from handful.errors import DataError, Full, FunctionsError, OutOfResources, UserError, exceptions
+from handful.experiment.context import Experiment, open_experiment
+from handful.inference.works import Copy, EncodeBatch, ProcessBatch
 from handful.layout import ARTIFACTS
-from handful.predicting.works import Copy, EncodeBatch, ProcessBatch
+from handful.pipeline.check import _rows
 from handful.progress import Silent
-from handful.rehearsal import _rows
-from handful.steps.prepare.encoding import EncodeShard
-from handful.steps.prepare.gauge import Gauge
-from handful.steps.prepare.instance import Instance, Instances
-from handful.steps.prepare.sampling import check_sample, features_of
-from handful.steps.prepare.schema import row_features
-from handful.steps.prepare.work import Desk
-from handful.steps.reconcile.processor import Place, Task, process
+from handful.steps.prepare.encoding.encode import EncodeShard
+from handful.steps.prepare.encoding.heartbeat import Gauge
+from handful.steps.prepare.encoding.instance import Instance, Instances
+from handful.steps.prepare.encoding.sampling import check_sample, features_of
+from handful.steps.prepare.encoding.schema import row_features
+from handful.steps.prepare.workers.messages import Desk
+from handful.steps.reconcile.processing.processor import Place, Task, process
 from handful.training.calls import call
+from handful.user_functions.load import Functions, load_functions
 from preparing import bench
 
 CLASSES = """

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from handful.experiment import open_experiment, with_values
+from handful.experiment.context import open_experiment, with_values
 from handful.progress import Silent
 from handful.settings import NOT_FOR_ONE_MODEL
 

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from handful.fingerprint import difference
+from handful.experiment.fingerprint import difference
 
 
 def test_nothing_changed() -> None:

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from handful.fingerprint import difference
+from handful.experiment.fingerprint import difference
 from handful.settings import counted, counted_for_model, read_settings
 from handful.settings.counted import HASHED_AT_DEFAULT
 from handful.settings.declare import STEPS, keys_of
-from handful.settings.sections import SECTIONS
+from handful.settings.sections.all import SECTIONS
 
 KEYS = [(section, key) for section, kind in SECTIONS.items() for key in keys_of(kind).values()]
 NEEDED = {

@@ -10,7 +10,7 @@ import pytest
 
 import handful
 from handful.errors import FunctionsError
-from handful.functions import MENUS, Functions, load_functions
+from handful.user_functions.load import MENUS, Functions, load_functions
 
 GOOD = """
 def get_dataset_features():

@@ -15,12 +15,12 @@ from fuzzing import examples, quick
 from handful import layout
 from handful.errors import HandfulError, SettingsError, StoreError
 from handful.settings.checks import full_model
-from handful.settings.names import file_name, folder_name, model_name
-from handful.settings.values import Wrong
-from handful.steps.reconcile.keys import KeyPattern
-from handful.steps.reconcile.names import file_fault, id_fault, quoted, shown
+from handful.settings.values.names import file_name, folder_name, model_name
+from handful.settings.values.parse import Wrong
+from handful.steps.reconcile.keys.key_pattern import KeyPattern
+from handful.steps.reconcile.keys.names import file_fault, id_fault, quoted, shown
 from handful.storage.keys import key_fault
-from handful.storage.local import LocalStore
+from handful.storage.local.store import LocalStore
 
 PIECES = [
     *("{artifact_id}", "{artifact_id}", "{file}", "{n}", "{tenant}", "*", "**", "**/", "***", "/"),

@@ -22,18 +22,18 @@ from handful.errors import DataError
 from handful.labels.base import LABELS_SCHEMA
 from handful.labels.batches import label_batches
 from handful.labels.columns import Column
-from handful.labels.kinds import Kind
+from handful.labels.drivers.text_values import Kind
 from handful.labels.reading import Rows, by_column, of_objects
 from handful.settings import Limit
 from handful.steps.reconcile.artifacts import Listing
-from handful.steps.reconcile.contents import Hashes
+from handful.steps.reconcile.copying.failures import Troubles
+from handful.steps.reconcile.copying.verify import Verified
+from handful.steps.reconcile.keys.names import Wanted
 from handful.steps.reconcile.ledger import conclude, summarise
 from handful.steps.reconcile.matching import match
-from handful.steps.reconcile.names import Wanted
-from handful.steps.reconcile.processing import PROCESSED, made_files
-from handful.steps.reconcile.snapshot import About
-from handful.steps.reconcile.troubles import Troubles
-from handful.steps.reconcile.verify import Verified
+from handful.steps.reconcile.processing.process import PROCESSED, made_files
+from handful.steps.reconcile.snapshot.contents import Hashes
+from handful.steps.reconcile.snapshot.snapshot import About
 
 
 class Lob:

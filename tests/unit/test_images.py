@@ -19,13 +19,13 @@ import pytest
 
 from clouds import ACCOUNT, REGION, client, reset, running_moto
 from handful.errors import StepError, UserError
-from handful.experiment import Experiment
-from handful.images.building import Wish, build, image_name, push
-from handful.images.context import base_context, find_sources, pinned_here
-from handful.images.engine import Engine, find_engine
+from handful.experiment.context import Experiment
 from handful.layout import Layout
 from handful.progress import Silent
-from handful.storage.local import LocalStore
+from handful.sagemaker.image.building import Wish, build, image_name, push
+from handful.sagemaker.image.context import base_context, find_sources, pinned_here
+from handful.sagemaker.image.engine import Engine, find_engine
+from handful.storage.local.store import LocalStore
 from sagemaker_works import settings as settings_of
 
 IMAGE = f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com/handful:1"
@@ -108,7 +108,7 @@ def test_handfuls_own_image_is_made_from_what_is_here(tmp_path: Path) -> None:
     first = base_context(tmp_path / "one")
     files = {p.relative_to(first.folder).as_posix() for p in first.folder.rglob("*") if p.is_file()}
     assert {"docker/Dockerfile", "docker/train", "pyproject.toml", "constraints.txt"} <= files
-    assert "src/handful/worker.py" in files
+    assert "src/handful/backends/worker.py" in files
     assert not any("__pycache__" in name for name in files)
     pins = (first.folder / "constraints.txt").read_text().splitlines()
     assert f"transformers=={version('transformers')}" in pins
@@ -144,7 +144,7 @@ def test_an_experiments_image_extends_handfuls_own(engines: Engines, tmp_path: P
     name = base["words"][2]
     assert name.startswith("localhost/handful-base:")
     assert base["words"][5:9] == ["--build-arg", "BASE=cuda:1", "--network", "host"]
-    assert "src/handful/worker.py" in base["files"]
+    assert "src/handful/backends/worker.py" in base["files"]
     assert own["words"][:3] == ["build", "--tag", IMAGE]
     assert f"BASE={name}" in own["words"]
     # Neither settings nor what a bundle leaves out can get into a layer.

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from handful.errors import UserError
-from handful.functions import load_functions
-from handful.init import init_experiment
+from handful.experiment.scaffold import init_experiment
 from handful.settings import read_settings
+from handful.user_functions.load import load_functions
 
 
 def test_the_templates_are_an_experiment_without_faults(

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from handful.labels.columns import Column, as_known, json_objects, nans, texts
-from handful.labels.kinds import Kind, read
+from handful.labels.drivers.text_values import Kind, read
 from handful.labels.values import as_json, as_text, is_nan, is_verbatim
 
 DIGITS = st.text("0123456789", min_size=1, max_size=25)

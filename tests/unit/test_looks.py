@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from handful.errors import DataError
-from handful.experiment import Experiment
+from handful.evaluation.test_access_log import begin_look, finish_look, looks_so_far
+from handful.experiment.context import Experiment
 from handful.layout import Layout
-from handful.looks import begin_look, finish_look, looks_so_far
 from handful.progress import Silent
 from handful.storage.open import open_store
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from handful.machine import cores
+from handful.system.machine import cores
 
 
 def test_the_affinity_mask_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from handful.cli import app
-from handful.experiment import open_experiment
+from handful.experiment.context import open_experiment
 from handful.progress import Silent
 from preparing import bench
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from handful.model_files import encoding_identity, model_identity
+from handful.experiment.model_identity import encoding_identity, model_identity
 
 
 @pytest.fixture

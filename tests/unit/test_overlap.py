@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from handful.errors import UserError
-from handful.experiment import open_experiment
-from handful.production import refuse_overlap
+from handful.experiment.context import open_experiment
+from handful.pipeline.production import refuse_overlap
 from handful.progress import Silent
 
 PLAIN = "{artifact_id}/{file}"

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from handful.errors import SettingsError, UserError
-from handful.paths import LONGEST_PATH, NOBODY, TOO_LONG, at_home
+from handful.files.paths import LONGEST_PATH, NOBODY, TOO_LONG, at_home
 from handful.settings import read_settings
 from handful.storage.open import open_store
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from handful.positions import positions
+from handful.experiment.positions import positions
 
 
 @pytest.mark.parametrize(

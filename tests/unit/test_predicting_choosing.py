@@ -11,17 +11,11 @@ import pytest
 
 from compared import Compared
 from handful import layout
-from handful.checksums import seal
 from handful.errors import DataError, UserError
-from handful.experiment import Experiment
-from handful.kept_models import fingerprint_of, replaced_models, trained_models
-from handful.predicting.choosing import (
-    choose,
-    choose_final,
-    folder_of,
-    record_of,
-    temperature_of,
-)
+from handful.experiment.context import Experiment
+from handful.experiment.kept_models import fingerprint_of, replaced_models, trained_models
+from handful.files.checksums import seal
+from handful.inference.choosing import choose, choose_final, folder_of, record_of, temperature_of
 
 DATA = "data of today"
 

@@ -12,14 +12,14 @@ import pytest
 import torch
 from datasets import Array2D, Features, List, Value
 
-from handful.experiment import open_experiment
-from handful.predicting.works import EncodeBatch
+from handful.experiment.context import open_experiment
+from handful.inference.works import EncodeBatch
 from handful.progress import Silent
-from handful.steps.prepare import columns
-from handful.steps.prepare.gauge import Gauge
-from handful.steps.prepare.instance import Instances
-from handful.steps.prepare.schema import row_features
-from handful.steps.prepare.work import Desk
+from handful.steps.prepare.encoding import columns
+from handful.steps.prepare.encoding.heartbeat import Gauge
+from handful.steps.prepare.encoding.instance import Instances
+from handful.steps.prepare.encoding.schema import row_features
+from handful.steps.prepare.workers.messages import Desk
 from preparing import bench
 
 FEATURES = Features({"ids": List(Value("int32")), "grid": Array2D((1, 2), "float32")})

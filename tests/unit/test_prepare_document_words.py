@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from handful.steps.prepare.artifacts import Artifact
-from handful.steps.prepare.document_words import DocumentFiles, words_of
-from handful.steps.prepare.own_values import own_values
-from handful.steps.prepare.words import split
+from handful.steps.prepare.similarity.document_words import DocumentFiles, words_of
+from handful.steps.prepare.similarity.own_values import own_values
+from handful.steps.prepare.similarity.shingles import split
 
 GUID = "3F2504E0-4F89-41D3-9A0C-0305E82C3301"
 HASH = "sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"

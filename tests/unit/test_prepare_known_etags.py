@@ -12,7 +12,7 @@ import pytest
 
 from handful import layout
 from handful.errors import Damaged
-from handful.steps.prepare.known_contents import KnownEtags
+from handful.steps.prepare.similarity.known_contents import KnownEtags
 from handful.storage.columns import LISTING_SCHEMA
 
 ONE, OTHER = "0" * 32, "f" * 32

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from handful.steps.prepare.artifacts import Artifact
+from handful.steps.prepare.encoding.shards import BYTES, EACH, FEW, LEAST, SIZE, cut
 from handful.steps.prepare.labels import (
     dense_label_map,
     label_map,
@@ -18,7 +19,6 @@ from handful.steps.prepare.labels import (
     told_of_new_ids,
 )
 from handful.steps.prepare.selection import Candidate, sample
-from handful.steps.prepare.shards import BYTES, EACH, FEW, LEAST, SIZE, cut
 
 
 def test_kept_ids_only_grow() -> None:

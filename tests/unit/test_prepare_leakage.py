@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from handful.steps.prepare.leakage import leakage
-from handful.steps.prepare.ledger import Ledger, Row
-from handful.steps.prepare.near_duplicates import LARGE_FAMILY, Pairs, Shingled, pairs_within
-from handful.steps.prepare.near_duplicates import signatures as signed
-from handful.steps.prepare.words import hashed
+from handful.steps.prepare.similarity.leakage import leakage
+from handful.steps.prepare.similarity.near_duplicates import (
+    LARGE_FAMILY,
+    Pairs,
+    Shingled,
+    pairs_within,
+)
+from handful.steps.prepare.similarity.near_duplicates import signatures as signed
+from handful.steps.prepare.similarity.shingles import hashed
+from handful.steps.prepare.splitting.ledger import Ledger, Row
 
 DRAWN_WITH = {"SPLIT": [0.6, 0.2, 0.2], "SEED": 0}
 

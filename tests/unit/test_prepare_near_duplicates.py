@@ -10,17 +10,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from handful.steps.prepare.direct_links import direct_links
-from handful.steps.prepare.document_words import DocumentFiles, words_of
-from handful.steps.prepare.near_duplicates import (
+from handful.steps.prepare.similarity.direct_links import direct_links
+from handful.steps.prepare.similarity.document_words import DocumentFiles, words_of
+from handful.steps.prepare.similarity.near_duplicates import (
     THRESHOLD,
     Shingled,
     families,
     jaccard,
     signatures,
 )
-from handful.steps.prepare.short_texts import ShortTexts
-from handful.steps.prepare.words import Hashes, hashed, normalize
+from handful.steps.prepare.similarity.shingles import Hashes, hashed, normalize
+from handful.steps.prepare.similarity.short_texts import ShortTexts
 
 
 def numbers(words: list[str]) -> Hashes:

@@ -11,9 +11,8 @@ from datasets import Array2D, ClassLabel, Features, List, Value
 
 from handful.errors import DataError, FunctionsError
 from handful.settings import Limit
-from handful.steps.prepare.instance import Instance
-from handful.steps.prepare.quarantine import Quarantined, check_limit
-from handful.steps.prepare.schema import (
+from handful.steps.prepare.encoding.instance import Instance
+from handful.steps.prepare.encoding.schema import (
     FieldCheck,
     check_fields,
     described,
@@ -23,7 +22,8 @@ from handful.steps.prepare.schema import (
     row_features,
     table_rows,
 )
-from handful.steps.prepare.values import plain
+from handful.steps.prepare.encoding.values import plain
+from handful.steps.prepare.quarantine import Quarantined, check_limit
 
 
 def test_features_in_words() -> None:

@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 
 from handful import layout
-from handful.experiment import Experiment
+from handful.experiment.context import Experiment
 from handful.layout import Layout
 from handful.progress import Silent
 from handful.settings import Settings
 from handful.steps.prepare import quarantine
 from handful.steps.prepare.quarantine import Quarantined
 from handful.steps.prepare.second_try import tried_twice, worth_a_second_try
-from handful.storage.local import LocalStore
+from handful.storage.local.store import LocalStore
 
 UNREAD = "OSError: [Errno 5] Input/output error"
 CONTENT = "ValueError: no text"

@@ -6,16 +6,16 @@ import random
 
 import pytest
 
-from handful.steps.prepare.direct_links import direct_links
-from handful.steps.prepare.near_duplicates import (
+from handful.steps.prepare.similarity.direct_links import direct_links
+from handful.steps.prepare.similarity.near_duplicates import (
     Shingled,
     families,
     jaccard,
     pairs_within,
     signatures,
 )
-from handful.steps.prepare.short_texts import FEW, FORM, ShortTexts
-from handful.steps.prepare.words import Hashes, hashed
+from handful.steps.prepare.similarity.shingles import Hashes, hashed
+from handful.steps.prepare.similarity.short_texts import FEW, FORM, ShortTexts
 
 VOCABULARY = [f"w{number}" for number in range(5000)]
 

@@ -16,11 +16,11 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from handful.steps.prepare.artifacts import Artifact
-from handful.steps.prepare.balancing import Shares, balance
-from handful.steps.prepare.groups import Links
-from handful.steps.prepare.quotas import quota
-from handful.steps.prepare.settling import settled
-from handful.steps.prepare.splits import SPLITS, Drawn, draw
+from handful.steps.prepare.splitting.balancing import Shares, balance
+from handful.steps.prepare.splitting.exact_split import settled
+from handful.steps.prepare.splitting.groups import Links
+from handful.steps.prepare.splitting.quotas import quota
+from handful.steps.prepare.splitting.splits import SPLITS, Drawn, draw
 
 SHARES = (0.8, 0.1, 0.1)
 shares = st.tuples(st.integers(1, 20), st.integers(1, 20), st.integers(1, 20)).map(

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from handful.steps.prepare.artifacts import Artifact
-from handful.steps.prepare.groups import Links
-from handful.steps.prepare.splits import SPLITS, Drawn, draw
+from handful.steps.prepare.splitting.groups import Links
+from handful.steps.prepare.splitting.splits import SPLITS, Drawn, draw
 
 SHARES = (0.8, 0.1, 0.1)
 

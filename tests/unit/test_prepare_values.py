@@ -27,18 +27,18 @@ from datasets import Features, List, Value
 import feature_values
 from feature_values import IMPOSSIBLE, TRAINABLE, UNTRAINABLE, VALUES, Refused, expected, good
 from handful.errors import FunctionsError
-from handful.experiment import open_experiment
-from handful.functions import Encoded
+from handful.experiment.context import open_experiment
 from handful.progress import Silent
-from handful.steps.prepare import columns, joining
-from handful.steps.prepare.columns import Columns
-from handful.steps.prepare.encoding import EncodeShard, Shard
-from handful.steps.prepare.feature_types import described
-from handful.steps.prepare.gauge import Gauge
-from handful.steps.prepare.instance import Instances
-from handful.steps.prepare.schema import row_features
-from handful.steps.prepare.values import Misfit
-from handful.steps.prepare.work import Desk
+from handful.steps.prepare.encoding import columns, merge_shards
+from handful.steps.prepare.encoding.columns import Columns
+from handful.steps.prepare.encoding.encode import EncodeShard, Shard
+from handful.steps.prepare.encoding.feature_types import described
+from handful.steps.prepare.encoding.heartbeat import Gauge
+from handful.steps.prepare.encoding.instance import Instances
+from handful.steps.prepare.encoding.schema import row_features
+from handful.steps.prepare.encoding.values import Misfit
+from handful.steps.prepare.workers.messages import Desk
+from handful.user_functions.load import Encoded
 from preparing import bench
 
 ANSWERS: dict[str, Callable[[], Any]] = {}
@@ -127,7 +127,7 @@ def shard(
     path, told = encoded(desk, feature, answers)
     features = row_features(Features({"x": feature})).to_dict()
     folder = Path(tempfile.mkdtemp(dir=path.parent))
-    joined = joining.join([path], features, dict.fromkeys(answers, "train"), folder)["train"]
+    joined = merge_shards.join([path], features, dict.fromkeys(answers, "train"), folder)["train"]
     return datasets.load_from_disk(str(joined.path)), told
 
 
@@ -328,7 +328,7 @@ def test_a_feature_survives_our_records(tmp_path: Path, name: str) -> None:
     feature = TRAINABLE[name] if name in TRAINABLE else UNTRAINABLE[name][0]
     features = Features({"x": feature, "_type": Value("int8")})
     assert Features.from_dict(json.loads(json.dumps(features.to_dict()))) == features
-    joining.SplitFolder(tmp_path / "train", features).finish()
+    merge_shards.SplitFolder(tmp_path / "train", features).finish()
     info = json.loads((tmp_path / "train/dataset_info.json").read_text())
     assert Features.from_dict(info["features"]) == features
     saved = datasets.DatasetInfo.from_directory(str(tmp_path / "train"))

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 import pytest
 from torch import nn
 
-from handful.recipe import Facts, Recipe, by_data, recipe_of
-from handful.training.model import facts_of
+from handful.settings.recipe import Facts, Recipe, by_data, recipe_of
+from handful.training.model.load import facts_of
 
 MINILM, BASE, LARGE = 10_600_000, 85_000_000, 300_000_000
 

@@ -12,8 +12,8 @@ import pytest
 
 from handful.errors import StoreError
 from handful.progress import Silent
-from handful.steps.reconcile import contents
-from handful.steps.reconcile.contents import hash_artifacts, hasher
+from handful.steps.reconcile.snapshot import contents
+from handful.steps.reconcile.snapshot.contents import hash_artifacts, hasher
 from handful.storage.open import open_store
 
 FILES = {

@@ -15,8 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from handful.records import Fate
-from handful.steps.reconcile.guids import guid_of, guids, normalized, normalized_ids
-from handful.steps.reconcile.id_hints import ORDERS, Hint, hints
+from handful.steps.reconcile.keys.guids import guid_of, guids, normalized, normalized_ids
+from handful.steps.reconcile.keys.id_hints import ORDERS, Hint, hints
 
 ID = uuid.UUID("8f14e45f-ceea-467f-ab1c-0123456789ab")
 SPELLINGS: dict[str, Callable[[uuid.UUID], str]] = {

@@ -12,9 +12,9 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 import classic_keys
-from handful.settings.key_patterns import EXAMPLES
-from handful.settings.values import Wrong
-from handful.steps.reconcile.keys import NAMES, KeyPattern
+from handful.settings.values.key_patterns import EXAMPLES
+from handful.settings.values.parse import Wrong
+from handful.steps.reconcile.keys.key_pattern import NAMES, KeyPattern
 
 Row = tuple[str, str, str, tuple[str | None, ...]]
 """key, artifact id, file, other names."""

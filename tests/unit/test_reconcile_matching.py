@@ -21,15 +21,15 @@ from handful.progress import Silent
 from handful.records import Fate
 from handful.settings import Limit
 from handful.steps.reconcile.artifacts import Listing
-from handful.steps.reconcile.contents import Hashes
-from handful.steps.reconcile.copying import PRESENT
+from handful.steps.reconcile.copying.copies import PRESENT
+from handful.steps.reconcile.copying.failures import Troubles
+from handful.steps.reconcile.copying.verify import Verified
+from handful.steps.reconcile.keys.names import Wanted
 from handful.steps.reconcile.ledger import Ledger, conclude, prune, show, summarise
 from handful.steps.reconcile.matching import Matched, match
-from handful.steps.reconcile.names import Wanted
-from handful.steps.reconcile.processing import PROCESSED, made_files
-from handful.steps.reconcile.snapshot import About
-from handful.steps.reconcile.troubles import Troubles
-from handful.steps.reconcile.verify import Verified
+from handful.steps.reconcile.processing.process import PROCESSED, made_files
+from handful.steps.reconcile.snapshot.contents import Hashes
+from handful.steps.reconcile.snapshot.snapshot import About
 from handful.storage.base import Store
 from handful.storage.open import open_store
 

@@ -11,8 +11,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from handful.errors import UserError
-from handful.steps.reconcile.keys import KeyPattern
-from handful.steps.reconcile.names import (
+from handful.steps.reconcile.keys.key_pattern import KeyPattern
+from handful.steps.reconcile.keys.names import (
     Wanted,
     file_fault,
     id_fault,

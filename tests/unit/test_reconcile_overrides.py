@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 from handful.errors import DataError
-from handful.steps.reconcile.overrides import override, read
+from handful.steps.reconcile.snapshot.overrides import override, read
 
 
 def write(folder: Path, text: str | bytes) -> Path:

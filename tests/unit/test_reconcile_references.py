@@ -9,8 +9,8 @@ import polars as pl
 import pytest
 
 from handful.errors import DataError
-from handful.steps.reconcile.key_column import references
-from handful.steps.reconcile.references import resolver, without_query
+from handful.steps.reconcile.keys.key_column import references
+from handful.steps.reconcile.keys.references import resolver, without_query
 
 OWN = "s3://company-files/uploads"
 BUCKETS = ("s3://company-archive", "s3://shared-bucket/ours", "s3://company-files/more")

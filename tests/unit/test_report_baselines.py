@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from handful import records
-from handful.experiment import Experiment
+from handful.experiment.context import Experiment
 from handful.layout import Layout
 from handful.progress import Silent
 from handful.records import Evaluation

@@ -12,7 +12,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from handful.experiment import Experiment
+from handful.experiment.context import Experiment
 from handful.layout import LEDGER, Layout, artifact_file
 from handful.progress import Silent
 from handful.report.documents import Document, documents, sized

@@ -12,7 +12,7 @@ import polars as pl
 import pytest
 from markupsafe import Markup
 
-from handful.experiment import Experiment
+from handful.experiment.context import Experiment
 from handful.layout import LEDGER, Layout
 from handful.progress import Silent
 from handful.report import gather

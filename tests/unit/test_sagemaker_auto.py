@@ -5,9 +5,9 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
-from handful.backends.sagemaker.durations import _most_epochs
-from handful.backends.sagemaker.ranges import overrides_of, parameter_ranges
-from handful.settings.tuning import parse_range
+from handful.sagemaker.jobs.costs.durations import _most_epochs
+from handful.sagemaker.jobs.requests.ranges import overrides_of, parameter_ranges
+from handful.settings.values.ranges import parse_range
 
 
 def test_auto_among_choices_comes_back_as_it_was_written() -> None:

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from handful.backends.sagemaker import bundle
-from handful.backends.sagemaker.bundle import FILE, make_bundle, unpack
 from handful.errors import SettingsError, StepError, UserError
+from handful.sagemaker.jobs.requests import bundle
+from handful.sagemaker.jobs.requests.bundle import FILE, make_bundle, unpack
 from handful.settings import read_settings, travelling_text, variables_of
 from sagemaker_works import TEXT
 

@@ -11,16 +11,16 @@ from typing import Any
 
 import pytest
 
-from handful import worker
+from handful.backends import worker
 from handful.backends.base import Job
 from handful.backends.local import error_from_json
-from handful.backends.sagemaker.container import run
-from handful.backends.sagemaker.container.environment import MOST_WORDS, tell_failure
+from handful.backends.worker import has_lost_others
 from handful.errors import DataError, Interrupted, StepError, UserError
-from handful.exceptions import error_to_json
+from handful.errors.exceptions import error_to_json
 from handful.layout import job_result
-from handful.training.stopping import Stopping
-from handful.worker import has_lost_others
+from handful.sagemaker.container import run
+from handful.sagemaker.container.environment import MOST_WORDS, tell_failure
+from handful.training.loop.stopping import Stopping
 from sagemaker_works import TEXT
 
 CAUSE = "KeyError: 'label'. What to do: look at line 3 [functions.py:3]"

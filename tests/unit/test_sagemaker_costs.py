@@ -12,10 +12,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from handful.aws.clients import Clients
-from handful.backends.sagemaker import costs
-from handful.backends.sagemaker.costs import START, Forecast, Line, Price
-from handful.backends.sagemaker.durations import (
+from handful.errors import Unreachable, UserError
+from handful.experiment.context import Experiment
+from handful.layout import RECONCILED, Layout
+from handful.progress import Silent
+from handful.sagemaker.account.clients import Clients
+from handful.sagemaker.jobs.costs import forecast as costs
+from handful.sagemaker.jobs.costs.cost_check import Purse, forecast_of
+from handful.sagemaker.jobs.costs.durations import (
     FORWARD_SHARE,
     Duration,
     Pace,
@@ -24,14 +28,10 @@ from handful.backends.sagemaker.durations import (
     paces_of,
     sizes_of,
 )
-from handful.backends.sagemaker.instances import Jobs, jobs_of
-from handful.backends.sagemaker.paying import Purse, forecast_of
-from handful.errors import Unreachable, UserError
-from handful.experiment import Experiment
-from handful.layout import RECONCILED, Layout
-from handful.progress import Silent
+from handful.sagemaker.jobs.costs.forecast import START, Forecast, Line, Price
+from handful.sagemaker.jobs.costs.instances import Jobs, jobs_of
 from handful.settings import Range, Settings
-from handful.storage.local import LocalStore
+from handful.storage.local.store import LocalStore
 from sagemaker_works import settings as settings_of
 from sagemaker_works import tuned
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from handful.backends.sagemaker.failures import is_no_room, remedy_for
+from handful.sagemaker.jobs.failures import is_no_room, remedy_for
 
 ROLE = "arn:aws:sts::123456789012:assumed-role/handful/SageMaker"
 CAPACITY, QUOTA, TRUST = "no instance of this type", "a higher quota", "trust policy"

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from handful.backends.base import Job
-from handful.backends.sagemaker.plan import Plan, plan
-from handful.experiment import open_experiment
+from handful.experiment.context import open_experiment
 from handful.progress import Silent
+from handful.sagemaker.jobs.requests.plan import Plan, plan
 from handful.settings import travelling_text
 
 INI = """

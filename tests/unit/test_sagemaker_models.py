@@ -11,10 +11,10 @@ import pytest
 
 from encoded import Encoded, make
 from handful.backends.base import Job
-from handful.backends.sagemaker.work import with_models
-from handful.experiment import Experiment
+from handful.experiment.context import Experiment
 from handful.progress import Progress
 from handful.records import Run, Trained
+from handful.sagemaker.jobs.requests.request_context import with_models
 from handful.steps.test import test as run_test
 from handful.steps.train import train
 from handful.steps.tune import tune

@@ -16,15 +16,15 @@ import pytest
 from botocore.stub import Stubber
 
 from clouds import ACCOUNT, REGION, client, reset, running_moto
-from handful.aws.clients import Clients
-from handful.aws.findings import Finding, Verdict
-from handful.aws.identity import Identity, trusts
-from handful.aws.network import network_findings
-from handful.aws.prices import price_of
-from handful.aws.rights import Right, rights_of_driver, rights_of_jobs
-from handful.aws.simulation import simulated
-from handful.backends.sagemaker import readiness
 from handful.errors import Denied, NotReady
+from handful.sagemaker.account.clients import Clients
+from handful.sagemaker.account.findings import Finding, Verdict
+from handful.sagemaker.account.identity import Identity, trusts
+from handful.sagemaker.account.network import network_findings
+from handful.sagemaker.account.prices import price_of
+from handful.sagemaker.account.rights import Right, rights_of_driver, rights_of_jobs
+from handful.sagemaker.account.simulation import simulated
+from handful.sagemaker.jobs.costs import readiness
 from handful.settings import Settings
 from sagemaker_works import settings as settings_of
 
@@ -236,8 +236,8 @@ def test_seeds_side_by_side_and_spot_have_their_quotas(cloud: str, tmp_path: Pat
         "ml.g5.xlarge for spot training job usage": 2.0,
         "ml.m5.xlarge for spot training job usage": 6.0,
     }
-    from handful.aws.quotas import quota_findings
-    from handful.backends.sagemaker.instances import jobs_of
+    from handful.sagemaker.account.quotas import quota_findings
+    from handful.sagemaker.jobs.costs.instances import jobs_of
 
     needs = tuple(need for one in jobs_of(settings, ["train"]) for need in one.needs())
     first, second = quota_findings(listed, needs)
@@ -336,7 +336,7 @@ def test_without_credentials_or_network_there_is_one_trouble(
     cloud: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = settings_of(tmp_path / "EXP-1", ENDPOINT_URL="http://127.0.0.1:9")
-    monkeypatch.setattr("handful.aws.clients.ATTEMPTS", 1)
+    monkeypatch.setattr("handful.sagemaker.account.clients.ATTEMPTS", 1)
     (found,) = readiness.findings(settings)
     assert found.verdict is Verdict.TROUBLE
     assert "did not answer" in found.found

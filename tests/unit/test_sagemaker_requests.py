@@ -13,14 +13,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from handful.backends.base import Job
-from handful.backends.events import EventWriter
-from handful.backends.sagemaker import names, pieces
-from handful.backends.sagemaker.common import has_local_disk
-from handful.backends.sagemaker.ranges import overrides_of
-from handful.backends.sagemaker.request import KINDS, request
-from handful.backends.sagemaker.work import Channel
 from handful.errors import StepError, UserError
-from handful.metric_lines import best_line, best_name, metric_patterns, validation_line
+from handful.jobs.events import EventWriter
+from handful.jobs.log_metrics import best_line, best_name, metric_patterns, validation_line
+from handful.sagemaker.jobs.requests import names, pieces
+from handful.sagemaker.jobs.requests.build import KINDS, request
+from handful.sagemaker.jobs.requests.common import has_local_disk
+from handful.sagemaker.jobs.requests.ranges import overrides_of
+from handful.sagemaker.jobs.requests.request_context import Channel
 from sagemaker_shapes import faults
 from sagemaker_works import PLAIN, TEXT, encrypted, settings, tuned, work
 

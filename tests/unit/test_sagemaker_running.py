@@ -8,12 +8,12 @@ from collections.abc import Callable
 
 import pytest
 
-from handful.backends.sagemaker.control import NoRoom
-from handful.backends.sagemaker.logs import event_of, hear
-from handful.backends.sagemaker.names import trial_number
-from handful.backends.sagemaker.running import Running
 from handful.errors import LeftRunning, StepError
 from handful.progress import Silent
+from handful.sagemaker.jobs.control import NoRoom
+from handful.sagemaker.jobs.logs import event_of, hear
+from handful.sagemaker.jobs.requests.names import trial_number
+from handful.sagemaker.jobs.running import Running
 
 
 def test_all_are_run_to_their_end_before_an_error_is_raised() -> None:

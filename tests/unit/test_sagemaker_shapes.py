@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from handful.backends.sagemaker.preview import planned
-from handful.backends.sagemaker.request import KINDS, Request, request
-from handful.backends.sagemaker.shapes import bucket_fault, faults, refuse
-from handful.backends.sagemaker.work import Channel
 from handful.errors import UserError
-from handful.experiment import open_experiment
+from handful.experiment.context import open_experiment
 from handful.progress import Silent
+from handful.sagemaker.jobs.requests.build import KINDS, Request, request
+from handful.sagemaker.jobs.requests.preview import planned
+from handful.sagemaker.jobs.requests.request_context import Channel
+from handful.sagemaker.jobs.requests.shapes import bucket_fault, faults, refuse
 from handful.settings import Settings
 from sagemaker_works import TEXT, encrypted, settings, tuned, work
 

@@ -7,18 +7,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from handful.scoring.calibration import (
+from handful.evaluation.metrics.calibration import (
     calibration_error,
     fit_temperature,
     losses,
     reliability,
     softmax,
 )
-from handful.scoring.coverage import coverage
-from handful.scoring.figures import figures
-from handful.scoring.ranked import Ordered, average_precision, ranked, roc_auc, wilson
-from handful.scoring.single import figure
-from handful.training.results import write_predictions
+from handful.evaluation.metrics.coverage import coverage
+from handful.evaluation.metrics.figures import figures
+from handful.evaluation.metrics.ranked import Ordered, average_precision, ranked, roc_auc, wilson
+from handful.evaluation.metrics.single import figure
+from handful.training.evaluation.results import write_predictions
 from recomputed import recomputed
 
 LABELS = ["a", "b", "c", "d"]

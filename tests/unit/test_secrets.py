@@ -12,19 +12,20 @@ from urllib.parse import quote, quote_plus
 import pytest
 
 from handful.backends.base import Job
-from handful.backends.sagemaker.bundle import make_bundle
-from handful.backends.sagemaker.pieces import joined
-from handful.backends.sagemaker.plan import plan
-from handful.backends.sagemaker.preview import planned
+from handful.backends.worker import without_secrets
 from handful.errors import Fault, HandfulError, SettingsError, StepError, UserError
-from handful.experiment import open_experiment
-from handful.fingerprint import differences
+from handful.errors.redaction import blotter
+from handful.experiment.context import open_experiment
+from handful.experiment.fingerprint import differences
+from handful.inference.as_trained import as_trained
+from handful.inference.choosing import Chosen
 from handful.labels.database import DatabaseLabels
-from handful.predicting.as_trained import as_trained
-from handful.predicting.choosing import Chosen
-from handful.production import shown_database
+from handful.pipeline.production import shown_database
 from handful.progress import Silent
-from handful.redaction import blotter
+from handful.sagemaker.jobs.requests.bundle import make_bundle
+from handful.sagemaker.jobs.requests.pieces import joined
+from handful.sagemaker.jobs.requests.plan import plan
+from handful.sagemaker.jobs.requests.preview import planned
 from handful.settings import (
     Settings,
     counted,
@@ -35,9 +36,8 @@ from handful.settings import (
     travelling_text,
 )
 from handful.settings.secrets import counts_the_same
-from handful.steps.reconcile.snapshot import made_of
-from handful.training.card import model_card
-from handful.worker import without_secrets
+from handful.steps.reconcile.snapshot.snapshot import made_of
+from handful.training.model.card import model_card
 from servers import free_ports
 
 SECRET = "wombat-4711"

@@ -10,8 +10,8 @@ import pytest
 from handful.errors import SettingsError
 from handful.settings import read_settings
 from handful.settings.declare import keys_of
-from handful.settings.sections import SECTIONS
-from handful.settings.values import Wrong
+from handful.settings.sections.all import SECTIONS
+from handful.settings.values.parse import Wrong
 
 DIGITS = "9" * 400
 MANY = "9" * 5_000

@@ -14,14 +14,14 @@ from typing import Any
 
 import pytest
 
-from handful import fingerprint
+from handful.experiment import fingerprint
 from handful.records import Evaluation, Fingerprint, Prepared, Reconciled, Run, Tested, Trained
 from handful.settings import FrozenMap, Settings, read_settings
 from handful.settings.declare import keys_of
-from handful.settings.sections import SECTIONS
-from handful.settings_usage import settings_usage
+from handful.settings.sections.all import SECTIONS
 from handful.steps.prepare import model
-from handful.steps.reconcile.processing import function_key
+from handful.steps.reconcile.processing.process import function_key
+from handful.user_functions.settings_usage import settings_usage
 
 REDONE: Mapping[str, str] = {
     "reconcile": "production.DATABASE_URL production.LABEL_QUERY production.FILES_URL "

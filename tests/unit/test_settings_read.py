@@ -10,7 +10,7 @@ import pytest
 
 from handful.errors import Fault, SettingsError
 from handful.settings import read_settings
-from handful.settings.ini import scan
+from handful.settings.reading.ini import scan
 
 MINIMAL = """\
 [production]

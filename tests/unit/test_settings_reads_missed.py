@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from handful.functions import load_functions
 from handful.settings import EVERYTHING
-from handful.settings.types import FrozenMap, User
-from handful.settings_usage import settings_usage
+from handful.settings.values.types import FrozenMap, User
+from handful.user_functions.load import load_functions
+from handful.user_functions.settings_usage import settings_usage
 
 KEYS = {"A": 5, "B": 6, "MODE": "slow", "LOWER": True}
 

@@ -8,7 +8,7 @@ import pytest
 
 from handful.errors import FunctionsError
 from handful.settings import EVERYTHING
-from handful.settings_usage import settings_usage
+from handful.user_functions.settings_usage import settings_usage
 
 ALL = EVERYTHING
 HELPERS = """

@@ -11,10 +11,10 @@ import pytest
 
 from handful.errors import SettingsError
 from handful.settings import Limit, Range, Settings, read_settings
-from handful.settings.names import covers
-from handful.settings.tuning import parse_range
-from handful.settings.types import FrozenMap, Steps
-from handful.settings.values import Wrong
+from handful.settings.values.names import covers
+from handful.settings.values.parse import Wrong
+from handful.settings.values.ranges import parse_range
+from handful.settings.values.types import FrozenMap, Steps
 
 MINIMAL = """\
 [production]

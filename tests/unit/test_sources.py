@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from handful.errors import FunctionsError
-from handful.sources import defined, function_hashes, not_followed
+from handful.user_functions.source_hash import defined, function_hashes, not_followed
 
 TEXT = '''
 import functools

@@ -10,11 +10,12 @@ from typing import Any
 
 import pytest
 
-from handful import checksums, layout
+from handful import layout
 from handful.errors import Absent, Damaged, Locked
+from handful.files import checksums
 from handful.layout import Layout
 from handful.storage.checked import CheckedStore, Rules
-from handful.storage.local import LocalStore
+from handful.storage.local.store import LocalStore
 
 MINE = Layout("full_dataset")
 SPLIT = MINE.encoded_split("bert", "train")

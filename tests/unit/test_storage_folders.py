@@ -7,9 +7,9 @@ import time
 
 import pytest
 
-from handful.storage import shards
-from handful.storage.folders import ENOUGH, MOST, folder_seams
-from handful.storage.shards import HANDS, sharded
+from handful.storage import parallel_listing
+from handful.storage.local.folders import ENOUGH, MOST, folder_seams
+from handful.storage.parallel_listing import HANDS, sharded
 from paging import Order, Server, byte_order, folder_order
 
 
@@ -48,8 +48,8 @@ LAYOUTS = {
 def test_every_key_comes_once_and_by_many_hands(
     layout: str, order: Order, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(shards, "FULL", 10)
-    monkeypatch.setattr(shards, "WORTH", 20)
+    monkeypatch.setattr(parallel_listing, "FULL", 10)
+    monkeypatch.setattr(parallel_listing, "WORTH", 20)
     keys = set(LAYOUTS[layout])
     server = Folders(keys, order)
     server.seconds = 0.002

@@ -11,8 +11,8 @@ from datetime import timedelta
 import pytest
 
 from handful.errors import Denied, Unreachable
-from handful.storage import pace as pace_module
-from handful.storage.pace import Pace
+from handful.storage import rate_limit as pace_module
+from handful.storage.rate_limit import Pace
 from handful.storage.retry import Throttled
 
 

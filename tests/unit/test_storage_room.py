@@ -8,7 +8,7 @@ from random import Random
 
 import pytest
 
-from handful.storage.room import Room
+from handful.storage.transfer_budget import Room
 
 
 class Watched(Room):

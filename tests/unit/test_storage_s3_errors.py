@@ -9,7 +9,7 @@ from obstore.exceptions import GenericError
 from faults import proxy
 from handful.errors import Archived, StoreError, Unreachable
 from handful.storage.open import open_store
-from handful.storage.s3errors import answer_of, translated
+from handful.storage.s3.errors import answer_of, translated
 from servers import Login
 
 XML = '<?xml version="1.0" encoding="UTF-8"?>'

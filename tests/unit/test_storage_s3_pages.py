@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from handful.storage.s3pages import OBJECTS, cut_objects, objects
+from handful.storage.s3.pages import OBJECTS, cut_objects, objects
 
 HEAD = '<?xml version="1.0" encoding="UTF-8"?>\n<ListBucketResult><Name>b</Name>'
 KEYS = [

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from handful.storage import shards
-from handful.storage.shards import HANDS, between, sharded
+from handful.storage import parallel_listing
+from handful.storage.parallel_listing import HANDS, between, sharded
 from paging import Order, Server, byte_order, folder_order
 
 
@@ -23,8 +23,8 @@ def all_of(server: Server, common: str, seams: Sequence[str] = ()) -> list[str]:
 
 @pytest.fixture
 def eager(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shards, "FULL", 10)
-    monkeypatch.setattr(shards, "WORTH", 20)
+    monkeypatch.setattr(parallel_listing, "FULL", 10)
+    monkeypatch.setattr(parallel_listing, "WORTH", 20)
 
 
 IDS = {
@@ -54,12 +54,12 @@ def test_every_key_comes(eager: None, kind: str, order: Order) -> None:
 )
 @settings(max_examples=150, deadline=None)
 def test_every_key_comes_whatever_it_is(keys: set[str], order: Order, page: int) -> None:
-    before = shards.FULL, shards.WORTH
-    shards.FULL, shards.WORTH = 3, 5
+    before = parallel_listing.FULL, parallel_listing.WORTH
+    parallel_listing.FULL, parallel_listing.WORTH = 3, 5
     try:
         assert set(all_of(Server(keys, order, page), "")) == keys
     finally:
-        shards.FULL, shards.WORTH = before
+        parallel_listing.FULL, parallel_listing.WORTH = before
 
 
 @given(
@@ -72,12 +72,12 @@ def test_every_key_comes_whatever_it_is(keys: set[str], order: Order, page: int)
 def test_every_key_comes_wherever_it_is_cut(
     keys: set[str], seams: set[str], order: Order, page: int
 ) -> None:
-    before = shards.FULL, shards.WORTH
-    shards.FULL, shards.WORTH = 3, 5
+    before = parallel_listing.FULL, parallel_listing.WORTH
+    parallel_listing.FULL, parallel_listing.WORTH = 3, 5
     try:
         assert set(all_of(Server(keys, order, page), "", sorted(seams))) == keys
     finally:
-        shards.FULL, shards.WORTH = before
+        parallel_listing.FULL, parallel_listing.WORTH = before
 
 
 @pytest.mark.parametrize("order", [byte_order, folder_order])

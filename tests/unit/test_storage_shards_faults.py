@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 
 from handful.errors import Unreachable
-from handful.storage import shards
+from handful.storage import parallel_listing
 
 KEYS = [f"key-{number:06d}" for number in range(20_000)]
 PAGE = 1_000
@@ -37,10 +37,10 @@ def test_an_error_while_the_queue_is_full_is_raised() -> None:
             raise Unreachable("the last page broke off")
 
     failing: list[bool] = []
-    listing = shards._Listing(pages, "")
+    listing = parallel_listing._Listing(pages, "")
     listing.start(1)
     wait_until(lambda: listing._stopped)
-    time.sleep(3 * shards._PATIENCE)  # the consumer is slow
+    time.sleep(3 * parallel_listing._PATIENCE)  # the consumer is slow
     try:
         with pytest.raises(Unreachable):
             list(listing.found())

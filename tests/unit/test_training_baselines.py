@@ -12,11 +12,11 @@ import polars as pl
 import pytest
 
 from encoded import LABELS, ROWS, Encoded, Told, make
-from handful.baseline.review import Review, from_csv, to_csv
-from handful.experiment import Experiment
-from handful.functions import load_functions
-from handful.training import baselines, judging
-from handful.training.results import Answered
+from handful.evaluation.baseline.review import Review, from_csv, to_csv
+from handful.experiment.context import Experiment
+from handful.training.evaluation import baselines, label_noise
+from handful.training.evaluation.results import Answered
+from handful.user_functions.load import load_functions
 
 LABEL2ID = {label: number for number, label in enumerate(LABELS)}
 
@@ -71,7 +71,7 @@ def test_without_numbers_only_the_majority_class_is_left(one: Encoded, tmp_path:
     assert found.data.reason in told.warnings[0]
     written = json.loads((found.made[0].folder / "metrics.json").read_text())
     assert written["reason"] == found.data.reason
-    assert judging.by_baseline(experiment, found.data).judged.reason == found.data.reason
+    assert label_noise.by_baseline(experiment, found.data).judged.reason == found.data.reason
 
 
 def test_a_metric_that_cannot_bear_the_majority_costs_no_run(tmp_path: Path) -> None:
@@ -94,7 +94,7 @@ def test_a_metric_that_cannot_bear_the_majority_costs_no_run(tmp_path: Path) -> 
 
 def test_without_the_groups_no_label_is_judged(one: Encoded, tmp_path: Path) -> None:
     experiment, _ = opened(one, tmp_path)
-    judged = judging.by_baseline(experiment, simple(one, experiment).data).judged
+    judged = label_noise.by_baseline(experiment, simple(one, experiment).data).judged
     assert "splits.parquet" in judged.reason
 
 
@@ -106,7 +106,7 @@ def reviewed(one: Encoded, experiment: Experiment, data: baselines.Grounds) -> P
     known = data.splits["validation"]
     logits = np.tile([0.0, 3.0, 0.0], (len(known), 1))
     answers = Answered(logits, known.references)
-    judging.judge_labels(experiment, LABEL2ID, data, known.ids(), answers)
+    label_noise.judge_labels(experiment, LABEL2ID, data, known.ids(), answers)
     return one.store / "results/full_dataset/label_review.csv"
 
 

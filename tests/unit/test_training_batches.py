@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from handful.training.batches import (
+from handful.training.data.batches import (
     A_BATCH,
     Plan,
     epoch_batches,

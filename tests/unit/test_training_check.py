@@ -10,8 +10,8 @@ from datasets import Features, List, Value
 
 from encoded import Encoded, Told, examples, make
 from handful.errors import SettingsError, UserError
-from handful.functions import load_functions
 from handful.training.check import CheckResult, try_steps
+from handful.user_functions.load import load_functions
 
 FEATURES = Features(
     {

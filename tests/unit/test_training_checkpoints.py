@@ -13,10 +13,10 @@ import torch
 
 from encoded import Told
 from handful.errors import Locked
-from handful.storage.local import LocalStore
+from handful.storage.local.store import LocalStore
 from handful.storage.open import open_store
-from handful.training.checkpoints import MARKER, RUN, TENSORS, WEIGHTS, Checkpoints
-from handful.training.state import RunState, random_state, set_random_state
+from handful.training.loop.checkpoints import MARKER, RUN, TENSORS, WEIGHTS, Checkpoints
+from handful.training.loop.state import RunState, random_state, set_random_state
 
 PREFIX = "models/m/seed-0/checkpoints"
 

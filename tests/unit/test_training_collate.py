@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from handful.errors import DataError
-from handful.training.collate import Collator
+from handful.training.data.collate import Collator
 
 
 def test_ragged_lists_are_padded_by_feature() -> None:

@@ -17,10 +17,10 @@ from torch import nn
 from classifiers import classifier
 from encoded import Told
 from handful.errors import UserError
-from handful.training.checks import check_forward, check_trainable
-from handful.training.collate import Collator
-from handful.training.collation import Trial, collation, give_padding_token, recorded_collation
-from handful.training.data import SplitData, as_split
+from handful.training.data.collate import Collator
+from handful.training.data.collation import Trial, collation, give_padding_token, recorded_collation
+from handful.training.data.splits import SplitData, as_split
+from handful.training.model.capabilities import check_forward, check_trainable
 
 LENGTHS = (3, 7, 5, 11)
 
@@ -175,7 +175,7 @@ def test_reformer_gets_whole_chunks(axial: bool) -> None:
 
 
 def test_where_half_precision_cannot_be_it_is_said_before_training() -> None:
-    from handful.training.precision import resolve
+    from handful.training.loop.precision import resolve
 
     model = classifier("Deberta", "eager")
     with pytest.raises(UserError, match=r"(?s)Deberta.* cannot compute in bf16.*write fp32"):

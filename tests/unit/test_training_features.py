@@ -14,12 +14,12 @@ from datasets import Features, LargeList, List
 
 from encoded import make
 from feature_values import TRAINABLE, VALUES, Refused, expected, good
-from handful.baseline.choosing import Unusable, choose
-from handful.baseline.linear import fit, read
-from handful.functions import load_functions
-from handful.steps.prepare.columns import Columns
+from handful.evaluation.baseline.choosing import Unusable, choose
+from handful.evaluation.baseline.linear import fit, read
+from handful.steps.prepare.encoding.columns import Columns
 from handful.training.check import try_steps
-from handful.training.collate import Collator
+from handful.training.data.collate import Collator
+from handful.user_functions.load import load_functions
 
 MODEL = """
 import torch

@@ -11,8 +11,8 @@ import transformers
 from torch import nn
 
 from classifiers import classifier
-from handful.training import runtime
-from handful.training.first_token import first_token_only
+from handful.training.cpu.first_token import first_token_only
+from handful.training.loop import runtime
 
 KINDS = ("Bert", "Roberta", "XLMRoberta", "Camembert", "Electra", "DistilBert")
 LENGTH = 20

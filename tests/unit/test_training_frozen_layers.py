@@ -14,10 +14,10 @@ from torch import nn
 from transformers import AutoModelForSequenceClassification, ViTConfig, ViTForImageClassification
 
 from architectures import LABELS, TEXT, tiny_config
-from handful.training.activations import Activations, _bits
-from handful.training.collate import Collator
-from handful.training.data import STATES, SplitData, as_split
-from handful.training.frozen_layers import (
+from handful.training.cpu.activations import Activations, _bits
+from handful.training.data.collate import Collator
+from handful.training.data.splits import STATES, SplitData, as_split
+from handful.training.model.frozen_layers import (
     FrozenLayers,
     called,
     find_frozen_layers,

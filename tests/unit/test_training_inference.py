@@ -17,15 +17,15 @@ from torch.nn import functional
 
 from classifiers import classifier
 from encoded import examples
-from handful import machine
 from handful.errors import StepError
-from handful.training import linear
-from handful.training.collate import Collator
-from handful.training.data import SplitData, as_split
-from handful.training.inference import judging
-from handful.training.prediction import predict
-from handful.training.side_by_side import MOST, answered, at_once
-from handful.training.team import Team
+from handful.system import machine
+from handful.training.cpu import linear
+from handful.training.cpu.inference import judging
+from handful.training.cpu.side_by_side import MOST, answered, at_once
+from handful.training.data.collate import Collator
+from handful.training.data.splits import SplitData, as_split
+from handful.training.evaluation.prediction import predict
+from handful.training.loop.process_group import Team
 
 CPU = torch.device("cpu")
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from handful.training.lengths import EncodedLengths, look_cut, trained_length
+from handful.training.data.lengths import EncodedLengths, look_cut, trained_length
 
 CUT = np.array([64] * 5 + [60, 41, 22, 13])
 WHOLE = np.array([64, 63, 61, 60, 60, 41, 22, 13])

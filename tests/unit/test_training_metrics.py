@@ -19,13 +19,12 @@ from sklearn import metrics as sk
 
 from encoded import Told
 from handful.errors import SettingsError, UserError
-from handful.functions import load_functions
-from handful.metric_names import HIGHER, LOWER, PER_LABEL, own_goal
-from handful.scoring.calibration import fit_temperature, softmax
-from handful.scoring.figures import figures
-from handful.scoring.single import FIGURES, figure, has_figure
-from handful.training.metric_checks import check_metric
-from handful.training.metrics import (
+from handful.evaluation.metrics.calibration import fit_temperature, softmax
+from handful.evaluation.metrics.figures import figures
+from handful.evaluation.metrics.single import FIGURES, figure, has_figure
+from handful.records.metric_names import HIGHER, LOWER, PER_LABEL, own_goal
+from handful.training.evaluation.metric_checks import check_metric
+from handful.training.evaluation.metrics import (
     Metrics,
     checked,
     confusion,
@@ -33,6 +32,7 @@ from handful.training.metrics import (
     defined,
     told_undefined,
 )
+from handful.user_functions.load import load_functions
 
 LABEL2ID = {"a": 0, "b": 1, "c c": 2, "never": 3}
 DRAW = np.random.default_rng(0)
@@ -285,7 +285,7 @@ socket.socket.connect = socket.socket.connect_ex = refused
 socket.getaddrinfo = socket.create_connection = refused
 sys.path.insert(0, sys.argv[1])
 import numpy as np
-from handful.training.metrics import default_metrics
+from handful.training.evaluation.metrics import default_metrics
 
 found = default_metrics(np.array([0, 1, 1]), np.array([0, 1, 0]), {"a": 0, "b": 1})
 sys.stdout.write(str(round(found["macro_f1"], 6)))

@@ -13,17 +13,17 @@ from safetensors.torch import load_file
 
 from encoded import Encoded, Told, make
 from handful.errors import StepError, UserError
-from handful.functions import load_functions
-from handful.training.checks import check_features, check_output
-from handful.training.final import open_final, save_final
-from handful.training.model import (
+from handful.training.model.capabilities import check_features, check_output
+from handful.training.model.final import open_final, save_final
+from handful.training.model.load import (
     ModelSource,
     build_model,
     find_model,
     load_tokenizer,
     pad_values,
 )
-from handful.training.pretrained import load_pretrained
+from handful.training.model.pretrained import load_pretrained
+from handful.user_functions.load import load_functions
 
 LABEL2ID = {"invoice": 0, "letter": 1, "report": 2}
 RECORD = {

@@ -11,9 +11,9 @@ import torch
 from sklearn.utils.class_weight import compute_class_weight
 
 from handful.errors import UserError
-from handful.training import precision
-from handful.training.objective import Objective, balanced_weights
-from handful.training.optimizer import learning_rate_at, make_optimizer
+from handful.training.loop import precision
+from handful.training.loop.objective import Objective, balanced_weights
+from handful.training.loop.optimizer import learning_rate_at, make_optimizer
 
 CPU = torch.device("cpu")
 

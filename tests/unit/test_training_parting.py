@@ -12,7 +12,7 @@ from torch import nn
 
 from classifiers import classifier
 from handful.errors import UserError
-from handful.training.parting import CACHED, is_known, positions_at_once
+from handful.training.cpu.micro_batches import CACHED, is_known, positions_at_once
 
 LONG, SHORT = CACHED, 8
 """Lengths of which two examples are too many for the caches, and of which they are not."""

@@ -15,12 +15,12 @@ from transformers import AutoConfig, AutoModel, BertConfig, BertModel, PreTraine
 from architectures import TEXT, tiny_config
 from encoded import tiny_bert
 from handful.errors import UserError
-from handful.training.final import save_final
-from handful.training.parting import is_known
-from handful.training.pooled import HEAD, PooledClassifier, reopen_pooled
-from handful.training.pooling import Pooling, declared_pooling
-from handful.training.pretrained import load_pretrained
-from handful.training.weight_views import part_storage
+from handful.training.cpu.micro_batches import is_known
+from handful.training.model.final import save_final
+from handful.training.model.pooled import HEAD, PooledClassifier, reopen_pooled
+from handful.training.model.pooling import Pooling, declared_pooling
+from handful.training.model.pretrained import load_pretrained
+from handful.training.model.weight_views import part_storage
 
 LABEL2ID = {"a": 0, "b": 1, "c": 2}
 RECORD = {

@@ -18,15 +18,15 @@ from datasets import Dataset
 
 from encoded import examples
 from handful.errors import Interrupted, StepError
-from handful.training.batches import length_order
-from handful.training.collate import Collator
-from handful.training.data import SplitData, as_split
-from handful.training.fitting import out_of_memory
-from handful.training.meter import Meter
-from handful.training.parting import CACHED
-from handful.training.prediction import predict
-from handful.training.state import RunState
-from handful.training.stopping import Stopping
+from handful.training.cpu.micro_batches import CACHED
+from handful.training.data.batches import length_order
+from handful.training.data.collate import Collator
+from handful.training.data.splits import SplitData, as_split
+from handful.training.evaluation.prediction import predict
+from handful.training.loop.auto_batch import out_of_memory
+from handful.training.loop.state import RunState
+from handful.training.loop.stopping import Stopping
+from handful.training.loop.train_metrics import Meter
 
 
 @pytest.fixture(scope="module")
@@ -181,7 +181,7 @@ with stopping.Stopping():
 def test_who_has_come_to_a_stop_may_write_as_long_as_it_needs(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("handful.training.stopping.PATIENCE_SECONDS", 0.2)
+    monkeypatch.setattr("handful.training.loop.stopping.PATIENCE_SECONDS", 0.2)
     with Stopping() as stopping:
         os.kill(os.getpid(), signal.SIGTERM)
         stopping.reached()
@@ -190,7 +190,7 @@ def test_who_has_come_to_a_stop_may_write_as_long_as_it_needs(
 
 @pytest.mark.usefixtures("handlers")
 def test_a_signal_of_a_forked_child_is_the_childs_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("handful.training.stopping.PATIENCE_SECONDS", 0.2)
+    monkeypatch.setattr("handful.training.loop.stopping.PATIENCE_SECONDS", 0.2)
     with Stopping() as stopping:
         child = os.fork()
         if not child:

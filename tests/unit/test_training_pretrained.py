@@ -14,8 +14,8 @@ import transformers
 from safetensors.torch import load_file, save_file
 
 from handful.errors import StepError, UserError
-from handful.training.pretrained import in_encoder, load_pretrained, reopen_pretrained
-from handful.training.weight_files import broken_file
+from handful.training.model.pretrained import in_encoder, load_pretrained, reopen_pretrained
+from handful.training.model.weight_files import broken_file
 
 LABEL2ID = {"a": 0, "b": 1, "c": 2}
 SIZES = {
@@ -257,7 +257,7 @@ def test_the_weights_are_fp32_whatever_they_are_stored_in(tmp_path: Path) -> Non
 def test_views_of_one_storage_get_storages_of_their_own_and_ties_stay(tmp_path: Path) -> None:
     from safetensors.torch import save_model
 
-    from handful.training.weight_views import part_storage
+    from handful.training.model.weight_views import part_storage
 
     together = torch.arange(12.0)
     model = torch.nn.Module()

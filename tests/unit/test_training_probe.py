@@ -18,20 +18,25 @@ from transformers import AutoModelForSequenceClassification
 from architectures import LABELS, tiny_config
 from encoded import Encoded, Told, make, tiny_bert
 from handful.errors import UserError
-from handful.recipe import Recipe
 from handful.records import Split
 from handful.settings import TrainSection
-from handful.training.beginning import Beginning, Headed, begun
-from handful.training.collate import Collator
-from handful.training.data import open_split
-from handful.training.features import Frozen, features, frozen_hash
-from handful.training.heads import Head, asked, find_head, without_head
-from handful.training.model import Built
-from handful.training.optimizer import Pace, learning_rate_at, make_optimizer, set_learning_rate
-from handful.training.pretrained import load_pretrained
-from handful.training.probe import Standard, probe_of
-from handful.training.state import RunState
-from handful.training.team import Team
+from handful.settings.recipe import Recipe
+from handful.training.data.collate import Collator
+from handful.training.data.splits import open_split
+from handful.training.evaluation.features import Frozen, features, frozen_hash
+from handful.training.evaluation.probe import Standard, probe_of
+from handful.training.loop.optimizer import (
+    Pace,
+    learning_rate_at,
+    make_optimizer,
+    set_learning_rate,
+)
+from handful.training.loop.process_group import Team
+from handful.training.loop.state import RunState
+from handful.training.model.head_start import Beginning, Headed, begun
+from handful.training.model.heads import Head, asked, find_head, without_head
+from handful.training.model.load import Built
+from handful.training.model.pretrained import load_pretrained
 
 RECIPE = Recipe(3.0, 32, 1e-4)
 LABEL2ID = {"invoice": 0, "letter": 1, "report": 2}

@@ -11,9 +11,9 @@ import torch
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
-from handful.training import attention as attending
-from handful.training.dropout import dropout, is_drawn, scale_of
-from handful.training.quicker import quicker
+from handful.training.cpu import attention as attending
+from handful.training.cpu.dropout import dropout, is_drawn, scale_of
+from handful.training.cpu.kernels import quicker
 
 CPU = torch.device("cpu")
 Tensor = torch.Tensor
@@ -342,7 +342,7 @@ def test_torchs_own_layer_learns_through_both(monkeypatch: pytest.MonkeyPatch) -
     asked: list[str] = []
     for name, own in (("dropout", dropout), ("attention", attending.attention)):
         monkeypatch.setattr(
-            f"handful.training.quicker.{name}",
+            f"handful.training.cpu.kernels.{name}",
             lambda *args, n=name, f=own: asked.append(n) or f(*args),
         )
     layer = torch.nn.TransformerEncoderLayer(16, 2, 32, dropout=0.1, batch_first=True)

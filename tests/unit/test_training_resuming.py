@@ -9,9 +9,9 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from handful.training.batches import Plan, epoch_batches
-from handful.training.resuming import resized
-from handful.training.state import RunState
+from handful.training.data.batches import Plan, epoch_batches
+from handful.training.loop.resuming import resized
+from handful.training.loop.state import RunState
 
 SEED = 3
 

@@ -8,10 +8,10 @@ from dataclasses import replace
 
 import pytest
 
-from handful.settings.types import Range
+from handful.settings.values.types import Range
 from handful.steps.tune.drawing import draw, study_of
 from handful.steps.tune.trials import State, Trial
-from handful.training.pruning import Pruning
+from handful.training.loop.pruning import Pruning
 
 RANGES = (
     Range("LEARNING_RATE", "log", 1e-5, 1e-1),

@@ -13,7 +13,7 @@ from encoded import Told
 from handful import records
 from handful.backends.base import Job
 from handful.errors import StepError
-from handful.experiment import Experiment, open_experiment
+from handful.experiment.context import Experiment, open_experiment
 from handful.progress import Progress
 from handful.settings import Range
 from handful.steps.tune import tune

@@ -10,7 +10,7 @@ import pytest
 from handful.steps.tune import best_of
 from handful.steps.tune.running import Search
 from handful.steps.tune.trials import State, Trial
-from handful.training.state import RunState
+from handful.training.loop.state import RunState
 
 
 def trial(number: int, value: float, loss: float | None, state: State = State.COMPLETE) -> Trial:

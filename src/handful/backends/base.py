@@ -1,6 +1,6 @@
 """The protocol of those who run jobs, and the job itself: a file in, a file out.
 
-The same worker (`handful.worker`) runs a job everywhere; a backend only decides where.
+The same worker (`handful.backends.worker`) runs a job everywhere; a backend only decides where.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ class Job:
     which stay on this machine."""
 
     task: str
-    """A name that `handful.worker.TASKS` knows: "train", "test", …"""
+    """A name that `handful.backends.worker.TASKS` knows: "train", "test", …"""
     experiment: str
     """The experiment's directory, where the worker finds settings.ini and functions.py."""
     overrides: tuple[str, ...] = ()

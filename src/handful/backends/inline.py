@@ -13,7 +13,7 @@ class Inline:
     """A real backend, without a process between: a debugger's breakpoints work in it."""
 
     def run(self, job: Job, progress: Progress) -> Any:
-        from handful.worker import run_job
+        from handful.backends.worker import run_job
 
         if job.processes > 1:
             raise UserError(

@@ -19,13 +19,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from handful.errors import UserError
-from handful.machine import cores
+from handful.system.machine import cores
 
 PORT = 7777
 GRACE_SECONDS = 60
 """How long those that are told to stop may take to write their checkpoint."""
-_MODULE = "handful.worker"
-_TORCHRUN = "handful.training.torchrun"
+_MODULE = "handful.backends.worker"
+_TORCHRUN = "handful.training.loop.torchrun"
 
 
 @dataclass(frozen=True)

@@ -23,8 +23,8 @@ from typing import IO, Any
 from handful import errors
 from handful.backends import launch
 from handful.backends.base import Job
-from handful.backends.events import replay
 from handful.errors import Fault, HandfulError, Interrupted, StepError
+from handful.jobs.events import replay
 from handful.progress import Progress
 
 LAST_WORDS = 20
@@ -173,7 +173,7 @@ def _without_summary(lines: Sequence[str]) -> list[str]:
 
 
 def error_from_json(answer: dict[str, Any]) -> HandfulError:
-    """The error that `handful.exceptions.error_to_json` wrote; its traceback as a note on it."""
+    """The error that `error_to_json` wrote; its traceback as a note on it."""
     faults = [Fault(*fault) for fault in answer["faults"]]
     many = {"SettingsError": errors.SettingsError, "FunctionsError": errors.FunctionsError}
     error: HandfulError

@@ -16,7 +16,7 @@ from handful.cli.predictions import export, predict
 from handful.cli.states import status
 from handful.cli.steps import compare, prepare, reconcile, report, run, test, train, tune
 from handful.errors import StepError
-from handful.exceptions import listen
+from handful.errors.exceptions import listen
 
 app = typer.Typer(
     name="handful",

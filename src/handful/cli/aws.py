@@ -12,8 +12,8 @@ from handful.cli.command import on_experiment
 from handful.errors import UserError
 
 if TYPE_CHECKING:
-    from handful.aws.stack import Stack, Standing
-    from handful.experiment import Experiment
+    from handful.experiment.context import Experiment
+    from handful.sagemaker.account.stack import Stack, Standing
 
 aws = typer.Typer(
     help="What jobs on SageMaker need in your account: made, shown and removed.",
@@ -34,7 +34,7 @@ def bootstrap(
     as_json: bool = False,
 ) -> None:
     """Make the jobs' role, the STORE's bucket and the image's repository; printed first."""
-    from handful.aws.stack import Stack
+    from handful.sagemaker.account.stack import Stack
 
     bootstrap_stack(experiment, Stack(experiment.settings), as_json, yes, only_print)
 
@@ -43,7 +43,7 @@ def bootstrap(
 @on_experiment
 def status(experiment: Experiment) -> None:
     """Show what bootstrap has made, and whether it still fits the settings."""
-    from handful.aws.stack import Stack
+    from handful.sagemaker.account.stack import Stack
 
     show_standing(experiment, Stack(experiment.settings).look())
 
@@ -56,7 +56,7 @@ def teardown(
     as_json: bool = False,
 ) -> None:
     """Remove what bootstrap has made. A bucket with data in it stays."""
-    from handful.aws.stack import Stack
+    from handful.sagemaker.account.stack import Stack
 
     teardown_stack(experiment, Stack(experiment.settings), as_json, yes)
 

@@ -16,11 +16,11 @@ import typer
 from handful.cli.options import AsJson, Directory, Overrides, Traceback
 from handful.cli.output import tell_error
 from handful.errors import HandfulError, Interrupted, LeftRunning
-from handful.exceptions import error_to_json, unexpected
+from handful.errors.exceptions import error_to_json, unexpected
 
 if TYPE_CHECKING:
     from handful.cli.console import Listener
-    from handful.experiment import Experiment
+    from handful.experiment.context import Experiment
 
 _EXP = Parameter("directory", Parameter.POSITIONAL_OR_KEYWORD, annotation=Directory)
 _COMMON = tuple(
@@ -72,8 +72,8 @@ def opened(
         # What cannot be removed must not hide why the command ended.
         tempfile.TemporaryDirectory(prefix="handful-", ignore_cleanup_errors=True) as scratch,
     ):
-        from handful.experiment import open_experiment
-        from handful.worker import without_secrets
+        from handful.backends.worker import without_secrets
+        from handful.experiment.context import open_experiment
 
         experiment = open_experiment(
             directory.absolute(), tuple(overrides or ()), progress, Path(scratch)

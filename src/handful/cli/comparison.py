@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from handful.errors import UserError
 
 if TYPE_CHECKING:
-    from handful.experiment import Experiment
+    from handful.experiment.context import Experiment
 
 COLUMNS = ("experiment / model", "seed", "tested", "metric", "value", "95 % interval", "accuracy")
 
@@ -19,7 +19,7 @@ def show_across(experiments: Sequence[Experiment], redo: bool, as_json: bool) ->
 
     `UserError` if it is asked to be done again, since nothing of it is kept.
     """
-    from handful.across import compare_across
+    from handful.pipeline.compare_experiments import compare_across
 
     if redo:
         raise UserError(

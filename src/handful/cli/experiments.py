@@ -11,7 +11,7 @@ from handful.cli.command import errors_told, on_experiment
 from handful.cli.options import Traceback
 
 if TYPE_CHECKING:
-    from handful.experiment import Experiment
+    from handful.experiment.context import Experiment
 
 
 def init(
@@ -19,7 +19,7 @@ def init(
 ) -> None:
     """Make a new experiment's directory: settings.ini and functions.py to fill in."""
     with errors_told(traceback=traceback):
-        from handful.init import init_experiment
+        from handful.experiment.scaffold import init_experiment
 
         made = init_experiment(Path.cwd(), name)
         print(
@@ -35,6 +35,6 @@ def check(
     ] = False,
 ) -> None:
     """Try everything on three real artifacts, and show what a run would do."""
-    from handful.rehearsal import rehearse
+    from handful.pipeline.check import rehearse
 
     rehearse(experiment, offline=offline)

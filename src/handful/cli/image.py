@@ -9,7 +9,7 @@ import typer
 from handful.cli.command import on_experiment
 
 if TYPE_CHECKING:
-    from handful.experiment import Experiment
+    from handful.experiment.context import Experiment
 
 image = typer.Typer(
     help="The container image of an experiment's jobs, by docker or podman.",
@@ -42,9 +42,9 @@ def build(
     engine: EngineName = None,
 ) -> None:
     """Build the image that IMAGE_URI names, and hold its versions against those here."""
-    from handful.images.building import Wish
-    from handful.images.building import build as build_image
-    from handful.images.engine import find_engine
+    from handful.sagemaker.image.building import Wish
+    from handful.sagemaker.image.building import build as build_image
+    from handful.sagemaker.image.engine import find_engine
 
     wish = Wish(base, tuple(more or ()), rebuild)
     built = build_image(experiment, find_engine(experiment.progress, engine), wish)
@@ -60,9 +60,9 @@ def push(
     engine: EngineName = None,
 ) -> None:
     """Push the image that IMAGE_URI names: to ECR with a login of its own."""
-    from handful.images.building import Wish
-    from handful.images.building import push as push_image
-    from handful.images.engine import find_engine
+    from handful.sagemaker.image.building import Wish
+    from handful.sagemaker.image.building import push as push_image
+    from handful.sagemaker.image.engine import find_engine
 
     wish = Wish(more=tuple(more or ()))
     pinned = push_image(experiment, find_engine(experiment.progress, engine), wish)

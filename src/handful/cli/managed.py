@@ -8,11 +8,11 @@ import sys
 import typer
 
 from handful.errors import LeftRunning, StoreError
-from handful.experiment import Experiment
-from handful.managed import planned_requests
-from handful.pipeline import STEPS, chosen
-from handful.standing import states
-from handful.step import Choice
+from handful.experiment.context import Experiment
+from handful.pipeline.managed_jobs import planned_requests
+from handful.pipeline.run import STEPS, chosen
+from handful.pipeline.step import Choice
+from handful.pipeline.step_status import states
 
 
 def show_requests(experiment: Experiment, choice: Choice, as_json: bool) -> None:

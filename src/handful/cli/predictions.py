@@ -17,9 +17,9 @@ from handful.errors import UserError
 from handful.progress import Silent
 
 if TYPE_CHECKING:
-    from handful.experiment import Experiment
-    from handful.predicting.classifier import Classifier, Prediction
-    from handful.predicting.lines import Lines
+    from handful.experiment.context import Experiment
+    from handful.inference.classifier import Classifier, Prediction
+    from handful.inference.lines import Lines
 
 
 @on_experiment
@@ -85,9 +85,9 @@ class OnStandardError(Silent):
 
 def _predict_all(experiment: Experiment, paths: Sequence[str], wish: Wish) -> None:
     """Predict every document of `paths`; the errors are those of `Classifier`."""
-    from handful.predicting.choosing import choose
-    from handful.predicting.classifier import Classifier
-    from handful.predicting.lines import Lines
+    from handful.inference.choosing import choose
+    from handful.inference.classifier import Classifier
+    from handful.inference.lines import Lines
 
     if wish.output is None and not wish.as_json:
         experiment = replace(experiment, progress=OnStandardError())
@@ -138,7 +138,7 @@ def _export_model(
     experiment: Experiment, model: str | None, seed: int | None, output: Path | None
 ) -> None:
     """Write the ONNX file, and tell how well it agrees."""
-    from handful.predicting.export import export_model as export
+    from handful.inference.export import export_model as export
 
     name, done = export(experiment, model, seed, output)
     told: list[tuple[str, str | int | float]] = [

@@ -9,14 +9,14 @@ from handful.cli.options import Verify
 
 if TYPE_CHECKING:
     from handful.errors import Damaged
-    from handful.experiment import Experiment
-    from handful.step import Choice
+    from handful.experiment.context import Experiment
+    from handful.pipeline.step import Choice
 
 
 @on_experiment
 def status(experiment: Experiment, verify: Verify = False) -> None:
     """Show how far the experiment is, and what a run would do."""
-    from handful.step import Choice
+    from handful.pipeline.step import Choice
 
     show_states(experiment, Choice(verify=verify))
     _show_replaced(experiment)
@@ -27,9 +27,9 @@ def show_states(experiment: Experiment, choice: Choice) -> None:
 
     The further lines of a step have no name. `Damaged` behind it, if a file is.
     """
-    from handful.mark import is_marked
-    from handful.pipeline import STEPS
-    from handful.standing import age, in_progress, states
+    from handful.experiment.store_format import is_marked
+    from handful.pipeline.run import STEPS
+    from handful.pipeline.step_status import age, in_progress, states
 
     is_marked(experiment.store)  # what another program's store holds is not "up to date"
     rows, busy = [], in_progress(experiment, STEPS)
@@ -55,8 +55,8 @@ def _key(experiment: Experiment, damage: Damaged) -> str:
 
 def _show_replaced(experiment: Experiment) -> None:
     """The trained models that newer ones have replaced, behind those; nothing if there is none."""
-    from handful.kept_models import replaced_models
-    from handful.standing import age
+    from handful.experiment.kept_models import replaced_models
+    from handful.pipeline.step_status import age
 
     metric = experiment.settings.train.METRIC
     rows = [

@@ -13,8 +13,8 @@ from handful.cli.options import AsJson, Overrides, Redo, Refresh, ResumeAnyway, 
 from handful.errors import UserError
 
 if TYPE_CHECKING:
-    from handful.experiment import Experiment
-    from handful.step import Choice
+    from handful.experiment.context import Experiment
+    from handful.pipeline.step import Choice
 
 
 @on_experiment
@@ -35,7 +35,7 @@ def run(
     as_json: bool = False,
 ) -> None:
     """Bring the whole experiment up to date, from labels to the report."""
-    from handful.step import Choice
+    from handful.pipeline.step import Choice
 
     for step in (first, last, *(redo or ())):
         _must_be_a_step(step)
@@ -97,7 +97,7 @@ def prepare(
             remedy="run `handful prepare EXP --redo` on one machine",
         )
     else:
-        from handful.machines import prepare_share
+        from handful.pipeline.multi_host import prepare_share
 
         prepare_share(experiment, worker, of, sent=sent)
 
@@ -130,7 +130,7 @@ def train(
     if hosts is None:
         _run(experiment, choice)
     else:
-        from handful.machines import train_together
+        from handful.pipeline.multi_host import train_together
 
         train_together(experiment, choice, hosts, port)
 
@@ -173,20 +173,20 @@ def report(experiment: Experiment, redo: Redo = False) -> None:
 
 
 def _only(step: str, redo: bool, **more: Any) -> Choice:
-    from handful.step import Choice
+    from handful.pipeline.step import Choice
 
     return Choice(step, step, frozenset({step} if redo else ()), **more)
 
 
 def _must_be_a_step(word: str | None) -> None:
-    from handful.pipeline import STEP_NAMES
+    from handful.pipeline.run import STEP_NAMES
 
     if word is not None and word not in STEP_NAMES:
         raise UserError(f"there is no step {word!r}", remedy=f"steps: {', '.join(STEP_NAMES)}")
 
 
 def _run(experiment: Experiment, choice: Choice) -> None:
-    from handful.pipeline import run as run_steps
+    from handful.pipeline.run import run as run_steps
     from handful.records import Reported
 
     records = run_steps(experiment, choice)

@@ -13,7 +13,7 @@ from typing import Any
 
 import polars as pl
 
-from handful.labels.kinds import Kind, read
+from handful.labels.drivers.text_values import Kind, read
 from handful.labels.values import LONGEST_NUMBER, as_json, as_text, decoded, is_nan, is_verbatim
 
 _ESCAPES = {letter: json.dumps(letter)[1:-1] for letter in (*map(chr, range(32)), '"', "\\")}

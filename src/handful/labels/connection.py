@@ -17,11 +17,16 @@ from sqlalchemy.pool import NullPool
 
 from handful.errors import Denied, Unreachable, UserError
 from handful.labels.connection_options import demands_tls, is_about_options, refused_options
-from handful.labels.drivers import preferred_driver, refuse_async, unknown_dialect, unknown_module
-from handful.labels.duckdb_file import duckdb_url
+from handful.labels.drivers.duckdb_file import duckdb_url
+from handful.labels.drivers.known import (
+    preferred_driver,
+    refuse_async,
+    unknown_dialect,
+    unknown_module,
+)
+from handful.labels.drivers.sqlite_file import sqlite_engine
 from handful.labels.failure_kinds import ENCODE, LOST, NO_TLS
 from handful.labels.failures import said_by_mysql, shown
-from handful.labels.sqlite_file import sqlite_engine
 from handful.progress import Progress, Silent
 
 _WHERE = "[production] DATABASE_URL"

@@ -12,6 +12,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError
 
 from handful.errors import HandfulError, Unreachable
+from handful.errors.redaction import blotter
 from handful.labels.failure_kinds import (
     ENCODE,
     ENDED_AT_ONCE,
@@ -21,7 +22,6 @@ from handful.labels.failure_kinds import (
     QUERY,
     FailureKind,
 )
-from handful.redaction import blotter
 
 _QUERY = "[production] LABEL_QUERY"
 _CLIENT_CODES = range(2000, 3000)

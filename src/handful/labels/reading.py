@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from handful.errors import DataError
 from handful.labels.base import BATCH
 from handful.labels.columns import Column
-from handful.labels.kinds import Kind
+from handful.labels.drivers.text_values import Kind
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, CursorResult
@@ -49,27 +49,27 @@ def open_rows(connection: Connection, query: str) -> Rows:
 def _way(connection: Connection) -> Callable[[Connection, str], Rows]:
     match connection.dialect.name, connection.dialect.driver:
         case "postgresql", "psycopg":
-            from handful.labels.postgresql import open_psycopg
+            from handful.labels.drivers.postgresql import open_psycopg
 
             return open_psycopg
         case "postgresql", "psycopg2" | "pg8000":
-            from handful.labels.postgresql import open_by_rows
+            from handful.labels.drivers.postgresql import open_by_rows
 
             return open_by_rows
         case "mysql" | "mariadb", driver:
-            from handful.labels.mysql import ways
+            from handful.labels.drivers.mysql import ways
 
             return ways.get(driver, open_objects)
         case "sqlite", _:
-            from handful.labels.embedded import open_sqlite
+            from handful.labels.drivers.embedded import open_sqlite
 
             return open_sqlite
         case "duckdb", _:
-            from handful.labels.embedded import open_duckdb
+            from handful.labels.drivers.embedded import open_duckdb
 
             return open_duckdb
         case name, _ if name.startswith("firebird"):
-            from handful.labels.firebird import open_firebird
+            from handful.labels.drivers.firebird import open_firebird
 
             return open_firebird
         case _:

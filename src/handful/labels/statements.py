@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy.engine import URL
 
 from handful.errors import DataError
-from handful.labels.duckdb_file import is_in_memory
+from handful.labels.drivers.duckdb_file import is_in_memory
 from handful.labels.plain_select import is_plain_select
 from handful.labels.writing_words import (
     FOLLOWS,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from handful.errors import Absent
-from handful.experiment import Experiment
+from handful.experiment.context import Experiment
 from handful.layout import BASELINE_TFIDF
 from handful.records import Evaluation, Tested
 from handful.report.render import Tile

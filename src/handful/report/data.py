@@ -8,7 +8,7 @@ from typing import Any
 from markupsafe import Markup
 
 from handful.errors import Absent
-from handful.experiment import Experiment
+from handful.experiment.context import Experiment
 from handful.layout import SPLITS, model_folder
 from handful.records import Fate, Prepared, Reconciled
 from handful.report import gather, render

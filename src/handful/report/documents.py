@@ -17,9 +17,9 @@ from pathlib import Path
 import polars as pl
 
 from handful import layout
-from handful.document_text import MOST, first_text
 from handful.errors import Absent, Archived
-from handful.experiment import Experiment
+from handful.experiment.context import Experiment
+from handful.files.document_text import MOST, first_text
 from handful.records import Fate
 
 LETTERS = 300

@@ -13,7 +13,7 @@ import polars as pl
 
 from handful import layout
 from handful.errors import Absent, DataError
-from handful.experiment import Experiment
+from handful.experiment.context import Experiment
 from handful.records import Evaluation, Fate, Prepared, Tested, Trained, known
 from handful.report.confusion import Confused, confusions
 

@@ -9,9 +9,9 @@ from typing import Any
 
 from markupsafe import Markup
 
-from handful.baseline.review import Review, from_csv
 from handful.errors import Absent, DataError
-from handful.experiment import Experiment
+from handful.evaluation.baseline.review import Review, from_csv
+from handful.experiment.context import Experiment
 from handful.report.documents import Document
 from handful.report.tables import Heads, num, prose, table
 from handful.report.words import code, quote

@@ -9,7 +9,7 @@ from typing import Any
 from markupsafe import Markup
 
 from handful.errors import Absent
-from handful.experiment import Experiment
+from handful.experiment.context import Experiment
 from handful.report.tables import Heads, Table, num, prose, table
 from handful.report.words import example, shortened
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from handful.errors import Absent
-from handful.experiment import Experiment
+from handful.experiment.context import Experiment
 from handful.report.render import Tile
 
 _TOLD = {

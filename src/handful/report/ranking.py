@@ -9,7 +9,7 @@ from typing import Any
 from markupsafe import Markup
 
 from handful.errors import Absent
-from handful.experiment import Experiment
+from handful.experiment.context import Experiment
 from handful.report.drawings import intervals_chart
 from handful.report.tables import Cell, Table, num, prose, table
 from handful.report.words import probe_name, shortened

@@ -9,7 +9,7 @@ from typing import Any
 from markupsafe import Markup
 
 from handful.errors import Absent
-from handful.experiment import Experiment
+from handful.experiment.context import Experiment
 from handful.layout import TUNING
 from handful.report.tables import Table, num, table
 from handful.report.tuning_drawings import axis, bars, history, parallel

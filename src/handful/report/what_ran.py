@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from handful.errors import Absent
-from handful.experiment import Experiment
+from handful.evaluation.test_access_log import looks_so_far
+from handful.experiment.context import Experiment
 from handful.layout import model_folder
-from handful.looks import looks_so_far
 from handful.records import Compared, Prepared, Reconciled, Record, Tested, Trained, Tuned
 from handful.report.tables import Cell, Column, Heads, Table, num, prose, table
 from handful.report.words import code, moment

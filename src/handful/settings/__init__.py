@@ -12,14 +12,14 @@ from handful.settings.counted import (
 )
 from handful.settings.declare import keys_of
 from handful.settings.describe import KeyDescription, describe_settings, settings_markdown
-from handful.settings.model_sections import TrainSection
 from handful.settings.public import public_text
-from handful.settings.read import NOT_FOR_ONE_MODEL, read_settings
-from handful.settings.sections import SECTIONS, Settings
+from handful.settings.reading.file import NOT_FOR_ONE_MODEL, read_settings
+from handful.settings.sections.all import SECTIONS, Settings
+from handful.settings.sections.models import TrainSection
 from handful.settings.travel import travelling_text, variables_of
 from handful.settings.travel_before import text_before
-from handful.settings.types import FrozenMap, Limit, Range, Steps, User
 from handful.settings.usage import ALL_OF_USER, EVERYTHING, Usage
+from handful.settings.values.types import FrozenMap, Limit, Range, Steps, User
 
 __all__ = [
     "ALL_OF_USER",

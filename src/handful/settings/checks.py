@@ -10,19 +10,19 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from handful.certificates import BadCertificates, read_certificates
 from handful.errors import Fault, SettingsError
+from handful.files.paths import from_home, is_file, path_fault
 from handful.layout import check_model_folders
-from handful.metric_names import own_goal
-from handful.paths import from_home, is_file, path_fault
+from handful.records.metric_names import own_goal
 from handful.settings.declare import keys_of
-from handful.settings.ini import FILE
-from handful.settings.names import covers, folder_name
-from handful.settings.reading import OVERRIDES, Reading, shown
+from handful.settings.reading.ini import FILE
+from handful.settings.reading.state import OVERRIDES, Reading, shown
+from handful.settings.reading.unknown import known_keys, nearest
 from handful.settings.secrets import variables_in
-from handful.settings.sections import SECTIONS
-from handful.settings.unknown import known_keys, nearest
-from handful.settings.values import Wrong
+from handful.settings.sections.all import SECTIONS
+from handful.settings.values.names import covers, folder_name
+from handful.settings.values.parse import Wrong
+from handful.system.certificates import BadCertificates, read_certificates
 
 _SQLITE = re.compile(r"(sqlite(?:\+\w+)?:///)(?!/)([^?]+)(.*)", re.DOTALL)
 _MODELS = ("train", "MODEL_NAMES")

@@ -7,7 +7,6 @@ from typing import Any
 
 from handful.layout import model_folder
 from handful.settings.declare import Key, keys_of
-from handful.settings.model_sections import TrainSection
 from handful.settings.secrets import (
     as_counted,
     drop_login,
@@ -16,7 +15,8 @@ from handful.settings.secrets import (
     never_counts,
     without_login,
 )
-from handful.settings.sections import SECTIONS, Settings
+from handful.settings.sections.all import SECTIONS, Settings
+from handful.settings.sections.models import TrainSection
 from handful.settings.usage import ALL_OF_USER, Usage
 
 HASHED_AT_DEFAULT: Mapping[str, frozenset[str]] = {

@@ -8,7 +8,7 @@ from functools import cache
 from types import MappingProxyType
 from typing import Any
 
-from handful.settings.values import Parser
+from handful.settings.values.parse import Parser
 
 STEPS = ("reconcile", "prepare", "tune", "train", "test", "report")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from handful.settings.declare import STEPS, Key, keys_of
-from handful.settings.sections import SECTIONS
+from handful.settings.sections.all import SECTIONS
 
 
 @dataclass(frozen=True)

@@ -8,15 +8,9 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from handful.errors import Fault
-from handful.redaction import blotter
-from handful.settings.ini import Entry, lines_of, override, read_text, scan
-from handful.settings.secrets import (
-    hide_urls,
-    is_secret,
-    never_counts,
-    secrets_of_entry,
-    shown,
-)
+from handful.errors.redaction import blotter
+from handful.settings.reading.ini import Entry, lines_of, override, read_text, scan
+from handful.settings.secrets import hide_urls, is_secret, never_counts, secrets_of_entry, shown
 
 _COMMENT = re.compile(r"(\s*[#;]+\s*)(.*)")
 _COMMENTED_OUT = re.compile(r"([A-Za-z_]\w*)(\s*=\s*)(.*)")

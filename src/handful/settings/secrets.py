@@ -17,7 +17,7 @@ import re
 from collections.abc import Mapping, Set
 from urllib.parse import unquote, unquote_plus
 
-from handful.redaction import HIDDEN
+from handful.errors.redaction import HIDDEN
 
 DATABASE = ("production", "DATABASE_URL")
 QUERY = ("production", "LABEL_QUERY")

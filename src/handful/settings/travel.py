@@ -15,9 +15,9 @@ from pathlib import Path
 
 from handful.errors import Fault, SettingsError
 from handful.settings.checks import full_model
-from handful.settings.ini import Entry, lines_of, scan
 from handful.settings.public import BY_OVERRIDE, rewritten
-from handful.settings.read import read_settings
+from handful.settings.reading.file import read_settings
+from handful.settings.reading.ini import Entry, lines_of, scan
 from handful.settings.secrets import (
     DATABASE,
     QUERY,
@@ -30,7 +30,7 @@ from handful.settings.secrets import (
     takes_secrets,
     variables_in,
 )
-from handful.settings.sections import Settings
+from handful.settings.sections.all import Settings
 
 STAYS = {
     ("compute", "BACKEND"),

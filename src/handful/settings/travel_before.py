@@ -13,8 +13,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from handful.errors import Fault
-from handful.redaction import HIDDEN
-from handful.settings.ini import Entry, lines_of, override, read_text, scan
+from handful.errors.redaction import HIDDEN
+from handful.settings.reading.ini import Entry, lines_of, override, read_text, scan
 from handful.settings.secrets import DATABASE, as_counted, is_variable, never_counts
 from handful.settings.travel import STAYS, VARIABLE, fixed_overrides, with_model_names
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Self
 
-from handful.settings.types import FrozenMap
+from handful.settings.values.types import FrozenMap
 
 EVERYTHING = "*"
 

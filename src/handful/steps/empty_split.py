@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections import Counter
 
 from handful.errors import DataError
-from handful.experiment import Experiment
+from handful.experiment.context import Experiment
 from handful.layout import QUARANTINE, model_folder
 from handful.steps.prepare.artifacts import Artifact
-from handful.steps.prepare.groups import Links
-from handful.steps.prepare.ledger import Ledger, read_ledger
-from handful.steps.prepare.splits import draw
+from handful.steps.prepare.splitting.groups import Links
+from handful.steps.prepare.splitting.ledger import Ledger, read_ledger
+from handful.steps.prepare.splitting.splits import draw
 
 _WHERE = "[prepare] SPLIT"
 

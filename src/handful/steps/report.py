@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import handful
-from handful.experiment import Experiment
+from handful.experiment.context import Experiment
 from handful.layout import model_folder
 from handful.records import Fingerprint, Prepared, Reconciled, Reported, Tested, Trained
 from handful.report import baselines, gather, label_review, over_probe, render

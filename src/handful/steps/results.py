@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from handful.errors import Absent
-from handful.experiment import Experiment
+from handful.experiment.context import Experiment
 from handful.layout import model_folder
 from handful.progress import Scalar
 from handful.records import Compared, Evaluation, Record, Tested

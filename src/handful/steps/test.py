@@ -9,15 +9,15 @@ from datetime import UTC, datetime
 from typing import Any
 
 from handful.backends.base import Backend, Job, lock_of
-from handful.experiment import Experiment
-from handful.fingerprint import USAGE
+from handful.evaluation.test_access_log import finish_look
+from handful.experiment.context import Experiment
+from handful.experiment.fingerprint import USAGE
 from handful.layout import model_folder
-from handful.looks import finish_look
-from handful.machine import gpus
 from handful.records import Evaluation, Fingerprint, Prepared, Split, Tested, Trained, Tuned, known
 from handful.steps.empty_split import empty_split
 from handful.steps.results import tell_tested
 from handful.storage.checked import note_files
+from handful.system.machine import gpus
 
 LOOKED_AT = (Split.VALIDATION, Split.TEST)
 """Validation as well: the temperature is fitted on it, and labels are judged."""

@@ -12,17 +12,17 @@ from typing import Any
 
 from handful.backends.base import Backend, Job, lock_of, run_each
 from handful.errors import Absent, Damaged, DataError, UserError
-from handful.experiment import Experiment
-from handful.fingerprint import TRAINING_FUNCTIONS, difference, of_functions
-from handful.kept_models import remove_older
+from handful.experiment.context import Experiment
+from handful.experiment.fingerprint import TRAINING_FUNCTIONS, difference, of_functions
+from handful.experiment.kept_models import remove_older
+from handful.experiment.model_identity import model_identity
 from handful.layout import FINAL_RECORD, check_model_folders, model_folder
-from handful.machine import gpus
-from handful.model_files import model_identity
 from handful.records import Fingerprint, Prepared, Run, Trained, Tuned, known
 from handful.settings import counted_for_model
-from handful.settings_usage import settings_usage
 from handful.steps.empty_split import empty_split
 from handful.steps.tuned import for_model
+from handful.system.machine import gpus
+from handful.user_functions.settings_usage import settings_usage
 
 
 class Anew(Enum):

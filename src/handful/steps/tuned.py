@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from handful.experiment import Experiment, with_values
+from handful.experiment.context import Experiment, with_values
 from handful.layout import model_folder
 from handful.records import Tuned
 

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from handful import checksums
-from handful.checksums import FILES, Checksum
 from handful.errors import Absent, Damaged
+from handful.files import checksums
+from handful.files.checksums import FILES, Checksum
 from handful.storage.base import Entry, Fence, Source, Store
 
 if TYPE_CHECKING:

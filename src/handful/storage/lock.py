@@ -3,7 +3,7 @@
     <folder>/000007.json    who holds it, since when, and when it was last renewed
 
 Whoever creates the next number holds the lock: `Store.create` has one winner on every store (see
-`handful.storage.claims` for servers without conditional puts). The holder renews its file every
+`s3.create_fallback` for servers without conditional puts). The holder renews its file every
 `BEAT` seconds and removes it at the end. A holder that died on this machine is known at once by
 its process; one elsewhere counts as dead when its file has not changed for `EXPIRES` seconds, as
 seen from here, so that clocks that disagree do no harm. Its successor creates the number above,
@@ -36,8 +36,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from handful.errors import Absent, Locked, StoreError
-from handful.machine import ProcessIdentity, is_alive, this_process
 from handful.storage.base import Store
+from handful.system.machine import ProcessIdentity, is_alive, this_process
 
 BEAT = 10.0
 """Seconds between two renewals."""

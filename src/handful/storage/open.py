@@ -7,7 +7,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from handful.errors import UserError
-from handful.paths import at_home
+from handful.files.paths import at_home
 from handful.storage.base import Source, Store
 
 _SCHEME = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]*)://")
@@ -29,12 +29,12 @@ def open_source(
     trust. `UserError` for a URL of another kind.
     """
     if _scheme(url) == "s3":
-        from handful.storage.s3session import Access
-        from handful.storage.s3source import S3Source
+        from handful.storage.s3.session import Access
+        from handful.storage.s3.source import S3Source
 
         access = Access(_endpoint(endpoint_url), profile, role_arn, ca_bundle)
         return S3Source(*_bucket_and_prefix(url), access)
-    from handful.storage.local import LocalSource
+    from handful.storage.local.store import LocalSource
 
     return LocalSource(_directory(url))
 
@@ -54,12 +54,12 @@ def open_store(
     other arguments and the errors are those of `open_source`.
     """
     if _scheme(url) == "s3":
-        from handful.storage.s3 import S3Store
-        from handful.storage.s3session import Access
+        from handful.storage.s3.session import Access
+        from handful.storage.s3.store import S3Store
 
         access = Access(_endpoint(endpoint_url), profile, role_arn, ca_bundle)
         return S3Store(*_bucket_and_prefix(url), access, kms_key)
-    from handful.storage.local import LocalStore
+    from handful.storage.local.store import LocalStore
 
     return LocalStore(_directory(url))
 

@@ -12,8 +12,8 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from handful.storage.base import Source
-from handful.storage.local import LocalSource
-from handful.storage.s3source import S3Source
+from handful.storage.local.store import LocalSource
+from handful.storage.s3.source import S3Source
 
 _AWS = (".amazonaws.com", ".amazonaws.com.cn")
 _PORTS = {"http": 80, "https": 443}

@@ -29,7 +29,7 @@ PATIENT_RETRIES = 1_000
 """More than fit into the time: `WAIT_FOR_KNOWN` ends them."""
 COPY_RETRIES = 2
 COPY_FIRST_WAIT = timedelta(milliseconds=50)
-"""Copies are many: the server's wish for fewer must be heard soon (see `handful.storage.pace`)."""
+"""Copies are many: the server's wish for fewer must be heard soon (see `rate_limit`)."""
 BOTO_ATTEMPTS = 4
 """boto3 waits up to 1, 2, 4, … seconds between them."""
 FIRST_WAIT = timedelta(milliseconds=100)

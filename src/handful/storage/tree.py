@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from handful.errors import Absent
 from handful.storage.keys import checked
-from handful.storage.oserrors import reading, translated
+from handful.storage.local.oserrors import reading, translated
 
 T = TypeVar("T")
 

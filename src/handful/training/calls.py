@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from handful.errors import HandfulError, UserError
-from handful.exceptions import message, original, place_in, shortage
-from handful.functions import FILE, Functions
+from handful.errors.exceptions import message, original, place_in, shortage
 from handful.settings import Settings
+from handful.user_functions.load import FILE, Functions
 
 
 def call(functions: Functions, name: str, **menu: Any) -> Any:

@@ -9,25 +9,30 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from handful.experiment import Experiment
-from handful.functions import Functions
+from handful.experiment.context import Experiment
 from handful.layout import model_folder
-from handful.recipe import by_data
 from handful.settings import TrainSection
-from handful.training import runtime
+from handful.settings.recipe import by_data
 from handful.training.calls import settings_for
-from handful.training.checks import check_features, check_output, check_trainable, telling
-from handful.training.collate import Collator
-from handful.training.collation import Trial, collation, give_padding_token
-from handful.training.data import ID, LENGTH, SplitData, as_split
-from handful.training.lengths import EncodedLengths, check_lengths, encoded_lengths
-from handful.training.metrics import Metrics
-from handful.training.model import build_model, facts_of, find_model, load_tokenizer
-from handful.training.optimizer import make_optimizer
-from handful.training.parting import has_batch_norm
-from handful.training.prediction import predict
-from handful.training.quicker import quicker
+from handful.training.cpu.kernels import quicker
+from handful.training.cpu.micro_batches import has_batch_norm
+from handful.training.data.collate import Collator
+from handful.training.data.collation import Trial, collation, give_padding_token
+from handful.training.data.lengths import EncodedLengths, check_lengths, encoded_lengths
+from handful.training.data.splits import ID, LENGTH, SplitData, as_split
+from handful.training.evaluation.metrics import Metrics
+from handful.training.evaluation.prediction import predict
+from handful.training.loop import runtime
+from handful.training.loop.optimizer import make_optimizer
+from handful.training.model.capabilities import (
+    check_features,
+    check_output,
+    check_trainable,
+    telling,
+)
+from handful.training.model.load import build_model, facts_of, find_model, load_tokenizer
 from handful.training.trainer import make_objective
+from handful.user_functions.load import Functions
 
 if TYPE_CHECKING:
     import torch

@@ -12,20 +12,20 @@ import numpy as np
 import torch
 
 from handful.errors import StepError, UserError
-from handful.experiment import Experiment
-from handful.functions import Functions
-from handful.scoring.calibration import softmax
-from handful.training import runtime
-from handful.training.batches import Indices, length_order
-from handful.training.checks import unknown_ids
-from handful.training.collate import Collator
-from handful.training.collation import recorded_collation
-from handful.training.final import open_final
-from handful.training.inference import judging
-from handful.training.metrics import Logits
-from handful.training.model import find_model, load_tokenizer, quiet_libraries
-from handful.training.parting import judged_at_once
-from handful.training.side_by_side import answered
+from handful.evaluation.metrics.calibration import softmax
+from handful.experiment.context import Experiment
+from handful.training.cpu.inference import judging
+from handful.training.cpu.micro_batches import judged_at_once
+from handful.training.cpu.side_by_side import answered
+from handful.training.data.batches import Indices, length_order
+from handful.training.data.collate import Collator
+from handful.training.data.collation import recorded_collation
+from handful.training.evaluation.metrics import Logits
+from handful.training.loop import runtime
+from handful.training.model.capabilities import unknown_ids
+from handful.training.model.final import open_final
+from handful.training.model.load import find_model, load_tokenizer, quiet_libraries
+from handful.user_functions.load import Functions
 
 if TYPE_CHECKING:
     import pyarrow as pa

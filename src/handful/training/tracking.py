@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from handful.errors import StoreError, UserError
-from handful.experiment import Experiment
+from handful.experiment.context import Experiment
 from handful.layout import model_folder
 from handful.settings import counted_for_model
 from handful.training.trackers import TRACKERS, Subject, Tracker, leaves_files

@@ -11,40 +11,32 @@ from typing import Any
 import torch
 
 from handful.errors import Locked, UserError
-from handful.experiment import Experiment
-from handful.fingerprint import difference
-from handful.functions import load_functions
-from handful.kept_models import final_fingerprint, replace_final
+from handful.experiment.context import Experiment
+from handful.experiment.fingerprint import difference
+from handful.experiment.kept_models import final_fingerprint, replace_final
+from handful.jobs.train_args import Order
 from handful.layout import CHECKPOINTS, METRICS_LOG, TRIAL, model_folder
 from handful.progress import Progress
-from handful.recipe import Recipe, recipe_of
 from handful.settings import TrainSection, counted_for_model
-from handful.training import runtime
-from handful.training.batches import Indices
-from handful.training.beginning import (
-    PROBE,
-    Beginning,
-)
+from handful.settings.recipe import Recipe, recipe_of
 from handful.training.calls import settings_for
-from handful.training.checkpoints import Checkpoint, Checkpoints
-from handful.training.checks import check_features, check_trainable
-from handful.training.collate import Collator
-from handful.training.collation import Trial, collation, give_padding_token
-from handful.training.data import SplitData, check_label_map, open_split
-from handful.training.final import encoding_functions, save_final, versions
-from handful.training.first_head import Ready, begin
-from handful.training.frozen_training import passed_over
-from handful.training.holding import WHOLE
-from handful.training.lengths import check_lengths, encoded_lengths, trained_length
-from handful.training.loop import Loop
-from handful.training.metric_checks import check_metric
-from handful.training.metrics import Metrics
-from handful.training.model import build, facts_of, find_model, load_tokenizer
-from handful.training.objective import Objective, balanced_weights
-from handful.training.order import Order
-from handful.training.parting import smallest_batch
-from handful.training.pruning import Pruning
-from handful.training.resuming import (
+from handful.training.cpu.frozen_training import passed_over
+from handful.training.cpu.micro_batches import smallest_batch
+from handful.training.data.batches import Indices
+from handful.training.data.collate import Collator
+from handful.training.data.collation import Trial, collation, give_padding_token
+from handful.training.data.lengths import check_lengths, encoded_lengths, trained_length
+from handful.training.data.splits import SplitData, check_label_map, open_split
+from handful.training.evaluation.metric_checks import check_metric
+from handful.training.evaluation.metrics import Metrics
+from handful.training.loop import runtime
+from handful.training.loop.checkpoints import Checkpoint, Checkpoints
+from handful.training.loop.loop import Loop
+from handful.training.loop.objective import Objective, balanced_weights
+from handful.training.loop.parallel_strategy import WHOLE
+from handful.training.loop.process_group import Team, joined, left
+from handful.training.loop.pruning import Pruning
+from handful.training.loop.resuming import (
     check_environment,
     check_labels,
     found_by_all,
@@ -52,12 +44,17 @@ from handful.training.resuming import (
     precision_of,
     to_resume,
 )
-from handful.training.state import random_state, set_random_state
-from handful.training.stopping import Stopping
-from handful.training.team import Team, joined, left
+from handful.training.loop.state import random_state, set_random_state
+from handful.training.loop.stopping import Stopping
+from handful.training.loop.train_context import Work
+from handful.training.model.capabilities import check_features, check_trainable
+from handful.training.model.final import encoding_functions, save_final, versions
+from handful.training.model.first_head import Ready, begin
+from handful.training.model.head_start import PROBE, Beginning
+from handful.training.model.load import build, facts_of, find_model, load_tokenizer
+from handful.training.model.weight_dtypes import as_they_were, held_in, store_in
 from handful.training.tracking import Tracking, tracking
-from handful.training.weight_dtypes import as_they_were, held_in, store_in
-from handful.training.work import Work
+from handful.user_functions.load import load_functions
 
 _OWNER_DIGITS = 16
 

@@ -92,8 +92,8 @@ def _shift(moment: float, seconds: float) -> None:
 
 def _elsewhere(machine: str) -> None:
     """Another machine's identity, and a lock that lives for seconds, once handful is imported."""
-    from handful import machine as its
     from handful.storage import lock
+    from handful.system import machine as its
 
     its._machine = lambda: machine
     lock.BEAT, lock.EXPIRES, lock._LOOK = 0.5, 3.0, 0.05

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime
 
-from handful.experiment import Experiment
-from handful.looks import looks_so_far
+from handful.evaluation.test_access_log import looks_so_far
+from handful.experiment.context import Experiment
 from handful.records import Compared, Fingerprint, Prepared, Tested, Trained
 from handful.steps.compare.baselines import baseline_files
 

@@ -14,16 +14,16 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from handful.comparing.pairs import every_two, paired
-from handful.comparing.verdict import judged
 from handful.errors import DataError, UserError
-from handful.experiment import Experiment
+from handful.evaluation.metrics.bootstrap import Answers, measured, resampled
+from handful.evaluation.significance.pairs import every_two, paired
+from handful.evaluation.significance.verdict import judged
+from handful.experiment.context import Experiment
 from handful.records import Compared, Evaluation, Prepared, Split, Tested
-from handful.scoring.bootstrap import Answers, measured, resampled
 from handful.steps.compare.evidence import finite, predictions
 from handful.steps.compare.values import pair_as_json, with_interval
-from handful.steps.reconcile.guids import normalized_ids
-from handful.steps.reconcile.id_format import is_guid
+from handful.steps.reconcile.keys.guids import normalized_ids
+from handful.steps.reconcile.keys.id_format import is_guid
 
 LEARNT_FROM = (Split.TRAIN, Split.VALIDATION)
 """Validation too: it picked the checkpoint and the model."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from handful.errors import Absent, DataError
-from handful.experiment import Experiment
+from handful.experiment.context import Experiment
 from handful.layout import model_folder
 
 PREFIX = "baseline-"

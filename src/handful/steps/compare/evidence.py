@@ -12,10 +12,10 @@ import numpy as np
 import polars as pl
 
 from handful.errors import Absent, DataError
-from handful.experiment import Experiment
+from handful.evaluation.metrics.arrays import Floats
+from handful.evaluation.metrics.calibration import softmax, squares
+from handful.experiment.context import Experiment
 from handful.records import Tested, Trained, known
-from handful.scoring.arrays import Floats
-from handful.scoring.calibration import softmax, squares
 
 COLUMNS = ["artifact_id", "label", "prediction", "probabilities", "logits"]
 

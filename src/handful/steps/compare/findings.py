@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from handful.comparing.gain import Gain, gain
-from handful.comparing.pairs import Pair, every_two, paired
-from handful.comparing.verdict import Verdict, beats, judged
 from handful.errors import UserError
-from handful.scoring.arrays import Floats
-from handful.scoring.bootstrap import RESAMPLES, Answers, measured, resampled
+from handful.evaluation.metrics.arrays import Floats
+from handful.evaluation.metrics.bootstrap import RESAMPLES, Answers, measured, resampled
+from handful.evaluation.significance.gain import Gain, gain
+from handful.evaluation.significance.pairs import Pair, every_two, paired
+from handful.evaluation.significance.verdict import Verdict, beats, judged
 from handful.steps.compare.evidence import Answered, Contestant, common, finite, restricted
 from handful.steps.compare.values import gain_as_json, pair_as_json, with_interval
 

@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 
 from handful.errors import Absent
-from handful.experiment import Experiment
+from handful.experiment.context import Experiment
 from handful.records import Split
 from handful.steps.compare.evidence import Contestant
 
@@ -23,7 +23,7 @@ def judge_test_labels(experiment: Experiment, labels: Sequence[str], winner: Con
         experiment.store.read(experiment.layout.label_review)
     except Absent:
         return
-    from handful.reviewing import by_model, review
+    from handful.evaluation.label_review import by_model, review
 
     key = experiment.layout.predictions(winner.name, winner.runs[0].seed)
     columns = ["artifact_id", "label", "logits"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from handful.comparing.gain import Gain
+from handful.evaluation.significance.gain import Gain
 from handful.steps.compare.evidence import Contestant
 from handful.steps.compare.findings import (
     FEW_EXAMPLES,

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from handful.comparing.gain import Gain
-from handful.comparing.pairs import Pair
-from handful.comparing.verdict import Verdict
-from handful.scoring.arrays import Floats
-from handful.scoring.bootstrap import interval
+from handful.evaluation.metrics.arrays import Floats
+from handful.evaluation.metrics.bootstrap import interval
+from handful.evaluation.significance.gain import Gain
+from handful.evaluation.significance.pairs import Pair
+from handful.evaluation.significance.verdict import Verdict
 
 
 def pair_as_json(pair: Pair, verdict: Verdict) -> dict[str, Any]:

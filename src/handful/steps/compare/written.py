@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from handful.comparing.verdict import ALPHA
+from handful.evaluation.significance.verdict import ALPHA
 from handful.progress import Progress
 from handful.steps.compare import telling
 from handful.steps.compare.findings import Findings, Question, beats_baseline, pairs, ranking

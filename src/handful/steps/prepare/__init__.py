@@ -16,16 +16,15 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from datetime import UTC, datetime
 
-from handful.experiment import Experiment
+from handful.experiment.context import Experiment
 from handful.layout import ENCODED_RECORD, SHARDS, check_model_folders, model_folder
-from handful.machine import uncollected
 from handful.progress import printable
 from handful.records import Fingerprint, Prepared, Reconciled
 from handful.steps.prepare.artifacts import kept_artifacts
-from handful.steps.prepare.borrowed import placed_before
-from handful.steps.prepare.drawing import Drawing
-from handful.steps.prepare.inputs import Inputs
-from handful.steps.prepare.instance import Instance
+from handful.steps.prepare.encoding.inputs import Inputs
+from handful.steps.prepare.encoding.instance import Instance
+from handful.steps.prepare.encoding.sampling import check_sample, features_of
+from handful.steps.prepare.encoding.schema import FieldCheck, table_rows
 from handful.steps.prepare.labels import (
     LETTERS,
     apply_knobs,
@@ -37,15 +36,16 @@ from handful.steps.prepare.labels import (
     told_of_gone,
     told_of_new_ids,
 )
-from handful.steps.prepare.leakage import keep_leakage, leakage
-from handful.steps.prepare.ledger import Ledger, keep_ledger, previous_ledger
-from handful.steps.prepare.links import check_group_by
 from handful.steps.prepare.model import ModelPreparation, encode_model
 from handful.steps.prepare.plan import EncodedModel, Plan, Share, Splits
-from handful.steps.prepare.sampling import check_sample, features_of
-from handful.steps.prepare.schema import FieldCheck, table_rows
 from handful.steps.prepare.selection import used_of, used_whatever_is_drawn
-from handful.steps.prepare.workers import Workers, workers_of
+from handful.steps.prepare.similarity.leakage import keep_leakage, leakage
+from handful.steps.prepare.splitting.draw_splits import Drawing
+from handful.steps.prepare.splitting.group_edges import check_group_by
+from handful.steps.prepare.splitting.ledger import Ledger, keep_ledger, previous_ledger
+from handful.steps.prepare.splitting.split_from import placed_before
+from handful.steps.prepare.workers.pool import Workers, workers_of
+from handful.system.machine import uncollected
 
 __all__ = [
     "FieldCheck",

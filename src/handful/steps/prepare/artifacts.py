@@ -11,7 +11,7 @@ from typing import Any
 
 from handful import layout
 from handful.errors import Absent, DataError
-from handful.experiment import Experiment
+from handful.experiment.context import Experiment
 from handful.records import Fate
 
 _OUTSIDE = frozenset(("", ".", ".."))

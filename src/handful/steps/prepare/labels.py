@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from handful.errors import Absent, DataError, UserError
-from handful.experiment import Experiment
+from handful.experiment.context import Experiment
 from handful.progress import printable
 from handful.settings import Settings
 from handful.steps.prepare.artifacts import Artifact

@@ -9,23 +9,24 @@ from dataclasses import asdict, replace
 from importlib.metadata import version
 from typing import Self
 
-from handful import checksums, layout
+from handful import layout
 from handful.errors import Absent, Damaged
-from handful.experiment import Experiment
-from handful.fingerprint import ENCODING_FUNCTIONS, ENCODING_LIBRARIES
-from handful.model_files import encoding_identity
+from handful.experiment.context import Experiment
+from handful.experiment.fingerprint import ENCODING_FUNCTIONS, ENCODING_LIBRARIES
+from handful.experiment.model_identity import encoding_identity
+from handful.files import checksums
 from handful.settings import ALL_OF_USER, Usage, counted
-from handful.settings_usage import settings_usage
-from handful.sources import function_hashes
-from handful.steps.prepare import joining
-from handful.steps.prepare.encoder import ModelEncoder
-from handful.steps.prepare.encoding import Shard
-from handful.steps.prepare.joiner import ModelJoiner
+from handful.steps.prepare.encoding import merge_shards
+from handful.steps.prepare.encoding.encode import Shard
+from handful.steps.prepare.encoding.encoder import ModelEncoder
+from handful.steps.prepare.encoding.shard_merger import ModelJoiner
+from handful.steps.prepare.encoding.shards import ShardStore, begun
 from handful.steps.prepare.plan import EncodedModel, Plan, Share
 from handful.steps.prepare.second_try import worth_a_second_try
-from handful.steps.prepare.shards import ShardStore, begun
-from handful.steps.prepare.splits import SPLITS
-from handful.steps.prepare.workers import Workers
+from handful.steps.prepare.splitting.splits import SPLITS
+from handful.steps.prepare.workers.pool import Workers
+from handful.user_functions.settings_usage import settings_usage
+from handful.user_functions.source_hash import function_hashes
 
 _CHOOSE_ARTIFACTS = frozenset(
     {
@@ -178,7 +179,7 @@ def _kept(experiment: Experiment, model: str) -> EncodedModel | None:
         for name in (layout.QUARANTINE, layout.TRUNCATION):
             experiment.store.head(f"{folder}/{name}")
         for split in SPLITS:
-            key = f"{experiment.layout.encoded_split(model, split)}/{joining.MARKER}"
+            key = f"{experiment.layout.encoded_split(model, split)}/{merge_shards.MARKER}"
             experiment.store.head(key)
         raw.pop(checksums.MEMBER, None)
         return EncodedModel(**raw)

@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-from handful.steps.prepare.inputs import Document, Inputs
-from handful.steps.prepare.ledger import Ledger
-from handful.steps.prepare.near_duplicates import Pairs
+from handful.steps.prepare.encoding.inputs import Document, Inputs
 from handful.steps.prepare.selection import Used
+from handful.steps.prepare.similarity.near_duplicates import Pairs
+from handful.steps.prepare.splitting.ledger import Ledger
 
 
 @dataclass(frozen=True)

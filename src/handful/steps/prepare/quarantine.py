@@ -13,7 +13,7 @@ from typing import Any, Self
 
 import handful
 from handful.errors import DataError
-from handful.exceptions import described, original
+from handful.errors.exceptions import described, original
 from handful.settings import Limit
 from handful.steps.prepare.second_try import METADATA
 

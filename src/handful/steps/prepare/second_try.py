@@ -14,9 +14,9 @@ from dataclasses import dataclass
 
 from handful import layout
 from handful.errors import Absent, StoreError
-from handful.experiment import Experiment
+from handful.experiment.context import Experiment
 from handful.records import Prepared
-from handful.settings.names import is_glob
+from handful.settings.values.names import is_glob
 
 _MISSING = "missing input: "
 _UNREAD = re.compile(

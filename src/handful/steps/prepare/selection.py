@@ -19,8 +19,8 @@ from handful.records import Split
 from handful.settings import Settings
 from handful.steps.prepare.artifacts import rank
 from handful.steps.prepare.labels import Labelled
-from handful.steps.prepare.ledger import Ledger, Row, drawn_with
-from handful.steps.prepare.splits import Drawn
+from handful.steps.prepare.splitting.ledger import Ledger, Row, drawn_with
+from handful.steps.prepare.splitting.splits import Drawn
 
 
 class Used(NamedTuple):

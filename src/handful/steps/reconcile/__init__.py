@@ -23,36 +23,39 @@ from datetime import UTC, datetime
 import polars as pl
 
 from handful import layout
-from handful.experiment import Experiment
+from handful.experiment.context import Experiment
 from handful.labels.base import LabelSource
 from handful.records import Fingerprint, Reconciled
-from handful.settings_usage import settings_usage
-from handful.sources import function_hashes
-from handful.steps.reconcile import copying, key_column, ledger, sums, tables
-from handful.steps.reconcile.announcing import (
+from handful.steps.reconcile import ledger
+from handful.steps.reconcile.artifacts import Listing
+from handful.steps.reconcile.background import Hushed, Meanwhile
+from handful.steps.reconcile.copying import copies, sums
+from handful.steps.reconcile.copying.failures import Troubles
+from handful.steps.reconcile.copying.file_system import keep_apart
+from handful.steps.reconcile.copying.moving import move_folders
+from handful.steps.reconcile.copying.overwrite_journal import Journal
+from handful.steps.reconcile.copying.verify import Verifier
+from handful.steps.reconcile.keys import key_column
+from handful.steps.reconcile.keys.id_format import describe, normalize_listing, normalize_rows
+from handful.steps.reconcile.keys.names import Wanted
+from handful.steps.reconcile.matching import Matched, match
+from handful.steps.reconcile.pool import undisturbed
+from handful.steps.reconcile.processing.process import Processing, function_key, inputs_of
+from handful.steps.reconcile.snapshot import tables
+from handful.steps.reconcile.snapshot.contents import hasher
+from handful.steps.reconcile.snapshot.difference import show_difference
+from handful.steps.reconcile.snapshot.file_rows import Named
+from handful.steps.reconcile.snapshot.overrides import override
+from handful.steps.reconcile.snapshot.report_labels import (
     announce,
     label_counts,
     warn_of_kept_text,
     write_counts,
 )
-from handful.steps.reconcile.artifacts import Listing
-from handful.steps.reconcile.contents import hasher
-from handful.steps.reconcile.difference import show_difference
-from handful.steps.reconcile.file_rows import Named
-from handful.steps.reconcile.file_system import keep_apart
-from handful.steps.reconcile.id_format import describe, normalize_listing, normalize_rows
-from handful.steps.reconcile.matching import Matched, match
-from handful.steps.reconcile.meanwhile import Hushed, Meanwhile
-from handful.steps.reconcile.moving import move_folders
-from handful.steps.reconcile.names import Wanted
-from handful.steps.reconcile.overrides import override
-from handful.steps.reconcile.overwriting import Journal
-from handful.steps.reconcile.pool import undisturbed
-from handful.steps.reconcile.processing import Processing, function_key, inputs_of
-from handful.steps.reconcile.snapshot import Snapshot, replace_kept, snapshot
-from handful.steps.reconcile.troubles import Troubles
-from handful.steps.reconcile.verify import Verifier
+from handful.steps.reconcile.snapshot.snapshot import Snapshot, replace_kept, snapshot
 from handful.storage.base import Source
+from handful.user_functions.settings_usage import settings_usage
+from handful.user_functions.source_hash import function_hashes
 
 
 @undisturbed()
@@ -154,7 +157,7 @@ def _begun(
     `every`: every file of it is read, to see whether it is as it arrived.
     """
     hushed = Hushed(experiment.progress)
-    standing = Meanwhile(lambda: copying.standing(replace(experiment, progress=hushed)))
+    standing = Meanwhile(lambda: copies.standing(replace(experiment, progress=hushed)))
     trying = keeping = None
     try:
         production = taken()
@@ -180,23 +183,23 @@ def _begun(
 
 def _copy(
     experiment: Experiment, files: Source, begun: _Begun, journal: Journal
-) -> copying.Delivery:
+) -> copies.Delivery:
     """Copy what is missing or different, and note what was lost and is back."""
-    plan = copying.plan(begun.matched.files, begun.here, begun.memory, journal)
-    copying.tell(experiment, plan, begun.matched.files)
+    plan = copies.plan(begun.matched.files, begun.here, begun.memory, journal)
+    copies.tell(experiment, plan, begun.matched.files)
     try:
-        delivery = copying.copy(experiment, files, plan, begun.troubles, journal)
+        delivery = copies.copy(experiment, files, plan, begun.troubles, journal)
     finally:  # whatever happened, nothing of it is left when the lock is given back
         begun.trying.wait()
     begun.trying.get()
-    copying.note_repairs(plan, delivery, begun.troubles)
+    copies.note_repairs(plan, delivery, begun.troubles)
     return delivery
 
 
 def _try_out(experiment: Experiment, production: Snapshot, files: Source) -> None:
     """Of a new snapshot there is much to copy; of an old one perhaps nothing."""
     if production.is_new or production.keeping:
-        copying.try_out(experiment, files, production.files)
+        copies.try_out(experiment, files, production.files)
 
 
 def _match(
@@ -208,7 +211,7 @@ def _match(
     warn_of_kept_text(experiment, rows)
     rows = override(normalize_rows(rows, settings), settings)
     keys = normalize_listing(production.files, settings, experiment.scratch)
-    keys = copying.without_copied_archives(experiment, keys)
+    keys = copies.without_copied_archives(experiment, keys)
     for line in describe(rows, keys):
         experiment.progress.note(line)
     column, named = settings.production.FILE_KEY_COLUMN, None

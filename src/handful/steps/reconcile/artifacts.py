@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import polars as pl
 
 from handful.records import Fate
-from handful.steps.reconcile.file_rows import Named
-from handful.steps.reconcile.id_format import ORIGINAL_ID
-from handful.steps.reconcile.keys import NAMES
-from handful.steps.reconcile.names import Wanted, file_fault, matches, shown
-from handful.steps.reconcile.verdicts import give, give_by, join_some
+from handful.steps.reconcile.assign_fates import give, give_by, join_some
+from handful.steps.reconcile.keys.id_format import ORIGINAL_ID
+from handful.steps.reconcile.keys.key_pattern import NAMES
+from handful.steps.reconcile.keys.names import Wanted, file_fault, matches, shown
+from handful.steps.reconcile.snapshot.file_rows import Named
 
 
 @dataclass(frozen=True)

@@ -12,16 +12,16 @@ import polars as pl
 
 from handful import layout
 from handful.errors import StepError
-from handful.experiment import Experiment
+from handful.experiment.context import Experiment
 from handful.records import Fate
-from handful.steps.reconcile import tables
-from handful.steps.reconcile.announcing import label_counts, write_counts
-from handful.steps.reconcile.copying import COPIES, FILE
-from handful.steps.reconcile.id_format import ORIGINAL_ID
+from handful.steps.reconcile.copying.copies import COPIES, FILE
+from handful.steps.reconcile.copying.failures import Troubles
+from handful.steps.reconcile.copying.verify import Verified
+from handful.steps.reconcile.keys.id_format import ORIGINAL_ID
 from handful.steps.reconcile.matching import Matched
-from handful.steps.reconcile.snapshot import About
-from handful.steps.reconcile.troubles import Troubles
-from handful.steps.reconcile.verify import Verified
+from handful.steps.reconcile.snapshot import tables
+from handful.steps.reconcile.snapshot.report_labels import label_counts, write_counts
+from handful.steps.reconcile.snapshot.snapshot import About
 
 LEDGER = pl.Schema(
     [

@@ -34,13 +34,14 @@ import polars as pl
 from handful.errors import DataError
 from handful.records import Fate
 from handful.settings import Settings
-from handful.steps.reconcile import artifacts, file_rows
+from handful.steps.reconcile import artifacts
 from handful.steps.reconcile.artifacts import Listing
-from handful.steps.reconcile.contents import Hasher, Hashes
-from handful.steps.reconcile.id_format import ORIGINAL_ID, name_spellings
-from handful.steps.reconcile.key_names import add_names
-from handful.steps.reconcile.names import Wanted, id_fault, quoted, row_fault, shown
-from handful.steps.reconcile.verdicts import OPEN, give, give_by, join_some
+from handful.steps.reconcile.assign_fates import OPEN, give, give_by, join_some
+from handful.steps.reconcile.keys.id_format import ORIGINAL_ID, name_spellings
+from handful.steps.reconcile.keys.key_names import add_names
+from handful.steps.reconcile.keys.names import Wanted, id_fault, quoted, row_fault, shown
+from handful.steps.reconcile.snapshot import file_rows
+from handful.steps.reconcile.snapshot.contents import Hasher, Hashes
 
 EXAMPLES = 5
 _FEW = 4

@@ -15,8 +15,8 @@ from datetime import UTC, datetime
 
 from handful.backends.base import Backend
 from handful.errors import HandfulError, StepError
-from handful.experiment import Experiment
-from handful.fingerprint import difference
+from handful.experiment.context import Experiment
+from handful.experiment.fingerprint import difference
 from handful.layout import check_model_folders
 from handful.records import Best, Fingerprint, Prepared, Tuned
 from handful.steps.train import check_rows

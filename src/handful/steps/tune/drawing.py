@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 from handful.settings import TrainSection
 from handful.settings.counted import as_text
 from handful.settings.declare import keys_of
-from handful.settings.types import Range
-from handful.settings.values import as_number
+from handful.settings.values.parse import as_number
+from handful.settings.values.types import Range
 from handful.steps.tune.trials import State, Trial
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from handful.backends.base import Backend, Job, lock_of
 from handful.errors import HandfulError, Interrupted, StoreError
-from handful.experiment import Experiment, with_values
+from handful.experiment.context import Experiment, with_values
 from handful.layout import model_folder
 from handful.records import Prepared
 from handful.steps.train import processes_for, run_fingerprint

@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import Any, Self
 
 from handful.errors import Absent, Damaged
-from handful.experiment import Experiment
+from handful.experiment.context import Experiment
 from handful.layout import TRIAL
 
 

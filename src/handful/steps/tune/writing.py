@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from handful.experiment import with_values
+from handful.experiment.context import with_values
 from handful.layout import BEST, TUNING
 from handful.settings import counted_for_model
 from handful.steps.tune.drawing import study_of

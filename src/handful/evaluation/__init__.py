@@ -1,0 +1,1 @@
+"""Numbers to be believed: metrics, significance, baselines, label review; nothing of tensors."""

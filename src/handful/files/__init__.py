@@ -1,0 +1,1 @@
+"""Files and the text in them: paths, checksums, CSV, documents."""

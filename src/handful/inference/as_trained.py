@@ -1,0 +1,115 @@
+"""A trained model with the settings and functions of its training, where those of now are others.
+
+A `[user]` key that tune has found, or that was changed since, would make another module of the
+weights, or other rows of the documents, and nothing would fail.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from handful.errors import Absent
+from handful.errors.redaction import HIDDEN
+from handful.experiment.context import Experiment, with_values
+from handful.inference.choosing import Chosen
+from handful.layout import model_folder
+from handful.records import Prepared, Tuned
+from handful.settings import counted_for_model, counts_no_more, default_of
+from handful.settings.secrets import counts_the_same, is_hashed, variables_in
+from handful.user_functions.source_hash import function_hashes
+
+_ENCODING, LOAD_MODEL = ("get_dataset_features", "encode_data"), "load_model"
+_ENTRY = "{} in functions.py"
+
+
+def as_trained(
+    experiment: Experiment, chosen: Chosen, record: Mapping[str, Any]
+) -> tuple[Experiment, list[str]]:
+    """The experiment as the model was trained, and what of it cannot be had again.
+
+    `record` is what its handful.json says. What the call itself sets (`--set`) is left alone, and
+    of the model that was trained last all but what tune has found.
+    """
+    now = counted_for_model(experiment.settings, chosen.model)
+    then = record.get("settings", now)
+    only = None if chosen.pinned else _tuned(experiment, chosen.model)
+    values, lost = {}, []
+    for entry in [*then, *(name for name in now if name not in then)]:
+        name = _name(entry)
+        before, after = then.get(entry, default_of(entry)), now.get(entry, default_of(entry))
+        if before == after or counts_no_more(entry) or name in _set_by_call(experiment):
+            continue
+        if only is not None and name not in only:
+            continue
+        if before is not None and after is not None and counts_the_same(before, after):
+            continue
+        if before is None or is_hashed(before) or before == HIDDEN:
+            lost.append(_lost(entry, before))
+        else:
+            values[name] = before
+    return with_values(experiment, chosen.model, values), lost
+
+
+def _lost(entry: str, before: str | None) -> str:
+    """The entry, and of a secret the variable that its value came from: it is kept nowhere."""
+    names = variables_in(before or "")
+    return f"{entry} (from the environment variable {' and '.join(names)})" if names else entry
+
+
+def concerns(experiment: Experiment, chosen: Chosen, record: Mapping[str, Any]) -> list[str]:
+    """What a person should know of functions that are not those that the model was trained with."""
+    now = function_hashes(experiment.directory)
+    then = _encoded_by(experiment, record if chosen.pinned else None)
+    changed = [n for n in _ENCODING if then and then.get(_ENTRY.format(n)) != now.get(n)]
+    if not chosen.pinned:
+        told = " and ".join(changed)
+        return [f"{told} changed since the training: run `handful run`"] if told else []
+    if record["made_from"].get(_ENTRY.format(LOAD_MODEL)) != now.get(LOAD_MODEL):
+        changed.append(LOAD_MODEL)
+    found = []
+    if changed:
+        told = " and ".join(changed)
+        found.append(
+            f"{told} changed since {chosen.name} was trained, which may make its answers wrong: "
+            "take functions.py as it was then"
+        )
+    if not then:
+        found.append(
+            f"whether encode_data is as it was when {chosen.name} was trained is not known any more"
+        )
+    return found
+
+
+def _encoded_by(experiment: Experiment, record: Mapping[str, Any] | None) -> Mapping[str, str]:
+    """Entry → hash of what encoded the data of `record`, or of now; empty if nobody knows."""
+    if record and record.get("encoded_by"):
+        return dict(record["encoded_by"])
+    try:
+        prepared = Prepared.from_json(experiment.store.read(experiment.layout.prepared_record))
+    except (Absent, ValueError, TypeError):
+        return {}
+    other = record and prepared.data_hash.get(record["model"]) != record["data_hash"]
+    return {} if other else prepared.made_from
+
+
+def _tuned(experiment: Experiment, model: str) -> set[str]:
+    try:
+        tuned = Tuned.from_json(experiment.store.read(experiment.layout.tuned_record))
+    except (Absent, ValueError, TypeError):
+        return set()
+    return set(tuned.values_for(model_folder(model)))
+
+
+def _name(entry: str) -> str:
+    """ "[user] POOLING" → "user.POOLING"; "[train] EPOCHS" → "EPOCHS"."""
+    section, _, name = entry.removeprefix("[").partition("] ")
+    return f"user.{name}" if section == "user" else name
+
+
+def _set_by_call(experiment: Experiment) -> set[str]:
+    found = set()
+    for text in experiment.overrides:
+        section, _, name = text.partition("=")[0].strip().rpartition(".")
+        found.add(f"user.{name}" if section == "user" else name)
+    return found

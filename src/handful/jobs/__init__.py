@@ -1,0 +1,1 @@
+"""What passes between a driver and the worker that does its job."""

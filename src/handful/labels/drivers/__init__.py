@@ -1,0 +1,1 @@
+"""The databases and their drivers, each as it needs to be read."""

@@ -1,0 +1,1 @@
+"""The order of work: steps and their status, production, check, several hosts."""

@@ -1,0 +1,36 @@
+"""Several experiments beside each other: the chosen model of each, on what all have tested."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from handful.experiment.context import Experiment
+from handful.pipeline.run import STEP_NAMES, STEPS
+from handful.pipeline.step import Records, taken
+from handful.pipeline.step_status import as_it_stands
+from handful.records import Compared, Prepared, Tested
+
+
+def compare_across(experiments: Sequence[Experiment]) -> dict[str, Any]:
+    """The chosen models of several experiments, on what all tested and none trained on.
+
+    Only reads. `UserError` if an experiment has not been compared yet, `DataError` if their
+    labels differ or no artifact is left.
+    """
+    from handful.steps.compare.across import Side, across
+
+    sides = []
+    for experiment in experiments:
+        records: Records = {}
+        for step in STEPS[: STEP_NAMES.index("compare") + 1]:
+            records[step.name] = as_it_stands(experiment, step, records)
+        sides.append(
+            Side(
+                experiment,
+                taken(records, Prepared),
+                taken(records, Tested),
+                taken(records, Compared),
+            )
+        )
+    return across(sides)

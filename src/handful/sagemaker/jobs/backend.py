@@ -1,0 +1,206 @@
+"""Runs jobs on SageMaker: sends, and finds again what a killed driver had sent.
+
+A work's jobs are counted from 1 (`names.Stem`). What was sent under a name is noted in the store
+before it is sent, and what was answered is taken once; so a driver that is started again, at
+whatever moment it was killed, goes on with the job that runs, takes the answer that waits, or
+starts the next attempt. It never starts a job beside one that runs.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Sequence
+from enum import Enum
+from functools import partial
+from typing import Any
+
+from handful import layout
+from handful.backends.base import Job
+from handful.errors import Absent, StepError, UserError
+from handful.experiment.context import Experiment
+from handful.progress import Progress
+from handful.sagemaker.jobs import answers
+from handful.sagemaker.jobs.control import Control, NameTaken, NoRoom, make_client
+from handful.sagemaker.jobs.costs.forecast import limited
+from handful.sagemaker.jobs.following import Following, Sent, failure
+from handful.sagemaker.jobs.requests.build import KINDS, TRAINING, TUNING, request
+from handful.sagemaker.jobs.requests.plan import Plan, plan, upload, work_of
+from handful.sagemaker.jobs.requests.shapes import refuse
+from handful.sagemaker.jobs.running import Running
+
+
+class Found(Enum):
+    """How a work stands before anything is done for it."""
+
+    NEW = "to be sent"
+    RUNNING = "running"
+    WAITING = "its answer waits to be taken"
+
+
+class SageMaker:
+    """A `Backend` for the jobs of one experiment.
+
+    `client` and `logs` are boto3 clients of SageMaker and CloudWatch; None: as the settings say.
+    `pause` waits between two looks at a job.
+    """
+
+    def __init__(
+        self,
+        experiment: Experiment,
+        client: Any = None,
+        pause: Callable[[float], object] | None = None,
+        logs: Any = None,
+    ) -> None:
+        self._experiment = experiment
+        self._control = Control(client or make_client(experiment.settings))
+        self._pause = pause or threading.Event().wait
+        self._logs = logs or make_client(experiment.settings, "logs")
+        self._running = Running()
+
+    def run(self, job: Job, progress: Progress) -> Any:
+        """Run `job`, or go on with it; see `Backend`.
+
+        A job "tune" answers `{"trials": […]}`; see `answers.of_trials`.
+
+        `UserError` if a job of other content is still at this work; `LeftRunning` on Ctrl-C, which
+        leaves the job running.
+        """
+        planned = plan(self._experiment, job)
+        found, sent = self._found(planned)
+        if found is Found.WAITING:
+            progress.note(f"{job.task}: takes the answer of the job {sent.name}")
+            return self._answer(planned, sent)
+        if found is Found.RUNNING:
+            progress.note(f"{job.task}: goes on with the job {sent.name}")
+            return self._followed(planned, sent, progress, from_start=False)
+        return self._sent_and_followed(planned, sent, progress)
+
+    def run_all(self, jobs: Sequence[Job], progress: Progress) -> list[Any]:
+        """Run jobs side by side; see `SideBySide`. `LeftRunning` stops them all."""
+        if len(jobs) < 2:
+            return [self.run(job, progress) for job in jobs]
+        return self._running.side_by_side([partial(self.run, job, progress) for job in jobs])
+
+    def begun(self, job: Job) -> str | None:
+        """The name of the job that runs, or whose answer waits; None if there is none."""
+        found, sent = self._found(plan(self._experiment, job))
+        return None if found is Found.NEW else sent.name
+
+    def stop(self, job: Job) -> str | None:
+        """Ask for the end of the job that is at this work; its name, or None if none is."""
+        found, sent = self._found(plan(self._experiment, job))
+        if found is not Found.RUNNING:
+            return None
+        self._control.stop(sent.kind, sent.name)
+        return sent.name
+
+    def _sent_and_followed(self, planned: Plan, sent: Sent, progress: Progress) -> Any:
+        """Send it, with the next type of instance as long as there is no room for one."""
+        types = self._experiment.settings.sagemaker.TRAIN_INSTANCE_TYPE
+        several = types if sent.kind == TRAINING and types else ("",)
+        for kind, following in zip(several, (*several[1:], None), strict=True):
+            try:
+                send = partial(self._send, planned, sent, kind, progress)
+                self._running.when_there_is_room(sent.name, send)
+                return self._followed(planned, sent, progress)
+            except NoRoom as error:
+                if following is None:
+                    raise
+                progress.warn(f"no {kind} is to be had, so {following} is tried: {error}")
+                _, sent = self._found(planned)
+        raise StepError("no type of instance is named", where="[sagemaker] TRAIN_INSTANCE_TYPE")
+
+    # --- finding again -----------------------------------------------------------------------
+
+    def _found(self, planned: Plan) -> tuple[Found, Sent]:
+        """The job of this work to go on with, to take the answer of, or to send next."""
+        kind, number = KINDS[planned.job.task], 0
+        while True:
+            number += 1
+            sent = Sent(
+                planned.stem.attempt(number), kind, planned.job.task, self._hosts(planned.job)
+            )
+            before = self._note(sent.name)
+            # A note without a job: the driver was killed in between.
+            status = self._control.status(kind, sent.name) if before is not None else None
+            if before is None or status is None:
+                return Found.NEW, sent
+            if not status.is_over:
+                if not planned.is_work_of(before):
+                    raise self._other(sent.name)
+                return Found.RUNNING, sent
+            waits = status.state == "Completed" and planned.is_work_of(before)
+            if waits and not self._is_taken(sent):
+                return Found.WAITING, sent
+
+    def _other(self, name: str) -> UserError:
+        return UserError(
+            f"the job {name} is still at this work, with other settings, functions or data",
+            where="SageMaker",
+            remedy="wait for its end, or stop it (`aws sagemaker stop-…-job`), and run again",
+        )
+
+    def _note(self, name: str) -> dict[str, Any] | None:
+        try:
+            found: dict[str, Any] = json.loads(self._experiment.store.read(layout.job_sent(name)))
+        except Absent:
+            return None
+        except ValueError:
+            return {}
+        return found
+
+    def _is_taken(self, sent: Sent) -> bool:
+        if sent.kind == TUNING:
+            return False  # a new search is another job: the step that asks for it says so
+        try:
+            mark = self._experiment.store.read(layout.job_taken(sent.name))
+        except Absent:
+            return False
+        return answers.was_recorded(self._experiment, sent.name, sent.task, mark)
+
+    # --- sending and following ---------------------------------------------------------------
+
+    def _send(self, planned: Plan, sent: Sent, instance_type: str, progress: Progress) -> None:
+        work = work_of(self._experiment, planned, sent.name, instance_type)
+        made = request(limited(self._experiment, planned.job), work)
+        refuse(made.operation, made.parameters, self._experiment.settings.sagemaker.REGION)
+        upload(self._experiment, planned, sent.name)
+        note = {**planned.note, "operation": made.operation}
+        self._experiment.store.write(layout.job_sent(sent.name), json.dumps(note).encode())
+        try:
+            self._control.create(made)
+        except NameTaken:
+            progress.note(f"{planned.job.task}: the job {sent.name} was sent before")
+            return
+        except NoRoom:
+            # No job came of it, so the name is free for the next type.
+            self._experiment.store.delete([layout.job_sent(sent.name)])
+            raise
+        progress.note(f"{planned.job.task}: sent the job {sent.name}")
+
+    def _hosts(self, job: Job) -> int:
+        section = self._experiment.settings.sagemaker
+        counts = {"train": section.TRAIN_INSTANCE_COUNT, "prepare": section.PREPARE_INSTANCE_COUNT}
+        return counts.get(job.task, 1)
+
+    def _followed(
+        self, planned: Plan, sent: Sent, progress: Progress, *, from_start: bool = True
+    ) -> Any:
+        following = Following(self._control, self._logs, sent, progress, from_start=from_start)
+        with self._running.one(sent.name, lambda: self._control.stop(sent.kind, sent.name)):
+            status = following.to_the_end(self._pause)
+        if status.state == "Completed":
+            return self._answer(planned, sent)
+        raise failure(self._experiment.store, sent, status, following.last_lines())
+
+    def _answer(self, planned: Plan, sent: Sent) -> Any:
+        """What the job's worker answered; taken once, or until it has become a record."""
+        store = self._experiment.store
+        if sent.kind == TUNING:
+            return answers.of_trials(store, self._control.trials(sent.name))
+        try:
+            return answers.of_job(store, sent.name, planned.job.task)
+        finally:
+            mark = answers.taking(self._experiment, planned.job.task)
+            store.create(layout.job_taken(sent.name), mark)

@@ -1,0 +1,1 @@
+"""From a job to the request that is sent for it, by pure functions."""

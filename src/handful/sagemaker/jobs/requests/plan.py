@@ -1,0 +1,210 @@
+"""From a job to a work: what is packed and uploaded, and under which name it is found again."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from handful import layout
+from handful.backends.base import Job
+from handful.errors import Absent
+from handful.experiment.context import Experiment
+from handful.experiment.model_identity import LOCAL, model_identity
+from handful.jobs.prefetched_splits import SPLITS_OF_TRAINING
+from handful.layout import model_folder
+from handful.sagemaker.jobs.requests import names
+from handful.sagemaker.jobs.requests.bundle import FILE, Bundle, make_bundle
+from handful.sagemaker.jobs.requests.identity import work_hash
+from handful.sagemaker.jobs.requests.request_context import (
+    EXPERIMENT_CHANNEL,
+    JOB_CHANNEL,
+    JOB_FILE,
+    MODEL_CHANNEL,
+    REMOTE_CHANNEL,
+    Channel,
+    Work,
+    with_models,
+)
+from handful.settings import text_before, travelling_text
+
+_MODES = {"file": "File", "fastfile": "FastFile"}
+OFFLINE = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
+"""Either switches it off; the first is today's."""
+_TRUE = {"1", "ON", "YES", "TRUE"}
+"""As the hub's library reads it."""
+VERSIONS = ("handful", "datasets", "pyarrow", "tokenizers", "torch", "transformers")
+"""Libraries on which results depend: the container has to have the caller's."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All that a job needs over there, and nothing sent yet."""
+
+    job: Job
+    """As it travels: no path of this machine is in it."""
+    bundle: Bundle
+    settings_text: str
+    models: Mapping[str, str]
+    """Local model (absolute path) → its folder in the store."""
+    remote: tuple[str, ...]
+    """The `s3://` models, which lie where the instances can fetch them."""
+    stem: names.Stem
+    content: str
+    """A hash of every byte that travels."""
+    work: str
+    """A hash of all that decides what the job does (`identity`)."""
+    content_before: Callable[[], str]
+    """`content` as earlier builds would have it: of what they sent only that is known."""
+
+    @property
+    def note(self) -> dict[str, str]:
+        """By what the work is known again."""
+        return {"content": self.content, "work": self.work}
+
+    def is_work_of(self, note: Mapping[str, Any]) -> bool:
+        """Did the job that was sent with this note do the same?"""
+        if note.get("content") == self.content:
+            return True
+        if "work" in note:
+            return bool(note["work"] == self.work)
+        return bool(note) and note.get("content") == self.content_before()
+
+
+def plan(experiment: Experiment, job: Job) -> Plan:
+    """Pack what `job` needs. Raises what the bundle and the settings raise; writes nothing."""
+    settings = experiment.settings
+    local = [name for name in settings.train.MODEL_NAMES if name.startswith(LOCAL)]
+    remote = [name for name in settings.train.MODEL_NAMES if name.startswith("s3://")]
+    there = {name: f"../models/{model_folder(name)}" for name in (*local, *remote)}
+    text, bundle = _packed(experiment, job, there)
+    arguments = with_models(job.arguments, lambda name: there.get(name, name))
+    # It goes on without this driver, and so without its lock (see `training.checkpoints`).
+    travelling = replace(job, experiment="", overrides=(), arguments=arguments, lock=None)
+    return Plan(
+        job=travelling,
+        bundle=bundle,
+        settings_text=text,
+        models={name: _folder_of(name) for name in local},
+        remote=tuple(remote),
+        stem=_stem(experiment, job),
+        content=_content(bundle, travelling),
+        work=work_hash(text, bundle.files, travelling),
+        content_before=lambda: _content(
+            _packed(experiment, job, there, as_before=True)[1], travelling
+        ),
+    )
+
+
+def _packed(
+    experiment: Experiment, job: Job, there: Mapping[str, str], *, as_before: bool = False
+) -> tuple[str, Bundle]:
+    """The settings and the bundle. `there`: the models that come along, and their names there."""
+    if as_before:
+        text = text_before(experiment.directory, job.overrides, there)
+    else:
+        text = travelling_text(
+            experiment.directory, job.overrides, there, asks_production=job.task == "reconcile"
+        )
+    apart = [Path(name) for name in there if name.startswith(LOCAL)]
+    if "://" not in experiment.settings.experiment.STORE:
+        apart.append(Path(experiment.settings.experiment.STORE))
+    return text, make_bundle(experiment.directory, text, apart)
+
+
+def _content(bundle: Bundle, travelling: Job) -> str:
+    return hashlib.sha256((bundle.digest + travelling.to_json()).encode()).hexdigest()
+
+
+def _folder_of(model: str) -> str:
+    """Where a local model lies in the store; two of one content and other names lie apart."""
+    what = hashlib.sha256(f"{model_identity(model)} {model_folder(model)}".encode()).hexdigest()
+    return f"{layout.BUNDLES}/model-{what[:32]}/{model_folder(model)}"
+
+
+def _stem(experiment: Experiment, job: Job) -> names.Stem:
+    """By the place of the results alone: who changed the code still finds what runs there."""
+    model, seed = job.arguments.get("model"), job.arguments.get("seed")
+    dataset = experiment.layout.encoded_data_dir
+    place = {
+        "store": experiment.store.url,
+        "dataset": dataset,
+        "task": job.task,
+        "model": model_folder(str(model)) if model else "",
+        "seed": seed,
+    }
+    what = dataset if model is None else f"{model_folder(str(model))}-s{seed}"
+    words = {"experiment": experiment.settings.experiment.NAME, "task": job.task, "what": what}
+    limit = names.TUNING_LIMIT if job.task == "tune" else names.JOB_LIMIT
+    return names.stem(words, place, limit)
+
+
+def work_of(experiment: Experiment, planned: Plan, name: str, instance_type: str = "") -> Work:
+    """The work that is sent under `name`; its channels lead into the experiment's store."""
+    url = experiment.store.url
+    models = [
+        Channel(f"{MODEL_CHANNEL}{number}", f"{url}/{folder.rpartition('/')[0]}")
+        for number, folder in enumerate(planned.models.values())
+    ]
+    models += [
+        Channel(f"{REMOTE_CHANNEL}{number}", name) for number, name in enumerate(planned.remote)
+    ]
+    data = _data(experiment, planned.job)
+    bundle = Channel(EXPERIMENT_CHANNEL, f"{url}/{_bundle_folder(planned)}")
+    return Work(
+        name=name,
+        job=planned.job,
+        bundle_hash=planned.bundle.digest,
+        settings_text=planned.settings_text,
+        folder=f"{url}/{layout.JOBS}/{name}",
+        channels=(bundle, *models, *data),
+        instance_type=instance_type,
+        versions={library: version(library) for library in VERSIONS},
+        origins=planned.remote,
+        variables=_offline(os.environ),
+    )
+
+
+def _offline(environment: Mapping[str, str]) -> dict[str, str]:
+    """Who keeps the hub from being asked here keeps the containers from it, too."""
+    asked = any(environment.get(name, "").upper() in _TRUE for name in OFFLINE)
+    return {OFFLINE[0]: "1"} if asked else {}
+
+
+def _data(experiment: Experiment, job: Job) -> list[Channel]:
+    """The encoded splits that a training or its trials read."""
+    if job.task not in {"train", "tune"}:
+        return []
+    mode = _MODES[experiment.settings.sagemaker.TRAIN_INPUT_MODE]
+    rows, model = job.arguments.get("rows", {}), str(job.arguments["model"])
+    # A channel that brings nothing would end the job before the worker could say what is missing.
+    wanted = [split for split in SPLITS_OF_TRAINING if rows.get(split, 1)]
+    folder = experiment.layout.encoded_split
+    return [
+        Channel(split, f"{experiment.store.url}/{folder(model, split)}", mode) for split in wanted
+    ]
+
+
+def upload(experiment: Experiment, planned: Plan, name: str) -> None:
+    """Bring to the store what is not there yet: by content hash, so nothing is sent twice."""
+    store = experiment.store
+    store.create(f"{_bundle_folder(planned)}/{FILE}", planned.bundle.content)
+    for local, folder in planned.models.items():
+        # Beside the folder: a channel would bring it along.
+        whole = f"{folder.rpartition('/')[0]}.whole.json"
+        try:
+            store.read(whole)
+        except Absent:
+            store.send_tree(Path(local), folder)
+            store.write(whole, json.dumps({"model": model_folder(local)}).encode())
+    folder = f"{layout.JOBS}/{name}/{JOB_CHANNEL}"
+    store.write(f"{folder}/{JOB_FILE}", planned.job.to_json().encode())
+
+
+def _bundle_folder(planned: Plan) -> str:
+    return f"{layout.BUNDLES}/{planned.bundle.digest}"

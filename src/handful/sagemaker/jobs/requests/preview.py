@@ -1,0 +1,75 @@
+"""What would be sent, for a dry run: no credentials are needed, and nothing is asked or written."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from handful.backends.base import Job
+from handful.experiment.context import Experiment
+from handful.progress import Scalar
+from handful.sagemaker.jobs.requests.build import request
+from handful.sagemaker.jobs.requests.plan import plan, work_of
+from handful.sagemaker.jobs.requests.shapes import refuse
+from handful.sagemaker.jobs.shares import prepare_job, reconcile_job
+
+
+@dataclass(frozen=True)
+class Planned:
+    """One request, and of which step."""
+
+    COLUMNS: ClassVar = ("step", "job", "instances", "type", "spot", "at most", "operation")
+    step: str
+    operation: str
+    parameters: dict[str, Any]
+
+    @property
+    def row(self) -> tuple[Scalar, ...]:
+        """What a person wants to know first, in the order of `COLUMNS`."""
+        body = self.parameters
+        definition: dict[str, Any] = body.get("TrainingJobDefinition", body)
+        resources = definition.get("ResourceConfig") or body["ProcessingResources"]["ClusterConfig"]
+        name = next(value for key, value in body.items() if key.endswith("JobName"))
+        hours = definition["StoppingCondition"]["MaxRuntimeInSeconds"] / 3_600
+        spot = bool(definition.get("EnableManagedSpotTraining", False))
+        count, kind = resources["InstanceCount"], resources["InstanceType"]
+        return (self.step, name, count, kind, spot, f"{hours:g} h", self.operation)
+
+
+def planned(experiment: Experiment, steps: Sequence[str]) -> list[Planned]:
+    """The requests of these steps' jobs, as far as they are known before the steps are run.
+
+    Labels, row counts and what tune will find are not in them yet. `UserError` names the key of
+    the settings that does not fit, or that SageMaker would refuse.
+    """
+    found = []
+    for step in steps:
+        for job in _jobs(experiment, step):
+            planned = plan(experiment, job)
+            work = work_of(experiment, planned, planned.stem.attempt(1))
+            made = request(experiment.settings, work)
+            refuse(made.operation, made.parameters, experiment.settings.sagemaker.REGION)
+            found.append(Planned(step, made.operation, made.parameters))
+    return found
+
+
+def _jobs(experiment: Experiment, task: str) -> list[Job]:
+    """Those of a step; there are none of steps that run here."""
+    settings, where = experiment.settings, str(experiment.directory)
+
+    def job(**arguments: Any) -> Job:
+        return Job(task, where, experiment.overrides, arguments)
+
+    models = settings.train.MODEL_NAMES
+    if task == "reconcile":
+        elsewhere = settings.sagemaker.RECONCILE_AS_JOB
+        return [reconcile_job(experiment, {}, frozenset())] if elsewhere else []
+    if task == "prepare":
+        return [prepare_job(experiment, {})]
+    if task == "tune":
+        tuned = models if settings.tune.TRIALS else ()
+        return [job(model=model, seed=settings.train.SEEDS[0]) for model in tuned]
+    if task == "train":
+        return [job(model=model, seed=seed) for model in models for seed in settings.train.SEEDS]
+    return [job()] if task == "test" else []

@@ -1,0 +1,105 @@
+"""The jobs that run at this moment: several side by side, and Ctrl-C leaves them all."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from handful.errors import LeftRunning
+from handful.sagemaker.jobs.control import NoRoom
+
+_FOLLOW = "run the same command to follow it again"
+_TICK = 0.2
+
+
+class Running:
+    """Those of one driver."""
+
+    def __init__(self) -> None:
+        self._stops: dict[str, Callable[[], object]] = {}
+        self._sent: set[str] = set()
+        self._sending = threading.Lock()
+        self._ends = 0
+        self._change = threading.Condition()
+
+    @contextmanager
+    def one(self, name: str, stop: Callable[[], object]) -> Iterator[None]:
+        """While the job `name` is followed. `LeftRunning` instead of Ctrl-C's interrupt."""
+        with self._change:
+            self._stops[name] = stop
+            self._sent.add(name)
+        try:
+            yield
+        except KeyboardInterrupt:
+            raise LeftRunning(
+                f"the job {name} goes on without you", stop=stop, remedy=_FOLLOW
+            ) from None
+        finally:
+            with self._change:
+                del self._stops[name]
+                self._sent.discard(name)
+                self._ends += 1
+                self._change.notify_all()
+
+    def when_there_is_room(self, name: str, send: Callable[[], object]) -> None:
+        """Send the job `name`; if the quota refuses it, again when another of ours has ended.
+
+        `NoRoom` if none of ours runs, so that waiting would not help.
+        """
+        while not self._was_sent(name, send):
+            pass
+
+    def _was_sent(self, name: str, send: Callable[[], object]) -> bool:
+        with self._sending:  # one by one, so that who is refused knows who was not
+            before = self._ends
+            try:
+                send()
+                self._sent.add(name)
+                return True
+            except NoRoom:
+                if not self._sent and self._ends == before:
+                    raise
+        with self._change:
+            self._change.wait_for(lambda: self._ends > before)
+        return False
+
+    def side_by_side(self, works: Sequence[Callable[[], Any]]) -> list[Any]:
+        """What each work returns; the first error is raised when all have ended."""
+        results: list[Any] = [None] * len(works)
+        errors: list[BaseException | None] = [None] * len(works)
+
+        def do(number: int) -> None:
+            try:
+                results[number] = works[number]()
+            except BaseException as error:  # noqa: BLE001 - raised again by the main thread
+                errors[number] = error
+
+        # Daemons: whoever leaves does not wait for their ends.
+        threads = [
+            threading.Thread(target=do, args=(number,), daemon=True) for number in range(len(works))
+        ]
+        try:
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                while thread.is_alive():
+                    thread.join(_TICK)  # a signal is only heard between two waits
+        except KeyboardInterrupt:
+            raise self._left() from None
+        for error in errors:
+            if error is not None:
+                raise error
+        return results
+
+    def _left(self) -> LeftRunning:
+        with self._change:
+            stops = dict(self._stops)
+
+        def stop() -> None:
+            for one in stops.values():
+                one()
+
+        names = ", ".join(stops)
+        return LeftRunning(f"these jobs go on without you: {names}", stop=stop, remedy=_FOLLOW)

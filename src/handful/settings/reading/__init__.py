@@ -1,0 +1,1 @@
+"""From the lines of settings.ini to `Settings`."""

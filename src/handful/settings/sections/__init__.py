@@ -1,0 +1,1 @@
+"""The declared keys, section by section."""

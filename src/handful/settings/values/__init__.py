@@ -1,0 +1,1 @@
+"""The values that keys can have, and how their text is read."""

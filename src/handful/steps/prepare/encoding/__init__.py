@@ -1,0 +1,1 @@
+"""From the files of an artifact to the rows of an Arrow dataset."""

@@ -1,0 +1,1 @@
+"""Which documents are alike, and what that gives away across a split."""

@@ -1,0 +1,1 @@
+"""Who goes to which split, and who has to go together."""

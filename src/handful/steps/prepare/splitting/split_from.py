@@ -1,0 +1,83 @@
+"""SPLIT_FROM: the split of another experiment in the same STORE, so that both can be compared.
+
+An artifact that the other experiment has placed goes where it is there. Others are drawn around
+them. What this experiment has placed itself stays there, whatever becomes of the other one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from handful.errors import UserError
+from handful.experiment.context import Experiment, open_checked
+from handful.layout import RECONCILED, Layout
+from handful.steps.prepare.splitting.ledger import Ledger, read_ledger
+from handful.steps.prepare.splitting.splits import SPLITS, Drawn
+from handful.storage.base import Store
+
+_WHERE = "[prepare] SPLIT_FROM"
+_FULL = "full_dataset"
+
+
+def placed_before(experiment: Experiment, own: Ledger | None) -> Mapping[str, Drawn]:
+    """Artifact id → where it stays: `borrowed`, and what this experiment itself has placed.
+
+    By the form of the ids that ID_FORMAT asks for. Where two ids become one, what was trained on
+    stays trained on: it must not come into another split's score.
+    """
+    other, mine = borrowed(experiment), own.drawn() if own else {}
+    if experiment.settings.production.ID_FORMAT != "guid":
+        return {**other, **mine}
+    # It brings polars, which each worker of prepare would have to import, too.
+    from handful.steps.reconcile.keys.guids import normalized_keys
+
+    return {
+        **normalized_keys(_trained_on_first(other)),
+        **normalized_keys(_trained_on_first(mine)),
+    }
+
+
+def _trained_on_first(drawn: Mapping[str, Drawn]) -> Mapping[str, Drawn]:
+    order = {split: place for place, split in enumerate(SPLITS)}
+    return dict(sorted(drawn.items(), key=lambda one: order.get(one[1].split, len(order))))
+
+
+def borrowed(experiment: Experiment) -> Mapping[str, Drawn]:
+    """Artifact id → where the experiment SPLIT_FROM has put it; nothing if there is none.
+
+    Its dataset of the same name is taken, else its full one. `UserError` if there is neither.
+    """
+    name = experiment.settings.prepare.SPLIT_FROM
+    if name is None:
+        return {}
+    mine = experiment.settings.experiment
+    if name == mine.NAME:
+        raise UserError("this is the experiment itself", where=_WHERE, remedy="name another one")
+    if "/" in name or name in {".", ".."}:
+        raise UserError(
+            f"{name!r} is no experiment's name",
+            where=_WHERE,
+            remedy="the name of an experiment in the same STORE, as in its [experiment] NAME",
+        )
+    store = open_checked(experiment.settings, name)
+    for dataset in dict.fromkeys((experiment.layout.encoded_data_dir, _FULL)):
+        found = read_ledger(store, Layout(dataset).splits)
+        if found is not None:
+            _tell(experiment, name, found)
+            return found.drawn()
+    has = "it was reconciled, but not prepared" if _is_there(store) else "there is nothing of it"
+    raise UserError(
+        f"the experiment {name!r} has no split in {mine.STORE}: {has}",
+        where=_WHERE,
+        remedy="prepare it first, or correct the name",
+    )
+
+
+def _is_there(store: Store) -> bool:
+    return any(batch.num_rows for batch in store.list(RECONCILED))
+
+
+def _tell(experiment: Experiment, name: str, ledger: Ledger) -> None:
+    experiment.progress.note(
+        f"splits: {len(ledger.rows):,} artifacts are placed as in {name} (SPLIT_FROM)"
+    )

@@ -1,0 +1,1 @@
+"""The processes that run the user's `encode_data`."""

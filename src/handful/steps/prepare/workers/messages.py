@@ -1,0 +1,96 @@
+"""What passes between prepare and its workers: pieces of work there, answers back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Protocol, Self
+
+from handful import errors
+from handful.errors import Fault, FunctionsError, HandfulError, StepError
+from handful.errors.exceptions import described, shortage
+from handful.settings import Settings
+from handful.steps.prepare.encoding.heartbeat import Gauge
+from handful.user_functions.load import Functions, load_functions
+
+
+@dataclass
+class Desk:
+    """What a worker has at hand for any work."""
+
+    directory: Path
+    """The experiment's own directory."""
+    settings: Settings
+    gauge: Gauge
+    warm: set[str] = field(default_factory=set)
+    """The models for which this process has encoded an instance."""
+
+    @cached_property
+    def functions(self) -> Functions:
+        """functions.py, imported when first asked for. `FunctionsError` with all its faults."""
+        return load_functions(self.directory)
+
+
+class Work(Protocol):
+    """One piece of work. It can be sent to another process, and so can its answer."""
+
+    @property
+    def losses(self) -> int:
+        """How many workers were lost over it with no instance in hand."""
+
+    @property
+    def patience(self) -> float:
+        """Seconds that the instances in hand may take."""
+
+    def do(self, desk: Desk) -> Any:
+        """Do it, telling `desk.gauge` what is in hand."""
+
+    def without(self, in_hand: range, why: str) -> Self:
+        """The same work, after a worker was lost with these instances in hand (or none)."""
+
+
+@dataclass(frozen=True)
+class Setup:
+    """The first thing that a worker is told."""
+
+    directory: Path
+    settings: Settings
+    to_encode: bool = True
+    """Is it to import, before any work comes, what encoding takes?"""
+
+
+@dataclass(frozen=True)
+class Done:
+    """The work was done."""
+
+    result: Any
+
+
+@dataclass(frozen=True)
+class Failed:
+    """The work raised an error, told in a form that any process can read."""
+
+    kind: str
+    faults: tuple[Fault, ...]
+    traceback: str
+
+    @classmethod
+    def of(cls, error: BaseException, traceback: str) -> Failed:
+        told = error if isinstance(error, HandfulError) else shortage(error)
+        if told is not None:
+            faults = getattr(told, "faults", None) or (told.fault,)
+            return cls(type(told).__name__, tuple(faults), traceback)
+        fault = Fault("a worker of prepare", described(error))
+        return cls("StepError", (fault,), traceback)
+
+    def raised(self) -> HandfulError:
+        """The error, to be raised on this side; the worker's traceback is its note."""
+        if self.kind == "FunctionsError":
+            error: HandfulError = FunctionsError(self.faults)
+        else:
+            kind: type[HandfulError] = getattr(errors, self.kind, StepError)
+            fault = self.faults[0]
+            error = kind(fault.what, where=fault.where, remedy=fault.remedy)
+        error.add_note(self.traceback)
+        return error

@@ -1,0 +1,96 @@
+"""A worker process of prepare: `python -m handful.steps.prepare.workers.worker SOCKET GAUGE`.
+
+It is started afresh (never forked), imports functions.py itself, and takes work from the socket
+whose descriptor it is given. Its standard input is a leash: when that closes, prepare is gone, and
+the worker ends at once, whatever it is doing. What the user's functions print goes to its log.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import signal
+import sys
+import threading
+from contextlib import suppress
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+from handful.errors.exceptions import (
+    format_traceback,
+    is_from_outside,
+    listen_in_worker,
+    signals_heard,
+)
+from handful.steps.prepare.encoding.heartbeat import Gauge
+from handful.steps.prepare.workers.messages import Desk, Done, Failed, Setup, Work
+from handful.system.machine import uncollected
+
+_COLLECT_AFTER = 20_000, 20, 20
+"""Objects more than before, and younger collections, after which garbage is looked for."""
+
+
+def main(descriptor: int, gauge: Path) -> int:
+    """Work until the other side hangs up."""
+    listen_in_worker()
+    threading.Thread(target=_end_with_prepare, args=(os.dup(0),), daemon=True).start()
+    # The user's functions get an empty standard input: the leash is not for them.
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    os.set_inheritable(descriptor, False)
+    with Connection(descriptor) as connection:
+        setup: Setup = connection.recv()
+        desk = Desk(setup.directory, setup.settings, Gauge(gauge))
+        if setup.to_encode:
+            _get_ready(desk)
+        desk.gauge.rest()  # the first sign of life: from now on no import is waited for
+        while True:
+            try:
+                work: Work = connection.recv()
+            except EOFError:
+                return 0
+            warm = len(desk.warm)
+            connection.send(_answer(work, desk))
+            if len(desk.warm) > warm:
+                settle()
+
+
+def settle() -> None:
+    """Spare the collector of cyclic garbage what is here to stay: libraries, and tokenizers.
+
+    It looked through all of it again and again, for several percent of the time of encoding.
+    """
+    gc.freeze()
+    gc.set_threshold(*_COLLECT_AFTER)
+
+
+def _get_ready(desk: Desk) -> None:
+    """Import what encoding takes, while prepare is still looking for work."""
+    with uncollected(), suppress(Exception):  # told by the first work that needs it
+        import datasets  # noqa: F401
+
+        desk.functions  # noqa: B018 - imported when first asked for
+
+
+def _answer(work: Work, desk: Desk) -> Done | Failed:
+    heard = signals_heard()
+    try:
+        return Done(work.do(desk))
+    except BaseException as error:  # every end of a work goes home
+        if is_from_outside(error, heard):
+            raise
+        return Failed.of(error, format_traceback(error))
+    finally:
+        desk.gauge.rest()
+
+
+def _end_with_prepare(leash: int) -> None:
+    while os.read(leash, 1):
+        pass
+    os.killpg(os.getpgrp(), signal.SIGKILL)  # and whatever the user's functions started
+
+
+if __name__ == "__main__":
+    # The module that others import, so that what is sent has one and the same class.
+    from handful.steps.prepare.workers import worker
+
+    sys.exit(worker.main(int(sys.argv[1]), Path(sys.argv[2])))

@@ -1,0 +1,1 @@
+"""From production into the store: copied, verified, repaired."""

@@ -1,0 +1,250 @@
+"""Copies what is missing or different; what has arrived whole is not copied again.
+
+Whether a copy is the file of the snapshot is told by its size, and by its etag where that can be
+compared: between two single-part uploads on S3, and between two local files (copies keep the
+modification time; where that does not tell the content, see `same_stamps`). Otherwise
+`copies.parquet` remembers with which etag the copy of which source etag arrived; so a production
+file that changed, but not in size, is copied again after a refresh.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+import polars as pl
+
+from handful import layout
+from handful.errors import Archived, Full, StoreError
+from handful.experiment.context import Experiment
+from handful.steps.reconcile.copying.failures import Troubles
+from handful.steps.reconcile.copying.overwrite_journal import Journal
+from handful.steps.reconcile.copying.same_stamps import stamp, tells_more
+from handful.steps.reconcile.keys.key_pattern import PAGE, seams
+from handful.steps.reconcile.pool import in_threads
+from handful.steps.reconcile.snapshot import tables
+from handful.storage.base import Source
+
+PRESENT = pl.Schema(
+    {"artifact_id": pl.String, "file": pl.String, "size": pl.Int64, "etag": pl.String}
+)
+"""What is in the store below `data/reconciled_artifacts`."""
+COPIES = pl.Schema(
+    {"artifact_id": pl.String, "file": pl.String, "source_etag": pl.String, "etag": pl.String}
+)
+FILE = ["artifact_id", "file"]
+TELL_SECONDS = 0.1
+"""Between two words about the progress: there may be thousands of copies a second."""
+_TRIED = 1_000
+_MD5 = "^[0-9a-f]{32}$"
+
+
+@dataclass
+class Delivery:
+    """What copying did."""
+
+    copied: int = 0
+    bytes: int = 0
+    errors: dict[tuple[str, str], StoreError] = field(default_factory=dict)
+    """(artifact id, file) → why it could not be copied."""
+    contents: list[tuple[str, str, str]] = field(default_factory=list)
+    """artifact id, file, and what tells the content of a local copy."""
+
+
+def present(experiment: Experiment, near: Sequence[str] = ()) -> pl.DataFrame:
+    """The destination's listing, as `PRESENT`; `near`: ids about a page of it apart."""
+    prefix = f"{layout.ARTIFACTS}/"
+    found = [pl.DataFrame(schema={"key": pl.String, "size": pl.Int64, "etag": pl.String})]
+    seen = 0
+    for batch in experiment.store.list(prefix, near=[prefix + seam for seam in near]):
+        found.append(pl.DataFrame(pl.from_arrow(batch)).select("key", "size", "etag"))
+        seen += batch.num_rows
+        experiment.progress.advance("listing the store", seen, None, "files")
+    experiment.progress.advance("listing the store", seen, seen, "files")
+    parts = pl.col("key").str.strip_prefix(prefix).str.splitn("/", 2).struct
+    listed = pl.concat(found).select(
+        parts.field("field_0").alias("artifact_id"),
+        parts.field("field_1").alias("file"),
+        "size",
+        "etag",
+    )
+    # Some servers may list a key twice (see `handful.storage.parallel_listing`).
+    return listed.with_columns(pl.col("file").fill_null("")).unique(FILE, keep="last")
+
+
+def remembered(experiment: Experiment) -> pl.DataFrame:
+    """Which copy of which source etag arrived, in earlier runs."""
+    return tables.load(experiment, layout.COPIES, COPIES)
+
+
+def without_copied_archives(experiment: Experiment, files: pl.LazyFrame) -> pl.LazyFrame:
+    """The listing, in which a file that was archived after its copy had arrived is as any other.
+
+    Nothing has to be read for it as long as the copy stands; if that is lost, the attempt to copy
+    it again says that it is archived.
+    """
+    if "archived" not in files.collect_schema():
+        return files
+    arrived = remembered(experiment).select(*FILE, etag="source_etag", arrived=pl.lit(True))
+    known = files.join(arrived.lazy(), on=[*FILE, "etag"], how="left", maintain_order="left")
+    still = pl.when(pl.col("arrived").is_null()).then("archived")
+    return known.with_columns(archived=still).drop("arrived")
+
+
+def to_remember(files: pl.DataFrame, here: pl.DataFrame) -> pl.DataFrame:
+    """With which etags the verified copies stand: what `remembered` is to give the next time."""
+    table = files.rename({"etag": "source_etag"}).join(here.drop("size"), on=FILE)
+    return table.select(COPIES.names()).sort(FILE)
+
+
+def standing(experiment: Experiment) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """`present`, quicker for what is `remembered`, and that."""
+    memory = remembered(experiment)
+    return present(experiment, seams(memory["artifact_id"], PAGE)), memory
+
+
+def compare(files: pl.DataFrame, here: pl.DataFrame, memory: pl.DataFrame) -> pl.DataFrame:
+    """`files` with what was found: `same`, `doubtful`, `lost`, `size_here`, `etag_here`.
+
+    same: the copy is there, as far as can be told. doubtful: only its etag differs. lost: it had
+    arrived in an earlier run, and is no longer as it was.
+    """
+    joined = files.join(here, on=FILE, how="left", suffix="_here", maintain_order="left").join(
+        memory, on=FILE, how="left", suffix="_then", maintain_order="left"
+    )
+    same_size = (pl.col("size") == pl.col("size_here")).fill_null(False)
+    source, copy = pl.col("etag"), pl.col("etag_here")
+    comparable = (source.str.contains(_MD5) & copy.str.contains(_MD5)) | (
+        source.str.starts_with("mtime-") & copy.str.starts_with("mtime-")
+    )
+    same_etag = (
+        pl.when(copy == pl.col("etag_then"))
+        .then(source == pl.col("source_etag"))
+        .when(comparable)
+        .then(source == copy)
+        .when(tells_more(source))
+        .then(pl.lit(False))
+        .otherwise(pl.lit(True))
+    )
+    same = same_size & same_etag
+    return joined.select(
+        *files.columns,
+        "size_here",
+        "etag_here",
+        same=same,
+        doubtful=same_size & ~same_etag,
+        lost=~same & (pl.col("source_etag") == source).fill_null(False),
+    )
+
+
+def compare_arrived(files: pl.DataFrame, here: pl.DataFrame, memory: pl.DataFrame) -> pl.DataFrame:
+    """`compare`, once what is missing or different was copied: time stamps must fit, no more."""
+    return compare(
+        files.with_columns(etag=stamp(pl.col("etag"))),
+        here,
+        memory.with_columns(source_etag=stamp(pl.col("source_etag"))),
+    )
+
+
+def try_out(experiment: Experiment, source: Source, listing: pl.LazyFrame) -> None:
+    """Let the store find out how it can best copy from `source`, before hundreds of copies wait.
+
+    `listing`: key, size; a small one of its first files is used.
+    """
+    first = listing.select("key", "size").head(_TRIED).collect()
+    key, size = first.sort("size", "key").row(0)
+    with suppress(StoreError):  # the copies themselves will tell, and be recorded
+        experiment.store.expect_copies(source, key, size)
+
+
+def plan(
+    files: pl.DataFrame, here: pl.DataFrame, memory: pl.DataFrame, journal: Journal
+) -> pl.DataFrame:
+    """The files to copy, with what `compare` says of them.
+
+    Those that are missing or different; with OVERWRITE all that the journal does not know.
+    """
+    compared = compare(files, here, memory)
+    if not journal.overwrites:
+        return compared.filter(~pl.col("same"))
+    done = journal.done.with_columns(done=pl.lit(True))
+    again = compared.join(done, on=FILE, how="left", maintain_order="left")
+    return again.filter(~pl.col("same") | pl.col("done").is_null()).drop("done")
+
+
+def tell(experiment: Experiment, planned: pl.DataFrame, files: pl.DataFrame) -> None:
+    """Say what will be copied, in the original's three cases."""
+    if planned.is_empty():
+        experiment.progress.note(f"copies: all {files.height:,} files are there")
+        return
+    there = planned.filter(pl.col("size_here").is_not_null()).height
+    megabytes = int(planned["size"].sum()) / 1e6
+    experiment.progress.note(
+        f"copies: {planned.height:,} of {files.height:,} files "
+        f"({megabytes:,.1f} MB); {there:,} of them are there and are replaced"
+    )
+
+
+def note_repairs(planned: pl.DataFrame, delivery: Delivery, troubles: Troubles) -> None:
+    """A copy that had arrived in an earlier run, was lost, and is back, is a repair."""
+    for artifact_id, file in planned.filter("lost").select(FILE).iter_rows():
+        if (artifact_id, file) not in delivery.errors:
+            troubles.repair(artifact_id, f"{file} was lost from the store and was fetched again")
+
+
+def copy(
+    experiment: Experiment,
+    source: Source,
+    files: pl.DataFrame,
+    troubles: Troubles,
+    journal: Journal,
+) -> Delivery:
+    """Copy `files` (artifact_id, file, key, size) into the store.
+
+    A file that cannot be copied is recorded with its cause. Raises `Full` at once, and `StepError`
+    when more artifacts have failed than MAX_FAILED allows.
+    """
+    delivery = Delivery()
+    if files.is_empty():
+        return delivery
+    tables.give_back()
+    rows = files.select("artifact_id", "file", "key", "size").iter_rows()
+    threads = min(experiment.settings.reconcile.COPY_CONCURRENCY, files.height)
+    failing: set[str] = set()
+    began = time.monotonic()
+
+    def one(row: tuple[str, str, str, int]) -> str | None:
+        artifact_id, file, key, _ = row
+        return experiment.store.copy_from(source, key, layout.artifact_file(artifact_id, file))
+
+    told = began
+    for done, (row, content, error) in enumerate(in_threads(one, rows, threads), start=1):
+        artifact_id, file, _, size = row
+        if error is None:
+            if content:
+                delivery.contents.append((artifact_id, file, content))
+            delivery.copied += 1
+            delivery.bytes += size
+            journal.add(artifact_id, file)
+        elif isinstance(error, Full):
+            raise error
+        else:
+            delivery.errors[artifact_id, file] = error
+            if not isinstance(error, Archived):  # that is nobody's failure
+                failing.add(artifact_id)
+                _stop_if_too_many(delivery, failing, troubles)
+        now = time.monotonic()
+        if now - told > TELL_SECONDS or done == files.height:
+            told = now
+            rate = {"MB/s": round(delivery.bytes / 1e6 / max(now - began, 1e-3), 1)}
+            experiment.progress.advance("copying", done, files.height, "files", rate)
+    journal.save()
+    return delivery
+
+
+def _stop_if_too_many(delivery: Delivery, failing: set[str], troubles: Troubles) -> None:
+    if not troubles.limit.allows(len(failing), troubles.artifacts):
+        causes = [f"{file} of '{i}': {error}" for (i, file), error in delivery.errors.items()]
+        raise troubles.too_many(len(failing), causes)

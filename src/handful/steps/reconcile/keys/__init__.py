@@ -1,0 +1,1 @@
+"""Artifact ids and file names: in keys, in label rows, in SQL."""

@@ -1,0 +1,1 @@
+"""What production held when it was asked: label rows and listing."""

@@ -1,0 +1,1 @@
+"""What is done faster on a CPU than by torch's own way."""

@@ -1,0 +1,1 @@
+"""The task "test", and the metrics of predictions."""

@@ -1,0 +1,1 @@
+"""The training loop, and all that it takes to end and to go on."""

@@ -1,0 +1,1 @@
+"""A model: loaded, checked, given a head, written and opened again."""

@@ -1,0 +1,1 @@
+"""The five functions of an experiment: loaded, and followed through their source."""
