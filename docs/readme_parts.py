@@ -62,11 +62,20 @@ def tree() -> str:
 
 
 def _below(folder: Path) -> list[str]:
-    rooms = [p for p in folder.iterdir() if (p / "__init__.py").is_file()]
     files = [p for p in folder.glob("*.py") if p.name != "__init__.py"]
-    named = [(f"{p.name}/", p / "__init__.py") for p in sorted(rooms)]
-    named += [(p.name, p) for p in sorted(files)]
-    return [f"{'  ' + name:<34}{_first_line(file)}" for name, file in named]
+    return _rooms(folder, "  ") + [_line(f"  {p.name}", p) for p in sorted(files)]
+
+
+def _rooms(folder: Path, indent: str) -> list[str]:
+    lines = []
+    for room in sorted(p.parent for p in folder.glob("*/__init__.py")):
+        lines.append(_line(f"{indent}{room.name}/", room / "__init__.py"))
+        lines += _rooms(room, indent + "  ")
+    return lines
+
+
+def _line(name: str, file: Path) -> str:
+    return f"{name:<34}{_first_line(file)}"
 
 
 def _first_line(file: Path) -> str:

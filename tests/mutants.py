@@ -131,25 +131,25 @@ AREAS = (
                 *unit("reconcile_matching", "reconcile_contents"),
                 "tests/pipeline/test_reconcile.py",
             ],
-            *("matching", "ledger", "verdicts", "contents"),
+            *("matching", "ledger", "assign_fates", "snapshot/contents"),
         ),
     ),
     Area(
         "splits",
         of_step(
-            "prepare",
+            "prepare/splitting",
             unit("prepare_splits", "prepare_totals"),
-            *("splits", "groups", "components", "quotas", "balancing", "settling", "totals"),
+            *("splits", "groups", "union_find", "quotas", "balancing", "exact_split", "totals"),
         ),
     ),
     Area(
         "metrics",
         {
-            f"comparing/{name}.py": _COMPARING
+            f"evaluation/significance/{name}.py": _COMPARING
             for name in ("gain", "holm", "mcnemar", "pairs", "verdict")
         }
         | {
-            f"scoring/{name}.py": _SCORING
+            f"evaluation/metrics/{name}.py": _SCORING
             for name in ("bootstrap", "calibration", "counts", "coverage", "figures", "ranked")
         }
         | {
