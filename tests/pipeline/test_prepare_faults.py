@@ -227,7 +227,7 @@ import sys
 sys.path[:0] = {path!r}
 from pathlib import Path
 from preparing import Bench
-from handful.steps.prepare import shards, workers
+from handful.steps.prepare.encoding import shards, workers
 shards.SIZE = 8
 made = Bench(Path({root!r}))
 made.fill(60)

@@ -28,7 +28,7 @@ import sys
 sys.path[:0] = {path!r}
 from pathlib import Path
 from preparing import Bench
-from handful.steps.prepare import shards
+from handful.steps.prepare.encoding import shards
 shards.SIZE = {size}
 made = Bench(Path({root!r}))
 made.fill({count})

@@ -162,7 +162,7 @@ def test_who_never_comes_to_a_stop_is_ended_all_the_same(hang: str) -> None:
     body = "".join(f"    {line}\n" for line in hang.strip().splitlines())
     script = f"""
 import time
-from handful.training import stopping
+from handful.training.loop import stopping
 stopping.PATIENCE_SECONDS = 0.5
 with stopping.Stopping():
 {body}
