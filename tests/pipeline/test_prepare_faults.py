@@ -227,7 +227,8 @@ import sys
 sys.path[:0] = {path!r}
 from pathlib import Path
 from preparing import Bench
-from handful.steps.prepare.encoding import shards, workers
+from handful.steps.prepare.encoding import shards
+from handful.steps.prepare.workers import pool as workers
 shards.SIZE = 8
 made = Bench(Path({root!r}))
 made.fill(60)
