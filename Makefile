@@ -61,12 +61,12 @@ test-aws: $(READY)
 test-containers: $(READY)
 	$(BIN)/python -m pytest -s -m containers tests/pipeline/test_sagemaker_in_containers.py
 
-## make check     style, types, the arrows between the rooms, and what bandit and pip-audit find
+## make check     style, types, names, the arrows between the rooms, and what bandit and pip-audit find
 check: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -q tests/unit/test_arrows.py
+	$(BIN)/python -m pytest -q tests/unit/test_arrows.py tests/unit/test_names.py
 	$(BIN)/bandit --quiet --recursive --configfile pyproject.toml src
 	$(BIN)/python .ci/audit.py
 

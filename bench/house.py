@@ -53,14 +53,12 @@ class Count:
 
 
 def main() -> int:
-    trees = {path: ast.parse(path.read_text()) for path in sorted(PACKAGE.rglob("*.py"))}
+    trees = package_trees()
     arrows, rooms = _arrows(trees), {_room(path) for path in trees}
     story = (PACKAGE / "pipeline/run.py").read_text()
     counts = [
-        Count(
-            "functions whose name begins with a past participle", _participles(trees), 0.03, True
-        ),
-        Count("top-level names that stand in more than one file", _shared_names(trees), 0.05, True),
+        Count("functions whose name begins with a past participle", participles(trees), 0.03, True),
+        Count("top-level names that stand in more than one file", shared_names(trees), 0.05, True),
         Count("rooms at the top of the package", len(rooms - {"__init__", "__main__"}), 25),
         Count("arrows between them", len(arrows), 130),
         Count("pairs of rooms that lead to each other", len(_circles(arrows)), 0),
@@ -79,14 +77,31 @@ def main() -> int:
 Trees = Mapping[Path, ast.Module]
 
 
-def _participles(trees: Trees) -> float:
-    names = [
-        node.name.strip("_")
-        for tree in trees.values()
+def package_trees() -> Trees:
+    """Every module of the package, by its path."""
+    return {path: ast.parse(path.read_text()) for path in sorted(PACKAGE.rglob("*.py"))}
+
+
+def participles(trees: Trees) -> float:
+    """The share of functions and methods whose name begins with a past participle."""
+    return len(list(functions_named_by_participle(trees))) / len(list(_function_names(trees)))
+
+
+def functions_named_by_participle(trees: Trees) -> Iterable[str]:
+    return (
+        f"{path.name}: {name}"
+        for path, name in _function_names(trees)
+        if _begins_with_participle(name.strip("_"))
+    )
+
+
+def _function_names(trees: Trees) -> Iterable[tuple[Path, str]]:
+    return (
+        (path, node.name)
+        for path, tree in trees.items()
         for node in ast.walk(tree)
         if isinstance(node, Function) and not node.name.startswith("__")
-    ]
-    return sum(map(_begins_with_participle, names)) / len(names)
+    )
 
 
 def _begins_with_participle(name: str) -> bool:
@@ -96,14 +111,14 @@ def _begins_with_participle(name: str) -> bool:
     return word in PARTICIPLES or (word.endswith("ed") and len(word) > 3)
 
 
-def _shared_names(trees: Trees) -> float:
+def shared_names(trees: Trees) -> float:
     names: Counter[str] = Counter()
     for tree in trees.values():
-        names.update(set(_top_names(tree)))
+        names.update(set(top_names(tree)))
     return sum(times > 1 for times in names.values()) / len(names)
 
 
-def _top_names(tree: ast.Module) -> Iterable[str]:
+def top_names(tree: ast.Module) -> Iterable[str]:
     for node in tree.body:
         if isinstance(node, Function | ast.ClassDef):
             yield node.name

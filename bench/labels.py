@@ -188,9 +188,9 @@ def _undisturbed(name: str) -> AbstractContextManager[None]:
     """As reconcile takes its snapshot: the garbage collector leaves alone what was there before."""
     if name in ("driver", "adbc"):
         return nullcontext()
-    from handful.steps.reconcile.pool import undisturbed
+    from handful.steps.reconcile.pool import freeze_garbage_collector
 
-    return undisturbed()
+    return freeze_garbage_collector()
 
 
 def _read_by_handful(_driver: str, url: str) -> int:

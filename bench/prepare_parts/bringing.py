@@ -88,7 +88,7 @@ async def _fetch_all(experiment: Any, inputs: Path) -> float:
     import obstore
     from obstore.store import S3Store
 
-    from handful.steps.prepare.artifacts import kept_artifacts
+    from handful.steps.prepare.artifacts import load_kept_artifacts
 
     section = experiment.settings.experiment
     bucket, _, name = section.STORE.removeprefix("s3://").partition("/")
@@ -99,7 +99,7 @@ async def _fetch_all(experiment: Any, inputs: Path) -> float:
         endpoint=section.S3_ENDPOINT_URL,
         client_options=options,
     )
-    ids = [one.id for one in kept_artifacts(experiment)]
+    ids = [one.id for one in load_kept_artifacts(experiment)]
     began = time.perf_counter()
     waiting = iter(ids)
 

@@ -149,11 +149,11 @@ def ours(root: Path, batched: bool, kind: str = "lists") -> Taken:
     from handful.progress import Silent
     from handful.records import Reconciled
     from handful.steps import prepare
-    from handful.steps.prepare.encoding.encoder import ModelEncoder, sampled
+    from handful.steps.prepare.encoding.encoder import ModelEncoder, select_encode_sample
     from handful.steps.prepare.encoding.sampling import EncodeSample
     from handful.steps.prepare.encoding.shards import ShardStore
     from handful.steps.prepare.workers.pool import workers_of
-    from handful.system.machine import uncollected
+    from handful.system.machine import pause_garbage_collection
 
     made.choose(root, batched=batched, kind=kind)
     settings = ("prepare.NEAR_DUPLICATES=ignore",)
@@ -163,9 +163,9 @@ def ours(root: Path, batched: bool, kind: str = "lists") -> Taken:
         model = experiment.settings.train.MODEL_NAMES[0]
         with workers_of(experiment) as workers:
             workers.start_early()
-            with uncollected():
+            with pause_garbage_collection():
                 plan = prepare._plan(experiment, reconciled, workers, redo=True)
-            sample = sampled(plan)
+            sample = select_encode_sample(plan)
             work = EncodeSample(
                 model=model,
                 label2id=plan.label2id,

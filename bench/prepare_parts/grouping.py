@@ -42,21 +42,21 @@ def group(root: Path) -> dict[str, Any]:
     from handful.experiment.context import open_experiment
     from handful.progress import Silent
     from handful.records import Reconciled
-    from handful.steps.prepare.artifacts import kept_artifacts
+    from handful.steps.prepare.artifacts import load_kept_artifacts
     from handful.steps.prepare.encoding.inputs import Inputs
     from handful.steps.prepare.splitting.group_edges import links_between
     from handful.steps.prepare.workers.pool import workers_of
-    from handful.system.machine import uncollected
+    from handful.system.machine import pause_garbage_collection
 
     with tempfile.TemporaryDirectory(dir=root) as scratch:
         experiment = open_experiment(root / "experiment", (), Silent(), Path(scratch))
         reconciled = Reconciled.from_json(experiment.store.read(layout.RECONCILED))
         began = time.perf_counter()
-        with uncollected():  # as `prepare` plans
-            artifacts = kept_artifacts(experiment)
+        with pause_garbage_collection():  # as `prepare` plans
+            artifacts = load_kept_artifacts(experiment)
             inputs = Inputs(experiment)
             documents = inputs.documents(artifacts)
-        with workers_of(experiment, to_encode=False) as workers, uncollected():
+        with workers_of(experiment, to_encode=False) as workers, pause_garbage_collection():
             links, _ = links_between(experiment, reconciled, artifacts, documents, inputs, workers)
         seconds = time.perf_counter() - began
     alike = zip(artifacts, links.family, strict=True)

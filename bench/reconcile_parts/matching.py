@@ -184,7 +184,7 @@ def _plan(experiment: Experiment, matched: Matched, journal: Journal, path: Path
     """How many files are to be copied; the plan goes to `path`."""
     from handful.steps.reconcile.copying import copies
 
-    here, memory = copies.present(experiment), copies.remembered(experiment)
+    here, memory = copies.present(experiment), copies.load_arrived_copies(experiment)
     plan = copies.plan(matched.files, here, memory, journal)
     plan.write_parquet(path)
     return plan.height

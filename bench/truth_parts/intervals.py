@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from handful.evaluation.metrics.bootstrap import LEVEL, interval, resampled
+from handful.evaluation.metrics.bootstrap import LEVEL, interval, resample_answer_metrics
 from handful.steps.compare.findings import FEW_EXAMPLES
 from truth_parts.synthetic import World, even, rate, skewed
 
@@ -43,7 +43,7 @@ def _covered(world: World, examples: int, draws: int) -> bool:
     alone, apart = dict.fromkeys(truth, 0), dict.fromkeys(truth, 0)
     for number in range(draws):
         answers = world.drawn(examples, chance)
-        found = resampled(answers, seed=number, resamples=RESAMPLES)
+        found = resample_answer_metrics(answers, seed=number, resamples=RESAMPLES)
         for name, true in truth.items():
             drawn = found[name]
             alone[name] += _holds(drawn[0], true[0])

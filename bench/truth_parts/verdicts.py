@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from handful.evaluation.metrics.bootstrap import measured, resampled
-from handful.evaluation.significance.pairs import every_two, paired
-from handful.evaluation.significance.verdict import judged
+from handful.evaluation.metrics.bootstrap import compute_answer_metrics, resample_answer_metrics
+from handful.evaluation.significance.pairs import compare_model_pairs, every_two
+from handful.evaluation.significance.verdict import judge_model_pair
 from truth_parts.synthetic import World, even, rate, skewed
 
 METRIC = "macro_f1"
@@ -70,9 +70,11 @@ def _tried(world: World, examples: int, splits: int) -> Found:
     better = claimed = 0
     for number in range(splits):
         answers = world.drawn(examples, chance)
-        draws = resampled(answers, seed=number, resamples=RESAMPLES)
-        found = paired(names, answers, every_two(models), measured(answers), draws)
-        told = [judged(pair, METRIC) for pair in found]
+        draws = resample_answer_metrics(answers, seed=number, resamples=RESAMPLES)
+        found = compare_model_pairs(
+            names, answers, every_two(models), compute_answer_metrics(answers), draws
+        )
+        told = [judge_model_pair(pair, METRIC) for pair in found]
         better += any(one.better for one in told)
         claimed += any(one.better or one.better_by_metric for one in told)
     return Found(splits, better, claimed)

@@ -319,7 +319,7 @@ def checks_itself(key: str) -> bool:
     return key.rsplit("/", 1)[-1] in _SELF_CHECKED
 
 
-def listed_in(key: str) -> tuple[str, ...]:
+def checksum_record_keys(key: str) -> tuple[str, ...]:
     """The records that may say how the file at `key` was written; none for what is passing."""
     if key.startswith(f"{ARTIFACTS}/"):
         return ()

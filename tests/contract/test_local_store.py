@@ -260,7 +260,7 @@ def test_an_original_that_changes_while_it_is_copied_is_told(
         original.write_bytes(b"after, and longer")
         return False
 
-    monkeypatch.setattr(atomic_write, "_reflinked", meddle)
+    monkeypatch.setattr(atomic_write, "_try_reflink_copy", meddle)
     with pytest.raises(StoreError, match="changed while"):
         store.send(original, "copy")
     assert keys(store) == []

@@ -22,7 +22,7 @@ import pytest
 from handful.errors import Absent, Locked, StoreError
 from handful.storage import lock, lock_guard
 from handful.storage.base import Store
-from handful.storage.lock import Held, Holder, locked
+from handful.storage.lock import Held, Holder, hold_lock
 from handful.storage.open import open_store
 from handful.storage.retry import LONGEST_WAIT, WAIT_FOR_KNOWN
 from handful.storage.s3.store import S3Store
@@ -77,14 +77,14 @@ def leave(store: Store, number: int, **changes: object) -> Holder:
 
 
 def test_the_second_is_told_who_holds_it_and_the_next_gets_it(store: Store) -> None:
-    with locked(store, FOLDER, "reconcile of EXP-1") as held:
-        with pytest.raises(Locked) as told, locked(store, FOLDER, "reconcile of EXP-1"):
+    with hold_lock(store, FOLDER, "reconcile of EXP-1") as held:
+        with pytest.raises(Locked) as told, hold_lock(store, FOLDER, "reconcile of EXP-1"):
             raise AssertionError("two held it")
         assert f"reconcile of EXP-1 by process {this_process().pid}" in str(told.value)
         assert f"on {socket.gethostname()} since 20" in str(told.value)
         held.check()
     assert files(store) == []
-    with locked(store, FOLDER, "again"):
+    with hold_lock(store, FOLDER, "again"):
         assert len(files(store)) == 1
 
 
@@ -95,7 +95,7 @@ def test_of_many_at_once_one_gets_it(store: Store) -> None:
     def one() -> None:
         start.wait()
         try:
-            with locked(store, FOLDER, "one of many"):
+            with hold_lock(store, FOLDER, "one of many"):
                 with guard:
                     inside.append(1)
                     most.append(len(inside))
@@ -118,12 +118,12 @@ def test_a_dead_process_of_this_machine_gives_way_at_once(store: Store) -> None:
     child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
     # Its identity as the child would have told it.
     process = replace(this_process(), pid=child.pid, started=_started(child.pid))
-    leave(store, 3, process=process, beat=lock._now())
-    with pytest.raises(Locked, match="far-away"), locked(store, FOLDER, "me"):
+    leave(store, 3, process=process, beat=lock._lock_timestamp())
+    with pytest.raises(Locked, match="far-away"), hold_lock(store, FOLDER, "me"):
         pass
     child.communicate(b"\n")
     began = time.monotonic()
-    with locked(store, FOLDER, "me"):
+    with hold_lock(store, FOLDER, "me"):
         assert files(store) == [f"{FOLDER}/000004.json"]
     assert time.monotonic() - began < 5
 
@@ -135,7 +135,7 @@ def _started(pid: int) -> str:
 def test_a_silent_holder_elsewhere_expires(store: Store, quick: None) -> None:
     leave(store, 7)
     began = time.monotonic()
-    with locked(store, FOLDER, "me") as held:
+    with hold_lock(store, FOLDER, "me") as held:
         assert 1 < time.monotonic() - began < 10, "it is heard out for two beats and a second"
         held.check()
         assert files(store) == [f"{FOLDER}/000008.json"]
@@ -157,7 +157,7 @@ def test_a_holder_whose_clock_is_wrong_is_heard_by_its_beats(store: Store, quick
     thread = threading.Thread(target=beat)
     thread.start()
     try:
-        with pytest.raises(Locked, match="EXP-9"), locked(store, FOLDER, "me"):
+        with pytest.raises(Locked, match="EXP-9"), hold_lock(store, FOLDER, "me"):
             pass
     finally:
         stop.set()
@@ -165,7 +165,7 @@ def test_a_holder_whose_clock_is_wrong_is_heard_by_its_beats(store: Store, quick
 
 
 def test_who_lost_it_stops_at_the_next_write(store: Store, quick: None) -> None:
-    with locked(store, FOLDER, "me") as held:
+    with hold_lock(store, FOLDER, "me") as held:
         mine = held.store
         mine.write("a", b"1")
         leave(store, 2)  # somebody thought us dead
@@ -194,7 +194,7 @@ def write_for(store: Store, seconds: float) -> None:
 
 
 def test_a_pause_that_went_unnoticed_is_noticed(store: Store, quick: None) -> None:
-    with locked(store, FOLDER, "me") as held:
+    with hold_lock(store, FOLDER, "me") as held:
         held._end.set()
         held._thread.join()  # as if the machine slept: no beats
         leave(store, 2)
@@ -230,7 +230,7 @@ def taken_and_left(store: Store, *, leaves: bool) -> None:
 
 @pytest.mark.parametrize("leaves", [True, False], ids=["this build", "one of format 1"])
 def test_who_woke_up_after_the_taker_has_left_writes_nothing(store: Store, leaves: bool) -> None:
-    with locked(store, FOLDER, "me") as held:
+    with hold_lock(store, FOLDER, "me") as held:
         mine = held.store
         sleeping(held)
         taken_and_left(store, leaves=leaves)
@@ -246,7 +246,7 @@ def test_who_woke_up_after_the_taker_has_left_writes_nothing(store: Store, leave
 
 def test_a_file_that_came_back_makes_nobody_the_holder(store: Store) -> None:
     """As between look and put of a renewal, on a server that ignores conditions."""
-    with locked(store, FOLDER, "me") as held:
+    with hold_lock(store, FOLDER, "me") as held:
         sleeping(held)
         own = store.read(held.key)
         taken_and_left(store, leaves=True)
@@ -257,16 +257,16 @@ def test_a_file_that_came_back_makes_nobody_the_holder(store: Store) -> None:
 
 
 def test_another_one_under_the_same_number_is_another(store: Store) -> None:
-    with locked(store, FOLDER, "me") as held:
+    with hold_lock(store, FOLDER, "me") as held:
         sleeping(held)
-        leave(store, 1, token="another", beat=lock._now())
+        leave(store, 1, token="another", beat=lock._lock_timestamp())
         with pytest.raises(Locked):
             held.check()
     assert b"another" in store.read(f"{FOLDER}/000001.json"), "it is not removed by who lost it"
 
 
 def test_who_was_not_missed_goes_on(store: Store) -> None:
-    with locked(store, FOLDER, "me") as held:
+    with hold_lock(store, FOLDER, "me") as held:
         before = store.read(held.key)
         sleeping(held).store.write("record", b"1")
         assert store.read(held.key) != before, "and was heard of again"
@@ -278,7 +278,7 @@ def test_a_number_that_was_taken_from_a_silent_holder_stays_used(store: Store, q
     leave(store, 7)
     for number in (8, 9):
         began = time.monotonic()
-        with locked(store, FOLDER, "me"):
+        with hold_lock(store, FOLDER, "me"):
             assert files(store) == [f"{FOLDER}/{number:06d}.json"]
             assert [one.doing for one in lock.holders(store, FOLDER)] == ["me"]
         assert lock.holders(store, FOLDER) == [], "nobody is at work"
@@ -288,9 +288,9 @@ def test_a_number_that_was_taken_from_a_silent_holder_stays_used(store: Store, q
 
 
 def test_another_process_of_the_holder_carries_the_token(store: Store) -> None:
-    with locked(store, FOLDER, "me") as held:
+    with hold_lock(store, FOLDER, "me") as held:
         pickled = pickle.loads(pickle.dumps(held.store))  # noqa: S301 - our own
-        copies = [pickled, lock.watched(store, told(held))]
+        copies = [pickled, lock.attach_lock_watch(store, told(held))]
         if isinstance(store, S3Store):
             copies[0]._conditional = store._conditional
         for number, copy in enumerate(copies):
@@ -313,11 +313,11 @@ def told(held: Held) -> dict[str, object]:
 def test_it_looks_now_and_then_and_not_at_every_write(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with locked(store, FOLDER, "me") as held:
-        watched = lock.watched(store, told(held))
+    with hold_lock(store, FOLDER, "me") as held:
+        watched = lock.attach_lock_watch(store, told(held))
         looks = []
-        taken = lock._taken
-        monkeypatch.setattr(lock, "_taken", lambda *a: looks.append(1) or taken(*a))
+        taken = lock._lock_loss_reason
+        monkeypatch.setattr(lock, "_lock_loss_reason", lambda *a: looks.append(1) or taken(*a))
         for number in range(20):
             watched.copy_from(store, held.key, f"copy-{number}")
             held.store.copy_from(store, held.key, f"copy-{number}")
@@ -327,7 +327,7 @@ def test_it_looks_now_and_then_and_not_at_every_write(
 def test_what_arrives_late_replaces_nothing(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """The sleeper stood between its look and the write."""
     conditions = not isinstance(store, S3Store) or store._conditional is not False
-    with locked(store, FOLDER, "me") as held:
+    with hold_lock(store, FOLDER, "me") as held:
         mine = held.store
         mine.write("made", b"before")
         for key in ("record", "made"):
@@ -355,7 +355,7 @@ def test_what_arrives_late_replaces_nothing(store: Store, monkeypatch: pytest.Mo
 
 
 def test_who_holds_it_replaces_what_a_late_writer_left(store: Store) -> None:
-    with locked(store, FOLDER, "me") as held:
+    with hold_lock(store, FOLDER, "me") as held:
         mine = held.store
         mine.write("record", b"1")
         mine.read("record")
@@ -382,10 +382,10 @@ def test_in_the_last_moment_of_a_local_write_nobody_takes_it(
             lock._acquire(store, FOLDER, "me")
         for part in ("reconcile of EXP-9", f"{store.url}/{FOLDER}", "let it go on, or end it"):
             assert part in str(told.value)
-        assert 0 < slept[lock_guard._LOOK_SECONDS] <= 10, "waiting keeps no core busy"
-    with locked(store, FOLDER, "me"), lock_guard.enter(paths[0], paths[1], holder.token) as mine:
+        assert 0 < slept[lock_guard._FLOCK_POLL_SECONDS] <= 10, "waiting keeps no core busy"
+    with hold_lock(store, FOLDER, "me"), lock_guard.enter(paths[0], paths[1], holder.token) as mine:
         assert not mine
-    with locked(store, FOLDER, "me"):
+    with hold_lock(store, FOLDER, "me"):
         leave(store, 5)
         with lock_guard.enter(paths[1], tmp_path / "store" / FOLDER / "000005.json", "t") as mine:
             assert not mine
@@ -440,7 +440,7 @@ def test_it_beats_while_it_is_held_and_no_more_afterwards(
         return rewrite(*what)
 
     monkeypatch.setattr(type(local), "rewrite", slow)
-    with locked(local, FOLDER, "me") as held:
+    with hold_lock(local, FOLDER, "me") as held:
         first = local.read(held.key)
         for _ in range(2):  # nobody asks for them; the end comes in the midst of the second
             assert beats.acquire(timeout=10)
@@ -450,9 +450,9 @@ def test_it_beats_while_it_is_held_and_no_more_afterwards(
 
 
 def test_who_was_heard_of_just_now_is_not_waited_for(local: Store) -> None:
-    leave(local, 7, beat=lock._now())
+    leave(local, 7, beat=lock._lock_timestamp())
     began = time.monotonic()
-    with pytest.raises(Locked, match="EXP-9"), locked(local, FOLDER, "me"):
+    with pytest.raises(Locked, match="EXP-9"), hold_lock(local, FOLDER, "me"):
         pass
     assert time.monotonic() - began < 5
 
@@ -481,20 +481,22 @@ def test_between_creating_its_file_and_looking_again(
         made = create(self, key, data)
         monkeypatch.setattr(type(local), "create", create)
         if meanwhile == "woke up":
-            local.write(f"{FOLDER}/000003.json", replace(dead, beat=lock._now()).to_json())
+            local.write(
+                f"{FOLDER}/000003.json", replace(dead, beat=lock._lock_timestamp()).to_json()
+            )
         elif meanwhile == "taken":
-            leave(local, 5, beat=lock._now())
+            leave(local, 5, beat=lock._lock_timestamp())
         elif meanwhile == "removed":
             local.delete([key])
         return made and meanwhile != "answer lost"
 
     monkeypatch.setattr(type(local), "create", meddle)
     if meanwhile in {"woke up", "taken"}:
-        with pytest.raises(Locked, match="EXP-9 by process"), locked(local, FOLDER, "me"):
+        with pytest.raises(Locked, match="EXP-9 by process"), hold_lock(local, FOLDER, "me"):
             pass
         assert f"{FOLDER}/000004.json" not in files(local), "it takes back what it made"
         return
-    with locked(local, FOLDER, "me") as held:
+    with hold_lock(local, FOLDER, "me") as held:
         assert held.token.encode() in local.read(held.key)
         assert files(local) == [held.key]
         held.check_now()
@@ -509,7 +511,7 @@ def test_the_first_file_that_was_removed_makes_nobody_the_holder(
         "create",
         lambda self, *what: create(self, *what) and not self.delete([what[0]]),
     )
-    with pytest.raises(Locked, match="others were taking the lock"), locked(local, FOLDER, "me"):
+    with pytest.raises(Locked, match="others were taking the lock"), hold_lock(local, FOLDER, "me"):
         pass
 
 
@@ -532,7 +534,7 @@ def test_who_slept_until_the_end_and_was_missed_leaves_the_takers_file(
 def test_a_lock_that_cannot_be_renewed_is_given_up_before_others_take_it(
     local: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with locked(local, FOLDER, "me") as held:
+    with hold_lock(local, FOLDER, "me") as held:
         sleeping(held)
         monkeypatch.setattr(type(local), "rewrite", raising(StoreError("the network is down")))
         for silent, is_lost in ((lock.EXPIRES - lock.BEAT - 5, False), (lock.EXPIRES - 5, True)):
@@ -553,7 +555,7 @@ def test_where_no_file_can_be_locked_the_look_is_what_is_left(
     file.write_bytes(b"a token")
     if not known:
         monkeypatch.setitem(sys.modules, "fcntl", None)
-    for number in lock_guard._UNKNOWN if known else [0]:
+    for number in lock_guard._NO_FLOCK_ERRNOS if known else [0]:
         monkeypatch.setattr(fcntl, "flock", raising(OSError(number, "no locks here")))
         with lock_guard.close(file) as alone, lock_guard.enter(file, above, "a token") as mine:
             assert alone

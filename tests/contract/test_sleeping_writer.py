@@ -18,7 +18,7 @@ import pytest
 from handful.errors import Locked
 from handful.storage import lock
 from handful.storage.base import Store
-from handful.storage.lock import locked
+from handful.storage.lock import hold_lock
 from handful.storage.open import open_store
 from s3_servers import AnyServer
 from servers import S3Server
@@ -30,12 +30,12 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 from handful.errors import Absent, Locked
-from handful.storage.lock import locked
+from handful.storage.lock import hold_lock
 from handful.storage.open import open_store
 
 store = open_store(sys.argv[1], endpoint_url=sys.argv[2] or None)
 try:
-    with locked(store, "data/lock", "the sleeper") as held:
+    with hold_lock(store, "data/lock", "the sleeper") as held:
         mine = held.store
         with suppress(Absent):
             mine.read("data/record.json")
@@ -100,7 +100,7 @@ class Sleeper:
 
 
 def take_over(store: Store, folder: Path) -> dict[str, bytes]:
-    with locked(store, FOLDER, "the taker") as held:
+    with hold_lock(store, FOLDER, "the taker") as held:
         held.store.send_tree(tree_of(folder, "taker"), TREE, last="marker.json")
         held.store.write(RECORD, b"the taker's")
     return content(store)

@@ -18,7 +18,7 @@ from handful.experiment.step_files import check_files, files_of
 from handful.files import checksums
 from handful.pipeline.run import STEPS, run
 from handful.pipeline.step import Choice, Records, Step
-from handful.pipeline.step_status import kept_record, look, states
+from handful.pipeline.step_status import load_step_record, look, states
 from handful.progress import Silent
 from handful.records import Record
 
@@ -47,7 +47,7 @@ def name_files(experiment: Experiment) -> None:
         data = checksums.seal(json.dumps(record, indent=2).encode())
         (final / layout.FINAL_RECORD).write_bytes(data)
     for step in STEPS:
-        record = kept_record(experiment, step)
+        record = load_step_record(experiment, step)
         assert record is not None
         named = replace(record, files=files_of(experiment, record, {}))
         store.write(step.kept_at(experiment), named.to_json())
@@ -85,7 +85,7 @@ class Harmed:
 
 
 def record_of(experiment: Experiment, step: Step) -> Record:
-    found = kept_record(experiment, step)
+    found = load_step_record(experiment, step)
     assert found is not None
     return found
 
@@ -115,7 +115,7 @@ def test_each_file_that_a_record_names_is_told(whole: Experiment, step: Step, ha
             again = "--refresh" if key in layout.SNAPSHOT_FILES else f"--redo {step.name}"
             again = "--refresh" if key == layout.STATS else again
             assert contents[0].fault.remedy.endswith(f"run {whole.directory} {again}`")
-            if layout.listed_in(key):
+            if layout.checksum_record_keys(key):
                 with pytest.raises(Damaged):
                     fresh.store.read(key)
 

@@ -21,10 +21,10 @@ from handful import Classifier
 from handful.backends.base import Job
 from handful.backends.inline import Inline
 from handful.errors import UserError
-from handful.experiment.kept_models import replaced_models, trained_models
+from handful.experiment.kept_models import list_replaced_models, list_trained_models
 from handful.layout import FINAL_RECORD
 from handful.records import Best, Trained, Tuned
-from handful.settings import counted_for_model, read_settings
+from handful.settings import list_counted_model_settings, read_settings
 from handful.steps.train import Anew
 from handful.steps.train import train as run_train
 
@@ -127,7 +127,7 @@ def test_whatever_changed_the_old_model_is_kept_whole_and_told_of(
     assert contents(one.store / RUN / "final") != before
     assert [note for note in told.notes if f"--run {name}`" in note and "kept" in note]
     experiment = one.open(tmp_path / "s3")
-    assert [(m.fingerprint == name, m.kept) for m in replaced_models(experiment)] == [
+    assert [(m.fingerprint == name, m.kept) for m in list_replaced_models(experiment)] == [
         (False, False),
         (True, True),
     ]
@@ -150,7 +150,7 @@ def test_done_again_to_the_same_weights_nothing_is_kept(tmp_path: Path) -> None:
     second, _ = train(one, tmp_path / "s2", Anew.EVERYTHING)
     assert second.runs[0].weights_hash == first.runs[0].weights_hash
     assert kept(one) == []
-    assert replaced_models(one.open(tmp_path / "s3")) == []
+    assert list_replaced_models(one.open(tmp_path / "s3")) == []
 
 
 def test_done_again_to_other_weights_the_old_ones_are_kept(
@@ -173,7 +173,7 @@ def test_so_many_stay_the_last_ones(tmp_path: Path, most: int) -> None:
     names = []
     for epochs in ("1", "2", "3", "4"):
         _, told = train(one, tmp_path / epochs, EPOCHS=epochs, MODELS_KEPT=str(most))
-        found = trained_models(one.open(tmp_path / "s"))
+        found = list_trained_models(one.open(tmp_path / "s"))
         names.append(found[0].fingerprint)
         # In one second they would seem to be of one time.
         path = one.store / RUN / "final" / FINAL_RECORD
@@ -213,7 +213,7 @@ def test_each_seed_keeps_its_own(tmp_path: Path) -> None:
     one = make(tmp_path / "EXP-1", ROWS)
     train(one, tmp_path / "s1", SEEDS="0, 1")
     train(one, tmp_path / "s2", SEEDS="0, 1", EPOCHS="2")
-    found = replaced_models(one.open(tmp_path / "s3"))
+    found = list_replaced_models(one.open(tmp_path / "s3"))
     assert [(m.seed, m.kept) for m in found] == [(0, False), (0, True), (1, False), (1, True)]
 
 
@@ -242,7 +242,7 @@ def test_the_key_is_in_no_fingerprint(tmp_path: Path) -> None:
     found = []
     for most in ("1", "5"):
         one.settings(MODELS_KEPT=most)
-        found.append(counted_for_model(read_settings(one.directory), "./model"))
+        found.append(list_counted_model_settings(read_settings(one.directory), "./model"))
     assert found[0] == found[1]
     assert not any("MODELS_KEPT" in entry for entry in found[0])
 

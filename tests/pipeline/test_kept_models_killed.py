@@ -24,9 +24,9 @@ from handful.experiment.kept_models import (
     TrainedModel,
     find_model_by_fingerprint,
     fingerprint_of,
+    list_trained_models,
     remove_older,
     replace_final,
-    trained_models,
 )
 from handful.layout import FINAL_RECORD
 from servers import S3Server
@@ -84,7 +84,7 @@ def put(experiment: Experiment, name: str) -> None:
 def standing(experiment: Experiment) -> dict[str, bool]:
     """Letter → is it kept? Each one is seen to be whole."""
     found = {}
-    for one in trained_models(experiment):
+    for one in list_trained_models(experiment):
         name = one.record["made_from"]["[train] EPOCHS"]
         assert one.fingerprint == fingerprint(name)
         for file in FILES:

@@ -561,7 +561,7 @@ def test_this_file_system_keeps_them_apart_and_the_probe_leaves_nothing(
     fill_more(business)
     store = business.run().store
     before = tree(business.folder / "store")
-    assert file_system.probed(store) == Folding(case=False, form=False)
+    assert file_system.probe_name_folding(store) == Folding(case=False, form=False)
     assert tree(business.folder / "store") == before
 
 
@@ -577,7 +577,7 @@ def test_where_the_file_system_takes_them_for_one_both_are_told_and_neither_is_c
     business: Business, monkeypatch: pytest.MonkeyPatch, name: str, folding: Folding
 ) -> None:
     """Such a file system is seldom at hand: only what it would answer is put in its place."""
-    monkeypatch.setattr(file_system, "probed", lambda _: folding)
+    monkeypatch.setattr(file_system, "probe_name_folding", lambda _: folding)
     outcome = two(business, name)
     for one in LOOKALIKES[name]:
         [row] = outcome.rows(one)
@@ -591,7 +591,7 @@ def test_where_the_file_system_takes_them_for_one_both_are_told_and_neither_is_c
 def test_files_of_one_artifact_that_the_file_system_takes_for_one(
     business: Business, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(file_system, "probed", lambda _: Folding(case=True, form=False))
+    monkeypatch.setattr(file_system, "probe_name_folding", lambda _: Folding(case=True, form=False))
     fill_more(business)
     business.artifact("a", "cat")
     business.file("a/RAW.txt")

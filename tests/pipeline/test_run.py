@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from tiny import Tiny, make
 
 from handful.layout import LOCK, Layout
-from handful.storage.lock import EXPIRES, Holder, locked
+from handful.storage.lock import EXPIRES, Holder, hold_lock
 from handful.storage.open import open_store
 from handful.system.machine import ProcessIdentity, this_process
 
@@ -157,7 +157,7 @@ def test_what_runs_is_kept_only_by_whoever_holds_the_lock(copy: Tiny) -> None:
     kept = [copy.store / name for name in ("store.json", "settings.ini", "functions.py")]
     before = [path.read_text() for path in kept]
     (copy.experiment / "functions.py").write_text(f"# a remark\n{before[2]}")
-    with locked(open_store(str(copy.store)), Layout("full_dataset").results_lock, "the first"):
+    with hold_lock(open_store(str(copy.store)), Layout("full_dataset").results_lock, "the first"):
         second = copy.handful("run", "--set", "train.EPOCHS=1")
     assert second.returncode == 1
     assert "one at a time: the first" in second.stderr
@@ -339,7 +339,7 @@ def test_status_tells_who_is_at_work_and_who_was(copy: Tiny) -> None:
     for worker, silent in ((0, 1.0), (1, 2 * EXPIRES)):
         doing = f"prepare, worker {worker} of 3, of X"
         left(f"{layout.prepared_lock}-worker-{worker}", doing, ProcessIdentity(7, far, "1"), silent)
-    with locked(store, layout.results_lock, "train of X"):
+    with hold_lock(store, layout.results_lock, "train of X"):
         told = states_told(copy.handful("status", "--json").stdout)
     ago = "(began 10 minutes ago)"
     assert told["reconcile"] == [

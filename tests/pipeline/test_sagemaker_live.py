@@ -25,7 +25,7 @@ import tiny
 from encoded import Told
 from handful import records
 from handful.experiment.context import open_experiment
-from handful.pipeline.managed_jobs import planned_requests
+from handful.pipeline.managed_jobs import list_managed_job_requests
 from handful.pipeline.run import STEP_NAMES, run
 from handful.pipeline.step import Choice
 
@@ -59,7 +59,7 @@ def test_one_small_job_of_each_kind(tmp_path: Path, capsys: pytest.CaptureFixtur
     )
     (tmp_path / "s").mkdir()
     experiment = open_experiment(one.experiment, overrides, Told(), tmp_path / "s")
-    planned = planned_requests(experiment, STEP_NAMES)
+    planned = list_managed_job_requests(experiment, STEP_NAMES)
     machines = sum(
         int(one.row[2]) * (TRIALS if one.step == "tune" else 1)  # type: ignore[arg-type]
         for one in planned

@@ -162,7 +162,7 @@ def test_a_training_of_an_earlier_build_goes_on_with_its_dropout(
 
 
 def test_damaged_ones_are_computed_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    one, own = experiment(tmp_path, SEEDS="0, 1"), activations._opened
+    one, own = experiment(tmp_path, SEEDS="0, 1"), activations._fetch_activations
     counted = []
 
     def damaging(wanted: Any, folder: str) -> Any:
@@ -176,10 +176,10 @@ def test_damaged_ones_are_computed_again(tmp_path: Path, monkeypatch: pytest.Mon
             return None
         return own(wanted, folder)
 
-    monkeypatch.setattr(activations, "_opened", damaging)
+    monkeypatch.setattr(activations, "_fetch_activations", damaging)
     train(one, tmp_path / "s")
     straight = experiment(tmp_path / "x", SEEDS="0, 1")
-    monkeypatch.setattr(activations, "_opened", own)
+    monkeypatch.setattr(activations, "_fetch_activations", own)
     train(straight, tmp_path / "y")
     assert all(np.array_equal(t, weights(straight, 1)[n]) for n, t in weights(one, 1).items())
 

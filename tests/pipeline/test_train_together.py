@@ -556,7 +556,7 @@ def test_a_batch_that_cannot_be_shared_names_the_nearest(tmp_path: Path) -> None
 def test_a_team_of_another_size_than_asked_for_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WORLD_SIZE", "1")
     with pytest.raises(StepError, match="4 training processes were asked for, but there are 1"):
-        process_group.joined(4)
+        process_group.join_training_team(4)
 
 
 def test_a_model_is_spread_over_several_processes_only(tmp_path: Path) -> None:
@@ -652,7 +652,9 @@ def test_a_resumed_run_cuts_its_batches_as_before_and_reads_nothing_that_is_pass
 
     keys = {"AUTO_BATCH": "true", "CHECKPOINT_EVERY": "1 step"}
     with monkeypatch.context() as patch:
-        patch.setattr(auto_batch, "_fits", lambda attempt, indices, ballast: len(indices) <= 3)
+        patch.setattr(
+            auto_batch, "_can_fit_batch", lambda attempt, indices, ballast: len(indices) <= 3
+        )
         patch.setattr("handful.training.loop.loop.Loop._validate", crash)
         with pytest.raises(_Crash):
             train(one, tmp_path / "s1", 1, **keys)
@@ -677,7 +679,9 @@ def test_a_batch_in_parts_trains_as_a_whole_one(
     for one in (whole, parts):
         calm(one)
     train(whole, tmp_path / "s1", 1, CLASS_WEIGHTS="balanced")
-    monkeypatch.setattr(auto_batch, "_fits", lambda attempt, indices, ballast: len(indices) <= 2)
+    monkeypatch.setattr(
+        auto_batch, "_can_fit_batch", lambda attempt, indices, ballast: len(indices) <= 2
+    )
     _, told = train(parts, tmp_path / "s2", 1, AUTO_BATCH="true", CLASS_WEIGHTS="balanced")
     assert any("(1 processes x 2 x 4 accumulated)" in note for note in told.notes)
     for name, tensor in weights(whole).items():

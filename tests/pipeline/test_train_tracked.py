@@ -234,7 +234,7 @@ def test_compiled_training_ends_within_rounding(tmp_path: Path) -> None:
 def test_compiling_without_a_compiler_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compiling.shutil, "which", lambda name: None)  # type: ignore[attr-defined]
     with pytest.raises(UserError, match=r"\[train\] COMPILE[^$]*C\+\+ compiler"):
-        compiling.compiled(torch.nn.Linear(1, 1), torch.device("cpu"))
+        compiling.compile_torch_model(torch.nn.Linear(1, 1), torch.device("cpu"))
 
 
 def test_a_forecast_comes_once_after_twenty_steps(monkeypatch: pytest.MonkeyPatch) -> None:

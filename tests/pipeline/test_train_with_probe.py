@@ -166,7 +166,9 @@ def test_a_model_without_a_head_has_no_probe_and_is_tested_all_the_same(
     look(one, tmp_path / "t", trained)
     assert (results(one) / f"evaluation/{PROBE}").is_dir()
     one.functions(NO_HEAD)
-    monkeypatch.setattr("handful.user_functions.load._loaded", {})  # as in a new process
+    monkeypatch.setattr(
+        "handful.user_functions.load._functions_by_directory", {}
+    )  # as in a new process
     trained = train(one, tmp_path / "u", told)
     found = look(one, tmp_path / "v", trained, told)
     assert [each.model for each in found.baselines] == ["baseline-tfidf", "baseline-majority"]

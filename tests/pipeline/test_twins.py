@@ -21,9 +21,9 @@ import polars as pl
 import pytest
 
 from handful.errors import SettingsError
-from handful.steps.prepare.artifacts import kept_artifacts
+from handful.steps.prepare.artifacts import load_kept_artifacts
 from handful.steps.prepare.encoding.inputs import Inputs
-from handful.steps.prepare.labels import renamed
+from handful.steps.prepare.labels import apply_label_aliases
 from handful.steps.prepare.splitting.group_edges import links_between
 from handful.steps.prepare.splitting.union_find import Components
 from handful.steps.prepare.workers.pool import workers_of
@@ -203,7 +203,7 @@ def grouped(made: Bench, **settings: str) -> dict[str, set[str]]:
     """Artifact id → all that hang together with it."""
     with made.open(**settings) as experiment:
         reconciled = made.write(experiment)
-        artifacts = kept_artifacts(experiment)
+        artifacts = load_kept_artifacts(experiment)
         inputs = Inputs(experiment)
         found = inputs.documents(artifacts)
         with workers_of(experiment, to_encode=False) as workers:
@@ -343,7 +343,7 @@ def test_either_name_of_a_label_is_taken_out(tmp_path: Path) -> None:
         made.add(f"artifact {number}", label, files=files)
     with made.open(prepare_LABEL_ALIASES="memo = letter") as experiment:
         reconciled = made.write(experiment)
-        artifacts = renamed(kept_artifacts(experiment), {"memo": "letter"})
+        artifacts = apply_label_aliases(load_kept_artifacts(experiment), {"memo": "letter"})
         inputs = Inputs(experiment)
         found = inputs.documents(artifacts)
         with workers_of(experiment, to_encode=False) as workers:

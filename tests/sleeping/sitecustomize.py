@@ -61,8 +61,8 @@ def _stand_still(moment: str, end: str) -> None:
         around(store, "write", "before", "after", lambda _, key, __: key)
         around(store, "send_tree", "before", "after", marker)
     around(LocalStore, "_place", "within", "", lambda _, __, key, **___: key)
-    around(LocalStore, "_staged", "", "within", lambda *_: sent)
-    around(atomic_write, "placed", "last", "", lambda _, path, __: path)
+    around(LocalStore, "_stage_tree", "", "within", lambda *_: sent)
+    around(atomic_write, "move_part_into_place", "last", "", lambda _, path, __: path)
     around(obstore, "put", "within", "", lambda _, path, *__, **___: path)
 
 

@@ -6,8 +6,13 @@ import numpy as np
 import pytest
 from sklearn import metrics
 
-from handful.evaluation.metrics.bootstrap import Answers, interval, measured, resampled
-from handful.evaluation.metrics.counts import MEASURES, counted
+from handful.evaluation.metrics.bootstrap import (
+    Answers,
+    compute_answer_metrics,
+    interval,
+    resample_answer_metrics,
+)
+from handful.evaluation.metrics.counts import MEASURES, count_label_outcomes
 from handful.records.metric_names import LOG_LOSS
 
 
@@ -43,7 +48,7 @@ def test_every_metric_is_that_of_scikit_learn(case: str) -> None:
         references, predictions = np.zeros(200, int), np.zeros(200, int)
     if case == "all wrong":
         predictions = (references + 1) % 6
-    counts = counted(references, predictions, 6)
+    counts = count_label_outcomes(references, predictions, 6)
     expected = by_scikit_learn(references, predictions)
     assert set(expected) == set(MEASURES)
     for name, measure in MEASURES.items():
@@ -62,7 +67,7 @@ def answers(examples: int, labels: int = 4, seed: int = 0) -> Answers:
 def test_the_draws_are_those_of_rows_drawn_one_by_one() -> None:
     """The same draws, each metric recomputed from the drawn rows by scikit-learn."""
     given = answers(60)
-    found = resampled(given, seed=5, resamples=8)
+    found = resample_answer_metrics(given, seed=5, resamples=8)
     chance = np.random.default_rng(5)
     for draw in range(8):
         rows = chance.integers(0, 60, 60)
@@ -76,8 +81,8 @@ def test_the_draws_are_those_of_rows_drawn_one_by_one() -> None:
 
 def test_the_interval_of_accuracy_is_that_of_the_binomial() -> None:
     given = answers(1_000)
-    value = measured(given)["accuracy"][0]
-    low, high = interval(resampled(given, seed=0)["accuracy"][0])
+    value = compute_answer_metrics(given)["accuracy"][0]
+    low, high = interval(resample_answer_metrics(given, seed=0)["accuracy"][0])
     half = 1.96 * np.sqrt(value * (1 - value) / 1_000)
     assert low == pytest.approx(value - half, abs=0.004)
     assert high == pytest.approx(value + half, abs=0.004)
@@ -89,23 +94,23 @@ def test_what_models_share_cancels_out() -> None:
     alike = given.predictions[0].copy()
     alike[:20] = (alike[:20] + 1) % 4
     both = Answers(given.references, np.stack([given.predictions[0], alike]), given.losses, 4)
-    drawn = resampled(both, seed=0)["accuracy"]
+    drawn = resample_answer_metrics(both, seed=0)["accuracy"]
     assert np.std(drawn[0] - drawn[1]) < 0.6 * np.std(drawn[0])
 
 
 def test_the_same_seed_gives_the_same_draws() -> None:
     given = answers(80)
-    first, again = (resampled(given, seed=1, resamples=50) for _ in range(2))
-    other = resampled(given, seed=2, resamples=50)
+    first, again = (resample_answer_metrics(given, seed=1, resamples=50) for _ in range(2))
+    other = resample_answer_metrics(given, seed=2, resamples=50)
     for name, drawn in first.items():
         assert np.array_equal(drawn, again[name])
         assert not np.array_equal(drawn, other[name])
 
 
 def test_blocks_do_not_change_the_draws(monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = resampled(answers(80), seed=1, resamples=50)
-    monkeypatch.setattr("handful.evaluation.metrics.bootstrap._AT_ONCE", 300)
-    for name, drawn in resampled(answers(80), seed=1, resamples=50).items():
+    whole = resample_answer_metrics(answers(80), seed=1, resamples=50)
+    monkeypatch.setattr("handful.evaluation.metrics.bootstrap._BOOTSTRAP_BLOCK_CELLS", 300)
+    for name, drawn in resample_answer_metrics(answers(80), seed=1, resamples=50).items():
         assert np.allclose(drawn, whole[name], atol=1e-12)
 
 
@@ -121,8 +126,10 @@ def test_a_models_draws_do_not_depend_on_whom_it_is_compared_with() -> None:
     references = chance.integers(0, 4, 300)
     predictions = np.stack([np.where(chance.random(300) < 0.7, references, 3) for _ in range(3)])
     losses = chance.random((3, 300))
-    together = resampled(Answers(references, predictions, losses, 4), seed=9, resamples=50)
+    together = resample_answer_metrics(
+        Answers(references, predictions, losses, 4), seed=9, resamples=50
+    )
     for one in range(3):
         alone = Answers(references, predictions[[one]], losses[[one]], 4)
-        for name, draws in resampled(alone, seed=9, resamples=50).items():
+        for name, draws in resample_answer_metrics(alone, seed=9, resamples=50).items():
             np.testing.assert_allclose(draws[0], together[name][one], rtol=1e-12, err_msg=name)

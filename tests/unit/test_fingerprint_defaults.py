@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from handful.experiment.fingerprint import difference
-from handful.settings import counted, counted_for_model, read_settings
+from handful.settings import list_counted_model_settings, list_counted_settings, read_settings
 from handful.settings.counted import HASHED_AT_DEFAULT
 from handful.settings.declare import STEPS, keys_of
 from handful.settings.sections.all import SECTIONS
@@ -33,14 +33,14 @@ def fingerprints(directory: Path, **changes: dict[str, str]) -> dict[str, dict[s
         text += f"[{section}]\n" + "".join(f"{key} = {value}\n" for key, value in keys.items())
     (directory / "settings.ini").write_text(text)
     settings = read_settings(directory)
-    each = {step: dict(counted(settings, step)) for step in STEPS}
-    return {**each, "a run": dict(counted_for_model(settings, "one"))}
+    each = {step: dict(list_counted_settings(settings, step)) for step in STEPS}
+    return {**each, "a run": dict(list_counted_model_settings(settings, "one"))}
 
 
 @pytest.fixture
 def no_key_is_of_the_first_stores(monkeypatch: pytest.MonkeyPatch) -> None:
     # The package gives the function of the module's name, so the module is taken from its own.
-    module = sys.modules[counted.__module__]
+    module = sys.modules[list_counted_settings.__module__]
     monkeypatch.setattr(module, "HASHED_AT_DEFAULT", {"train": frozenset()})
 
 

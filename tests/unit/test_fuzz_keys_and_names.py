@@ -18,7 +18,7 @@ from handful.settings.checks import full_model
 from handful.settings.values.names import file_name, folder_name, model_name
 from handful.settings.values.parse import Wrong
 from handful.steps.reconcile.keys.key_pattern import KeyPattern
-from handful.steps.reconcile.keys.names import file_fault, id_fault, quoted, shown
+from handful.steps.reconcile.keys.names import file_fault, id_fault, quote_names, shown
 from handful.storage.keys import key_fault
 from handful.storage.local.store import LocalStore
 
@@ -198,6 +198,6 @@ def test_a_name_of_the_settings_is_one_folder_or_refused(name: str) -> None:
 @given(st.lists(unicode | utf8, max_size=3))
 def test_a_name_is_shown_without_moving_the_cursor(names: list[str]) -> None:
     told = pl.DataFrame({"n": names}, {"n": pl.String}).select(n=shown(pl.col("n")))["n"].to_list()
-    letters = {letter for text in [*told, quoted(names)] for letter in text}
+    letters = {letter for text in [*told, quote_names(names)] for letter in text}
     # Spaces of other widths move nothing, nor do letters newer than this Python's Unicode.
     assert all(one.isprintable() or unicodedata.category(one) in ("Zs", "Cn") for one in letters)

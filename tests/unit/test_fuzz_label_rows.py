@@ -31,7 +31,7 @@ from handful.steps.reconcile.copying.verify import Verified
 from handful.steps.reconcile.keys.names import Wanted
 from handful.steps.reconcile.ledger import conclude, summarise
 from handful.steps.reconcile.matching import match
-from handful.steps.reconcile.processing.process import PROCESSED, made_files
+from handful.steps.reconcile.processing.process import PROCESSED, list_process_func_files
 from handful.steps.reconcile.snapshot.contents import Hashes
 from handful.steps.reconcile.snapshot.snapshot import About
 
@@ -126,7 +126,7 @@ def check_ledger(rows: pl.DataFrame) -> None:
     settings: Any = SimpleNamespace(reconcile=section)
     found = match(labelled, listing, Wanted(("raw", "p*"), ("raw", "p*"), ()), settings, hashes)
     here = found.files.select("artifact_id", "file", "size", "etag")
-    made = made_files(pl.DataFrame(schema=PROCESSED))
+    made = list_process_func_files(pl.DataFrame(schema=PROCESSED))
     ledger = conclude(found, Verified(here, made, 0), Troubles(Limit(1.0, True), rows.height))
     about = About("2026-11-20T14:03:00+00:00", {}, rows.height, len(KEYS), 0, 0)
     told = summarise(ledger, about, 4)

@@ -23,7 +23,7 @@ from handful.experiment.context import Experiment
 from handful.layout import Layout
 from handful.progress import Silent
 from handful.sagemaker.image.building import Wish, build, image_name, push
-from handful.sagemaker.image.context import base_context, find_sources, pinned_here
+from handful.sagemaker.image.context import base_context, find_sources, pin_to_local_versions
 from handful.sagemaker.image.engine import Engine, find_engine
 from handful.storage.local.store import LocalStore
 from sagemaker_works import settings as settings_of
@@ -122,7 +122,9 @@ def test_handfuls_own_image_is_made_from_what_is_here(tmp_path: Path) -> None:
 
 
 def test_pins_follow_what_is_installed() -> None:
-    found = pinned_here("torch==1.0.0\nno-such-package==3\n# words\nnumpy==1; python_version>'3'\n")
+    found = pin_to_local_versions(
+        "torch==1.0.0\nno-such-package==3\n# words\nnumpy==1; python_version>'3'\n"
+    )
     assert found.splitlines() == [
         f"torch=={version('torch').partition('+')[0]}",
         "no-such-package==3",

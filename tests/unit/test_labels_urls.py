@@ -10,7 +10,7 @@ from sqlalchemy.engine import make_url
 
 from databases import FIREBIRD, MARIADB, POSTGRESQL, Driver, with_driver
 from handful.errors import HandfulError, Unreachable, UserError
-from handful.labels.connection import parsed
+from handful.labels.connection import parse_database_url
 from handful.labels.database import DatabaseLabels
 from servers import free_ports
 
@@ -134,7 +134,10 @@ def test_no_part_of_a_password_that_was_not_encoded_is_shown(scheme: str, passwo
 
 @pytest.mark.parametrize("mark", ["/", "#", "?", ":", "%", " ", "&", "=", "+", "[", "\\"])
 def test_other_characters_may_stand_as_they_are(mark: str) -> None:
-    assert parsed(f"postgresql://me:hunter{mark}secret@host/db").password == f"hunter{mark}secret"
+    assert (
+        parse_database_url(f"postgresql://me:hunter{mark}secret@host/db").password
+        == f"hunter{mark}secret"
+    )
 
 
 def test_a_short_password_is_not_told_by_what_is_blotted_out() -> None:

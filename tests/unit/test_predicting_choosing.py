@@ -13,7 +13,7 @@ from compared import Compared
 from handful import layout
 from handful.errors import DataError, UserError
 from handful.experiment.context import Experiment
-from handful.experiment.kept_models import fingerprint_of, replaced_models, trained_models
+from handful.experiment.kept_models import fingerprint_of, list_replaced_models, list_trained_models
 from handful.files.checksums import seal
 from handful.inference.choosing import choose, choose_final, folder_of, record_of, temperature_of
 
@@ -142,24 +142,24 @@ def test_a_final_folder_says_itself_that_it_is_a_probes(store: Store) -> None:
 def test_by_its_fingerprint_and_it_is_nobodys_successor(store: Store) -> None:
     store.model("a", 0.7)
     store.probe("a", 0.2)
-    (probe,) = [one for one in trained_models(store.experiment) if one.probe]
+    (probe,) = [one for one in list_trained_models(store.experiment) if one.probe]
     assert probe.name == f"{probe.fingerprint} (baseline-probe--a, in use)"
     chosen = choose(store.experiment, run=probe.fingerprint)
     assert (chosen.probe, chosen.pinned, chosen.kept) == (True, True, None)
     assert choose(store.experiment, "baseline-probe--a", run=probe.fingerprint) == chosen
     with pytest.raises(UserError, match="another than --model and --seed name"):
         choose(store.experiment, "a", run=probe.fingerprint)
-    assert replaced_models(store.experiment) == []
+    assert list_replaced_models(store.experiment) == []
     old = {"model": "a", "seed": 0, "made_from": {}, "weights_hash": "old"}
     store.final(store.experiment.layout.kept("a", 0, fingerprint_of(old)), **old)
-    assert [one.state for one in replaced_models(store.experiment)] == ["in use", "kept"]
+    assert [one.state for one in list_replaced_models(store.experiment)] == ["in use", "kept"]
 
 
 def test_a_probe_is_made_again_by_the_test_and_no_record_is_asked_for_it() -> None:
     mine = layout.Layout("full_dataset")
     key = f"{mine.probe_final('org/b')}/model.safetensors"
     assert key == "results/full_dataset/models/org--b/probe/final/model.safetensors"
-    assert layout.listed_in(key) == ()
+    assert layout.checksum_record_keys(key) == ()
     assert layout.step_of(key) == "test"
     assert layout.step_of(f"{mine.final('probe', 0)}/model.safetensors") == "train"
     assert layout.probe_folder("org/b") == "baseline-probe--org--b"

@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 from handful.steps.prepare.artifacts import Artifact
 from handful.steps.prepare.encoding.shards import BYTES, EACH, FEW, LEAST, SIZE, cut
 from handful.steps.prepare.labels import (
+    apply_label_aliases,
     dense_label_map,
+    describe_label_id_changes,
     label_map,
     labels_seen,
     nearest,
-    renamed,
-    told_of_new_ids,
 )
 from handful.steps.prepare.selection import Candidate, sample
 
@@ -75,18 +75,18 @@ def test_the_order_of_a_store_of_an_earlier_build_is_that_of_its_label_map() -> 
 
 def test_what_becomes_of_ids_is_told() -> None:
     before = {"a": 0, "b": 1, "c": 2}
-    assert told_of_new_ids(before, before) is None
-    assert told_of_new_ids(before, {**before, "d": 3}) is None
-    assert told_of_new_ids({}, before) is None
-    told = told_of_new_ids(before, {"a": 0, "c": 1})
+    assert describe_label_id_changes(before, before) is None
+    assert describe_label_id_changes(before, {**before, "d": 3}) is None
+    assert describe_label_id_changes({}, before) is None
+    told = describe_label_id_changes(before, {"a": 0, "c": 1})
     assert told is not None
     assert "no artifact has b any more, and c got another id" in told
     assert "KEEP_LABEL_IDS" in told
-    last = told_of_new_ids(before, {"a": 0, "b": 1})
+    last = describe_label_id_changes(before, {"a": 0, "b": 1})
     assert last is not None
     assert "no artifact has c any more, and the others keep their ids" in last
     many = {f"label {n}": n for n in range(40)}
-    hostile = told_of_new_ids({"\x1b[2J": 40, **many}, {"z": 0})
+    hostile = describe_label_id_changes({"\x1b[2J": 40, **many}, {"z": 0})
     assert hostile is not None
     assert "\x1b" not in hostile
     assert "and 31 more" in hostile
@@ -94,7 +94,7 @@ def test_what_becomes_of_ids_is_told() -> None:
 
 def test_aliases_are_applied_once_so_two_labels_can_be_swapped() -> None:
     mine = tuple(Artifact(str(n), label, (), "{}") for n, label in enumerate("abc"))
-    swapped = renamed(mine, {"a": "b", "b": "a"})
+    swapped = apply_label_aliases(mine, {"a": "b", "b": "a"})
     assert [one.label for one in swapped] == ["b", "a", "c"]
 
 

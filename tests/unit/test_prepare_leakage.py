@@ -12,7 +12,7 @@ from handful.steps.prepare.similarity.near_duplicates import (
     pairs_within,
 )
 from handful.steps.prepare.similarity.near_duplicates import signatures as signed
-from handful.steps.prepare.similarity.shingles import hashed
+from handful.steps.prepare.similarity.shingles import hash_text_words
 from handful.steps.prepare.splitting.ledger import Ledger, Row
 
 DRAWN_WITH = {"SPLIT": [0.6, 0.2, 0.2], "SEED": 0}
@@ -65,7 +65,7 @@ def test_nobody_looked() -> None:
 
 
 def test_of_a_large_family_only_so_many_are_compared() -> None:
-    words = hashed([" ".join(f"word{n}" for n in range(40)).encode()])[0]
+    words = hash_text_words([" ".join(f"word{n}" for n in range(40)).encode()])[0]
     shingled = Shingled.of([words] * (LARGE_FAMILY + 5) + [words[:0]] * 3)
     families = [list(range(LARGE_FAMILY + 5)), [LARGE_FAMILY + 5, LARGE_FAMILY + 7]]
     found = pairs_within(families, shingled, signed(shingled))

@@ -19,12 +19,12 @@ from handful.steps.prepare.similarity.near_duplicates import (
     jaccard,
     signatures,
 )
-from handful.steps.prepare.similarity.shingles import Hashes, hashed, normalize
+from handful.steps.prepare.similarity.shingles import Hashes, hash_text_words, normalize
 from handful.steps.prepare.similarity.short_texts import ShortTexts
 
 
 def numbers(words: list[str]) -> Hashes:
-    return hashed([" ".join(words).encode()])[0]
+    return hash_text_words([" ".join(words).encode()])[0]
 
 
 def shingles(words: list[str]) -> list[int]:
@@ -43,11 +43,11 @@ def test_a_word_has_one_hash_wherever_it_stands() -> None:
     texts += [[], [""], chance.choices(VOCABULARY, k=60_000), known, known[::-1], long]
     blanks = [" " * chance.randrange(1, 4) for _ in range(7)]
     given = [chance.choice(blanks).join(text).encode() for text in texts]
-    for text, found in zip(texts, hashed(given), strict=True):
+    for text, found in zip(texts, hash_text_words(given), strict=True):
         expected = [alone[word][0] for word in text if word]
         assert found.tolist() == expected
-    assert [len(one) for one in hashed([b"", b"  ", b" a ", b""])] == [0, 0, 1, 0]
-    assert hashed([]) == []
+    assert [len(one) for one in hash_text_words([b"", b"  ", b" a ", b""])] == [0, 0, 1, 0]
+    assert hash_text_words([]) == []
 
 
 VOCABULARY = [f"w{number}" for number in range(5000)]
@@ -75,7 +75,7 @@ def test_twins_whose_words_have_no_blanks_between_them(letters: range, length: i
         for place in chance.sample(letters_at, max(1, length // 100)):
             twin[place] = chr(chance.choice(letters))
         texts += ["".join(text), "".join(twin)]
-    documents = hashed(map(normalize, texts))
+    documents = hash_text_words(map(normalize, texts))
     shingled = Shingled.of(documents)
     found = families(shingled, signatures(shingled), ShortTexts.of(documents))
     expected = [2 * (number // 2) for number in range(100)]
@@ -155,7 +155,9 @@ def test_few_words_are_one_shingle() -> None:
 
 def words(path: Path, content: bytes) -> list[int]:
     path.write_bytes(content)
-    return list(Shingled.of(hashed([words_of(DocumentFiles((str(path),))).text]))[0].tolist())
+    return list(
+        Shingled.of(hash_text_words([words_of(DocumentFiles((str(path),))).text]))[0].tolist()
+    )
 
 
 def test_the_text_of_a_file_is_what_a_person_reads(tmp_path: Path) -> None:

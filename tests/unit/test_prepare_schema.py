@@ -15,7 +15,7 @@ from handful.steps.prepare.encoding.instance import Instance
 from handful.steps.prepare.encoding.schema import (
     FieldCheck,
     check_fields,
-    described,
+    describe_feature_type,
     flat_fields,
     functions_at_fault,
     refuse,
@@ -27,11 +27,11 @@ from handful.steps.prepare.quarantine import Quarantined, check_limit
 
 
 def test_features_in_words() -> None:
-    assert described(List(Value("int32"))) == "list of int32"
-    assert described(List(List(Value("int8")), length=4)) == "list of 4 list of int8"
-    assert described(Array2D((2, 3), "float32")) == "array (2, 3) of float32"
-    assert described({"a": Value("string")}) == "{a: string}"
-    assert described(ClassLabel(names=["a", "b"])) == "class label of 2"
+    assert describe_feature_type(List(Value("int32"))) == "list of int32"
+    assert describe_feature_type(List(List(Value("int8")), length=4)) == "list of 4 list of int8"
+    assert describe_feature_type(Array2D((2, 3), "float32")) == "array (2, 3) of float32"
+    assert describe_feature_type({"a": Value("string")}) == "{a: string}"
+    assert describe_feature_type(ClassLabel(names=["a", "b"])) == "class label of 2"
 
 
 def test_rows_have_the_users_features_first() -> None:

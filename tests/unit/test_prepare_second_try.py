@@ -13,7 +13,7 @@ from handful.progress import Silent
 from handful.settings import Settings
 from handful.steps.prepare import quarantine
 from handful.steps.prepare.quarantine import Quarantined
-from handful.steps.prepare.second_try import tried_twice, worth_a_second_try
+from handful.steps.prepare.second_try import list_unread_twice, worth_a_second_try
 from handful.storage.local.store import LocalStore
 
 UNREAD = "OSError: [Errno 5] Input/output error"
@@ -67,7 +67,7 @@ def test_what_could_not_be_read_is_tried_once_more_and_no_more(experiment: Exper
     put(experiment, "a", "text.txt", 5)
     set_aside(experiment, one("a", UNREAD, text_txt=5))
     assert worth_a_second_try(experiment, "bert") == ["a"]
-    twice = tried_twice(experiment, "bert", {"a": UNREAD, "b": UNREAD})
+    twice = list_unread_twice(experiment, "bert", {"a": UNREAD, "b": UNREAD})
     assert twice == ["a"]
     set_aside(experiment, one("a", UNREAD, text_txt=5), twice=tuple(twice))
     assert worth_a_second_try(experiment, "bert") == []

@@ -14,14 +14,14 @@ from handful.steps.prepare.similarity.near_duplicates import (
     pairs_within,
     signatures,
 )
-from handful.steps.prepare.similarity.shingles import Hashes, hashed
+from handful.steps.prepare.similarity.shingles import Hashes, hash_text_words
 from handful.steps.prepare.similarity.short_texts import FEW, FORM, ShortTexts
 
 VOCABULARY = [f"w{number}" for number in range(5000)]
 
 
 def numbers(words: list[str]) -> Hashes:
-    return hashed([" ".join(words).encode()])[0]
+    return hash_text_words([" ".join(words).encode()])[0]
 
 
 def apart_by_one(one: list[str], other: list[str]) -> float:

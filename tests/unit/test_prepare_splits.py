@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from handful.steps.prepare.artifacts import Artifact
 from handful.steps.prepare.splitting.balancing import Shares, balance
-from handful.steps.prepare.splitting.exact_split import settled
+from handful.steps.prepare.splitting.exact_split import find_exact_split
 from handful.steps.prepare.splitting.groups import Links
 from handful.steps.prepare.splitting.quotas import quota
 from handful.steps.prepare.splitting.splits import SPLITS, Drawn, draw
@@ -145,7 +145,7 @@ def test_a_settled_label_is_as_near_as_whole_groups_can_be(
 ) -> None:
     wanted = np.array(parts) * sum(sizes)
     is_open = [part > 0 for part in parts]
-    found = settled(sizes, [0] * len(sizes), wanted, is_open)
+    found = find_exact_split(sizes, [0] * len(sizes), wanted, is_open)
     assert found is not None
     off = max(
         abs(sum(size for size, at in zip(sizes, found, strict=True) if at == split) - want)
@@ -164,9 +164,9 @@ def test_a_settled_label_is_as_near_as_whole_groups_can_be(
 
 def test_a_label_too_large_to_settle_is_left_as_it_is() -> None:
     wanted = np.array([640.0, 80.0, 80.0])
-    assert settled([26] * 20 + [28] * 10, [0] * 30, wanted, [True] * 3) is not None
-    assert settled([26] * 20 + [28] * 9 + [40], [0] * 30, wanted, [True] * 3) is None
-    assert settled([5000], [0], np.array([4000.0, 500.0, 500.0]), [True] * 3) is None
+    assert find_exact_split([26] * 20 + [28] * 10, [0] * 30, wanted, [True] * 3) is not None
+    assert find_exact_split([26] * 20 + [28] * 9 + [40], [0] * 30, wanted, [True] * 3) is None
+    assert find_exact_split([5000], [0], np.array([4000.0, 500.0, 500.0]), [True] * 3) is None
 
 
 @pytest.mark.parametrize(("purity", "large"), [(0.95, 60), (0.7, 60), (0.7, 20)])

@@ -32,7 +32,7 @@ from handful.progress import Silent
 from handful.steps.prepare.encoding import columns, merge_shards
 from handful.steps.prepare.encoding.columns import Columns
 from handful.steps.prepare.encoding.encode import EncodeShard, Shard
-from handful.steps.prepare.encoding.feature_types import described
+from handful.steps.prepare.encoding.feature_types import describe_feature_type
 from handful.steps.prepare.encoding.heartbeat import Gauge
 from handful.steps.prepare.encoding.instance import Instances
 from handful.steps.prepare.encoding.schema import row_features
@@ -184,7 +184,7 @@ def check_one(
         return
     assert artifact in errors, (value_name, rows.get(artifact))
     told = errors[artifact]
-    assert f"field x: expected {described(feature)}, found " in told, (value_name, told)
+    assert f"field x: expected {describe_feature_type(feature)}, found " in told, (value_name, told)
     is_shape = " where the shape has " in told or "found list of a list of " in told
     if isinstance(what, int | float | str | bytes) and not is_shape:
         assert repr(what)[:20].strip("'") in told, (value_name, told)

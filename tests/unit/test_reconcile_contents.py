@@ -155,7 +155,7 @@ def test_what_cannot_be_read_is_told_and_has_no_hash(experiment: Any, source: An
 def test_large_files_are_hashed_piece_by_piece_and_leave_nothing(
     experiment: Any, source: Any, monkeypatch: pytest.MonkeyPatch, local: bool
 ) -> None:
-    monkeypatch.setattr(contents, "_WHOLE", 3)
+    monkeypatch.setattr(contents, "_MAX_CONTENT_IN_MEMORY", 3)
     source._local = local
     listed(source, ("a", "x", b"123"), ("a", "y", b"1234"))
     for key, content in (("a/x", b"123"), ("a/y", b"1234")):

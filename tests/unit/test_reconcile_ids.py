@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from handful.records import Fate
-from handful.steps.reconcile.keys.guids import guid_of, guids, normalized, normalized_ids
+from handful.steps.reconcile.keys.guids import guid_of, guids, normalize_guid, normalize_guid_ids
 from handful.steps.reconcile.keys.id_hints import ORDERS, Hint, hints
 
 ID = uuid.UUID("8f14e45f-ceea-467f-ab1c-0123456789ab")
@@ -70,22 +70,22 @@ def column(*ids: str | None) -> pl.DataFrame:
 @pytest.mark.parametrize("spelling", SPELLINGS)
 def test_every_spelling_of_a_guid_has_one_form(spelling: str) -> None:
     text = SPELLINGS[spelling](ID)
-    assert guid_of(text) == normalized(text) == str(ID)
+    assert guid_of(text) == normalize_guid(text) == str(ID)
     assert column(text).select(guids(pl.col("id"))).item() == str(ID)
 
 
 @pytest.mark.parametrize("text", NO_GUIDS)
 def test_what_is_no_guid_stays_to_the_letter(text: str) -> None:
     assert guid_of(text) is None
-    assert normalized(text) == text
+    assert normalize_guid(text) == text
     assert column(text).select(guids(pl.col("id"))).item() is None
-    assert column(text).select(normalized_ids(pl.col("id"))).item() == text
+    assert column(text).select(normalize_guid_ids(pl.col("id"))).item() == text
 
 
 def test_a_column_of_all_kinds_keeps_its_order_and_its_nulls() -> None:
     ids = [None, str(ID), *NO_GUIDS, *(spell(ID) for spell in SPELLINGS.values()), None]
-    found = column(*ids).select(normalized_ids(pl.col("id")))["id"].to_list()
-    assert found == [one if one is None else normalized(one) for one in ids]
+    found = column(*ids).select(normalize_guid_ids(pl.col("id")))["id"].to_list()
+    assert found == [one if one is None else normalize_guid(one) for one in ids]
 
 
 @settings(max_examples=300, deadline=None)

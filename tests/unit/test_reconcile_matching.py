@@ -27,7 +27,7 @@ from handful.steps.reconcile.copying.verify import Verified
 from handful.steps.reconcile.keys.names import Wanted
 from handful.steps.reconcile.ledger import Ledger, conclude, prune, show, summarise
 from handful.steps.reconcile.matching import Matched, match
-from handful.steps.reconcile.processing.process import PROCESSED, made_files
+from handful.steps.reconcile.processing.process import PROCESSED, list_process_func_files
 from handful.steps.reconcile.snapshot.contents import Hashes
 from handful.steps.reconcile.snapshot.snapshot import About
 from handful.storage.base import Store
@@ -286,7 +286,7 @@ def test_the_summary_adds_up_on_both_sides(world: World, failing: set[str], late
     for artifact_id in failing:
         troubles.fail(artifact_id, late, "because")
     here = found.files.select("artifact_id", "file", "size", "etag")
-    made = made_files(pl.DataFrame(schema=PROCESSED))
+    made = list_process_func_files(pl.DataFrame(schema=PROCESSED))
     ledger = conclude(found, Verified(here, made, 0), troubles)
     told = summarise(ledger, about(len(rows), len(keys)), len({k[0] for k in keys}))
     assert told["production_as_of"] == about(0, 0).taken_at
@@ -309,7 +309,7 @@ def about(label_rows: int, keys: int) -> About:
 def test_a_ledger_that_does_not_add_up_is_never_written() -> None:
     found = matched([("a", "cat", "h1", 0)], [("a", "raw", "e1"), ("a", "p1", "e1")])
     here = pl.DataFrame(schema=PRESENT)
-    made = made_files(pl.DataFrame(schema=PROCESSED))
+    made = list_process_func_files(pl.DataFrame(schema=PROCESSED))
     ledger = conclude(found, Verified(here, made, 0), Troubles(Limit(0.0, False), 1))
     with pytest.raises(StepError, match="does not add up: 2 label rows, but 1 fates"):
         summarise(ledger, about(2, 2), 1)
@@ -335,7 +335,7 @@ class Recorded(Silent):
 def ledger_of(rows: list[Row], keys: list[Key]) -> Ledger:
     found = matched(rows, keys)
     here = found.files.select("artifact_id", "file", "size", "etag")
-    made = made_files(pl.DataFrame(schema=PROCESSED))
+    made = list_process_func_files(pl.DataFrame(schema=PROCESSED))
     return conclude(found, Verified(here, made, 0), Troubles(Limit(0.0, False), len(rows)))
 
 

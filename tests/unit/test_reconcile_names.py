@@ -18,7 +18,7 @@ from handful.steps.reconcile.keys.names import (
     id_fault,
     matches,
     may_meet,
-    quoted,
+    quote_names,
     shown,
 )
 
@@ -191,7 +191,7 @@ def test_names_are_shown_without_what_moves_a_cursor() -> None:
     assert told[0] == "'a\ufffd[2Jb\ufffd'"
     assert told[1] == "'\ufffdx'"
     assert len(told[2]) < 110
-    assert quoted(["a\n", "b", "c"], most=2) == "'a\ufffd', 'b' and 1 more"
+    assert quote_names(["a\n", "b", "c"], most=2) == "'a\ufffd', 'b' and 1 more"
 
 
 def test_who_has_to_give_which_file() -> None:

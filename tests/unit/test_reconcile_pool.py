@@ -12,7 +12,7 @@ import pytest
 
 from handful.errors import Absent
 from handful.steps.reconcile import pool
-from handful.steps.reconcile.pool import in_threads, undisturbed
+from handful.steps.reconcile.pool import freeze_garbage_collector, in_threads
 
 
 def test_every_item_comes_once_with_its_result_or_its_error() -> None:
@@ -99,7 +99,7 @@ def test_the_collector_passes_over_what_was_there_and_collects_the_rest() -> Non
     before = gc.get_freeze_count()
     there = [Ring()]
     old = weakref.ref(there[0])
-    with undisturbed():
+    with freeze_garbage_collector():
         there.clear()
         assert gc.get_freeze_count() > before
         new = weakref.ref(Ring())

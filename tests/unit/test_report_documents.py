@@ -15,7 +15,7 @@ import pytest
 from handful.experiment.context import Experiment
 from handful.layout import LEDGER, Layout, artifact_file
 from handful.progress import Silent
-from handful.report.documents import Document, documents, sized
+from handful.report.documents import Document, documents, format_byte_size
 from handful.report.words import example, quote
 from handful.storage.open import open_store
 from servers import S3Server
@@ -92,7 +92,7 @@ def test_the_file_that_stands_for_an_artifact(made: Make, case: str) -> None:
     assert found == {"a-1": Document(name, len(files[name]), text, others)}
     about = found["a-1"].about
     assert name in about
-    assert sized(len(files[name])) in about
+    assert format_byte_size(len(files[name])) in about
     assert ("no text that could be shown" in about) is (not text)
 
 
@@ -138,7 +138,7 @@ def test_names_and_texts_cannot_write_into_the_page() -> None:
     ],
 )
 def test_sizes(count: int, words: str) -> None:
-    assert sized(count) == words
+    assert format_byte_size(count) == words
 
 
 def test_a_bucket_is_read_as_a_directory_is(made: Make, s3_server: S3Server) -> None:

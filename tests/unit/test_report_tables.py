@@ -16,7 +16,7 @@ from handful.experiment.context import Experiment
 from handful.layout import LEDGER, Layout
 from handful.progress import Silent
 from handful.report import gather
-from handful.report.data import QUARANTINED_SHOWN, data_part, dropped_words, private
+from handful.report.data import QUARANTINED_SHOWN, data_part, describe_dropped_rows, private
 from handful.report.tables import Cell, Row, num, prose, table
 from handful.storage.open import open_store
 
@@ -132,17 +132,17 @@ def test_rows_dropped_are_label_rows_that_were_dropped(experiment: Experiment) -
     assert fates.unlabelled == 2
     assert sum(row.count for row in fates.rows) == len(LEDGER_ROWS)
     told = "6 label rows dropped, each with a reason; 2 artifacts have no label row"
-    assert dropped_words(fates) == told
+    assert describe_dropped_rows(fates) == told
     alone = gather.Fates(fates.rows, 1, 0)
-    assert dropped_words(alone) == "1 label row dropped, each with a reason"
+    assert describe_dropped_rows(alone) == "1 label row dropped, each with a reason"
     only = gather.Fates(fates.rows, 0, 1)
-    assert dropped_words(only) == "no label row was dropped; 1 artifact has no label row"
+    assert describe_dropped_rows(only) == "no label row was dropped; 1 artifact has no label row"
 
 
 def test_it_learned_from_what_train_saw(experiment: Experiment) -> None:
     """Neither from validation and test, nor from what could not be encoded or was left out."""
     prepared: Any = SimpleNamespace(rows={"m": {"train": 2, "test": 1}}, left_out={"m": 1})
-    assert gather.learned_from(experiment, prepared, "m") == (2, 2)
+    assert gather.count_training_data(experiment, prepared, "m") == (2, 2)
 
 
 @pytest.mark.parametrize("show", [True, False])
@@ -152,7 +152,7 @@ def test_errors_that_may_quote_a_document_are_hidden_with_it(
     experiment.settings.report.SHOW_DOCUMENTS = show  # type: ignore[misc]
     prepared: Any = SimpleNamespace(rows={"m": {"train": 2, "test": 1}}, left_out={})
     reconciled: Any = SimpleNamespace(snapshot_at="now")
-    fates, splits = gather.fates(experiment), gather.split_counts(experiment)
+    fates, splits = gather.fates(experiment), gather.count_labels_per_split(experiment)
     part = data_part(experiment, reconciled, prepared, fates, splits)
     failed = next(row for row in part["fate_table"].rows if row.cells[0].text == "process_failed")
     (error,) = [row.cells[1].text for row in part["encodings"][0]["quarantined"].rows]
@@ -171,7 +171,7 @@ def test_a_table_that_ends_early_says_so(experiment: Experiment) -> None:
     quarantine = pl.DataFrame({"artifact_id": many, "error": ["ValueError: no"] * len(many)})
     write(experiment, f"{experiment.layout.encoded('m')}/quarantine.parquet", quarantine)
     prepared: Any = SimpleNamespace(rows={"m": {"train": 2, "test": 1}}, left_out={})
-    fates, splits = gather.fates(experiment), gather.split_counts(experiment)
+    fates, splits = gather.fates(experiment), gather.count_labels_per_split(experiment)
     reconciled: Any = SimpleNamespace(snapshot_at="now")
     found = data_part(experiment, reconciled, prepared, fates, splits)["encodings"][0]
     assert len(found["quarantined"].rows) == QUARANTINED_SHOWN

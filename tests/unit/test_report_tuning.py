@@ -10,7 +10,7 @@ import jinja2
 import pytest
 from markupsafe import Markup
 
-from handful.report.render import shortened
+from handful.report.render import truncate_report_text
 from handful.report.tuning import shown
 
 
@@ -100,7 +100,7 @@ def page(tuning: list[dict[str, Any]]) -> str:
         autoescape=True,
         undefined=jinja2.StrictUndefined,
     )
-    environment.filters["short"] = shortened
+    environment.filters["short"] = truncate_report_text
     return environment.get_template("tuning.html.j2").render(tuning=tuning)
 
 

@@ -137,7 +137,7 @@ def test_the_host_that_only_left_is_never_the_headline(
     first: str, job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two hosts fail, whichever is the first to be heard."""
-    monkeypatch.setattr(run, "_LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(run, "_CAUSE_POLL_SECONDS", 0.01)
     monkeypatch.setattr(run, "CAUSE_SECONDS", 5.0 if first == "cause" else 0.0)
     roots = {name: tmp_path / name for name in ("cause", "left")}
     answers = {"cause": answer_of(MINE), "left": answer_of(LOST, left=True)}
@@ -155,7 +155,7 @@ def test_the_host_that_only_left_is_never_the_headline(
 def test_the_host_that_left_waits_for_the_cause(
     job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(run, "_LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(run, "_CAUSE_POLL_SECONDS", 0.01)
     late = threading.Timer(0.3, run.deliver, (job, answer_of(MINE), tmp_path / "a", "it-1"))
     late.start()
     run.deliver(job, answer_of(LOST, left=True), tmp_path / "b", "it-1")

@@ -223,8 +223,8 @@ SETTINGS: Settings
 
 def test_a_job_gets_the_shorter_limit(tmp_path: Path) -> None:
     settings = settings_of(tmp_path / "EXP-1", MAX_RUNTIME=7200.0)
-    assert costs.capped(settings, 600.0).sagemaker.MAX_RUNTIME == 600.0
-    assert costs.capped(settings, 1e9).sagemaker.MAX_RUNTIME == 7200.0
+    assert costs.cap_max_runtime(settings, 600.0).sagemaker.MAX_RUNTIME == 600.0
+    assert costs.cap_max_runtime(settings, 1e9).sagemaker.MAX_RUNTIME == 7200.0
     found = Forecast((line("train", 1.0, 60.0),))
     assert costs.longest_seconds(found, settings) == {("train", ""): 7200.0}
 

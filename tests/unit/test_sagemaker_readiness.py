@@ -23,7 +23,7 @@ from handful.sagemaker.account.identity import Identity, trusts
 from handful.sagemaker.account.network import network_findings
 from handful.sagemaker.account.prices import price_of
 from handful.sagemaker.account.rights import Right, rights_of_driver, rights_of_jobs
-from handful.sagemaker.account.simulation import simulated
+from handful.sagemaker.account.simulation import simulate_principal_rights
 from handful.sagemaker.jobs.costs import readiness
 from handful.settings import Settings
 from sagemaker_works import settings as settings_of
@@ -430,7 +430,7 @@ def test_a_simulation_is_asked_with_what_a_call_carries(cloud: str, tmp_path: Pa
     rights = rights_of_jobs(settings)
     iam = simulator(settings, {ME.arn: rights}, "logs:PutLogEvents")
     clients = PartlyStubbed(settings, iam=("simulate_principal_policy", iam))
-    (found,) = simulated(clients, ME, "rights", ME.arn, rights)
+    (found,) = simulate_principal_rights(clients, ME, "rights", ME.arn, rights)
     assert found.what == "rights: Logs"
     assert "may not logs:PutLogEvents on arn:aws:logs:eu-central-1:123456789012" in found.found
 

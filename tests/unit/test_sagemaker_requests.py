@@ -190,8 +190,8 @@ def test_tuning_has_the_ranges_and_carries_the_settings(tmp_path: Path) -> None:
     assert "best:macro_f1" in [one["Name"] for one in measured]
     assert "ContainerEntrypoint" not in definition["AlgorithmSpecification"]
     static = definition["StaticHyperParameters"]
-    assert pieces.joined("settings", static) == TEXT
-    assert Job.from_json(pieces.joined("job", static) or "").task == "tune"
+    assert pieces.join_pieces("settings", static) == TEXT
+    assert Job.from_json(pieces.join_pieces("job", static) or "").task == "tune"
 
 
 def test_a_trials_values_come_back_as_overrides() -> None:
@@ -212,14 +212,14 @@ def test_what_is_cut_is_joined_again(text: str) -> None:
     carried = pieces.cut("settings", text)
     assert all(len(value) <= 2500 and value.isascii() for value in carried.values())
     shuffled = dict(sorted(carried.items(), reverse=True))
-    assert pieces.joined("settings", {**shuffled, "settings": "no", "job.00": "no"}) == text
+    assert pieces.join_pieces("settings", {**shuffled, "settings": "no", "job.00": "no"}) == text
 
 
 def test_a_long_text_takes_many_pieces_and_one_that_is_too_long_is_refused() -> None:
     long = "".join(f"{number * 7919 % 1_000_003} " for number in range(30_000))
     carried = pieces.cut("job", long)
     assert len(carried) > 10
-    assert pieces.joined("job", carried) == long
+    assert pieces.join_pieces("job", carried) == long
     with pytest.raises(UserError, match="90 fit"):
         pieces.cut("job", "".join(f"{number * 7919 % 1_000_003} " for number in range(200_000)))
 
@@ -230,8 +230,8 @@ def test_a_lost_or_changed_piece_is_noticed() -> None:
     spoilt = {**carried, "job.02": carried["job.02"][:-8] + "AAAAAAAA"}
     for damaged in (lost, spoilt, {**carried, "job.00": "?"}):
         with pytest.raises(StepError, match="damaged"):
-            pieces.joined("job", damaged)
-    assert pieces.joined("settings", carried) is None
+            pieces.join_pieces("job", damaged)
+    assert pieces.join_pieces("settings", carried) is None
 
 
 # --- names ---------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from handful.errors import UserError
 from handful.experiment.context import open_experiment
 from handful.progress import Silent
 from handful.sagemaker.jobs.requests.build import KINDS, Request, request
-from handful.sagemaker.jobs.requests.preview import planned
+from handful.sagemaker.jobs.requests.preview import preview_requests
 from handful.sagemaker.jobs.requests.request_context import Channel
 from handful.sagemaker.jobs.requests.shapes import bucket_fault, faults, refuse
 from handful.settings import Settings
@@ -127,7 +127,7 @@ def test_the_dry_run_refuses_a_bucket_of_two_letters(tmp_path: Path) -> None:
     section = replace(experiment.settings.sagemaker, **vars(read.sagemaker))
     experiment = replace(experiment, settings=replace(experiment.settings, sagemaker=section))
     with pytest.raises(UserError, match=r"\[experiment\] STORE: .*'ab' is no name of a bucket"):
-        planned(experiment, ("train",))
+        preview_requests(experiment, ("train",))
 
 
 def test_the_offline_switch_travels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -144,6 +144,6 @@ def sent_environment(folder: Path) -> dict[str, str]:
     read = settings(directory)
     (directory / "functions.py").write_text("")
     experiment = replace(open_experiment(directory, (), Silent(), folder), settings=read)
-    (one,) = planned(experiment, ("train",))
+    (one,) = preview_requests(experiment, ("train",))
     found: dict[str, str] = one.parameters["Environment"]
     return found

@@ -20,23 +20,23 @@ from handful.experiment.fingerprint import differences
 from handful.inference.as_trained import as_trained
 from handful.inference.choosing import Chosen
 from handful.labels.database import DatabaseLabels
-from handful.pipeline.production import shown_database
+from handful.pipeline.production import describe_production_database
 from handful.progress import Silent
 from handful.sagemaker.jobs.requests.bundle import make_bundle
-from handful.sagemaker.jobs.requests.pieces import joined
+from handful.sagemaker.jobs.requests.pieces import join_pieces
 from handful.sagemaker.jobs.requests.plan import plan
-from handful.sagemaker.jobs.requests.preview import planned
+from handful.sagemaker.jobs.requests.preview import preview_requests
 from handful.settings import (
     Settings,
-    counted,
-    counted_for_model,
+    list_counted_model_settings,
+    list_counted_settings,
     public_text,
     read_settings,
     text_before,
     travelling_text,
 )
 from handful.settings.secrets import counts_the_same
-from handful.steps.reconcile.snapshot.snapshot import made_of
+from handful.steps.reconcile.snapshot.snapshot import describe_snapshot_sources
 from handful.training.model.card import model_card
 from servers import free_ports
 
@@ -113,13 +113,18 @@ def database(folder: Path, url: str) -> None:
 
 TOLD: dict[str, Callable[[Path, Settings], str]] = {
     "fingerprints": lambda _, settings: json.dumps(
-        [dict(counted(settings, s)) for s in (None, "reconcile", "prepare", "train", "test")]
+        [
+            dict(list_counted_settings(settings, s))
+            for s in (None, "reconcile", "prepare", "train", "test")
+        ]
     ),
-    "a model's": lambda _, settings: json.dumps(dict(counted_for_model(settings, "org/model"))),
+    "a model's": lambda _, settings: json.dumps(
+        dict(list_counted_model_settings(settings, "org/model"))
+    ),
     "the store's copy": lambda folder, _: public_text(folder),
     "repr": lambda _, settings: repr(settings),
-    "the snapshot's mark": lambda _, settings: json.dumps(made_of(settings)),
-    "the name in messages": lambda _, settings: shown_database(settings),
+    "the snapshot's mark": lambda _, settings: json.dumps(describe_snapshot_sources(settings)),
+    "the name in messages": lambda _, settings: describe_production_database(settings),
     "words of others": lambda _, settings: settings.hide(
         f"cannot: {settings.production.DATABASE_URL.partition('?')[2]}"
         f" {settings.production.DATABASE_URL.partition('?')[2]!r}"
@@ -165,11 +170,11 @@ def test_what_public_variables_names_is_told(folder: Path) -> None:
     text = TEXT.replace("sqlite:///labels.db", "postgresql://me:p@${HT_SECRET}/labels")
     (folder / "settings.ini").write_text(text + "MY_TOKEN = ${HT_SECRET}\n")
     settings = read_settings(folder, ("experiment.PUBLIC_VARIABLES=HT_SECRET",))
-    told = counted(settings)
+    told = list_counted_settings(settings)
     assert told["[user] MY_TOKEN"] == SECRET
     assert told["[production] DATABASE_URL"] == f"postgresql://{SECRET}/labels"
     assert settings.hide(f"no {SECRET}") == f"no {SECRET}"
-    assert shown_database(settings) == ""
+    assert describe_production_database(settings) == ""
 
 
 def test_places_and_models_from_the_environment_stay_readable(
@@ -182,7 +187,7 @@ def test_places_and_models_from_the_environment_stay_readable(
         "production.FILES_URL=${HT_PLACE}/files",
         "train.MODEL_NAMES=${HT_MODEL}",
     )
-    told = counted(read_settings(folder, overrides))
+    told = list_counted_settings(read_settings(folder, overrides))
     assert told["[experiment] STORE"] == "s3://somewhere/else"
     assert told["[production] FILES_URL"] == "s3://somewhere/else/files"
     assert told["[train] MODEL_NAMES"] == "org/model-of-mine"
@@ -253,7 +258,7 @@ def test_a_record_of_before_still_counts_as_the_same(
     folder: Path, written: str, before: dict[str, str]
 ) -> None:
     step = "reconcile"
-    now = counted(read_settings(folder, (written,)), step)
+    now = list_counted_settings(read_settings(folder, (written,)), step)
     then = {**now, **before}
     assert differences(then, now) == []
     assert differences(now, then) == []
@@ -261,7 +266,7 @@ def test_a_record_of_before_still_counts_as_the_same(
     other = written.replace("abc", "xyz").replace("}", "}x").replace("/d", "/e")
     other = other.replace("f('x", "g('x")
     if other != written:
-        (changed,) = differences(then, counted(read_settings(folder, (other,)), step))
+        (changed,) = differences(then, list_counted_settings(read_settings(folder, (other,)), step))
         assert changed.startswith("[")
         assert not any(one in changed for one in ("abc", "xyz", SECRET, "4711"))
 
@@ -270,7 +275,7 @@ def test_the_hash_of_what_is_encoded_is_that_of_before(folder: Path) -> None:
     (folder / "settings.ini").write_text(
         TEXT + "MY_TOKEN = abc\nA = ${HT_SECRET}\nN = ${HT_NUMBER}\n"
     )
-    told = counted(read_settings(folder), "prepare", for_hash=True)
+    told = list_counted_settings(read_settings(folder), "prepare", for_hash=True)
     assert told["[user] MY_TOKEN"] == "abc"
     assert told["[user] A"] == f"${{HT_SECRET}} (sha256 {sha(SECRET)})"
     assert told["[user] N"] == "471147114711"
@@ -299,7 +304,10 @@ def test_a_model_gets_no_stars_for_a_secret_it_was_trained_with(
 ) -> None:
     (folder / "settings.ini").write_text(TEXT + "SERVICE = ${HT_SECRET}\nMY_TOKEN = abc\n")
     experiment = open_experiment(folder, (), Silent(), tmp_path)
-    settings = {**counted_for_model(experiment.settings, "org/model"), f"[user] {entry}": then}
+    settings = {
+        **list_counted_model_settings(experiment.settings, "org/model"),
+        f"[user] {entry}": then,
+    }
     chosen = Chosen("org/model", 0, "hash", pinned=True)
     mine, told = as_trained(experiment, chosen, {"settings": settings})
     assert len(told) == len(lost)
@@ -368,7 +376,10 @@ def test_a_query_that_takes_from_the_environment_stays_at_home(folder: Path) -> 
     (away / "settings.ini").write_text(there)
     here, over_there = read_settings(folder), read_settings(away)
     name = "[production] LABEL_QUERY"
-    assert counts_the_same(counted(here, "reconcile")[name], counted(over_there, "reconcile")[name])
+    assert counts_the_same(
+        list_counted_settings(here, "reconcile")[name],
+        list_counted_settings(over_there, "reconcile")[name],
+    )
     with pytest.raises(SettingsError, match="HT_SECRET"):
         travelling_text(folder, (), {}, asks_production=True)
     assert SECRET in travelling_text(folder, (PUBLIC,), {}, asks_production=True)
@@ -432,7 +443,7 @@ def jobs(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_no_request_and_no_bundle_holds_a_secret(jobs: Path, tmp_path: Path, step: str) -> None:
     overrides = (SECRETS, "tune.TRIALS=2", "tune.EPOCHS=int 1 2")
     experiment = open_experiment(jobs, overrides, Silent(), tmp_path)
-    requests = planned(experiment, [step])
+    requests = preview_requests(experiment, [step])
     assert requests
     assert SECRET not in repr(requests)
     told = [request.parameters for request in requests]
@@ -441,7 +452,7 @@ def test_no_request_and_no_bundle_holds_a_secret(jobs: Path, tmp_path: Path, ste
         assert one["Environment"]["HANDFUL_SECRET_HT_SECRET"] == "arn:one"
         for name in ("settings", "job"):
             carried = one.get("HyperParameters") or one.get("StaticHyperParameters") or {}
-            assert SECRET not in (joined(name, carried) or "")
+            assert SECRET not in (join_pieces(name, carried) or "")
     packed = plan(experiment, Job(step, str(jobs), overrides, {"model": "org/model", "seed": 0}))
     assert SECRET.encode() not in packed.bundle.content
     assert SECRET not in packed.job.to_json()
@@ -454,7 +465,7 @@ def test_a_job_whose_secrets_would_not_arrive_is_refused(
     overrides = ("tune.TRIALS=2", "tune.EPOCHS=int 1 2")
     experiment = open_experiment(jobs, overrides, Silent(), tmp_path)
     with pytest.raises(SettingsError, match="HT_SECRET") as error:
-        planned(experiment, [step])
+        preview_requests(experiment, [step])
     keys = {fault.where.split("] ")[1] for fault in error.value.faults}
     database = {"DATABASE_URL", "LABEL_QUERY"} if step == "reconcile" else set()
     assert keys == {"SERVICE"} | database

@@ -8,7 +8,7 @@ import pytest
 import trustme
 
 from handful.errors import Fault, SettingsError
-from handful.settings import counted, read_settings, travelling_text
+from handful.settings import list_counted_settings, read_settings, travelling_text
 
 TEXT = """\
 [experiment]
@@ -94,13 +94,13 @@ def test_what_is_no_file_of_certificates_is_told_with_its_line(
 
 
 def test_it_decides_no_result(folder: Path) -> None:
-    without = counted(read_settings(write(folder, "production", "")))
+    without = list_counted_settings(read_settings(write(folder, "production", "")))
     steps = ("reconcile", "prepare", "tune", "train", "test", "report")
     for section in SECTIONS:
         settings = read_settings(write(folder, section, "ca.pem"))
         for step in steps:
-            assert not any("CA_BUNDLE" in name for name in counted(settings, step))
-        assert {n for n, v in counted(settings).items() if without[n] != v} == {
+            assert not any("CA_BUNDLE" in name for name in list_counted_settings(settings, step))
+        assert {n for n, v in list_counted_settings(settings).items() if without[n] != v} == {
             f"[{section}] CA_BUNDLE"
         }
 

@@ -12,9 +12,9 @@ import pytest
 
 from handful.errors import SettingsError
 from handful.settings import (
-    counted,
-    counted_for_model,
     describe_settings,
+    list_counted_model_settings,
+    list_counted_settings,
     public_text,
     read_settings,
     settings_markdown,
@@ -93,7 +93,8 @@ def test_the_page_in_docs_is_the_generated_one() -> None:
 def test_each_step_counts_what_changes_its_result(folder: Path) -> None:
     settings = read_settings(folder)
     names = {
-        step: set(counted(settings, step)) for step in ("reconcile", "prepare", "train", "test")
+        step: set(list_counted_settings(settings, step))
+        for step in ("reconcile", "prepare", "train", "test")
     }
     assert "[production] LABEL_QUERY" in names["reconcile"]
     assert "[reconcile] FILES_ON_RESEARCH" in names["reconcile"]
@@ -101,7 +102,7 @@ def test_each_step_counts_what_changes_its_result(folder: Path) -> None:
     assert "[experiment] SEED" in names["prepare"]
     assert "[train] EPOCHS" in names["train"] - names["prepare"] - names["reconcile"]
     assert all("[user] POOLING" in found for found in names.values())
-    assert counted(settings, "report") == {"[report] SHOW_DOCUMENTS": "true"}
+    assert list_counted_settings(settings, "report") == {"[report] SHOW_DOCUMENTS": "true"}
     never = {
         "[reconcile] NUM_PROCESSES",
         "[reconcile] COPY_CONCURRENCY",
@@ -114,11 +115,11 @@ def test_each_step_counts_what_changes_its_result(folder: Path) -> None:
         "[experiment] NAME",
     }
     assert not never & set().union(*names.values())
-    assert never < set(counted(settings))
+    assert never < set(list_counted_settings(settings))
 
 
 def test_values_are_told_in_one_way(folder: Path) -> None:
-    told = counted(
+    told = list_counted_settings(
         read_settings(
             folder,
             ("prepare.LABEL_ALIASES=b = c\na = d", "train.SEEDS=1,2", "reconcile.OVERWRITE=yes"),
@@ -145,12 +146,16 @@ def test_moving_the_experiment_changes_no_fingerprint(folder: Path, tmp_path: Pa
     moved.mkdir(parents=True)
     (moved / "settings.ini").write_text(text)
     for step in ("reconcile", "prepare", "train", "test", "report"):
-        assert counted(read_settings(folder), step) == counted(read_settings(moved), step)
+        assert list_counted_settings(read_settings(folder), step) == list_counted_settings(
+            read_settings(moved), step
+        )
 
 
 def test_who_asks_the_database_does_not_count_but_which_one_does(folder: Path) -> None:
     def told(*overrides: str) -> str:
-        return counted(read_settings(folder, overrides), "reconcile")["[production] DATABASE_URL"]
+        return list_counted_settings(read_settings(folder, overrides), "reconcile")[
+            "[production] DATABASE_URL"
+        ]
 
     same = "production.DATABASE_URL=postgresql://you:x@db.example:5432/labels"
     other = "production.DATABASE_URL=postgresql://you:x@db.example:5432/others"
@@ -161,22 +166,24 @@ def test_who_asks_the_database_does_not_count_but_which_one_does(folder: Path) -
 def test_free_text_from_the_environment_counts_by_its_hash(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before = counted(read_settings(folder), "prepare")["[user] SERVICE"]
+    before = list_counted_settings(read_settings(folder), "prepare")["[user] SERVICE"]
     assert before.startswith("${HANDFUL_TEST_PASSWORD} (sha256 ")
     monkeypatch.setenv("HANDFUL_TEST_PASSWORD", "another")
-    assert counted(read_settings(folder), "prepare")["[user] SERVICE"] != before
+    assert list_counted_settings(read_settings(folder), "prepare")["[user] SERVICE"] != before
 
 
 def test_one_model_counts_for_itself(folder: Path) -> None:
     settings = read_settings(folder)
     mine = settings.train.MODEL_NAMES[1]
-    assert counted_for_model(settings, mine)["[train] EPOCHS"] == "1.0"
-    assert counted_for_model(settings, "org/model")["[train] EPOCHS"] == "4.0"
-    assert counted_for_model(settings, mine)["[user] POOLING"] == "cls"
+    assert list_counted_model_settings(settings, mine)["[train] EPOCHS"] == "1.0"
+    assert list_counted_model_settings(settings, "org/model")["[train] EPOCHS"] == "4.0"
+    assert list_counted_model_settings(settings, mine)["[user] POOLING"] == "cls"
     fewer = read_settings(folder, ("train.SEEDS=5, 6", "train:./mine.EPOCHS=9"))
-    assert counted_for_model(fewer, "org/model") == counted_for_model(settings, "org/model")
-    assert counted_for_model(fewer, mine) != counted_for_model(settings, mine)
-    assert counted(fewer, "train") != counted(settings, "train")
+    assert list_counted_model_settings(fewer, "org/model") == list_counted_model_settings(
+        settings, "org/model"
+    )
+    assert list_counted_model_settings(fewer, mine) != list_counted_model_settings(settings, mine)
+    assert list_counted_settings(fewer, "train") != list_counted_settings(settings, "train")
 
 
 # --- the copy in the store -----------------------------------------------------------------------
@@ -212,7 +219,7 @@ def test_the_public_text_shows_what_ran(folder: Path) -> None:
     again = read_settings(folder, (overrides[5], f"production.DATABASE_URL={DATABASE}"))
     (folder / "settings.ini").write_text(FILE)
     ran = read_settings(folder, overrides)
-    assert counted(again) == counted(ran)
+    assert list_counted_settings(again) == list_counted_settings(ran)
 
 
 def test_no_secret_is_told_anywhere(folder: Path) -> None:
@@ -220,7 +227,7 @@ def test_no_secret_is_told_anywhere(folder: Path) -> None:
     for overrides in ((), (literal,)):
         settings = read_settings(folder, overrides)
         assert SECRET not in repr(settings)
-        assert SECRET not in json.dumps(dict(counted(settings)))
+        assert SECRET not in json.dumps(dict(list_counted_settings(settings)))
         assert SECRET not in public_text(folder, overrides)
     assert SECRET in read_settings(folder).production.DATABASE_URL
 

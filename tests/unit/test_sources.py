@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from handful.errors import FunctionsError
-from handful.user_functions.source_hash import defined, function_hashes, not_followed
+from handful.user_functions.source_hash import function_hashes, list_defined_functions, not_followed
 
 TEXT = '''
 import functools
@@ -67,7 +67,7 @@ def changed(before: dict[str, str], after: dict[str, str]) -> set[str]:
 
 def test_what_is_defined(tmp_path: Path, before: dict[str, str]) -> None:
     assert set(before) == {"get_dataset_features", "encode_data", "load_model"}
-    assert defined(tmp_path) == set(before)
+    assert list_defined_functions(tmp_path) == set(before)
     assert len(set(before.values())) == 3
 
 

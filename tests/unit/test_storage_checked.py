@@ -20,7 +20,9 @@ from handful.storage.local.store import LocalStore
 MINE = Layout("full_dataset")
 SPLIT = MINE.encoded_split("bert", "train")
 RULES = Rules(
-    layout.listed_in, layout.checks_itself, lambda key: layout.remedy_for(key, "EXP-0001")
+    layout.checksum_record_keys,
+    layout.checks_itself,
+    lambda key: layout.remedy_for(key, "EXP-0001"),
 )
 
 
@@ -188,13 +190,15 @@ def test_a_fenced_one_knows_the_same(store: CheckedStore) -> None:
 
 
 def test_what_belongs_to_which_step() -> None:
-    assert layout.listed_in(layout.LISTING) == (layout.RECONCILED, layout.SNAPSHOT)
-    assert layout.listed_in(layout.LEDGER) == (layout.RECONCILED,)
-    assert layout.listed_in(MINE.metrics("bert", 0)) == (MINE.tested_record,)
-    assert layout.listed_in(MINE.comparison) == (MINE.compared_record,)
-    assert layout.listed_in(MINE.report) == (MINE.reported_record,)
-    assert layout.listed_in(f"{MINE.tuning('bert')}/{layout.BEST}") == (MINE.tuned_record,)
-    assert layout.listed_in(MINE.metrics_log("bert", 0)) == (MINE.trained_record,)
+    assert layout.checksum_record_keys(layout.LISTING) == (layout.RECONCILED, layout.SNAPSHOT)
+    assert layout.checksum_record_keys(layout.LEDGER) == (layout.RECONCILED,)
+    assert layout.checksum_record_keys(MINE.metrics("bert", 0)) == (MINE.tested_record,)
+    assert layout.checksum_record_keys(MINE.comparison) == (MINE.compared_record,)
+    assert layout.checksum_record_keys(MINE.report) == (MINE.reported_record,)
+    assert layout.checksum_record_keys(f"{MINE.tuning('bert')}/{layout.BEST}") == (
+        MINE.tuned_record,
+    )
+    assert layout.checksum_record_keys(MINE.metrics_log("bert", 0)) == (MINE.trained_record,)
     for key in (
         layout.artifact_file("id", "text.txt"),
         layout.STORE,
@@ -204,7 +208,7 @@ def test_what_belongs_to_which_step() -> None:
         f"{MINE.checkpoints('bert', 0)}/step-1/run.json",
         f"{MINE.encoded('bert')}/shards/x/000000.arrow",
     ):
-        assert layout.listed_in(key) == ()
+        assert layout.checksum_record_keys(key) == ()
     for key, words in {
         layout.LISTING: "`handful run E --refresh`",
         layout.artifact_file("id", "f"): "`handful run E --redo reconcile`",

@@ -9,7 +9,7 @@ import pytest
 
 from handful.storage import parallel_listing
 from handful.storage.local.folders import ENOUGH, MOST, folder_seams
-from handful.storage.parallel_listing import HANDS, sharded
+from handful.storage.parallel_listing import HANDS, list_in_parallel
 from paging import Order, Server, byte_order, folder_order
 
 
@@ -53,7 +53,7 @@ def test_every_key_comes_once_and_by_many_hands(
     keys = set(LAYOUTS[layout])
     server = Folders(keys, order)
     server.seconds = 0.002
-    pages = sharded(server.after, "p/", (), lambda: folder_seams(server.below, "p/"))
+    pages = list_in_parallel(server.after, "p/", (), lambda: folder_seams(server.below, "p/"))
     found = [key for page in pages for key in page.column(0).to_pylist()]
     assert sorted(found) == sorted(keys)
     assert HANDS <= len(server.threads) <= HANDS + 1  # who asks for folders may be one more
@@ -80,6 +80,6 @@ def test_a_level_of_too_many_folders_is_not_gone_into() -> None:
 
 def test_a_short_listing_asks_for_no_folder() -> None:
     server = Folders({f"p/{n}/a" for n in range(50)})
-    pages = sharded(server.after, "p/", (), lambda: folder_seams(server.below, "p/"))
+    pages = list_in_parallel(server.after, "p/", (), lambda: folder_seams(server.below, "p/"))
     assert sum(page.num_rows for page in pages) == 50
     assert server.asked == 0

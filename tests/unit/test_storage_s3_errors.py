@@ -9,7 +9,7 @@ from obstore.exceptions import GenericError
 from faults import proxy
 from handful.errors import Archived, StoreError, Unreachable
 from handful.storage.open import open_store
-from handful.storage.s3.errors import answer_of, translated
+from handful.storage.s3.errors import answer_of, translate_s3_answer
 from servers import Login
 
 XML = '<?xml version="1.0" encoding="UTF-8"?>'
@@ -22,7 +22,7 @@ def error_of(status: str, body: str) -> StoreError:
     text = f"{SAID}Server returned non-2xx status code: {status}: {body}\n\nDebug source:\nGeneric"
     answer = answer_of(GenericError(text))
     assert answer is not None
-    return translated(answer, "s3://b/k", "b")
+    return translate_s3_answer(answer, "s3://b/k", "b")
 
 
 @pytest.mark.parametrize(

@@ -12,12 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from handful.storage import parallel_listing
-from handful.storage.parallel_listing import HANDS, between, sharded
+from handful.storage.parallel_listing import HANDS, between, list_in_parallel
 from paging import Order, Server, byte_order, folder_order
 
 
 def all_of(server: Server, common: str, seams: Sequence[str] = ()) -> list[str]:
-    pages = sharded(server.after, common, seams)
+    pages = list_in_parallel(server.after, common, seams)
     return [key for page in pages for key in page.column(0).to_pylist()]
 
 
@@ -122,13 +122,13 @@ def test_an_error_of_any_hand_is_raised(eager: None) -> None:
         yield from server.after(after)
 
     with pytest.raises(OSError, match="no"):
-        list(sharded(failing, "p/"))
+        list(list_in_parallel(failing, "p/"))
 
 
 def test_who_stops_listening_leaves_no_hand_at_work(eager: None) -> None:
     server = Server({f"p/{IDS['guids'](n)}" for n in range(5_000)})
     before = threading.active_count()
-    listing = sharded(server.after, "p/")
+    listing = list_in_parallel(server.after, "p/")
     next(listing)
     listing.close()
     until = time.monotonic() + 10

@@ -40,7 +40,7 @@ def test_an_error_while_the_queue_is_full_is_raised() -> None:
     listing = parallel_listing._Listing(pages, "")
     listing.start(1)
     wait_until(lambda: listing._stopped)
-    time.sleep(3 * parallel_listing._PATIENCE)  # the consumer is slow
+    time.sleep(3 * parallel_listing._LISTING_POLL_SECONDS)  # the consumer is slow
     try:
         with pytest.raises(Unreachable):
             list(listing.found())

@@ -18,7 +18,12 @@ from classifiers import classifier
 from encoded import Told
 from handful.errors import UserError
 from handful.training.data.collate import Collator
-from handful.training.data.collation import Trial, collation, give_padding_token, recorded_collation
+from handful.training.data.collation import (
+    Trial,
+    collation,
+    collator_from_record,
+    give_padding_token,
+)
 from handful.training.data.splits import SplitData, as_split
 from handful.training.model.capabilities import check_forward, check_trainable
 
@@ -220,8 +225,8 @@ def test_an_own_model_that_takes_no_mask_and_reads_padding_is_refused() -> None:
 
 def test_the_collation_stands_in_the_record() -> None:
     one = Collator({"input_ids": 3}, side="left", adds_mask=True, least=7, equal_lengths=True)
-    assert recorded_collation({"collation": one.to_json()}, nn.Linear(1, 1), None) == one
-    assert recorded_collation({}, nn.Linear(1, 1), None) == Collator({"input_ids": 0})
+    assert collator_from_record({"collation": one.to_json()}, nn.Linear(1, 1), None) == one
+    assert collator_from_record({}, nn.Linear(1, 1), None) == Collator({"input_ids": 0})
 
 
 def test_a_mask_is_made_on_either_side() -> None:

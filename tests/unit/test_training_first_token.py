@@ -86,7 +86,7 @@ def test_weights_that_are_no_plain_numbers_are_asked_and_not_looked_into() -> No
 
 def test_bf16_by_accelerate() -> None:
     model = classifier()
-    with runtime.accelerated("bf16") as accelerator:
+    with runtime.open_accelerator("bf16") as accelerator:
         prepared = accelerator.prepare_model(model, evaluation_mode=True)
         own, quick, known = both(prepared, batch())
     assert known

@@ -14,15 +14,15 @@ from torch import nn
 from transformers import AutoModelForSequenceClassification, ViTConfig, ViTForImageClassification
 
 from architectures import LABELS, TEXT, tiny_config
-from handful.training.cpu.activations import Activations, _bits
+from handful.training.cpu.activations import Activations, _activation_bits
 from handful.training.data.collate import Collator
 from handful.training.data.splits import STATES, SplitData, as_split
 from handful.training.model.frozen_layers import (
     FrozenLayers,
-    called,
+    call_with_states,
     find_frozen_layers,
-    held_still,
-    joined,
+    hold_frozen_layers_in_eval,
+    join_row_states,
     passing,
     states_of,
 )
@@ -114,21 +114,21 @@ def test_what_passes_over_its_frozen_layers_learns_the_same(kind: str, side: str
         model.zero_grad()
         model.train()
         torch.manual_seed(3)
-        output = called(model, given)
+        output = call_with_states(model, given)
         output.loss.backward()
         found = {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
         return output.logits.detach(), found
 
-    with held_still(model, frozen):
+    with hold_frozen_layers_in_eval(model, frozen):
         logits, wanted = gradients(batch)
     counted: list[str] = []
     part = model.get_submodule(frozen.last)
     inner = next(child for child in part.modules() if isinstance(child, nn.Linear | nn.LayerNorm))
     inner.register_forward_hook(lambda *_: counted.append("computed"))
-    with held_still(model, frozen), passing(model, frozen):
-        found_logits, found = gradients({**batch, STATES: joined(alone, batch)})
+    with hold_frozen_layers_in_eval(model, frozen), passing(model, frozen):
+        found_logits, found = gradients({**batch, STATES: join_row_states(alone, batch)})
         assert not counted
-        called(model, batch)
+        call_with_states(model, batch)
         assert counted, "without them it computes them"
     assert torch.allclose(logits, found_logits, atol=1e-5)
     assert wanted.keys() == found.keys()
@@ -142,7 +142,7 @@ def test_dropout_is_off_in_the_frozen_part_alone() -> None:
     frozen = find_frozen_layers(model, data, Collator({}), ROWS)
     assert frozen is not None
     assert set(frozen.still) == {"bert.embeddings", frozen.last}
-    with held_still(model, frozen):
+    with hold_frozen_layers_in_eval(model, frozen):
         for mode in (True, False, True):
             model.train(mode)
             still = [part for name in frozen.still for part in model.get_submodule(name).modules()]
@@ -276,7 +276,7 @@ def test_a_layer_with_a_forward_of_its_own_keeps_it() -> None:
 def test_what_is_kept_is_read_as_it_was(made: torch.dtype, kept: str) -> None:
     """Under autocast a layer may give half precision where it gives fp32 without."""
     states = torch.tensor([[1.5, -2.0], [0.25, 96.0], [3.0, 0.0]], dtype=made)
-    bits = _bits(states, kept)
+    bits = _activation_bits(states, kept)
     part, start, count = (np.array(one, np.int64) for one in ([0, 0], [0, 2], [2, 1]))
     found = Activations((bits,), part, start, count, getattr(torch, kept))
     mask = torch.tensor([[1, 1], [0, 1]])
@@ -288,6 +288,6 @@ def test_what_is_kept_is_read_as_it_was(made: torch.dtype, kept: str) -> None:
 
 def test_a_batch_without_mask_needs_rows_of_one_length() -> None:
     rows = [torch.ones(3, 2), torch.zeros(3, 2)]
-    assert joined(rows, {}).shape == (2, 3, 2)
+    assert join_row_states(rows, {}).shape == (2, 3, 2)
     with pytest.raises(ValueError, match="different lengths"):
-        joined([*rows, torch.ones(4, 2)], {})
+        join_row_states([*rows, torch.ones(4, 2)], {})

@@ -21,7 +21,7 @@ from handful.errors import StepError
 from handful.system import machine
 from handful.training.cpu import linear
 from handful.training.cpu.inference import judging
-from handful.training.cpu.side_by_side import MOST, answered, at_once
+from handful.training.cpu.side_by_side import MOST, at_once, map_in_threads
 from handful.training.data.collate import Collator
 from handful.training.data.splits import SplitData, as_split
 from handful.training.evaluation.prediction import predict
@@ -50,13 +50,13 @@ def test_answers_come_in_the_order_of_the_batches(workers: int) -> None:
         gates[min(number, 3)].set()
         return number * number
 
-    assert list(answered(answer, range(20), workers)) == [n * n for n in range(20)]
+    assert list(map_in_threads(answer, range(20), workers)) == [n * n for n in range(20)]
 
 
 def test_batches_are_worked_on_at_the_same_time(threads: Any) -> None:
     threads(3)
     meeting = threading.Barrier(3, timeout=30)
-    seen = list(answered(lambda _: (meeting.wait(), torch.get_num_threads())[1], range(3), 3))
+    seen = list(map_in_threads(lambda _: (meeting.wait(), torch.get_num_threads())[1], range(3), 3))
     assert seen == [1, 1, 1]
     assert torch.get_num_threads() == 3
 
@@ -73,7 +73,7 @@ def test_an_error_is_raised_and_nothing_goes_on_behind_it(workers: int, threads:
         return number
 
     with pytest.raises(StepError, match="three"):
-        list(answered(answer, range(1000), workers))
+        list(map_in_threads(answer, range(1000), workers))
     count, alive = len(asked), [t for t in threading.enumerate() if "judging" in t.name]
     assert count < 12
     assert not alive
@@ -84,7 +84,7 @@ def test_who_leaves_early_leaves_nothing_running(threads: Any) -> None:
     threads(2)
     read: list[int] = []
     batches = (read.append(n) or n for n in range(1000))
-    with closing(answered(lambda n: n, batches, 2)) as found:
+    with closing(map_in_threads(lambda n: n, batches, 2)) as found:
         assert next(found) == 0
     assert len(read) < 8
     assert not [t for t in threading.enumerate() if "judging" in t.name]
@@ -94,7 +94,7 @@ def test_who_leaves_early_leaves_nothing_running(threads: Any) -> None:
 def test_a_thread_that_begins_meanwhile_has_all_of_torchs_threads(threads: Any) -> None:
     threads(3)
     found: list[int] = []
-    with closing(answered(lambda _: torch.get_num_threads(), range(100), 3)) as answers:
+    with closing(map_in_threads(lambda _: torch.get_num_threads(), range(100), 3)) as answers:
         assert next(answers) == 1
         beside = threading.Thread(target=lambda: found.append(torch.get_num_threads()))
         beside.start()

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from handful.training.data.lengths import EncodedLengths, look_cut, trained_length
+from handful.training.data.lengths import EncodedLengths, find_text_token_limit, look_cut
 
 CUT = np.array([64] * 5 + [60, 41, 22, 13])
 WHOLE = np.array([64, 63, 61, 60, 60, 41, 22, 13])
@@ -43,4 +43,4 @@ def test_rows_that_were_cut_pile_up_at_the_longest(lengths: np.ndarray, cut: boo
 )
 def test_the_trained_length(encoded: EncodedLengths, lengths: np.ndarray, expected: int) -> None:
     tokenizer = SimpleNamespace(model_max_length=512)
-    assert trained_length(torch.nn.Linear(1, 1), tokenizer, encoded, lengths) == expected
+    assert find_text_token_limit(torch.nn.Linear(1, 1), tokenizer, encoded, lengths) == expected

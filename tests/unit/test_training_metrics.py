@@ -26,11 +26,11 @@ from handful.records.metric_names import HIGHER, LOWER, PER_LABEL, own_goal
 from handful.training.evaluation.metric_checks import check_metric
 from handful.training.evaluation.metrics import (
     Metrics,
-    checked,
+    check_metrics_result,
     confusion,
     default_metrics,
-    defined,
-    told_undefined,
+    describe_non_finite_metrics,
+    replace_non_finite_metrics,
 )
 from handful.user_functions.load import load_functions
 
@@ -115,7 +115,7 @@ def test_what_the_users_metrics_raise_has_its_line(tmp_path: Path) -> None:
 )
 def test_what_is_no_dict_of_numbers_is_refused(result: Any, says: str) -> None:
     with pytest.raises(UserError, match=says):
-        checked(result)
+        check_metrics_result(result)
 
 
 @pytest.mark.parametrize(
@@ -148,7 +148,7 @@ def test_what_is_no_dict_of_numbers_is_refused(result: Any, says: str) -> None:
     ids=lambda value: type(value).__name__,
 )
 def test_numbers_of_every_library_are_floats(value: Any, number: float) -> None:
-    found = checked({"x": value})["x"]
+    found = check_metrics_result({"x": value})["x"]
     assert type(found) is float
     assert found == number
 
@@ -161,11 +161,13 @@ def test_numbers_of_every_library_are_floats(value: Any, number: float) -> None:
     ],
 )
 def test_what_is_not_defined_is_kept_as_such_and_written_as_null(value: Any) -> None:
-    found = checked({"x": value, "y": 0.5, "z": -math.inf})
+    found = check_metrics_result({"x": value, "y": 0.5, "z": -math.inf})
     assert math.isnan(found["x"])
-    assert defined(found) == {"x": None, "y": 0.5, "z": None}
-    assert told_undefined(found) == "metrics that are no finite number: x (nan), z (-inf)"
-    assert told_undefined({"y": 0.5}) == ""
+    assert replace_non_finite_metrics(found) == {"x": None, "y": 0.5, "z": None}
+    assert (
+        describe_non_finite_metrics(found) == "metrics that are no finite number: x (nan), z (-inf)"
+    )
+    assert describe_non_finite_metrics({"y": 0.5}) == ""
 
 
 def test_every_figure_of_the_report_can_be_had_alone() -> None:

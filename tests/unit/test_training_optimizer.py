@@ -12,7 +12,7 @@ from sklearn.utils.class_weight import compute_class_weight
 
 from handful.errors import UserError
 from handful.training.loop import precision
-from handful.training.loop.objective import Objective, balanced_weights
+from handful.training.loop.objective import Objective, compute_label_weights
 from handful.training.loop.optimizer import learning_rate_at, make_optimizer
 
 CPU = torch.device("cpu")
@@ -65,7 +65,7 @@ def test_the_models_own_loss_counts_unless_more_is_asked() -> None:
 def test_balanced_weights_are_those_of_scikit_learn() -> None:
     references = np.array([0] * 7 + [1] * 2 + [3])
     expected = compute_class_weight("balanced", classes=np.array([0, 1, 3]), y=references)
-    weights = balanced_weights(references, 4)
+    weights = compute_label_weights(references, 4)
     assert weights[[0, 1, 3]].tolist() == pytest.approx(expected.tolist())
     assert weights[2] == 0
 

@@ -18,7 +18,7 @@ from handful.errors import UserError
 from handful.training.cpu.micro_batches import is_known
 from handful.training.model.final import save_final
 from handful.training.model.pooled import HEAD, PooledClassifier, reopen_pooled
-from handful.training.model.pooling import Pooling, declared_pooling
+from handful.training.model.pooling import Pooling, read_checkpoint_pooling
 from handful.training.model.pretrained import load_pretrained
 from handful.training.model.weight_views import part_storage
 
@@ -117,27 +117,27 @@ OLD = {f"pooling_mode_{name}": False for name in ("cls_token", "mean_tokens", "m
     ],
 )
 def test_what_a_checkpoint_says(tmp_path: Path, config: dict[str, Any], modes: Any) -> None:
-    assert declared_pooling(str(told(tmp_path / "m", config))) == Pooling(modes)
-    normalized = declared_pooling(str(told(tmp_path / "n", config, "Dense", "Normalize")))
+    assert read_checkpoint_pooling(str(told(tmp_path / "m", config))) == Pooling(modes)
+    normalized = read_checkpoint_pooling(str(told(tmp_path / "n", config, "Dense", "Normalize")))
     assert normalized == Pooling(modes, normalize=True)
     assert Pooling.from_json(normalized.to_json()) == normalized
 
 
 def test_a_checkpoint_that_says_nothing(tmp_path: Path) -> None:
-    assert declared_pooling(str(tmp_path)) is None
-    assert declared_pooling(str(told(tmp_path / "m", None))) is None
+    assert read_checkpoint_pooling(str(tmp_path)) is None
+    assert read_checkpoint_pooling(str(told(tmp_path / "m", None))) is None
 
 
 @pytest.mark.parametrize("text", ["{", '[{"type": "Pooling"}]', '["Pooling"]'])
 def test_what_cannot_be_read_is_told(tmp_path: Path, text: str) -> None:
     (tmp_path / "modules.json").write_text(text)
     with pytest.raises(UserError, match=r"modules\.json|pooling"):
-        declared_pooling(str(tmp_path))
+        read_checkpoint_pooling(str(tmp_path))
 
 
 def test_a_pooling_that_nobody_knows_is_told(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="attention_heads"):
-        declared_pooling(str(told(tmp_path / "m", {"pooling_mode": "attention_heads"})))
+        read_checkpoint_pooling(str(told(tmp_path / "m", {"pooling_mode": "attention_heads"})))
 
 
 def test_auto_takes_what_the_checkpoint_says_and_else_the_class(tmp_path: Path) -> None:

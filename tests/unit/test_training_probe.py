@@ -23,7 +23,7 @@ from handful.settings import TrainSection
 from handful.settings.recipe import Recipe
 from handful.training.data.collate import Collator
 from handful.training.data.splits import open_split
-from handful.training.evaluation.features import Frozen, features, frozen_hash
+from handful.training.evaluation.features import Frozen, features, hash_frozen_model
 from handful.training.evaluation.probe import Standard, probe_of
 from handful.training.loop.optimizer import (
     Pace,
@@ -33,8 +33,8 @@ from handful.training.loop.optimizer import (
 )
 from handful.training.loop.process_group import Team
 from handful.training.loop.state import RunState
-from handful.training.model.head_start import Beginning, Headed, begun
-from handful.training.model.heads import Head, asked, find_head, without_head
+from handful.training.model.head_start import Beginning, Headed, resolve_head_start
+from handful.training.model.heads import Head, compute_cpu_logits, find_head, without_head
 from handful.training.model.load import Built
 from handful.training.model.pretrained import load_pretrained
 
@@ -77,7 +77,7 @@ def test_the_head_of_a_stock_class(kind: str) -> None:
     assert head.bias == (kind not in ("gpt2", "llama")), "decoders have none"
     before = model.state_dict()
     with torch.inference_mode(), without_head(model, head.name):
-        inputs = asked(model, given)
+        inputs = compute_cpu_logits(model, given)
     assert inputs.shape == (4, head.width)
     layer = model.get_submodule(head.name)
     with torch.inference_mode():
@@ -175,7 +175,7 @@ def test_vectors_are_what_the_head_is_given_and_are_computed_once(
         for split, data in given.splits.items():
             for row in range(0, len(data), 7):
                 rows = data.batch(np.array([row]))
-                expected = asked(given.model, given.collate(rows))[0]
+                expected = compute_cpu_logits(given.model, given.collate(rows))[0]
                 np.testing.assert_allclose(first.vectors[split][row], expected, atol=1e-5)
     again = features(given)
     assert again.key == first.key
@@ -194,25 +194,25 @@ def test_vectors_that_are_not_whole_are_computed_again(one: Encoded, tmp_path: P
 
 def test_what_the_vectors_depend_on_is_in_their_name(one: Encoded, tmp_path: Path) -> None:
     known = frozen(one, tmp_path / "s")
-    keys = {frozen_hash(known)}
+    keys = {hash_frozen_model(known)}
     with torch.no_grad():
         known.model.label_head.weight.add_(1.0)  # type: ignore[union-attr, operator]
-    assert frozen_hash(known) in keys, "the head is what is fitted"
+    assert hash_frozen_model(known) in keys, "the head is what is fitted"
     with torch.no_grad():
         next(known.model.parameters()).view(-1)[0] += 1e-3
-    keys.add(frozen_hash(known))
-    keys.add(frozen_hash(replace(known, data_hash="1" * 64)))
-    keys.add(frozen_hash(replace(known, precision="bf16")))
-    keys.add(frozen_hash(replace(known, collate=Collator({"input_ids": 0}, side="left"))))
+    keys.add(hash_frozen_model(known))
+    keys.add(hash_frozen_model(replace(known, data_hash="1" * 64)))
+    keys.add(hash_frozen_model(replace(known, precision="bf16")))
+    keys.add(hash_frozen_model(replace(known, collate=Collator({"input_ids": 0}, side="left"))))
     assert len(keys) == 5
-    before = frozen_hash(known)
+    before = hash_frozen_model(known)
     known.model.config._name_or_path = "/somewhere/else"  # type: ignore[union-attr]
-    assert frozen_hash(known) == before, "where it was read from says nothing of it"
+    assert hash_frozen_model(known) == before, "where it was read from says nothing of it"
     one.functions("\n\ndef load_model():\n    return None\n")
-    assert frozen_hash(known) != before, "what its forward does no weight tells"
-    before = frozen_hash(known)
+    assert hash_frozen_model(known) != before, "what its forward does no weight tells"
+    before = hash_frozen_model(known)
     one.settings("[user]\nPOOL = cls\n")
-    assert frozen_hash(frozen(one, tmp_path / "u")) != before
+    assert hash_frozen_model(frozen(one, tmp_path / "u")) != before
 
 
 def test_the_probe_is_logistic_regression(one: Encoded, tmp_path: Path) -> None:
@@ -324,7 +324,7 @@ PACE = {"times": 10.0, "names": NEW}
     ],
 )
 def test_how_it_begins(keys: dict[str, Any], found: Headed, expected: Beginning) -> None:
-    begins = begun(section(**keys), found, RECIPE)
+    begins = resolve_head_start(section(**keys), found, RECIPE)
     assert (begins.pooling, begins.head) == (expected.pooling, expected.head)
     assert begins.names == expected.names
     assert begins.times == pytest.approx(expected.times)
@@ -343,7 +343,7 @@ def test_how_it_begins(keys: dict[str, Any], found: Headed, expected: Beginning)
 )
 def test_what_cannot_be_is_told(keys: dict[str, Any], found: Headed, words: str) -> None:
     with pytest.raises(UserError, match=words):
-        begun(section(**keys), found, RECIPE)
+        resolve_head_start(section(**keys), found, RECIPE)
 
 
 def test_a_head_with_a_pace_of_its_own() -> None:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from handful.training.data.batches import Plan, epoch_batches
-from handful.training.loop.resuming import resized
+from handful.training.loop.resuming import adapt_state_to_batch_size
 from handful.training.loop.state import RunState
 
 SEED = 3
@@ -31,7 +31,7 @@ def walk(
         before = plan.batch_size
         plan = Plan(len(lengths), size, epochs)
         state = RunState(**json.loads(json.dumps(state.to_json())))
-        resized(state, plan, before, lengths, SEED)
+        adapt_state_to_batch_size(state, plan, before, lengths, SEED)
         plan = replace(plan, shift=state.shift)
         end = plan.total_steps
         if number < len(stops):
@@ -63,14 +63,14 @@ def test_every_example_is_seen_once_an_epoch_whatever_the_sizes(
 def test_without_a_change_nothing_is_noted() -> None:
     lengths = np.arange(1, 41, dtype=np.int64)
     state = RunState(step=7)
-    assert resized(state, Plan(40, 8, 3), 8, lengths, SEED) == ""
+    assert adapt_state_to_batch_size(state, Plan(40, 8, 3), 8, lengths, SEED) == ""
     assert (state.shift, state.cuts, state.batch_size, state.examples) == (0, [], 8, 40)
 
 
 def test_a_change_is_told_with_epoch_and_sizes() -> None:
     lengths = np.arange(1, 41, dtype=np.int64)
     state = RunState(step=7, per_device=8)
-    told = resized(state, Plan(40, 20, 3), 8, lengths, SEED)
+    told = adapt_state_to_batch_size(state, Plan(40, 20, 3), 8, lengths, SEED)
     assert "BATCH_SIZE changed from 8 to 20: it goes on at epoch 1.40 of 3" in told
     assert state.per_device == 0, "found out anew"
     assert state.cuts == [{"epoch": 1, "batch_size": 8, "steps": 2, "smallest": 1}]
@@ -91,7 +91,7 @@ def test_each_epoch_is_validated_once_whatever_the_sizes(
             validated.append(plan.epoch_at(state.step))
             state.validated = state.step
     state = RunState(**json.loads(json.dumps(state.to_json())))
-    resized(state, Plan(count, second, 3), first, lengths, SEED)
+    adapt_state_to_batch_size(state, Plan(count, second, 3), first, lengths, SEED)
     plan = Plan(count, second, 3, shift=state.shift)
     while state.validated < plan.total_steps:
         state.step = plan.next_evaluation(state.step, state.validated)
@@ -103,7 +103,7 @@ def test_each_epoch_is_validated_once_whatever_the_sizes(
 def test_with_other_rows_it_goes_on_at_the_same_part_of_the_epoch() -> None:
     lengths = np.arange(1, 61, dtype=np.int64)
     state = RunState(step=7, examples=40, batch_size=8)
-    resized(state, Plan(60, 8, 3), 8, lengths, SEED)
+    adapt_state_to_batch_size(state, Plan(60, 8, 3), 8, lengths, SEED)
     plan = Plan(60, 8, 3, shift=state.shift)
     assert state.cuts == []
     assert abs(plan.epoch_at(7) - 1.4) < 0.1

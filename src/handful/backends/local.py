@@ -88,7 +88,7 @@ def run_here(
             for listener in listeners:
                 listener.join()
             os.close(pipe)
-        return _answer(result_file, status, log)
+        return _read_worker_result(result_file, status, log)
 
 
 def _listen(pipe: int, progress: Progress) -> None:
@@ -113,10 +113,10 @@ def _stop(worker: subprocess.Popen[bytes]) -> None:
         worker.wait()
 
 
-def _answer(result_file: Path, status: int, log: IO[bytes]) -> dict[str, Any]:
+def _read_worker_result(result_file: Path, status: int, log: IO[bytes]) -> dict[str, Any]:
     log.seek(0)
     lines = log.read().decode(errors="replace").splitlines()
-    killed = _killed(lines)
+    killed = _find_signal_death(lines)
     if killed or not result_file.exists():
         how = f"was ended by signal {-status}" if status < 0 else f"left with status {status}"
         # What the others of a team say is only that they lost the one that was killed.
@@ -125,7 +125,7 @@ def _answer(result_file: Path, status: int, log: IO[bytes]) -> dict[str, Any]:
         raise StepError(
             (str(killed) if killed else f"the worker {how}")
             + "".join(f"\n    | {line}" for line in words),
-            remedy=_MEMORY if by_signal else _LEFT if status == 0 else "",
+            remedy=_WORKER_MEMORY_REMEDY if by_signal else _LEFT if status == 0 else "",
         )
     answer: dict[str, Any] = json.loads(result_file.read_text())
     if "error" in answer:
@@ -137,7 +137,7 @@ _LEFT = (
     "it had no result yet: look for what ends its own process (`os._exit`) in load_model, "
     "compute_metrics, the model's forward, and what they use"
 )
-_MEMORY = (
+_WORKER_MEMORY_REMEDY = (
     "signal 9 often means that memory ran out: set AUTO_BATCH = true or GRADIENT_CHECKPOINTING = "
     "true, or lower BATCH_SIZE or [compute] TRAIN_PROCESSES"
 )
@@ -157,7 +157,7 @@ class _Killed:
         return f"training process {self.rank} {what}, and the others with it"
 
 
-def _killed(lines: Sequence[str]) -> _Killed | None:
+def _find_signal_death(lines: Sequence[str]) -> _Killed | None:
     """Whom torchrun has seen end by a signal that is no request to stop."""
     for line in lines:
         seen = _KILLED.search(line)

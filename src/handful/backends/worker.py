@@ -39,13 +39,13 @@ from handful.errors.exceptions import (
     listen_in_worker,
     message,
     signals_heard,
-    unexpected,
+    wrap_unexpected_error,
 )
 from handful.experiment.context import Experiment, open_experiment
 from handful.jobs.events import EventWriter
 from handful.progress import Progress, Silent
-from handful.storage.lock import watched
-from handful.system.machine import cores, uncollected
+from handful.storage.lock import attach_lock_watch
+from handful.system.machine import cores, pause_garbage_collection
 from handful.user_functions.load import MENUS, load_functions
 
 TASKS: Mapping[str, str] = {
@@ -67,8 +67,8 @@ def run_job(job: Job, progress: Progress) -> Any:
     with tempfile.TemporaryDirectory(prefix="handful-") as scratch:
         experiment = open_experiment(Path(job.experiment), job.overrides, progress, Path(scratch))
         if job.lock is not None:
-            experiment = replace(experiment, store=watched(experiment.store, job.lock))
-        with uncollected():
+            experiment = replace(experiment, store=attach_lock_watch(experiment.store, job.lock))
+        with pause_garbage_collection():
             task = getattr(import_module(module), function)
         with without_secrets(experiment.settings.hide):
             return task(experiment, job.arguments)
@@ -86,12 +86,14 @@ def without_secrets(hide: Callable[[str], str]) -> Iterator[None]:
         words = format_traceback(error)
         if hide(words) == words:
             raise
-        raise _hidden(error, hide, words) from None
+        raise _hide_secrets_in_error(error, hide, words) from None
 
 
-def _hidden(error: Exception, hide: Callable[[str], str], words: str) -> HandfulError:
+def _hide_secrets_in_error(
+    error: Exception, hide: Callable[[str], str], words: str
+) -> HandfulError:
     notes = list(getattr(error, "__notes__", ())) or [words]
-    told = error if isinstance(error, HandfulError) else unexpected(error)
+    told = error if isinstance(error, HandfulError) else wrap_unexpected_error(error)
 
     def clean(fault: Fault) -> Fault:
         return Fault(hide(fault.where), hide(fault.what), hide(fault.remedy))
@@ -128,15 +130,15 @@ def part(_: Experiment, __: Mapping[str, Any]) -> dict[str, Any]:
     return {}
 
 
-def _told_job(job: Job) -> Job:
+def _fetch_team_job(job: Job) -> Job:
     """The job that the first of the team has, for this machine's own directory.
 
     `UserError` if the experiment's files here are not those that it has.
     """
-    from handful.training.loop.process_group import gathered_at_start
+    from handful.training.loop.process_group import gather_process_reports
 
     directory = Path(job.experiment)
-    found = gathered_at_start({"job": job.to_json(), "files": _files_hash(directory)})
+    found = gather_process_reports({"job": job.to_json(), "files": _files_hash(directory)})
     # All of them look, so that none waits for one that has left.
     if len({one["files"] for one in found}) > 1:
         raise UserError(
@@ -170,7 +172,7 @@ def main(argv: list[str] | None = None) -> int:
         progress: Progress = Silent() if rank else events
         heard = signals_heard()
         try:
-            job = _told_job(job) if options.together else job
+            job = _fetch_team_job(job) if options.together else job
             answer = {"result": run_job(job, progress)}
         except BaseException as error:  # every end of a task goes home in the result file
             if is_from_outside(error, heard):
@@ -218,7 +220,7 @@ class Unwritten(StepError):
             super().__init__(lost, where=str(why.filename or ""), remedy="free some room")
 
 
-_LOST = re.compile(
+_PEER_LOSS_PATTERN = re.compile(
     r"gloo/transport|Connection (?:closed by peer|reset by peer)"
     r"|Application timeout caused pair closure"
     r"|NCCL.*(?:remote process|aborted|ncclRemoteError|timeout)|ncclRemoteError"
@@ -233,7 +235,9 @@ def has_lost_others(error: BaseException | None) -> bool:
         return False
     while error is not None:
         names = {kind.__name__ for kind in type(error).__mro__}
-        if "DistError" in names or ("RuntimeError" in names and _LOST.search(message(error))):
+        if "DistError" in names or (
+            "RuntimeError" in names and _PEER_LOSS_PATTERN.search(message(error))
+        ):
             return True
         error = error.__cause__ or error.__context__
     return False

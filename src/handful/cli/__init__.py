@@ -11,7 +11,7 @@ from handful.cli.aws import aws
 from handful.cli.experiments import check, init
 from handful.cli.image import image
 from handful.cli.keys import settings
-from handful.cli.output import flushed, guard_output, tell_error
+from handful.cli.output import flush_stdout, guard_output, tell_error
 from handful.cli.predictions import export, predict
 from handful.cli.states import status
 from handful.cli.steps import compare, prepare, reconcile, report, run, test, train, tune
@@ -63,10 +63,10 @@ def main() -> None:
     # A stop from outside ends like Ctrl-C does: workers get the time for a last checkpoint.
     listen()
     guard_output()
-    sys.exit(flushed(_run()))
+    sys.exit(flush_stdout(_run_cli_app()))
 
 
-def _run() -> int:
+def _run_cli_app() -> int:
     """The exit status of the command line."""
     try:
         app()

@@ -16,7 +16,7 @@ import typer
 from handful.cli.options import AsJson, Directory, Overrides, Traceback
 from handful.cli.output import tell_error
 from handful.errors import HandfulError, Interrupted, LeftRunning
-from handful.errors.exceptions import error_to_json, unexpected
+from handful.errors.exceptions import error_to_json, wrap_unexpected_error
 
 if TYPE_CHECKING:
     from handful.cli.console import Listener
@@ -52,7 +52,7 @@ def on_experiment(verb: Callable[..., None]) -> Callable[..., None]:
     ) -> None:
         if told:
             words["as_json"] = as_json
-        with opened(directory, overrides, as_json, traceback) as experiment:
+        with experiment_session(directory, overrides, as_json, traceback) as experiment:
             verb(experiment, **words)
 
     parameters = [_EXP, *(one for one in own if one not in told), *_COMMON]
@@ -63,7 +63,7 @@ def on_experiment(verb: Callable[..., None]) -> Callable[..., None]:
 
 
 @contextmanager
-def opened(
+def experiment_session(
     directory: Path, overrides: list[str] | None, as_json: bool, traceback: bool
 ) -> Iterator[Experiment]:
     """The experiment in `directory`, during the body; errors are told as `errors_told` does."""
@@ -106,7 +106,7 @@ def errors_told(*, traceback: bool, as_json: bool = False) -> Iterator[Listener]
         raise
     except BaseException as error:  # noqa: BLE001 - the last door: told, with status 1
         progress.close()
-        _tell(unexpected(error), as_json, traceback)
+        _tell(wrap_unexpected_error(error), as_json, traceback)
         raise typer.Exit(1) from None
     finally:
         progress.close()

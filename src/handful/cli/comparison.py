@@ -32,13 +32,13 @@ def show_across(experiments: Sequence[Experiment], redo: bool, as_json: bool) ->
         print(json.dumps({"event": "comparison", **found}, ensure_ascii=False), flush=True)
         return
     progress = experiments[0].progress
-    rows = [_row(row, found["metric"]) for row in found["ranking"]]
+    rows = [_format_comparison_row(row, found["metric"]) for row in found["ranking"]]
     progress.table(f"On {found['artifacts']:,} artifacts in common", COLUMNS, rows)
     for sentence in (*found["sentences"], *found["remarks"]):
         progress.note(sentence)
 
 
-def _row(row: Mapping[str, Any], metric: str) -> tuple[str, ...]:
+def _format_comparison_row(row: Mapping[str, Any], metric: str) -> tuple[str, ...]:
     value = row["metrics"].get(metric, {"value": None})
     low, high = value.get("low"), value.get("high")
     return (

@@ -70,7 +70,7 @@ class Paces:
         self._finished: dict[str, int] = {}
         self._quiet_start = quiet_start
 
-    def _shown_first(self) -> float:
+    def _initial_shown_time(self) -> float:
         return time.monotonic() if self._quiet_start else 0.0
 
     def is_over(self, task: str, done: int) -> bool:
@@ -78,7 +78,7 @@ class Paces:
         return self._finished.get(task) == done
 
     def of(self, task: str, done: int, total: int | None) -> Pace:
-        pace = self._paces.setdefault(task, Pace(done, shown=self._shown_first()))
+        pace = self._paces.setdefault(task, Pace(done, shown=self._initial_shown_time()))
         if total is not None and done >= total:
             del self._paces[task]
             self._finished[task] = done
@@ -203,7 +203,7 @@ class Terminal:
         unit: str = "",
         figures: Mapping[str, Scalar] | None = None,
     ) -> None:
-        bars = self._started()
+        bars = self._start_progress_bars()
         if task not in self._tasks:
             self._tasks[task] = bars.add_task(task, total=total, told="")
         rate = self._paces.of(task, done, total).rate(done)
@@ -233,7 +233,7 @@ class Terminal:
             self._bars = None
             self._tasks = {}
 
-    def _started(self) -> Bars:
+    def _start_progress_bars(self) -> Bars:
         from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
         from rich.progress import Progress as Bars
 

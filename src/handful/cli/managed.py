@@ -9,8 +9,8 @@ import typer
 
 from handful.errors import LeftRunning, StoreError
 from handful.experiment.context import Experiment
-from handful.pipeline.managed_jobs import planned_requests
-from handful.pipeline.run import STEPS, chosen
+from handful.pipeline.managed_jobs import list_managed_job_requests
+from handful.pipeline.run import STEPS, select_pipeline_steps
 from handful.pipeline.step import Choice
 from handful.pipeline.step_status import states
 
@@ -23,9 +23,9 @@ def show_requests(experiment: Experiment, choice: Choice, as_json: bool) -> None
     except StoreError as error:
         progress.warn(f"every job is shown, since the store cannot be looked into: {error}")
         found = {step.name: "not known" for step in STEPS}
-    names = [step.name for step in chosen(choice)]
+    names = [step.name for step in select_pipeline_steps(choice)]
     to_do = [step for step in names if found[step] or step in choice.again]
-    planned = planned_requests(experiment, to_do)
+    planned = list_managed_job_requests(experiment, to_do)
     if as_json:
         for one in planned:
             told = {"step": one.step, "operation": one.operation, "parameters": one.parameters}

@@ -66,7 +66,7 @@ def guard_output() -> None:
         setattr(sys, name, guarded)
 
 
-def flushed(status: int) -> int:
+def flush_stdout(status: int) -> int:
     """`status`, once all is written that was printed; 1 if it could not be."""
     try:
         sys.stdout.flush()

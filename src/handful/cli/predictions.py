@@ -100,27 +100,29 @@ def _predict_all(experiment: Experiment, paths: Sequence[str], wish: Wish) -> No
             return
         made_from = {**classifier.made_from(), "--all": str(wish.every_label)}
         with Lines(wish.output, made_from) as lines:
-            _write(classifier, paths, wish, lines)
+            _write_prediction_lines(classifier, paths, wish, lines)
 
 
 def _print(classifier: Classifier, paths: Sequence[str], wish: Wish) -> None:
-    for prediction in _counted(classifier, classifier.iterate(paths)):
+    for prediction in _count_predictions(classifier, classifier.iterate(paths)):
         print(prediction.to_json(every_label=wish.every_label), flush=True)
         if not has_reader():  # whoever read has had enough, such as `head`: the rest is for nobody
             raise typer.Exit(1)
 
 
-def _write(classifier: Classifier, paths: Sequence[str], wish: Wish, lines: Lines) -> None:
+def _write_prediction_lines(
+    classifier: Classifier, paths: Sequence[str], wish: Wish, lines: Lines
+) -> None:
     progress = classifier.experiment.progress
     if lines.done:
         progress.note(f"{len(lines.done):,} documents are in {lines.path} already")
     found = classifier.iterate(paths, skip=lines.done.__contains__)
-    for prediction in _counted(classifier, found):
+    for prediction in _count_predictions(classifier, found):
         lines.add([prediction.to_json(every_label=wish.every_label)])
     progress.note(f"the predictions: {lines.path}")
 
 
-def _counted(classifier: Classifier, found: Iterable[Prediction]) -> Iterator[Prediction]:
+def _count_predictions(classifier: Classifier, found: Iterable[Prediction]) -> Iterator[Prediction]:
     """The same predictions; how many there are is told meanwhile, and how many errors at last."""
     progress, errors, done = classifier.experiment.progress, 0, 0
     for done, prediction in enumerate(found, 1):

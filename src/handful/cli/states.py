@@ -37,7 +37,7 @@ def show_states(experiment: Experiment, choice: Choice) -> None:
     for state in found:
         done = age(state.record.finished_at) if state.record else "never"
         asked = ("asked to do it again",) if state.step in choice.again else ()
-        damage = [f"{_key(experiment, one)} {one.fault.what}" for one in state.damage]
+        damage = [f"{_state_damage_key(experiment, one)} {one.fault.what}" for one in state.damage]
         reasons = [*damage, *(f"to do: {one}" for one in (*asked, *state.reasons))]
         reasons = reasons or ["up to date"]
         first, *others = [*reasons, *busy.get(state.step, [])]
@@ -49,13 +49,13 @@ def show_states(experiment: Experiment, choice: Choice) -> None:
             state.check()
 
 
-def _key(experiment: Experiment, damage: Damaged) -> str:
+def _state_damage_key(experiment: Experiment, damage: Damaged) -> str:
     return damage.fault.where.removeprefix(f"{experiment.store.url}/")
 
 
 def _show_replaced(experiment: Experiment) -> None:
     """The trained models that newer ones have replaced, behind those; nothing if there is none."""
-    from handful.experiment.kept_models import replaced_models
+    from handful.experiment.kept_models import list_replaced_models
     from handful.pipeline.step_status import age
 
     metric = experiment.settings.train.METRIC
@@ -68,7 +68,7 @@ def _show_replaced(experiment: Experiment) -> None:
             age(one.finished_at) if one.finished_at else "",
             one.record["metrics"].get(metric),
         )
-        for one in replaced_models(experiment)
+        for one in list_replaced_models(experiment)
     ]
     if rows:
         title = "trained models; `handful predict EXP PATH --run RUN` uses one that is kept"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from handful.cli.command import on_experiment, opened
+from handful.cli.command import experiment_session, on_experiment
 from handful.cli.options import AsJson, Overrides, Redo, Refresh, ResumeAnyway, Traceback, Verify
 from handful.errors import UserError
 
@@ -153,7 +153,8 @@ def compare(
     """Rank the models, or several experiments, and say which differences are real."""
     with ExitStack() as stack:
         experiments = [
-            stack.enter_context(opened(one, overrides, as_json, traceback)) for one in directories
+            stack.enter_context(experiment_session(one, overrides, as_json, traceback))
+            for one in directories
         ]
         if len(experiments) > 1:
             from handful.cli.comparison import show_across

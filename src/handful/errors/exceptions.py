@@ -69,7 +69,7 @@ def _interrupt(*_: object) -> None:
 
 
 @contextmanager
-def contained() -> Iterator[None]:
+def contain_user_errors() -> Iterator[None]:
     """Whatever the user's code in the body raises comes out as an `Exception`.
 
     What a signal from outside asked for passes. Where nobody listens to signals, a
@@ -85,7 +85,7 @@ def contained() -> Iterator[None]:
 
 
 def raise_contained(error: BaseException, heard: int) -> NoReturn:
-    """What `contained` raises for `error`; `heard`: what `signals_heard` gave before."""
+    """What `contain_user_errors` raises for `error`; `heard`: what `signals_heard` gave before."""
     if is_from_outside(error, heard):
         raise error
     raise Ended(error).with_traceback(error.__traceback__) from error
@@ -117,11 +117,11 @@ def message(error: BaseException) -> str:
     except BaseException:  # noqa: BLE001 - whatever it is, the error to tell is another
         return "(its message cannot be read)"
     if isinstance(error, BaseExceptionGroup):
-        return f"{text}, the first of them {described(error.exceptions[0])}"
+        return f"{text}, the first of them {describe_exception(error.exceptions[0])}"
     return text
 
 
-def described(error: BaseException) -> str:
+def describe_exception(error: BaseException) -> str:
     """Its class and message, in one line."""
     return " ".join(f"{type(original(error)).__name__}: {message(error)}".split())
 
@@ -131,7 +131,7 @@ def format_traceback(error: BaseException) -> str:
     try:
         text = "".join(traceback.format_exception(original(error)))
     except BaseException:  # noqa: BLE001 - it stands beside the error, and is not worth one
-        return described(error)
+        return describe_exception(error)
     return text.encode("utf-8", "backslashreplace").decode()
 
 
@@ -149,7 +149,7 @@ def place_in(directory: Path, error: BaseException) -> str:
 def error_to_json(error: BaseException) -> dict[str, Any]:
     """An error as JSON, so that it can be raised again in another process."""
     if not isinstance(error, HandfulError):
-        error = unexpected(error)
+        error = wrap_unexpected_error(error)
     faults = getattr(error, "faults", None) or (error.fault,)
     return {
         "class": type(error).__name__,
@@ -158,7 +158,7 @@ def error_to_json(error: BaseException) -> dict[str, Any]:
     }
 
 
-def unexpected(error: BaseException) -> StepError:
+def wrap_unexpected_error(error: BaseException) -> StepError:
     """Any other exception as a `StepError` that keeps its cause, and the user's line if any.
 
     What only says that the machine has nothing left to give is told as that.
@@ -173,7 +173,7 @@ def unexpected(error: BaseException) -> StepError:
     users = [f for f in frames if "site-packages" not in f.filename and f.filename.endswith(".py")]
     place = users[-1] if users else None
     wrapped = StepError(
-        described(error),
+        describe_exception(error),
         where=f"{Path(place.filename).name}:{place.lineno} {place.name}" if place else "",
         remedy="run again with --traceback to see where it came from",
     )
@@ -183,7 +183,7 @@ def unexpected(error: BaseException) -> StepError:
 
 # --- what the machine has no more of -------------------------------------------------------------
 
-_FILES = (
+_OPEN_FILES_SHORTAGE = (
     "no more files may be opened (`ulimit -n`)",
     "raise `ulimit -n`, or lower NUM_PROCESSES and COPY_CONCURRENCY; what functions.py opens has "
     "to be closed (`with open(…) as file`)",
@@ -211,15 +211,15 @@ _TEMPORARY = (
     "free some room there, or point TMPDIR at a folder that can be written, and run again",
 )
 _BY_NUMBER = {
-    errno.EMFILE: _FILES,
-    errno.ENFILE: _FILES,
+    errno.EMFILE: _OPEN_FILES_SHORTAGE,
+    errno.ENFILE: _OPEN_FILES_SHORTAGE,
     errno.ENOSPC: _DISK,
     errno.EDQUOT: _DISK,
     errno.EFBIG: _FILE_SIZE,
     errno.ENOMEM: _MEMORY,
 }
 _BY_WORDS = (
-    (re.compile(r"too many open files", re.IGNORECASE), _FILES),
+    (re.compile(r"too many open files", re.IGNORECASE), _OPEN_FILES_SHORTAGE),
     (re.compile(r"no space left on device|disk quota exceeded|disk is full", re.IGNORECASE), _DISK),
     (re.compile(r"\bFile too large\b"), _FILE_SIZE),
     (re.compile(r"(cannot|can't|unable to) allocate memory|bad_alloc", re.IGNORECASE), _MEMORY),
@@ -241,7 +241,7 @@ def shortage(error: BaseException) -> StepError | None:
             what, remedy = found
             name = getattr(one, "filename", None) if isinstance(one, OSError) else None
             where = name if isinstance(name, str) else ""
-            told = f"{what}: {described(one)}"
+            told = f"{what}: {describe_exception(one)}"
             if found is _DISK:
                 return Full(told, where=where, remedy=remedy)
             return OutOfResources(told, where=where, remedy=remedy)

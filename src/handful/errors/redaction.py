@@ -18,12 +18,12 @@ SHORTEST = 4
 _EVERYWHERE = 8
 """Shorter values are blotted out where they are whole words: else harmless words would be harmed.
 """
-_WORDS = (
+_NON_SECRET_WORDS = (
     "::1 127.0.0.1 allow disable disabled false localhost none null prefer preferred read_only "
     "require required true utf-8 utf8 utf8mb4 verify-ca verify-full verify_ca verify_identity "
     "memory :memory:"
 )
-_SAYS_NOTHING = frozenset(_WORDS.split())
+_SAYS_NOTHING = frozenset(_NON_SECRET_WORDS.split())
 """What options are set to, and what messages are made of."""
 
 
@@ -49,11 +49,11 @@ def _blotter(secrets: frozenset[str], shortest: int) -> Callable[[str], str]:
     if not forms:
         return str
     # The longest first: a part of it may be a secret, too.
-    pattern = re.compile("|".join(map(_found_by, sorted(forms, key=lambda f: (-len(f), f)))))
+    pattern = re.compile("|".join(map(_secret_pattern, sorted(forms, key=lambda f: (-len(f), f)))))
     return lambda text: pattern.sub(HIDDEN, text)
 
 
-def _found_by(form: str) -> str:
+def _secret_pattern(form: str) -> str:
     if len(form) >= _EVERYWHERE and not form.isalpha():
         return re.escape(form)
     before = r"(?:(?<!\w)|(?<=%[0-9A-Fa-f]{2}))" if _is_word(form[0]) else ""

@@ -45,7 +45,7 @@ def review(experiment: Experiment, sources: Sequence[Source], labels: Sequence[s
     """
     key, store = experiment.layout.label_review, experiment.store
     spoken_of = {split for source in sources for split in source.splits}
-    rows = _merged(experiment, sources, labels)
+    rows = _merge_review_rows(experiment, sources, labels)
     try:
         before = from_csv(store.read(key))
     except Absent:
@@ -57,7 +57,7 @@ def review(experiment: Experiment, sources: Sequence[Source], labels: Sequence[s
     rows = with_decisions(rows, before)
     store.write(key, to_csv(rows))
     others = [note for note in _notes(experiment) if spoken_of.isdisjoint(note["splits"])]
-    told = [*map(_told, sources), *others]
+    told = [*map(_summarize_review_source, sources), *others]
     store.write(experiment.layout.label_review_notes, json.dumps(told, indent=2).encode() + b"\n")
     things = "label" if len(rows) == 1 else "labels"
     experiment.progress.note(f"{len(rows):,} {things} to look at again: {key}")
@@ -78,7 +78,7 @@ def _worst_first(row: Review) -> tuple[float, str]:
         return 1.0, row.artifact_id
 
 
-def _merged(
+def _merge_review_rows(
     experiment: Experiment, sources: Sequence[Source], labels: Sequence[str]
 ) -> list[Review]:
     """One row an artifact."""
@@ -104,7 +104,7 @@ def _merged(
     return list(found.values())
 
 
-def _told(source: Source) -> Mapping[str, Any]:
+def _summarize_review_source(source: Source) -> Mapping[str, Any]:
     return {
         "source": source.source,
         "splits": list(dict.fromkeys(source.splits)),

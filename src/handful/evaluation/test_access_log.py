@@ -44,7 +44,7 @@ def begin_look(experiment: Experiment, look: Mapping[str, Any]) -> int:
     before = looks_so_far(experiment)
     if before and _is_unfinished(before[-1]) and _same(before[-1], look):
         return len(before)
-    begun = {"when": _now(), **look, "finished": None}
+    begun = {"when": _access_log_timestamp(), **look, "finished": None}
     if after_verdict(experiment, [run["weights_hash"] for run in look["runs"]]):
         begun["after_verdict"] = True
         experiment.progress.warn(
@@ -65,7 +65,7 @@ def finish_look(experiment: Experiment, look: Mapping[str, Any], number: int = 0
         return len(looks)
     begin_look(experiment, look)
     looks = looks_so_far(experiment)
-    looks[-1] = {**looks[-1], **look, "finished": _now()}
+    looks[-1] = {**looks[-1], **look, "finished": _access_log_timestamp()}
     _write(experiment, looks)
     return len(looks)
 
@@ -90,7 +90,7 @@ def _same(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     return all(one.get(name) == other.get(name) for name in _SAME)
 
 
-def _now() -> str:
+def _access_log_timestamp() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 

@@ -50,7 +50,7 @@ def open_experiment(
 def open_checked(settings: Settings, name: str, directory: Path | None = None) -> CheckedStore:
     """The store of the experiment of this name; what is read is compared with what was written."""
     rules = Rules(
-        layout.listed_in,
+        layout.checksum_record_keys,
         layout.checks_itself,
         lambda key: layout.remedy_for(key, str(directory or name)),
     )

@@ -22,9 +22,9 @@ from handful.settings import (
     READ_BY_FUNCTIONS,
     Settings,
     Usage,
-    counted,
     counts_no_more,
     default_of,
+    list_counted_settings,
 )
 from handful.settings.secrets import counts_the_same, is_hashed
 from handful.user_functions.settings_usage import settings_usage
@@ -35,7 +35,7 @@ TRAINING_FUNCTIONS = ("load_model", "compute_metrics")
 USAGE = "the settings that the functions read"
 """What it says is no reason of its own: the functions are."""
 ENCODING_LIBRARIES = ("datasets", "pyarrow", "tokenizers", "transformers")
-_SHORT = 60
+_FINGERPRINT_VALUE_WIDTH = 60
 _USER = "[user] "
 
 
@@ -125,7 +125,7 @@ def of_compare(
 
 
 def of_report(settings: Settings, before: Iterable[Record]) -> Fingerprint:
-    made_from = dict(counted(settings, "report"))
+    made_from = dict(list_counted_settings(settings, "report"))
     for record in before:
         name = type(record).__name__.lower()
         made_from[f"what is {name}"] = _sha256(replace(record, files={}).to_json())
@@ -163,7 +163,7 @@ def _change(name: str, before: str | None, after: str | None) -> str:
     if counts_the_same(before, after):
         return ""
     hashes = is_hashed(before) or is_hashed(after) or _is_hash(after)
-    if hashes or max(len(before), len(after)) > _SHORT:
+    if hashes or max(len(before), len(after)) > _FINGERPRINT_VALUE_WIDTH:
         return f"{name} changed"
     return f"{name} changed from {before or 'nothing'} to {after or 'nothing'}"
 
@@ -205,7 +205,7 @@ def _own(
     """What a step is made from by its settings and its functions."""
     usage = settings_usage(directory, functions)
     return {
-        **counted(settings, step, usage=usage),
+        **list_counted_settings(settings, step, usage=usage),
         **of_functions(directory, functions, usage),
     }
 

@@ -79,7 +79,7 @@ def fingerprint_of(record: Mapping[str, Any]) -> str:
 
 def final_fingerprint(experiment: Experiment, model: str, seed: int) -> str:
     """Of the model that stands in final/; empty if none does."""
-    found = _opened(experiment, _record_of(experiment, model, seed))
+    found = _load_model_record(experiment, _record_of(experiment, model, seed))
     return found.fingerprint if found else ""
 
 
@@ -92,7 +92,7 @@ def replace_final(
     """
     store, layout = experiment.store, experiment.layout
     final, name = layout.final(model, seed), f"{model_folder(model)} seed {seed}"
-    old = _opened(experiment, _record_of(experiment, model, seed))
+    old = _load_model_record(experiment, _record_of(experiment, model, seed))
     if old is not None and old.fingerprint != fingerprint_of(record):
         if experiment.settings.train_for(model).MODELS_KEPT:
             experiment.progress.note(
@@ -141,12 +141,12 @@ def _leftovers(experiment: Experiment, keys: Sequence[str], model: str, seed: in
     """Folders below kept/ without a marker, and the one whose model is in use."""
     mine = experiment.layout.kept(model, seed)
     folders = {f"{mine}/{key.removeprefix(f'{mine}/').partition('/')[0]}" for key in keys}
-    in_use = _opened(experiment, _record_of(experiment, model, seed))
+    in_use = _load_model_record(experiment, _record_of(experiment, model, seed))
     again = f"{mine}/{in_use.fingerprint}" if in_use else ""
     return {one for one in folders if one == again or f"{one}/{FINAL_RECORD}" not in keys}
 
 
-def replaced_models(experiment: Experiment) -> list[TrainedModel]:
+def list_replaced_models(experiment: Experiment) -> list[TrainedModel]:
     """All that are kept, each run's behind the one that is in use; empty if none is kept."""
     keys = list(_keys(experiment, f"{experiment.layout.models}/"))
     if not any(place["kept"] for key in keys if (place := _PLACE.fullmatch(key))):
@@ -156,14 +156,14 @@ def replaced_models(experiment: Experiment) -> list[TrainedModel]:
     return [one for one in found if (one.model, one.seed) in runs and not one.probe]
 
 
-def trained_models(experiment: Experiment) -> list[TrainedModel]:
+def list_trained_models(experiment: Experiment) -> list[TrainedModel]:
     """Every one of this dataset, by model and seed: the one in use, then the last replaced."""
     return _in_order(_whole(experiment, _keys(experiment, f"{experiment.layout.models}/")))
 
 
 def find_model_by_fingerprint(experiment: Experiment, beginning: str) -> TrainedModel:
     """The one whose fingerprint begins so; `UserError` that lists them if it is not just one."""
-    there = trained_models(experiment)
+    there = list_trained_models(experiment)
     found = [one for one in there if beginning and one.fingerprint.startswith(beginning.lower())]
     if len(found) == 1:
         return found[0]
@@ -185,12 +185,12 @@ def _in_order(models: Iterable[TrainedModel]) -> list[TrainedModel]:
 
 def _whole(experiment: Experiment, keys: Iterable[str]) -> list[TrainedModel]:
     """Those whose record can be read. What a killed move left in both places is in use."""
-    found = [one for key in keys if (one := _opened(experiment, key)) is not None]
+    found = [one for key in keys if (one := _load_model_record(experiment, key)) is not None]
     in_use = {one.fingerprint for one in found if not one.kept}
     return [one for one in found if not one.kept or one.fingerprint not in in_use]
 
 
-def _opened(experiment: Experiment, key: str) -> TrainedModel | None:
+def _load_model_record(experiment: Experiment, key: str) -> TrainedModel | None:
     """The model whose handful.json lies at `key`; None if that is none, or damaged."""
     place = _PLACE.fullmatch(key)
     if place is None:

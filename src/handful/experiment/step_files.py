@@ -18,12 +18,12 @@ from handful.files.checksums import Checksum, Files
 from handful.layout import checks_itself
 from handful.records import Compared, Prepared, Record, Reported, Tested, Trained, Tuned
 from handful.storage.base import Store
-from handful.storage.checked import CheckedStore, bare, written_files
+from handful.storage.checked import CheckedStore, bare, list_written_files
 
 T = TypeVar("T")
 R = TypeVar("R")
 
-_AT_ONCE = 32
+_STEP_FILE_THREADS = 32
 _GONE = "it is gone"
 _SMALL = 4 << 20
 """Bytes that are held in memory."""
@@ -34,8 +34,8 @@ def files_of(experiment: Experiment, record: Record, before: Files) -> dict[str,
 
     What nobody noted when it was written, `before` (an older record) says, or the store.
     """
-    noted, store = written_files(experiment.store), bare(experiment.store)
-    keys, logs = _keys(experiment, record), _logs(experiment, record)
+    noted, store = list_written_files(experiment.store), bare(experiment.store)
+    keys, logs = _step_file_keys(experiment, record), _logs(experiment, record)
     # What a worker wrote line by line, nobody noted.
     new = [key for key in keys if key in logs or (key not in noted and key not in before)]
     found = _at_once(partial(checksum_of, store, experiment.scratch), new)
@@ -111,18 +111,18 @@ def checksum_of(store: Store, scratch: Path, key: str) -> Checksum:
 
 
 def _at_once(do: Callable[[T], R], things: Iterable[T]) -> Iterator[R]:
-    with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="handful-files") as pool:
+    with ThreadPoolExecutor(_STEP_FILE_THREADS, thread_name_prefix="handful-files") as pool:
         yield from pool.map(do, things)
 
 
-def _keys(experiment: Experiment, record: Record) -> list[str]:
+def _step_file_keys(experiment: Experiment, record: Record) -> list[str]:
     """The files of the step that made `record`, as they stand."""
     mine = experiment.layout
     if isinstance(record, Prepared):
         maps = {mine.label2id, mine.id2label, mine.splits, mine.split_metadata, mine.leakage}
         parts = (*(f"{split}/" for split in layout.SPLITS), layout.QUARANTINE, layout.TRUNCATION)
         encoded = [f"{mine.encoded(model)}/{part}" for model in record.rows for part in parts]
-        return _listed(experiment, mine.prepared, (*maps, *encoded))
+        return _list_keys_by_prefix(experiment, mine.prepared, (*maps, *encoded))
     if isinstance(record, Tuned):
         folders = [mine.tuning(best.model) for best in record.best]
         return [f"{folder}/{name}" for folder in folders for name in (layout.TUNING, layout.BEST)]
@@ -131,16 +131,19 @@ def _keys(experiment: Experiment, record: Record) -> list[str]:
     if isinstance(record, Tested):
         every = (*record.evaluations, *record.baselines)
         folders = [f"{mine.evaluated(one.model, one.seed)}/" for one in every]
-        return _listed(experiment, mine.evaluation, (*folders, mine.looks))
+        return _list_keys_by_prefix(experiment, mine.evaluation, (*folders, mine.looks))
     if isinstance(record, Compared):
         return _there(experiment.store, mine.comparison, mine.label_review_notes)
     if isinstance(record, Reported):
         return [record.key]
     counts = _there(experiment.store, layout.LABEL_COUNTS)
-    return [*counts, *_listed(experiment, layout.RECONCILIATION, layout.RECONCILE_FILES)]
+    return [
+        *counts,
+        *_list_keys_by_prefix(experiment, layout.RECONCILIATION, layout.RECONCILE_FILES),
+    ]
 
 
-def _listed(experiment: Experiment, folder: str, wanted: tuple[str, ...]) -> list[str]:
+def _list_keys_by_prefix(experiment: Experiment, folder: str, wanted: tuple[str, ...]) -> list[str]:
     """The keys below `folder` that begin as one of the `wanted`."""
     return sorted(
         key
@@ -160,7 +163,7 @@ def _logs(experiment: Experiment, record: Record) -> list[str]:
 
 def _there(store: Store, *keys: str) -> list[str]:
     """Those of them that are there."""
-    written = written_files(store)
+    written = list_written_files(store)
 
     def is_there(key: str) -> bool:
         if key in written:

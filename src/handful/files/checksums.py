@@ -142,7 +142,7 @@ def to_json(files: Files, keys: Iterable[str] | None = None) -> dict[str, tuple[
 def seal(data: bytes) -> bytes:
     """A JSON object, as text, with the checksum of that text as its last member; an empty one, in
     which nothing could be damaged, as it is."""
-    body = _unsealed(data).rstrip().removesuffix(b"}").rstrip()
+    body = _strip_json_seal(data).rstrip().removesuffix(b"}").rstrip()
     if body == b"{":
         return data
     digest = hashlib.sha256(body).hexdigest()
@@ -164,6 +164,6 @@ def fault_of_json(data: bytes) -> str:
     return "" if whole else "it is no JSON object"
 
 
-def _unsealed(data: bytes) -> bytes:
+def _strip_json_seal(data: bytes) -> bytes:
     found = _SEAL.search(data, max(0, len(data) - _TAIL))
     return data[: found.start()] + b"\n}" if found else data

@@ -46,13 +46,13 @@ _MAIL = re.compile(
     r"(From|Return-Path|Received|Delivered-To|MIME-Version|Subject|Date|To): .*\r?\n[\w-]+:", re.I
 )
 """Two headers, one of which every mail has."""
-_READ = 1 << 18
+_DOCUMENT_READ_LIMIT = 1 << 18
 """Letters of a page that are read; of a mail half as many bytes."""
 _PARTS, _HEADER = 100, 1000
 """Of a mail: more boundaries are no mail's; and letters of its subject."""
-_PLAIN = (".txt", ".text", ".md", ".rst", ".csv", ".tsv", ".tex", ".log")
+_PLAIN_DOCUMENT_SUFFIXES = (".txt", ".text", ".md", ".rst", ".csv", ".tsv", ".tex", ".log")
 """What is called so is read as it is, whatever stands in it."""
-_TAG = re.compile(r"<([A-Za-z/!?][^<>]*)>")
+_DOCUMENT_MARKUP_TAG = re.compile(r"<([A-Za-z/!?][^<>]*)>")
 _UNREAD_TAGS = frozenset({"script", "style", "template"})
 
 
@@ -62,7 +62,7 @@ def first_text(data: bytes, name: str, most: int) -> str:
     `name`: the file's, which helps to tell what it is.
     """
     try:
-        text = _text(data, name.lower(), 0)
+        text = _extract_document_text(data, name.lower(), 0)
     except Exception as error:  # a foreign document: whatever its parser says, it has no text
         short = shortage_at_work(error, others_went_well=True)
         if short:
@@ -73,14 +73,16 @@ def first_text(data: bytes, name: str, most: int) -> str:
     return clean if len(clean) <= most else f"{clean[: most - 1].rstrip()}…"
 
 
-def _text(data: bytes, name: str, depth: int) -> str | None:
+def _extract_document_text(data: bytes, name: str, depth: int) -> str | None:
     for magic, unpack in _PACKED.items():
         if data.startswith(magic) and depth < _DEEPEST:
-            return _text(unpack(data), re.sub(r"\.(gz|bz2|xz)$", "", name), depth + 1)
+            return _extract_document_text(
+                unpack(data), re.sub(r"\.(gz|bz2|xz)$", "", name), depth + 1
+            )
     if data.startswith(b"PK\x03\x04"):
         return _of_archive(data, depth) if depth < _DEEPEST else None
-    decoded = None if data.startswith(b"%PDF-") else _decoded(data[:MOST])
-    if decoded is None or name.endswith(_PLAIN):
+    decoded = None if data.startswith(b"%PDF-") else _decode_document(data[:MOST])
+    if decoded is None or name.endswith(_PLAIN_DOCUMENT_SUFFIXES):
         return decoded
     start = decoded.lstrip()
     if name.endswith((".json", ".jsonl", ".ndjson")) or start[:1] in ("{", "["):
@@ -113,7 +115,7 @@ def _of_archive(data: bytes, depth: int) -> str | None:
         plain = [one for one in there if not _is_packing(one.filename)]
         for one in [*first, *plain][:_MEMBERS]:
             with archive.open(one) as member:
-                text = _text(member.read(MOST), one.filename.lower(), depth + 1)
+                text = _extract_document_text(member.read(MOST), one.filename.lower(), depth + 1)
             if text and text.strip():
                 return text
     return None
@@ -127,7 +129,7 @@ def _is_packing(name: str) -> bool:
 # --- from bytes to letters -----------------------------------------------------------------------
 
 
-def _decoded(data: bytes) -> str | None:
+def _decode_document(data: bytes) -> str | None:
     for mark, encoding in (
         (b"\xff\xfe\x00\x00", "utf-32"),
         (b"\x00\x00\xfe\xff", "utf-32"),
@@ -197,10 +199,10 @@ def _of_markup(text: str) -> str:
 
     Read by hand, in time that grows with its length: `html.parser` takes minutes for some pages.
     """
-    page = text[:_READ].replace("<![CDATA[", "").replace("]]>", "")
+    page = text[:_DOCUMENT_READ_LIMIT].replace("<![CDATA[", "").replace("]]>", "")
     found, unread = [], ""
     # Text and tag take turns.
-    for number, piece in enumerate(_TAG.split(_without_comments(page))):
+    for number, piece in enumerate(_DOCUMENT_MARKUP_TAG.split(_without_comments(page))):
         if number % 2 == 0:
             found += [] if unread else [html.unescape(piece)]
             continue
@@ -229,7 +231,7 @@ def _of_mail(data: bytes) -> str | None:
     By the old policy, which takes no header apart before it is asked for: the new one takes minutes
     for some, and fails at an unknown character set.
     """
-    data = data[: _READ // 2]
+    data = data[: _DOCUMENT_READ_LIMIT // 2]
     if data.lower().count(b"boundary=") > _PARTS:
         return None
     message = email.message_from_bytes(data, policy=email.policy.compat32)
@@ -253,7 +255,7 @@ def _of_part(part: email.message.Message) -> str:
     try:
         return data.decode(part.get_content_charset() or "ascii")
     except (UnicodeDecodeError, LookupError):  # none is named, a wrong one, or nobody's
-        return _decoded(data) or ""
+        return _decode_document(data) or ""
 
 
 def _subject(message: email.message.Message) -> str:

@@ -11,7 +11,7 @@ LONGEST_NAME, LONGEST_PATH = 255, 4_095
 """Bytes, on the file systems of today."""
 NOBODY = "begins at the home of a user whom this machine does not know"
 TOO_LONG = f"is longer than any path is ({LONGEST_NAME} bytes a name, {LONGEST_PATH:,} in all)"
-_SHOWN = 200
+_PATH_PREVIEW_LENGTH = 200
 
 
 def from_home(place: str) -> str:
@@ -30,7 +30,7 @@ def path_fault(place: str, seen_from: Path = Path("/")) -> Fault | None:
     if path.startswith("~"):
         remedy = "write the path out; a name that begins with ~ is written ./~…"
         return Fault("", NOBODY, remedy)
-    whole = _encoded(os.path.normpath(seen_from / path))
+    whole = _encode_path(os.path.normpath(seen_from / path))
     if len(whole) > LONGEST_PATH or max(map(len, whole.split(b"/"))) > LONGEST_NAME:
         return Fault("", TOO_LONG, "write the whole path, if a part is missing, or a shorter one")
     return None
@@ -39,11 +39,13 @@ def path_fault(place: str, seen_from: Path = Path("/")) -> Fault | None:
 def at_home(place: str, where: str = "") -> Path:
     """The path, from the home that it begins at. `UserError` if no file can be there."""
     if fault := path_fault(place):
-        raise UserError(fault.what, where=where or place[:_SHOWN], remedy=fault.remedy)
+        raise UserError(
+            fault.what, where=where or place[:_PATH_PREVIEW_LENGTH], remedy=fault.remedy
+        )
     return Path(from_home(place))
 
 
-def _encoded(path: str) -> bytes:
+def _encode_path(path: str) -> bytes:
     try:
         return os.fsencode(path)
     except UnicodeEncodeError:

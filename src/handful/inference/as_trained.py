@@ -15,7 +15,7 @@ from handful.experiment.context import Experiment, with_values
 from handful.inference.choosing import Chosen
 from handful.layout import model_folder
 from handful.records import Prepared, Tuned
-from handful.settings import counted_for_model, counts_no_more, default_of
+from handful.settings import counts_no_more, default_of, list_counted_model_settings
 from handful.settings.secrets import counts_the_same, is_hashed, variables_in
 from handful.user_functions.source_hash import function_hashes
 
@@ -31,9 +31,9 @@ def as_trained(
     `record` is what its handful.json says. What the call itself sets (`--set`) is left alone, and
     of the model that was trained last all but what tune has found.
     """
-    now = counted_for_model(experiment.settings, chosen.model)
+    now = list_counted_model_settings(experiment.settings, chosen.model)
     then = record.get("settings", now)
-    only = None if chosen.pinned else _tuned(experiment, chosen.model)
+    only = None if chosen.pinned else _names_set_by_tune(experiment, chosen.model)
     values, lost = {}, []
     for entry in [*then, *(name for name in now if name not in then)]:
         name = _name(entry)
@@ -45,13 +45,13 @@ def as_trained(
         if before is not None and after is not None and counts_the_same(before, after):
             continue
         if before is None or is_hashed(before) or before == HIDDEN:
-            lost.append(_lost(entry, before))
+            lost.append(_describe_lost_entry(entry, before))
         else:
             values[name] = before
     return with_values(experiment, chosen.model, values), lost
 
 
-def _lost(entry: str, before: str | None) -> str:
+def _describe_lost_entry(entry: str, before: str | None) -> str:
     """The entry, and of a secret the variable that its value came from: it is kept nowhere."""
     names = variables_in(before or "")
     return f"{entry} (from the environment variable {' and '.join(names)})" if names else entry
@@ -60,7 +60,7 @@ def _lost(entry: str, before: str | None) -> str:
 def concerns(experiment: Experiment, chosen: Chosen, record: Mapping[str, Any]) -> list[str]:
     """What a person should know of functions that are not those that the model was trained with."""
     now = function_hashes(experiment.directory)
-    then = _encoded_by(experiment, record if chosen.pinned else None)
+    then = _data_encoder_hashes(experiment, record if chosen.pinned else None)
     changed = [n for n in _ENCODING if then and then.get(_ENTRY.format(n)) != now.get(n)]
     if not chosen.pinned:
         told = " and ".join(changed)
@@ -81,7 +81,9 @@ def concerns(experiment: Experiment, chosen: Chosen, record: Mapping[str, Any]) 
     return found
 
 
-def _encoded_by(experiment: Experiment, record: Mapping[str, Any] | None) -> Mapping[str, str]:
+def _data_encoder_hashes(
+    experiment: Experiment, record: Mapping[str, Any] | None
+) -> Mapping[str, str]:
     """Entry → hash of what encoded the data of `record`, or of now; empty if nobody knows."""
     if record and record.get("encoded_by"):
         return dict(record["encoded_by"])
@@ -93,7 +95,7 @@ def _encoded_by(experiment: Experiment, record: Mapping[str, Any] | None) -> Map
     return {} if other else prepared.made_from
 
 
-def _tuned(experiment: Experiment, model: str) -> set[str]:
+def _names_set_by_tune(experiment: Experiment, model: str) -> set[str]:
     try:
         tuned = Tuned.from_json(experiment.store.read(experiment.layout.tuned_record))
     except (Absent, ValueError, TypeError):

@@ -182,7 +182,7 @@ def temperature_of(experiment: Experiment, chosen: Chosen, record: Mapping[str, 
     """
     value = record.get("temperature")
     if value is None:
-        value = _tested_temperature(experiment, chosen)
+        value = _temperature_from_test(experiment, chosen)
     if isinstance(value, bool) or not isinstance(value, int | float):
         good = False
     else:
@@ -193,7 +193,7 @@ def temperature_of(experiment: Experiment, chosen: Chosen, record: Mapping[str, 
     return float(value)
 
 
-def _tested_temperature(experiment: Experiment, chosen: Chosen) -> Any:
+def _temperature_from_test(experiment: Experiment, chosen: Chosen) -> Any:
     try:
         key = experiment.layout.metrics(chosen.folder, chosen.seed)
         found = json.loads(experiment.store.read(key))

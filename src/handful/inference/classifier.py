@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from handful.training.serving import Scorer
 
 AnyPath = str | Path
-_USED = ("process_func", "get_dataset_features", "encode_data", "load_model")
+_PREDICTION_FUNCTIONS = ("process_func", "get_dataset_features", "encode_data", "load_model")
 
 
 @dataclass(frozen=True)
@@ -159,7 +159,7 @@ class Classifier:
             wanted = skip
             documents = (found for found in documents if not wanted(found.id))
         windows = self._reader.windows(documents)
-        return chain.from_iterable(map(self._predicted, windows))
+        return chain.from_iterable(map(self._predict_window, windows))
 
     def warnings(self) -> list[str]:
         """What a person should know before believing the predictions."""
@@ -173,7 +173,11 @@ class Classifier:
             "the model": self.chosen.name,
             "the weights": self.chosen.weights_hash,
             "the temperature": str(self.temperature),
-            **{f"{name} in functions.py": hashes[name] for name in _USED if name in hashes},
+            **{
+                f"{name} in functions.py": hashes[name]
+                for name in _PREDICTION_FUNCTIONS
+                if name in hashes
+            },
             # Only their hash: a user's own key may hold a secret.
             "the [user] settings": hashlib.sha256(repr(user).encode()).hexdigest(),
         }
@@ -188,14 +192,14 @@ class Classifier:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _predicted(self, window: Window) -> list[Prediction]:
-        scored = self._scored(window)
+    def _predict_window(self, window: Window) -> list[Prediction]:
+        scored = self._score_window_rows(window)
         return [
             Prediction(one, error=str(failure)) if failure else scored[one]
             for one, failure in window.outcomes
         ]
 
-    def _scored(self, window: Window) -> dict[str, Prediction]:
+    def _score_window_rows(self, window: Window) -> dict[str, Prediction]:
         import pyarrow as pa
 
         from handful.training.serving import probabilities

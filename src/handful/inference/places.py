@@ -19,7 +19,7 @@ from handful.experiment.context import Experiment
 from handful.pipeline.production import open_in_production
 from handful.settings import Settings
 from handful.settings.values.names import is_glob
-from handful.steps.reconcile.keys.guids import normalized
+from handful.steps.reconcile.keys.guids import normalize_guid
 from handful.steps.reconcile.keys.id_format import is_guid
 from handful.storage.base import Source
 
@@ -48,10 +48,10 @@ def find(experiment: Experiment, paths: Sequence[str | Path]) -> Iterator[Found]
     no folder, or that holds no documents, before the first document; `StoreError` for a bucket
     that cannot be listed.
     """
-    places = [_place(experiment.settings, str(path)) for path in paths]
+    places = [_find_documents_at(experiment.settings, str(path)) for path in paths]
     documents = (found for place in places for found in place)
     if is_guid(experiment.settings):
-        documents = (replace(found, id=normalized(found.id)) for found in documents)
+        documents = (replace(found, id=normalize_guid(found.id)) for found in documents)
     return _each_once(documents)
 
 
@@ -70,7 +70,7 @@ def _each_once(documents: Iterable[Found]) -> Iterator[Found]:
         yield found
 
 
-def _place(settings: Settings, path: str) -> Iterator[Found]:
+def _find_documents_at(settings: Settings, path: str) -> Iterator[Found]:
     names = (*settings.production.FILES_FROM_PROD, *settings.prepare.MODEL_INPUT_FILES)
     if path.startswith("s3://"):
         source = open_in_production(settings, path)
@@ -106,18 +106,20 @@ def _folders(folder: Path) -> list[str]:
 def _local(source: Source, name: str, folder: str) -> Found:
     fault = _id_fault(name)
     if fault:
-        return Found(_shown(name), source, folder, fault=fault)
+        return Found(_escape_document_name(name), source, folder, fault=fault)
     try:
-        sizes = {key.removeprefix(folder): size for key, size in _listed(source, folder)}
+        sizes = {
+            key.removeprefix(folder): size for key, size in _list_keys_and_sizes(source, folder)
+        }
     except StoreError as error:
-        return Found(name, source, folder, fault=_line(error))
+        return Found(name, source, folder, fault=_place_error_line(error))
     return Found(name, source, folder, sizes)
 
 
 def _in_bucket(source: Source, url: str, names: Sequence[str]) -> list[Found]:
     """The documents below a prefix, from one listing: keys alone, a few hundred bytes each."""
-    sizes = dict(_listed(source, ""))
-    if any(_beside(pattern, key) for key in sizes for pattern in names):
+    sizes = dict(_list_keys_and_sizes(source, ""))
+    if any(_is_match_at_same_depth(pattern, key) for key in sizes for pattern in names):
         return [Found(url.rstrip("/").rpartition("/")[2], source, "", sizes)]
     folders: dict[str, dict[str, int]] = {}
     for key, size in sizes.items():
@@ -129,17 +131,17 @@ def _in_bucket(source: Source, url: str, names: Sequence[str]) -> list[Found]:
     found = []
     for name in sorted(folders):
         fault = _id_fault(name)
-        shown = _shown(name) if fault else name
+        shown = _escape_document_name(name) if fault else name
         found.append(Found(shown, source, f"{name}/", folders[name], fault))
     return found
 
 
-def _beside(pattern: str, key: str) -> bool:
+def _is_match_at_same_depth(pattern: str, key: str) -> bool:
     """Does `key` lie as deep as `pattern` says, and fit it?"""
     return key.count("/") == pattern.count("/") and fits(pattern, key)
 
 
-def _listed(source: Source, prefix: str) -> Iterator[tuple[str, int]]:
+def _list_keys_and_sizes(source: Source, prefix: str) -> Iterator[tuple[str, int]]:
     for batch in source.list(prefix):
         yield from zip(
             batch.column("key").to_pylist(), batch.column("size").to_pylist(), strict=True
@@ -163,10 +165,10 @@ def _id_fault(name: str) -> str:
     return f"it is longer than {_LONGEST} bytes" if len(name.encode()) > _LONGEST else ""
 
 
-def _shown(name: str) -> str:
+def _escape_document_name(name: str) -> str:
     """A name that cannot be trusted, with nothing in it that moves a cursor."""
     return name.encode("unicode_escape", "surrogatepass").decode("ascii")
 
 
-def _line(error: BaseException) -> str:
+def _place_error_line(error: BaseException) -> str:
     return " ".join(str(error).split())

@@ -39,10 +39,12 @@ def standing_probes(experiment: Experiment) -> list[Probe]:
 
 
 def _probe(experiment: Experiment, model: str) -> Probe | None:
-    tested = _json(experiment, experiment.layout.metrics(probe_folder(model), PROBE_SEED))
+    tested = _read_probe_json(
+        experiment, experiment.layout.metrics(probe_folder(model), PROBE_SEED)
+    )
     if tested is None or tested.get("probe_of") != model_folder(model):
         return None
-    final = _json(experiment, f"{experiment.layout.probe_final(model)}/{FINAL_RECORD}")
+    final = _read_probe_json(experiment, f"{experiment.layout.probe_final(model)}/{FINAL_RECORD}")
     if final is None or final.get("weights_hash") != tested.get("weights_hash"):
         return None
     validation = {
@@ -55,11 +57,11 @@ def _probe(experiment: Experiment, model: str) -> Probe | None:
 
 def data_hash(experiment: Experiment, folder: str) -> str | None:
     """Of the encoded data that the trained model of this folder was made from."""
-    found = _json(experiment, f"{folder}/{FINAL_RECORD}")
+    found = _read_probe_json(experiment, f"{folder}/{FINAL_RECORD}")
     return found.get("data_hash") if found else None
 
 
-def _json(experiment: Experiment, key: str) -> dict[str, Any] | None:
+def _read_probe_json(experiment: Experiment, key: str) -> dict[str, Any] | None:
     try:
         return dict(json.loads(experiment.store.read(key)))
     except Absent:

@@ -82,15 +82,15 @@ class Reader:
     def _read(self, window: Sequence[Found]) -> Window:
         scratch = Path(tempfile.mkdtemp(dir=self.experiment.scratch, prefix="documents-"))
         try:
-            return self._encoded(window, scratch)
+            return self._encode_window(window, scratch)
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
 
-    def _encoded(self, window: Sequence[Found], scratch: Path) -> Window:
+    def _encode_window(self, window: Sequence[Found], scratch: Path) -> Window:
         stage = Stage(self.experiment.settings, scratch, self.functions.has(PROCESS))
         faults = [stage.fault(found) for found in window]
         begun = [found for found, fault in zip(window, faults, strict=True) if not fault]
-        failed, rows = self._tried(stage, begun)
+        failed, rows = self._try_documents(stage, begun)
         if not self._one_went_well:
             self._check_label(begun, failed, scratch)
         self._one_went_well = self._one_went_well or len(failed) < len(begun)
@@ -101,7 +101,7 @@ class Reader:
         )
         return Window(outcomes, rows)
 
-    def _tried(
+    def _try_documents(
         self, stage: Stage, begun: Sequence[Found], label: Any = NO_LABEL
     ) -> tuple[dict[str, Failure], tuple[Rows, ...]]:
         """Why documents failed, and the rows of the others."""
@@ -184,7 +184,7 @@ class Reader:
         folder = scratch / "with-a-label"
         folder.mkdir()
         stage = Stage(settings, folder, self.functions.has(PROCESS))
-        again, _ = self._tried(stage, [guilty], next(iter(self.label2id)))
+        again, _ = self._try_documents(stage, [guilty], next(iter(self.label2id)))
         if guilty.id in again:
             return
         failure = failed[guilty.id]

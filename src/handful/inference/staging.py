@@ -43,7 +43,7 @@ class Stage:
         """The names of the files that are looked at: never a label that lies beside them."""
         copied = self.settings.production.FILES_FROM_PROD
         patterns = copied if self.processed else self.settings.prepare.MODEL_INPUT_FILES
-        names = (name for name in found.sizes if _inside(name))
+        names = (name for name in found.sizes if _is_plain_document_path(name))
         return tuple(sorted(name for name in names if any(fits(p, name) for p in patterns)))
 
     def fault(self, found: Found) -> str:
@@ -60,7 +60,7 @@ class Stage:
         self._check_room(documents)
         with ThreadPoolExecutor(_FETCHES, thread_name_prefix="handful-fetch") as pool:
             jobs = {
-                found.id: pool.submit(self._copied, number, found, label)
+                found.id: pool.submit(self._copy_document, number, found, label)
                 for number, found in enumerate(documents)
             }
             return {name: job.result() for name, job in jobs.items()}
@@ -98,7 +98,7 @@ class Stage:
             files[pattern] = mine if is_glob(pattern) else mine[0]
         return Instance(artifact_id, NO_LABEL, files)
 
-    def _copied(self, number: int, found: Found, label: Any) -> Copy | Failure:
+    def _copy_document(self, number: int, found: Found, label: Any) -> Copy | Failure:
         # The folder keeps the document's name; the number keeps two of one name apart.
         folder = self.scratch / str(number) / found.id
         names = self.taken(found)
@@ -131,7 +131,7 @@ class Stage:
         return told if size > most else ""
 
 
-def _inside(name: str) -> bool:
+def _is_plain_document_path(name: str) -> bool:
     return not any(part in {"", ".", ".."} for part in name.split("/"))
 
 

@@ -11,7 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from handful.errors import HandfulError
-from handful.errors.exceptions import described, is_from_outside, shortage_at_work, signals_heard
+from handful.errors.exceptions import (
+    describe_exception,
+    is_from_outside,
+    shortage_at_work,
+    signals_heard,
+)
 from handful.steps.prepare.encoding import schema
 from handful.steps.prepare.encoding.call_encode import Answer, Caller, Encoding
 from handful.steps.prepare.encoding.columns import Columns, Plain
@@ -27,7 +32,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 PROCESS = "process_func"
-_LONGEST = 500
+_DOCUMENT_ERROR_LENGTH = 500
 
 
 @dataclass(frozen=True)
@@ -43,7 +48,7 @@ class Failure:
 
     @classmethod
     def by(cls, error: BaseException, desk: Desk, function: str) -> Self:
-        text = desk.settings.hide(described(error))[:_LONGEST]
+        text = desk.settings.hide(describe_exception(error))[:_DOCUMENT_ERROR_LENGTH]
         if isinstance(error, HandfulError):
             return cls(text.partition(": ")[2], "")
         return cls(text, f"{place(desk.directory, error)} in {function}")
@@ -145,7 +150,7 @@ class _Encoder:
     def run(self) -> Rows:
         work, rows = self._work, Rows()
         rows.failed = {one.artifact_id: Failure(one.error) for one in work.set_aside.values()}
-        found: list[_Row] = []
+        found: list[_DocumentRow] = []
         for instance, answer in Caller(self._desk, work).answers(range(len(work.instances))):
             row = self._row(answer)
             if isinstance(row, Failure):
@@ -183,25 +188,25 @@ class _Encoder:
             raise Misfit(f"{', '.join(told)}: it does not fit get_dataset_features")
         return self._columns.plain(encoded)
 
-    def _add(self, rows: Rows, found: Sequence[_Row]) -> None:
+    def _add(self, rows: Rows, found: Sequence[_DocumentRow]) -> None:
         """All rows as one table, but for those that cannot be in any."""
         import pyarrow as pa
 
-        def lost(row: _Row, error: Exception) -> None:
-            rows.failed[row[0]] = Failure(described(error)[:_LONGEST])
+        def record_row_failure(row: _DocumentRow, error: Exception) -> None:
+            rows.failed[row[0]] = Failure(describe_exception(error)[:_DOCUMENT_ERROR_LENGTH])
 
-        made = list(in_halves(found, self._table, lost))
+        made = list(in_halves(found, self._table, record_row_failure))
         kept = [row for some, _ in made for row in some]
         rows.table = pa.concat_tables([table for _, table in made]) if made else None
         rows.ids = [one for one, _ in kept]
         rows.lengths = [max((len(row[n]) for n in self._flat), default=1) for _, row in kept]
 
-    def _table(self, rows: Sequence[_Row]) -> pa.Table:
+    def _table(self, rows: Sequence[_DocumentRow]) -> pa.Table:
         import pyarrow as pa
 
         arrays = self._columns.arrays([row for _, row in rows])
         return pa.Table.from_arrays(list(arrays.values()), schema=self._features.arrow_schema)
 
 
-_Row = tuple[str, dict[str, Plain]]
+_DocumentRow = tuple[str, dict[str, Plain]]
 """An artifact id, and its features in the plain form."""

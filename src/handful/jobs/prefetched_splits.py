@@ -14,7 +14,7 @@ SPLITS_OF_TRAINING = ("train", "validation")
 """What a training reads; each arrives under its own name."""
 
 
-def brought(split: str) -> Path | None:
+def find_prefetched_split(split: str) -> Path | None:
     """The folder of an encoded split, as its dataset was saved; None: it is in the store alone."""
     folder = os.environ.get(f"{VARIABLE}{split}")
     return Path(folder) if folder else None

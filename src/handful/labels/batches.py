@@ -16,9 +16,9 @@ from handful.labels.base import LABELS_SCHEMA
 from handful.labels.columns import Column, as_known, json_objects, nans, texts
 from handful.labels.reading import Batch, Rows
 
-_NAMED = ("artifact_id", "label", "file_hash")
+_LABEL_COLUMN_NAMES = ("artifact_id", "label", "file_hash")
 _REQUIRED = ("artifact_id", "label")
-_WHERE = "[production] LABEL_QUERY"
+_LABEL_BATCH_PLACE = "[production] LABEL_QUERY"
 
 
 def label_batches(rows: Rows) -> Iterator[pa.RecordBatch]:
@@ -50,17 +50,17 @@ class _Columns:
     def found(cls, names: list[str]) -> _Columns:
         """`DataError` if a required column is missing or a named one is there twice."""
         lower = [name.lower() for name in names]
-        twice = [name for name in _NAMED if lower.count(name) > 1]
+        twice = [name for name in _LABEL_COLUMN_NAMES if lower.count(name) > 1]
         if twice:
             raise DataError(
                 f"the query gives the column {twice[0]!r} {lower.count(twice[0])} times",
-                where=_WHERE,
+                where=_LABEL_BATCH_PLACE,
                 remedy="name the columns one by one instead of *",
             )
         missing = [name for name in _REQUIRED if name not in lower]
         if missing:
             raise _missing(missing, names)
-        named = tuple(lower.index(name) if name in lower else None for name in _NAMED)
+        named = tuple(lower.index(name) if name in lower else None for name in _LABEL_COLUMN_NAMES)
         others = [(index, name) for index, name in enumerate(names) if index not in named]
         return cls(named, tuple(_apart(others)))
 
@@ -69,7 +69,7 @@ class _Columns:
         size = len(columns[0])
         spelled: dict[str, pl.Series] = {}
         strange: dict[str, pl.Series] = {}
-        for name, index in zip(_NAMED, self.named, strict=True):
+        for name, index in zip(_LABEL_COLUMN_NAMES, self.named, strict=True):
             spelled[name], found = (
                 (pl.repeat(None, size, dtype=pl.String, eager=True), None)
                 if index is None
@@ -80,7 +80,7 @@ class _Columns:
         if self.named[1] is not None:
             spelled["label"] = _without_nans(spelled["label"], columns[self.named[1]])
         spelled["row"] = json_objects({name: columns[index] for index, name in self.others}, size)
-        spelled["kept_as_text"] = _told(strange, size)
+        spelled["kept_as_text"] = _list_strange_columns(strange, size)
         return _record_batch(spelled)
 
 
@@ -90,7 +90,7 @@ def _without_nans(labels: pl.Series, column: Column) -> pl.Series:
     return labels.scatter(pl.Series(where).arg_true(), None) if any(where) else labels
 
 
-def _told(strange: Mapping[str, pl.Series], size: int) -> pl.Series:
+def _list_strange_columns(strange: Mapping[str, pl.Series], size: int) -> pl.Series:
     """Which of the named columns holds a value that stands as the database's own text."""
     if not strange:
         return pl.repeat(None, size, dtype=pl.String, eager=True)
@@ -131,6 +131,6 @@ def _missing(missing: list[str], names: list[str]) -> DataError:
     return DataError(
         f"the query gives no column {' and no column '.join(map(repr, missing))}; "
         f"it gives {', '.join(names) or 'none'}",
-        where=_WHERE,
+        where=_LABEL_BATCH_PLACE,
         remedy=f"perhaps {', '.join(hints)}" if hints else "give the columns these names with AS",
     )

@@ -14,7 +14,14 @@ from typing import Any
 import polars as pl
 
 from handful.labels.drivers.text_values import Kind, read
-from handful.labels.values import LONGEST_NUMBER, as_json, as_text, decoded, is_nan, is_verbatim
+from handful.labels.values import (
+    LONGEST_NUMBER,
+    as_json,
+    as_text,
+    decode_database_text,
+    is_nan,
+    is_verbatim,
+)
 
 _ESCAPES = {letter: json.dumps(letter)[1:-1] for letter in (*map(chr, range(32)), '"', "\\")}
 _ESCAPED = r'["\\\x00-\x1f]'
@@ -62,7 +69,9 @@ def text_of(values: pl.Series, kind: Kind = Kind.TEXT) -> Column:
     lost = found.is_null() & values.is_not_null()
     if not lost.any():
         return Column(kind, found)
-    escaped = pl.Series([decoded(value) for value in values.filter(lost)], dtype=pl.String)
+    escaped = pl.Series(
+        [decode_database_text(value) for value in values.filter(lost)], dtype=pl.String
+    )
     return Column(kind, found.scatter(lost.arg_true(), escaped), strange=lost)
 
 
@@ -127,7 +136,7 @@ def _jsons(columns: Sequence[Column]) -> pl.DataFrame:
 
 def _to_escape(raw: pl.DataFrame, columns: Mapping[str, Column]) -> set[str]:
     """Which columns of text have a letter that JSON escapes."""
-    texts = [name for name, column in columns.items() if column.kind in _QUOTED]
+    texts = [name for name, column in columns.items() if column.kind in _JSON_STRING_KINDS]
     found = raw.select(pl.col(name).str.contains(_ESCAPED).any() for name in texts)
     return {name for name in texts if found[name][0]}
 
@@ -151,8 +160,8 @@ def _texts_of_each(column: Column, values: pl.Series) -> tuple[pl.Series, pl.Ser
     objects = [read(column.kind, raw, column.item) for raw in distinct.to_list()]
     spelled = pl.Series([as_text(value) for value in objects], dtype=pl.String)
     strange = [is_verbatim(value) for value in objects]
-    found = _replaced(values, distinct, spelled)
-    return found, _replaced(values, distinct, pl.Series(strange)) if any(strange) else None
+    found = _map_column_values(values, distinct, spelled)
+    return found, _map_column_values(values, distinct, pl.Series(strange)) if any(strange) else None
 
 
 def _texts_of_objects(values: Sequence[Any]) -> tuple[pl.Series, pl.Series | None]:
@@ -165,10 +174,10 @@ def _each(values: pl.Series, spell: Callable[[Any], str | None]) -> pl.Series:
     """Spell every distinct value once."""
     distinct = values.unique()
     spelled = pl.Series([spell(value) for value in distinct.to_list()], dtype=pl.String)
-    return _replaced(values, distinct, spelled)
+    return _map_column_values(values, distinct, spelled)
 
 
-def _replaced(values: pl.Series, old: pl.Series, new: pl.Series) -> pl.Series:
+def _map_column_values(values: pl.Series, old: pl.Series, new: pl.Series) -> pl.Series:
     table = pl.DataFrame({"v": old, "new": new})
     joined = values.to_frame("v").join(
         table, on="v", how="left", nulls_equal=True, maintain_order="left"
@@ -180,10 +189,10 @@ def as_known(column: Column) -> Column:
     """Objects of one simple type as a column of text; any other column as it is."""
     if isinstance(column.values, pl.Series):
         return column
-    return _known(column.values) or column
+    return _build_uniform_column(column.values) or column
 
 
-def _known(values: Sequence[Any]) -> Column | None:
+def _build_uniform_column(values: Sequence[Any]) -> Column | None:
     types = set(map(type, values)) - {type(None)}
     if not types:
         return Column(Kind.TEXT, pl.Series([None] * len(values), dtype=pl.String))
@@ -279,4 +288,4 @@ _BY_COLUMN: dict[Kind, Callable[[pl.Expr], pl.Expr]] = {
     Kind.BYTEA: _bytea,
 }
 """Kind → its JSON, or null where that is not known to be right."""
-_QUOTED = (Kind.TEXT, Kind.DATE)
+_JSON_STRING_KINDS = (Kind.TEXT, Kind.DATE)

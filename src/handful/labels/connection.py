@@ -16,20 +16,20 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 from sqlalchemy.pool import NullPool
 
 from handful.errors import Denied, Unreachable, UserError
-from handful.labels.connection_options import demands_tls, is_about_options, refused_options
+from handful.labels.connection_options import build_url_option_error, demands_tls, is_about_options
 from handful.labels.drivers.duckdb_file import duckdb_url
 from handful.labels.drivers.known import (
-    preferred_driver,
     refuse_async,
+    select_installed_driver,
     unknown_dialect,
     unknown_module,
 )
 from handful.labels.drivers.sqlite_file import sqlite_engine
 from handful.labels.failure_kinds import ENCODE, LOST, NO_TLS
-from handful.labels.failures import said_by_mysql, shown
+from handful.labels.failures import build_mysql_query_error, shown
 from handful.progress import Progress, Silent
 
-_WHERE = "[production] DATABASE_URL"
+_CONNECTION_FAULT_PLACE = "[production] DATABASE_URL"
 _CONNECT_SECONDS = 10
 _ON_CONNECT = {
     "mysql": "SET SESSION TRANSACTION READ ONLY",
@@ -43,19 +43,19 @@ _ON_BEGIN = {
 """For this transaction only: behind a pooler the session may be somebody else's next."""
 
 
-def parsed(url: str) -> URL:
+def parse_database_url(url: str) -> URL:
     """The URL with an installed driver; `UserError`, which does not show it, if it is none."""
     try:
         found = make_url(re.sub(r"^postgres(?=\+|://)", "postgresql", url))
     except (ArgumentError, ValueError):
         raise UserError(
             "is no database URL",
-            where=_WHERE,
+            where=_CONNECTION_FAULT_PLACE,
             remedy="write kind://user:password@host:port/database, with special characters of "
             "the password percent-encoded, or sqlite:///file.db",
         ) from None
     _check_password_is_encoded(url, found)
-    return preferred_driver(found)
+    return select_installed_driver(found)
 
 
 def _check_password_is_encoded(raw: str, url: URL) -> None:
@@ -65,13 +65,13 @@ def _check_password_is_encoded(raw: str, url: URL) -> None:
     if "@" in (url.host or "") or any("@" in piece and "=" not in piece for piece in pieces):
         raise UserError(
             "cannot be read: there is an '@' too many in it; is it the password's?",
-            where=_WHERE,
+            where=_CONNECTION_FAULT_PLACE,
             remedy=ENCODE,
         )
 
 
 @contextmanager
-def opened_read_only(
+def open_read_only_engine(
     url: URL, progress: Progress | None = None, scratch: Path | None = None
 ) -> Iterator[Engine]:
     """An engine whose connections may not write, as far as the kind of database allows.
@@ -93,11 +93,11 @@ def opened_read_only(
 
 
 @contextmanager
-def connected_read_only(
+def open_read_only_connection(
     url: URL, progress: Progress | None = None, scratch: Path | None = None
 ) -> Iterator[Connection]:
-    """A connection of `opened_read_only`; its transaction is rolled back at the end."""
-    with opened_read_only(url, progress, scratch) as engine:
+    """A connection of `open_read_only_engine`; its transaction is rolled back at the end."""
+    with open_read_only_engine(url, progress, scratch) as engine:
         connection = engine.connect()
         try:
             yield connection
@@ -117,7 +117,7 @@ def _check_nothing_is_missing(connection: Connection, url: URL) -> None:
     if url.get_driver_name() != "mariadbconnector":
         return
     for _, code, words in connection.exec_driver_sql("SHOW ERRORS").all():
-        raise said_by_mysql(int(code), str(words), url)
+        raise build_mysql_query_error(int(code), str(words), url)
 
 
 def _close_in_the_middle(connection: Connection) -> None:
@@ -141,13 +141,15 @@ def _server_engine(url: URL, scratch: Path | None) -> Engine:
         url = duckdb_url(url, scratch)
     try:
         refuse_async(url)
-        engine = create_engine(url, poolclass=NullPool, connect_args=_arguments(url))
+        engine = create_engine(
+            url, poolclass=NullPool, connect_args=_connect_timeout_arguments(url)
+        )
     except NoSuchModuleError:
         raise unknown_dialect(url) from None
     except ModuleNotFoundError as error:
         raise unknown_module(url, error) from None
     except (ArgumentError, TypeError, ValueError) as error:
-        raise refused_options(error, url) from None
+        raise build_url_option_error(error, url) from None
     event.listen(engine, "do_connect", _connecting(url))
     event.listen(engine, "connect", _driver_read_only)
     if kind in {"mysql", "mariadb"} and demands_tls(url):
@@ -160,7 +162,7 @@ def _server_engine(url: URL, scratch: Path | None) -> Engine:
     return engine
 
 
-def _arguments(url: URL) -> dict[str, Any]:
+def _connect_timeout_arguments(url: URL) -> dict[str, Any]:
     """Nobody should wait for minutes for a host that does not answer."""
     if url.get_backend_name() not in {"postgresql", "mysql", "mariadb"}:
         return {}
@@ -177,14 +179,14 @@ def _connecting(url: URL) -> Callable[..., Any]:
         try:
             return dialect.connect(*arguments, **named)
         except Exception as error:
-            if _is_of(dialect, error) and not is_about_options(error, url):
+            if _is_database_driver_error(dialect, error) and not is_about_options(error, url):
                 raise
-            raise refused_options(error, url) from None
+            raise build_url_option_error(error, url) from None
 
     return connect
 
 
-def _is_of(dialect: Any, error: Exception) -> bool:
+def _is_database_driver_error(dialect: Any, error: Exception) -> bool:
     return isinstance(error, dialect.loaded_dbapi.Error)
 
 

@@ -9,7 +9,7 @@ from sqlalchemy.engine import URL
 from handful.errors import UserError
 from handful.labels.failure_kinds import ENCODE
 
-_WHERE = "[production] DATABASE_URL"
+_URL_OPTIONS_PLACE = "[production] DATABASE_URL"
 _NO = {"", "0", "false", "no", "disabled", "preferred"}
 _UNKNOWN = re.compile(
     r"invalid connection option|unrecognized configuration|unsupported argument|unexpected keyword"
@@ -21,26 +21,26 @@ _UNKNOWN = re.compile(
 
 def is_about_options(error: Exception, url: URL) -> bool:
     """Whether an error of the driver's own kind says that an option of the URL is unknown."""
-    return bool(_named(error, url)) and bool(_UNKNOWN.search(str(error)))
+    return bool(_find_options_in_error(error, url)) and bool(_UNKNOWN.search(str(error)))
 
 
-def refused_options(error: Exception, url: URL) -> UserError:
+def build_url_option_error(error: Exception, url: URL) -> UserError:
     """The error for what is no answer of a database, but a driver that cannot be called so."""
     driver = url.get_driver_name()
     if not url.query:
         return UserError(
             f"the driver {driver} cannot connect: {type(error).__name__}",
-            where=_WHERE,
+            where=_URL_OPTIONS_PLACE,
             remedy="is its client library installed?",
         )
     remedy = "look the option up in the driver's manual: drivers of one database differ in them"
     if "@" in str(url.query):
         remedy = f"if the '@' there is the password's, {ENCODE}; otherwise {remedy}"
-    told = ", ".join(map(repr, _named(error, url) or url.query))
+    told = ", ".join(map(repr, _find_options_in_error(error, url) or url.query))
     verb = "does not know" if _UNKNOWN.search(str(error)) else "cannot use"
     return UserError(
         f"the driver {driver} {verb} what the URL says after '?': {told}",
-        where=_WHERE,
+        where=_URL_OPTIONS_PLACE,
         remedy=remedy,
     )
 
@@ -53,6 +53,6 @@ def demands_tls(url: URL) -> bool:
     return any(value not in _NO for value in asking.values())
 
 
-def _named(error: Exception, url: URL) -> list[str]:
+def _find_options_in_error(error: Exception, url: URL) -> list[str]:
     words = str(error)
     return [name for name in url.query if re.search(rf"(?<!\w){re.escape(name)}(?!\w)", words)]

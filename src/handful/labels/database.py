@@ -42,18 +42,18 @@ class DatabaseLabels:
         from sqlalchemy.exc import DBAPIError
 
         from handful.labels.batches import label_batches
-        from handful.labels.connection import connected_read_only, parsed
-        from handful.labels.failures import translated
+        from handful.labels.connection import open_read_only_connection, parse_database_url
+        from handful.labels.failures import translate_database_error
         from handful.labels.reading import open_rows
         from handful.labels.statements import check_statement
 
-        url = parsed(self.url)
+        url = parse_database_url(self.url)
         check_statement(self.query, url, progress)
         connected = False
         try:
-            with connected_read_only(url, progress, self.scratch) as connection:
+            with open_read_only_connection(url, progress, self.scratch) as connection:
                 connected = True
                 yield from label_batches(open_rows(connection, self.query))
         except DBAPIError as error:
             # The cause is left out: drivers may put the whole connection string into theirs.
-            raise translated(error, url, connected=connected) from None
+            raise translate_database_error(error, url, connected=connected) from None

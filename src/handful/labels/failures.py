@@ -41,9 +41,9 @@ def _may_hold_password(url: URL) -> bool:
     return bool(url.host or url.username) and "@" in f"{url.database}{url.query}"
 
 
-def translated(error: DBAPIError, url: URL, *, connected: bool) -> HandfulError:
+def translate_database_error(error: DBAPIError, url: URL, *, connected: bool) -> HandfulError:
     """The error to raise for `error`, which came before or after the login succeeded."""
-    said = _words(error)
+    said = _format_driver_message(error)
     words, kind = without_secrets(said, url), _kind(error, said, connected=connected)
     if kind.of_query:
         where = f"{_QUERY} on {shown(url)}"
@@ -58,7 +58,7 @@ def translated(error: DBAPIError, url: URL, *, connected: bool) -> HandfulError:
     return kind.error(words, where=shown(url), remedy=kind.remedy)
 
 
-def said_by_mysql(code: int, words: str, url: URL) -> HandfulError:
+def build_mysql_query_error(code: int, words: str, url: URL) -> HandfulError:
     """The error for what MySQL or MariaDB said, where its driver kept it to itself."""
     kind = next((kind for kind in KINDS if code in kind.codes), QUERY)
     told = without_secrets(words, url)
@@ -139,7 +139,7 @@ def without_address(hide: Callable[[str], str]) -> Iterator[None]:
         raise type(error)(told[0], where=told[1], remedy=told[2]) from None
 
 
-def _words(error: DBAPIError) -> str:
+def _format_driver_message(error: DBAPIError) -> str:
     said = error.orig if error.orig is not None else error
     fields = _fields(error)
     text = "\n".join(fields[key] for key in "MDH" if key in fields) if fields else str(said)

@@ -10,20 +10,22 @@ import re
 
 from handful.labels.writing_words import FOLLOWS, OTHER_QUERY, WRITING, WRITING_FUNCTION
 
-_QUOTED = re.compile(r"""'[^'\\]*'|"([^"\\]*)"|`([^`\\]*)`""")
+_SELECT_QUOTE_PATTERN = re.compile(r"""'[^'\\]*'|"([^"\\]*)"|`([^`\\]*)`""")
 """A text, whose words do nothing, or a name, whose words are looked at: it may be a function's."""
-_PLAIN = re.compile(r"(?!.*(?:--|/\*))[\w\s.,()=<>!+*/%|:-]*", re.ASCII | re.DOTALL)
-_WORD = re.compile(r"[A-Za-z_]\w*", re.ASCII)
+_HARMLESS_SELECT_PATTERN = re.compile(
+    r"(?!.*(?:--|/\*))[\w\s.,()=<>!+*/%|:-]*", re.ASCII | re.DOTALL
+)
+_SELECT_WORD_PATTERN = re.compile(r"[A-Za-z_]\w*", re.ASCII)
 _DOUBTFUL = {*WRITING, *FOLLOWS, *OTHER_QUERY}
 _DOUBTFUL |= {"INTO", "FOR", "NEXT", "PROCEDURE", "EXEC", "EXECUTE", "CALL", "EXPLAIN"}
 
 
 def is_plain_select(query: str) -> bool:
     """True only if no server could read more into it than a SELECT; False says nothing."""
-    unquoted = _QUOTED.sub(r" \1\2 ", query.strip().removesuffix(";"))
-    words = [word.upper() for word in _WORD.findall(unquoted)]
+    unquoted = _SELECT_QUOTE_PATTERN.sub(r" \1\2 ", query.strip().removesuffix(";"))
+    words = [word.upper() for word in _SELECT_WORD_PATTERN.findall(unquoted)]
     return (
-        bool(_PLAIN.fullmatch(unquoted))
+        bool(_HARMLESS_SELECT_PATTERN.fullmatch(unquoted))
         and words[:1] in (["SELECT"], ["WITH"])
         and _DOUBTFUL.isdisjoint(words)
         and not any(WRITING_FUNCTION.fullmatch(word) for word in words)

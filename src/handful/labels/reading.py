@@ -20,7 +20,7 @@ from handful.labels.drivers.text_values import Kind
 if TYPE_CHECKING:
     from sqlalchemy import Connection, CursorResult
 
-_WHERE = "[production] LABEL_QUERY"
+_QUERY_READING_PLACE = "[production] LABEL_QUERY"
 
 
 Batch = Callable[[], Sequence[Column]]
@@ -117,7 +117,9 @@ def execute(connection: Connection, query: str) -> CursorResult[Any]:
 def check_gives_rows(gives_rows: bool) -> None:
     """`DataError` where a statement gives none."""
     if not gives_rows:
-        raise DataError("the query returns no rows", where=_WHERE, remedy="write a SELECT")
+        raise DataError(
+            "the query returns no rows", where=_QUERY_READING_PLACE, remedy="write a SELECT"
+        )
 
 
 def driver_connection(connection: Connection) -> Any:

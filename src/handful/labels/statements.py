@@ -32,9 +32,9 @@ from handful.progress import Progress, Silent
 if TYPE_CHECKING:
     from sqlglot import Token
 
-_WHERE = "[production] LABEL_QUERY"
+_STATEMENT_FAULT_PLACE = "[production] LABEL_QUERY"
 _REMEDY = "write one statement that only reads: a SELECT, with WITH, VALUES or SHOW"
-_DIALECTS = {
+_SQLGLOT_DIALECTS = {
     "awsathena": "athena",
     "bigquery": "bigquery",
     "clickhouse": "clickhouse",
@@ -78,23 +78,27 @@ def check_statement(query: str, url: URL, progress: Progress | None = None) -> N
         _check_with_duckdb(query)
     if is_read_only and is_plain_select(query):
         return
-    dialect = _DIALECTS.get(kind, "")
-    doubts = [_checked(text, dialect, kind) for text in _as_servers_may_read_it(query, dialect)]
+    dialect = _SQLGLOT_DIALECTS.get(kind, "")
+    doubts = [
+        _check_statement_tokens(text, dialect, kind)
+        for text in _as_servers_may_read_it(query, dialect)
+    ]
     doubt = next(filter(None, doubts), "")
     if doubt and not (is_read_only or kind == "duckdb"):
         raise DataError(
             f"whether the query writes cannot be told: {doubt}; and {kind} is not read-only here",
-            where=_WHERE,
+            where=_STATEMENT_FAULT_PLACE,
             remedy=f"{_REMEDY}; or make a view of it in the database, and take that",
         )
     if doubt and kind != "duckdb":
         progress.warn(
-            f"{_WHERE}: whether it writes cannot be told ({doubt}); "
+            f"{_STATEMENT_FAULT_PLACE}: whether it writes cannot be told ({doubt}); "
             f"{kind} runs it in a read-only session, which refuses most of what writes"
         )
     elif _calls_procedure(query) and (kind in _OWN_TRANSACTIONS or not is_read_only):
         progress.warn(
-            f"{_WHERE} calls a procedure, which in {kind} may write whatever the user of "
+            f"{_STATEMENT_FAULT_PLACE} calls a procedure, which in {kind} may write "
+            "whatever the user of "
             "DATABASE_URL may write: give it a user who may only read"
         )
 
@@ -107,16 +111,20 @@ def _as_servers_may_read_it(query: str, dialect: str) -> Sequence[str]:
     return (query, re.sub(r"/\*M?!\d*(.*?)\*/", r" \1 ", query, flags=re.DOTALL))
 
 
-def _checked(query: str, dialect: str, kind: str) -> str:
+def _check_statement_tokens(query: str, dialect: str, kind: str) -> str:
     """Why it cannot be told whether the query writes; "" if it does not."""
     tokens = _tokens(query, dialect)
     for what in _writing(tokens, kind):
-        raise _refused(what)
-    return _parsed(query, dialect, tokens) if tokens else "it cannot be split into words"
+        raise _build_statement_error(what)
+    return (
+        _check_statement_tree(query, dialect, tokens) if tokens else "it cannot be split into words"
+    )
 
 
-def _refused(what: str, remedy: str = _REMEDY) -> DataError:
-    return DataError(f"the query is not run: it {what}", where=_WHERE, remedy=remedy)
+def _build_statement_error(what: str, remedy: str = _REMEDY) -> DataError:
+    return DataError(
+        f"the query is not run: it {what}", where=_STATEMENT_FAULT_PLACE, remedy=remedy
+    )
 
 
 def _writing(tokens: Sequence[Token], kind: str) -> Iterator[str]:
@@ -222,7 +230,7 @@ def _tokens(query: str, dialect: str = "") -> list[Token]:
     return list(found)
 
 
-def _parsed(query: str, dialect: str, tokens: Sequence[Token]) -> str:
+def _check_statement_tree(query: str, dialect: str, tokens: Sequence[Token]) -> str:
     """Why the query cannot be understood; "" if it can, and only reads."""
     import sqlglot
     from sqlglot import exp
@@ -237,11 +245,11 @@ def _parsed(query: str, dialect: str, tokens: Sequence[Token]) -> str:
         return ""  # nothing is there; the database says so
     for node in statement.walk():
         if isinstance(node, exp.Into):
-            raise _refused("is SELECT INTO")
+            raise _build_statement_error("is SELECT INTO")
         if isinstance(node, exp.Lock):
-            raise _refused("locks the rows that it reads", ROW_LOCKS)
+            raise _build_statement_error("locks the rows that it reads", ROW_LOCKS)
         if type(node).__name__ in WRITING_PARTS:
-            raise _refused(f"has {node.key.upper()} in it")
+            raise _build_statement_error(f"has {node.key.upper()} in it")
     known = isinstance(statement, exp.Query | exp.Values | exp.Table | exp.Pivot | exp.Show)
     opening = _opening([_word(token) for token in tokens])
     return "" if known or opening in READING else f"{opening or 'it'} is unknown here"
@@ -274,8 +282,8 @@ def _check_with_duckdb(query: str) -> None:
         return
     kinds = [statement.type.name for statement in statements]
     if len(kinds) > 1:
-        raise _refused("is several statements")
+        raise _build_statement_error("is several statements")
     # PIVOT without IN is MULTI: it makes a temporary type first.
     reading = {"SELECT", "EXPLAIN", "PRAGMA", "CALL", "MULTI", "RELATION"}
     for kind in set(kinds) - reading:
-        raise _refused(f"is {kind}")
+        raise _build_statement_error(f"is {kind}")

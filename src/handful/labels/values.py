@@ -16,12 +16,12 @@ from typing import Any
 from uuid import RFC_4122, UUID
 
 _ENCODER = json.JSONEncoder(ensure_ascii=False)
-_SAME = {type(None), str, bool}
+_PLAIN_JSON_TYPES = {type(None), str, bool}
 """Most values; asked first, since there may be millions."""
 LONGEST_NUMBER = 4_000
 """Digits of a whole number that is written out: Python itself writes and reads 4,300."""
 _TOO_LONG = 10**LONGEST_NUMBER
-_DEEPEST = 100
+_LABEL_JSON_DEPTH_LIMIT = 100
 """Lists within lists that are followed; who reads the row has to follow them, too."""
 _TOO_DEEP = "(nested too deeply)"
 
@@ -44,7 +44,7 @@ def as_text(value: Any) -> str | None:
     if value is None:
         return value
     if isinstance(value, str):
-        return str(value) if _is_unicode(value) else _escaped(value)
+        return str(value) if _is_unicode(value) else _escape_surrogates(value)
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, int):
@@ -86,7 +86,7 @@ def is_nan(value: Any) -> bool:
     return isinstance(value, float) and math.isnan(value)
 
 
-def decoded(value: bytes) -> str:
+def decode_database_text(value: bytes) -> str:
     """Text as the database sent it; a byte that is no UTF-8 is written as `\\xe9`."""
     try:
         return value.decode()
@@ -95,13 +95,15 @@ def decoded(value: bytes) -> str:
 
 
 def _plain(value: Any, depth: int = 0) -> Any:
-    if type(value) in _SAME or isinstance(value, str):
+    if type(value) in _PLAIN_JSON_TYPES or isinstance(value, str):
         if isinstance(value, str) and not _is_unicode(value):
-            return _escaped(value)
+            return _escape_surrogates(value)
         return value
     if isinstance(value, int):
         return value if abs(value) < _TOO_LONG else _digits(value)
-    if depth >= _DEEPEST and isinstance(value, Mapping | list | tuple | set | frozenset):
+    if depth >= _LABEL_JSON_DEPTH_LIMIT and isinstance(
+        value, Mapping | list | tuple | set | frozenset
+    ):
         return _TOO_DEEP
     if isinstance(value, float):
         return value if math.isfinite(value) else str(value)  # JSON has no NaN
@@ -129,7 +131,7 @@ def _is_unicode(value: str) -> bool:
     return True
 
 
-def _escaped(value: str) -> str:
+def _escape_surrogates(value: str) -> str:
     """Bytes that came as surrogates (`surrogateescape`) become `\\xe9`, other halves `\\ud800`."""
     try:
         return value.encode(errors="surrogateescape").decode(errors="backslashreplace")

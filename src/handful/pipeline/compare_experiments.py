@@ -7,7 +7,7 @@ from typing import Any
 
 from handful.experiment.context import Experiment
 from handful.pipeline.run import STEP_NAMES, STEPS
-from handful.pipeline.step import Records, taken
+from handful.pipeline.step import Records, select_record_by_class
 from handful.pipeline.step_status import as_it_stands
 from handful.records import Compared, Prepared, Tested
 
@@ -28,9 +28,9 @@ def compare_across(experiments: Sequence[Experiment]) -> dict[str, Any]:
         sides.append(
             Side(
                 experiment,
-                taken(records, Prepared),
-                taken(records, Tested),
-                taken(records, Compared),
+                select_record_by_class(records, Prepared),
+                select_record_by_class(records, Tested),
+                select_record_by_class(records, Compared),
             )
         )
     return across(sides)

@@ -10,7 +10,7 @@ from handful.errors import StepError
 from handful.experiment.context import Experiment
 from handful.experiment.store_format import keep_what_runs
 from handful.pipeline.step import Choice, Step
-from handful.pipeline.step_status import kept_record, states
+from handful.pipeline.step_status import load_step_record, states
 from handful.records import Record
 
 if TYPE_CHECKING:
@@ -33,22 +33,22 @@ def purse_of(
     return Purse(experiment, names, managed=(*there, *MANAGED))
 
 
-def reconciled_there(experiment: Experiment, step: Step, choice: Choice) -> Record:
+def run_managed_reconcile(experiment: Experiment, step: Step, choice: Choice) -> Record:
     """By a job, which holds the lock and writes the record; from here only what it is made from.
 
     The job sees other places than this machine does (a path, a login), so it would say otherwise.
     """
     from handful.sagemaker.jobs.shares import reconcile_there
-    from handful.storage.lock import locked
+    from handful.storage.lock import hold_lock
 
     made_from = step.made_from(experiment, {})
     wishes = {"refresh": choice.refresh, "prune": choice.prune, "redo": step.name in choice.redo}
     reconcile_there(experiment, made_from, {word for word, asked in wishes.items() if asked})
     doing = "noting what reconcile is made from"
-    with locked(experiment.store, step.locked_at(experiment), doing) as held:
+    with hold_lock(experiment.store, step.locked_at(experiment), doing) as held:
         mine = replace(experiment, store=held.store)
         keep_what_runs(mine)
-        record = kept_record(mine, step)
+        record = load_step_record(mine, step)
         if record is None:
             raise StepError(
                 "the job is done, but left no record",
@@ -61,8 +61,8 @@ def reconciled_there(experiment: Experiment, step: Step, choice: Choice) -> Reco
     return record
 
 
-def planned_requests(experiment: Experiment, steps: Sequence[str]) -> Sequence[Planned]:
+def list_managed_job_requests(experiment: Experiment, steps: Sequence[str]) -> Sequence[Planned]:
     """What `steps` would send; nothing is sent or asked."""
-    from handful.sagemaker.jobs.requests.preview import planned
+    from handful.sagemaker.jobs.requests.preview import preview_requests
 
-    return planned(experiment, steps)
+    return preview_requests(experiment, steps)

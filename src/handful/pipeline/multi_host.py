@@ -9,7 +9,7 @@ from handful.errors import UserError
 from handful.experiment.context import Experiment
 from handful.pipeline.production import refuse_overlap
 from handful.pipeline.run import STEPS, run
-from handful.pipeline.step import Choice, taken
+from handful.pipeline.step import Choice, select_record_by_class
 from handful.pipeline.step_status import as_it_stands
 from handful.records import Reconciled
 from handful.user_functions.source_hash import function_hashes
@@ -23,7 +23,7 @@ def prepare_share(experiment: Experiment, worker: int, of: int, *, sent: bool = 
     such machine.
     """
     from handful.steps.prepare import Share, encode_share
-    from handful.storage.lock import locked
+    from handful.storage.lock import hold_lock
 
     if not 0 <= worker < of:
         raise UserError(
@@ -33,10 +33,12 @@ def prepare_share(experiment: Experiment, worker: int, of: int, *, sent: bool = 
         )
     refuse_overlap(experiment)
     first = STEPS[0]
-    reconciled = taken({first.name: as_it_stands(experiment, first, {}, judged=sent)}, Reconciled)
+    reconciled = select_record_by_class(
+        {first.name: as_it_stands(experiment, first, {}, judged=sent)}, Reconciled
+    )
     doing = f"prepare, worker {worker} of {of}, of {experiment.settings.experiment.NAME}"
     folder = f"{experiment.layout.prepared_lock}-worker-{worker}"
-    with locked(experiment.store, folder, doing) as held:
+    with hold_lock(experiment.store, folder, doing) as held:
         mine = replace(experiment, store=held.store)
         count = encode_share(mine, reconciled, Share(worker, of))
     experiment.progress.note(f"prepare: worker {worker} of {of} has encoded {count:,} shards")

@@ -26,11 +26,11 @@ def production_labels(experiment: Experiment) -> LabelSource:
         production.LABEL_QUERY,
         progress=experiment.progress,
         scratch=experiment.scratch,
-        shown_as=shown_database(experiment.settings),
+        shown_as=describe_production_database(experiment.settings),
     )
 
 
-def shown_database(settings: Settings) -> str:
+def describe_production_database(settings: Settings) -> str:
     """How DATABASE_URL is named in messages, if its address came from the environment."""
     told = drop_login(settings.concealed.get("[production] DATABASE_URL", "")).partition("?")[0]
     return told if variables_in(told) else ""
@@ -84,15 +84,16 @@ def refuse_overlap(experiment: Experiment) -> None:
     if overlap(store, files, fixed):
         below = f"{files.url.rstrip('/')}/{fixed}".rstrip("/")
         raise UserError(
-            f"the experiment would keep its data in {_resolved(store.url)}, and production's files "
-            f"lie in {_resolved(below)}: neither may lie inside the other, since production is "
+            f"the experiment would keep its data in {_describe_place_with_links(store.url)}, and "
+            f"production's files lie in {_describe_place_with_links(below)}: "
+            "neither may lie inside the other, since production is "
             "never written to",
             where="settings.ini [experiment] STORE",
             remedy=f"let STORE name a place outside of {below}{_way_over(experiment)}",
         )
 
 
-def _resolved(place: str) -> str:
+def _describe_place_with_links(place: str) -> str:
     """A place as it is written, and where its links lead."""
     if "://" in place:
         return place

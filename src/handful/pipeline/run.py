@@ -20,9 +20,9 @@ from handful.experiment import fingerprint
 from handful.experiment.context import Experiment
 from handful.experiment.step_files import files_of
 from handful.experiment.store_format import is_marked, keep_what_runs
-from handful.pipeline.managed_jobs import purse_of, reconciled_there
+from handful.pipeline.managed_jobs import purse_of, run_managed_reconcile
 from handful.pipeline.production import production_files, production_labels, refuse_overlap
-from handful.pipeline.step import Choice, Records, Step, taken
+from handful.pipeline.step import Choice, Records, Step, select_record_by_class
 from handful.pipeline.step_status import as_it_stands, begin, look, told
 from handful.records import (
     Compared,
@@ -71,7 +71,9 @@ def _prepare(
 
         encode_shares(experiment, made_from, (lambda: start_over(experiment)) if redo else None)
         redo = False  # the instances began anew, and here their shards are joined
-    return prepare(experiment, taken(records, Reconciled), made_from=made_from, redo=redo)
+    return prepare(
+        experiment, select_record_by_class(records, Reconciled), made_from=made_from, redo=redo
+    )
 
 
 def _tune(
@@ -80,7 +82,7 @@ def _tune(
     from handful.pipeline.open_backend import open_backend
     from handful.steps.tune import tune
 
-    prepared, backend = taken(records, Prepared), open_backend(experiment)
+    prepared, backend = select_record_by_class(records, Prepared), open_backend(experiment)
     return tune(experiment, prepared, backend, made_from=made_from, anew="tune" in choice.redo)
 
 
@@ -97,11 +99,11 @@ def _train(
         anew = Anew.NOTHING_THAT_WAS_BEGUN
     return train(
         experiment,
-        taken(records, Prepared),
+        select_record_by_class(records, Prepared),
         choice.trainers or open_backend(experiment),
         made_from=made_from,
         anew=anew,
-        tuned=taken(records, Tuned),
+        tuned=select_record_by_class(records, Tuned),
         machines=choice.trainers.machines if choice.trainers else 1,
     )
 
@@ -112,11 +114,11 @@ def _test(experiment: Experiment, records: Records, made_from: Fingerprint, _: C
 
     return test(
         experiment,
-        taken(records, Prepared),
-        taken(records, Trained),
+        select_record_by_class(records, Prepared),
+        select_record_by_class(records, Trained),
         open_backend(experiment),
         made_from=made_from,
-        tuned=taken(records, Tuned),
+        tuned=select_record_by_class(records, Tuned),
     )
 
 
@@ -125,9 +127,9 @@ def _compare(experiment: Experiment, records: Records, made_from: Fingerprint, _
 
     return compare(
         experiment,
-        taken(records, Prepared),
-        taken(records, Trained),
-        taken(records, Tested),
+        select_record_by_class(records, Prepared),
+        select_record_by_class(records, Trained),
+        select_record_by_class(records, Tested),
         made_from=made_from,
     )
 
@@ -137,10 +139,10 @@ def _report(experiment: Experiment, records: Records, made_from: Fingerprint, _:
 
     return report(
         experiment,
-        taken(records, Reconciled),
-        taken(records, Prepared),
-        taken(records, Trained),
-        taken(records, Tested),
+        select_record_by_class(records, Reconciled),
+        select_record_by_class(records, Prepared),
+        select_record_by_class(records, Trained),
+        select_record_by_class(records, Tested),
         made_from=made_from,
     )
 
@@ -159,7 +161,10 @@ def _second_try(experiment: Experiment, prepared: Prepared) -> list[str]:
 def _of_compare(experiment: Experiment, records: Records) -> Fingerprint:
     from handful.steps.compare.baselines import baseline_files
 
-    trained, tested = taken(records, Trained), taken(records, Tested)
+    trained, tested = (
+        select_record_by_class(records, Trained),
+        select_record_by_class(records, Tested),
+    )
     return fingerprint.of_compare(experiment.settings, trained, tested, baseline_files(experiment))
 
 
@@ -187,7 +192,9 @@ STEPS: tuple[Step, ...] = (
         "prepare",
         Prepared,
         lambda e: e.layout.prepared_record,
-        lambda e, r: fingerprint.of_prepare(e.directory, e.settings, taken(r, Reconciled)),
+        lambda e, r: fingerprint.of_prepare(
+            e.directory, e.settings, select_record_by_class(r, Reconciled)
+        ),
         lambda e: e.layout.prepared_lock,
         lambda e, _: [e.layout.splits, e.layout.label2id],
         _prepare,
@@ -197,7 +204,9 @@ STEPS: tuple[Step, ...] = (
         "tune",
         Tuned,
         lambda e: e.layout.tuned_record,
-        lambda e, r: fingerprint.of_tune(e.directory, e.settings, taken(r, Prepared)),
+        lambda e, r: fingerprint.of_tune(
+            e.directory, e.settings, select_record_by_class(r, Prepared)
+        ),
         lambda e: e.layout.results_lock,
         lambda e, tuned: [f"{e.layout.tuning(x.model)}/{layout.TUNING}" for x in tuned.best],
         _tune,
@@ -207,8 +216,8 @@ STEPS: tuple[Step, ...] = (
         Trained,
         lambda e: e.layout.trained_record,
         lambda e, r: {
-            **fingerprint.of_train(e.directory, e.settings, taken(r, Prepared)),
-            **fingerprint.of_tuned(taken(r, Tuned)),
+            **fingerprint.of_train(e.directory, e.settings, select_record_by_class(r, Prepared)),
+            **fingerprint.of_tuned(select_record_by_class(r, Tuned)),
         },
         lambda e: e.layout.results_lock,
         lambda e, trained: [
@@ -221,8 +230,13 @@ STEPS: tuple[Step, ...] = (
         Tested,
         lambda e: e.layout.tested_record,
         lambda e, r: {
-            **fingerprint.of_test(e.directory, e.settings, taken(r, Prepared), taken(r, Trained)),
-            **fingerprint.of_tuned(taken(r, Tuned)),
+            **fingerprint.of_test(
+                e.directory,
+                e.settings,
+                select_record_by_class(r, Prepared),
+                select_record_by_class(r, Trained),
+            ),
+            **fingerprint.of_tuned(select_record_by_class(r, Tuned)),
         },
         lambda e: e.layout.results_lock,
         _of_test,
@@ -262,7 +276,7 @@ def run(experiment: Experiment, choice: Choice) -> Mapping[str, Record]:
         refuse_overlap(experiment)
     is_marked(experiment.store)
     records: Records = {}
-    purse = purse_of(experiment, STEPS, chosen(choice), choice)
+    purse = purse_of(experiment, STEPS, select_pipeline_steps(choice), choice)
     for index, step in enumerate(STEPS[: last + 1]):
         nothing_asked = step.name == "tune" and not experiment.settings.tune.is_asked
         if index < first and not nothing_asked:
@@ -280,24 +294,26 @@ def run(experiment: Experiment, choice: Choice) -> Mapping[str, Record]:
         why = state.reason or "asked to do it again"
         experiment.progress.note(f"{step.name}: {why}")
         if purse is None:
-            records[step.name] = _run(experiment, step, records, choice)
+            records[step.name] = _run_pipeline_step(experiment, step, records, choice)
             continue
         began = time.monotonic()
         within = replace(experiment, longest=purse.before(step.name))
-        records[step.name] = _run(within, step, records, choice)
+        records[step.name] = _run_pipeline_step(within, step, records, choice)
         purse.after(step.name, time.monotonic() - began)
     return records
 
 
-def _run(experiment: Experiment, step: Step, records: Records, choice: Choice) -> Record:
-    from handful.storage.lock import locked
+def _run_pipeline_step(
+    experiment: Experiment, step: Step, records: Records, choice: Choice
+) -> Record:
+    from handful.storage.lock import hold_lock
 
     refuse_overlap(experiment)
     if step.name == "reconcile" and experiment.settings.sagemaker.RECONCILE_AS_JOB:
-        return reconciled_there(experiment, step, choice)
+        return run_managed_reconcile(experiment, step, choice)
     started = time.monotonic()
     doing = f"{step.name} of {experiment.settings.experiment.NAME}"
-    with locked(experiment.store, step.locked_at(experiment), doing) as held:
+    with hold_lock(experiment.store, step.locked_at(experiment), doing) as held:
         # Should the lock be lost, this process stops at its next write.
         mine = replace(experiment, store=held.store)
         keep_what_runs(mine)
@@ -314,7 +330,7 @@ def _run(experiment: Experiment, step: Step, records: Records, choice: Choice) -
     return record
 
 
-def chosen(choice: Choice) -> tuple[Step, ...]:
+def select_pipeline_steps(choice: Choice) -> tuple[Step, ...]:
     """The steps from the first to the last that a call wants."""
     first, last = _bounds(choice)
     return STEPS[first : last + 1]

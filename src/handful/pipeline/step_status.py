@@ -46,7 +46,7 @@ def states(experiment: Experiment, steps: Sequence[Step], *, verify: bool = Fals
 def look(experiment: Experiment, step: Step, records: Records, *, verify: bool = False) -> State:
     """Is `step` up to date, given the records of those before it?"""
     try:
-        kept = kept_record(experiment, step)
+        kept = load_step_record(experiment, step)
     except Damaged as error:
         return State(step.name, None, (), (error,))
     if kept is None:
@@ -72,7 +72,7 @@ def _behind(
     """
     first = (f"{before[-1].step} has to run first",)
     try:
-        own = State(step.name, kept_record(experiment, step), ())
+        own = State(step.name, load_step_record(experiment, step), ())
     except Damaged as error:
         own = State(step.name, None, (), (error,))
     if own.record and len(records) == len(before):
@@ -127,7 +127,7 @@ def as_it_stands(
     of a job. `UserError` if there is no record, `Damaged` if a file of the step is.
     """
     state = (
-        State(step.name, kept_record(experiment, step), ())
+        State(step.name, load_step_record(experiment, step), ())
         if judged
         else look(experiment, step, records, verify=verify)
     )
@@ -143,7 +143,7 @@ def as_it_stands(
     return state.record
 
 
-def kept_record(experiment: Experiment, step: Step) -> Record | None:
+def load_step_record(experiment: Experiment, step: Step) -> Record | None:
     try:
         data = experiment.store.read(step.kept_at(experiment))
     except Absent:
@@ -165,7 +165,7 @@ def begin(experiment: Experiment, step: Step, *, again: bool) -> Files:
     """
     key, store = step.kept_at(experiment), experiment.store
     try:
-        kept = kept_record(experiment, step)
+        kept = load_step_record(experiment, step)
     except Damaged:
         if not again or not isinstance(store, CheckedStore):
             raise

@@ -205,6 +205,6 @@ class Reported(Record):
     size: int
 
 
-def known(metrics: Mapping[str, float | None]) -> dict[str, float]:
+def finite_metrics(metrics: Mapping[str, float | None]) -> dict[str, float]:
     """Without those that were no finite number."""
     return {name: value for name, value in metrics.items() if value is not None}

@@ -37,7 +37,9 @@ def from_json(cls: type[T], raw: Any, where: str = "") -> T:
         raise ValueError(f"{where or 'it'} is no JSON object")
     hints = _hints(cls)
     known = {
-        one.name: _typed(hints[one.name], raw[one.name], f"{where}.{one.name}".lstrip("."))
+        one.name: _check_json_type(
+            hints[one.name], raw[one.name], f"{where}.{one.name}".lstrip(".")
+        )
         for one in fields(cls)  # type: ignore[arg-type]
         if one.name in raw
     }
@@ -55,22 +57,24 @@ def _hints(cls: type[Any]) -> dict[str, Any]:
     return get_type_hints(cls, include_extras=True)
 
 
-def _typed(kind: Any, value: Any, where: str) -> Any:
+def _check_json_type(kind: Any, value: Any, where: str) -> Any:
     """`value`, frozen, if it is of the type `kind`; ValueError if it is not."""
     origin, inner = get_origin(kind), get_args(kind)
     if kind is Any:
-        return _frozen(value)
+        return _freeze_json_lists(value)
     if kind is Moment:
-        return _moment(value, where)
+        return _check_json_moment(value, where)
     if origin in (Union, types.UnionType):
         if value is None and type(None) in inner:
             return None
-        return _typed(next(one for one in inner if one is not type(None)), value, where)
+        return _check_json_type(next(one for one in inner if one is not type(None)), value, where)
     if isinstance(origin, type) and issubclass(origin, Mapping):
         if not isinstance(value, dict):
             raise ValueError(f"{where} is no JSON object")
         return {
-            _scalar(inner[0], key, f"a key of {where}"): _typed(inner[1], one, f"{where}[{key!r}]")
+            _scalar(inner[0], key, f"a key of {where}"): _check_json_type(
+                inner[1], one, f"{where}[{key!r}]"
+            )
             for key, one in value.items()
         }
     if origin is tuple:
@@ -87,7 +91,7 @@ def _tuple(inner: tuple[Any, ...], value: Any, where: str) -> tuple[Any, ...]:
     if len(kinds) != len(value):
         raise ValueError(f"{where} has {len(value)} entries instead of {len(kinds)}")
     return tuple(
-        _typed(kind, one, f"{where}[{number}]")
+        _check_json_type(kind, one, f"{where}[{number}]")
         for number, (kind, one) in enumerate(zip(kinds, value, strict=True))
     )
 
@@ -114,7 +118,7 @@ def _is_torn(value: str | bool) -> bool:
     return isinstance(value, str) and any("\ud800" <= letter <= "\udfff" for letter in value)
 
 
-def _moment(value: Any, where: str) -> str:
+def _check_json_moment(value: Any, where: str) -> str:
     try:
         if datetime.fromisoformat(value).tzinfo is not None:
             return str(value)
@@ -123,10 +127,10 @@ def _moment(value: Any, where: str) -> str:
     raise ValueError(f"{where} is no time of ISO 8601 with its distance from UTC")
 
 
-def _frozen(value: Any) -> Any:
+def _freeze_json_lists(value: Any) -> Any:
     """JSON's lists as tuples, all the way down."""
     if isinstance(value, list):
-        return tuple(_frozen(item) for item in value)
+        return tuple(_freeze_json_lists(item) for item in value)
     if isinstance(value, dict):
-        return {key: _frozen(item) for key, item in value.items()}
+        return {key: _freeze_json_lists(item) for key, item in value.items()}
     return value

@@ -16,7 +16,7 @@ from handful.report.tables import Cell, Table, num, prose, table
 from handful.report.words import probe_name
 
 SHOWN = ("accuracy", "macro_f1", "log_loss")
-_TOLD = {None: "", True: "beats {}", False: "does NOT beat {}"}
+_BASELINE_VERDICTS = {None: "", True: "beats {}", False: "does NOT beat {}"}
 _PERHAPS = "is ahead of {}, but that may be chance: does NOT beat it"
 
 
@@ -93,11 +93,11 @@ def part(experiment: Experiment, tested: Tested, metric: str, goal: str) -> Part
     words = abouts.get(BASELINE_TFIDF, {}).get("told", "")
     name = "TF-IDF" if words.startswith("TF-IDF") else "the linear model"
     unproven, rows = _unproven(experiment), []
-    chosen = _chosen(experiment)
+    chosen = _baseline_winner(experiment)
     for one in (*tested.evaluations, *(b for b in tested.baselines if b.model == chosen)):
         ahead = _is_ahead(one, metric, goal, bar)
         beats = ahead and one.model not in unproven
-        told = (_PERHAPS if ahead and not beats else _TOLD[beats]).format(name)
+        told = (_PERHAPS if ahead and not beats else _BASELINE_VERDICTS[beats]).format(name)
         values = _values(one, names)
         probe_of = abouts.get(one.model, {}).get("probe_of")
         simple = one.model == chosen and probe_of is not None
@@ -153,7 +153,7 @@ def _values(one: Evaluation, names: tuple[str, ...]) -> tuple[str, ...]:
     return tuple("" if value is None else f"{value:.3f}" for value in found)
 
 
-def _compared(experiment: Experiment) -> Mapping[str, Any]:
+def _read_baseline_comparison(experiment: Experiment) -> Mapping[str, Any]:
     """comparison.json; empty before there is one."""
     try:
         found: Mapping[str, Any] = json.loads(experiment.store.read(experiment.layout.comparison))
@@ -162,14 +162,14 @@ def _compared(experiment: Experiment) -> Mapping[str, Any]:
     return found
 
 
-def _chosen(experiment: Experiment) -> str | None:
-    winner = _compared(experiment).get("winner")
+def _baseline_winner(experiment: Experiment) -> str | None:
+    winner = _read_baseline_comparison(experiment).get("winner")
     return str(winner) if winner else None
 
 
 def _unproven(experiment: Experiment) -> frozenset[str]:
     """Those that do not surely beat the best baseline that is no probe, by comparison.json."""
-    rows = _compared(experiment).get("ranking", [])
+    rows = _read_baseline_comparison(experiment).get("ranking", [])
     return frozenset(
         row["model"]
         for row in rows

@@ -26,7 +26,7 @@ def calibration_part(measured: Mapping[str, Any]) -> dict[str, Any] | None:
     # The results of earlier builds have none.
     brier = [intervals[name] for name in ("brier", "brier_calibrated") if name in intervals]
     return {
-        "words": _words(found["temperature"], errors, found.get("fitted_on", 0)),
+        "words": _describe_temperature(found["temperature"], errors, found.get("fitted_on", 0)),
         "figures": table(
             "On the held-out split, with 95 % intervals",
             ["figure", num("before"), num("after temperature scaling")],
@@ -44,7 +44,7 @@ def calibration_part(measured: Mapping[str, Any]) -> dict[str, Any] | None:
         "coverage": table(
             "Coverage against accuracy, by calibrated probability",
             [*map(num, ("kept", "artifacts", "from probability", "accuracy"))],
-            [_kept(one) for one in kept],
+            [_format_coverage_row(one) for one in kept],
             css="narrow",
         ),
     }
@@ -57,7 +57,9 @@ def with_interval(one: Mapping[str, Any]) -> str:
     return f"{one['value']:.3f} ({one['low']:.3f}–{one['high']:.3f})"
 
 
-def _words(temperature: float, errors: Sequence[Mapping[str, Any]], fitted_on: int) -> str:
+def _describe_temperature(
+    temperature: float, errors: Sequence[Mapping[str, Any]], fitted_on: int
+) -> str:
     before, after = (f"{one['value']:.3f}" for one in errors)
     how = "too sure of itself" if temperature > 1 else "not sure enough of itself"
     return (
@@ -77,7 +79,7 @@ def _coverage_words(kept: Sequence[Mapping[str, float]]) -> str:
     )
 
 
-def _kept(one: Mapping[str, float]) -> tuple[str, ...]:
+def _format_coverage_row(one: Mapping[str, float]) -> tuple[str, ...]:
     return (
         f"{one['share']:.0%}",
         f"{one['count']:,}",

@@ -14,7 +14,7 @@ from handful.records import Fate, Prepared, Reconciled
 from handful.report import gather, render
 from handful.report.leakage import leakage_part
 from handful.report.tables import Heads, Table, num, prose, table
-from handful.report.words import code, example, shortened
+from handful.report.words import code, example, truncate_report_text
 
 QUARANTINED_SHOWN = 20
 Splits = tuple[tuple[str, ...], tuple[tuple[str, tuple[int, ...]], ...]]
@@ -35,14 +35,14 @@ def data_part(
         "fates": fates.rows,
         "fate_bar": render.fate_bar(fates.rows),
         "fate_table": _fate_table(fates, told),
-        "split_table": _split_table(*splits),
+        "split_table": _label_split_table(*splits),
         "grouped": experiment.settings.prepare.NEAR_DUPLICATES == "group",
         "encodings": [_encoding(experiment, prepared, model, told) for model in prepared.rows],
         "leakage": leakage_part(experiment),
     }
 
 
-def dropped_words(fates: gather.Fates) -> str:
+def describe_dropped_rows(fates: gather.Fates) -> str:
     """How many label rows were dropped; apart from them the artifacts that have none."""
     word = "label row" if fates.dropped == 1 else "label rows"
     told = f"{fates.dropped:,} {word} dropped, each with a reason"
@@ -64,7 +64,9 @@ def _fate_table(fates: gather.Fates, told: bool) -> Table:
             return Markup('<span class="quiet">copied and verified</span>')
         quoting = row.fate == Fate.PROCESS_FAILED
         return Markup("").join(
-            example(artifact_id, shortened(private(reason, told=told or not quoting), 220))
+            example(
+                artifact_id, truncate_report_text(private(reason, told=told or not quoting), 220)
+            )
             for artifact_id, reason in row.examples
         )
 
@@ -81,7 +83,7 @@ def _count(count: int) -> str:
     return f"{count:,}" if count else ""
 
 
-def _split_table(names: Sequence[str], rows: Sequence[tuple[str, tuple[int, ...]]]) -> Table:
+def _label_split_table(names: Sequence[str], rows: Sequence[tuple[str, tuple[int, ...]]]) -> Table:
     totals = [sum(counts[n] for _, counts in rows) for n in range(len(names))]
     return table(
         "Artifacts per label and split",
@@ -95,7 +97,7 @@ def _encoding(experiment: Experiment, prepared: Prepared, model: str, told: bool
     """What of the documents reached one model."""
     found = {
         "name": model_folder(model),
-        "rows": _rows(prepared.rows[model]),
+        "rows": _describe_split_rows(prepared.rows[model]),
         "truncation": "Not recorded.",
         "left_out": "",
         "labels": None,
@@ -123,23 +125,23 @@ def _encoding(experiment: Experiment, prepared: Prepared, model: str, told: bool
         "truncation": _truncation_words(truncation["overall"]),
         "left_out": f"encode_data left {left_out:,} out." if left_out else "",
         "labels": table(about, heads, labels) if labels else None,
-        "quarantined": _quarantined(quarantine, told) if quarantine.height else None,
+        "quarantined": _quarantine_table(quarantine, told) if quarantine.height else None,
     }
 
 
-def _rows(rows: Mapping[str, int]) -> str:
+def _describe_split_rows(rows: Mapping[str, int]) -> str:
     """What is left in each split once all that cannot be encoded has gone."""
     return ", ".join(f"{rows[split]:,} in {split}" for split in SPLITS if split in rows)
 
 
-def _quarantined(quarantine: Any, told: bool) -> Table:
+def _quarantine_table(quarantine: Any, told: bool) -> Table:
     shown = quarantine.select("artifact_id", "error").head(QUARANTINED_SHOWN)
     first = f" (the first {shown.height:,} here)" if shown.height < quarantine.height else ""
     return table(
         f"Quarantined: {quarantine.height:,} documents that could not be encoded{first}",
         ["artifact", prose("error")],
         [
-            (code(artifact_id), shortened(private(error, told=told), 220))
+            (code(artifact_id), truncate_report_text(private(error, told=told), 220))
             for artifact_id, error in shown.iter_rows()
         ],
         css="",

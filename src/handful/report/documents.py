@@ -24,7 +24,7 @@ from handful.records import Fate
 
 LETTERS = 300
 """Of a document's text."""
-_AT_ONCE = 8
+_DOCUMENT_THREADS = 8
 _FILES_READ = 5
 """Of one artifact, in search of one with text."""
 _LARGEST = 16 << 20
@@ -48,7 +48,7 @@ class Document:
         more = f"; {self.others:,} more input files" if self.others else ""
         more = "; 1 more input file" if self.others == 1 else more
         without = "" if self.text else ": no text that could be shown"
-        return f"{self.file}, {sized(self.size)}{without}{more}"
+        return f"{self.file}, {format_byte_size(self.size)}{without}{more}"
 
 
 def documents(experiment: Experiment, ids: Iterable[str]) -> dict[str, Document]:
@@ -56,14 +56,16 @@ def documents(experiment: Experiment, ids: Iterable[str]) -> dict[str, Document]
     wanted = sorted(set(ids))
     if not experiment.settings.report.SHOW_DOCUMENTS or not wanted:
         return {}
-    made = _made_files(experiment, wanted)
-    with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="handful-report") as pool:
-        found = pool.map(lambda one: _document(experiment, one, made.get(one, ())), wanted)
+    made = _read_processed_files(experiment, wanted)
+    with ThreadPoolExecutor(_DOCUMENT_THREADS, thread_name_prefix="handful-report") as pool:
+        found = pool.map(
+            lambda one: _load_report_document(experiment, one, made.get(one, ())), wanted
+        )
         both = list(zip(wanted, found, strict=True))
     return {artifact_id: document for artifact_id, document in both if document is not None}
 
 
-def sized(count: int) -> str:
+def format_byte_size(count: int) -> str:
     """Bytes as a person says them."""
     size, unit = float(count), "bytes"
     for unit in ("bytes", "KB", "MB", "GB"):
@@ -73,7 +75,9 @@ def sized(count: int) -> str:
     return f"{count:,} bytes" if unit == "bytes" else f"{size:.3g} {unit}"
 
 
-def _made_files(experiment: Experiment, ids: Collection[str]) -> Mapping[str, Collection[str]]:
+def _read_processed_files(
+    experiment: Experiment, ids: Collection[str]
+) -> Mapping[str, Collection[str]]:
     """Artifact → the files that `process_func` made."""
     columns = ["artifact_id", "fate", "files_made"]
     ledger = pl.read_parquet(io.BytesIO(experiment.store.read(layout.LEDGER)), columns=columns)
@@ -83,7 +87,7 @@ def _made_files(experiment: Experiment, ids: Collection[str]) -> Mapping[str, Co
     return dict(kept.select("artifact_id", "files_made").iter_rows())
 
 
-def _document(
+def _load_report_document(
     experiment: Experiment, artifact_id: str, made: Collection[str] | None
 ) -> Document | None:
     sizes = _input_files(experiment, artifact_id)

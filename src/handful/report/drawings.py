@@ -10,7 +10,7 @@ from markupsafe import Markup, escape
 WIDTH, HEIGHT = 560.0, 220.0
 LEFT, BOTTOM, TOP, RIGHT = 46.0, 28.0, 12.0, 12.0
 NARROW = 400.0
-_LARGEST = 1e300
+_LARGEST_DRAWABLE = 1e300
 Point = tuple[float, float]
 
 
@@ -158,7 +158,7 @@ def intervals_chart(
     return _svg("".join(parts), width, foot + 24, title)
 
 
-def stacked_bar(parts: Sequence[tuple[str, int, str]], title: str) -> Markup:
+def draw_stacked_bar(parts: Sequence[tuple[str, int, str]], title: str) -> Markup:
     """One bar of the whole width. Each part: its name, its count, its CSS class."""
     total = sum(count for _, count, _ in parts) or 1
     x, drawn = 0.0, []
@@ -193,7 +193,7 @@ def _span(values: Sequence[float]) -> tuple[float, float]:
 
 def _can_be_drawn(value: float) -> bool:
     """NaN cannot, and neither can what has no room left for an axis around it."""
-    return abs(value) < _LARGEST
+    return abs(value) < _LARGEST_DRAWABLE
 
 
 def _svg(body: str, width: float, height: float, title: str, *, stretch: bool = False) -> Markup:

@@ -14,11 +14,11 @@ import polars as pl
 from handful import layout
 from handful.errors import Absent, DataError
 from handful.experiment.context import Experiment
-from handful.records import Evaluation, Fate, Prepared, Tested, Trained, known
+from handful.records import Evaluation, Fate, Prepared, Tested, Trained, finite_metrics
 from handful.report.confusion import Confused, confusions
 
 EXAMPLES_PER_FATE = 3
-_USED = [Fate.KEPT.value, Fate.FILE_ROW.value]
+_FATES_IN_USE = [Fate.KEPT.value, Fate.FILE_ROW.value]
 """What a label row of a kept artifact may be and not be dropped."""
 MISTAKES = 25
 
@@ -123,7 +123,7 @@ def fates(experiment: Experiment) -> Fates:
         kept = fate == Fate.KEPT
         rows.append(FateRow(str(fate), count, part.height - count, () if kept else examples))
     kept_ids = ledger.filter(pl.col("fate") == Fate.KEPT.value)["artifact_id"].unique()
-    used = pl.col("artifact_id").is_in(kept_ids.implode()) & pl.col("fate").is_in(_USED)
+    used = pl.col("artifact_id").is_in(kept_ids.implode()) & pl.col("fate").is_in(_FATES_IN_USE)
     return Fates(
         tuple(sorted(rows, key=lambda row: (row.fate != Fate.KEPT, -row.count, row.fate))),
         ledger.filter(pl.col("is_row") & ~used.fill_null(value=False)).height,
@@ -131,7 +131,7 @@ def fates(experiment: Experiment) -> Fates:
     )
 
 
-def learned_from(experiment: Experiment, prepared: Prepared, model: str) -> tuple[int, int]:
+def count_training_data(experiment: Experiment, prepared: Prepared, model: str) -> tuple[int, int]:
     """What the training of a model saw: how many artifacts, and how many labels these have."""
     columns = ["artifact_id", "label", "split"]
     train = _parquet(experiment, experiment.layout.splits).select(columns).filter(split="train")
@@ -143,7 +143,7 @@ def learned_from(experiment: Experiment, prepared: Prepared, model: str) -> tupl
     return prepared.rows[model]["train"], train["label"].n_unique()
 
 
-def split_counts(
+def count_labels_per_split(
     experiment: Experiment,
 ) -> tuple[tuple[str, ...], tuple[tuple[str, tuple[int, ...]], ...]]:
     """The splits, and for each label its artifacts in each of them; largest label first."""
@@ -168,8 +168,8 @@ def results(
         model, seed = evaluation.model, evaluation.seed
         run = runs[model, seed]
         loss, curve = _curves(experiment, model, seed)
-        measured = _measured(experiment, model, seed)
-        result = _result(experiment, evaluation, labels, measured, known(run.metrics))
+        measured = _read_run_metrics(experiment, model, seed)
+        result = _result(experiment, evaluation, labels, measured, finite_metrics(run.metrics))
         found.append(
             replace(result, loss=loss, curve=curve, seconds=run.seconds, parameters=run.parameters)
         )
@@ -183,10 +183,10 @@ def probe_result(
     evaluation = next((one for one in tested.baselines if one.model == name), None)
     if evaluation is None:
         return None
-    measured = _measured(experiment, evaluation.model, evaluation.seed)
+    measured = _read_run_metrics(experiment, evaluation.model, evaluation.seed)
     if not measured.get("probe_of"):
         return None
-    validation = known(measured["validation"])
+    validation = finite_metrics(measured["validation"])
     return _result(experiment, evaluation, _labels(prepared), measured, validation)
 
 
@@ -203,7 +203,7 @@ def _result(
     return Result(
         layout.model_folder(evaluation.model),
         evaluation.seed,
-        known(evaluation.metrics),
+        finite_metrics(evaluation.metrics),
         validation,
         labels,
         _matrix(predictions, labels),
@@ -225,7 +225,7 @@ def _labels(prepared: Prepared) -> tuple[str, ...]:
     return tuple(sorted(prepared.label2id, key=lambda label: prepared.label2id[label]))
 
 
-def _measured(experiment: Experiment, model: str, seed: int) -> dict[str, Any]:
+def _read_run_metrics(experiment: Experiment, model: str, seed: int) -> dict[str, Any]:
     found: dict[str, Any] = json.loads(
         experiment.store.read(experiment.layout.metrics(model, seed))
     )
@@ -263,11 +263,15 @@ def _scores(
         recall = right / support if support else 0.0
         f1 = 2 * right / (given + support) if given + support else 0.0
         values = (precision, recall, f1)
-        scores.append(LabelScore(label, support, *values, _told(values, told.get(label, {}))))
+        scores.append(
+            LabelScore(label, support, *values, _format_label_metrics(values, told.get(label, {})))
+        )
     return tuple(sorted(scores, key=lambda score: (-score.support, score.label)))
 
 
-def _told(values: tuple[float, float, float], more: Mapping[str, Any]) -> tuple[str, ...]:
+def _format_label_metrics(
+    values: tuple[float, float, float], more: Mapping[str, Any]
+) -> tuple[str, ...]:
     intervals = more.get("intervals", {})
     cells = []
     for name, value in zip(("precision", "recall", "f1"), values, strict=True):

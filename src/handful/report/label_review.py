@@ -43,7 +43,12 @@ def part(experiment: Experiment) -> Part | None:
     except (DataError, ValueError) as error:
         return Part((), 0, (f"The file cannot be read: {error}",), key)
     undecided = [row for row in rows if not row.decision.strip()]
-    return Part(tuple(undecided[:SHOWN]), len(rows), tuple(_told(note) for note in notes), key)
+    return Part(
+        tuple(undecided[:SHOWN]),
+        len(rows),
+        tuple(_describe_review_note(note) for note in notes),
+        key,
+    )
 
 
 def shown(part: Part, documents: Mapping[str, Document]) -> dict[str, Any]:
@@ -78,7 +83,7 @@ def shown(part: Part, documents: Mapping[str, Document]) -> dict[str, Any]:
     }
 
 
-def _told(note: dict[str, object]) -> str:
+def _describe_review_note(note: dict[str, object]) -> str:
     who = {
         "baseline": "The TF-IDF or linear baseline, by five folds,",
         "model": "The trained model",

@@ -11,7 +11,7 @@ from markupsafe import Markup
 from handful.errors import Absent
 from handful.experiment.context import Experiment
 from handful.report.tables import Heads, Table, num, prose, table
-from handful.report.words import example, shortened
+from handful.report.words import example, truncate_report_text
 
 SHOWN = 8
 
@@ -26,15 +26,17 @@ def leakage_part(experiment: Experiment) -> dict[str, Any] | None:
     if not found.get("looked_for") or not before or not after:
         return None
     return {
-        "words": _words(found, before, after),
+        "words": _describe_leakage(found, before, after),
         "bad": after["pairs"] > 0,
-        "table": _table(before, after),
+        "table": _leakage_table(before, after),
         "examples": _examples(found.get("examples", ())[:SHOWN]),
         "not_compared": f"{found.get('not_compared', 0):,}" if found.get("not_compared") else "",
     }
 
 
-def _words(found: Mapping[str, Any], before: Mapping[str, int], after: Mapping[str, int]) -> str:
+def _describe_leakage(
+    found: Mapping[str, Any], before: Mapping[str, int], after: Mapping[str, int]
+) -> str:
     left = (
         "none of these pairs lies in two splits"
         if not after["pairs"]
@@ -49,29 +51,32 @@ def _words(found: Mapping[str, Any], before: Mapping[str, int], after: Mapping[s
     )
 
 
-def _row(name: str, one: Mapping[str, int]) -> tuple[str, ...]:
+def _format_leakage_row(name: str, one: Mapping[str, int]) -> tuple[str, ...]:
     twins, tested = one["test_artifacts_with_twin"], one["test_artifacts"]
     share = f" ({twins / tested:.1%})" if tested else ""
     return (name, f"{one['pairs']:,}", f"{one['label_differs']:,}", f"{twins:,}{share}")
 
 
-def _table(before: Mapping[str, int], after: Mapping[str, int]) -> Table:
+def _leakage_table(before: Mapping[str, int], after: Mapping[str, int]) -> Table:
     names = ("pairs", "of them with two labels", "test artifacts with a twin elsewhere")
-    rows = [_row("drawn without groups", before), _row("as drawn here", after)]
+    rows = [
+        _format_leakage_row("drawn without groups", before),
+        _format_leakage_row("as drawn here", after),
+    ]
     about = "Near-duplicates that lie in different splits"
     return table(about, ["split", *map(num, names)], rows, css="")
 
 
 def _examples(pairs: Sequence[Mapping[str, Any]]) -> Table | None:
-    rows = [(f"{one['likeness']:.2f}", _example(one)) for one in pairs]
+    rows = [(f"{one['likeness']:.2f}", _leakage_example(one)) for one in pairs]
     heads: Heads = [num("likeness"), prose("artifacts, their labels and splits")]
     about = "Where each would have been without groups, and where it is"
     return table(about, heads, rows, css="") if rows else None
 
 
-def _example(one: Mapping[str, Any]) -> Markup:
+def _leakage_example(one: Mapping[str, Any]) -> Markup:
     both = zip(one["artifacts"], one["labels"], one["before"], one["after"], strict=True)
     return Markup("").join(
-        example(artifact_id, f"{shortened(label)}: {before}, now {after}")
+        example(artifact_id, f"{truncate_report_text(label)}: {before}, now {after}")
         for artifact_id, label, before, after in both
     )

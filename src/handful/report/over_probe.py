@@ -11,7 +11,7 @@ from handful.errors import Absent
 from handful.experiment.context import Experiment
 from handful.report.render import Tile
 
-_TOLD = {
+_PROBE_GAIN_VERDICTS = {
     True: "a real gain",
     None: "which may be chance",
     False: "a real loss: the frozen features alone do better",
@@ -34,7 +34,7 @@ class Added:
         return f"{self.low:+.3f} to {self.high:+.3f}"
 
 
-def added(experiment: Experiment, model: str) -> Added | None:
+def read_probe_gain(experiment: Experiment, model: str) -> Added | None:
     """Of the first seed of `model`; None without a comparison, a probe or an interval."""
     try:
         found = json.loads(experiment.store.read(experiment.layout.comparison))
@@ -50,19 +50,20 @@ def added(experiment: Experiment, model: str) -> Added | None:
 
 def verdict(experiment: Experiment, model: str) -> list[tuple[str, bool]]:
     """A sentence about the model, to stand behind the verdict, and whether it is bad news."""
-    found = added(experiment, model)
+    found = read_probe_gain(experiment, model)
     if found is None:
         return []
     words = (
         f"Over its probe, a linear model on its frozen features, fine-tuning {model} brings "
-        f"{found.value:+.3f} {found.metric} on test ({found.interval}): {_TOLD[found.better]}."
+        f"{found.value:+.3f} {found.metric} on test ({found.interval}): "
+        f"{_PROBE_GAIN_VERDICTS[found.better]}."
     )
     return [(words, found.better is False)]
 
 
 def tiles(experiment: Experiment, model: str) -> list[Tile]:
     """One tile; neither green nor red where it may be chance."""
-    found = added(experiment, model)
+    found = read_probe_gain(experiment, model)
     if found is None:
         return []
     note = f"{found.interval} over the probe" + ("; may be chance" * (found.better is None))

@@ -12,7 +12,7 @@ from handful.errors import Absent
 from handful.experiment.context import Experiment
 from handful.report.drawings import intervals_chart
 from handful.report.tables import Cell, Table, num, prose, table
-from handful.report.words import probe_name, shortened
+from handful.report.words import probe_name, truncate_report_text
 
 WHOLE = (
     *("accuracy", "balanced_accuracy", "macro_f1", "weighted_f1", "mcc", "roc_auc"),
@@ -35,8 +35,8 @@ def ranking(experiment: Experiment) -> dict[str, Any] | None:
         "remarks": found["remarks"],
         "alarmed": found["looks"]["after_verdict"] > 0,
         "metric": metric,
-        "ranked": _ranked([_row(row, metric) for row in rows], found),
-        "costs": _costs([_row(row, metric) for row in rows]),
+        "ranked": _ranking_table([_ranking_row(row, metric) for row in rows], found),
+        "costs": _costs([_ranking_row(row, metric) for row in rows]),
         "baseline": names.get(found["best_baseline"]),
         "chart": _chart(found, metric),
         "gain_chart": _gain_chart(found, metric),
@@ -47,7 +47,7 @@ def ranking(experiment: Experiment) -> dict[str, Any] | None:
     }
 
 
-def _ranked(rows: Sequence[Mapping[str, Any]], found: Mapping[str, Any]) -> Table:
+def _ranking_table(rows: Sequence[Mapping[str, Any]], found: Mapping[str, Any]) -> Table:
     names = _names(found)
     loses_to = {
         True: names.get(found.get("best_simple_baseline")),
@@ -69,7 +69,7 @@ def _ranked(rows: Sequence[Mapping[str, Any]], found: Mapping[str, Any]) -> Tabl
         [
             (
                 f"{row['rank']}",
-                Cell(_named(row), _bad(row)),
+                Cell(_ranking_name_markup(row), _bad(row)),
                 *(row[name] for name in ("validation", "test", "spread", "gain")),
                 Cell(beats(row), _bad(row)),
             )
@@ -82,20 +82,20 @@ def _ranked(rows: Sequence[Mapping[str, Any]], found: Mapping[str, Any]) -> Tabl
 
 def _names(found: Mapping[str, Any]) -> dict[str | None, str]:
     """Each contestant as a person calls it."""
-    return {row["model"]: _called(row) for row in found["ranking"]}
+    return {row["model"]: _ranking_name(row) for row in found["ranking"]}
 
 
-def _called(row: Mapping[str, Any], most: int = 0) -> str:
+def _ranking_name(row: Mapping[str, Any], most: int = 0) -> str:
     if row.get("probe_of"):
         return probe_name(row["probe_of"], most)
-    return shortened(row["model"], most) if most else str(row["model"])
+    return truncate_report_text(row["model"], most) if most else str(row["model"])
 
 
 def _bad(row: Mapping[str, Any]) -> str:
     return "wrong" if row["beats"] is False else ""
 
 
-def _named(row: Mapping[str, Any]) -> Markup:
+def _ranking_name_markup(row: Mapping[str, Any]) -> Markup:
     chosen = Markup(" <strong>(chosen)</strong>") if row["winner"] else ""
     simple = Markup(' <span class="quiet">(baseline)</span>') if row["baseline"] else ""
     return Markup("{}{}{}").format(row["model"], chosen, simple)
@@ -137,13 +137,16 @@ def _interval_table(found: Mapping[str, Any], metric: str) -> Table:
         f"First seed, on test; 95 % intervals of {found['resamples']:,} bootstrap draws of the "
         "artifacts",
         ["model", *map(num, names)],
-        [(_called(row), *(_interval(row, name) for name in names)) for row in found["ranking"]],
+        [
+            (_ranking_name(row), *(_interval(row, name) for name in names))
+            for row in found["ranking"]
+        ],
         label="Metrics with intervals",
         css="",
     )
 
 
-def chosen_model(experiment: Experiment) -> str | None:
+def winning_model(experiment: Experiment) -> str | None:
     """The winner's folder; None if nothing was compared."""
     found = ranking(experiment)
     return str(found["winner"]) if found else None
@@ -160,7 +163,7 @@ def _chart(found: Mapping[str, Any], metric: str) -> Markup:
         if one["value"] is None or beside:
             continue
         css = "c7" if row["baseline"] else "lost" if row["beats_baseline"] is False else "c0"
-        name = _called(row, 30)
+        name = _ranking_name(row, 30)
         value = one["value"]
         ends = (value, value) if one["low"] is None else (one["low"], one["high"])
         rows.append((name, css, value, *ends))
@@ -175,19 +178,19 @@ def _gain_chart(found: Mapping[str, Any], metric: str) -> Markup:
         one = (row.get("over_probe") or {}).get("metric")
         if one and one["value"] is not None:
             css = {True: "c0", False: "lost", None: "c7"}[row["over_probe"]["better"]]
-            rows.append((_called(row, 30), css, one["value"], one["low"], one["high"]))
+            rows.append((_ranking_name(row, 30), css, one["value"], one["low"], one["high"]))
     about = f"{metric} on test that fine-tuning adds over the probe, with 95 % intervals"
     return intervals_chart(rows, 0.0, about)
 
 
-def _row(row: Mapping[str, Any], metric: str) -> dict[str, Any]:
+def _ranking_row(row: Mapping[str, Any], metric: str) -> dict[str, Any]:
     spread = row["spread"].get(metric) or row["spread"]["accuracy"]
     seconds, rate, parameters = (
         row[name] for name in ("training_seconds", "documents_per_second", "parameters")
     )
     return {
         "rank": row["rank"],
-        "model": _called(row),
+        "model": _ranking_name(row),
         "baseline": row["baseline"],
         "is_probe": bool(row.get("probe_of")),
         "winner": row["winner"],
@@ -195,7 +198,7 @@ def _row(row: Mapping[str, Any], metric: str) -> dict[str, Any]:
         "validation": _figure(row["validation"]["mean"]),
         "test": _interval(row, metric),
         "seeds": len(row["seeds"]),
-        "spread": _spread(spread),
+        "spread": _format_seed_spread(spread),
         "gain": _gain(row),
         "rate": "" if rate is None else f"{rate:,.0f}",
         "parameters": "" if parameters is None else f"{parameters:,}",
@@ -205,14 +208,14 @@ def _row(row: Mapping[str, Any], metric: str) -> dict[str, Any]:
 
 def _gain(row: Mapping[str, Any]) -> str:
     found = (row.get("over_probe") or {}).get("metric")
-    return _signed(found) if found and found["value"] is not None else ""
+    return _format_signed_interval(found) if found and found["value"] is not None else ""
 
 
 def _pair(
     one: Mapping[str, Any], metric: str, alpha: float, names: Mapping[str | None, str]
 ) -> dict[str, Any]:
     difference = one["differences"].get(metric)
-    told = "" if difference is None else _signed(difference)
+    told = "" if difference is None else _format_signed_interval(difference)
     return {
         "first": names[one["first"]],
         "second": names[one["second"]],
@@ -248,14 +251,14 @@ def _interval(row: Mapping[str, Any], name: str) -> str:
     return f"{found['value']:.3f} ({found['low']:.3f}–{found['high']:.3f})"
 
 
-def _spread(found: Mapping[str, Any]) -> str:
+def _format_seed_spread(found: Mapping[str, Any]) -> str:
     """Mean ± sd, least to greatest; nothing for a single seed."""
     if found["sd"] is None:
         return ""
     return f"{found['mean']:.3f} ± {found['sd']:.3f} ({found['min']:.3f}–{found['max']:.3f})"
 
 
-def _signed(found: Mapping[str, float]) -> str:
+def _format_signed_interval(found: Mapping[str, float]) -> str:
     return f"{found['value']:+.3f} ({found['low']:+.3f} to {found['high']:+.3f})"
 
 

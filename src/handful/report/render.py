@@ -15,10 +15,10 @@ from markupsafe import Markup
 
 from handful.report.calibration import calibration_part, with_interval
 from handful.report.documents import Document
-from handful.report.drawings import line_chart, stacked_bar
+from handful.report.drawings import draw_stacked_bar, line_chart
 from handful.report.gather import FateRow, LabelScore, Result
 from handful.report.tables import Cell, Heads, Row, Table, num, prose, table
-from handful.report.words import example, moment, probe_name, shortened
+from handful.report.words import example, moment, probe_name, truncate_report_text
 
 SHADES = 5
 MOST_LABELS = 60
@@ -53,7 +53,7 @@ def page(context: Mapping[str, Any]) -> bytes:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["short"] = shortened
+    environment.filters["short"] = truncate_report_text
     environment.filters["moment"] = moment
     # Files of this package, no one's text.
     style = Markup(environment.from_string(_template("report.css")).render())  # nosec B704
@@ -74,7 +74,7 @@ def page(context: Mapping[str, Any]) -> bytes:
 def fate_bar(fates: Sequence[FateRow]) -> Markup:
     parts = [(row.fate, row.count, f"c{index % 8}") for index, row in enumerate(fates)]
     told = ", ".join(f"{row.fate} {row.count:,}" for row in fates)
-    return stacked_bar(parts, f"Ledger rows by fate: {told}")
+    return draw_stacked_bar(parts, f"Ledger rows by fate: {told}")
 
 
 def result_part(
@@ -84,7 +84,7 @@ def result_part(
 
     `documents`: of the artifacts that are examples of an error, by id.
     """
-    title = "The model" if alone else named(result)
+    title = "The model" if alone else format_result_name(result)
     validation = [(epoch, loss) for epoch, loss, _ in result.curve]
     loss_chart = line_chart(
         [("training", "c0", result.loss), ("validation", "c2", validation)],
@@ -109,13 +109,13 @@ def result_part(
         "matrix_labels": [result.labels[n] for n in _in_matrix(result)],
         "matrix_left_out": len(_with_answers(result)) - len(_in_matrix(result)),
         "absent": _absent(result),
-        "confused": _confused_table(result, f"result-{index}", documents),
+        "confused": _confusion_table(result, f"result-{index}", documents),
         "mistakes": [(one, documents.get(one.artifact_id)) for one in result.mistakes],
         "calibration": calibration_part(result.measured),
     }
 
 
-def named(result: Result, form: str = "{}, seed {}") -> str:
+def format_result_name(result: Result, form: str = "{}, seed {}") -> str:
     """What a person calls it; `form` of what has seeds: its model and its seed."""
     if result.probe_of:
         return probe_name(result.probe_of)
@@ -160,7 +160,10 @@ def _metric_table(result: Result) -> Table:
         return with_interval(found)
 
     validation = {name: f"{value:.4f}" for name, value in result.validation.items()}
-    rows = [(name, told(name), validation.get(name, "")) for name in sorted(names, key=_place)]
+    rows = [
+        (name, told(name), validation.get(name, ""))
+        for name in sorted(names, key=_metric_render_order)
+    ]
     about = "On the held-out split, with 95 % intervals, and on validation at the best epoch"
     return table(about, ["metric", num("test"), num("validation")], rows)
 
@@ -187,7 +190,9 @@ def _score_cells(score: LabelScore) -> list[Cell]:
     return [Cell(precision), Cell(recall), Cell(bar, "meter"), *map(Cell, others)]
 
 
-def _confused_table(result: Result, anchor: str, documents: Mapping[str, Document]) -> Table | None:
+def _confusion_table(
+    result: Result, anchor: str, documents: Mapping[str, Document]
+) -> Table | None:
     rows = []
     for number, kind in enumerate(result.confused):
         shown = Markup("").join(
@@ -207,7 +212,7 @@ def _confused_table(result: Result, anchor: str, documents: Mapping[str, Documen
     return table(about, heads, rows) if rows else None
 
 
-def _place(name: str) -> tuple[int, str]:
+def _metric_render_order(name: str) -> tuple[int, str]:
     return (FIRST.index(name) if name in FIRST else len(FIRST), name)
 
 

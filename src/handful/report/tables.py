@@ -86,7 +86,7 @@ def table(
 ) -> Table:
     """A table of these rows, without the columns that are empty in all of them."""
     heads = [Column(one) if isinstance(one, str) else one for one in columns]
-    whole = [one if isinstance(one, Row) else Row(_cells(one)) for one in rows]
+    whole = [one if isinstance(one, Row) else Row(_build_table_cells(one)) for one in rows]
     shown = [
         number
         for number in range(len(heads))
@@ -103,5 +103,5 @@ def table(
     )
 
 
-def _cells(row: Sequence[str | Cell]) -> tuple[Cell, ...]:
+def _build_table_cells(row: Sequence[str | Cell]) -> tuple[Cell, ...]:
     return tuple(one if isinstance(one, Cell) else Cell(one) for one in row)

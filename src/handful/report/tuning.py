@@ -13,7 +13,7 @@ from handful.experiment.context import Experiment
 from handful.layout import TUNING
 from handful.report.tables import Table, num, table
 from handful.report.tuning_drawings import axis, bars, history, parallel
-from handful.report.words import shortened
+from handful.report.words import truncate_report_text
 
 _COLOURS = {"complete": "c0", "pruned": "c7"}
 
@@ -40,7 +40,7 @@ def shown(search: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "model": search["model"],
         "metric": search["metric"],
-        "words": _words(search, states, best),
+        "words": _describe_tuning_search(search, states, best),
         "history": _history(search),
         "parallel": _parallel(search),
         "importance": search["importance"],
@@ -63,9 +63,9 @@ def _trial_table(search: Mapping[str, Any]) -> Table:
     rows = [
         (
             f"{one['number']}{' (best)' if one['number'] == search['best'] else ''}",
-            *(shortened(one["values"][key]) for key in keys),
-            _figure(one["value"]),
-            _figure(one.get("loss")),
+            *(truncate_report_text(one["values"][key]) for key in keys),
+            _format_trial_value(one["value"]),
+            _format_trial_value(one.get("loss")),
             one["state"],
             str(one["epochs"]),
             f"{one['seconds']:.1f}",
@@ -80,11 +80,13 @@ def _trial_table(search: Mapping[str, Any]) -> Table:
     )
 
 
-def _figure(value: float | None) -> str:
+def _format_trial_value(value: float | None) -> str:
     return "" if value is None else f"{value:.4f}"
 
 
-def _words(search: Mapping[str, Any], states: Sequence[str], best: Mapping[str, Any]) -> str:
+def _describe_tuning_search(
+    search: Mapping[str, Any], states: Sequence[str], best: Mapping[str, Any]
+) -> str:
     values = ", ".join(f"{key} = {text}" for key, text in best["values"].items())
     ends = {"pruned": "given up early", "failed": "failed"}
     counts = [f"{states.count(s)} {word}" for s, word in ends.items() if s in states]

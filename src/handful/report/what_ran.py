@@ -49,10 +49,10 @@ def step_table(experiment: Experiment, records: Sequence[Record]) -> Table:
     """When each step was done, and how long it took. `records`: of the steps without which there
     is no report."""
     found = dict(zip(_STEPS, records, strict=True))
-    tuned = _kept(experiment, experiment.layout.tuned_record, Tuned)
+    tuned = _read_step_record(experiment, experiment.layout.tuned_record, Tuned)
     if isinstance(tuned, Tuned) and tuned.best:
         found["tune"] = tuned
-    compared = _kept(experiment, experiment.layout.compared_record, Compared)
+    compared = _read_step_record(experiment, experiment.layout.compared_record, Compared)
     if compared:
         found["compare"] = compared
     order = [name for name in (*_STEPS[:2], "tune", *_STEPS[2:], "compare") if name in found]
@@ -60,7 +60,7 @@ def step_table(experiment: Experiment, records: Sequence[Record]) -> Table:
     return table("Steps", ["step", Column("finished", "keep"), num("seconds")], rows, css="")
 
 
-def _kept(experiment: Experiment, key: str, kind: type[Record]) -> Record | None:
+def _read_step_record(experiment: Experiment, key: str, kind: type[Record]) -> Record | None:
     try:
         return kind.from_json(experiment.store.read(key))
     except (Absent, ValueError, TypeError):

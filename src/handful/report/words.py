@@ -6,11 +6,11 @@ from markupsafe import Markup
 
 from handful.report.documents import Document
 
-_QUOTED = 120
+_QUOTE_LENGTH = 120
 """Letters of a document in a table."""
 
 
-def shortened(text: str, most: int = 44) -> str:
+def truncate_report_text(text: str, most: int = 44) -> str:
     """At most `most` characters, and nothing that moves a cursor."""
     clean = "".join(letter if letter.isprintable() else "\ufffd" for letter in str(text))
     return clean if len(clean) <= most else clean[: most - 1] + "…"
@@ -19,7 +19,7 @@ def shortened(text: str, most: int = 44) -> str:
 def probe_name(model: str, most: int = 0) -> str:
     """What a person calls the probe of a model; in at most `most` characters, unless that is 0."""
     what = ", frozen (probe)"
-    return f"{shortened(model, most - len(what)) if most else model}{what}"
+    return f"{truncate_report_text(model, most - len(what)) if most else model}{what}"
 
 
 def moment(text: str) -> str:
@@ -30,7 +30,7 @@ def moment(text: str) -> str:
 
 def code(text: str, most: int = 44) -> str:
     """An id or a hash."""
-    return Markup("<code>{}</code>").format(shortened(text, most)) if text else ""
+    return Markup("<code>{}</code>").format(truncate_report_text(text, most)) if text else ""
 
 
 def example(artifact_id: str, words: str, document: Document | None = None) -> Markup:
@@ -38,7 +38,7 @@ def example(artifact_id: str, words: str, document: Document | None = None) -> M
     quoted = quote(document)
     told = Markup("{}: {}").format(words, quoted) if quoted else words
     return Markup('<div class="example"><code>{}</code> {}</div>').format(
-        shortened(artifact_id), told
+        truncate_report_text(artifact_id), told
     )
 
 
@@ -47,5 +47,7 @@ def quote(document: Document | None) -> str:
     if document is None:
         return ""
     if not document.text:
-        return Markup('<span class="quiet">{}</span>').format(shortened(document.about, _QUOTED))
-    return Markup("<q>{}</q>").format(shortened(document.text, _QUOTED))
+        return Markup('<span class="quiet">{}</span>').format(
+            truncate_report_text(document.about, _QUOTE_LENGTH)
+        )
+    return Markup("<q>{}</q>").format(truncate_report_text(document.text, _QUOTE_LENGTH))

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from handful.settings.counted import (
     READ_BY_FUNCTIONS,
-    counted,
-    counted_beside,
-    counted_for_model,
     counts_no_more,
     default_of,
+    list_counted_model_settings,
+    list_counted_settings,
+    list_settings_read_beside,
 )
 from handful.settings.declare import keys_of
 from handful.settings.describe import KeyDescription, describe_settings, settings_markdown
@@ -36,13 +36,13 @@ __all__ = [
     "TrainSection",
     "Usage",
     "User",
-    "counted",
-    "counted_beside",
-    "counted_for_model",
     "counts_no_more",
     "default_of",
     "describe_settings",
     "keys_of",
+    "list_counted_model_settings",
+    "list_counted_settings",
+    "list_settings_read_beside",
     "public_text",
     "read_settings",
     "settings_markdown",

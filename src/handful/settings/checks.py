@@ -17,7 +17,7 @@ from handful.records.metric_names import own_goal
 from handful.settings.declare import keys_of
 from handful.settings.reading.ini import FILE
 from handful.settings.reading.state import OVERRIDES, Reading, shown
-from handful.settings.reading.unknown import known_keys, nearest
+from handful.settings.reading.unknown import nearest, section_key_spellings
 from handful.settings.secrets import variables_in
 from handful.settings.sections.all import SECTIONS
 from handful.settings.values.names import covers, folder_name
@@ -37,23 +37,23 @@ _FROM_HERE = "a relative path begins at the experiment's directory"
 
 def check(reading: Reading, directory: Path) -> None:
     """Fill in the defaults that depend on others, make paths absolute, and collect the faults."""
-    _required(reading)
+    _check_required_keys(reading)
     _paths(reading, directory)
     _experiment(reading, directory)
     _production(reading, directory)
-    _query(reading, directory)
+    _check_label_query(reading, directory)
     _file_keys(reading)
     _certificates(reading, directory)
-    _files(reading)
-    _labels(reading, directory)
+    _check_file_keys(reading)
+    _check_label_keys(reading, directory)
     _models(reading, directory)
     _metric_goal(reading)
     _tuning(reading)
     _public_ranges(reading)
-    _managed(reading)
+    _check_sagemaker_keys(reading)
 
 
-def _required(reading: Reading) -> None:
+def _check_required_keys(reading: Reading) -> None:
     for section, kind in SECTIONS.items():
         for key in keys_of(kind).values():
             if not key.required:
@@ -145,7 +145,7 @@ def _certificates(reading: Reading, directory: Path) -> None:
             reading.fault_of(section, "CA_BUNDLE", bad.what, bad.remedy)
 
 
-def _query(reading: Reading, directory: Path) -> None:
+def _check_label_query(reading: Reading, directory: Path) -> None:
     """Exactly one of LABEL_QUERY and LABEL_QUERY_FILE; the text of the latter as the former."""
     has_query = reading.has_text("production", "LABEL_QUERY")
     has_file = reading.has_text("production", "LABEL_QUERY_FILE")
@@ -196,7 +196,7 @@ def _file_keys(reading: Reading) -> None:
             reading.fault_of("production", "FILES_FROM_PROD", what, remedy)
 
 
-def _files(reading: Reading) -> None:
+def _check_file_keys(reading: Reading) -> None:
     reconcile, prepare = reading.of("reconcile"), reading.of("prepare")
     if not reading.has_text("reconcile", "FILES_ON_RESEARCH"):
         reconcile["FILES_ON_RESEARCH"] = reading.of("production").get("FILES_FROM_PROD")
@@ -212,18 +212,20 @@ def _files(reading: Reading) -> None:
 def _not_kept(reading: Reading, key: str, name: str, kept: Sequence[str]) -> None:
     """A file that `[prepare] key` names, and that no artifact has in the store."""
     entry = reading.places["prepare", key]
-    hidden = _hidden(reading, ("production", "FILES_FROM_PROD"), ("reconcile", "FILES_ON_RESEARCH"))
+    hidden = _has_environment_value(
+        reading, ("production", "FILES_FROM_PROD"), ("reconcile", "FILES_ON_RESEARCH")
+    )
     near = "" if hidden else nearest(name, kept)
     what = f"{shown(entry, name)} is not among [reconcile] FILES_ON_RESEARCH"
     reading.fault(entry, what, near or "add it there, or to FILES_FROM_PROD")
 
 
-def _hidden(reading: Reading, *keys: tuple[str, str]) -> bool:
+def _has_environment_value(reading: Reading, *keys: tuple[str, str]) -> bool:
     """May one of the keys hold the value of a variable, which is not to be shown?"""
     return any(key in reading.places and "${" in reading.places[key].text for key in keys)
 
 
-def _labels(reading: Reading, directory: Path) -> None:
+def _check_label_keys(reading: Reading, directory: Path) -> None:
     where = ("prepare", "LABEL_ALIASES")
     aliases = reading.of("prepare").get("LABEL_ALIASES") or {}
     for old, new in aliases.items():
@@ -254,14 +256,14 @@ def _models(reading: Reading, directory: Path) -> None:
         check_model_folders(full)
     except SettingsError as error:
         for fault in error.faults:
-            hidden = _hidden(reading, _MODELS)
+            hidden = _has_environment_value(reading, _MODELS)
             what = "two share one folder, or one has no name" if hidden else fault.what
             reading.fault_of(*_MODELS, what, fault.remedy)
     _per_model(reading, dict(zip(written, full, strict=True)), directory)
 
 
 def _tuning(reading: Reading) -> None:
-    own = known_keys("tune")
+    own = section_key_spellings("tune")
     ranged = any(section == "tune" and key not in own for section, key in reading.places)
     asked = [key for key in ("TRIALS", "TUNE_TIME") if reading.of("tune").get(key)]
     if asked and not ranged:
@@ -291,7 +293,7 @@ _FOR_JOBS = {
 }
 
 
-def _managed(reading: Reading) -> None:
+def _check_sagemaker_keys(reading: Reading) -> None:
     """What BACKEND = sagemaker asks of the other keys."""
     if reading.of("compute").get("BACKEND") != "sagemaker":
         if reading.of("sagemaker").get("RECONCILE_AS_JOB"):
@@ -333,7 +335,7 @@ def _per_model(reading: Reading, models: dict[str, str], directory: Path) -> Non
         if models and full and full not in models.values():
             line = headers.get(section, OVERRIDES)
             where = f"{FILE}:{line} [{section}]" if section in headers else places[section].where
-            near = "" if _hidden(reading, _MODELS) else nearest(model, models, 0.3)
+            near = "" if _has_environment_value(reading, _MODELS) else nearest(model, models, 0.3)
             remedy = near or "it has to be one of [train] MODEL_NAMES"
             fault = Fault(where, f"{model!r} is not among MODEL_NAMES", remedy)
             reading.faults.append((line, fault))

@@ -10,7 +10,7 @@ from handful.settings.declare import Key, keys_of
 from handful.settings.secrets import (
     as_counted,
     drop_login,
-    hashed,
+    format_secret_hash,
     hide_passwords,
     never_counts,
     without_login,
@@ -44,7 +44,7 @@ READ_BY_FUNCTIONS = " (which the functions read)"
 _NOT_PER_RUN = frozenset({"MODEL_NAMES", "SEEDS"})
 
 
-def counted(
+def list_counted_settings(
     settings: Settings,
     step: str | None = None,
     *,
@@ -67,31 +67,33 @@ def counted(
                 value = getattr(getattr(settings, section), key.name)
                 if step is not None and _goes_without_saying(section, key, value):
                     continue
-                found[f"[{section}] {key.name}"] = _told(settings, section, key, value, for_hash)
+                found[f"[{section}] {key.name}"] = _describe_counted_value(
+                    settings, section, key, value, for_hash
+                )
     if step in (None, "tune"):
         found |= {f"[tune] {one.key}": str(one) for one in settings.tune.ranges}
     if step in (None, "train"):
-        found |= _per_model(settings, step)
+        found |= _list_per_model_values(settings, step)
     if step is None or step in USER_COUNTS:
         found |= _user(settings, usage, for_hash)
     return found | _read_beside(settings, step, usage, for_hash=for_hash)
 
 
-def counted_beside(settings: Settings, usage: Usage) -> Mapping[str, str]:
+def list_settings_read_beside(settings: Settings, usage: Usage) -> Mapping[str, str]:
     """What process_func depends on beside `[user]`: of reconcile's keys those that it names."""
     return _read_beside(settings, "reconcile", usage, own=True)
 
 
-def counted_for_model(
+def list_counted_model_settings(
     settings: Settings, model: str, usage: Usage = ALL_OF_USER
 ) -> Mapping[str, str]:
     """What training one model once depends on, whatever other models and seeds there are.
 
-    `usage`: as `counted` has it.
+    `usage`: as `list_counted_settings` has it.
     """
     section = settings.train_for(model)
     found = {
-        f"[train] {key.name}": _written(key, value)
+        f"[train] {key.name}": _format_counted_value(key, value)
         for key in keys_of(TrainSection).values()
         if "train" in key.counts_for and key.name not in _NOT_PER_RUN
         if not _goes_without_saying("train", key, value := getattr(section, key.name))
@@ -101,7 +103,7 @@ def counted_for_model(
         apart = name in _NOT_PER_RUN or getattr(section, name) != getattr(settings.train, name)
         if usage.names("train", name) and apart:
             value = getattr(settings.train, name)
-            found[f"[train] {name}{READ_BY_FUNCTIONS}"] = _written(key, value)
+            found[f"[train] {name}{READ_BY_FUNCTIONS}"] = _format_counted_value(key, value)
     return found | _user(settings, usage) | _read_beside(settings, "train", usage)
 
 
@@ -114,7 +116,7 @@ def default_of(entry: str) -> str | None:
     key = keys_of(SECTIONS[section]).get(name) if section in SECTIONS else None
     if key is None or key.required or not key.counts_for:
         return None
-    return _written(key, key.default_value())
+    return _format_counted_value(key, key.default_value())
 
 
 def counts_no_more(entry: str) -> bool:
@@ -132,12 +134,15 @@ def _goes_without_saying(section: str, key: Key, value: Any) -> bool:
     return not hashed and bool(value == key.default_value())
 
 
-def _per_model(settings: Settings, step: str | None) -> dict[str, str]:
+def _written_section(settings: Settings, model: str) -> str:
+    section = f"[train:{model}]"
+    return settings.as_written.get(section, section)
+
+
+def _list_per_model_values(settings: Settings, step: str | None) -> dict[str, str]:
     keys = keys_of(TrainSection)
     return {
-        f"{settings.as_written.get(section := f'[train:{model}]', section)} {name}": _written(
-            keys[name], value
-        )
+        f"{_written_section(settings, model)} {name}": _format_counted_value(keys[name], value)
         for model, changed in settings.for_models.items()
         for name, value in changed.items()
         if step is None or step in keys[name].counts_for
@@ -167,11 +172,11 @@ def _read_beside(
                 continue
             value = getattr(getattr(settings, section), key.name)
             entry = f"[{section}] {key.name}{READ_BY_FUNCTIONS}"
-            found[entry] = _told(settings, section, key, value, for_hash)
+            found[entry] = _describe_counted_value(settings, section, key, value, for_hash)
             for model, changed in settings.for_models.items() if section == "train" else ():
                 if key.name in changed:
                     entry = f"[train:{model_folder(model)}] {key.name}{READ_BY_FUNCTIONS}"
-                    found[entry] = _written(key, changed[key.name])
+                    found[entry] = _format_counted_value(key, changed[key.name])
     if usage.why("tune") and step not in (None, "tune"):
         found |= {f"[tune] {one.key}{READ_BY_FUNCTIONS}": str(one) for one in settings.tune.ranges}
     return found
@@ -186,27 +191,29 @@ def _user(settings: Settings, usage: Usage, for_hash: bool = False) -> dict[str,
         told = settings.concealed.get(entry)
         if for_hash:
             told = settings.as_written.get(entry) if isinstance(value, str) else None
-        found[entry] = text if told is None else hashed(told, text)
+        found[entry] = text if told is None else format_secret_hash(told, text)
     return found
 
 
-def _told(settings: Settings, section: str, key: Key, value: Any, for_hash: bool = False) -> str:
+def _describe_counted_value(
+    settings: Settings, section: str, key: Key, value: Any, for_hash: bool = False
+) -> str:
     """A value, without the login, the options and what the environment gave to a database's URL.
 
     What counts is what has counted in the first stores, be it told in the clear or by its hash.
     """
     entry = f"[{section}] {key.name}"
-    text = settings.as_written.get(entry) or _written(key, value)
+    text = settings.as_written.get(entry) or _format_counted_value(key, value)
     if key.name == "DATABASE_URL":
         counts = without_login(text)
         told = drop_login(settings.concealed.get(entry, text))
     else:
         counts = as_counted(text)
         told = settings.concealed.get(entry, hide_passwords(text))
-    return counts if for_hash or told == counts else hashed(told, counts)
+    return counts if for_hash or told == counts else format_secret_hash(told, counts)
 
 
-def _written(key: Key, value: Any) -> str:
+def _format_counted_value(key: Key, value: Any) -> str:
     return key.parser.nothing if value is None else as_text(value)
 
 

@@ -33,7 +33,7 @@ _RANGE = KeyDescription(
     False,
     ("tune",),
 )
-_USER = KeyDescription(
+_USER_KEY_DESCRIPTION = KeyDescription(
     "user",
     "<any KEY>",
     "number, true | false, or text",
@@ -48,13 +48,13 @@ def describe_settings() -> list[KeyDescription]:
     """Every key, in the order of the sections."""
     found = []
     for section, kind in SECTIONS.items():
-        found += [_described(section, key) for key in keys_of(kind).values()]
+        found += [_build_key_description(section, key) for key in keys_of(kind).values()]
         if section == "tune":
-            found += [_RANGE, _USER]
+            found += [_RANGE, _USER_KEY_DESCRIPTION]
     return found
 
 
-def _described(section: str, key: Key) -> KeyDescription:
+def _build_key_description(section: str, key: Key) -> KeyDescription:
     also = f" Also spelt {', '.join(key.also)}." if key.also else ""
     return KeyDescription(
         section,
@@ -114,11 +114,11 @@ def settings_markdown() -> str:
             parts.append(
                 "\n| key | unit | default | meaning | counts for |\n|---|---|---|---|---|\n"
             )
-        parts.append(_row(key))
+        parts.append(_format_key_table_row(key))
     return "".join(parts)
 
 
-def _row(key: KeyDescription) -> str:
+def _format_key_table_row(key: KeyDescription) -> str:
     default = "**required**" if key.required else key.default
     unit = f"{key.unit}, {key.range}" if key.range else key.unit
     cells = (f"`{key.key}`", unit, default, key.meaning, ", ".join(key.counts_for))

@@ -12,7 +12,7 @@ from handful.errors.redaction import blotter
 from handful.settings.reading.ini import Entry, lines_of, override, read_text, scan
 from handful.settings.secrets import hide_urls, is_secret, never_counts, secrets_of_entry, shown
 
-_COMMENT = re.compile(r"(\s*[#;]+\s*)(.*)")
+_COMMENT_LINE_PATTERN = re.compile(r"(\s*[#;]+\s*)(.*)")
 _COMMENTED_OUT = re.compile(r"([A-Za-z_]\w*)(\s*=\s*)(.*)")
 
 BY_OVERRIDE = "# by --set:"
@@ -77,7 +77,7 @@ def _comments_hidden(entries: Iterable[Entry]) -> Callable[[str], str]:
     blot = blotter(known)
 
     def hidden(line: str) -> str:
-        comment = _COMMENT.fullmatch(line)
+        comment = _COMMENT_LINE_PATTERN.fullmatch(line)
         if not comment:
             return line
         mark, words = comment.groups()

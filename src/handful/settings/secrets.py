@@ -23,7 +23,7 @@ DATABASE = ("production", "DATABASE_URL")
 QUERY = ("production", "LABEL_QUERY")
 
 
-def _words(text: str) -> frozenset[str]:
+def _parse_secret_words(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
@@ -34,7 +34,7 @@ _OPTIONS = re.compile(r"(://[^\s?'\"<>]*)(\?[^\s'\"<>]*)")
 _OPTIONS_TO_END = re.compile(r"(://[^\n?]*?)(\?[^\n]*|;(?=[\w .-]+=)[^\n]*)")
 _OPTION_NAME = re.compile(r"[\w.-]{1,64}")
 _IN_URL = re.compile(r"(://[^\s/@:?]*:)([^\n]*)(@)")
-_NAMED = re.compile(
+_SECRET_ASSIGNMENT_PATTERN = re.compile(
     r"((?<![a-z0-9])(?:password|passwd|pwd|[a-z_]*secret[a-z_]*|access_?key|api_?key"
     r"|(?:auth|access|api|hf|security|session)_?token)\s*(?:=|%3D)\s*)([^&;\s]+)",
     re.IGNORECASE,
@@ -52,30 +52,30 @@ _NEVER_COUNTED = re.compile(
     r"|(?:^|_)(?:HF|HUB|AUTH|ACCESS|API|BEARER|SESSION|REFRESH|GITHUB|GITLAB|WANDB)_TOKEN$|^TOKEN$",
     re.IGNORECASE,
 )
-_SECRET_WORDS = _words(
+_SECRET_WORDS = _parse_secret_words(
     "APIKEY AUTH AUTHORIZATION BEARER COOKIE CREDENTIAL CREDENTIALS CREDS DSN JWT OAUTH PASSCODE "
     "PASSPHRASE PASSWD PASSWORD PASSWORDS PWD SAS SECRET SECRETS WEBHOOK WEBHOOKS"
 )
 _COUNTS = "FIRST LAST MAX MIN MULTI N NUM ONE SECOND SINGLE TOP TWO "
 _NO_SECRET_BEFORE = {
-    "KEY": _words(
+    "KEY": _parse_secret_words(
         _COUNTS + "CACHE COLUMN COMPOSITE DATA DICT FEATURE FIELD FILE FOREIGN GROUP HASH ID INDEX "
         "INPUT JOIN JSON LABEL LOOKUP MAIN MAP NATURAL OUTPUT PARTITION PRIMARY QUERY RESULT ROW "
         "SORT SPLIT TARGET TEXT TITLE UNIQUE VALUE"
     ),
-    "TOKEN": _words(
+    "TOKEN": _parse_secret_words(
         _COUNTS + "ANSWER ASSISTANT BLANK BODY BOS CLS CONTEXT DOC DOCUMENT EMPTY END EOS IMAGE "
         "LABEL LINE MASK MISSING NEWLINE PAD PAGE PARAGRAPH PER PREFIX PROMPT QUERY QUESTION "
         "SECTION SEGMENT SEP SPECIAL SPLIT START STOP SUFFIX SYSTEM TEXT TITLE UNK USER"
     ),
-    "PASS": _words(_COUNTS + "BAND HIGH LOW"),
+    "PASS": _parse_secret_words(_COUNTS + "BAND HIGH LOW"),
 }
 """Last word of a name → the word before it with which it means no secret."""
 _CONNECTION = re.compile(r"(?:^|_)CONN(?:ECTION)?_?STR(?:ING)?(?:_|$)", re.IGNORECASE)
-_LEFT_OUT = re.compile(
+_URL_SECRET_MASK_PATTERN = re.compile(
     r"://(?:[^\s/@]*:)?\*\*\*@|://\*\*\*:|://[^\n]*[?&;](?:[\w.-]+=)?\*\*\*(?:[&;]|$)"
 )
-_VARIABLE = re.compile(r"\$\{\w+\}")
+_WHOLE_VARIABLE_PATTERN = re.compile(r"\$\{\w+\}")
 _REFERENCE = re.compile(r"(?<!\$)\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _HASHED = re.compile(r" \(sha256 ([0-9a-f]{16})\)$")
 
@@ -96,7 +96,9 @@ def shown(section: str, key: str, text: str) -> str:
 
 def hide_passwords(text: str) -> str:
     """Free text with every login of a URL, password and token as `***`; a `${NAME}` stays."""
-    return _TOKEN.sub(HIDDEN, _NAMED.sub(_value_hidden, _LOGIN_TO_AT.sub(_login_hidden, text)))
+    return _TOKEN.sub(
+        HIDDEN, _SECRET_ASSIGNMENT_PATTERN.sub(_value_hidden, _LOGIN_TO_AT.sub(_login_hidden, text))
+    )
 
 
 def hide_urls(text: str) -> str:
@@ -110,7 +112,7 @@ def as_counted(text: str) -> str:
     def hidden(match: re.Match[str]) -> str:
         return match[1] + _piece(match[2]) + (match[3] if match.re is _IN_URL else "")
 
-    return _TOKEN.sub(HIDDEN, _NAMED.sub(hidden, _IN_URL.sub(hidden, text)))
+    return _TOKEN.sub(HIDDEN, _SECRET_ASSIGNMENT_PATTERN.sub(hidden, _IN_URL.sub(hidden, text)))
 
 
 def without_login(url: str) -> str:
@@ -128,7 +130,7 @@ def _hide_urls(text: str, options: re.Pattern[str]) -> str:
 
 def _in_dsn(text: str) -> str:
     """`Server=…;User=…;Password=…`: of a value that has the form of a connection string."""
-    text = _NAMED.sub(_value_hidden, text)
+    text = _SECRET_ASSIGNMENT_PATTERN.sub(_value_hidden, text)
     return _IN_DSN.sub(_value_hidden, text) if ";" in text else text
 
 
@@ -162,7 +164,7 @@ def _piece(text: str) -> str:
     return text if is_variable(text) else HIDDEN
 
 
-def concealed(
+def conceal_entry_secrets(
     section: str, key: str, text: str, public: Set[str], environment: Mapping[str, str]
 ) -> str | None:
     """How an entry with a secret in it is shown, public variables written out; None: has none."""
@@ -181,7 +183,9 @@ def is_left_out(section: str, key: str, text: str) -> bool:
     """Was the value left out of this copy of settings.ini, so that there is none to be read?"""
     if section == "user" and is_secret(section, key) and text == HIDDEN:
         return True
-    return (section == "user" or (section, key) == DATABASE) and bool(_LEFT_OUT.search(text))
+    return (section == "user" or (section, key) == DATABASE) and bool(
+        _URL_SECRET_MASK_PATTERN.search(text)
+    )
 
 
 # --- names ---------------------------------------------------------------------------------------
@@ -199,7 +203,7 @@ def is_secret(section: str, key: str, text: str = "") -> bool:
     words = key.upper().split("_")
     if _SECRET_WORDS & set(words):
         return True
-    if len(words) < 2 or words[-1] not in _NO_SECRET_BEFORE or _is_plain(text):
+    if len(words) < 2 or words[-1] not in _NO_SECRET_BEFORE or _is_number_or_boolean(text):
         return False
     return words[-2] not in _NO_SECRET_BEFORE[words[-1]]
 
@@ -209,7 +213,7 @@ def never_counts(key: str) -> bool:
     return bool(_NEVER_COUNTED.search(key))
 
 
-def _is_plain(text: str) -> bool:
+def _is_number_or_boolean(text: str) -> bool:
     return bool(re.fullmatch(r"\d{1,2}|true|false", text, re.IGNORECASE))
 
 
@@ -218,7 +222,7 @@ def _is_plain(text: str) -> bool:
 
 def is_variable(text: str) -> bool:
     """Is the whole text one `${NAME}`?"""
-    return bool(_VARIABLE.fullmatch(text))
+    return bool(_WHOLE_VARIABLE_PATTERN.fullmatch(text))
 
 
 def variables_in(text: str) -> list[str]:
@@ -243,7 +247,7 @@ def with_public(text: str, public: Set[str], environment: Mapping[str, str]) -> 
 # --- counted by their hashes ---------------------------------------------------------------------
 
 
-def hashed(told: str, value: str) -> str:
+def format_secret_hash(told: str, value: str) -> str:
     """What a fingerprint holds of a secret: how it is shown, and the hash of its value."""
     import hashlib  # seldom needed
 
@@ -266,7 +270,7 @@ def counts_the_same(before: str, after: str) -> bool:
 
 def _digest(told: str) -> str:
     match = _HASHED.search(told)
-    return match[1] if match else _digest(hashed("", told))
+    return match[1] if match else _digest(format_secret_hash("", told))
 
 
 # --- blotted out of words that come from elsewhere -----------------------------------------------
@@ -290,7 +294,7 @@ def secrets_of_entry(
         found |= secrets_of_url(str(value))
     if section == "user":
         found |= {match[2] or match[5] for match in _LOGIN_TO_AT.finditer(str(value))}
-        for pattern in (_NAMED, _IN_DSN) if ";" in str(value) else ():
+        for pattern in (_SECRET_ASSIGNMENT_PATTERN, _IN_DSN) if ";" in str(value) else ():
             found |= {match[2] for match in pattern.finditer(str(value))}
     by_name = is_secret(section, key, text) or (section == "user" and _TOKEN.search(str(value)))
     if by_name and not set(variables_in(text)) & public:

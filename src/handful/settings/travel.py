@@ -22,8 +22,8 @@ from handful.settings.secrets import (
     DATABASE,
     QUERY,
     as_counted,
-    concealed,
-    hashed,
+    conceal_entry_secrets,
+    format_secret_hash,
     hide_passwords,
     is_variable,
     shown,
@@ -43,7 +43,7 @@ STAYS = {
     ("production", "CA_BUNDLE"),
 }
 VARIABLE = re.compile(r"(?<!\$)\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
-_HEADER = re.compile(r"\s*\[(.*)\]")
+_TRAVEL_HEADER_PATTERN = re.compile(r"\s*\[(.*)\]")
 
 
 def travelling_text(
@@ -61,7 +61,7 @@ def travelling_text(
     (`asks_production`) does that go for the database.
     """
     settings = read_settings(directory, overrides)
-    fixed = _fixed(settings, models)
+    fixed = _build_travel_overrides(settings, models)
     journey = _Journey(
         frozenset(settings.experiment.PUBLIC_VARIABLES),
         frozenset(settings.sagemaker.SECRETS),
@@ -82,25 +82,25 @@ def travelling_text(
     return with_model_names(lines, models, directory)
 
 
-def fixed_overrides(
+def list_travel_overrides(
     directory: Path, overrides: tuple[str, ...], models: Mapping[str, str]
 ) -> tuple[str, ...]:
     """What only this machine knows, as overrides. `SettingsError` if the settings have faults."""
-    return _fixed(read_settings(directory, overrides), models)
+    return _build_travel_overrides(read_settings(directory, overrides), models)
 
 
-def _fixed(settings: Settings, models: Mapping[str, str]) -> tuple[str, ...]:
+def _build_travel_overrides(settings: Settings, models: Mapping[str, str]) -> tuple[str, ...]:
     names = [models.get(name, name) for name in settings.train.MODEL_NAMES]
     return (
         f"experiment.NAME={settings.experiment.NAME}",
         f"experiment.STORE={settings.experiment.STORE}",
-        "train.MODEL_NAMES=" + ", ".join(_quoted(name) for name in names),
+        "train.MODEL_NAMES=" + ", ".join(_quote_model_name(name) for name in names),
     )
 
 
 def with_model_names(lines: Sequence[str], models: Mapping[str, str], directory: Path) -> str:
     """The lines as a file, with the models' names over there, and without `[sagemaker]`."""
-    kept = [_renamed(line, models, directory) for line in lines]
+    kept = [_rename_model_section(line, models, directory) for line in lines]
     return "\n".join(line for line in kept if line.strip() != "[sagemaker]") + "\n"
 
 
@@ -109,7 +109,7 @@ def variables_of(text: str) -> frozenset[str]:
     return frozenset(name for entry in scan(text).entries for name in VARIABLE.findall(entry.text))
 
 
-def _quoted(name: str) -> str:
+def _quote_model_name(name: str) -> str:
     """A name as one item of a list, whatever is in it."""
     return '"' + name.replace('"', '""') + '"'
 
@@ -162,11 +162,11 @@ class _Journey:
         """
         if (entry.section, entry.key) == DATABASE:
             return shown(entry.section, entry.key, entry.text)
-        told = concealed(entry.section, entry.key, entry.text, self._public, os.environ)
+        told = conceal_entry_secrets(entry.section, entry.key, entry.text, self._public, os.environ)
         if told is None or not set(variables_in(entry.text)) - self._public:
             return hide_passwords(entry.text)
         value = VARIABLE.sub(lambda match: os.environ.get(match[1], match[0]), entry.text)
-        return hashed(told, as_counted(value.replace("$${", "${"))).replace("${", "$${")
+        return format_secret_hash(told, as_counted(value.replace("$${", "${"))).replace("${", "$${")
 
     def _check(self, entry: Entry) -> None:
         section, key, text = entry.section, entry.key, entry.text
@@ -201,9 +201,9 @@ def _variable_name(key: str) -> str:
     return key if re.fullmatch(r"[A-Za-z_]\w*", key) else "NAME"
 
 
-def _renamed(line: str, models: Mapping[str, str], directory: Path) -> str:
+def _rename_model_section(line: str, models: Mapping[str, str], directory: Path) -> str:
     """`[train:<model>]` with the model's name over there."""
-    match = _HEADER.fullmatch(line.rstrip())
+    match = _TRAVEL_HEADER_PATTERN.fullmatch(line.rstrip())
     section = match[1].strip() if match else ""
     if not section.startswith("train:"):
         return line

@@ -16,19 +16,21 @@ from handful.errors import Fault
 from handful.errors.redaction import HIDDEN
 from handful.settings.reading.ini import Entry, lines_of, override, read_text, scan
 from handful.settings.secrets import DATABASE, as_counted, is_variable, never_counts
-from handful.settings.travel import STAYS, VARIABLE, fixed_overrides, with_model_names
+from handful.settings.travel import STAYS, VARIABLE, list_travel_overrides, with_model_names
 
 
 def text_before(directory: Path, overrides: tuple[str, ...], models: Mapping[str, str]) -> str:
     """What `travelling_text` gave. `SettingsError` if the settings have faults."""
-    text = _public_before(directory, (*overrides, *fixed_overrides(directory, overrides, models)))
+    text = _public_before(
+        directory, (*overrides, *list_travel_overrides(directory, overrides, models))
+    )
     lines = lines_of(text.rstrip())
     for entry in sorted(scan(text).entries, key=lambda one: -one.line):
         span = slice(entry.line - 1, entry.last_line)
         if entry.section == "sagemaker" or (entry.section, entry.key) in STAYS:
             del lines[span]
         else:
-            lines[span] = [_expanded_before(line, entry) for line in lines[span]]
+            lines[span] = [_expand_variables_before(line, entry) for line in lines[span]]
     return with_model_names(lines, models, directory)
 
 
@@ -68,7 +70,7 @@ def _lines_before(entry: Entry, is_override: bool) -> list[str]:
     return [*said, f"{entry.key} = {first}".rstrip(), *(f"    {line}".rstrip() for line in more)]
 
 
-def _expanded_before(line: str, entry: Entry) -> str:
+def _expand_variables_before(line: str, entry: Entry) -> str:
     if (entry.section, entry.key) == DATABASE or _is_secret(entry):
         return line
 

@@ -12,7 +12,7 @@ from handful.steps.prepare.splitting.groups import Links
 from handful.steps.prepare.splitting.ledger import Ledger, read_ledger
 from handful.steps.prepare.splitting.splits import draw
 
-_WHERE = "[prepare] SPLIT"
+_EMPTY_SPLIT_PLACE = "[prepare] SPLIT"
 
 
 def empty_split(experiment: Experiment, model: str, split: str) -> DataError:
@@ -20,7 +20,7 @@ def empty_split(experiment: Experiment, model: str, split: str) -> DataError:
     what = f"the {split} split of {model} has no rows"
     ledger = read_ledger(experiment.store, experiment.layout.splits)
     if ledger is None:
-        return DataError(what, where=_WHERE, remedy="run `handful prepare` first")
+        return DataError(what, where=_EMPTY_SPLIT_PLACE, remedy="run `handful prepare` first")
     lost = sum(row.split == split for row in ledger.used())
     if lost:
         return DataError(
@@ -35,14 +35,16 @@ def empty_split(experiment: Experiment, model: str, split: str) -> DataError:
     )
     if few:
         told += f"; {few:,} of the labels have one artifact each, which train takes"
-    return DataError(told, where=_WHERE, remedy=_remedy(experiment, ledger, split))
+    return DataError(
+        told, where=_EMPTY_SPLIT_PLACE, remedy=_empty_split_remedy(experiment, ledger, split)
+    )
 
 
-def _remedy(experiment: Experiment, ledger: Ledger, split: str) -> str:
+def _empty_split_remedy(experiment: Experiment, ledger: Ledger, split: str) -> str:
     settings = experiment.settings.prepare
     if settings.MAX_ARTIFACTS and any(row.drawn == split for row in ledger.rows):
         return f"take more than MAX_ARTIFACTS = {settings.MAX_ARTIFACTS}"
-    if split in _drawn_anew(experiment, ledger):
+    if split in _redraw_split_names(experiment, ledger):
         return "draw new splits with `--redo prepare`: these artifacts are enough for it"
     return (
         f"label more artifacts, give {split} a larger share, make one label of several with "
@@ -51,7 +53,7 @@ def _remedy(experiment: Experiment, ledger: Ledger, split: str) -> str:
     )
 
 
-def _drawn_anew(experiment: Experiment, ledger: Ledger) -> set[str]:
+def _redraw_split_names(experiment: Experiment, ledger: Ledger) -> set[str]:
     """The splits that the same artifacts, tied together as they are, would get today."""
     used = ledger.used()
     drawn = draw(

@@ -11,10 +11,10 @@ from handful.experiment.context import Experiment
 from handful.layout import model_folder
 from handful.records import Fingerprint, Prepared, Reconciled, Reported, Tested, Trained
 from handful.report import baselines, gather, label_review, over_probe, render
-from handful.report.data import data_part, dropped_words
+from handful.report.data import data_part, describe_dropped_rows
 from handful.report.documents import documents
 from handful.report.gather import Result
-from handful.report.ranking import chosen_model, ranking
+from handful.report.ranking import ranking, winning_model
 from handful.report.render import Tile
 from handful.report.tuning import tuning_part
 from handful.report.what_ran import look_table, provenance, step_table
@@ -32,16 +32,16 @@ def report(
 ) -> Reported:
     """Write `report.html`; it needs nothing but itself."""
     results = gather.results(experiment, trained, tested, prepared)
-    chosen_probe = gather.probe_result(experiment, tested, prepared, chosen_model(experiment))
+    chosen_probe = gather.probe_result(experiment, tested, prepared, winning_model(experiment))
     results += (chosen_probe,) if chosen_probe else ()
-    fates, splits = gather.fates(experiment), gather.split_counts(experiment)
+    fates, splits = gather.fates(experiment), gather.count_labels_per_split(experiment)
     majority_label = max(splits[1], key=lambda row: row[1][0])[0]
     best = _best(experiment, results)
     review = label_review.part(experiment)
-    shown = documents(experiment, _shown_ids(results, review))
+    shown = documents(experiment, _list_report_artifact_ids(results, review))
     # The chosen model first: whoever reads no further has seen what matters.
     results = tuple(sorted(results, key=lambda result: result is not best))
-    kept = Tile("artifacts kept", f"{reconciled.kept:,}", dropped_words(fates))
+    kept = Tile("artifacts kept", f"{reconciled.kept:,}", describe_dropped_rows(fates))
     context = {
         "name": experiment.settings.experiment.NAME,
         **_verdict_part(experiment, kept, prepared, tested, results, majority_label),
@@ -72,7 +72,9 @@ def report(
     )
 
 
-def _shown_ids(results: Sequence[Result], review: label_review.Part | None) -> list[str]:
+def _list_report_artifact_ids(
+    results: Sequence[Result], review: label_review.Part | None
+) -> list[str]:
     """The artifacts whose documents are shown."""
     ids = [mistake.artifact_id for result in results for mistake in result.mistakes]
     for result in results:
@@ -122,9 +124,9 @@ def _verdict(
     accuracy = (best.artifacts - best.wrong) / best.artifacts
     guess = render.majority(best, majority_label)["accuracy"]
     beats = "more" if accuracy > guess else "no more"
-    name = render.named(best, "{} (seed {})" if len(results) > 1 else "{}")
+    name = render.format_result_name(best, "{} (seed {})" if len(results) > 1 else "{}")
     chosen = "" if len(results) == 1 else f", the best of {len(results)} by {metric} on validation,"
-    artifacts, labels = gather.learned_from(experiment, prepared, best.source)
+    artifacts, labels = gather.count_training_data(experiment, prepared, best.source)
     return (
         f"{name}{chosen} is right on {accuracy:.1%} of {best.artifacts:,} held-out "
         f"artifacts, {beats} than the {guess:.1%} of always answering “{majority_label}”. "
@@ -135,7 +137,7 @@ def _verdict(
 def _best(experiment: Experiment, results: Sequence[Result]) -> Result:
     """The winner is chosen on validation, never on test; by `compare` if there are several."""
     sign = 1.0 if experiment.settings.train.METRIC_GOAL == "max" else -1.0
-    chosen = chosen_model(experiment)
+    chosen = winning_model(experiment)
     return max(
         [r for r in results if r.model == chosen] or results,
         key=lambda r: sign * r.validation[_metric(experiment, r)],

@@ -47,15 +47,16 @@ def tell_tested(experiment: Experiment, tested: Tested) -> None:
     models = {f"{one.model} seed {one.seed}": one for one in tested.evaluations}
     models |= {one.model: one for one in tested.baselines}
     rows: list[list[Scalar]] = [
-        [name, one.artifacts, *_cells(experiment, one, names)] for name, one in models.items()
+        [name, one.artifacts, *_format_result_cells(experiment, one, names)]
+        for name, one in models.items()
     ]
     times = "once" if tested.looks == 1 else f"{tested.looks} times"
     title = f"On the held-out split, which was looked at {times} (with 95 % intervals)"
     experiment.progress.table(title, ("model", "artifacts", *names), rows)
 
 
-def _cells(experiment: Experiment, one: Evaluation, names: list[str]) -> list[str]:
-    intervals = _intervals(experiment, one)
+def _format_result_cells(experiment: Experiment, one: Evaluation, names: list[str]) -> list[str]:
+    intervals = _read_metric_intervals(experiment, one)
     return [_cell(one.metrics.get(name), intervals.get(name)) for name in names]
 
 
@@ -69,7 +70,7 @@ def _cell(value: float | None, interval: Mapping[str, Any] | None) -> str:
     return f"{value:.3f} ({interval['low']:.3f} to {interval['high']:.3f})"
 
 
-def _intervals(experiment: Experiment, one: Evaluation) -> Mapping[str, Any]:
+def _read_metric_intervals(experiment: Experiment, one: Evaluation) -> Mapping[str, Any]:
     try:
         told = json.loads(experiment.store.read(experiment.layout.metrics(one.model, one.seed)))
     except (Absent, ValueError):

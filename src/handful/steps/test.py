@@ -13,7 +13,16 @@ from handful.evaluation.test_access_log import finish_look
 from handful.experiment.context import Experiment
 from handful.experiment.fingerprint import USAGE
 from handful.layout import model_folder
-from handful.records import Evaluation, Fingerprint, Prepared, Split, Tested, Trained, Tuned, known
+from handful.records import (
+    Evaluation,
+    Fingerprint,
+    Prepared,
+    Split,
+    Tested,
+    Trained,
+    Tuned,
+    finite_metrics,
+)
 from handful.steps.empty_split import empty_split
 from handful.steps.results import tell_tested
 from handful.storage.checked import note_files
@@ -40,7 +49,7 @@ def test(
         if not prepared.rows[run.model].get("test"):
             raise empty_split(experiment, run.model, "test")
     names = {model_folder(name): name for name in experiment.settings.train.MODEL_NAMES}
-    look = _look(trained, made_from)
+    look = _describe_test_look(trained, made_from)
     arguments = {
         "label2id": dict(prepared.label2id),
         "runs": [
@@ -83,11 +92,11 @@ def _best_run(experiment: Experiment, trained: Trained) -> int:
     train = experiment.settings.train
     sign = 1.0 if train.METRIC_GOAL == "max" else -1.0
     worst = -sign * math.inf
-    scores = [sign * known(run.metrics).get(train.METRIC, worst) for run in trained.runs]
+    scores = [sign * finite_metrics(run.metrics).get(train.METRIC, worst) for run in trained.runs]
     return scores.index(max(scores))
 
 
-def _look(trained: Trained, made_from: Fingerprint) -> dict[str, Any]:
+def _describe_test_look(trained: Trained, made_from: Fingerprint) -> dict[str, Any]:
     """Which models look, and with which settings; hashes in full, so that they can be compared."""
     # Lines of functions.py stand in what it says of settings: a comment makes no other look.
     counting = {name: text for name, text in made_from.items() if name != USAGE}

@@ -17,8 +17,8 @@ from handful.experiment.fingerprint import TRAINING_FUNCTIONS, difference, of_fu
 from handful.experiment.kept_models import remove_older
 from handful.experiment.model_identity import model_identity
 from handful.layout import FINAL_RECORD, check_model_folders, model_folder
-from handful.records import Fingerprint, Prepared, Run, Trained, Tuned, known
-from handful.settings import counted_for_model
+from handful.records import Fingerprint, Prepared, Run, Trained, Tuned, finite_metrics
+from handful.settings import list_counted_model_settings
 from handful.steps.empty_split import empty_split
 from handful.steps.tuned import for_model
 from handful.system.machine import gpus
@@ -80,7 +80,7 @@ def train(
 
 def _tell_spread(experiment: Experiment, model: str, runs: Sequence[Run]) -> None:
     metric = experiment.settings.train_for(model).METRIC
-    found = [known(run.metrics)[metric] for run in runs]
+    found = [finite_metrics(run.metrics)[metric] for run in runs]
     if len(found) < 2:
         return
     experiment.progress.note(
@@ -95,7 +95,7 @@ def run_fingerprint(
     """What one run is made from: independent of the other models and seeds."""
     usage = settings_usage(experiment.directory, TRAINING_FUNCTIONS)
     return {
-        **counted_for_model(experiment.settings, model, usage),
+        **list_counted_model_settings(experiment.settings, model, usage),
         **of_functions(experiment.directory, TRAINING_FUNCTIONS, usage),
         "the encoded data": prepared.data_hash[model_folder(model)],
         "the model it starts from": model_identity(model),
@@ -157,7 +157,7 @@ def _standing_or_job(
     name = f"{model_folder(model)} seed {seed}"
     processes = processes_for(experiment, model, machines)
     own = run_fingerprint(experiment, prepared, model, seed)
-    standing, reason = _standing(experiment, model, seed, own)
+    standing, reason = _find_current_final_record(experiment, model, seed, own)
     if anew is Anew.EVERYTHING:
         reason = reason or "asked to do it again"
         experiment.store.delete_tree(experiment.layout.checkpoints(model, seed))
@@ -182,7 +182,7 @@ def _standing_or_job(
     return Job("train", directory, experiment.overrides, arguments, processes // machines, lock)
 
 
-def _standing(
+def _find_current_final_record(
     experiment: Experiment, model: str, seed: int, own: Fingerprint
 ) -> tuple[Mapping[str, Any] | None, str]:
     """What final/handful.json says if it is up to date; else why the run has to be done."""

@@ -20,7 +20,7 @@ from handful.storage.local.oserrors import reading, writing
 _REFLINK = 0x40049409
 """Linux's FICLONE: the copy shares its blocks with the original until one of them changes."""
 _NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
-_PIECE = 1 << 17
+_COPY_PIECE_BYTES = 1 << 17
 """Bytes: what was read is still in the processor's cache when it is hashed and written."""
 _RENAME_TRIES = 20
 """How often a folder that another thread pruned is made again."""
@@ -50,11 +50,11 @@ def place(directory: Path) -> Path:
         directory.mkdir(parents=True, exist_ok=True)
     if (os.getpid(), directory) not in _cleaned:
         _cleaned.add((os.getpid(), directory))
-        _clean(directory)
+        _remove_dead_parts(directory)
     return directory / name()
 
 
-def written(path: Path, data: bytes, where: str) -> None:
+def write_flushed_file(path: Path, data: bytes, where: str) -> None:
     """Write `data` to `path` and flush it to the disk; nothing is left behind on failure."""
     try:
         with writing(where), path.open("xb") as file:
@@ -77,7 +77,9 @@ def write_all(file: FileIO, data: bytes | memoryview) -> None:
         data = memoryview(data)[written:]
 
 
-def copied(source: Path, path: Path, named: str, where: str, *, flush: bool = True) -> str | None:
+def copy_file_with_mtime(
+    source: Path, path: Path, named: str, where: str, *, flush: bool = True
+) -> str | None:
     """Copy the file `source` to the new file `path` with its modification time, and flush it.
 
     What tells its content, unless it was not read.
@@ -91,9 +93,9 @@ def copied(source: Path, path: Path, named: str, where: str, *, flush: bool = Tr
         with original, writing(where), path.open("xb", buffering=0) as copy:
             before = os.fstat(original.fileno())
             digest = None
-            if not _reflinked(original.fileno(), copy.fileno()):
+            if not _try_reflink_copy(original.fileno(), copy.fileno()):
                 digest = checksums.QuickHash()
-                buffer = memoryview(bytearray(_PIECE))
+                buffer = memoryview(bytearray(_COPY_PIECE_BYTES))
                 while count := original.readinto(buffer):
                     digest.update(buffer[:count])
                     write_all(copy, buffer[:count])
@@ -109,7 +111,7 @@ def copied(source: Path, path: Path, named: str, where: str, *, flush: bool = Tr
     return None if digest is None else str(digest)
 
 
-def placed(part: Path, path: Path, where: str) -> None:
+def move_part_into_place(part: Path, path: Path, where: str) -> None:
     """Move `part` to `path`, replacing what was there; `part` is gone afterwards in any case."""
     try:
         with writing(where):
@@ -119,7 +121,7 @@ def placed(part: Path, path: Path, where: str) -> None:
         raise
 
 
-def placed_if_absent(part: Path, path: Path, where: str) -> bool:
+def move_part_if_absent(part: Path, path: Path, where: str) -> bool:
     """Move `part` to `path` unless something is there: then False. One winner among many."""
     try:
         with writing(where):
@@ -138,7 +140,7 @@ def _into_folder(part: Path, path: Path, move: Callable[[Path, Path], None]) -> 
     for tries in range(_RENAME_TRIES):
         try:
             if tries:  # mostly it is there
-                _folder(path.parent)
+                _make_part_folder(path.parent)
             move(part, path)
         except FileNotFoundError:
             # It is not there yet, or someone pruned the empty folder between the two calls.
@@ -148,7 +150,7 @@ def _into_folder(part: Path, path: Path, move: Callable[[Path, Path], None]) -> 
             return
 
 
-def _folder(path: Path) -> None:
+def _make_part_folder(path: Path) -> None:
     """Make the folder; FileNotFoundError, to be tried again, if it comes and goes meanwhile."""
     try:
         path.mkdir(parents=True, exist_ok=True)
@@ -194,7 +196,7 @@ def flush_folder(path: Path) -> None:
             os.close(descriptor)
 
 
-def _reflinked(original: int, copy: int) -> bool:
+def _try_reflink_copy(original: int, copy: int) -> bool:
     try:
         import fcntl
 
@@ -206,7 +208,7 @@ def _reflinked(original: int, copy: int) -> bool:
     return True
 
 
-def _clean(directory: Path) -> None:
+def _remove_dead_parts(directory: Path) -> None:
     """Remove what writers of this machine left that are no longer alive."""
     for part in directory.iterdir():
         if is_left_behind(part.name.removeprefix(".")):

@@ -133,7 +133,7 @@ class CheckedStore:
 
     def read(self, key: str) -> bytes:
         expected = self.expected(key)
-        with self._gone(key, expected):
+        with self._absence_as_damage(key, expected):
             data = self._store.read(key)
         if expected:
             self._compare(key, expected, checksums.of_bytes(data))
@@ -142,14 +142,18 @@ class CheckedStore:
         return data
 
     def fetch(self, key: str, path: Path) -> str | None:
-        return self._arrived(key, path, lambda: self._store.fetch(key, path))
+        return self._fetch_and_compare(key, path, lambda: self._store.fetch(key, path))
 
     def download(self, key: str, part: Path, where: str, *, flush: bool) -> str | None:
-        return self._arrived(key, part, lambda: self._store.download(key, part, where, flush=flush))
+        return self._fetch_and_compare(
+            key, part, lambda: self._store.download(key, part, where, flush=flush)
+        )
 
-    def _arrived(self, key: str, path: Path, call: Callable[[], str | None]) -> str | None:
+    def _fetch_and_compare(
+        self, key: str, path: Path, call: Callable[[], str | None]
+    ) -> str | None:
         expected = self.expected(key)
-        with self._gone(key, expected):
+        with self._absence_as_damage(key, expected):
             content = call()
         if expected:
             try:
@@ -245,7 +249,7 @@ class CheckedStore:
     # --- what the records say ----------------------------------------------------------------
 
     @contextmanager
-    def _gone(self, key: str, expected: Checksum | None) -> Iterator[None]:
+    def _absence_as_damage(self, key: str, expected: Checksum | None) -> Iterator[None]:
         try:
             yield
         except Absent:
@@ -329,7 +333,7 @@ class CheckedStore:
         self._lists[record] = left
 
 
-def written_files(store: Store) -> dict[str, Checksum]:
+def list_written_files(store: Store) -> dict[str, Checksum]:
     """What this process wrote of what a record names."""
     return store.written() if isinstance(store, CheckedStore) else {}
 

@@ -7,14 +7,14 @@ import re
 from handful.errors import StoreError
 
 _PART = r"[A-Za-z0-9_-][A-Za-z0-9._-]*"
-_PLAIN = re.compile(f"{_PART}(?:/{_PART})*")
+_PLAIN_KEY = re.compile(f"{_PART}(?:/{_PART})*")
 """Keys that nobody need look at twice: most are, and hundreds of threads ask at once."""
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_KEY_CONTROL_CHARACTERS = re.compile(r"[\x00-\x1f\x7f]")
 HIDDEN = ".handful-tmp"
 """The folder below a local root where files are written aside; no key may lead into it."""
 
 
-def checked(key: str, url: str) -> str:
+def check_key(key: str, url: str) -> str:
     """`key` itself, if it names one object below the root `url`.
 
     `StoreError` for a key that is empty, absolute, climbs (`..`), has empty parts, ends in `/`,
@@ -28,25 +28,25 @@ def checked(key: str, url: str) -> str:
     return key
 
 
-def checked_prefix(prefix: str, url: str) -> str:
+def check_key_prefix(prefix: str, url: str) -> str:
     """`prefix` itself, if it can begin a key; it may end in `/` or in the middle of a name."""
     parts = prefix.split("/")
     whole, last = "/".join(parts[:-1]), parts[-1]
     if len(parts) > 1:
-        checked(whole, url)
+        check_key(whole, url)
     if last:
-        checked(last, url)
+        check_key(last, url)
     return prefix
 
 
 def folder(prefix: str, url: str) -> str:
     """What the keys below the folder `prefix` begin with: "" for the root, else `prefix/`."""
-    return f"{checked(prefix.removesuffix('/'), url)}/" if prefix else ""
+    return f"{check_key(prefix.removesuffix('/'), url)}/" if prefix else ""
 
 
 def key_fault(key: str) -> str:
     """Why `key` names no object below a root; "" if it may."""
-    if _PLAIN.fullmatch(key):
+    if _PLAIN_KEY.fullmatch(key):
         return ""
     parts = key.split("/")
     if not key:
@@ -57,7 +57,7 @@ def key_fault(key: str) -> str:
         return "climbs out of its folder"
     if "." in parts or "" in parts:
         return "has a part that is empty or '.'"
-    if _CONTROL.search(key):
+    if _KEY_CONTROL_CHARACTERS.search(key):
         return "holds a control character"
     if parts[0] == HIDDEN:
         return f"lies in {HIDDEN}, which is not for keeping"

@@ -48,7 +48,7 @@ Longer than a store that goes away is waited for, and a beat: no lock is lost ov
 out (see `retry.WAIT_FOR_KNOWN`).
 """
 _LOOK = 0.5
-_TRIES = 5
+_LOCK_TRIES = 5
 _NO_TOKEN = ""  # nosec B105: it says that nobody holds the lock
 _NOBODY = "released"
 """In the place of the moment at which a process has started: no process is of that moment."""
@@ -104,7 +104,7 @@ class Held:
         self._thread.start()
 
     def __reduce__(self) -> tuple[type[Watch], tuple[Store, Token]]:
-        return Watch, (self._store, self._told())
+        return Watch, (self._store, self._watch_token())
 
     @property
     def store(self) -> Store:
@@ -124,9 +124,9 @@ class Held:
         return _key(self._folder, self._number + 1)
 
     def to_json(self) -> Mapping[str, Any]:
-        return asdict(self._told())
+        return asdict(self._watch_token())
 
-    def _told(self) -> Token:
+    def _watch_token(self) -> Token:
         return Token(self.key, self.token, BEAT / 2)
 
     def check(self) -> None:
@@ -143,7 +143,9 @@ class Held:
 
     def check_now(self) -> None:
         with self._looking:
-            self._lost = self._lost or _taken(self._store, self._folder, self._number, self.token)
+            self._lost = self._lost or _lock_loss_reason(
+                self._store, self._folder, self._number, self.token
+            )
         self._raise_if_lost()
 
     def release(self) -> None:
@@ -152,9 +154,9 @@ class Held:
         self._thread.join()
         with suppress(StoreError):
             if self._lost is None and self._renewed.seconds_ago() > 2 * BEAT:
-                self._lost = _taken(self._store, self._folder, self._number, self.token)
+                self._lost = _lock_loss_reason(self._store, self._folder, self._number, self.token)
             if self._lost is None and self._stolen:
-                self._store.write(self.key, _released(self._holder).to_json())
+                self._store.write(self.key, _mark_holder_released(self._holder).to_json())
             elif self._lost is None or _is_of(_read_raw(self._store, self.key), self.token):
                 # A lost one, too: where no server honours conditions, renewing it may have brought
                 # it back.
@@ -162,7 +164,7 @@ class Held:
 
     def _raise_if_lost(self) -> None:
         if self._lost is not None:
-            raise _lost_error(self._store, self._folder, self._lost)
+            raise _lock_lost_error(self._store, self._folder, self._lost)
 
     def _beat(self) -> None:
         while not self._end.wait(BEAT):
@@ -176,7 +178,7 @@ class Held:
         try:
             above = _highest(self._store, self._folder) > self._number
             if above or not self._store.rewrite(self.key, self._with_beat):
-                self._lost = _taken(self._store, self._folder, self._number, self.token)
+                self._lost = _lock_loss_reason(self._store, self._folder, self._number, self.token)
                 return
             self._renewed = now
         except StoreError as error:
@@ -187,7 +189,7 @@ class Held:
         """Our own file with another beat; of the same length, since only digits differ."""
         if not _is_of(found, self.token):
             return None
-        return replace(self._holder, beat=_now()).to_json()
+        return replace(self._holder, beat=_lock_timestamp()).to_json()
 
 
 @dataclass(frozen=True)
@@ -245,15 +247,17 @@ class Watch:
 
     def _look(self) -> None:
         now = Moment.now()
-        self._lost = self._lost or _taken(self._store, self._folder, self._number, self.token)
+        self._lost = self._lost or _lock_loss_reason(
+            self._store, self._folder, self._number, self.token
+        )
         self._looked = now
 
     def _raise_if_lost(self) -> None:
         if self._lost is not None:
-            raise _lost_error(self._store, self._folder, self._lost)
+            raise _lock_lost_error(self._store, self._folder, self._lost)
 
 
-def watched(store: Store, token: Mapping[str, Any]) -> Store:
+def attach_lock_watch(store: Store, token: Mapping[str, Any]) -> Store:
     """`store` for another process of the holder; `token` is what its `Fence.to_json` says."""
     return store.fenced(Watch(store, Token(**token)))
 
@@ -277,7 +281,7 @@ class Moment:
 
 
 @contextmanager
-def locked(store: Store, folder: str, doing: str) -> Iterator[Held]:
+def hold_lock(store: Store, folder: str, doing: str) -> Iterator[Held]:
     """Hold the lock `folder` of `store` during the body.
 
     `doing` is told to whoever comes second, who gets `Locked`.
@@ -309,19 +313,19 @@ def _acquire(store: Store, folder: str, doing: str) -> Held:
         ready = other.submit(store.expect_create)
         number = _highest(store, folder)
         ready.result()
-    for tries in range(_TRIES):
+    for tries in range(_LOCK_TRIES):
         number, dead = _highest(store, folder) if tries else number, None
         if number:
             dead = _read(store, folder, number)
             if dead is None:
                 continue  # it was released while we looked
             if not dead.is_released and not _is_dead(store, folder, number, dead):
-                raise _locked(store, folder, dead)
-        now = _now()
+                raise _lock_busy_error(store, folder, dead)
+        now = _lock_timestamp()
         mine = Holder(token, doing, socket.gethostname(), this_process(), now, now)
         with store.exclude_writers(_key(folder, number)) as alone:
             if not alone:
-                raise _frozen(store, folder, dead)
+                raise _lock_stalled_error(store, folder, dead)
             if (numbers := _took(store, folder, number + 1, mine, dead)) is not None:
                 store.delete([_key(folder, n) for n in numbers if n <= number])
                 # Who is known to be dead does not sleep.
@@ -372,7 +376,7 @@ def _is_dead(store: Store, folder: str, number: int, holder: Holder) -> bool:
     return True
 
 
-def _locked(store: Store, folder: str, holder: Holder) -> Locked:
+def _lock_busy_error(store: Store, folder: str, holder: Holder) -> Locked:
     return Locked(
         f"one at a time: {holder} is at work (last heard of at {holder.beat})",
         where=f"{store.url}/{folder}",
@@ -380,7 +384,7 @@ def _locked(store: Store, folder: str, holder: Holder) -> Locked:
     )
 
 
-def _frozen(store: Store, folder: str, holder: Holder | None) -> Locked:
+def _lock_stalled_error(store: Store, folder: str, holder: Holder | None) -> Locked:
     return Locked(
         f"one at a time: a process of {holder} stands still in the middle of a write",
         where=f"{store.url}/{folder}",
@@ -388,7 +392,7 @@ def _frozen(store: Store, folder: str, holder: Holder | None) -> Locked:
     )
 
 
-def _taken(store: Store, folder: str, number: int, token: str) -> str | None:
+def _lock_loss_reason(store: Store, folder: str, number: int, token: str) -> str | None:
     """Why nobody holds the lock by this number and token any more; None: somebody does."""
     if (above := _highest(store, folder)) > number:
         taker = _read(store, folder, above)
@@ -400,7 +404,7 @@ def _taken(store: Store, folder: str, number: int, token: str) -> str | None:
     return "its file is gone: somebody has taken it over, and has ended"
 
 
-def _lost_error(store: Store, folder: str, why: str) -> Locked:
+def _lock_lost_error(store: Store, folder: str, why: str) -> Locked:
     return Locked(
         f"the lock was lost: {why}",
         where=f"{store.url}/{folder}",
@@ -408,7 +412,7 @@ def _lost_error(store: Store, folder: str, why: str) -> Locked:
     )
 
 
-def _released(holder: Holder) -> Holder:
+def _mark_holder_released(holder: Holder) -> Holder:
     """Says that nobody holds the lock; to a build that does not know that, that its holder died."""
     nobody = replace(holder.process, started=_NOBODY)
     return replace(holder, token=_NO_TOKEN, process=nobody, beat=_LONG_AGO)
@@ -457,5 +461,5 @@ def _read(store: Store, folder: str, number: int) -> Holder | None:
         ) from error
 
 
-def _now() -> str:
+def _lock_timestamp() -> str:
     return datetime.now(UTC).isoformat(timespec="milliseconds")

@@ -19,8 +19,8 @@ from typing import IO
 
 PATIENCE_SECONDS = 10.0
 """How long the other side is waited for; it needs some milliseconds."""
-_LOOK_SECONDS = 0.02
-_UNKNOWN = {errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.EBADF}
+_FLOCK_POLL_SECONDS = 0.02
+_NO_FLOCK_ERRNOS = {errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.EBADF}
 
 
 @contextmanager
@@ -65,9 +65,9 @@ def _flock(file: IO[bytes], *, shared: bool) -> bool:
         except BlockingIOError:
             if time.monotonic() > until:
                 return False
-            time.sleep(_LOOK_SECONDS)
+            time.sleep(_FLOCK_POLL_SECONDS)
         except OSError as error:
-            if error.errno not in _UNKNOWN:
+            if error.errno not in _NO_FLOCK_ERRNOS:
                 raise
             return True
         else:

@@ -23,6 +23,6 @@ def is_marker(key: str = "key", size: str = "size") -> pl.Expr:
     return (pl.col(size) == 0) & (name.str.ends_with("/") | name.str.ends_with("_$folder$"))
 
 
-def counted(batch: pa.RecordBatch, markers: int) -> pa.RecordBatch:
+def add_marker_count(batch: pa.RecordBatch, markers: int) -> pa.RecordBatch:
     """The batch, saying how many markers were left out of it."""
     return batch.replace_schema_metadata({MARKERS: str(markers).encode()}) if markers else batch

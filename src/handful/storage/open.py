@@ -10,7 +10,7 @@ from handful.errors import UserError
 from handful.files.paths import at_home
 from handful.storage.base import Source, Store
 
-_SCHEME = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]*)://")
+_STORE_URL_SCHEME = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]*)://")
 _SUPPORTED = "s3://bucket/prefix, file:///directory, or the path of a local directory"
 
 
@@ -66,7 +66,7 @@ def open_store(
 
 def _scheme(url: str) -> str:
     """ "s3" or "file"; `UserError` for anything else."""
-    match = _SCHEME.match(url)
+    match = _STORE_URL_SCHEME.match(url)
     scheme = match.group(1).lower() if match else "file"
     if not url.strip() or scheme not in {"s3", "file"}:
         # The rest of the URL is not shown: of a kind unknown here, it may hold a password.
@@ -108,7 +108,7 @@ def _endpoint(url: str | None) -> str | None:
 
 
 def _directory(url: str) -> Path:
-    if not _SCHEME.match(url):
+    if not _STORE_URL_SCHEME.match(url):
         return at_home(url).absolute()
     parts = urlsplit(url)
     if parts.netloc not in {"", "localhost"}:

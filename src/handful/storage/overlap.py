@@ -16,13 +16,13 @@ from handful.storage.local.store import LocalSource
 from handful.storage.s3.source import S3Source
 
 _AWS = (".amazonaws.com", ".amazonaws.com.cn")
-_PORTS = {"http": 80, "https": 443}
+_DEFAULT_SERVER_PORTS = {"http": 80, "https": 443}
 
 
 def overlap(one: Source, other: Source, prefix: str = "") -> bool:
     """Lies a key of `one` where a key of `other` that begins with `prefix` may lie?"""
     if isinstance(one, LocalSource) and isinstance(other, LocalSource):
-        return _meet(_local(one, ""), _local(other, prefix))
+        return _meet(_local_path_prefix(one, ""), _local_path_prefix(other, prefix))
     if isinstance(one, S3Source) and isinstance(other, S3Source):
         mine, others = one.url[5:] + "/", f"{other.url[5:]}/{prefix}"
         return _meet(mine, others) and _server(one) == _server(other)
@@ -33,7 +33,7 @@ def _meet(one: str, other: str) -> bool:
     return one.startswith(other) or other.startswith(one)
 
 
-def _local(source: LocalSource, prefix: str) -> str:
+def _local_path_prefix(source: LocalSource, prefix: str) -> str:
     """What every path below begins with; a link that is one of its folders is followed."""
     folder, _, start = prefix.rpartition("/")
     real = os.path.realpath(Path(source.url) / folder)
@@ -46,4 +46,4 @@ def _server(source: S3Source) -> str:
     host = (address.hostname or "").lower()
     if host.endswith(_AWS):
         return "AWS"
-    return f"{host}:{address.port or _PORTS.get(address.scheme)}"
+    return f"{host}:{address.port or _DEFAULT_SERVER_PORTS.get(address.scheme)}"

@@ -45,11 +45,11 @@ _WAITING = 64
 _LETTERS = "".join(sorted(string.digits + string.ascii_letters))
 _SAFE = re.compile(r"[A-Za-z0-9_./-]*")
 _POSITION_BYTES = 48
-_PATIENCE = 0.2
+_LISTING_POLL_SECONDS = 0.2
 """Seconds between two looks whether anybody still listens."""
 
 
-def sharded(
+def list_in_parallel(
     pages: Pages, common: str, seams: Sequence[str] = (), explore: Explore | None = None
 ) -> Iterator[pa.RecordBatch]:
     """Everything that `pages(None)` gives, read by up to `HANDS` threads; in no particular order.
@@ -110,7 +110,7 @@ class _Range:
     """Nothing of it is left to be split."""
 
 
-def _together(pages: list[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+def _merge_listing_pages(pages: list[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
     """Pages that came at the same time, as one: fewer steps for whoever reads them."""
     if len(pages) > 1:
         yield from pa.Table.from_batches(pages).combine_chunks().to_batches()
@@ -118,7 +118,7 @@ def _together(pages: list[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         yield from pages
 
 
-def _cut(seams: Sequence[str]) -> list[_Range]:
+def _build_listing_ranges(seams: Sequence[str]) -> list[_Range]:
     """The whole listing as ranges that meet at the seams."""
     ranges = [_Range(None, None)]
     for seam in seams:
@@ -139,7 +139,7 @@ class _Listing:
         self._explored: Sequence[str] = ()
         self._common = common
         self._change = threading.Condition()
-        self._ranges = _cut(seams)
+        self._ranges = _build_listing_ranges(seams)
         # Taken from the end: whoever waits at a seam waits for a range that was begun before.
         self._waiting: list[_Range] = list(self._ranges)
         self._at_work = 0
@@ -158,13 +158,13 @@ class _Listing:
         """Have somebody explore, once."""
         self._explore = None
 
-        def explored() -> None:
+        def explore_seams() -> None:
             found = explore()
             with self._change:
                 self._explored = found
                 self._change.notify_all()
 
-        threading.Thread(target=explored, name="handful-list-folders", daemon=True).start()
+        threading.Thread(target=explore_seams, name="handful-list-folders", daemon=True).start()
 
     def found(self) -> Iterator[pa.RecordBatch]:
         while True:
@@ -172,7 +172,7 @@ class _Listing:
             if self._error is not None:
                 raise self._error
             try:
-                item = self._out.get(timeout=_PATIENCE)
+                item = self._out.get(timeout=_LISTING_POLL_SECONDS)
             except Empty:
                 continue
             pages: list[pa.RecordBatch] = []
@@ -184,7 +184,7 @@ class _Listing:
                     item = self._out.get_nowait()
                 except Empty:
                     break
-            yield from _together(pages)
+            yield from _merge_listing_pages(pages)
             if item is None:
                 return
 
@@ -215,7 +215,7 @@ class _Listing:
     def _take(self) -> _Range | None:
         with self._change:
             while not self._stopped:
-                if self._waiting or self._split():
+                if self._waiting or self._halve_widest_range():
                     self._at_work += 1
                     return self._waiting.pop()
                 if not self._at_work:
@@ -228,13 +228,15 @@ class _Listing:
             self._out.put(None)
         return None
 
-    def _split(self) -> bool:
+    def _halve_widest_range(self) -> bool:
         """Cut the widest rest in two; False if none is worth it."""
         open_ones = [r for r in self._ranges if not r.closed and r.last is not None]
         known = {id(r): seam for r in open_ones if (seam := self._seam(r))}
         # Where folders are known, none is a guess.
-        for one in sorted(open_ones, key=lambda r: (id(r) in known, self._left(r)), reverse=True):
-            if id(one) not in known and (self._left(one) < WORTH or one.seen < FULL):
+        for one in sorted(
+            open_ones, key=lambda r: (id(r) in known, self._estimate_keys_left(r)), reverse=True
+        ):
+            if id(one) not in known and (self._estimate_keys_left(one) < WORTH or one.seen < FULL):
                 continue
             cut = known.get(id(one)) or self._guess(one)
             if cut is None:
@@ -265,7 +267,7 @@ class _Listing:
         found = between(last[inside:], until[inside:] if until is not None else None)
         return None if found is None else self._common + found
 
-    def _left(self, one: _Range) -> float:
+    def _estimate_keys_left(self, one: _Range) -> float:
         """About how many keys are left, if they go on as densely as they came so far."""
         first, last = self._position(one.first), self._position(one.last)
         end = self._position(one.until) if one.until is not None else 256**_POSITION_BYTES
@@ -339,7 +341,7 @@ class _Listing:
     def _put(self, item: pa.RecordBatch) -> None:
         while item.num_rows and not self._stopped:
             try:
-                self._out.put(item, timeout=_PATIENCE)
+                self._out.put(item, timeout=_LISTING_POLL_SECONDS)
             except Full:
                 continue
             return

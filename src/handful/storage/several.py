@@ -73,6 +73,6 @@ class Several:
         return source.path(within)
 
 
-def placed(source: Source, key: str) -> tuple[Source, str]:
+def resolve_holding_source(source: Source, key: str) -> tuple[Source, str]:
     """The place itself that holds `key`: what copies has to know it."""
     return source.placed(key) if isinstance(source, Several) else (source, key)

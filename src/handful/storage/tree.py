@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from handful.errors import Absent
-from handful.storage.keys import checked
-from handful.storage.local.oserrors import reading, translated
+from handful.storage.keys import check_key
+from handful.storage.local.oserrors import reading, translate_os_error
 
 T = TypeVar("T")
 
@@ -25,7 +25,7 @@ def names(directory: Path, last: str = "") -> list[str]:
     """
 
     def stop(error: OSError) -> None:
-        raise translated(error, str(directory), "cannot be listed")
+        raise translate_os_error(error, str(directory), "cannot be listed")
 
     with reading(str(directory)):
         directory.stat()
@@ -36,7 +36,7 @@ def names(directory: Path, last: str = "") -> list[str]:
         ]
     if last and last not in found:
         raise Absent("the marker of the tree is not there", where=str(directory / last))
-    return sorted((checked(name, str(directory)) for name in found), key=lambda n: (n == last, n))
+    return sorted((check_key(name, str(directory)) for name in found), key=lambda n: (n == last, n))
 
 
 def each(do: Callable[[T], None], things: Iterable[T]) -> None:

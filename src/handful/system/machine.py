@@ -22,7 +22,7 @@ _HARDLY_ANY = 0.05
 
 
 @contextmanager
-def uncollected() -> Iterator[None]:
+def pause_garbage_collection() -> Iterator[None]:
     """Look for no cyclic garbage meanwhile, nor ever in what was made meanwhile.
 
     For building what is here to stay: records by the hundred thousand, or libraries. Looking
@@ -89,7 +89,7 @@ class ProcessIdentity:
 
 def this_process() -> ProcessIdentity:
     """The process that calls."""
-    return ProcessIdentity(os.getpid(), _machine(), _started(os.getpid()))
+    return ProcessIdentity(os.getpid(), _machine(), _read_process_start_time(os.getpid()))
 
 
 def is_alive(process: ProcessIdentity) -> bool | None:
@@ -102,7 +102,7 @@ def is_alive(process: ProcessIdentity) -> bool | None:
         return False
     except PermissionError:
         pass  # it is there, and somebody else's
-    return _started(process.pid) == process.started
+    return _read_process_start_time(process.pid) == process.started
 
 
 def memory_is_short() -> bool:
@@ -132,12 +132,14 @@ def resident(pid: int) -> int:
     try:
         process = psutil.Process(pid)
         own = int(process.memory_info().rss)
-        return own + sum(_own(child) for child in process.children(recursive=True))
+        return own + sum(
+            _process_resident_bytes(child) for child in process.children(recursive=True)
+        )
     except psutil.Error:
         return 0
 
 
-def _own(process: psutil.Process) -> int:
+def _process_resident_bytes(process: psutil.Process) -> int:
     import psutil
 
     try:
@@ -155,7 +157,7 @@ def _machine() -> str:
         return socket.gethostname()
 
 
-def _started(pid: int) -> str:
+def _read_process_start_time(pid: int) -> str:
     try:
         # The name in parentheses may hold anything; what follows the last one is in columns.
         fields = (PROC / str(pid) / "stat").read_text().rsplit(")", 1)[1].split()

@@ -26,7 +26,7 @@ def call(functions: Functions, name: str, **menu: Any) -> Any:
         if short:
             raise short from error
         raise UserError(
-            f"{type(original(error)).__name__}: {_short(error)}",
+            f"{type(original(error)).__name__}: {_shorten_call_error(error)}",
             where=f"{place(functions.directory, error)} in {name}",
             remedy=remedy_for(error),
         ) from error
@@ -58,7 +58,7 @@ def remedy_for(error: BaseException) -> str:
     return HUB_REMEDY if hubs and any(word in text for word in _HUB_WORDS) else ""
 
 
-def _short(error: BaseException, limit: int = 300) -> str:
+def _shorten_call_error(error: BaseException, limit: int = 300) -> str:
     text = " ".join(message(error).split())
     return text if len(text) <= limit else f"{text[:limit]}…"
 

@@ -18,7 +18,7 @@ from handful.training.cpu.kernels import quicker
 from handful.training.cpu.micro_batches import has_batch_norm
 from handful.training.data.collate import Collator
 from handful.training.data.collation import Trial, collation, give_padding_token
-from handful.training.data.lengths import EncodedLengths, check_lengths, encoded_lengths
+from handful.training.data.lengths import EncodedLengths, check_lengths, read_encoded_lengths
 from handful.training.data.splits import ID, LENGTH, SplitData, as_split
 from handful.training.evaluation.metrics import Metrics
 from handful.training.evaluation.prediction import predict
@@ -78,9 +78,9 @@ def try_steps(
     section = experiment.settings.train_for(model_name)
     runtime.use_threads()
     source = find_model(experiment, model_name)
-    precision = runtime.chosen_precision(section.PRECISION, source.name)
+    precision = runtime.resolve_model_precision(section.PRECISION, source.name)
     metrics = Metrics(functions, label2id, settings_for(experiment.settings, model_name))
-    with runtime.accelerated(precision) as accelerator:
+    with runtime.open_accelerator(precision) as accelerator:
         runtime.seed_everything(experiment.settings.experiment.SEED)
         model = build_model(experiment, functions, source, label2id)
         metrics.check_name(section.METRIC, data.references)
@@ -89,7 +89,7 @@ def try_steps(
         tried = list(zip(data.ids(), data.lengths.tolist(), strict=True))
         check_lengths(model, EncodedLengths({"tried": tried}))
         # Of the rows that prepare has made, if it has: by their lengths, the held-out ones too.
-        check_lengths(model, encoded_lengths(experiment, model_name))
+        check_lengths(model, read_encoded_lengths(experiment, model_name))
         tokenizer = load_tokenizer(source, functions, experiment.progress)
         give_padding_token(model, tokenizer)
         progress, name = experiment.progress, model_folder(model_name)

@@ -15,11 +15,11 @@ from handful.errors import StepError, UserError
 from handful.evaluation.metrics.calibration import softmax
 from handful.experiment.context import Experiment
 from handful.training.cpu.inference import judging
-from handful.training.cpu.micro_batches import judged_at_once
-from handful.training.cpu.side_by_side import answered
+from handful.training.cpu.micro_batches import inference_position_limit
+from handful.training.cpu.side_by_side import map_in_threads
 from handful.training.data.batches import Indices, length_order
 from handful.training.data.collate import Collator
-from handful.training.data.collation import recorded_collation
+from handful.training.data.collation import collator_from_record
 from handful.training.evaluation.metrics import Logits
 from handful.training.loop import runtime
 from handful.training.model.capabilities import unknown_ids
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 BATCH_SIZE = 32
-_AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
+_AUTOCAST_SERVING_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 @dataclass(frozen=True)
@@ -70,13 +70,13 @@ class Scorer:
         """
         logits = np.zeros((table.num_rows, self.labels))
         faults: dict[int, str] = {}
-        most = judged_at_once(self.device)
+        most = inference_position_limit(self.device)
         own, equal = np.asarray(lengths, dtype=np.int64), self.collate.equal_lengths
         waiting = length_order(own, BATCH_SIZE, most, equal=equal)
         with judging(self.model, self.device) as workers:
             while waiting:
                 halves: list[Indices] = []
-                found = answered(lambda some: self._forward(table, some), waiting, workers)
+                found = map_in_threads(lambda some: self._forward(table, some), waiting, workers)
                 with closing(found):
                     for indices, answer in zip(waiting, found, strict=True):
                         if not isinstance(answer, str):
@@ -140,9 +140,9 @@ def open_scorer(
     return Scorer(
         opened.model,
         opened.record,
-        recorded_collation(opened.record, opened.model, tokenizer),
+        collator_from_record(opened.record, opened.model, tokenizer),
         device,
-        _AUTOCAST.get(trained),
+        _AUTOCAST_SERVING_DTYPES.get(trained),
     )
 
 

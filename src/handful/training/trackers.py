@@ -44,7 +44,7 @@ class Subject:
 
 class Wandb:
     def __init__(self, subject: Subject) -> None:
-        wandb = _imported("wandb")
+        wandb = _import_tracker("wandb")
         self._run = wandb.init(
             project=subject.project,
             name=subject.name,
@@ -77,7 +77,7 @@ class Trackio:
         if not subject.online:
             os.environ["TRACKIO_DIR"] = str(subject.folder)  # it is read at the import
             os.environ.pop("TRACKIO_SPACE_ID", None)
-        self._trackio = _imported("trackio")
+        self._trackio = _import_tracker("trackio")
         self._trackio.init(
             project=subject.project,
             name=subject.name,
@@ -95,7 +95,7 @@ class Trackio:
 
 class Tensorboard:
     def __init__(self, subject: Subject) -> None:
-        _imported("tensorboard")
+        _import_tracker("tensorboard")
         from torch.utils.tensorboard import SummaryWriter
 
         self._writer: Any = SummaryWriter(log_dir=str(subject.folder))
@@ -122,7 +122,7 @@ def leaves_files(tracker: str, *, online: bool) -> bool:
     return tracker == "tensorboard" or not online
 
 
-def _imported(name: str) -> Any:
+def _import_tracker(name: str) -> Any:
     from importlib import import_module
 
     try:

@@ -16,7 +16,7 @@ from typing import Any
 from handful.errors import StoreError, UserError
 from handful.experiment.context import Experiment
 from handful.layout import model_folder
-from handful.settings import counted_for_model
+from handful.settings import list_counted_model_settings
 from handful.training.trackers import TRACKERS, Subject, Tracker, leaves_files
 
 LIBRARIES = ("handful", "torch", "transformers", "accelerate", "datasets")
@@ -91,7 +91,7 @@ def tracking(
     found = Tracking(
         experiment, name, place if leaves_files(section.TRACKER, online=online) else ""
     )
-    config = _config(experiment, model, seed, environment)
+    config = _build_tracking_config(experiment, model, seed, environment)
     told = json.dumps(config, sort_keys=True, default=str).encode()
     found.begin(
         Subject(
@@ -117,7 +117,7 @@ def figures(line: Mapping[str, Any]) -> dict[str, float]:
     return found | {k: float(v) for k, v in numbers.items() if isinstance(v, int | float)}
 
 
-def _config(
+def _build_tracking_config(
     experiment: Experiment, model: str, seed: int, environment: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Settings without secrets, hashes and versions."""
@@ -130,7 +130,7 @@ def _config(
         "ledger_hash": record["made_from"].get("the ledger", ""),
         "splits_hash": record["splits_hash"],
         "data_hash": record["data_hash"].get(model_folder(model), ""),
-        "settings": dict(counted_for_model(experiment.settings, model)),
+        "settings": dict(list_counted_model_settings(experiment.settings, model)),
         "environment": dict(environment),
         "versions": {name: version(name) for name in LIBRARIES},
     }

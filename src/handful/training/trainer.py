@@ -17,31 +17,31 @@ from handful.experiment.kept_models import final_fingerprint, replace_final
 from handful.jobs.train_args import Order
 from handful.layout import CHECKPOINTS, METRICS_LOG, TRIAL, model_folder
 from handful.progress import Progress
-from handful.settings import TrainSection, counted_for_model
+from handful.settings import TrainSection, list_counted_model_settings
 from handful.settings.recipe import Recipe, recipe_of
 from handful.training.calls import settings_for
-from handful.training.cpu.frozen_training import passed_over
+from handful.training.cpu.frozen_training import skip_frozen_layers
 from handful.training.cpu.micro_batches import smallest_batch
 from handful.training.data.batches import Indices
 from handful.training.data.collate import Collator
 from handful.training.data.collation import Trial, collation, give_padding_token
-from handful.training.data.lengths import check_lengths, encoded_lengths, trained_length
+from handful.training.data.lengths import check_lengths, find_text_token_limit, read_encoded_lengths
 from handful.training.data.splits import SplitData, check_label_map, open_split
 from handful.training.evaluation.metric_checks import check_metric
 from handful.training.evaluation.metrics import Metrics
 from handful.training.loop import runtime
 from handful.training.loop.checkpoints import Checkpoint, Checkpoints
 from handful.training.loop.loop import Loop
-from handful.training.loop.objective import Objective, balanced_weights
+from handful.training.loop.objective import Objective, compute_label_weights
 from handful.training.loop.parallel_strategy import WHOLE
-from handful.training.loop.process_group import Team, joined, left
+from handful.training.loop.process_group import Team, join_training_team, left
 from handful.training.loop.pruning import Pruning
 from handful.training.loop.resuming import (
     check_environment,
     check_labels,
-    found_by_all,
     go_on,
     precision_of,
+    share_leader_checkpoint,
     to_resume,
 )
 from handful.training.loop.state import random_state, set_random_state
@@ -52,7 +52,7 @@ from handful.training.model.final import encoding_functions, save_final, version
 from handful.training.model.first_head import Ready, begin
 from handful.training.model.head_start import PROBE, Beginning
 from handful.training.model.load import build, facts_of, find_model, load_tokenizer
-from handful.training.model.weight_dtypes import as_they_were, held_in, store_in
+from handful.training.model.weight_dtypes import as_they_were, describe_weight_dtypes, store_in
 from handful.training.tracking import Tracking, tracking
 from handful.user_functions.load import load_functions
 
@@ -70,7 +70,7 @@ def train(experiment: Experiment, arguments: Mapping[str, Any]) -> dict[str, Any
     data = _splits(experiment, order)
     source = find_model(experiment, order.model)
     runtime.use_threads()
-    team = joined(order.processes)
+    team = join_training_team(order.processes)
     checkpoints = Checkpoints(
         experiment.store,
         f"{order.folder(experiment.layout)}/{CHECKPOINTS}",
@@ -79,7 +79,9 @@ def train(experiment: Experiment, arguments: Mapping[str, Any]) -> dict[str, Any
         experiment.progress,
         _owner(experiment, order),
     )
-    found = found_by_all(to_resume(order, checkpoints) if team.leads else None, checkpoints, team)
+    found = share_leader_checkpoint(
+        to_resume(order, checkpoints) if team.leads else None, checkpoints, team
+    )
     section = experiment.settings.train_for(order.model)
     precision = precision_of(section, found, source.name)
     environment = runtime.environment(precision, team.size, section.SHARDING)
@@ -88,7 +90,9 @@ def train(experiment: Experiment, arguments: Mapping[str, Any]) -> dict[str, Any
     with ExitStack() as stack:
         stack.callback(left)
         stopping = stack.enter_context(Stopping())
-        accelerator = stack.enter_context(runtime.accelerated(environment["precision"], team.size))
+        accelerator = stack.enter_context(
+            runtime.open_accelerator(environment["precision"], team.size)
+        )
         runtime.seed_everything(order.seed)
         before = Beginning.from_json(found.beginning) if found else None
         pooling = before.build_with if before else None
@@ -106,7 +110,7 @@ def train(experiment: Experiment, arguments: Mapping[str, Any]) -> dict[str, Any
             experiment, functions, order, data, built, collate, team, precision, recipe, stopping
         )
         beginning = before or begin(ready)
-        beginning, data = passed_over(ready, beginning, stack, resumed=before is not None)
+        beginning, data = skip_frozen_layers(ready, beginning, stack, resumed=before is not None)
         work = _work(ready, data, followed, beginning)
         _prepare_memory(model, section)
         size = sum(parameter.numel() for parameter in model.parameters())
@@ -122,23 +126,23 @@ def train(experiment: Experiment, arguments: Mapping[str, Any]) -> dict[str, Any
             checkpoints.begin(found)
             replaces = final_fingerprint(experiment, order.model, order.seed)
         loop.fit()
-        _tell(experiment, loop, environment, found)
+        _report_training_start(experiment, loop, environment, found)
         loop.run()
         if not team.leads:
             return {}
-        record = _record(order, loop, environment, size)
+        record = _build_training_record(order, loop, environment, size)
         checkpoints.check_owner()
         if order.trial is not None:
             record = _send_trial(experiment, order, loop, record)
         else:
             model = accelerator.unwrap_model(loop.best, keep_fp32_wrapper=False)
-            trained = held_in(model)
+            trained = describe_weight_dtypes(model)
             store_in(model, section.FINAL_DTYPE)
-            record["weights_dtype"] = {"trained": trained, "final": held_in(model)}
-            lengths = encoded_lengths(experiment, order.model), data[0].lengths
-            record["max_length"] = trained_length(model, tokenizer, *lengths)
+            record["weights_dtype"] = {"trained": trained, "final": describe_weight_dtypes(model)}
+            lengths = read_encoded_lengths(experiment, order.model), data[0].lengths
+            record["max_length"] = find_text_token_limit(model, tokenizer, *lengths)
             _check_final(experiment, order, replaces)
-            record = _send(experiment, order, model, tokenizer, record)
+            record = _store_final_model(experiment, order, model, tokenizer, record)
     checkpoints.remove_all()
     return record
 
@@ -187,14 +191,16 @@ def _work(
         collate=ready.collate,
         objective=make_objective(section, data[0].references, len(order.label2id)),
         metrics=metrics,
-        metric_is_given=_check_metric(metrics, section, data[1].references, experiment.progress),
+        metric_is_given=_check_trainer_metric(
+            metrics, section, data[1].references, experiment.progress
+        ),
         log=(experiment.store, f"{order.folder(experiment.layout)}/{METRICS_LOG}"),
         team=team,
         tracking=followed,
         recipe=ready.recipe,
         about={
             "label2id": dict(order.label2id),
-            "settings": dict(counted_for_model(experiment.settings, order.model)),
+            "settings": dict(list_counted_model_settings(experiment.settings, order.model)),
             "beginning": beginning.to_json(),
         },
         pace=beginning.pace,
@@ -207,7 +213,7 @@ def _work(
 def make_objective(section: TrainSection, references: Indices, labels: int) -> Objective:
     """The loss that `LABEL_SMOOTHING` and `CLASS_WEIGHTS` ask for."""
     balanced = section.CLASS_WEIGHTS == "balanced"
-    weights = balanced_weights(references, labels) if balanced else None
+    weights = compute_label_weights(references, labels) if balanced else None
     return Objective(section.LABEL_SMOOTHING, weights)
 
 
@@ -224,7 +230,7 @@ def _collator(
     the random state as it was."""
     before = random_state()
     check_trainable(model)
-    check_lengths(model, encoded_lengths(experiment, order.model))
+    check_lengths(model, read_encoded_lengths(experiment, order.model))
     check_features(model, data.features)
     give_padding_token(model, tokenizer)
     labels, directory = len(order.label2id), experiment.directory
@@ -235,7 +241,7 @@ def _collator(
     return Collator.from_json(team.collect(found.to_json())[0])
 
 
-def _check_metric(
+def _check_trainer_metric(
     metrics: Metrics, section: TrainSection, references: Indices, progress: Progress
 ) -> bool:
     before = random_state()
@@ -269,7 +275,7 @@ def _prepare_memory(model: torch.nn.Module, section: TrainSection) -> None:
     )
 
 
-def _tell(
+def _report_training_start(
     experiment: Experiment, loop: Loop, environment: Mapping[str, Any], found: Checkpoint | None
 ) -> None:
     progress, plan = experiment.progress, loop.plan
@@ -277,7 +283,8 @@ def _tell(
         progress.note(f"{loop.work.name}: by its data: {loop.work.recipe}")
     progress.note(
         f"{loop.work.name}: {plan.examples} examples, {plan.total_steps} steps of "
-        f"{plan.batch_size}{_parts(loop)}, {environment['precision']} on {environment['device']} "
+        f"{plan.batch_size}{_describe_batch_parts(loop)}, "
+        f"{environment['precision']} on {environment['device']} "
         f"({environment['threads']} threads)"
     )
     if found is None:
@@ -296,7 +303,7 @@ def _tell(
         )
 
 
-def _parts(loop: Loop) -> str:
+def _describe_batch_parts(loop: Loop) -> str:
     """How a batch comes about, if it is not taken at once."""
     size, team = loop.plan.batch_size, loop.work.team.size
     times = -(-size // (team * loop.per_device))
@@ -315,7 +322,7 @@ def _pruning(order: Order, section: TrainSection) -> Pruning | None:
     return Pruning(finished, section.METRIC_GOAL, given_up)
 
 
-def _record(
+def _build_training_record(
     order: Order, loop: Loop, environment: Mapping[str, Any], parameters: int
 ) -> dict[str, Any]:
     state = loop.state
@@ -341,7 +348,7 @@ def _record(
     }
 
 
-def _send(
+def _store_final_model(
     experiment: Experiment,
     order: Order,
     model: torch.nn.Module,
@@ -352,7 +359,7 @@ def _send(
     named = {
         **record,
         "experiment": experiment.settings.experiment.NAME,
-        "settings": dict(counted_for_model(experiment.settings, order.model)),
+        "settings": dict(list_counted_model_settings(experiment.settings, order.model)),
         "encoded_by": encoding_functions(experiment),
         "finished_at": datetime.now(UTC).isoformat(timespec="seconds"),
     }

@@ -17,7 +17,7 @@ from types import ModuleType
 from typing import Any, TypeVar
 
 from handful.errors import Fault, FunctionsError
-from handful.errors.exceptions import contained, described, place_in, shortage
+from handful.errors.exceptions import contain_user_errors, describe_exception, place_in, shortage
 
 FILE = "functions.py"
 _BATCHED = "__handful_batched__"
@@ -102,11 +102,11 @@ class Functions:
     def call(self, name: str, **menu: Any) -> Any:
         """Call function `name`; what it raises is raised, `Ended` for what is no `Exception`."""
         wanted = self.wanted[name]
-        with contained():
+        with contain_user_errors():
             return self.found[name](**{key: value for key, value in menu.items() if key in wanted})
 
 
-_loaded: dict[Path, Functions] = {}
+_functions_by_directory: dict[Path, Functions] = {}
 
 
 def load_functions(directory: Path) -> Functions:
@@ -116,12 +116,14 @@ def load_functions(directory: Path) -> Functions:
     that its sibling modules are found.
     """
     directory = directory.resolve()
-    if directory not in _loaded:
-        _loaded[directory] = _checked(directory, _imported(directory))
-    return _loaded[directory]
+    if directory not in _functions_by_directory:
+        _functions_by_directory[directory] = _check_functions_module(
+            directory, _import_functions_module(directory)
+        )
+    return _functions_by_directory[directory]
 
 
-def _imported(directory: Path) -> ModuleType:
+def _import_functions_module(directory: Path) -> ModuleType:
     path = directory / FILE
     if not path.is_file():
         raise FunctionsError([missing_file(directory)])
@@ -133,7 +135,7 @@ def _imported(directory: Path) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
     try:
-        with contained():
+        with contain_user_errors():
             spec.loader.exec_module(module)
     except SyntaxError as error:
         raise FunctionsError([_syntax_fault(error)]) from error
@@ -159,7 +161,7 @@ def _syntax_fault(error: SyntaxError) -> Fault:
     return Fault(where, f"syntax error: {error.msg}", f"in the line `{text}`" if text else "")
 
 
-def _place(directory: Path, error: BaseException) -> str:
+def _functions_error_place(directory: Path, error: BaseException) -> str:
     return place_in(directory, error) or FILE
 
 
@@ -169,15 +171,19 @@ def _missing_module_fault(directory: Path, error: ModuleNotFoundError) -> Fault:
         remedy = f"there is {name} beside functions.py, but not {error.name} in it"
     else:
         remedy = f"install it (`pip install {name}`) and name it in requirements.txt"
-    return Fault(_place(directory, error), f"cannot import {error.name}: no such module", remedy)
+    return Fault(
+        _functions_error_place(directory, error),
+        f"cannot import {error.name}: no such module",
+        remedy,
+    )
 
 
 def _own_fault(directory: Path, error: Exception) -> Fault:
-    what = f"an error while it was imported: {described(error)}"
-    return Fault(_place(directory, error), what)
+    what = f"an error while it was imported: {describe_exception(error)}"
+    return Fault(_functions_error_place(directory, error), what)
 
 
-def _checked(directory: Path, module: ModuleType) -> Functions:
+def _check_functions_module(directory: Path, module: ModuleType) -> Functions:
     faults: list[Fault] = []
     found: dict[str, Callable[..., Any]] = {}
     wanted: dict[str, frozenset[str]] = {}

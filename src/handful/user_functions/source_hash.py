@@ -38,7 +38,7 @@ def function_hashes(directory: Path) -> dict[str, str]:
     if module is None:
         raise FunctionsError([missing_file(directory)])
     return {
-        menu.name: _sha256(reader.parts_of("functions", menu.name))
+        menu.name: _hash_source_parts(reader.parts_of("functions", menu.name))
         for menu in MENUS
         if reader.defines("functions", menu.name)
     }
@@ -53,7 +53,7 @@ def not_followed(directory: Path) -> list[str]:
     return sorted(reader.not_followed)
 
 
-def defined(directory: Path) -> frozenset[str]:
+def list_defined_functions(directory: Path) -> frozenset[str]:
     """Which of the five are defined."""
     return frozenset(function_hashes(directory))
 
@@ -91,7 +91,7 @@ class Reader:
         """The module of that dotted name in the directory; None if it is none of its own."""
         if name not in self._modules:
             found = self._place(name)
-            self._modules[name] = _parsed(found, self.is_own) if found else None
+            self._modules[name] = _parse_source_module(found, self.is_own) if found else None
         return self._modules[name]
 
     def imported(self, name: str) -> list[Module]:
@@ -155,7 +155,7 @@ class Reader:
             statements = [s for found in module.names.values() for s in found] + module.common
         else:
             statements = module.names.get(name, []) + module.common
-        seen[module_name, name] = [_normal(statement) for statement in statements]
+        seen[module_name, name] = [_normalize_statement(statement) for statement in statements]
         for statement in statements:
             for used in sorted(_names_in(statement)):
                 if used in module.names:
@@ -178,7 +178,7 @@ class Reader:
                     self._collect(source, alias.name, seen)
                     self._collect(f"{source}.{alias.name}".lstrip("."), "*", seen)
             elif isinstance(node, ast.Call) and self._is_import(module_name, node):
-                name = self._imported_by(module_name, node)
+                name = self._resolve_import_call(module_name, node)
                 if name is None:
                     self._tell(module_name, node)
                 else:
@@ -199,7 +199,7 @@ class Reader:
                 self._collect(".".join(parts[:end]), what, seen)
 
     def _is_import(self, module_name: str, call: ast.Call) -> bool:
-        module, name = self.module(module_name), _called(call)
+        module, name = self.module(module_name), _find_callee_name(call)
         own = module.importers if module else frozenset()
         return name in _IMPORTS | _FROM_PLACES | own
 
@@ -222,17 +222,17 @@ class Reader:
         parts = module_name.split(".")
         return ".".join(parts[: len(parts) - level + is_package])
 
-    def _imported_by(self, module_name: str, call: ast.Call) -> str | None:
+    def _resolve_import_call(self, module_name: str, call: ast.Call) -> str | None:
         """The module that `import_module(…)` names by a literal; None if it is made at run time."""
-        by_place = _called(call) in _FROM_PLACES
+        by_place = _find_callee_name(call) in _FROM_PLACES
         names = [*call.args[:1], *(k.value for k in call.keywords if k.arg == "name")]
-        name = _literal(names[0]) if names and not by_place else None
+        name = _string_literal_value(names[0]) if names and not by_place else None
         name = name.partition(":")[0] if name else None  # as resolve_name has it
         if name is None or not name.startswith("."):
             return name
         level = len(name) - len(name.lstrip("."))
         given = [*call.args[1:2], *(k.value for k in call.keywords if k.arg == "package")]
-        told = _literal(given[0]) if given else None
+        told = _string_literal_value(given[0]) if given else None
         if given and told is None and ast.unparse(given[0]) not in _OWN_PACKAGE:
             return None
         # `package` names the package itself, so one dot is that package.
@@ -251,7 +251,7 @@ _OWN_PLACE = re.compile(
 """The experiment's directory itself, whose modules are followed."""
 
 
-def _called(call: ast.Call) -> str:
+def _find_callee_name(call: ast.Call) -> str:
     """The last part of the name of what is called; empty if it has none."""
     return str(getattr(call.func, "attr", getattr(call.func, "id", "")))
 
@@ -266,12 +266,12 @@ def _adds_a_place(node: ast.AST) -> bool:
     return adds and not (node.args and _OWN_PLACE.fullmatch(ast.unparse(node.args[-1])))
 
 
-def _literal(node: ast.expr) -> str | None:
+def _string_literal_value(node: ast.expr) -> str | None:
     is_text = isinstance(node, ast.Constant) and isinstance(node.value, str)
     return str(node.value) if is_text else None  # type: ignore[attr-defined]
 
 
-def _parsed(path: Path, is_own: Callable[[str], bool]) -> Module:
+def _parse_source_module(path: Path, is_own: Callable[[str], bool]) -> Module:
     try:
         tree = ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
     except SyntaxError as error:
@@ -285,9 +285,9 @@ def _parsed(path: Path, is_own: Callable[[str], bool]) -> Module:
     tried: dict[str, list[ast.stmt]] = {}
     common: list[ast.stmt] = []
     for statement in tree.body:
-        bound = _bound_by(statement)
+        bound = _list_statement_bindings(statement)
         if not isinstance(statement, _SIMPLE):
-            own = {name for name, root in _imported_within(statement) if is_own(root)}
+            own = {name for name, root in _list_statement_imports(statement) if is_own(root)}
             if bound:
                 bound |= own
             else:  # it counts for all
@@ -306,7 +306,7 @@ def _parsed(path: Path, is_own: Callable[[str], bool]) -> Module:
 _SIMPLE = _FUNCTIONS | ast.ClassDef | ast.Import | ast.ImportFrom
 
 
-def _imported_within(statement: ast.stmt) -> Iterator[tuple[str, str]]:
+def _list_statement_imports(statement: ast.stmt) -> Iterator[tuple[str, str]]:
     """Each name that an import somewhere in `statement` binds, and the first part of its module,
     "." for a relative one."""
     for node in ast.walk(statement):
@@ -328,7 +328,7 @@ def _importers(tree: ast.Module) -> Iterator[str]:
                 yield from (found.id for found in node.targets if isinstance(found, ast.Name))
 
 
-def _bound_by(statement: ast.stmt) -> set[str]:
+def _list_statement_bindings(statement: ast.stmt) -> set[str]:
     """The names that a module-level statement binds."""
     if isinstance(statement, _FUNCTIONS | ast.ClassDef):
         return {statement.name}
@@ -345,7 +345,7 @@ def _names_in(node: ast.AST) -> set[str]:
     return {found.id for found in ast.walk(node) if isinstance(found, ast.Name)}
 
 
-def _normal(statement: ast.stmt) -> str:
+def _normalize_statement(statement: ast.stmt) -> str:
     """The statement without comments, formatting and docstrings."""
     tree = ast.parse(ast.unparse(statement))
     for node in ast.walk(tree):
@@ -362,5 +362,5 @@ def _is_docstring(statement: ast.stmt) -> bool:
     )
 
 
-def _sha256(parts: list[str]) -> str:
+def _hash_source_parts(parts: list[str]) -> str:
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()

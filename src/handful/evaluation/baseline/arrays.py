@@ -16,16 +16,16 @@ BATCH = 1_000
 """Rows that are read at once."""
 
 
-def stored(kind: pa.DataType) -> pa.DataType:
+def arrow_storage_type(kind: pa.DataType) -> pa.DataType:
     """The type that is really stored: `datasets.Array2D` and its like are lists underneath."""
     return kind.storage_type if isinstance(kind, pa.BaseExtensionType) else kind
 
 
-def nested(kind: pa.DataType) -> tuple[int, pa.DataType]:
+def unwrap_list_type(kind: pa.DataType) -> tuple[int, pa.DataType]:
     """How many lists deep the values lie, and their own type."""
-    kind, depth = stored(kind), 0
+    kind, depth = arrow_storage_type(kind), 0
     while is_list(kind):
-        kind, depth = stored(kind.value_type), depth + 1
+        kind, depth = arrow_storage_type(kind.value_type), depth + 1
     return depth, kind
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from handful.evaluation.baseline.arrays import BATCH, nested
+from handful.evaluation.baseline.arrays import BATCH, unwrap_list_type
 
 IDS, MASK = "input_ids", "attention_mask"
 _OURS = frozenset({"artifact_id", "length", "labels"})
@@ -50,7 +50,7 @@ def choose(rows: Any) -> Tokens | Numbers | Unusable:
     and no type or position ids, else every feature that is made of numbers.
     """
     schema = rows.features.arrow_schema
-    kinds = {f.name: nested(f.type) for f in schema if f.name not in _OURS}
+    kinds = {f.name: unwrap_list_type(f.type) for f in schema if f.name not in _OURS}
     values = {name: kind for name, kind in kinds.items() if not _beside(name)}
     sequences = [
         name for name, (depth, leaf) in values.items() if depth == 1 and pa.types.is_integer(leaf)

@@ -25,7 +25,7 @@ MOST_WORK = 100_000_000
 _ENOUGH = 2
 LEAST_ROWS = 50
 """Of a label, in such a sample."""
-_ABSENT = np.log(1e-9)
+_LINEAR_SCORE_FLOOR = np.log(1e-9)
 """What a label gets that the train split has no example of."""
 
 
@@ -81,7 +81,7 @@ class Linear:
             if found.ndim == 1:
                 found = np.column_stack([np.zeros(len(found)), found])
             scores[:, self.seen] = _log_softmax(found)
-        return _log_softmax(np.maximum(scores, _ABSENT))
+        return _log_softmax(np.maximum(scores, _LINEAR_SCORE_FLOOR))
 
     @property
     def parameters(self) -> int:

@@ -27,7 +27,7 @@ class Pools:
         """[N, D]; what is not finite counts as 0. `rows` is a Dataset in Arrow's format."""
         chosen = rows.select_columns([name for name, _ in self.sizes])
         parts = [
-            np.hstack([_pooled(table, name, size) for name, size in self.sizes])
+            np.hstack([_pool_numeric_column(table, name, size) for name, size in self.sizes])
             for table in chosen.iter(batch_size=BATCH)
         ]
         return np.vstack(parts)
@@ -43,12 +43,12 @@ def pools(numbers: Numbers, train: Any) -> Pools:
     return Pools(tuple((n, min(found) if len(found) == 1 else None) for n, found in sizes.items()))
 
 
-def _pooled(table: Any, name: str, size: int | None) -> Floats:
+def _pool_numeric_column(table: Any, name: str, size: int | None) -> Floats:
     values, rows = flat(table.column(name))
     values = np.nan_to_num(values.astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)
     if size is None or size == 0:
         return _four(values, rows, table.num_rows)
-    whole = _fitted(values, rows, table.num_rows, size)
+    whole = _pad_numeric_rows(values, rows, table.num_rows, size)
     if size <= SMALL:
         return whole
     edges = np.arange(SEGMENTS) * size // SEGMENTS
@@ -57,7 +57,7 @@ def _pooled(table: Any, name: str, size: int | None) -> Floats:
     return np.hstack([means, _four(values, rows, table.num_rows)])
 
 
-def _fitted(values: Floats, rows: Ids, count: int, size: int) -> Floats:
+def _pad_numeric_rows(values: Floats, rows: Ids, count: int, size: int) -> Floats:
     """[count, size]: a row shorter than those of train ends in zeros, a longer one is cut."""
     lengths = np.bincount(rows, minlength=count)
     places = np.arange(len(values)) - np.repeat(np.cumsum(lengths) - lengths, lengths)

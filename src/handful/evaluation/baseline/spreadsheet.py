@@ -39,12 +39,14 @@ def read_sheet(
             "character set)",
         ) from error
     try:
-        return _parted(text, is_header, width)
+        return _split_spreadsheet_fields(text, is_header, width)
     except csv.Error as error:
         raise DataError(f"is no CSV: {error}", where=where) from error
 
 
-def _parted(text: str, is_header: Callable[[Sequence[str]], bool], width: int) -> Lines:
+def _split_spreadsheet_fields(
+    text: str, is_header: Callable[[Sequence[str]], bool], width: int
+) -> Lines:
     said = text[:5].lower()
     if said.startswith("sep=") and text[5:6] in "\r\n":
         return [(line + 1, fields) for line, fields in _by(text.partition("\n")[2], said[4], width)]

@@ -14,12 +14,12 @@ import numpy as np
 from scipy import sparse
 
 from handful.evaluation.metrics.arrays import Floats, Indices
-from handful.evaluation.metrics.counts import MEASURES, Counts, counted
+from handful.evaluation.metrics.counts import MEASURES, Counts, count_label_outcomes
 from handful.records.metric_names import BRIER, LOG_LOSS
 
 RESAMPLES = 2_000
 LEVEL = 0.95
-_AT_ONCE = 8_000_000
+_BOOTSTRAP_BLOCK_CELLS = 8_000_000
 """Numbers of one block of draws: bounds the memory."""
 
 
@@ -47,9 +47,11 @@ class Answers:
             )
 
 
-def measured(answers: Answers) -> dict[str, Floats]:
+def compute_answer_metrics(answers: Answers) -> dict[str, Floats]:
     """Every metric of every model: name → [M]."""
-    each = [counted(answers.references, one, answers.labels) for one in answers.predictions]
+    each = [
+        count_label_outcomes(answers.references, one, answers.labels) for one in answers.predictions
+    ]
     counts = Counts(
         np.stack([one.support for one in each]),
         np.stack([one.predicted for one in each]),
@@ -59,7 +61,9 @@ def measured(answers: Answers) -> dict[str, Floats]:
     return found | {name: each.mean(axis=1) for name, each in _means(answers).items()}
 
 
-def resampled(answers: Answers, *, seed: int, resamples: int = RESAMPLES) -> Mapping[str, Floats]:
+def resample_answer_metrics(
+    answers: Answers, *, seed: int, resamples: int = RESAMPLES
+) -> Mapping[str, Floats]:
     """Every metric of every model in every draw: name → [M, R]. The same for the same `seed`."""
     models = len(answers.predictions)
     means = _means(answers)
@@ -122,7 +126,7 @@ def _draws(
     # drawn are the examples as they came: whoever else is compared, a model's draws are the same.
     order = np.argsort(number, kind="stable")
     first_of_cell = np.searchsorted(number[order], np.arange(cells))
-    size = max(1, min(resamples, _AT_ONCE // cells))
+    size = max(1, min(resamples, _BOOTSTRAP_BLOCK_CELLS // cells))
     for start in range(0, resamples, size):
         count = min(size, resamples - start)
         weights = np.empty((cells, count))

@@ -84,7 +84,7 @@ def fit_temperature(logits: Floats, references: Indices) -> float:
 
 def reliability(probabilities: Floats, references: Indices) -> tuple[Bin, ...]:
     """The bins of `probabilities` [N, C], from the least sure to the surest."""
-    sure, right, number = _binned(probabilities, references)
+    sure, right, number = _assign_confidence_bins(probabilities, references)
     edges = np.linspace(0.0, 1.0, BINS + 1)
     counts = np.bincount(number, minlength=BINS)
     sums = np.bincount(number, sure, minlength=BINS)
@@ -109,7 +109,7 @@ def calibration_error(probabilities: Floats, references: Indices, seed: int = 0)
     those true errors (gaps of the shape that was found, of any size) that would give the figure
     in the middle 97.5 % of all samples; it may begin at 0, and lie mostly below the figure.
     """
-    sure, right, number = _binned(probabilities, references)
+    sure, right, number = _assign_confidence_bins(probabilities, references)
     total = len(sure)
     gaps = right - sure
     sums = np.bincount(number, gaps, minlength=BINS)
@@ -131,7 +131,9 @@ def calibration_error(probabilities: Floats, references: Indices, seed: int = 0)
     return Estimate(value, min(possible), max(possible))
 
 
-def _binned(probabilities: Floats, references: Indices) -> tuple[Floats, Floats, Indices]:
+def _assign_confidence_bins(
+    probabilities: Floats, references: Indices
+) -> tuple[Floats, Floats, Indices]:
     """How sure each answer is, whether it is right (1 or 0), and its bin, [N] each."""
     sure = probabilities.max(axis=1)
     right = (probabilities.argmax(axis=1) == references).astype(np.float64)

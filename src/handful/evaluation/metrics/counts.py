@@ -27,7 +27,7 @@ class Counts:
     """Examples that bear it and were given it."""
 
 
-def counted(references: Indices, predictions: Indices, labels: int) -> Counts:
+def count_label_outcomes(references: Indices, predictions: Indices, labels: int) -> Counts:
     """The counts of one set of predictions; `references` and `predictions` [N] are label ids."""
     right = references[references == predictions]
 
@@ -41,7 +41,7 @@ def accuracy(counts: Counts) -> Floats:
     return _ratio(counts.hits.sum(axis=-1), counts.support.sum(axis=-1))
 
 
-def balanced_accuracy(counts: Counts) -> Floats:
+def mean_label_recall(counts: Counts) -> Floats:
     """The mean recall of the labels that are there."""
     return _mean(_recall(counts), counts.support > 0)
 
@@ -75,7 +75,7 @@ def _macro(of_label: Callable[[Counts], Floats]) -> Callable[[Counts], Floats]:
     return mean
 
 
-def _weighted(of_label: Callable[[Counts], Floats]) -> Callable[[Counts], Floats]:
+def _weight_by_support(of_label: Callable[[Counts], Floats]) -> Callable[[Counts], Floats]:
     def mean(counts: Counts) -> Floats:
         return _mean(of_label(counts), counts.support)
 
@@ -84,14 +84,14 @@ def _weighted(of_label: Callable[[Counts], Floats]) -> Callable[[Counts], Floats
 
 MEASURES: Mapping[str, Callable[[Counts], Floats]] = {
     "accuracy": accuracy,
-    "balanced_accuracy": balanced_accuracy,
+    "balanced_accuracy": mean_label_recall,
     "macro_f1": _macro(_f1),
     "macro_precision": _macro(_precision),
     "macro_recall": _macro(_recall),
     "mcc": mcc,
-    "weighted_f1": _weighted(_f1),
-    "weighted_precision": _weighted(_precision),
-    "weighted_recall": _weighted(_recall),
+    "weighted_f1": _weight_by_support(_f1),
+    "weighted_precision": _weight_by_support(_precision),
+    "weighted_recall": _weight_by_support(_recall),
 }
 """Name → a function of `Counts` […, C] that gives […]."""
 

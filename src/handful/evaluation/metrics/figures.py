@@ -9,7 +9,13 @@ from typing import Any
 import numpy as np
 
 from handful.evaluation.metrics.arrays import Floats, Indices
-from handful.evaluation.metrics.bootstrap import RESAMPLES, Answers, interval, measured, resampled
+from handful.evaluation.metrics.bootstrap import (
+    RESAMPLES,
+    Answers,
+    compute_answer_metrics,
+    interval,
+    resample_answer_metrics,
+)
 from handful.evaluation.metrics.calibration import (
     calibration_error,
     losses,
@@ -17,7 +23,7 @@ from handful.evaluation.metrics.calibration import (
     softmax,
     squares,
 )
-from handful.evaluation.metrics.counts import Counts, counted
+from handful.evaluation.metrics.counts import Counts, count_label_outcomes
 from handful.evaluation.metrics.coverage import coverage
 from handful.evaluation.metrics.ranked import Estimate, Ranked, ranked, wilson
 from handful.records.metric_names import (
@@ -56,7 +62,7 @@ def figures(
     calibrated = logits / temperature
     before, after = softmax(logits), softmax(calibrated)
     order = ranked(before, references)
-    counts = counted(references, predictions, len(labels))
+    counts = count_label_outcomes(references, predictions, len(labels))
     told = _overall(logits, calibrated, references, len(labels), seed, resamples)
     told |= {
         name: one
@@ -102,7 +108,10 @@ def _overall(
         labels,
         np.stack([squares(softmax(each), references) for each in (logits, calibrated)]),
     )
-    values, draws = measured(answers), resampled(answers, seed=seed, resamples=resamples)
+    values, draws = (
+        compute_answer_metrics(answers),
+        resample_answer_metrics(answers, seed=seed, resamples=resamples),
+    )
     found = {n: Estimate(float(values[n][0]), *interval(draws[n][0])) for n in values}
     return found | {
         name + CALIBRATED: Estimate(float(values[name][1]), *interval(draws[name][1]))
@@ -132,11 +141,11 @@ def _per_label(counts: Counts, labels: Sequence[str], order: Ranked) -> dict[str
                 "recall": wilson(hits, support),
                 "f1": (2 * low / (1 + low), 2 * high / (1 + high)),
             },
-            ROC_AUC: _told(order.roc_auc.get(number)),
-            AVERAGE_PRECISION: _told(order.average_precision.get(number)),
+            ROC_AUC: _estimate_to_json(order.roc_auc.get(number)),
+            AVERAGE_PRECISION: _estimate_to_json(order.average_precision.get(number)),
         }
     return found
 
 
-def _told(one: Estimate | None) -> dict[str, Any] | None:
+def _estimate_to_json(one: Estimate | None) -> dict[str, Any] | None:
     return asdict(one) if one else None

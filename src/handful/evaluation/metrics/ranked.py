@@ -161,10 +161,10 @@ def _estimate(value: float, influence: Floats, few: bool) -> Estimate:
     spread = float(np.sqrt((influence**2).mean() / len(influence)))
     odds = math.log(value / (1 - value))
     reach = NormalDist().inv_cdf((1 + LEVEL) / 2) * spread / (value * (1 - value))
-    return Estimate(value, _share(odds - reach), _share(odds + reach))
+    return Estimate(value, _sigmoid_of_log_odds(odds - reach), _sigmoid_of_log_odds(odds + reach))
 
 
-def _share(odds: float) -> float:
+def _sigmoid_of_log_odds(odds: float) -> float:
     return 1 / (1 + math.exp(-odds)) if odds > -700 else 0.0
 
 

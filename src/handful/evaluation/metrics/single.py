@@ -12,7 +12,7 @@ from handful.evaluation.metrics.calibration import (
     softmax,
     squares,
 )
-from handful.evaluation.metrics.counts import LABEL_MEASURES, MEASURES, counted
+from handful.evaluation.metrics.counts import LABEL_MEASURES, MEASURES, count_label_outcomes
 from handful.evaluation.metrics.ranked import Estimate, ranked
 from handful.records.metric_names import (
     AVERAGE_PRECISION,
@@ -52,19 +52,19 @@ def figure(
     if name == LOSS:
         return float(losses(logits, references).mean()) if loss is None else loss
     measure, _, label = name.partition(".")
-    counts = counted(references, logits.argmax(axis=1), len(labels))
+    counts = count_label_outcomes(references, logits.argmax(axis=1), len(labels))
     if name in MEASURES:
         return float(MEASURES[name](counts))
     if label and measure in LABEL_MEASURES:
         return float(LABEL_MEASURES[measure](counts)[list(labels).index(label)])
     if measure in (ROC_AUC, AVERAGE_PRECISION):
-        return _ranked(measure, label, softmax(logits), references, labels)
+        return _single_rank_metric(measure, label, softmax(logits), references, labels)
     if name.endswith(CALIBRATED):
         logits = logits / fit_temperature(logits, references)
     return _by_probability(name.removesuffix(CALIBRATED), logits, references)
 
 
-def _ranked(
+def _single_rank_metric(
     measure: str, label: str, probabilities: Floats, references: Indices, labels: Sequence[str]
 ) -> float | None:
     order = ranked(probabilities, references)

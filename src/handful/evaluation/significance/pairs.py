@@ -54,7 +54,7 @@ def every_two(models: int) -> list[tuple[int, int]]:
     return list(combinations(range(models), 2))
 
 
-def paired(
+def compare_model_pairs(
     names: list[str],
     answers: Answers,
     which: list[tuple[int, int]],
@@ -70,7 +70,7 @@ def paired(
     pairs = []
     for first, second in which:
         differences = {
-            name: _difference(
+            name: _pair_metric_difference(
                 float(values[name][first] - values[name][second]),
                 found[first] - found[second],
                 deviations,
@@ -84,7 +84,7 @@ def paired(
     return [replace(pair, p_holm=p) for pair, p in zip(pairs, corrected, strict=True)]
 
 
-def _difference(value: float, draws: Floats, deviations: float) -> Difference:
+def _pair_metric_difference(value: float, draws: Floats, deviations: float) -> Difference:
     """`deviations`: so many standard deviations of the draws are too many for chance."""
     low, high = interval(draws)
     return Difference(value, low, high, abs(value) > deviations * float(draws.std(ddof=1)))

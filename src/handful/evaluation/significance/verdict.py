@@ -25,13 +25,13 @@ class Verdict:
     words: str
 
 
-def judged(pair: Pair, metric: str, goal: str = "max", alpha: float = ALPHA) -> Verdict:
+def judge_model_pair(pair: Pair, metric: str, goal: str = "max", alpha: float = ALPHA) -> Verdict:
     """The verdict on `pair`; `metric` is the experiment's, better when `goal` is reached."""
     right = _right_more_often(pair, alpha)
     found = pair.differences.get(metric)
     by_metric = _better_by(pair, found, goal)
     better = None if by_metric and right and by_metric != right else right
-    return Verdict(better, by_metric, _words(pair, metric, right, by_metric))
+    return Verdict(better, by_metric, _describe_pair_verdict(pair, metric, right, by_metric))
 
 
 def beats(pair: Pair, verdict: Verdict, name: str, alpha: float = ALPHA) -> bool:
@@ -44,7 +44,7 @@ def beats(pair: Pair, verdict: Verdict, name: str, alpha: float = ALPHA) -> bool
     return name in favour and _right_more_often(pair, alpha) in (None, name)
 
 
-def told_p(p: float) -> str:
+def format_p_value(p: float) -> str:
     """A probability as people read it."""
     return "p < 0.0001" if p < 0.0001 else f"p = {p:.2g}" if p < 0.01 else f"p = {p:.2f}"
 
@@ -60,7 +60,9 @@ def _better_by(pair: Pair, found: Difference | None, goal: str) -> str | None:
     return {1: pair.first, -1: pair.second}.get(sign)
 
 
-def _words(pair: Pair, metric: str, right: str | None, by_metric: str | None) -> str:
+def _describe_pair_verdict(
+    pair: Pair, metric: str, right: str | None, by_metric: str | None
+) -> str:
     first, second = pair.first, pair.second
     if right is None and by_metric is None:
         return f"No real difference between {first} and {second}: {_figures(pair, metric)}."
@@ -81,7 +83,7 @@ def _words(pair: Pair, metric: str, right: str | None, by_metric: str | None) ->
 def _figures(pair: Pair, metric: str) -> str:
     test = pair.test
     total = test.both + test.neither + test.only_first + test.only_second
-    raw, after = told_p(test.p), told_p(pair.p_holm)
+    raw, after = format_p_value(test.p), format_p_value(pair.p_holm)
     corrected = f", {after} corrected" if after != raw else ""
     text = (
         f"of {total:,} artifacts {pair.first} alone is right on {test.only_first:,} and "

@@ -28,7 +28,7 @@ from handful.labels.values import Verbatim
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-_ANY_TEXT = methodcaller("decode", "utf-8", "surrogateescape")
+_SQLITE_TEXT_DECODER = methodcaller("decode", "utf-8", "surrogateescape")
 _INFINITE = ("DATE", "TIMESTAMP")
 """DuckDB's types that hold infinity begin with these."""
 
@@ -43,12 +43,12 @@ def open_sqlite(connection: Connection, query: str) -> Rows:
     def batches() -> Generator[Batch]:
         with as_sqlalchemy(connection, query):
             while rows := _fetch(cursor):
-                yield partial(_columns, rows)
+                yield partial(_build_object_columns, rows)
 
     return Rows([column[0] for column in cursor.description], batches())
 
 
-def _columns(rows: Sequence[Sequence[Any]]) -> list[Column]:
+def _build_object_columns(rows: Sequence[Sequence[Any]]) -> list[Column]:
     return [Column(Kind.OBJECT, values) for values in by_column(rows)]
 
 
@@ -61,7 +61,7 @@ def _fetch(cursor: sqlite3.Cursor) -> list[Any]:
     except sqlite3.OperationalError as error:
         if "decode" not in str(error) or cursor.connection.text_factory is not str:
             raise
-        cursor.connection.text_factory = _ANY_TEXT
+        cursor.connection.text_factory = _SQLITE_TEXT_DECODER
         rows.extend(islice(cursor, BATCH - len(rows)))
     return rows
 

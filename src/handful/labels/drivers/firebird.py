@@ -11,14 +11,14 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
 _ANY_TEXT = "handful_any_text"
-_UTF8 = ("utf_8", "utf-8", "utf8", "ascii")
+_FIREBIRD_UTF8_NAMES = ("utf_8", "utf-8", "utf8", "ascii")
 """Names that the driver has for it; `ascii`, or this, where the URL names no charset."""
 
 
 def open_firebird(connection: Connection, query: str) -> Rows:
     """By rows; text of a column without a character set may hold any bytes."""
     raw = driver_connection(connection)
-    if str(getattr(raw, "_encoding", "")).lower() in _UTF8:
+    if str(getattr(raw, "_encoding", "")).lower() in _FIREBIRD_UTF8_NAMES:
         codecs.register(_codec)
         raw._encoding = _ANY_TEXT
     return open_objects(connection, query)

@@ -8,7 +8,7 @@ from sqlalchemy.engine import URL
 
 from handful.errors import UserError
 
-_WHERE = "[production] DATABASE_URL"
+_DRIVER_FAULT_PLACE = "[production] DATABASE_URL"
 _MYSQL = (("pymysql", "pymysql"), ("MySQLdb", "mysqldb"), ("mysql.connector", "mysqlconnector"))
 _DRIVERS = {
     "postgresql": (("psycopg", "psycopg"), ("psycopg2", "psycopg2"), ("pg8000", "pg8000")),
@@ -54,7 +54,7 @@ _DIALECTS = {
 """Kinds of databases that SQLAlchemy does not bring → what brings them."""
 
 
-def preferred_driver(url: URL) -> URL:
+def select_installed_driver(url: URL) -> URL:
     """The URL, with the first driver that is installed if it names none."""
     if "+" in url.drivername:
         return url
@@ -74,7 +74,7 @@ def refuse_async(url: URL) -> None:
     instead = _SYNC.get(kind)
     raise UserError(
         f"the driver {driver!r} is an asynchronous one, which handful does not read with",
-        where=_WHERE,
+        where=_DRIVER_FAULT_PLACE,
         remedy=f"write {instead}://… with the same user, host and database"
         if instead
         else f"write {kind}://… with a driver that is not",
@@ -87,11 +87,11 @@ def unknown_dialect(url: URL) -> UserError:
     if driver and kind in _DRIVERS:
         known = ", ".join(f"{kind}+{name}" for _, name in _DRIVERS[kind])
         what, remedy = f"{driver!r} is no driver that is known for {kind}", f"use one of {known}"
-        return UserError(f"{what}: no kind of database", where=_WHERE, remedy=remedy)
+        return UserError(f"{what}: no kind of database", where=_DRIVER_FAULT_PLACE, remedy=remedy)
     package = _DIALECTS.get(kind)
     return UserError(
         f"{url.drivername!r} is no kind of database that is known here",
-        where=_WHERE,
+        where=_DRIVER_FAULT_PLACE,
         remedy=f"pip install '{package}'"
         if package
         else "postgresql, mysql and sqlite are; for others install their SQLAlchemy dialect",
@@ -103,7 +103,7 @@ def unknown_module(url: URL, error: ModuleNotFoundError) -> UserError:
     module = (error.name or url.get_driver_name()).split(".")[0]
     return UserError(
         f"the driver {module!r} for {url.get_backend_name()} is not installed",
-        where=_WHERE,
+        where=_DRIVER_FAULT_PLACE,
         remedy=_INSTALL.get(module, f"pip install {module}"),
     )
 

@@ -111,7 +111,7 @@ def open_mariadb(connection: Connection, query: str) -> Rows:
     kinds = [kind if kind in _ASKED_AS_TEXT else Kind.OBJECT for kind in kinds]
     names = [str(column[0]) for column in described]
     if set(kinds) & _CAST:
-        query = f"SELECT {', '.join(map(_cast, names, kinds))} FROM ({query}\n) AS q"  # nosec B608
+        query = f"SELECT {', '.join(map(_format_mysql_cast, names, kinds))} FROM ({query}\n) AS q"  # nosec B608
     result = execute(connection, query)
     names, kinds = list(result.keys()), kinds or [Kind.OBJECT] * len(result.keys())
 
@@ -122,7 +122,7 @@ def open_mariadb(connection: Connection, query: str) -> Rows:
     return Rows(names, batches())
 
 
-def _cast(name: str, kind: Kind) -> str:
+def _format_mysql_cast(name: str, kind: Kind) -> str:
     column = f"`{name.replace('`', '``')}`"
     return f"CAST({column} AS CHAR) AS {column}" if kind in _CAST else column
 
@@ -148,10 +148,10 @@ def _by_rows(cursor: Any, kinds: Sequence[Kind]) -> Generator[Batch]:
 
 def _columns(rows: Sequence[Sequence[Any]], kinds: Sequence[Kind]) -> list[Column]:
     columns = zip(by_column(rows), kinds, strict=True)
-    return [_column(values, kind) for values, kind in columns]
+    return [_build_mysql_column(values, kind) for values, kind in columns]
 
 
-def _column(values: Sequence[Any], kind: Kind) -> Column:
+def _build_mysql_column(values: Sequence[Any], kind: Kind) -> Column:
     """A column of bytes, text or objects. A `bytearray` is what mysqlclient says is no text."""
     if kind is Kind.OBJECT:
         return Column(kind, values)

@@ -30,7 +30,7 @@ from handful.labels.reading import (
     driver_connection,
     execute,
 )
-from handful.labels.values import decoded
+from handful.labels.values import decode_database_text
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, CursorResult
@@ -69,9 +69,9 @@ def open_psycopg(connection: Connection, query: str) -> Rows:
         return open_by_rows(connection, query)
     _set_styles(connection)
     with as_sqlalchemy(connection, query):
-        names, oids = _described(driver_connection(connection), query)
+        names, oids = _describe_copy_columns(driver_connection(connection), query)
     check_gives_rows(bool(names))
-    batches = _copied(connection, query, oids)
+    batches = _read_copy_batches(connection, query, oids)
     try:
         with as_sqlalchemy(connection, query):
             first = next(batches, None)
@@ -111,7 +111,7 @@ def _set_styles(connection: Connection) -> None:
         connection.exec_driver_sql(statement)
 
 
-def _described(raw: Any, query: str) -> tuple[list[str], list[int]]:
+def _describe_copy_columns(raw: Any, query: str) -> tuple[list[str], list[int]]:
     """Names and types of the columns. The server parses the query by itself: it is one statement,
     and whole, so that it can stand in the brackets of COPY."""
     from psycopg.errors import error_from_result
@@ -128,10 +128,10 @@ def _described(raw: Any, query: str) -> tuple[list[str], list[int]]:
     return names, [result.ftype(column) for column in columns]
 
 
-def _copied(connection: Connection, query: str, oids: list[int]) -> Generator[Batch]:
+def _read_copy_batches(connection: Connection, query: str, oids: list[int]) -> Generator[Batch]:
     with closing(_copy_rows(connection, f"COPY ({query}\n) TO STDOUT")) as rows:
-        while chunk := _some(rows):
-            yield partial(_parsed, chunk, oids)
+        while chunk := _read_copy_chunk(rows):
+            yield partial(_parse_copy_text, chunk, oids)
 
 
 def _copy_rows(connection: Connection, statement: str) -> Generator[bytes]:
@@ -162,7 +162,7 @@ def _copy_rows(connection: Connection, statement: str) -> Generator[bytes]:
             raise error_from_result(result, encoding="utf-8")
 
 
-def _some(rows: Iterator[bytes]) -> bytes:
+def _read_copy_chunk(rows: Iterator[bytes]) -> bytes:
     chunk = bytearray()
     for row in islice(rows, BATCH_OF_BYTES):
         chunk += row
@@ -171,7 +171,7 @@ def _some(rows: Iterator[bytes]) -> bytes:
     return bytes(chunk)
 
 
-def _parsed(chunk: bytes, oids: list[int]) -> list[Column]:
+def _parse_copy_text(chunk: bytes, oids: list[int]) -> list[Column]:
     """COPY's text format: a tab between values, `\\N` is NULL, and backslashes escape."""
     names = [str(number) for number in range(len(oids))]
     table = pl.read_csv(
@@ -184,11 +184,11 @@ def _parsed(chunk: bytes, oids: list[int]) -> list[Column]:
         **_EMPTY_IS_NO_NULL,
     )
     if b"\\" in chunk:
-        table = table.with_columns(_unescaped(pl.col(name)) for name in names)
+        table = table.with_columns(_unescape_copy_text(pl.col(name)) for name in names)
     return [_column(table[name], oid) for name, oid in zip(names, oids, strict=True)]
 
 
-def _unescaped(column: pl.Expr) -> pl.Expr:
+def _unescape_copy_text(column: pl.Expr) -> pl.Expr:
     # One pass: what stands behind a `\\` must not be taken for an escape of its own.
     return column.str.replace_many(list(_UNESCAPED), list(_UNESCAPED.values()))
 
@@ -225,7 +225,9 @@ def _description(result: CursorResult[Any]) -> Sequence[Any]:
 
 def _series(values: Sequence[str | bytes | None]) -> pl.Series:
     if any(isinstance(value, bytes) for value in values):
-        values = [decoded(value) if isinstance(value, bytes) else value for value in values]
+        values = [
+            decode_database_text(value) if isinstance(value, bytes) else value for value in values
+        ]
     return pl.Series(values, dtype=pl.String)
 
 

@@ -29,7 +29,7 @@ _WHOLE = 0xFFFFFF
 _NULL, _END, _ERROR = 251, 254, 255
 _END_IS_SHORTER = 9
 _WIDTHS = {252: 2, 253: 3, 254: 8}
-_LOST = 2013
+_CONNECTION_LOST_CODE = 2013
 
 
 def can_read_packets(raw: Any) -> bool:
@@ -43,7 +43,7 @@ def packet_columns(raw: Any, cursor: Any, kinds: Sequence[Kind]) -> Generator[Ba
     packets = _packets(raw)
     try:
         for rows in _batches(packets):
-            yield partial(_cut, rows, kinds)
+            yield partial(_parse_row_packets, rows, kinds)
     finally:
         # It must not go looking for the rows that were read here, nor for those that were not.
         cursor._result.unbuffered_active = False
@@ -77,9 +77,13 @@ def _packets(raw: Any) -> Iterator[list[bytes]]:
         try:
             more = raw._rfile.read1(_CHUNK)
         except OSError as error:
-            raise OperationalError(_LOST, f"Lost connection to MySQL server ({error})") from error
+            raise OperationalError(
+                _CONNECTION_LOST_CODE, f"Lost connection to MySQL server ({error})"
+            ) from error
         if not more:
-            raise OperationalError(_LOST, "Lost connection to MySQL server during query")
+            raise OperationalError(
+                _CONNECTION_LOST_CODE, "Lost connection to MySQL server during query"
+            )
         buffer += more
         found: list[bytes] = []
         at, end = 0, len(buffer)
@@ -105,7 +109,7 @@ def _packets(raw: Any) -> Iterator[list[bytes]]:
             yield found
 
 
-def _cut(rows: list[bytes], kinds: Sequence[Kind]) -> list[Column]:
+def _parse_row_packets(rows: list[bytes], kinds: Sequence[Kind]) -> list[Column]:
     data = np.frombuffer(b"".join(rows) + bytes(9), dtype=np.uint8)
     sizes = np.fromiter(map(len, rows), dtype=np.int64, count=len(rows))
     starts = np.cumsum(sizes) - sizes

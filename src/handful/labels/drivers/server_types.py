@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from handful.labels.drivers.text_values import Kind
 
-_POSTGRESQL = {
+_POSTGRESQL_OIDS_BY_KIND = {
     Kind.INTEGER: {"int8": (20, 1016), "int2": (21, 1005), "int4": (23, 1007), "oid": (26, 1028)},
     Kind.FLOAT: {"float4": (700, 1021), "float8": (701, 1022)},
     Kind.NUMERIC: {"numeric": (1700, 1231)},
@@ -34,8 +34,12 @@ _POSTGRESQL = {
     },
 }
 """Kind → name of the type: its OID, and that of arrays of it. They never change."""
-_SCALARS = {pair[0]: kind for kind, types in _POSTGRESQL.items() for pair in types.values()}
-_ARRAYS = {pair[1]: kind for kind, types in _POSTGRESQL.items() for pair in types.values()}
+_SCALARS = {
+    pair[0]: kind for kind, types in _POSTGRESQL_OIDS_BY_KIND.items() for pair in types.values()
+}
+_ARRAYS = {
+    pair[1]: kind for kind, types in _POSTGRESQL_OIDS_BY_KIND.items() for pair in types.values()
+}
 
 
 def of_postgresql(oid: int) -> tuple[Kind, Kind]:
@@ -45,7 +49,7 @@ def of_postgresql(oid: int) -> tuple[Kind, Kind]:
     return _SCALARS.get(oid, Kind.TEXT), Kind.TEXT
 
 
-_MYSQL = {
+_MYSQL_CODES_BY_KIND = {
     Kind.INTEGER: (1, 2, 3, 8, 9),
     Kind.YEAR: (13,),
     Kind.FLOAT: (4, 5),
@@ -57,7 +61,7 @@ _MYSQL = {
     Kind.BYTES: (255,),
 }
 """Kind → codes of the protocol. 255 is GEOMETRY; the others are strings."""
-_CODES = {code: kind for kind, codes in _MYSQL.items() for code in codes}
+_CODES = {code: kind for kind, codes in _MYSQL_CODES_BY_KIND.items() for code in codes}
 _JSON_CODE = 245
 _BINARY_CHARSET = 63
 

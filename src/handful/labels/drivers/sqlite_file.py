@@ -30,7 +30,7 @@ from handful.progress import Progress
 _KNOWN_OPTIONS = {"cache", "cached_statements", "check_same_thread", "detect_types", "immutable"}
 _KNOWN_OPTIONS |= {"isolation_level", "mode", "nolock", "psow", "timeout", "uri"}
 _IMMUTABLE = "mode=ro&immutable=1"
-_CHUNK = 1 << 22
+_SQLITE_COPY_BYTES = 1 << 22
 _TRIES = 5
 _WAL_HEADER = 32
 _WAL_VERSION = 2
@@ -47,7 +47,7 @@ def sqlite_engine(url: URL, progress: Progress, scratch: Path | None) -> Iterato
             remedy="decrypt it into a file of its own, and name that",
         )
     path = _existing(url)
-    seconds = _checked_options(url)
+    seconds = _read_sqlite_timeout(url)
     with tempfile.TemporaryDirectory(dir=scratch, prefix="sqlite-") as folder:
         before = path.stat()
         reading = _way_to_read(path, url, progress, Path(folder), seconds)
@@ -73,7 +73,7 @@ def _existing(url: URL) -> Path:
     return path.resolve()  # -wal and -journal lie beside the file that a link points to
 
 
-def _checked_options(url: URL) -> float:
+def _read_sqlite_timeout(url: URL) -> float:
     """Seconds to wait for a lock; `UserError` for an option that SQLite does not have."""
     unknown = [name for name in url.query if name not in _KNOWN_OPTIONS]
     if unknown:
@@ -93,12 +93,12 @@ def _way_to_read(path: Path, url: URL, progress: Progress, folder: Path, seconds
     """SQLite's URI for the file, or for a private copy in `folder`."""
     wal = path.with_name(f"{path.name}-wal")
     if wal.exists():
-        return _copied(path, wal, url, progress, folder)
+        return _copy_sqlite_database(path, wal, url, progress, folder)
     if _is_in_wal_mode(path):
         return _uri(path, _IMMUTABLE)
     journal = path.with_name(f"{path.name}-journal")
     if journal.exists() and _needs_rollback(path, seconds):
-        return _copied(path, journal, url, progress, folder)
+        return _copy_sqlite_database(path, journal, url, progress, folder)
     return _uri(path, "mode=ro")
 
 
@@ -126,14 +126,14 @@ def _authorize(action: int, first: str | None, second: str | None, *_: str | Non
 
 
 @functools.cache
-def _kept_descriptor(_device: int, _inode: int, path: Path) -> int:
+def _open_lasting_descriptor(_device: int, _inode: int, path: Path) -> int:
     """A descriptor that stays open: closing one drops this process' locks on the file (POSIX)."""
     return os.open(path, os.O_RDONLY)
 
 
 def _descriptor(path: Path) -> int:
     about = path.stat()
-    return _kept_descriptor(about.st_dev, about.st_ino, path)
+    return _open_lasting_descriptor(about.st_dev, about.st_ino, path)
 
 
 def _is_in_wal_mode(path: Path) -> bool:
@@ -154,7 +154,9 @@ def _needs_rollback(path: Path, seconds: float) -> bool:
     return False
 
 
-def _copied(path: Path, other: Path, url: URL, progress: Progress, folder: Path) -> str:
+def _copy_sqlite_database(
+    path: Path, other: Path, url: URL, progress: Progress, folder: Path
+) -> str:
     """The URI of a copy of both files, brought to where the last finished transaction left it."""
     size = path.stat().st_size
     with suppress(FileNotFoundError):
@@ -194,21 +196,21 @@ def _copy_of_one_moment(path: Path, other: Path, copy: Path) -> bool:
     Whatever is brought from the -wal into the database meanwhile is in the -wal's copy, too, since
     that is made last, unless the -wal began anew: its header says so.
     """
-    before = _moment(path, other)
+    before = _sqlite_file_state(path, other)
     source = _descriptor(path)
     with copy.open("wb") as file:
         offset = 0
-        while chunk := os.pread(source, _CHUNK, offset):
+        while chunk := os.pread(source, _SQLITE_COPY_BYTES, offset):
             file.write(chunk)
             offset += len(chunk)
     beside = copy.with_name(copy.name + other.name.removeprefix(path.name))
     beside.unlink(missing_ok=True)
     with suppress(FileNotFoundError):
         shutil.copyfile(other, beside)
-    return before == _moment(path, other)
+    return before == _sqlite_file_state(path, other)
 
 
-def _moment(path: Path, other: Path) -> tuple[bytes | None, int, int]:
+def _sqlite_file_state(path: Path, other: Path) -> tuple[bytes | None, int, int]:
     """What stays the same while a -wal only grows, or while a journal lies there untouched."""
     try:
         with other.open("rb") as file:

@@ -10,7 +10,7 @@ from decimal import Decimal, InvalidOperation
 from enum import StrEnum, auto
 from typing import Any
 
-from handful.labels.values import Verbatim, decoded
+from handful.labels.values import Verbatim, decode_database_text
 
 
 class Kind(StrEnum):
@@ -38,14 +38,14 @@ class Kind(StrEnum):
 
 _TIME = re.compile(r"(\d\d:\d\d:\d\d)(?:\.(\d{1,6}))?([+-]\d\d(?::\d\d){0,2})?")
 _TIMESTAMP = re.compile(r"(\d{4}-\d\d-\d\d)[ T]" + _TIME.pattern)
-_DURATION = re.compile(r"(-?)(\d+):(\d\d):(\d\d)(?:\.(\d{1,6}))?")
+_DURATION_TEXT_PATTERN = re.compile(r"(-?)(\d+):(\d\d):(\d\d)(?:\.(\d{1,6}))?")
 _INTERVAL = re.compile(
     r"(?:(?P<years>[+-]?\d+) years? ?)?(?:(?P<months>[+-]?\d+) mons? ?)?"
     r"(?:(?P<days>[+-]?\d+) days? ?)?"
     r"(?:(?P<sign>[+-]?)(?P<hours>\d+):(?P<minutes>\d\d):(?P<seconds>\d\d(?:\.\d+)?))?"
 )
 _BRACKET = re.compile(r'"(?:[^"\\]|\\.)*"|[\[\]{}]')
-_DEEPEST = 100
+_JSON_TEXT_DEPTH_LIMIT = 100
 _ITEM = re.compile(r'"((?:[^"\\]|\\.)*)"|([^{},"]+)')
 
 
@@ -63,12 +63,15 @@ def read(kind: Kind, raw: Any, item: Kind = Kind.TEXT) -> Any:
     try:
         return _READERS[kind](raw)
     except (ValueError, OverflowError, InvalidOperation, KeyError):
-        return Verbatim(raw if isinstance(raw, str) else decoded(raw))
+        return Verbatim(raw if isinstance(raw, str) else decode_database_text(raw))
 
 
-def _json(raw: str) -> Any:
+def _parse_server_json(raw: str) -> Any:
     """JSON may be nested deeper than Python, and whoever reads the row, can follow."""
-    if raw.count("[") + raw.count("{") > _DEEPEST and _depth(raw) > _DEEPEST:
+    if (
+        raw.count("[") + raw.count("{") > _JSON_TEXT_DEPTH_LIMIT
+        and _depth(raw) > _JSON_TEXT_DEPTH_LIMIT
+    ):
         raise ValueError(raw)
     return json.loads(raw, parse_constant=_no_json)
 
@@ -86,11 +89,11 @@ def _depth(raw: str) -> int:
     return deepest
 
 
-def _text(raw: str | bytes) -> str:
-    return raw if isinstance(raw, str) else decoded(raw)
+def _decode_server_text(raw: str | bytes) -> str:
+    return raw if isinstance(raw, str) else decode_database_text(raw)
 
 
-def _boolean(raw: str) -> bool:
+def _parse_boolean_text(raw: str) -> bool:
     return {"t": True, "f": False, "true": True, "false": False}[raw]
 
 
@@ -118,7 +121,7 @@ def _time(raw: str) -> time:
 
 def _duration(raw: str) -> timedelta:
     """MySQL's TIME: a length of time, of up to 838 hours."""
-    found = _DURATION.fullmatch(raw)
+    found = _DURATION_TEXT_PATTERN.fullmatch(raw)
     if not found:
         raise ValueError(raw)
     sign, hours, minutes, seconds, fraction = found.groups()
@@ -131,7 +134,7 @@ def _duration(raw: str) -> timedelta:
     return -length if sign else length
 
 
-def _interval(raw: str) -> timedelta:
+def _parse_interval_text(raw: str) -> timedelta:
     """PostgreSQL's, in its own style: a year is 365 days and a month 30, as its drivers say."""
     found = _INTERVAL.fullmatch(raw)
     if not raw or not found:
@@ -144,7 +147,7 @@ def _interval(raw: str) -> timedelta:
     return timedelta(days=days) + (-clock if part["sign"] == "-" else clock)
 
 
-def _bytea(raw: str) -> bytes:
+def _parse_bytea_text(raw: str) -> bytes:
     if not raw.startswith("\\x"):
         raise ValueError(raw)
     return bytes.fromhex(raw[2:])
@@ -155,21 +158,21 @@ def _bits(raw: bytes) -> int:
 
 
 _READERS: dict[Kind, Callable[[Any], Any]] = {
-    Kind.TEXT: _text,
+    Kind.TEXT: _decode_server_text,
     Kind.INTEGER: int,
     Kind.YEAR: int,
     Kind.FLOAT: float,
     Kind.NUMERIC: Decimal,
-    Kind.BOOLEAN: _boolean,
+    Kind.BOOLEAN: _parse_boolean_text,
     Kind.DATE: _date,
     Kind.TIMESTAMP: _timestamp,
     Kind.TIMESTAMPTZ: _timestamp,
     Kind.TIME: _time,
     Kind.DURATION: _duration,
-    Kind.INTERVAL: _interval,
-    Kind.JSON: _json,
+    Kind.INTERVAL: _parse_interval_text,
+    Kind.JSON: _parse_server_json,
     Kind.BYTES: bytes,
-    Kind.BYTEA: _bytea,
+    Kind.BYTEA: _parse_bytea_text,
     Kind.BITS: _bits,
 }
 

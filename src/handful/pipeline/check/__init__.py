@@ -22,7 +22,7 @@ from handful.pipeline.run import STEPS
 from handful.pipeline.step_status import states
 from handful.progress import Scalar, Silent
 from handful.sagemaker.jobs.costs.durations import Pace
-from handful.steps.prepare.artifacts import Artifact, kept_artifacts
+from handful.steps.prepare.artifacts import Artifact, load_kept_artifacts
 from handful.steps.prepare.encoding.columns import Columns
 from handful.steps.prepare.encoding.inputs import Document, Inputs
 from handful.steps.prepare.encoding.instance import Instance
@@ -37,7 +37,7 @@ from handful.steps.prepare.encoding.schema import (
     table_rows,
 )
 from handful.steps.prepare.encoding.values import Misfit
-from handful.steps.prepare.labels import label_map, renamed
+from handful.steps.prepare.labels import apply_label_aliases, label_map
 from handful.steps.prepare.splitting.group_edges import check_group_by
 from handful.storage.base import Source
 from handful.storage.open import open_store
@@ -69,7 +69,7 @@ def rehearse(experiment: Experiment, *, offline: bool = False) -> None:
     refuse_overlap(experiment)
     stage = _stage(experiment, offline=offline)
     aliases = experiment.settings.prepare.LABEL_ALIASES
-    artifacts = renamed(kept_artifacts(stage), aliases)
+    artifacts = apply_label_aliases(load_kept_artifacts(stage), aliases)
     check_group_by(artifacts, stage)
     label2id = label_map((artifact.label for artifact in artifacts), None)
     instances = _instances(stage, _over_labels(artifacts, CANDIDATES))
@@ -175,7 +175,9 @@ def _over_labels(artifacts: Sequence[Artifact], most: int) -> list[Artifact]:
     return [artifact for _, artifact in sorted(turns, key=lambda turn: turn[0])[:most]]
 
 
-def _tried(candidates: Sequence[Artifact], documents: Sequence[Document]) -> list[int]:
+def _select_check_artifacts(
+    candidates: Sequence[Artifact], documents: Sequence[Document]
+) -> list[int]:
     """Three of `candidates`: the largest of two labels, and the first one beside them, which is
     shorter as a rule, so that a batch has padding. Those with a fault come last."""
     order = sorted(
@@ -193,7 +195,7 @@ def _tried(candidates: Sequence[Artifact], documents: Sequence[Document]) -> lis
 def _instances(stage: Experiment, candidates: Sequence[Artifact]) -> list[Instance]:
     inputs = Inputs(stage)
     every = inputs.documents(candidates)
-    tried = _tried(candidates, every)
+    tried = _select_check_artifacts(candidates, every)
     artifacts, documents = [candidates[n] for n in tried], [every[n] for n in tried]
     for document in documents:
         if document.fault:

@@ -17,7 +17,7 @@ _SOME = Limit(0.5, is_share=True)
 """So many of a small sample may be denied by chance; the run itself counts them by MAX_FAILED."""
 
 
-def named_artifacts(
+def list_referenced_artifacts(
     experiment: Experiment, rows: pl.DataFrame, files: Source, enough: int
 ) -> pl.DataFrame:
     """artifact_id, file, key, size, etag of artifacts that have all of FILES_FROM_PROD.

@@ -14,9 +14,9 @@ import pyarrow.compute as pc
 from handful.errors import DataError
 from handful.experiment.context import Experiment
 from handful.labels.base import LABELS_SCHEMA, LabelSource
-from handful.pipeline.check.named import named_artifacts
+from handful.pipeline.check.named import list_referenced_artifacts
 from handful.steps.reconcile.keys import pattern_hint
-from handful.steps.reconcile.keys.guids import normalized_ids
+from handful.steps.reconcile.keys.guids import normalize_guid_ids
 from handful.steps.reconcile.keys.id_format import ORIGINAL_ID, is_guid, normalize_rows
 from handful.steps.reconcile.keys.key_pattern import KeyPattern
 from handful.steps.reconcile.keys.names import id_fault, matches
@@ -58,10 +58,10 @@ def take_sample(
     by_column = bool(experiment.settings.production.FILE_KEY_COLUMN)
     if by_column:
         usable = first.filter(_usable())
-        found = named_artifacts(experiment, usable, files, artifacts * SPARE * 10)
+        found = list_referenced_artifacts(experiment, usable, files, artifacts * SPARE * 10)
     else:
         found = _complete_artifacts(experiment, first, files, artifacts * SPARE, seen)
-    chosen = _over_labels(first.filter(_usable()), found, artifacts * SPARE)
+    chosen = _balance_sample_labels(first.filter(_usable()), found, artifacts * SPARE)
     if chosen["artifact_id"].n_unique() < artifacts or chosen["label"].n_unique() < 2:
         raise _too_few(experiment, files, first, chosen, seen)
     kept = found.filter(pl.col("artifact_id").is_in(chosen["artifact_id"].implode()))
@@ -153,7 +153,7 @@ def _complete_artifacts(
         readings = pattern.read(keys, known)
         read = readings.files
         if is_guid(experiment.settings):
-            read = read.with_columns(normalized_ids(pl.col("artifact_id")))
+            read = read.with_columns(normalize_guid_ids(pl.col("artifact_id")))
         readable = keys.filter(pl.col("archived").is_null()).select("key")
         read = read.join(ids, on="artifact_id", how="semi").join(readable, on="key", how="semi")
         parts.append(read.filter(pl.any_horizontal(wanted)))
@@ -170,7 +170,7 @@ def _complete_artifacts(
     return complete
 
 
-def _over_labels(rows: pl.DataFrame, found: pl.DataFrame, enough: int) -> pl.DataFrame:
+def _balance_sample_labels(rows: pl.DataFrame, found: pl.DataFrame, enough: int) -> pl.DataFrame:
     """Label rows of `enough` artifacts, spread over the labels."""
     rows = rows.unique("artifact_id", keep="first", maintain_order=True)
     rows = rows.join(found.select("artifact_id").unique(), on="artifact_id", how="semi")

@@ -15,7 +15,7 @@ from handful.errors import Absent, Denied, HandfulError, StepError, Unreachable
 LOG_IN = "log in (`aws sso login`), or let [experiment] AWS_PROFILE name a profile"
 _PROXY = "a proxy may stand in between: look at HTTPS_PROXY and NO_PROXY, then try again"
 _REGION = "look at [sagemaker] REGION, ENDPOINT_URL and the AWS configuration"
-_DENIED = {
+_AWS_DENIED_CODES = {
     "AccessDenied",
     "AccessDeniedException",
     "UnauthorizedOperation",
@@ -27,7 +27,7 @@ _DENIED = {
     "SignatureDoesNotMatch",
     "AuthFailure",
 }
-_EXPIRED = {"ExpiredToken", "ExpiredTokenException", "RequestExpired"}
+_AWS_EXPIRED_CODES = {"ExpiredToken", "ExpiredTokenException", "RequestExpired"}
 _ABSENT = {"404", "NoSuchBucket", "NoSuchEntity", "RepositoryNotFoundException", "ImageNotFound"}
 _ABSENT |= {"ImageNotFoundException", "InvalidSubnetID.NotFound", "InvalidGroup.NotFound"}
 _WITHOUT_CREDENTIALS = {"NoCredentialsError", "PartialCredentialsError", "TokenRetrievalError"}
@@ -50,15 +50,15 @@ _CONNECTIONS = {"ConnectionError", "HTTPClientError", "IncompleteReadError", "Ch
 _CONNECTIONS |= {"FlexibleChecksumError", "CapacityNotAvailableError", "PaginationError"}
 _CONNECTIONS |= {"WaiterError"}
 _PAGE = re.compile(r"<\s*(?:!doctype\s+html|html|head|body|title)\b", re.IGNORECASE)
-_TITLE = re.compile(r"<title[^>]*>\s*([^<>]{1,100}?)\s*</title>", re.IGNORECASE)
-_LONGEST = 500
+_HTML_TITLE_PATTERN = re.compile(r"<title[^>]*>\s*([^<>]{1,100}?)\s*</title>", re.IGNORECASE)
+_MAX_AWS_MESSAGE_LENGTH = 500
 
 
 class NotOfAws(Unreachable):
     """An answer came, but not from AWS: a page of a proxy's, or what nobody can read."""
 
 
-def translated(error: Exception, doing: str) -> HandfulError:
+def translate_aws_error(error: Exception, doing: str) -> HandfulError:
     """The error of handful's for what `doing` has raised."""
     response = getattr(error, "response", None)
     if isinstance(response, dict):
@@ -92,9 +92,9 @@ def of_response(response: Any, doing: str) -> HandfulError:
         return _page(response, doing)
     code, message = code_of(response), message_of(response)
     words = f"{code}: {message}"
-    if code in _EXPIRED:
+    if code in _AWS_EXPIRED_CODES:
         return Denied("the AWS credentials have expired", where=doing, remedy=LOG_IN)
-    if code in _DENIED:
+    if code in _AWS_DENIED_CODES:
         return Denied(words, where=doing, remedy="your identity may not do this")
     if code in _ABSENT or code.endswith(".NotFound"):
         return Absent(words, where=doing)
@@ -111,7 +111,7 @@ def is_page(response: Any) -> bool:
 
 def _page(response: Any, doing: str) -> NotOfAws:
     raw = str(response.get("Error", {}).get("Message", ""))
-    title = _TITLE.search(raw)
+    title = _HTML_TITLE_PATTERN.search(raw)
     told = f"HTTP status {status_of(response)}{f', {shown(title[1])!r}' if title else ''}"
     return NotOfAws(f"a web page came instead of AWS's answer ({told})", where=doing, remedy=_PROXY)
 
@@ -133,4 +133,8 @@ def shown(text: str) -> str:
     """In one line, of bearable length; from a page's first tag on nothing."""
     page = _PAGE.search(text)
     clean = " ".join((text[: page.start()] if page else text).split())
-    return clean if len(clean) <= _LONGEST else f"{clean[: _LONGEST - 1]}…"
+    return (
+        clean
+        if len(clean) <= _MAX_AWS_MESSAGE_LENGTH
+        else f"{clean[: _MAX_AWS_MESSAGE_LENGTH - 1]}…"
+    )

@@ -32,7 +32,7 @@ class Clients:
         found = self._settings.sagemaker.REGION
         if not found:
             with told("the AWS configuration"):
-                found = self._opened().region_name
+                found = self._open_boto_session().region_name
         if not found:
             raise UserError(
                 "is required",
@@ -41,7 +41,7 @@ class Clients:
             )
         return str(found)
 
-    def _opened(self) -> Any:
+    def _open_boto_session(self) -> Any:
         import boto3
 
         profile = self._settings.experiment.AWS_PROFILE
@@ -68,7 +68,7 @@ class Clients:
             read_timeout=_SECONDS,
         )
         with told(f"a client of {service}"):
-            return self._opened().client(
+            return self._open_boto_session().client(
                 service,
                 region_name=region,
                 endpoint_url=endpoint,
@@ -88,4 +88,4 @@ def told(doing: str) -> Iterator[None]:
     except HandfulError:
         raise
     except Exception as error:
-        raise answers.translated(error, doing) from error
+        raise answers.translate_aws_error(error, doing) from error

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from handful.errors import Denied, Fault, HandfulError, Unreachable
-from handful.sagemaker.account.answers import translated
+from handful.sagemaker.account.answers import translate_aws_error
 
 
 class Verdict(StrEnum):
@@ -58,5 +58,5 @@ def looked(what: str, look: Callable[[], Iterable[Finding]]) -> list[Finding]:
         return [trouble(what, error.fault.what, error.fault.remedy)]
     except (LookupError, TypeError, ValueError) as error:
         # An answer that holds what AWS's would not.
-        strange = translated(error, what).fault
+        strange = translate_aws_error(error, what).fault
         return [unknown(what, strange.what, strange.remedy)]

@@ -96,13 +96,13 @@ def trusts(document: Mapping[str, Any], service: str) -> bool:
     Conditions are not weighed; a statement that denies wins.
     """
     allowed = False
-    for one in _listed(document.get("Statement", [])):
-        actions = [str(action).lower() for action in _listed(one.get("Action", []))]
+    for one in _policy_value_list(document.get("Statement", [])):
+        actions = [str(action).lower() for action in _policy_value_list(one.get("Action", []))]
         if not {"sts:assumerole", "sts:*", "*"} & set(actions):
             continue
         principal = one.get("Principal", {})
         named = principal if isinstance(principal, str) else principal.get("Service", [])
-        if service not in _listed(named) and "*" not in _listed(named):
+        if service not in _policy_value_list(named) and "*" not in _policy_value_list(named):
             continue
         if one.get("Effect") == "Deny":
             return False
@@ -110,5 +110,5 @@ def trusts(document: Mapping[str, Any], service: str) -> bool:
     return allowed
 
 
-def _listed(value: Any) -> list[Any]:
+def _policy_value_list(value: Any) -> list[Any]:
     return list(value) if isinstance(value, list | tuple) else [value]

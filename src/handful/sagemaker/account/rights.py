@@ -23,7 +23,7 @@ from handful.settings import Settings
 
 ROLE = "${JobRole.Arn}"
 """The jobs' role, in a template."""
-_READ = ("s3:GetObject",)
+_S3_READ_ACTIONS = ("s3:GetObject",)
 _WRITE = ("s3:GetObject", "s3:PutObject", "s3:DeleteObject", "s3:AbortMultipartUpload")
 _NEVER = ("s3:Put*", "s3:Delete*", "s3:Replicate*", "s3:Restore*", "s3:AbortMultipartUpload")
 _HERE = "${AWS::Region}:${AWS::AccountId}"
@@ -38,7 +38,7 @@ _PUSH = (
     "ecr:UploadLayerPart",
 )
 # SageMaker puts network interfaces of the jobs into the VPC with the role's own rights.
-_NETWORK = (
+_VPC_NETWORK_ACTIONS = (
     "ec2:CreateNetworkInterface",
     "ec2:CreateNetworkInterfacePermission",
     "ec2:DeleteNetworkInterface",
@@ -90,12 +90,12 @@ def rights_of_jobs(settings: Settings) -> tuple[Right, ...]:
     read_only = {"Production": production} if production else {}
     read_only |= {f"FileBucket{n}": one for n, one in enumerate(file_bucket_folders(settings))}
     for name, folder in read_only.items():
-        found += _folder_rights(name, folder, _READ)
+        found += _folder_rights(name, folder, _S3_READ_ACTIONS)
         if not folder.holds(store):
             never = Right(f"{name}IsReadOnly", _NEVER, (_objects(folder),), allowed=False)
             found.append(never)
     for number, model in enumerate(model_folders(settings)):
-        found += _folder_rights(f"Model{number}", model, _READ)
+        found += _folder_rights(f"Model{number}", model, _S3_READ_ACTIONS)
     found += [
         Right(
             "Logs",
@@ -116,7 +116,7 @@ def rights_of_jobs(settings: Settings) -> tuple[Right, ...]:
         arns = tuple(sorted(set(secrets.values())))
         found.append(Right("Secrets", ("secretsmanager:GetSecretValue",), arns))
     if settings.sagemaker.SUBNETS:
-        found.append(Right("Network", _NETWORK, ("*",)))
+        found.append(Right("Network", _VPC_NETWORK_ACTIONS, ("*",)))
     return (*found, *_key_rights(settings, ("kms:CreateGrant",)))
 
 

@@ -21,7 +21,7 @@ _ASKED = {
 """What a job's call would carry, where a policy may ask for it."""
 
 
-def simulated(
+def simulate_principal_rights(
     clients: Clients,
     identity: Identity,
     what: str,
@@ -36,8 +36,8 @@ def simulated(
     for right in rights:
         if not right.allowed:
             continue
-        resources = [_filled(arn, clients, identity) for arn in right.resources]
-        denied = _denied(clients, principal, right, resources)
+        resources = [_fill_arn_variables(arn, clients, identity) for arn in right.resources]
+        denied = _list_denied_actions(clients, principal, right, resources)
         if denied:
             refused += 1
             yield trouble(
@@ -50,7 +50,9 @@ def simulated(
         yield fine(what, f"{actions} actions are allowed, by IAM's simulation")
 
 
-def _denied(clients: Clients, principal: str, right: Right, resources: Sequence[str]) -> list[str]:
+def _list_denied_actions(
+    clients: Clients, principal: str, right: Right, resources: Sequence[str]
+) -> list[str]:
     with told("SimulatePrincipalPolicy"):
         pages = clients.of("iam").get_paginator("simulate_principal_policy")
         answers = [
@@ -79,7 +81,7 @@ def _context(right: Right) -> list[dict[str, Any]]:
     return found
 
 
-def _filled(arn: str, clients: Clients, identity: Identity) -> str:
+def _fill_arn_variables(arn: str, clients: Clients, identity: Identity) -> str:
     for name, value in (
         ("AWS::Partition", identity.partition),
         ("AWS::Region", clients.region),

@@ -76,7 +76,7 @@ class Stack:
 
     def look(self) -> Standing:
         """How it stands, and what the settings ask for; nothing is changed."""
-        found = self._described()
+        found = self._describe_stack()
         resources = self._resources() if found else ()
         made = {logical for logical, _, _, state in resources if not state.startswith("DELETE_")}
         wanted = template(
@@ -99,7 +99,7 @@ class Stack:
         """Make or change the stack to what `standing` wants. `StepError` with AWS's reasons."""
         state = standing.state
         if state.endswith("_IN_PROGRESS"):
-            self._settled()
+            self._wait_for_stack()
             standing = self.look()
             state = standing.state
         if state in _FAILED_TO_BEGIN:
@@ -110,7 +110,7 @@ class Stack:
             self._create(standing.text)
         elif not standing.fits:
             self._update(standing.text)
-        state = self._settled()
+        state = self._wait_for_stack()
         if state not in _GOOD or state == "UPDATE_ROLLBACK_COMPLETE":
             raise self._failure(state)
         return self.look()
@@ -127,7 +127,7 @@ class Stack:
         if any(logical == BUCKET for logical, *_ in standing.resources):
             # First, so that a kill in between leaves nothing that nobody knows of.
             bucket = store_folder(self._settings).bucket
-            if self._emptied(bucket):
+            if self._remove_bucket_if_empty(bucket):
                 resources = (*resources, f"S3::Bucket {bucket}")
             else:
                 kept.append(f"the bucket {bucket}, since there is data in it")
@@ -137,7 +137,7 @@ class Stack:
 
     # --- what is there -----------------------------------------------------------------------
 
-    def _described(self) -> dict[str, Any]:
+    def _describe_stack(self) -> dict[str, Any]:
         try:
             with told("DescribeStacks"):
                 answer = self._client.describe_stacks(StackName=self.name)
@@ -224,14 +224,14 @@ class Stack:
     def _delete(self) -> None:
         with told("DeleteStack"):
             self._client.delete_stack(StackName=self.name)
-        state = self._settled()
+        state = self._wait_for_stack()
         if state:
             raise self._failure(state)
 
-    def _settled(self) -> str:
+    def _wait_for_stack(self) -> str:
         """Wait until nothing changes any more; the state, empty if the stack is gone."""
         for _ in range(MOST_LOOKS):
-            state = str(self._described().get("StackStatus", ""))
+            state = str(self._describe_stack().get("StackStatus", ""))
             if not state.endswith("_IN_PROGRESS"):
                 return state
             self._pause(PAUSE)
@@ -241,7 +241,7 @@ class Stack:
             remedy="run the same command again to go on waiting",
         )
 
-    def _emptied(self, bucket: str) -> bool:
+    def _remove_bucket_if_empty(self, bucket: str) -> bool:
         """Remove the bucket if it is empty; is it gone?"""
         try:
             with told(f"DeleteBucket {bucket}"):

@@ -43,7 +43,7 @@ def template(settings: Settings, *, bucket: bool, repository: bool) -> dict[str,
     if bucket:
         resources |= _bucket(settings)
     if repository:
-        resources[REPOSITORY] = _repository(settings)
+        resources[REPOSITORY] = _ecr_repository_resource(settings)
         outputs["RepositoryUri"] = {
             "Value": {
                 "Fn::Sub": "${AWS::AccountId}.dkr.ecr.${AWS::Region}.${AWS::URLSuffix}/"
@@ -95,12 +95,12 @@ def _policy(settings: Settings) -> dict[str, Any]:
 
 def _document(rights: tuple[Right, ...]) -> dict[str, Any]:
     statements = [
-        right.statement([_substituted(one) for one in right.resources]) for right in rights
+        right.statement([_substitute_arn(one) for one in right.resources]) for right in rights
     ]
     return {"Version": "2012-10-17", "Statement": statements}
 
 
-def _substituted(arn: str) -> Any:
+def _substitute_arn(arn: str) -> Any:
     return {"Fn::Sub": arn} if "${" in arn else arn
 
 
@@ -157,7 +157,7 @@ def _bucket(settings: Settings) -> dict[str, Any]:
     }
 
 
-def _repository(settings: Settings) -> dict[str, Any]:
+def _ecr_repository_resource(settings: Settings) -> dict[str, Any]:
     return {
         "Type": "AWS::ECR::Repository",
         "Properties": {

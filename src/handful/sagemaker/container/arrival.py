@@ -57,12 +57,12 @@ def job_here(container: Container, work: Path) -> Here:
     if not arrived.is_file():
         raise StepError("the experiment's bundle did not arrive", where=str(arrived))
     unpack(arrived, os.environ.get("HANDFUL_BUNDLE", ""), directory)
-    settings_text = pieces.joined("settings", container.parameters)
+    settings_text = pieces.join_pieces("settings", container.parameters)
     if settings_text is not None:
         (directory / layout.SETTINGS).write_text(settings_text)
     _link_models(container, work / "models")
     install(directory / REQUIREMENTS)
-    return _fitted(_sent_job(container), container, directory)
+    return _adapt_job_to_container(_read_container_job(container), container, directory)
 
 
 def check_versions(environment: Mapping[str, str]) -> None:
@@ -116,8 +116,8 @@ def _link_models(container: Container, models: Path) -> None:
             here.with_name(f"{here.name}{model_identity.ORIGIN}").write_text(origin)
 
 
-def _sent_job(container: Container) -> Job:
-    text = pieces.joined("job", container.parameters)
+def _read_container_job(container: Container) -> Job:
+    text = pieces.join_pieces("job", container.parameters)
     if text is None:
         text = (container.input(JOB_CHANNEL) / JOB_FILE).read_text()
     try:
@@ -126,7 +126,7 @@ def _sent_job(container: Container) -> Job:
         raise StepError(f"the job's description is damaged: {error!r}") from error
 
 
-def _fitted(job: Job, container: Container, directory: Path) -> Here:
+def _adapt_job_to_container(job: Job, container: Container, directory: Path) -> Here:
     """The job with what only this place knows: its directory, its processes, its trial's values."""
     arguments = with_models(job.arguments, lambda name: _model_here(name, directory))
     # By the model's name in the settings of over here, so that a value there is replaced.

@@ -40,7 +40,7 @@ from handful.sagemaker.jobs.requests.request_context import RECONCILE_WORDS
 RUN = "handful.sagemaker.container.run"
 _VERBS = frozenset({"reconcile", "prepare"})
 _COMMAND_LINE = "from handful.cli import main; main()"
-_LAST_LINES = 15
+_COMMAND_LOG_TAIL_LINES = 15
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -117,7 +117,7 @@ def _verb(here: Here, container: Container) -> int:
     told: list[dict[str, Any]] = []
     listener = threading.Thread(target=_pass_on, args=(child.stdout, told), daemon=True)
     listener.start()
-    last: deque[str] = deque(maxlen=_LAST_LINES)
+    last: deque[str] = deque(maxlen=_COMMAND_LOG_TAIL_LINES)
     for line in child.stderr or ():
         sys.stderr.write(line)
         last.append(line)

@@ -65,7 +65,7 @@ def read(root: Path = ROOT) -> Container:
     if (root / "config" / "processingjobconfig.json").is_file():
         return _processing(root)
     if (root / "input" / "config" / "resourceconfig.json").is_file():
-        return _training(root)
+        return _read_training_container(root)
     raise UserError(
         "this is no container of a training or processing job",
         where=str(root),
@@ -74,7 +74,7 @@ def read(root: Path = ROOT) -> Container:
 
 
 def _processing(root: Path) -> Container:
-    config = _json(root / "config" / "processingjobconfig.json")
+    config = _read_container_json(root / "config" / "processingjobconfig.json")
     inputs = {
         str(one.get("InputName")): _below(root, str(one["S3Input"]["LocalPath"]))
         for one in config.get("ProcessingInputs") or []
@@ -85,10 +85,10 @@ def _processing(root: Path) -> Container:
     return Container(root, PROCESSING, name, hosts, {}, inputs)
 
 
-def _training(root: Path) -> Container:
+def _read_training_container(root: Path) -> Container:
     config = root / "input" / "config"
-    parameters = _json(config / "hyperparameters.json")
-    channels = _json(config / "inputdataconfig.json")
+    parameters = _read_container_json(config / "hyperparameters.json")
+    channels = _read_container_json(config / "inputdataconfig.json")
     return Container(
         root,
         TRAINING,
@@ -105,7 +105,7 @@ def _below(root: Path, path: str) -> Path:
     return root / found.relative_to(ROOT) if found.is_relative_to(ROOT) else found
 
 
-def _json(path: Path) -> dict[str, Any]:
+def _read_container_json(path: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
     try:
@@ -144,12 +144,12 @@ def tell_failure(root: Path, words: str) -> None:
             output.mkdir(parents=True, exist_ok=True)
             path = output / name
             before = path.read_text(errors="replace") if path.exists() else ""
-            path.write_bytes(_joined(before, words))
+            path.write_bytes(_merge_failure_messages(before, words))
         except OSError as error:
             sys.stderr.write(f"{words}\n{output / name} cannot be written: {error}\n")
 
 
-def _joined(before: str, words: str) -> bytes:
+def _merge_failure_messages(before: str, words: str) -> bytes:
     if not before or (is_leaving(before) and not is_leaving(words)):
         return _cut(words, MOST_WORDS)
     if words in before or is_leaving(words):

@@ -40,7 +40,7 @@ from handful.storage.base import Store
 STOPPED = 143
 CAUSE_SECONDS = 15.0
 """How long one that has lost the others waits for the word of the one that knows why."""
-_LOOK_SECONDS = 0.5
+_CAUSE_POLL_SECONDS = 0.5
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -52,9 +52,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--name", required=True)
     options = parser.parse_args(argv)
     # As the first process of a container, Python would ignore SIGTERM without a handler.
-    signal.signal(signal.SIGTERM, _leave)
+    signal.signal(signal.SIGTERM, _exit_on_signal)
     try:
-        status, answer = _worked(options)
+        status, answer = _run_container_worker(options)
     except SystemExit:
         tell_failure(
             options.root, f"{STOPPED_BEFORE}, before or after a training; run again to go on"
@@ -70,7 +70,7 @@ def main(argv: list[str] | None = None) -> int:
     return deliver(Job.from_json(options.job.read_text()), answer, options.root, options.name)
 
 
-def _worked(options: argparse.Namespace) -> tuple[int, Mapping[str, Any] | None]:
+def _run_container_worker(options: argparse.Namespace) -> tuple[int, Mapping[str, Any] | None]:
     """The worker's status, and what it answered: of several here, the first that did."""
     try:
         status = worker.main([str(options.job), str(options.result)])
@@ -111,7 +111,7 @@ def _send(store: Store, key: str, answer: Mapping[str, Any], root: Path) -> None
         store.write(key, data)
     elif answer.get("left"):
         _send_left(store, key, answer, root)
-    elif not store.create(key, data) and _kept(store, key).get("left"):
+    elif not store.create(key, data) and _read_stored_answer(store, key).get("left"):
         store.write(key, data)  # of several the first is the cause, but for those that only left
 
 
@@ -119,16 +119,16 @@ def _send_left(store: Store, key: str, answer: Mapping[str, Any], root: Path) ->
     """Who has lost the others waits a little for the one that knows why, and repeats its words."""
     until = time.monotonic() + CAUSE_SECONDS
     while time.monotonic() < until:
-        cause = _kept(store, key)
+        cause = _read_stored_answer(store, key)
         if "error" in cause and not cause.get("left"):
             tell_failure(root, failure_words(cause["error"]["faults"]))
             return
-        time.sleep(_LOOK_SECONDS)
+        time.sleep(_CAUSE_POLL_SECONDS)
     tell_failure(root, f"{LEFT} others had gone: {failure_words(answer['error']['faults'])}")
     store.create(key, json.dumps(answer).encode())
 
 
-def _kept(store: Store, key: str) -> Mapping[str, Any]:
+def _read_stored_answer(store: Store, key: str) -> Mapping[str, Any]:
     try:
         found: Mapping[str, Any] = json.loads(store.read(key))
     except Absent:
@@ -140,7 +140,7 @@ def _short(error: Exception) -> str:
     return str(error) if isinstance(error, HandfulError) else f"{type(error).__name__}: {error}"
 
 
-def _leave(*_: object) -> None:
+def _exit_on_signal(*_: object) -> None:
     note_signal()
     raise SystemExit(STOPPED)
 

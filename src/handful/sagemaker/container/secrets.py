@@ -10,7 +10,7 @@ from handful.errors import UserError
 PREFIX = "HANDFUL_SECRET_"
 
 
-def wanted(environment: Mapping[str, str]) -> dict[str, str]:
+def find_secret_arns(environment: Mapping[str, str]) -> dict[str, str]:
     """Name → the Secrets Manager entry that holds it."""
     return {
         name.removeprefix(PREFIX): arn
@@ -21,7 +21,7 @@ def wanted(environment: Mapping[str, str]) -> dict[str, str]:
 
 def fetch() -> None:
     """Put the secrets into this process's environment. `UserError` names what cannot be had."""
-    names = wanted(os.environ)
+    names = find_secret_arns(os.environ)
     if not names:
         return
     import boto3

@@ -85,7 +85,7 @@ def push(experiment: Experiment, engine: Engine, wish: Wish) -> str:
     image = ecr_image(name)
     login = login_of(Clients(experiment.settings), image) if image else None
     digest = engine.push(name, login, wish.more)
-    return f"{_repository(name)}@{digest}" if digest else ""
+    return f"{_repository_of_image(name)}@{digest}" if digest else ""
 
 
 def image_name(experiment: Experiment) -> str:
@@ -113,14 +113,14 @@ def check(engine: Engine, name: str) -> None:
         )
 
 
-def _repository(name: str) -> str:
+def _repository_of_image(name: str) -> str:
     return name.rpartition(":")[0]
 
 
 def _own_image(experiment: Experiment, engine: Engine, wish: Wish) -> str:
     context = base_context(experiment.scratch / "image-base")
     words = " ".join((wish.base or "", *wish.more)).strip()
-    content = _short(context.digest + words)
+    content = _short_image_hash(context.digest + words)
     name = f"localhost/handful-base:{content}"
     if engine.has(name) and not wish.rebuild:
         experiment.progress.note(f"handful's own image is there: {name}")
@@ -130,7 +130,7 @@ def _own_image(experiment: Experiment, engine: Engine, wish: Wish) -> str:
     return name
 
 
-def _short(text: str) -> str:
+def _short_image_hash(text: str) -> str:
     return sha256(text.encode()).hexdigest()[:_HEX]
 
 

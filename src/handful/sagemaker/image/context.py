@@ -18,7 +18,7 @@ from handful.errors import StepError
 
 DOCKERFILE = "Dockerfile"
 _PACKAGE = Path(__file__).parents[2]
-_FILES = ("pyproject.toml", "LICENSE")
+_CONTEXT_ROOT_FILES = ("pyproject.toml", "LICENSE")
 _BROUGHT = Path("templates") / "image"
 """Inside the package: the copy of these files that a wheel brings along."""
 _PIN = re.compile(r"\s*([A-Za-z0-9._-]+)\s*==\s*([^\s;]+)(.*)")
@@ -42,14 +42,16 @@ def base_context(target: Path, sources: Path | None = None) -> Context:
     """
     root = sources or find_sources()
     target.mkdir(parents=True)
-    for name in _FILES:
+    for name in _CONTEXT_ROOT_FILES:
         shutil.copyfile(root / name, target / name)
     # Packaging asks for one; the real one changes often, and would have all installed again.
     (target / "README.md").write_text("handful\n")
-    (target / "constraints.txt").write_text(pinned_here((root / "constraints.txt").read_text()))
+    (target / "constraints.txt").write_text(
+        pin_to_local_versions((root / "constraints.txt").read_text())
+    )
     shutil.copytree(root / "docker", target / "docker")
-    shutil.copytree(_PACKAGE, target / "src" / "handful", ignore=_left_out)
-    return Context(target, target / "docker" / DOCKERFILE, _digest(target))
+    shutil.copytree(_PACKAGE, target / "src" / "handful", ignore=_list_non_source_names)
+    return Context(target, target / "docker" / DOCKERFILE, _hash_context_folder(target))
 
 
 def find_sources() -> Path:
@@ -64,7 +66,7 @@ def find_sources() -> Path:
     )
 
 
-def _left_out(folder: str, names: list[str]) -> set[str]:
+def _list_non_source_names(folder: str, names: list[str]) -> set[str]:
     """What of the package is no source."""
     brought = _PACKAGE / _BROUGHT
     return {
@@ -74,7 +76,7 @@ def _left_out(folder: str, names: list[str]) -> set[str]:
     }
 
 
-def pinned_here(constraints: str) -> str:
+def pin_to_local_versions(constraints: str) -> str:
     """The constraints, with the versions of what is installed here in place of others.
 
     `2.9.0+cpu` becomes `2.9.0`: which build fits is for the image's base to say.
@@ -92,7 +94,7 @@ def pinned_here(constraints: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _digest(folder: Path) -> str:
+def _hash_context_folder(folder: Path) -> str:
     found = hashlib.sha256()
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         name = path.relative_to(folder).as_posix()

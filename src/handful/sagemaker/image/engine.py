@@ -15,8 +15,8 @@ from handful.progress import Progress
 from handful.sagemaker.account.registry import Login
 
 ENGINES = ("docker", "podman")
-_LAST_LINES = 15
-_SECONDS = 30
+_ENGINE_OUTPUT_TAIL = 15
+_ENGINE_TIMEOUT_SECONDS = 30
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Engine:
             word for key, value in arguments.items() for word in ("--build-arg", f"{key}={value}")
         ]
         words = ["build", "--tag", tag, "--file", str(dockerfile), *given, *more, str(folder)]
-        self._told(words, f"building {tag}")
+        self._run_with_output(words, f"building {tag}")
 
     def has(self, tag: str) -> bool:
         """Is there such an image on this machine?"""
@@ -54,7 +54,7 @@ class Engine:
 
     def tag(self, image: str, name: str) -> None:
         """Give `image` another name."""
-        self._told(["tag", image, name], f"naming {name}")
+        self._run_with_output(["tag", image, name], f"naming {name}")
 
     def run(
         self, tag: str, command: Sequence[str], variables: Mapping[str, str]
@@ -87,7 +87,7 @@ class Engine:
                     )
             digest_file = Path(private) / "digest"
             told = ["--digestfile", str(digest_file)] if self.name == "podman" else []
-            self._told([*before, "push", *after, *told, *more, tag], f"pushing {tag}")
+            self._run_with_output([*before, "push", *after, *told, *more, tag], f"pushing {tag}")
             if digest_file.is_file():
                 return digest_file.read_text().strip()
         return self._digest(tag)
@@ -108,7 +108,9 @@ class Engine:
                 return digest
         return ""
 
-    def _quiet(self, *words: str, seconds: float = _SECONDS) -> subprocess.CompletedProcess[str]:
+    def _quiet(
+        self, *words: str, seconds: float = _ENGINE_TIMEOUT_SECONDS
+    ) -> subprocess.CompletedProcess[str]:
         try:
             return subprocess.run(
                 [self.name, *words], capture_output=True, text=True, check=False, timeout=seconds
@@ -120,12 +122,12 @@ class Engine:
                 remedy="is its daemon well?",
             ) from error
 
-    def _told(self, words: Sequence[str], doing: str) -> None:
+    def _run_with_output(self, words: Sequence[str], doing: str) -> None:
         """Run to the end; each line is told as it comes."""
         with subprocess.Popen(
             [self.name, *words], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         ) as process:
-            last: deque[str] = deque(maxlen=_LAST_LINES)
+            last: deque[str] = deque(maxlen=_ENGINE_OUTPUT_TAIL)
             for line in process.stdout or ():
                 self.progress.note(line.rstrip())
                 last.append(line.rstrip())

@@ -24,7 +24,7 @@ def of_job(store: Store, name: str, task: str) -> Any:
     """What the job's worker returned. Raises the error that it raised."""
     if task in _WITHOUT_ANSWER:
         return {}
-    answer = _read(store, name)
+    answer = _read_job_answer(store, name)
     if answer is None:
         raise StepError(
             f"the job {name} is done, but left no answer",
@@ -50,7 +50,7 @@ def was_recorded(experiment: Experiment, name: str, task: str, mark: bytes) -> b
     before = json.loads(mark).get("record")
     if task != "test" or before is None or before != _record_hash(experiment):
         return True
-    result = (_read(experiment.store, name) or {}).get("result")
+    result = (_read_job_answer(experiment.store, name) or {}).get("result")
     if result is None:
         return True  # an error is told once
     try:
@@ -74,11 +74,15 @@ def of_trials(store: Store, jobs: Sequence[TrialJob]) -> dict[str, Any]:
     In the order of their numbers, under which they keep their files.
     """
     ordered = sorted(jobs, key=lambda job: trial_number(job.name))
-    return {"trials": [{"values": values_of(job.parameters), **_of(store, job)} for job in ordered]}
+    return {
+        "trials": [
+            {"values": values_of(job.parameters), **_trial_answer(store, job)} for job in ordered
+        ]
+    }
 
 
-def _of(store: Store, job: TrialJob) -> dict[str, Any]:
-    answer = _read(store, job.name)
+def _trial_answer(store: Store, job: TrialJob) -> dict[str, Any]:
+    answer = _read_job_answer(store, job.name)
     if answer is not None and "result" in answer:
         return {"result": answer["result"]}
     if answer is not None:
@@ -86,7 +90,7 @@ def _of(store: Store, job: TrialJob) -> dict[str, Any]:
     return {"error": job.reason or f"the job {job.name} ended as {job.state} without an answer"}
 
 
-def _read(store: Store, name: str) -> Mapping[str, Any] | None:
+def _read_job_answer(store: Store, name: str) -> Mapping[str, Any] | None:
     try:
         found: Mapping[str, Any] = json.loads(store.read(layout.job_result(name)))
     except Absent:

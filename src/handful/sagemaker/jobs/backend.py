@@ -22,7 +22,7 @@ from handful.experiment.context import Experiment
 from handful.progress import Progress
 from handful.sagemaker.jobs import answers
 from handful.sagemaker.jobs.control import Control, NameTaken, NoRoom, make_client
-from handful.sagemaker.jobs.costs.forecast import limited
+from handful.sagemaker.jobs.costs.forecast import settings_with_job_limit
 from handful.sagemaker.jobs.following import Following, Sent, failure
 from handful.sagemaker.jobs.requests.build import KINDS, TRAINING, TUNING, request
 from handful.sagemaker.jobs.requests.plan import Plan, plan, upload, work_of
@@ -67,14 +67,14 @@ class SageMaker:
         leaves the job running.
         """
         planned = plan(self._experiment, job)
-        found, sent = self._found(planned)
+        found, sent = self._find_or_name_job(planned)
         if found is Found.WAITING:
             progress.note(f"{job.task}: takes the answer of the job {sent.name}")
             return self._answer(planned, sent)
         if found is Found.RUNNING:
             progress.note(f"{job.task}: goes on with the job {sent.name}")
-            return self._followed(planned, sent, progress, from_start=False)
-        return self._sent_and_followed(planned, sent, progress)
+            return self._follow_to_answer(planned, sent, progress, from_start=False)
+        return self._send_and_follow(planned, sent, progress)
 
     def run_all(self, jobs: Sequence[Job], progress: Progress) -> list[Any]:
         """Run jobs side by side; see `SideBySide`. `LeftRunning` stops them all."""
@@ -84,18 +84,18 @@ class SageMaker:
 
     def begun(self, job: Job) -> str | None:
         """The name of the job that runs, or whose answer waits; None if there is none."""
-        found, sent = self._found(plan(self._experiment, job))
+        found, sent = self._find_or_name_job(plan(self._experiment, job))
         return None if found is Found.NEW else sent.name
 
     def stop(self, job: Job) -> str | None:
         """Ask for the end of the job that is at this work; its name, or None if none is."""
-        found, sent = self._found(plan(self._experiment, job))
+        found, sent = self._find_or_name_job(plan(self._experiment, job))
         if found is not Found.RUNNING:
             return None
         self._control.stop(sent.kind, sent.name)
         return sent.name
 
-    def _sent_and_followed(self, planned: Plan, sent: Sent, progress: Progress) -> Any:
+    def _send_and_follow(self, planned: Plan, sent: Sent, progress: Progress) -> Any:
         """Send it, with the next type of instance as long as there is no room for one."""
         types = self._experiment.settings.sagemaker.TRAIN_INSTANCE_TYPE
         several = types if sent.kind == TRAINING and types else ("",)
@@ -103,17 +103,17 @@ class SageMaker:
             try:
                 send = partial(self._send, planned, sent, kind, progress)
                 self._running.when_there_is_room(sent.name, send)
-                return self._followed(planned, sent, progress)
+                return self._follow_to_answer(planned, sent, progress)
             except NoRoom as error:
                 if following is None:
                     raise
                 progress.warn(f"no {kind} is to be had, so {following} is tried: {error}")
-                _, sent = self._found(planned)
+                _, sent = self._find_or_name_job(planned)
         raise StepError("no type of instance is named", where="[sagemaker] TRAIN_INSTANCE_TYPE")
 
     # --- finding again -----------------------------------------------------------------------
 
-    def _found(self, planned: Plan) -> tuple[Found, Sent]:
+    def _find_or_name_job(self, planned: Plan) -> tuple[Found, Sent]:
         """The job of this work to go on with, to take the answer of, or to send next."""
         kind, number = KINDS[planned.job.task], 0
         while True:
@@ -163,7 +163,7 @@ class SageMaker:
 
     def _send(self, planned: Plan, sent: Sent, instance_type: str, progress: Progress) -> None:
         work = work_of(self._experiment, planned, sent.name, instance_type)
-        made = request(limited(self._experiment, planned.job), work)
+        made = request(settings_with_job_limit(self._experiment, planned.job), work)
         refuse(made.operation, made.parameters, self._experiment.settings.sagemaker.REGION)
         upload(self._experiment, planned, sent.name)
         note = {**planned.note, "operation": made.operation}
@@ -184,7 +184,7 @@ class SageMaker:
         counts = {"train": section.TRAIN_INSTANCE_COUNT, "prepare": section.PREPARE_INSTANCE_COUNT}
         return counts.get(job.task, 1)
 
-    def _followed(
+    def _follow_to_answer(
         self, planned: Plan, sent: Sent, progress: Progress, *, from_start: bool = True
     ) -> Any:
         following = Following(self._control, self._logs, sent, progress, from_start=from_start)

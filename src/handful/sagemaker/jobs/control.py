@@ -37,8 +37,8 @@ _CREATE = {
 _NO_SUCH = {"ValidationException", "ValidationError", "ResourceNotFound"}
 _IS_THERE = {"ResourceInUse", "ResourceInUseException"}
 _FULL = {"ResourceLimitExceeded", "CapacityError"}
-_EXPIRED = {"ExpiredToken", "ExpiredTokenException", "RequestExpired"}
-_DENIED = {"AccessDenied", "AccessDeniedException", "UnrecognizedClientException"}
+_TOKEN_EXPIRY_CODES = {"ExpiredToken", "ExpiredTokenException", "RequestExpired"}
+_ACCESS_DENIAL_CODES = {"AccessDenied", "AccessDeniedException", "UnrecognizedClientException"}
 
 
 class NoRoom(StepError):
@@ -113,14 +113,14 @@ class Control:
 
     def create(self, request: Request) -> None:
         """Send `request`. `NameTaken` if such a job is there, `NoRoom` without quota."""
-        with _told(request.operation):
+        with _translate_client_errors(request.operation):
             getattr(self._client, _CREATE[request.operation])(**request.parameters)
 
     def status(self, kind: str, name: str) -> Status | None:
         """The job's; None if there is no job of this name."""
         noun, parameter, member = _WORDS[kind]
         try:
-            with _told(f"describe {noun}"):
+            with _translate_client_errors(f"describe {noun}"):
                 answer = getattr(self._client, f"describe_{noun}")(**{parameter: name})
                 state = answer[member]
         except _NoSuchJob:
@@ -137,7 +137,7 @@ class Control:
         found: list[TrialJob] = []
         more: dict[str, str] = {}
         while True:
-            with _told("list training jobs for tuning job"):
+            with _translate_client_errors("list training jobs for tuning job"):
                 answer = self._client.list_training_jobs_for_hyper_parameter_tuning_job(
                     HyperParameterTuningJobName=name,
                     SortBy="CreationTime",
@@ -161,7 +161,7 @@ class Control:
     def stop(self, kind: str, name: str) -> None:
         """Ask for the job's end; it gets its time for a last checkpoint."""
         noun, parameter, _ = _WORDS[kind]
-        with _told(f"stop {noun}"):
+        with _translate_client_errors(f"stop {noun}"):
             getattr(self._client, f"stop_{noun}")(**{parameter: name})
 
 
@@ -170,7 +170,7 @@ class _NoSuchJob(Exception):
 
 
 @contextmanager
-def _told(doing: str) -> Iterator[None]:
+def _translate_client_errors(doing: str) -> Iterator[None]:
     """Raise what the client library raises as handful's own."""
     try:
         yield
@@ -180,7 +180,7 @@ def _told(doing: str) -> Iterator[None]:
         response = getattr(error, "response", None)
         if isinstance(response, dict) and not answers.is_page(response):
             raise _from_answer(response, doing) from error
-        raise answers.translated(error, doing) from error
+        raise answers.translate_aws_error(error, doing) from error
 
 
 def _from_answer(response: Any, doing: str) -> HandfulError | _NoSuchJob:
@@ -196,10 +196,10 @@ def _from_answer(response: Any, doing: str) -> HandfulError | _NoSuchJob:
             where=doing,
             remedy="name other types in [sagemaker] TRAIN_INSTANCE_TYPE, or ask AWS for a quota",
         )
-    if code in _EXPIRED:
+    if code in _TOKEN_EXPIRY_CODES:
         remedy = "log in again and run the same command: jobs go on meanwhile, and are found again"
         return Denied("the AWS credentials have expired", where=doing, remedy=remedy)
-    if code in _DENIED:
+    if code in _ACCESS_DENIAL_CODES:
         remedy = "let your identity do this on SageMaker, and pass the role (iam:PassRole)"
         return Denied(f"{code}: {message}", where=doing, remedy=remedy)
     if answers.status_of(response) >= 500 or "Throttl" in code:

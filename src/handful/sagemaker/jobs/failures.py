@@ -25,7 +25,7 @@ class _Usual:
         return bool(words) and re.search(words, reason) is not None
 
 
-def _refused(service: str) -> str:
+def _action_denial_pattern(service: str) -> str:
     """How AWS names an action that is not allowed: `ecr:BatchGetImage`, never `arn:aws:ecr:…`."""
     return rf"\b{service}:[A-Z]\w+"
 
@@ -47,7 +47,8 @@ _USUAL = (
     _CAPACITY,
     _QUOTA,
     _Usual(
-        rf"{_refused('sts')}|{_refused('iam')}|\b(?:[Cc]ould not|[Uu]nable to|[Ff]ailed to) assume"
+        rf"{_action_denial_pattern('sts')}|{_action_denial_pattern('iam')}"
+        r"|\b(?:[Cc]ould not|[Uu]nable to|[Ff]ailed to) assume"
         r"(?: the)? role\b",
         "",
         "let SageMaker assume [sagemaker] ROLE_ARN (its trust policy names "
@@ -60,24 +61,27 @@ _USUAL = (
         "instance type (linux/amd64, but for ml.*g types)",
     ),
     _Usual(
-        rf"\bCannotPullContainer(?:Error)?\b|{_refused('ecr')}|\bCannot (?:pull|find) (?:the )?"
+        rf"\bCannotPullContainer(?:Error)?\b|{_action_denial_pattern('ecr')}"
+        r"|\bCannot (?:pull|find) (?:the )?"
         r"(?:requested |algorithm )?(?:image|container)\b|\bRequested image not found\b"
         r"|\bmanifest (?:for \S+ )?(?:unknown|not found)\b|\bThe repository of your image\b",
-        _refused("ecr"),
+        _action_denial_pattern("ecr"),
         "check [sagemaker] IMAGE_URI, and that the role may pull from that repository",
     ),
     _Usual(
-        _refused("secretsmanager"),
-        _refused("secretsmanager"),
+        _action_denial_pattern("secretsmanager"),
+        _action_denial_pattern("secretsmanager"),
         "let the role read the entries of [sagemaker] SECRETS (secretsmanager:GetSecretValue)",
     ),
     _Usual(
-        rf"{_refused('kms')}|\bKMS\b|\bKMS[A-Z]\w+|\brefers to a customer master key\b",
-        rf"{_refused('kms')}|\bKMS\.\w+Exception\b|\brefers to a customer master key\b",
+        rf"{_action_denial_pattern('kms')}|\bKMS\b|\bKMS[A-Z]\w+"
+        r"|\brefers to a customer master key\b",
+        rf"{_action_denial_pattern('kms')}|\bKMS\.\w+Exception\b"
+        r"|\brefers to a customer master key\b",
         "let the role use the key of KMS_KEY (kms:Decrypt, kms:GenerateDataKey)",
     ),
     _Usual(
-        rf"{_refused('ec2')}",
+        rf"{_action_denial_pattern('ec2')}",
         "",
         "let the role make network interfaces in the VPC: `handful aws bootstrap EXP --print` "
         "shows the statement",
@@ -107,9 +111,10 @@ _USUAL = (
         "(s3:ListBucket)",
     ),
     _Usual(
-        rf"\bAccess ?[Dd]enied(?:Exception)?\b|{_refused('s3')}|\b[Nn]ot authorized to perform\b"
+        rf"\bAccess ?[Dd]enied(?:Exception)?\b|{_action_denial_pattern('s3')}"
+        r"|\b[Nn]ot authorized to perform\b"
         r"|\bForbidden\b",
-        _CALL.format(r"AccessDenied(?:Exception)?|403") + rf"|{_refused('s3')}",
+        _CALL.format(r"AccessDenied(?:Exception)?|403") + rf"|{_action_denial_pattern('s3')}",
         "let the role of ROLE_ARN read and write the experiment's STORE",
     ),
     _Usual(

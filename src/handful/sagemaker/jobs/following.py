@@ -21,7 +21,7 @@ FIRST_PAUSE, LONGEST_PAUSE = 2.0, 15.0
 """Seconds between two looks at a job: at first, and after a while."""
 PATIENCE = 60
 """Looks in a row that may fail before it is given up to follow; the job goes on anyway."""
-_TOO_LONG = frozenset({"MaxRuntimeExceeded", "MaxWaitTimeExceeded"})
+_TIME_LIMIT_PHASES = frozenset({"MaxRuntimeExceeded", "MaxWaitTimeExceeded"})
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ class Following:
 
 def failure(store: Store, sent: Sent, status: Status, lines: str) -> Exception:
     """Why the job did not end well: the worker's own error, or SageMaker's reason and its lines."""
-    if status.phase in _TOO_LONG:
+    if status.phase in _TIME_LIMIT_PHASES:
         return StepError(
             f"the job {sent.name} was stopped: {status.phase}", remedy=remedy_for(status.phase)
         )
@@ -114,11 +114,11 @@ def failure(store: Store, sent: Sent, status: Status, lines: str) -> Exception:
         return StepError(
             f"{said}\n{lines}" if lines else said,
             where=sent.name,
-            remedy=_remedy(status) or "its log in CloudWatch says more",
+            remedy=_remedy_for_status(status) or "its log in CloudWatch says more",
         )
 
 
-def _remedy(status: Status) -> str:
+def _remedy_for_status(status: Status) -> str:
     """By what the container left, if it left anything, and then by SageMaker's own words."""
     if not status.failure:
         return remedy_for(status.reason)

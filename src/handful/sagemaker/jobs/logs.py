@@ -24,7 +24,7 @@ GROUPS: Mapping[str, str] = {
 }
 LAST_LINES = 12
 """Of each host, for whoever asks why a job failed."""
-_PAGES = 50
+_LOG_PAGES_PER_LOOK = 50
 """Pages of one stream that are read in one look: nobody is kept waiting by a flood of lines."""
 _BEFORE = 20
 """Lines from before that are read when a job is found again."""
@@ -77,7 +77,7 @@ class Logs:
             elif (code := answers.code_of(error.response)) != "ResourceNotFoundException":
                 self._cannot(code)  # else there is no line yet
         except (BotoCoreError, ResponseParserError, LookupError, TypeError) as error:
-            self._cannot(answers.translated(error, self._group).fault.what)
+            self._cannot(answers.translate_aws_error(error, self._group).fault.what)
 
     def last(self) -> str:
         """The last lines of every host, for an error; empty if there are none."""
@@ -104,7 +104,7 @@ class Logs:
                 self._streams.setdefault(name, _Stream(host))
 
     def _read(self, name: str, stream: _Stream) -> None:
-        for _ in range(_PAGES):
+        for _ in range(_LOG_PAGES_PER_LOOK):
             if stream.token:
                 where = {"nextToken": stream.token, "startFromHead": True}
             elif self._from_start:

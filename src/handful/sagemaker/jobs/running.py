@@ -87,13 +87,13 @@ class Running:
                 while thread.is_alive():
                     thread.join(_TICK)  # a signal is only heard between two waits
         except KeyboardInterrupt:
-            raise self._left() from None
+            raise self._leave_running_jobs() from None
         for error in errors:
             if error is not None:
                 raise error
         return results
 
-    def _left(self) -> LeftRunning:
+    def _leave_running_jobs(self) -> LeftRunning:
         with self._change:
             stops = dict(self._stops)
 

@@ -18,8 +18,8 @@ from handful.settings.declare import Key, keys_of
 from handful.settings.reading import unknown
 from handful.settings.reading.ini import FILE, Entry, override, read_text, scan
 from handful.settings.reading.state import OVERRIDES, Reading
-from handful.settings.reading.unknown import known_keys
-from handful.settings.secrets import concealed, secrets_of_entry, takes_secrets
+from handful.settings.reading.unknown import section_key_spellings
+from handful.settings.secrets import conceal_entry_secrets, secrets_of_entry, takes_secrets
 from handful.settings.sections.all import SECTIONS, Settings
 from handful.settings.sections.free import read_range, read_user
 from handful.settings.values.types import FrozenMap, User
@@ -39,7 +39,7 @@ def read_settings(directory: Path, overrides: tuple[str, ...] = ()) -> Settings:
     reading = Reading(found.sections, list(found.faults))
     unknown.check_sections(reading)
     for entry in _overridden(reading, found.entries, overrides):
-        _read(reading, entry)
+        _read_settings_entry(reading, entry)
     checks.check(reading, directory)
     if reading.faults:
         reading.faults.sort(key=lambda pair: pair[0])
@@ -57,13 +57,16 @@ def _overridden(
         if isinstance(entry, Fault):
             reading.faults.append((OVERRIDES, _with_section(entry, text)))
         else:
-            given[_place(entry)] = entry
-    return [*(entry for entry in entries if _place(entry) not in given), *given.values()]
+            given[_canonical_entry_key(entry)] = entry
+    return [
+        *(entry for entry in entries if _canonical_entry_key(entry) not in given),
+        *given.values(),
+    ]
 
 
-def _place(entry: Entry) -> tuple[str, str]:
+def _canonical_entry_key(entry: Entry) -> tuple[str, str]:
     """Section and key, whichever way the key was spelt."""
-    keys = known_keys(entry.section)
+    keys = section_key_spellings(entry.section)
     return entry.section, keys[entry.key].name if entry.key in keys else entry.key
 
 
@@ -75,7 +78,7 @@ def _with_section(fault: Fault, text: str) -> Fault:
     return Fault(fault.where, fault.what, remedy)
 
 
-def _read(reading: Reading, entry: Entry) -> None:
+def _read_settings_entry(reading: Reading, entry: Entry) -> None:
     if entry.key.upper() == "S3_PARENT_DIR":
         remedy = "write STORE = s3://bucket/prefix and NAME = … in [experiment]"
         reading.fault(entry, "is the original's word for what STORE and NAME say now", remedy)
@@ -83,8 +86,8 @@ def _read(reading: Reading, entry: Entry) -> None:
         read_user(reading, entry)
     elif not unknown.is_section(entry.section):
         unknown.nowhere(reading, entry)
-    elif entry.key in known_keys(entry.section):
-        _read_key(reading, entry, known_keys(entry.section)[entry.key])
+    elif entry.key in section_key_spellings(entry.section):
+        _read_key(reading, entry, section_key_spellings(entry.section)[entry.key])
     elif entry.section == "tune":
         read_range(reading, entry)
     else:
@@ -98,7 +101,7 @@ def _read_key(reading: Reading, entry: Entry, key: Key) -> None:
         reading.fault(entry, what, "keep one of the two")
         return
     reading.places[entry.section, key.name] = entry
-    _swallowed(reading, entry, key)
+    _check_indented_lines(reading, entry, key)
     if entry.section.startswith("train:") and key.name in NOT_FOR_ONE_MODEL:
         reading.fault(entry, "is the same for all models", "set it in [train]")
     elif not entry.text and key.parser.kind not in ("list", "mapping"):
@@ -116,14 +119,14 @@ def _empty(reading: Reading, entry: Entry, key: Key) -> None:
         reading.fault(entry, "has no value", f"give it one{default}")
 
 
-def _swallowed(reading: Reading, entry: Entry, key: Key) -> None:
+def _check_indented_lines(reading: Reading, entry: Entry, key: Key) -> None:
     """An indented `KEY = …` or `[section]` would silently become a part of the value above it."""
     if key.parser.kind == "mapping":
         return
     for number, line in entry.continued:
         name = line.partition("=")[0].strip()
         header = line.startswith("[") and unknown.is_section(line.strip("[]"))
-        if header or ("=" in line and name in known_keys(entry.section)):
+        if header or ("=" in line and name in section_key_spellings(entry.section)):
             where = f"{FILE}:{number} [{entry.section}] {name}"
             what = f"is indented, so it is read as a part of {entry.key}"
             reading.faults.append((number, Fault(where, what, "begin it at the left margin")))
@@ -164,7 +167,7 @@ def _secrets(reading: Reading) -> tuple[dict[str, str], set[str]]:
         # What [tune] chooses stands in its tables, whatever it is called.
         if not takes_secrets(section, key) or ("tune", f"{section}.{key}") in reading.places:
             continue
-        told = concealed(section, key, entry.text, public, os.environ)
+        told = conceal_entry_secrets(section, key, entry.text, public, os.environ)
         if told is not None:
             hidden[f"[{section}] {key}"] = told
             value = reading.of(section).get(key, "")

@@ -21,13 +21,13 @@ ABSENCES = OVERRIDES - 1
 COMMENT_REMEDY = "a comment needs a line of its own, beginning with `#` or `;`"
 
 _VARIABLE = re.compile(r"(\$?)\$\{([^}]*)(\}?)")
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_COMMENT = {
+_VARIABLE_NAME_PATTERN = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_VALUE_COMMENT_PATTERNS = {
     "scalar": re.compile(r"(?:^|\s)[#;]"),
     "text": re.compile(r"(?:^|\s)[#;]"),
     "list": re.compile(r"\s[#;](?:\s|$)"),
 }
-_LONGEST = 100
+_MAX_SHOWN_VALUE_CHARS = 100
 
 
 @dataclass
@@ -67,17 +67,17 @@ class Reading:
 
     def value(self, entry: Entry, parser: Parser) -> tuple[bool, Any]:
         """(True, the value of `entry`), or (False, None) after a fault."""
-        comment = _COMMENT.get(parser.kind)
+        comment = _VALUE_COMMENT_PATTERNS.get(parser.kind)
         if comment and comment.search(entry.text):
             self.fault(entry, f"{shown(entry)} holds a comment after the value", COMMENT_REMEDY)
             return False, None
         if is_left_out(entry.section, entry.key, entry.text):
-            name = entry.key if _NAME.fullmatch(entry.key) else "NAME"
+            name = entry.key if _VARIABLE_NAME_PATTERN.fullmatch(entry.key) else "NAME"
             what = f"holds {HIDDEN}: this is a copy of settings.ini, and its secrets were left out"
             self.fault(entry, what, f"write {entry.key} = ${{{name}}}, and export {name}=…")
             return False, None
         try:
-            return True, parser.parse(_expanded(entry.text))
+            return True, parser.parse(_expand_value_variables(entry.text))
         except Wrong as wrong:
             what = wrong.what.replace("{}", shown(entry, wrong.piece), 1)
             self.fault(entry, what, wrong.remedy)
@@ -91,17 +91,19 @@ def shown(entry: Entry, piece: str | None = None) -> str:
     # A piece of an expanded value may have come from the environment.
     text = piece if piece is not None and "${" not in entry.text else entry.text
     text = hide_urls(text)
-    return repr(text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…")
+    return repr(
+        text if len(text) <= _MAX_SHOWN_VALUE_CHARS else f"{text[:_MAX_SHOWN_VALUE_CHARS]}…"
+    )
 
 
-def _expanded(text: str) -> str:
+def _expand_value_variables(text: str) -> str:
     """`${NAME}` from the environment; `$${` is a literal `${`. `Wrong` names what is not set."""
 
     def variable(match: re.Match[str]) -> str:
         escaped, name, end = match.groups()
         if escaped:
             return match[0][1:]
-        if not end or not _NAME.fullmatch(name):
+        if not end or not _VARIABLE_NAME_PATTERN.fullmatch(name):
             raise Wrong("{} holds a `${` that is no `${NAME}`", remedy="write $${ for a literal ${")
         if name not in os.environ:
             what = f"the environment variable {name} is not set"

@@ -11,7 +11,7 @@ from handful.settings.reading.state import Reading
 from handful.settings.sections.all import SECTIONS
 
 
-def known_keys(section: str) -> Mapping[str, Key]:
+def section_key_spellings(section: str) -> Mapping[str, Key]:
     """Every spelling of the keys of a section; nothing for an unknown one."""
     kind = SECTIONS.get("train" if section.startswith("train:") else section)
     return spellings_of(kind) if kind else {}
@@ -19,7 +19,7 @@ def known_keys(section: str) -> Mapping[str, Key]:
 
 def homes(key: str) -> list[str]:
     """The sections that have a key of this name."""
-    return [name for name in SECTIONS if key in known_keys(name)]
+    return [name for name in SECTIONS if key in section_key_spellings(name)]
 
 
 def is_section(name: str) -> bool:
@@ -57,12 +57,16 @@ def unknown_key(reading: Reading, entry: Entry) -> None:
         places = " and ".join(f"[{name}]" for name in elsewhere)
         reading.fault(entry, what, f"it belongs to {places}")
         return
-    remedy = nearest(entry.key, known_keys(entry.section))
+    remedy = nearest(entry.key, section_key_spellings(entry.section))
     if not remedy:
-        others = [f"{key} of [{name}]" for name in SECTIONS for key in known_keys(name)]
+        others = [f"{key} of [{name}]" for name in SECTIONS for key in section_key_spellings(name)]
         near = nearest(entry.key, {one.partition(" ")[0] for one in others}, 0.75)
-        found = [one for one in others if _asked(one.partition(" ")[0]) == near]
-        remedy = _asked(" or ".join(found)) if found else "`handful settings` shows every key"
+        found = [one for one in others if _format_name_suggestion(one.partition(" ")[0]) == near]
+        remedy = (
+            _format_name_suggestion(" or ".join(found))
+            if found
+            else "`handful settings` shows every key"
+        )
     reading.fault(entry, what, remedy)
 
 
@@ -72,10 +76,10 @@ def nearest(word: str, known: Iterable[str], cutoff: float = 0.6) -> str:
 
     by_lower = {one.lower(): one for one in known}
     near = difflib.get_close_matches(word.lower(), list(by_lower), n=1, cutoff=cutoff)
-    return _asked(by_lower[near[0]]) if near else ""
+    return _format_name_suggestion(by_lower[near[0]]) if near else ""
 
 
-def _asked(word: str) -> str:
+def _format_name_suggestion(word: str) -> str:
     return f"did you mean {word}?"
 
 

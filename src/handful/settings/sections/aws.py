@@ -24,7 +24,7 @@ from handful.settings.values.parse import (
     whole,
 )
 
-_WORD = optional(text())
+_OPTIONAL_AWS_TEXT = optional(text())
 _INSTANCE = optional(text("type", names.instance_type))
 _DOLLARS = Bounds(0.0001, 1_000_000_000)
 
@@ -39,9 +39,11 @@ class SagemakerSection:
         "The role of the jobs: it reads and writes STORE.",
         said="required for jobs",
     )
-    REGION: str | None = key(_WORD, None, "The AWS region of the jobs.", said="AWS's own search")
+    REGION: str | None = key(
+        _OPTIONAL_AWS_TEXT, None, "The AWS region of the jobs.", said="AWS's own search"
+    )
     IMAGE_URI: str | None = key(
-        _WORD,
+        _OPTIONAL_AWS_TEXT,
         None,
         "The container image.",
         said="required for jobs",

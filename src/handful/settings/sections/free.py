@@ -6,7 +6,7 @@ import re
 
 from handful.settings.reading.ini import Entry
 from handful.settings.reading.state import COMMENT_REMEDY, Reading, shown
-from handful.settings.reading.unknown import known_keys, nearest
+from handful.settings.reading.unknown import nearest, section_key_spellings
 from handful.settings.values.parse import Parser, free
 from handful.settings.values.ranges import NOT_TUNABLE, parse_range, tunable_keys
 
@@ -37,7 +37,7 @@ def read_range(reading: Reading, entry: Entry) -> None:
     if entry.key in NOT_TUNABLE:
         reading.fault(entry, "cannot be tuned", "set it in [train]")
     elif entry.key not in known and not of_user:
-        remedy = nearest(entry.key, [*known, *known_keys("tune")])
+        remedy = nearest(entry.key, [*known, *section_key_spellings("tune")])
         what = "is neither a key of [train] nor user.KEY"
         reading.fault(entry, what, remedy or "`handful settings` shows every key")
     else:

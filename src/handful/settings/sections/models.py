@@ -30,7 +30,7 @@ from handful.settings.values.parse import (
 )
 from handful.settings.values.types import Range
 
-_WORD = optional(text())
+_OPTIONAL_PROJECT_TEXT = optional(text())
 
 FLOAT32 = 1e38
 """What its numbers reach, about: weights are counted in them."""
@@ -244,7 +244,7 @@ class TrackingSection:
     TRACKER: str = key(
         choice("none", "wandb", "trackio", "tensorboard"), "none", "The tracker that is told."
     )
-    PROJECT: str | None = key(_WORD, None, "The tracker's project.", said="= NAME")
+    PROJECT: str | None = key(_OPTIONAL_PROJECT_TEXT, None, "The tracker's project.", said="= NAME")
     MODE: str = key(
         choice("online", "offline"),
         "online",

@@ -34,8 +34,8 @@ EXAMPLES = {
 """A pattern → a key that it reads as a file of the artifact `4f1c`."""
 _TAKEN = {"label", "file_hash", "label_source"}
 """Names that the ledger has columns for."""
-_TOKEN = re.compile(r"\[([*{}])\]|\{([^{}/]*)\}|(\*+)|([{}])|([^\[{}*]+|\[)", re.DOTALL)
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_KEY_PATTERN_TOKEN = re.compile(r"\[([*{}])\]|\{([^{}/]*)\}|(\*+)|([{}])|([^\[{}*]+|\[)", re.DOTALL)
+_PLACEHOLDER_NAME_PATTERN = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _CARET = re.compile(r"^( *)\^+", re.MULTILINE)
 
 
@@ -95,11 +95,13 @@ def key_pattern(pattern: str) -> None:
 
 def parse(pattern: str) -> Template:
     """Read a pattern; see `key_pattern`."""
-    return _regex(pattern[len(REGEX) :]) if pattern.startswith(REGEX) else _template(pattern)
+    return (
+        _regex(pattern[len(REGEX) :]) if pattern.startswith(REGEX) else _parse_key_template(pattern)
+    )
 
 
-def _template(pattern: str) -> Template:
-    parts = _parts(pattern)
+def _parse_key_template(pattern: str) -> Template:
+    parts = _parse_key_parts(pattern)
     names = [part.text for part in parts if part.kind is Kind.NAME]
     files = [part for part in parts if part.kind is Kind.FILE]
     if pattern.startswith("/"):
@@ -116,9 +118,9 @@ def _template(pattern: str) -> Template:
     return Template(tuple(parts), names=tuple(names), has_file=bool(files))
 
 
-def _parts(pattern: str) -> list[Part]:
+def _parse_key_parts(pattern: str) -> list[Part]:
     found: list[Part] = []
-    for match in _TOKEN.finditer(pattern):
+    for match in _KEY_PATTERN_TOKEN.finditer(pattern):
         escaped, name, stars, brace, text = match.groups()
         at = match.start()
         if brace:
@@ -127,10 +129,10 @@ def _parts(pattern: str) -> list[Part]:
         if stars:
             found.append(_stars(pattern, stars, at))
         elif name is not None:
-            found.append(_named(name, at))
+            found.append(_parse_placeholder(name, at))
         else:
             found.append(Part(Kind.LITERAL, escaped or text, at))
-    return _joined(found)
+    return _merge_literal_parts(found)
 
 
 def _stars(pattern: str, stars: str, at: int) -> Part:
@@ -144,15 +146,15 @@ def _stars(pattern: str, stars: str, at: int) -> Part:
     return Part(Kind.FOLDERS, after[:1], at)
 
 
-def _named(name: str, at: int) -> Part:
-    if not _NAME.fullmatch(name):
+def _parse_placeholder(name: str, at: int) -> Part:
+    if not _PLACEHOLDER_NAME_PATTERN.fullmatch(name):
         remedy = "write letters, digits and _ between the braces, and [{] for a literal {"
         raise Wrong(_at("{} holds braces around no name", at), remedy=remedy)
     kinds = {ARTIFACT_ID: Kind.ID, FILE: Kind.FILE}
     return Part(kinds.get(name, Kind.NAME), name, at)
 
 
-def _joined(parts: list[Part]) -> list[Part]:
+def _merge_literal_parts(parts: list[Part]) -> list[Part]:
     """Neighbouring literals as one; the `/` behind `**` belongs to it."""
     found: list[Part] = []
     for part in parts:

@@ -11,13 +11,13 @@ from typing import Any
 from handful.settings.values.parse import Parser, Wrong, as_number, whole
 from handful.settings.values.types import FrozenMap
 
-_ITEM = re.compile(r'\s*(?:"((?:[^"]|"")*)"\s*(?=[,\n]|$)|([^,\n]*))(?:[,\n]|$)')
+_LIST_ITEM_PATTERN = re.compile(r'\s*(?:"((?:[^"]|"")*)"\s*(?=[,\n]|$)|([^,\n]*))(?:[,\n]|$)')
 
 
 def items(text: str) -> tuple[str, ...]:
     """A list by commas or lines; blanks inside a name are kept, `"a, b"` is one name."""
     found = []
-    for match in _ITEM.finditer(text):
+    for match in _LIST_ITEM_PATTERN.finditer(text):
         item = match[2].strip() if match[1] is None else match[1].replace('""', '"')
         if item:
             found.append(item)
@@ -103,7 +103,7 @@ _SMALLEST_SHARE = 1e-6
 """Of all artifacts: one in a million."""
 
 
-def _split(value: str) -> tuple[float, float, float]:
+def _parse_split_shares(value: str) -> tuple[float, float, float]:
     expected = "three shares (train/validation/test) such as 0.8/0.1/0.1, 80/10/10 or 80%/10%/10%"
     if len(value) > _LONGEST_SPLIT:
         raise Wrong(f"{{}} has {len(value):,} characters", remedy=f"write {expected}")
@@ -127,4 +127,4 @@ def _split(value: str) -> tuple[float, float, float]:
     return train / whole_is, validation / whole_is, test / whole_is
 
 
-split = Parser(_split, "shares of train/validation/test")
+split = Parser(_parse_split_shares, "shares of train/validation/test")

@@ -7,8 +7,8 @@ from fnmatch import fnmatchcase
 
 from handful.settings.values.parse import Wrong
 
-_FORBIDDEN = set('/\\<>:"|?*')
-_BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,253}[A-Za-z0-9]")
+_ILLEGAL_NAME_CHARACTERS = set('/\\<>:"|?*')
+_BUCKET_NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,253}[A-Za-z0-9]")
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 
 
@@ -19,7 +19,12 @@ def _printable(name: str) -> bool:
 
 def folder_name(name: str) -> None:
     """A single folder that is safe on every system and in a bucket."""
-    bad = not _printable(name) or _FORBIDDEN & set(name) or name[0] in ".- " or name[-1] in ". "
+    bad = (
+        not _printable(name)
+        or _ILLEGAL_NAME_CHARACTERS & set(name)
+        or name[0] in ".- "
+        or name[-1] in ". "
+    )
     if bad or len(name.encode()) > 200:
         raise Wrong(
             "{} is no safe name of a single folder",
@@ -94,7 +99,11 @@ def file_bucket(name: str) -> str:
     while len(parts) > 1 and not parts[-1]:
         parts.pop()
     path = "/".join(parts)
-    if not _BUCKET.fullmatch(parts[0]) or not _printable(path) or {"", ".", ".."} & set(parts[1:]):
+    if (
+        not _BUCKET_NAME_PATTERN.fullmatch(parts[0])
+        or not _printable(path)
+        or {"", ".", ".."} & set(parts[1:])
+    ):
         raise Wrong(
             "{} is no bucket",
             piece=name,

@@ -42,7 +42,7 @@ class Parser:
     """How None is written."""
 
 
-_NUMBER = re.compile(
+_NUMBER_TEXT_PATTERN = re.compile(
     r"[+-]?(?:(?:\d{1,3}(?: \d{3})+|\d+(?:_\d+)*)(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII
 )
 _MOST_CHARACTERS = 60
@@ -52,7 +52,7 @@ _COMMA_NUMBER = re.compile(r"[+-]?\d+(?:,\d+)+", re.ASCII)
 
 def as_number(text: str) -> float | None:
     """A finite number, or None: `2e-5`, `10_000`, `10 000`, `.5`."""
-    if len(text) > sys.float_info.max_10_exp or not _NUMBER.fullmatch(text):
+    if len(text) > sys.float_info.max_10_exp or not _NUMBER_TEXT_PATTERN.fullmatch(text):
         return None
     number = float(text.replace("_", "").replace(" ", ""))
     return number if math.isfinite(number) else None
@@ -66,7 +66,7 @@ def _refuse_long(text: str, expected: str) -> None:
         )
 
 
-def _number(text: str, expected: str) -> float:
+def _parse_number_text(text: str, expected: str) -> float:
     _refuse_long(text, expected)
     number = as_number(text)
     if number is not None:
@@ -95,20 +95,32 @@ class Bounds:
 
     def ends(self) -> str:
         """The same, shorter."""
-        low = "" if self.low is None else f"{'above ' * self.low_open}{_plain(self.low)}"
-        high = "" if self.high is None else f"{'below ' * self.high_open}{_plain(self.high)}"
+        low = (
+            ""
+            if self.low is None
+            else f"{'above ' * self.low_open}{_format_bound_number(self.low)}"
+        )
+        high = (
+            ""
+            if self.high is None
+            else f"{'below ' * self.high_open}{_format_bound_number(self.high)}"
+        )
         return " to ".join(filter(None, (low, high)))
 
     def __str__(self) -> str:
         words = []
         if self.low is not None:
-            words.append(f"{'above' if self.low_open else 'of at least'} {_plain(self.low)}")
+            words.append(
+                f"{'above' if self.low_open else 'of at least'} {_format_bound_number(self.low)}"
+            )
         if self.high is not None:
-            words.append(f"{'below' if self.high_open else 'of at most'} {_plain(self.high)}")
+            words.append(
+                f"{'below' if self.high_open else 'of at most'} {_format_bound_number(self.high)}"
+            )
         return " and ".join(words)
 
 
-def _plain(number: float) -> str:
+def _format_bound_number(number: float) -> str:
     """As a person writes it: `1e-6` and `1000000`."""
     return f"{number:.12g}".replace("e-0", "e-")
 
@@ -123,7 +135,7 @@ def whole(low: int | None = None, high: int | None = None, unit: str = "count") 
     expected = f"a whole number {bounds}".strip()
 
     def parse(text: str) -> int:
-        number = _number(text, expected)
+        number = _parse_number_text(text, expected)
         if number != int(number) or not bounds.holds(number):
             raise Wrong(f"{{}} is not {expected}")
         digits = text.replace("_", "").replace(" ", "")
@@ -139,7 +151,7 @@ def real(bounds: Bounds, unit: str = "number") -> Parser:
     expected = f"a number {bounds}".strip()
 
     def parse(text: str) -> float:
-        number = _number(text, expected)
+        number = _parse_number_text(text, expected)
         if not bounds.holds(number):
             raise Wrong(f"{{}} is not {expected}")
         return number
@@ -154,7 +166,7 @@ def fraction(high: float = 1.0, *, high_open: bool = False) -> Parser:
     expected = f"a fraction from 0 to {less}{high:.12g}, such as 0.1 or 10%"
 
     def parse(text: str) -> float:
-        share = _share(text, expected)
+        share = _parse_share_value(text, expected)
         if not bounds.holds(share):
             raise Wrong(f"{{}} is not {expected}")
         return share
@@ -162,9 +174,9 @@ def fraction(high: float = 1.0, *, high_open: bool = False) -> Parser:
     return Parser(parse, "fraction or %", range=bounds.ends())
 
 
-def _share(text: str, expected: str) -> float:
+def _parse_share_value(text: str, expected: str) -> float:
     percent = text.endswith("%")
-    number = _number(text.removesuffix("%").rstrip(), expected)
+    number = _parse_number_text(text.removesuffix("%").rstrip(), expected)
     # 1 / 100 and 0.01 are the same float; 1 * 0.01 would not always be.
     return number / 100 if percent else number
 
@@ -174,7 +186,7 @@ def limit() -> Parser:
 
     def parse(text: str) -> Limit:
         expected = "a share such as 1%, or a whole count"
-        number = _share(text, expected)
+        number = _parse_share_value(text, expected)
         if text.endswith("%"):
             if not 0 <= number <= 1:
                 raise Wrong("{} is not between 0% and 100%")
@@ -190,13 +202,13 @@ def limit() -> Parser:
 _TRUE, _FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
 
 
-def _boolean(text: str) -> bool:
+def _parse_true_or_false(text: str) -> bool:
     if text.lower() in _TRUE + _FALSE:
         return text.lower() in _TRUE
     raise Wrong("{} is neither true nor false", remedy="write true or false")
 
 
-boolean = Parser(_boolean, "true | false")
+boolean = Parser(_parse_true_or_false, "true | false")
 
 
 def choice(*words: str) -> Parser:
@@ -216,7 +228,7 @@ def choice(*words: str) -> Parser:
     return Parser(parse, " | ".join(words))
 
 
-_SECONDS = {
+_SECONDS_PER_UNIT = {
     **dict.fromkeys(("ms", "millisecond", "milliseconds"), 0.001),
     **dict.fromkeys(("s", "sec", "secs", "second", "seconds"), 1.0),
     **dict.fromkeys(("m", "min", "mins", "minute", "minutes"), 60.0),
@@ -226,15 +238,15 @@ _SECONDS = {
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*([A-Za-z]+)\s*", re.ASCII)
 
 
-def _duration(text: str) -> float:
+def _parse_duration_seconds(text: str) -> float:
     _refuse_long(text, "90s, 5m, 1h30m or 2d")
     if as_number(text) is not None:
         raise Wrong("{} has no unit", remedy="write 90s, 5m, 1h30m or 2d")
     parts = _DURATION.findall(text)
-    units = [_SECONDS.get(unit.lower()) for _, unit in parts]
+    units = [_SECONDS_PER_UNIT.get(unit.lower()) for _, unit in parts]
     if _DURATION.sub("", text) or not parts or None in units or len(set(units)) < len(units):
         raise Wrong("{} is not a duration", remedy="write 90s, 5m, 1h30m or 2d")
-    seconds = sum(float(number) * _SECONDS[unit.lower()] for number, unit in parts)
+    seconds = sum(float(number) * _SECONDS_PER_UNIT[unit.lower()] for number, unit in parts)
     if seconds <= 0:
         raise Wrong("{} is not a duration above zero")
     return float(seconds)
@@ -247,7 +259,7 @@ def duration_of(low: float = 0.001, high: float = _YEAR) -> Parser:
     """A duration from `low` to `high` seconds → float."""
 
     def parse(text: str) -> float:
-        seconds = _duration(text)
+        seconds = _parse_duration_seconds(text)
         _check_range(seconds, low, high)
         return seconds
 
@@ -268,11 +280,11 @@ def _as_duration(seconds: float) -> str:
 
 
 duration = duration_of()
-_STEPS = re.compile(r"(\d+(?:_\d+)*)\s*steps?", re.ASCII | re.IGNORECASE)
+_STEP_COUNT_PATTERN = re.compile(r"(\d+(?:_\d+)*)\s*steps?", re.ASCII | re.IGNORECASE)
 
 
 def _duration_or_steps(text: str) -> float | Steps:
-    match = _STEPS.fullmatch(text) if len(text) <= _MOST_CHARACTERS else None
+    match = _STEP_COUNT_PATTERN.fullmatch(text) if len(text) <= _MOST_CHARACTERS else None
     if match is None:
         try:
             return duration.parse(text)  # type: ignore[no-any-return]

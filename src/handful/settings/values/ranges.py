@@ -33,10 +33,10 @@ def parse_range(key: str, text: str) -> Range:
         if len({str(choice) for choice in choices}) < len(choices):
             raise Wrong("{} holds one value twice", remedy="write each once")
         return Range(key, kind, choices=choices)
-    return _numbers(key, kind, words, parser)
+    return _parse_numeric_range(key, kind, words, parser)
 
 
-def _numbers(key: str, kind: str, words: tuple[str, ...], parser: Parser) -> Range:
+def _parse_numeric_range(key: str, kind: str, words: tuple[str, ...], parser: Parser) -> Range:
     numbers = [as_number(word) for word in words]
     if len(numbers) != 2 or None in numbers:
         raise Wrong("{} does not give two numbers", remedy=f"write {_SHAPE}")

@@ -15,14 +15,18 @@ import numpy as np
 import polars as pl
 
 from handful.errors import DataError, UserError
-from handful.evaluation.metrics.bootstrap import Answers, measured, resampled
-from handful.evaluation.significance.pairs import every_two, paired
-from handful.evaluation.significance.verdict import judged
+from handful.evaluation.metrics.bootstrap import (
+    Answers,
+    compute_answer_metrics,
+    resample_answer_metrics,
+)
+from handful.evaluation.significance.pairs import compare_model_pairs, every_two
+from handful.evaluation.significance.verdict import judge_model_pair
 from handful.experiment.context import Experiment
 from handful.records import Compared, Evaluation, Prepared, Split, Tested
 from handful.steps.compare.evidence import finite, predictions
 from handful.steps.compare.values import pair_as_json, with_interval
-from handful.steps.reconcile.keys.guids import normalized_ids
+from handful.steps.reconcile.keys.guids import normalize_guid_ids
 from handful.steps.reconcile.keys.id_format import is_guid
 
 LEARNT_FROM = (Split.TRAIN, Split.VALIDATION)
@@ -78,7 +82,7 @@ def across(sides: Sequence[Side]) -> dict[str, Any]:
     """
     _check_labels(sides)
     labels = sides[0].prepared.label2id
-    shared = _shared(sides)
+    shared = _select_shared_artifacts(sides)
     table, numbers = shared.table, range(len(sides))
     answers = Answers(
         table["label"].to_numpy(),
@@ -89,10 +93,13 @@ def across(sides: Sequence[Side]) -> dict[str, Any]:
     )
     first = sides[0].experiment.settings
     metric, goal = first.train.METRIC, first.train.METRIC_GOAL
-    values, draws = measured(answers), resampled(answers, seed=first.experiment.SEED)
-    names = _names(sides)
-    pairs = paired(names, answers, every_two(len(sides)), values, draws)
-    verdicts = [judged(pair, metric, goal) for pair in pairs]
+    values, draws = (
+        compute_answer_metrics(answers),
+        resample_answer_metrics(answers, seed=first.experiment.SEED),
+    )
+    names = _distinct_side_names(sides)
+    pairs = compare_model_pairs(names, answers, every_two(len(sides)), values, draws)
+    verdicts = [judge_model_pair(pair, metric, goal) for pair in pairs]
     return {
         "artifacts": table.height,
         "metric": metric,
@@ -119,7 +126,7 @@ def across(sides: Sequence[Side]) -> dict[str, Any]:
     }
 
 
-def _names(sides: Sequence[Side]) -> list[str]:
+def _distinct_side_names(sides: Sequence[Side]) -> list[str]:
     """Distinct names: with the directory where two are the same."""
     names = [side.name for side in sides]
     return [
@@ -147,10 +154,13 @@ def _check_labels(sides: Sequence[Side]) -> None:
         )
 
 
-def _shared(sides: Sequence[Side]) -> Shared:
+def _select_shared_artifacts(sides: Sequence[Side]) -> Shared:
     label2id = sides[0].prepared.label2id
     one_form = any(is_guid(side.experiment.settings) for side in sides)
-    tables = [_in_one_form(_table(side, n, label2id), one_form) for n, side in enumerate(sides)]
+    tables = [
+        _in_one_form(_side_prediction_table(side, n, label2id), one_form)
+        for n, side in enumerate(sides)
+    ]
     table = tables[0].rename({"label0": "label"})
     for other in tables[1:]:
         table = table.join(other, on="artifact_id")
@@ -181,13 +191,13 @@ def _in_one_form(table: pl.DataFrame, wanted: bool) -> pl.DataFrame:
     """`table` as ID_FORMAT = guid writes ids, if one of the sides does; two that become one go."""
     if not wanted:
         return table
-    named = table.with_columns(normalized_ids(pl.col("artifact_id")))
+    named = table.with_columns(normalize_guid_ids(pl.col("artifact_id")))
     if table.width == 1:
         return named
     return named.filter(~pl.col("artifact_id").is_duplicated())
 
 
-def _table(side: Side, number: int, label2id: Any) -> pl.DataFrame:
+def _side_prediction_table(side: Side, number: int, label2id: Any) -> pl.DataFrame:
     """artifact_id, label<n>, p<n>, l<n>, s<n>; label ids are those of `label2id`."""
     own = side.prepared.label2id
     raw = predictions(side.experiment, own, side.evaluation.model, side.evaluation.seed)

@@ -15,7 +15,7 @@ from handful.errors import Absent, DataError
 from handful.evaluation.metrics.arrays import Floats
 from handful.evaluation.metrics.calibration import softmax, squares
 from handful.experiment.context import Experiment
-from handful.records import Tested, Trained, known
+from handful.records import Tested, Trained, finite_metrics
 
 COLUMNS = ["artifact_id", "label", "prediction", "probabilities", "logits"]
 
@@ -69,8 +69,8 @@ def models(
         answered = Answered(
             seed=one.seed,
             table=predictions(experiment, label2id, one.model, one.seed),
-            validation=known(run.metrics),
-            told=known(one.metrics),
+            validation=finite_metrics(run.metrics),
+            told=finite_metrics(one.metrics),
             intervals=_intervals(experiment, one.model, one.seed),
             test_seconds=one.seconds,
             training_seconds=run.seconds,
@@ -91,8 +91,8 @@ def baselines(
         answered = Answered(
             seed=0,
             table=predictions(experiment, label2id, name, 0),
-            validation=known(raw.get("validation", {})),
-            told=known(raw.get("metrics", {})),
+            validation=finite_metrics(raw.get("validation", {})),
+            told=finite_metrics(raw.get("metrics", {})),
             intervals=raw.get("intervals", {}),
             test_seconds=float(raw.get("seconds") or 0.0),
             training_seconds=raw.get("training_seconds"),
@@ -141,7 +141,7 @@ def predictions(
             unknown = raw.filter(column.is_null())[name][0]
             what = f"the {name} {unknown!r} is not among the {len(label2id)} labels"
             raise DataError(what, where=where, remedy=again)
-    logits, references = _matrix(raw["logits"], len(label2id), where), ids["label"].to_numpy()
+    logits, references = _logit_matrix(raw["logits"], len(label2id), where), ids["label"].to_numpy()
     return raw.select(
         "artifact_id",
         label=ids["label"],
@@ -177,7 +177,7 @@ def common(contestants: Sequence[Contestant]) -> pl.Series:
     return shared["artifact_id"].sort()
 
 
-def restricted(table: pl.DataFrame, ids: pl.Series) -> pl.DataFrame:
+def select_evidence_rows(table: pl.DataFrame, ids: pl.Series) -> pl.DataFrame:
     """The rows of `ids`, in their order."""
     return ids.to_frame("artifact_id").join(
         table, on="artifact_id", how="left", maintain_order="left"
@@ -206,7 +206,7 @@ def _check_numbers(raw: pl.DataFrame, who: str, where: str) -> None:
             )
 
 
-def _matrix(column: pl.Series, labels: int, where: str) -> Floats:
+def _logit_matrix(column: pl.Series, labels: int, where: str) -> Floats:
     """[N, C]; `DataError` if a row has another length."""
     if not (column.list.len() == labels).all():
         raise DataError(

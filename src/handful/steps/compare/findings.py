@@ -11,11 +11,22 @@ import polars as pl
 
 from handful.errors import UserError
 from handful.evaluation.metrics.arrays import Floats
-from handful.evaluation.metrics.bootstrap import RESAMPLES, Answers, measured, resampled
+from handful.evaluation.metrics.bootstrap import (
+    RESAMPLES,
+    Answers,
+    compute_answer_metrics,
+    resample_answer_metrics,
+)
 from handful.evaluation.significance.gain import Gain, gain
-from handful.evaluation.significance.pairs import Pair, every_two, paired
-from handful.evaluation.significance.verdict import Verdict, beats, judged
-from handful.steps.compare.evidence import Answered, Contestant, common, finite, restricted
+from handful.evaluation.significance.pairs import Pair, compare_model_pairs, every_two
+from handful.evaluation.significance.verdict import Verdict, beats, judge_model_pair
+from handful.steps.compare.evidence import (
+    Answered,
+    Contestant,
+    common,
+    finite,
+    select_evidence_rows,
+)
 from handful.steps.compare.values import gain_as_json, pair_as_json, with_interval
 
 FEW_EXAMPLES = 10
@@ -94,12 +105,14 @@ def find(contestants: Sequence[Contestant], question: Question) -> Findings:
     ids = common(contestants)
     validation = {each.name: _mean_validation(each, question.metric) for each in contestants}
     _check_metric(contestants, validation, question.metric)
-    ranked = _ranked(contestants, validation, question.goal)
-    tables = {each.name: [restricted(r.table, ids) for r in each.runs] for each in ranked}
+    ranked = _rank_contestants(contestants, validation, question.goal)
+    tables = {each.name: [select_evidence_rows(r.table, ids) for r in each.runs] for each in ranked}
     answers = _answers([tables[each.name][0] for each in ranked], len(question.labels))
-    values = measured(answers)
-    draws = resampled(answers, seed=question.seed, resamples=question.resamples)
-    pairs = paired([each.name for each in ranked], answers, _which(ranked), values, draws)
+    values = compute_answer_metrics(answers)
+    draws = resample_answer_metrics(answers, seed=question.seed, resamples=question.resamples)
+    pairs = compare_model_pairs(
+        [each.name for each in ranked], answers, _which(ranked), values, draws
+    )
     support = dict(
         zip(
             question.labels,
@@ -114,7 +127,7 @@ def find(contestants: Sequence[Contestant], question: Question) -> Findings:
         values=values,
         draws=draws,
         spread={name: _over_seeds(each, len(question.labels)) for name, each in tables.items()},
-        judged=tuple(Judged(p, judged(p, question.metric, question.goal)) for p in pairs),
+        judged=tuple(Judged(p, judge_model_pair(p, question.metric, question.goal)) for p in pairs),
         winner=_winner(ranked),
         best_baseline=_best_baseline(ranked),
         best_simple_baseline=_best_simple_baseline(ranked),
@@ -130,7 +143,8 @@ def find(contestants: Sequence[Contestant], question: Question) -> Findings:
 def ranking(findings: Findings, question: Question) -> list[dict[str, Any]]:
     """The rows of the ranking, as JSON values; the best on validation first."""
     return [
-        _row(findings, question, rank, each) for rank, each in enumerate(findings.ranked, start=1)
+        _finding_row(findings, question, rank, each)
+        for rank, each in enumerate(findings.ranked, start=1)
     ]
 
 
@@ -179,7 +193,7 @@ def _which(ranked: Sequence[Contestant]) -> list[tuple[int, int]]:
     """
     bars = [each for each in (_best_baseline(ranked), _best_simple_baseline(ranked)) if each]
 
-    def wanted(one: Contestant, other: Contestant) -> bool:
+    def needs_comparison(one: Contestant, other: Contestant) -> bool:
         if one.baseline and other.baseline:
             return _winner(ranked) in (one, other) and _best_simple_baseline(ranked) in (one, other)
         if not one.baseline and not other.baseline:
@@ -187,7 +201,7 @@ def _which(ranked: Sequence[Contestant]) -> list[tuple[int, int]]:
         model, baseline = (other, one) if one.baseline else (one, other)
         return baseline in bars or baseline.probe_of == model.name or baseline is _winner(ranked)
 
-    return [(a, b) for a, b in every_two(len(ranked)) if wanted(ranked[a], ranked[b])]
+    return [(a, b) for a, b in every_two(len(ranked)) if needs_comparison(ranked[a], ranked[b])]
 
 
 def _mean_validation(each: Contestant, metric: str) -> float | None:
@@ -209,7 +223,7 @@ def _check_metric(
             )
 
 
-def _ranked(
+def _rank_contestants(
     contestants: Sequence[Contestant], validation: Mapping[str, float | None], goal: str
 ) -> tuple[Contestant, ...]:
     """The best on validation first; a baseline without the metric last.
@@ -236,11 +250,13 @@ def _answers(tables: Sequence[pl.DataFrame], labels: int) -> Answers:
 
 
 def _over_seeds(tables: Sequence[pl.DataFrame], labels: int) -> dict[str, list[float]]:
-    found = measured(_answers(tables, labels))
+    found = compute_answer_metrics(_answers(tables, labels))
     return {name: [float(value) for value in values] for name, values in found.items()}
 
 
-def _row(findings: Findings, question: Question, rank: int, each: Contestant) -> dict[str, Any]:
+def _finding_row(
+    findings: Findings, question: Question, rank: int, each: Contestant
+) -> dict[str, Any]:
     number = rank - 1
     first = each.runs[0]
     by_seed = [(run.seed, run.validation.get(question.metric)) for run in each.runs]
@@ -258,7 +274,7 @@ def _row(findings: Findings, question: Question, rank: int, each: Contestant) ->
             for name, values in findings.values.items()
         }
         | _from_test(findings, first),
-        "own_metrics": _own(first, findings.values),
+        "own_metrics": _select_own_metrics(first, findings.values),
         "spread": {name: _summary(values) for name, values in findings.spread[each.name].items()},
         "artifacts_tested": first.table.height,
         "labels_given": findings.given[each.name],
@@ -301,7 +317,7 @@ def _from_test(findings: Findings, run: Answered) -> dict[str, dict[str, float |
     }
 
 
-def _own(run: Answered, known: Mapping[str, Any]) -> dict[str, float]:
+def _select_own_metrics(run: Answered, known: Mapping[str, Any]) -> dict[str, float]:
     """What the test told beside the metrics computed here: the user's own, and those per label."""
     same = {n for n, one in run.intervals.items() if one["value"] == run.told.get(n)}
     return {

@@ -31,7 +31,7 @@ class Looks:
 
 def sentences(findings: Findings, question: Question) -> list[str]:
     """The verdict, sentence by sentence; the first names the winner."""
-    told = [_winner(findings, question)]
+    told = [_describe_compare_winner(findings, question)]
     rivals = [each for each in findings.ranked if not each.baseline and each != findings.winner]
     for rival in rivals[:FEW_DIFFERENCES]:
         one = findings.against(findings.winner.name, rival.name)
@@ -42,7 +42,7 @@ def sentences(findings: Findings, question: Question) -> list[str]:
 
 def remarks(findings: Findings, question: Question, looks: Looks) -> list[str]:
     """What a reader should know before believing it."""
-    told = [_looks(looks)]
+    told = [_describe_test_looks(looks)]
     largest = max(run.table.height for each in findings.ranked for run in each.runs)
     if findings.artifacts < largest:
         told.append(
@@ -80,7 +80,7 @@ def is_loud(sentence: str) -> bool:
     return _NOT_BEATEN in sentence
 
 
-def _winner(findings: Findings, question: Question) -> str:
+def _describe_compare_winner(findings: Findings, question: Question) -> str:
     winner = findings.winner
     seeds = len(winner.runs)
     mean = f", the mean of {seeds} seeds" if seeds > 1 else ""
@@ -93,7 +93,8 @@ def _winner(findings: Findings, question: Question) -> str:
             f"({_fine_tuned(findings, winner)})."
         )
     if findings.probes:
-        field = f"{_count(models, 'model')} and {_count(len(findings.probes), 'probe')}"
+        probes = _format_contestant_count(len(findings.probes), "probe")
+        field = f"{_format_contestant_count(models, 'model')} and {probes}"
         return (
             f"{winner.name} is chosen: the best of {field} by {question.metric} on validation "
             f"({value:.3f}{mean})."
@@ -115,7 +116,7 @@ def _fine_tuned(findings: Findings, probe: Contestant) -> str:
     return "it was not tested" if found is None else f"{probe.probe_of} reaches {found:.3f}"
 
 
-def _count(number: int, what: str) -> str:
+def _format_contestant_count(number: int, what: str) -> str:
     return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
@@ -128,11 +129,11 @@ def _over_probe(findings: Findings, question: Question) -> list[str]:
     real = {None: "which may be chance", True: "a real gain", False: "a real loss"}[added.better]
     return [
         f"Over its probe, a linear model on its frozen features, fine-tuning brings {model} "
-        f"{_gained(added, question.metric)}: {real}."
+        f"{_describe_fine_tuning_gain(added, question.metric)}: {real}."
     ]
 
 
-def _gained(added: Gain, metric: str) -> str:
+def _describe_fine_tuning_gain(added: Gain, metric: str) -> str:
     if added.value is None:
         return f"a {metric} that has no interval"
     return (
@@ -171,7 +172,7 @@ def _against_baseline(findings: Findings, against: Judged) -> str:
     return f"{winner} does {_NOT_BEATEN}! {baseline}"
 
 
-def _looks(looks: Looks) -> str:
+def _describe_test_looks(looks: Looks) -> str:
     times = "once" if looks.count == 1 else f"{looks.count} times"
     told = f"The test split was looked at {times}"
     if not looks.after_verdict:

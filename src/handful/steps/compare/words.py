@@ -20,11 +20,11 @@ def table_rows(
     """The columns and the rows; what fine-tuning adds is a column where there are probes."""
     if not any(row.get("over_probe") for row in ranking):
         return COLUMNS, [cells(row, metric) for row in ranking]
-    rows = [(*cells(row, metric), gained(row)) for row in ranking]
+    rows = [(*cells(row, metric), format_probe_gain(row)) for row in ranking]
     return (*COLUMNS, OVER_PROBE), rows
 
 
-def gained(row: Mapping[str, Any]) -> str:
+def format_probe_gain(row: Mapping[str, Any]) -> str:
     """What the model's fine-tuning adds over its probe; nothing where that is not known."""
     found = (row.get("over_probe") or {}).get("metric") or {}
     if found.get("value") is None:

@@ -20,7 +20,7 @@ from handful.experiment.context import Experiment
 from handful.layout import ENCODED_RECORD, SHARDS, check_model_folders, model_folder
 from handful.progress import printable
 from handful.records import Fingerprint, Prepared, Reconciled
-from handful.steps.prepare.artifacts import kept_artifacts
+from handful.steps.prepare.artifacts import load_kept_artifacts
 from handful.steps.prepare.encoding.inputs import Inputs
 from handful.steps.prepare.encoding.instance import Instance
 from handful.steps.prepare.encoding.sampling import check_sample, features_of
@@ -29,23 +29,23 @@ from handful.steps.prepare.labels import (
     LETTERS,
     apply_knobs,
     dense_label_map,
-    frozen_label_map,
+    describe_gone_labels,
+    describe_label_id_changes,
     keep_label_map,
     label_map,
     labels_seen,
-    told_of_gone,
-    told_of_new_ids,
+    read_frozen_label_map,
 )
 from handful.steps.prepare.model import ModelPreparation, encode_model
 from handful.steps.prepare.plan import EncodedModel, Plan, Share, Splits
-from handful.steps.prepare.selection import used_of, used_whatever_is_drawn
+from handful.steps.prepare.selection import list_used_artifacts, select_used_by_label
 from handful.steps.prepare.similarity.leakage import keep_leakage, leakage
 from handful.steps.prepare.splitting.draw_splits import Drawing
 from handful.steps.prepare.splitting.group_edges import check_group_by
 from handful.steps.prepare.splitting.ledger import Ledger, keep_ledger, previous_ledger
-from handful.steps.prepare.splitting.split_from import placed_before
+from handful.steps.prepare.splitting.split_from import merge_earlier_draws
 from handful.steps.prepare.workers.pool import Workers, workers_of
-from handful.system.machine import uncollected
+from handful.system.machine import pause_garbage_collection
 
 __all__ = [
     "FieldCheck",
@@ -76,7 +76,7 @@ def prepare(
     with ExitStack() as models:
         with workers_of(experiment) as workers:
             workers.start_early()
-            with uncollected():
+            with pause_garbage_collection():
                 plan = _plan(experiment, reconciled, workers, redo=redo)
             all_of_them = {
                 name: models.enter_context(ModelPreparation(experiment, name, plan, redo=redo))
@@ -85,8 +85,8 @@ def prepare(
             for model in all_of_them.values():
                 model.encode(workers)
         encoded = {name: model.join() for name, model in all_of_them.items()}
-    _tell(experiment, plan.ledger, plan.label2id)
-    told = told_of_new_ids(plan.label2id_before or {}, plan.label2id)
+    _warn_about_draw(experiment, plan.ledger, plan.label2id)
+    told = describe_label_id_changes(plan.label2id_before or {}, plan.label2id)
     if told:
         experiment.progress.warn(told)
     leaked = leakage(plan.ledger, plan.splits.pairs)
@@ -119,7 +119,7 @@ def encode_share(experiment: Experiment, reconciled: Reconciled, share: Share) -
     `prepare` raises.
     """
     with workers_of(experiment) as workers:
-        with uncollected():
+        with pause_garbage_collection():
             plan = _plan(experiment, reconciled, workers, redo=False)
         if share.worker == 0:
             # Whoever joins the shards may have no processors to spare, nor the documents. First,
@@ -133,27 +133,27 @@ def _plan(experiment: Experiment, reconciled: Reconciled, workers: Workers, *, r
     """Who goes where, under which label id: the same for all models."""
     settings = experiment.settings
     check_model_folders(settings.train.MODEL_NAMES)
-    artifacts = kept_artifacts(experiment)
+    artifacts = load_kept_artifacts(experiment)
     previous = None if redo else previous_ledger(experiment)
-    frozen = None if redo else frozen_label_map(experiment)
+    frozen = None if redo else read_frozen_label_map(experiment)
     labels_before = (previous and previous.labels_seen) or frozen or ()
     labelled = apply_knobs(artifacts, settings, labels_before)
-    gone = told_of_gone(labelled)
+    gone = describe_gone_labels(labelled)
     if gone:
         experiment.progress.warn(gone)
     inputs = Inputs(experiment)
     documents = inputs.documents(labelled.artifacts)
     check_group_by(labelled.artifacts, experiment)
-    before = placed_before(experiment, previous)
+    before = merge_earlier_draws(experiment, previous)
     now = {one.label for one in (*artifacts, *labelled.artifacts)}
     seen = labels_seen(previous.labels_seen if previous else None, frozen, now)
 
     drawing = Drawing(experiment, reconciled, labelled, documents, inputs, before, seen)
     draw: Callable[[], Splits] = drawing.alone
-    used = None if before else used_whatever_is_drawn(labelled, settings)
+    used = None if before else select_used_by_label(labelled, settings)
     if used is None:
         drawn = drawing.draw(workers)
-        used, draw = used_of(drawn.ledger), lambda: drawn
+        used, draw = list_used_artifacts(drawn.ledger), lambda: drawn
     documents_of = {document.id: document for document in documents}
     return Plan(
         used,
@@ -168,7 +168,7 @@ def _plan(experiment: Experiment, reconciled: Reconciled, workers: Workers, *, r
     )
 
 
-def _tell(experiment: Experiment, ledger: Ledger, label2id: Mapping[str, int]) -> None:
+def _warn_about_draw(experiment: Experiment, ledger: Ledger, label2id: Mapping[str, int]) -> None:
     """Warn of what a person should know about the draw."""
     rare = ledger.rare_labels()
     if rare:

@@ -16,7 +16,15 @@ from handful.records import Fate
 
 _OUTSIDE = frozenset(("", ".", ".."))
 """What a part of a name may not be."""
-_COLUMNS = ["artifact_id", "label", "file_hash", "fate", "files", "files_made", "row"]
+_ARTIFACT_LEDGER_COLUMNS = [
+    "artifact_id",
+    "label",
+    "file_hash",
+    "fate",
+    "files",
+    "files_made",
+    "row",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +51,7 @@ class Artifact:
         return ("file_hash", *json.loads(self.row))
 
 
-def kept_artifacts(experiment: Experiment) -> tuple[Artifact, ...]:
+def load_kept_artifacts(experiment: Experiment) -> tuple[Artifact, ...]:
     """Every kept artifact of the ledger, sorted by id. `DataError` if there is none."""
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
@@ -54,7 +62,7 @@ def kept_artifacts(experiment: Experiment) -> tuple[Artifact, ...]:
     except Absent as error:
         remedy = "run `handful reconcile` first"
         raise DataError("there is no ledger yet", where=where, remedy=remedy) from error
-    table = pq.read_table(io.BytesIO(data), columns=_COLUMNS)
+    table = pq.read_table(io.BytesIO(data), columns=_ARTIFACT_LEDGER_COLUMNS)
     table = table.filter(pc.equal(table["fate"], Fate.KEPT.value)).sort_by("artifact_id")
     if not table.num_rows:
         remedy = "data/reconciliation/summary.json says what became of them"

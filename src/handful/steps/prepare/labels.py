@@ -20,7 +20,7 @@ from handful.steps.prepare.artifacts import Artifact
 
 LETTERS = 60
 """Of a label in a message."""
-_NAMED = 10
+_MAX_LABELS_LISTED = 10
 
 
 @dataclass(frozen=True)
@@ -51,9 +51,9 @@ def apply_knobs(
     _check_aliases(artifacts, knobs.LABEL_ALIASES, seen)
     there = {artifact.label for artifact in artifacts}
     gone = [old for old in knobs.LABEL_ALIASES if old not in there]
-    artifacts = renamed(artifacts, knobs.LABEL_ALIASES)
+    artifacts = apply_label_aliases(artifacts, knobs.LABEL_ALIASES)
     counts = Counter(artifact.label for artifact in artifacts)
-    dropped = _ignored(counts, knobs.IGNORED_LABELS, knobs.LABEL_ALIASES, seen)
+    dropped = _find_ignored_labels(counts, knobs.IGNORED_LABELS, knobs.LABEL_ALIASES, seen)
     gone += [label for label in knobs.IGNORED_LABELS if label not in counts]
     for label, count in sorted(counts.items()):
         if label not in dropped and count < knobs.NUM_LABELS_THRESHOLD:
@@ -64,7 +64,9 @@ def apply_knobs(
     return labelled
 
 
-def renamed(artifacts: tuple[Artifact, ...], aliases: Mapping[str, str]) -> tuple[Artifact, ...]:
+def apply_label_aliases(
+    artifacts: tuple[Artifact, ...], aliases: Mapping[str, str]
+) -> tuple[Artifact, ...]:
     """LABEL_ALIASES, each label renamed at most once: `a = b` and `b = a` swap the two."""
     return tuple(
         replace(artifact, label=aliases[artifact.label]) if artifact.label in aliases else artifact
@@ -81,7 +83,7 @@ def _check_aliases(
             raise _no_such_label(old, known, "LABEL_ALIASES")
 
 
-def _ignored(
+def _find_ignored_labels(
     counts: Mapping[str, int],
     ignored: tuple[str, ...],
     aliases: Mapping[str, str],
@@ -163,24 +165,26 @@ def label_map(labels: Iterable[str], frozen: Mapping[str, int] | None) -> dict[s
     return label2id
 
 
-def told_of_gone(labelled: Labelled) -> str | None:
+def describe_gone_labels(labelled: Labelled) -> str | None:
     """That knobs name labels that are gone; None if none does."""
     if not labelled.gone:
         return None
     return (
         f"LABEL_ALIASES or IGNORED_LABELS name labels that no artifact has any more: "
-        f"{_named(labelled.gone)}"
+        f"{_format_label_names(labelled.gone)}"
     )
 
 
-def told_of_new_ids(before: Mapping[str, int], now: Mapping[str, int]) -> str | None:
+def describe_label_id_changes(before: Mapping[str, int], now: Mapping[str, int]) -> str | None:
     """That labels have other ids than `before`, or none any more; None if nothing of it is so."""
     gone = sorted(before.keys() - now.keys())
     moved = [label for label in before if label in now and before[label] != now[label]]
     if not gone and not moved:
         return None
-    what = [f"no artifact has {_named(gone)} any more"] if gone else []
-    what += [f"{_named(moved)} got another id"] if moved else ["the others keep their ids"]
+    what = [f"no artifact has {_format_label_names(gone)} any more"] if gone else []
+    what += (
+        [f"{_format_label_names(moved)} got another id"] if moved else ["the others keep their ids"]
+    )
     return (
         f"label ids are dense: {', and '.join(what)}. A model that is trained already keeps its "
         "own ids, also in predict; [prepare] KEEP_LABEL_IDS = true, set before a label goes, keeps "
@@ -188,12 +192,14 @@ def told_of_new_ids(before: Mapping[str, int], now: Mapping[str, int]) -> str | 
     )
 
 
-def _named(labels: Sequence[str]) -> str:
-    more = f" and {len(labels) - _NAMED} more" if len(labels) > _NAMED else ""
-    return ", ".join(printable(label, LETTERS) for label in labels[:_NAMED]) + more
+def _format_label_names(labels: Sequence[str]) -> str:
+    more = (
+        f" and {len(labels) - _MAX_LABELS_LISTED} more" if len(labels) > _MAX_LABELS_LISTED else ""
+    )
+    return ", ".join(printable(label, LETTERS) for label in labels[:_MAX_LABELS_LISTED]) + more
 
 
-def frozen_label_map(experiment: Experiment) -> dict[str, int] | None:
+def read_frozen_label_map(experiment: Experiment) -> dict[str, int] | None:
     """The label map in the store, None if there is none yet. `DataError` if it is damaged."""
     try:
         data = experiment.store.read(experiment.layout.label2id)
@@ -202,24 +208,24 @@ def frozen_label_map(experiment: Experiment) -> dict[str, int] | None:
     try:
         found = {str(label): int(number) for label, number in json.loads(data).items()}
     except (ValueError, TypeError, AttributeError) as error:
-        raise _damaged(experiment) from error
+        raise _build_label_map_error(experiment) from error
     if sorted(found.values()) != list(range(len(found))):
-        raise _damaged(experiment)
+        raise _build_label_map_error(experiment)
     return dict(sorted(found.items(), key=lambda item: item[1]))
 
 
 def keep_label_map(experiment: Experiment, label2id: Mapping[str, int]) -> None:
     """Write both label maps. label2id.json comes last: it is the one that is read again."""
     names = {str(number): label for label, number in label2id.items()}
-    experiment.store.write(experiment.layout.id2label, _json(names))
-    experiment.store.write(experiment.layout.label2id, _json(label2id))
+    experiment.store.write(experiment.layout.id2label, _encode_label_json(names))
+    experiment.store.write(experiment.layout.label2id, _encode_label_json(label2id))
 
 
-def _json(mapping: Mapping[str, object]) -> bytes:
+def _encode_label_json(mapping: Mapping[str, object]) -> bytes:
     return (json.dumps(mapping, indent=2, ensure_ascii=False) + "\n").encode()
 
 
-def _damaged(experiment: Experiment) -> DataError:
+def _build_label_map_error(experiment: Experiment) -> DataError:
     return DataError(
         "the label map is damaged: its ids are not 0, 1, 2, …",
         where=f"{experiment.store.url}/{experiment.layout.label2id}",

@@ -15,12 +15,12 @@ from handful.experiment.context import Experiment
 from handful.experiment.fingerprint import ENCODING_FUNCTIONS, ENCODING_LIBRARIES
 from handful.experiment.model_identity import encoding_identity
 from handful.files import checksums
-from handful.settings import ALL_OF_USER, Usage, counted
+from handful.settings import ALL_OF_USER, Usage, list_counted_settings
 from handful.steps.prepare.encoding import merge_shards
 from handful.steps.prepare.encoding.encode import Shard
 from handful.steps.prepare.encoding.encoder import ModelEncoder
 from handful.steps.prepare.encoding.shard_merger import ModelJoiner
-from handful.steps.prepare.encoding.shards import ShardStore, begun
+from handful.steps.prepare.encoding.shards import ShardStore, has_encoding_shards
 from handful.steps.prepare.plan import EncodedModel, Plan, Share
 from handful.steps.prepare.second_try import worth_a_second_try
 from handful.steps.prepare.splitting.splits import SPLITS
@@ -56,7 +56,7 @@ class ModelPreparation:
         self, experiment: Experiment, model: str, plan: Plan, *, redo: bool = False
     ) -> None:
         self._experiment, self._model, self._plan, self._redo = experiment, model, plan, redo
-        self._now, self._made_from = _made_from(experiment, model, plan)
+        self._now, self._made_from = _encoding_fingerprints(experiment, model, plan)
         self._shards = ShardStore(experiment, model, self._made_from)
         self._found: Mapping[int, Shard] = {}
         self._kept = None if redo else self._up_to_date()
@@ -108,7 +108,7 @@ class ModelPreparation:
 
     def _up_to_date(self) -> EncodedModel | None:
         """What stands there, if it is made of the same."""
-        kept = _kept(self._experiment, self._model)
+        kept = _read_encoded_model(self._experiment, self._model)
         if kept is None or kept.encoding != self._made_from:
             return None
         if kept.quarantined and worth_a_second_try(self._experiment, self._model):
@@ -123,8 +123,8 @@ def encode_model(
 
     Raises as `ModelPreparation.encode` does.
     """
-    _, made_from = _made_from(experiment, model, plan)
-    kept = _kept(experiment, model)
+    _, made_from = _encoding_fingerprints(experiment, model, plan)
+    kept = _read_encoded_model(experiment, model)
     name = layout.model_folder(model)
     again = kept and kept.quarantined and worth_a_second_try(experiment, model)
     if kept and kept.encoding == made_from and not again:
@@ -140,21 +140,21 @@ def encode_model(
     return len(found.keys() - before.keys())
 
 
-def _made_from(experiment: Experiment, model: str, plan: Plan) -> tuple[str, str]:
+def _encoding_fingerprints(experiment: Experiment, model: str, plan: Plan) -> tuple[str, str]:
     """What it is made from; and, while what stands is of a build that counted all of [user] and
     nothing else that functions read, that build's word for it."""
     usage = settings_usage(experiment.directory, ENCODING_FUNCTIONS)
     now, before = (_hash(experiment, model, plan, one) for one in (usage, ALL_OF_USER))
-    kept = _kept(experiment, model)
+    kept = _read_encoded_model(experiment, model)
     if now == before or (kept and kept.encoding == now):
         return now, now
     stands = kept is not None and kept.encoding == before
-    half_done = not usage.reads_beside_user and begun(experiment, model, before)
+    half_done = not usage.reads_beside_user and has_encoding_shards(experiment, model, before)
     return now, before if stands or half_done else now
 
 
 def _hash(experiment: Experiment, model: str, plan: Plan, usage: Usage) -> str:
-    settings = counted(experiment.settings, "prepare", for_hash=True, usage=usage)
+    settings = list_counted_settings(experiment.settings, "prepare", for_hash=True, usage=usage)
     functions = function_hashes(experiment.directory)
     chosen = {name for name in _CHOOSE_ARTIFACTS if not usage.reads("prepare", name)}
     others = set() if usage.names("train", _OTHER_MODELS) else {f"[train] {_OTHER_MODELS}"}
@@ -171,7 +171,7 @@ def _hash(experiment: Experiment, model: str, plan: Plan, usage: Usage) -> str:
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
 
 
-def _kept(experiment: Experiment, model: str) -> EncodedModel | None:
+def _read_encoded_model(experiment: Experiment, model: str) -> EncodedModel | None:
     """What stands there, if it is whole."""
     folder = experiment.layout.encoded(model)
     try:

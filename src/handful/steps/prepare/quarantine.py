@@ -13,7 +13,7 @@ from typing import Any, Self
 
 import handful
 from handful.errors import DataError
-from handful.errors.exceptions import described, original
+from handful.errors.exceptions import describe_exception, original
 from handful.settings import Limit
 from handful.steps.prepare.second_try import METADATA
 
@@ -42,7 +42,7 @@ class Quarantined:
         cls, error: BaseException, artifact_id: str, label: str, hide: Callable[[str], str] = str
     ) -> Self:
         """The instance for which `error` was raised; `hide` takes the secrets out of its words."""
-        message = hide(described(error))
+        message = hide(describe_exception(error))
         text = hide(_traceback_of(original(error)))
         return cls(
             artifact_id,
@@ -72,7 +72,7 @@ def _traceback_of(error: BaseException) -> str:
         users = _users_part(error.__traceback__)
         return "".join(traceback.format_exception(type(error), error, users))
     except BaseException:  # noqa: BLE001 - whatever it is, the instance is lost by `error`
-        return described(error)
+        return describe_exception(error)
 
 
 def _users_part(frames: TracebackType | None) -> TracebackType | None:

@@ -30,7 +30,7 @@ METADATA = b"handful.tried_again"
 
 
 @dataclass(frozen=True)
-class _Row:
+class _QuarantineRow:
     artifact_id: str
     error: str
     sizes: Mapping[str, int]
@@ -44,7 +44,7 @@ class _Row:
 
 def worth_a_second_try(experiment: Experiment, model: str) -> list[str]:
     """Artifact ids of the model's (its folder's) quarantine."""
-    rows, tried_again = _read(experiment, model)
+    rows, tried_again = _read_quarantine_rows(experiment, model)
     unread = [
         row.artifact_id for row in rows if row.is_unread and row.artifact_id not in tried_again
     ]
@@ -52,9 +52,9 @@ def worth_a_second_try(experiment: Experiment, model: str) -> list[str]:
     return [*unread, *(row.artifact_id for row in others if _has_changed(experiment, row))]
 
 
-def tried_twice(experiment: Experiment, model: str, errors: Mapping[str, str]) -> list[str]:
+def list_unread_twice(experiment: Experiment, model: str, errors: Mapping[str, str]) -> list[str]:
     """Those of `errors` (artifact id → error) that could not be read the last time, either."""
-    rows, _ = _read(experiment, model)
+    rows, _ = _read_quarantine_rows(experiment, model)
     before = {row.artifact_id for row in rows if row.is_unread}
     return sorted(one for one, error in errors.items() if one in before and _UNREAD.match(error))
 
@@ -70,7 +70,9 @@ def reasons(experiment: Experiment, prepared: Prepared) -> list[str]:
     return found
 
 
-def _read(experiment: Experiment, model: str) -> tuple[list[_Row], set[str]]:
+def _read_quarantine_rows(
+    experiment: Experiment, model: str
+) -> tuple[list[_QuarantineRow], set[str]]:
     """The rows of quarantine.parquet, and who was tried twice; nothing of one that is damaged."""
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -84,7 +86,7 @@ def _read(experiment: Experiment, model: str) -> tuple[list[_Row], set[str]]:
         return [], set()
     tried = (table.schema.metadata or {}).get(METADATA)
     rows = [
-        _Row(one, error, dict(zip(files, sizes, strict=True)))
+        _QuarantineRow(one, error, dict(zip(files, sizes, strict=True)))
         for one, error, files, sizes in zip(*told, strict=True)
     ]
     if tried is None:  # of a build that noted nothing: only what changed counts
@@ -92,7 +94,7 @@ def _read(experiment: Experiment, model: str) -> tuple[list[_Row], set[str]]:
     return rows, set(tried.decode().splitlines())
 
 
-def _has_changed(experiment: Experiment, row: _Row) -> bool:
+def _has_changed(experiment: Experiment, row: _QuarantineRow) -> bool:
     """Is a file now of another size than when it was tried, or there, or gone?"""
     missing = row.error.removeprefix(_MISSING).split(", ") if row.error.startswith(_MISSING) else ()
     names = [*row.sizes, *(name for name in missing if not is_glob(name))]

@@ -19,7 +19,7 @@ from handful.records import Split
 from handful.settings import Settings
 from handful.steps.prepare.artifacts import rank
 from handful.steps.prepare.labels import Labelled
-from handful.steps.prepare.splitting.ledger import Ledger, Row, drawn_with
+from handful.steps.prepare.splitting.ledger import Ledger, Row, ledger_draw_settings
 from handful.steps.prepare.splitting.splits import Drawn
 
 
@@ -48,13 +48,13 @@ def sample(candidates: Iterable[Candidate], size: int, seed: int) -> frozenset[s
     keyed = [
         (position / len(line), rank(seed, one.id), one.id)
         for members in by_label.values()
-        for line in [_line(members, seed)]
+        for line in [_order_label_candidates(members, seed)]
         for position, one in enumerate(line)
     ]
     return frozenset(artifact_id for _, _, artifact_id in sorted(keyed)[:size])
 
 
-def _line(members: list[Candidate], seed: int) -> list[Candidate]:
+def _order_label_candidates(members: list[Candidate], seed: int) -> list[Candidate]:
     """One label's artifacts, so mixed that every beginning has about its shares of splits.
 
     One to learn from stands in front. Where a split's first comes after it differs from label to
@@ -78,7 +78,7 @@ def _phase(seed: int, label: str, split: str) -> float:
     return int(rank(seed, f"{label}\0{split}")[:8], 16) / 16**8
 
 
-def used_whatever_is_drawn(labelled: Labelled, settings: Settings) -> tuple[Used, ...] | None:
+def select_used_by_label(labelled: Labelled, settings: Settings) -> tuple[Used, ...] | None:
     """Who is used, where no split was drawn before: the label knobs' verdict alone.
 
     The draw leaves nobody out then, as nobody can tie together what lies apart. None if
@@ -89,12 +89,14 @@ def used_whatever_is_drawn(labelled: Labelled, settings: Settings) -> tuple[Used
     return used if size is None or size >= len(used) else None
 
 
-def used_of(ledger: Ledger) -> tuple[Used, ...]:
+def list_used_artifacts(ledger: Ledger) -> tuple[Used, ...]:
     """Who is used, as it was drawn."""
     return tuple(Used(row.artifact_id, row.label) for row in ledger.used())
 
 
-def chosen(labelled: Labelled, drawn: Mapping[str, Drawn], settings: Settings) -> Ledger:
+def build_selection_ledger(
+    labelled: Labelled, drawn: Mapping[str, Drawn], settings: Settings
+) -> Ledger:
     """The ledger of this dataset: what was drawn, less what the knobs leave out."""
     why: dict[str, str] = {}
     candidates = []
@@ -122,4 +124,4 @@ def chosen(labelled: Labelled, drawn: Mapping[str, Drawn], settings: Settings) -
         )
         for artifact in labelled.artifacts
     )
-    return Ledger(rows, drawn_with(settings))
+    return Ledger(rows, ledger_draw_settings(settings))

@@ -39,7 +39,7 @@ from handful.steps.reconcile.keys import key_column
 from handful.steps.reconcile.keys.id_format import describe, normalize_listing, normalize_rows
 from handful.steps.reconcile.keys.names import Wanted
 from handful.steps.reconcile.matching import Matched, match
-from handful.steps.reconcile.pool import undisturbed
+from handful.steps.reconcile.pool import freeze_garbage_collector
 from handful.steps.reconcile.processing.process import Processing, function_key, inputs_of
 from handful.steps.reconcile.snapshot import tables
 from handful.steps.reconcile.snapshot.contents import hasher
@@ -58,7 +58,7 @@ from handful.user_functions.settings_usage import settings_usage
 from handful.user_functions.source_hash import function_hashes
 
 
-@undisturbed()
+@freeze_garbage_collector()
 def reconcile(
     experiment: Experiment,
     labels: LabelSource,
@@ -89,7 +89,7 @@ def reconcile(
         settings.reconcile.FILES_ON_RESEARCH,
         has_process=process is not None,
     )
-    begun = _begun(
+    begun = _prepare_reconciliation(
         experiment,
         files,
         wanted,
@@ -117,7 +117,7 @@ def reconcile(
 
     book = ledger.conclude(matched, verified, troubles)
     sums.remember(experiment, book.copies, verified.made, verified.contents)
-    labels_kept = _write(experiment, book, begun, prune=prune)
+    labels_kept = _write_reconciliation(experiment, book, begun, prune=prune)
     journal.end()
     return Reconciled(
         made_from=made_from,
@@ -144,7 +144,7 @@ class _Begun:
     trying: Meanwhile[None]
 
 
-def _begun(
+def _prepare_reconciliation(
     experiment: Experiment,
     files: Source,
     wanted: Wanted,
@@ -242,7 +242,7 @@ def _begin(experiment: Experiment, production: Snapshot, matched: Matched) -> Tr
     return troubles
 
 
-def _write(
+def _write_reconciliation(
     experiment: Experiment, book: ledger.Ledger, begun: _Begun, *, prune: bool
 ) -> dict[str, int]:
     """Write the ledger and its summary, and show it; kept artifacts per label."""
@@ -255,7 +255,7 @@ def _write(
         experiment.progress.note(f"no_label_row {key_column.NOT_KNOWN}")
     # Only of a ledger that adds up anything is removed; what is gone is stale no more.
     left = ledger.prune(experiment, book.stale, remove=prune)
-    summary["stale"] = ledger.told_of_stale(left)
+    summary["stale"] = ledger.summarise_stale_files(left)
     counts = ledger.write(experiment, book, summary)
     ledger.show(experiment, summary)
     return counts

@@ -86,11 +86,13 @@ def files_side(
     joined = give(joined, missing != "", Fate.MISSING_FILES, pl.lit("production lacks ") + missing)
     none = "production has none of FILES_FROM_PROD: " + ", ".join(f"'{n}'" for n in wanted.copied)
     joined = give(joined, pl.col("copied") == 0, Fate.MISSING_FILES, pl.lit(none))
-    joined = give_by(joined, _archived(listing, wanted), "artifact_id", Fate.ARCHIVED)
+    joined = give_by(
+        joined, _find_archived_artifacts(listing, wanted), "artifact_id", Fate.ARCHIVED
+    )
     return joined.select(rows.columns)
 
 
-def _archived(listing: Listing, wanted: Wanted) -> pl.DataFrame:
+def _find_archived_artifacts(listing: Listing, wanted: Wanted) -> pl.DataFrame:
     """Artifacts with a file to copy that has to be restored before: artifact_id, reason."""
     if "archived" not in listing.files.collect_schema():
         return pl.DataFrame(schema=_VERDICTS)
@@ -136,7 +138,7 @@ def _two_keys(listing: Listing, wanted: Wanted) -> pl.DataFrame:
     is_copied = wanted.is_copied()
     # A name in another Unicode form than FILES_FROM_PROD's is a rival of one that fits it.
     rival = _is_odd("file") & wanted.is_copied("composed")
-    mine = listing.files.with_columns(composed=_composed("file")).filter(is_copied | rival)
+    mine = listing.files.with_columns(composed=_artifact_name_nfc("file")).filter(is_copied | rival)
     same = pl.struct("artifact_id", "composed").hash()
     hashes = mine.select(same=same).collect(engine="streaming")["same"]
     twice = hashes.filter(hashes.is_duplicated()).unique()
@@ -196,7 +198,7 @@ def _is_odd(column: str) -> pl.Expr:
     return pl.col(column).str.contains(_ODD)
 
 
-def _composed(column: str) -> pl.Expr:
+def _artifact_name_nfc(column: str) -> pl.Expr:
     """The name in one Unicode form."""
     return (
         pl.when(_is_odd(column)).then(pl.col(column).str.normalize("NFC")).otherwise(pl.col(column))

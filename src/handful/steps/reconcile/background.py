@@ -42,7 +42,7 @@ class Meanwhile(Generic[T]):
             self._error = error
 
 
-class _EnoughError(Exception):
+class _BackgroundEndError(Exception):
     """Ends what is done meanwhile."""
 
 
@@ -64,6 +64,6 @@ class Hushed(Silent):
         figures: Mapping[str, Scalar] | None = None,
     ) -> None:
         if self.enough:
-            raise _EnoughError
+            raise _BackgroundEndError
         if self.loud:
             self._progress.advance(task, done, total, unit, figures)

@@ -89,7 +89,7 @@ def conclude(matched: Matched, verified: Verified, troubles: Troubles) -> Ledger
         reason=pl.when(kept).then(pl.coalesce("reason_late", "how", "reason")).otherwise("reason"),
     )
     rows = rows.with_columns(repaired=kept & pl.col("how").is_not_null())
-    files = _files(matched, verified, rows.filter(kept))
+    files = _ledger_files(matched, verified, rows.filter(kept))
     lists = files.sort(FILE).group_by("artifact_id", maintain_order=True)
     named = lists.agg(files="file", files_made=pl.col("file").filter("made"))
     # Only the one kept row of an artifact has its files.
@@ -107,7 +107,7 @@ def conclude(matched: Matched, verified: Verified, troubles: Troubles) -> Ledger
     return Ledger(full.select(columns), files, stale, verified.copies)
 
 
-def _files(matched: Matched, verified: Verified, kept: pl.DataFrame) -> pl.DataFrame:
+def _ledger_files(matched: Matched, verified: Verified, kept: pl.DataFrame) -> pl.DataFrame:
     copied = matched.files.select(*FILE, "size", content="etag", made=pl.lit(False))
     made = verified.made.select(*FILE, "size", "content", made=pl.lit(True))
     both = pl.concat([copied, made])
@@ -152,7 +152,7 @@ def summarise(ledger: Ledger, about: About, production: int) -> dict[str, Any]:
             "not_fitting_key_pattern": about.unmatched_keys,
             "folder_markers_left_out": about.folder_markers,
         },
-        "stale": told_of_stale(ledger.stale),
+        "stale": summarise_stale_files(ledger.stale),
     }
 
 
@@ -173,7 +173,7 @@ def _per_fate(rows: pl.DataFrame) -> dict[str, int]:
     return {fate.value: counts[fate.value] for fate in Fate if fate.value in counts}
 
 
-def told_of_stale(stale: pl.DataFrame) -> dict[str, Any]:
+def summarise_stale_files(stale: pl.DataFrame) -> dict[str, Any]:
     """How much is in the store beside what the ledger keeps, and of whom."""
     ids = stale["artifact_id"].unique().sort()
     return {

@@ -39,7 +39,7 @@ from handful.steps.reconcile.artifacts import Listing
 from handful.steps.reconcile.assign_fates import OPEN, give, give_by, join_some
 from handful.steps.reconcile.keys.id_format import ORIGINAL_ID, name_spellings
 from handful.steps.reconcile.keys.key_names import add_names
-from handful.steps.reconcile.keys.names import Wanted, id_fault, quoted, row_fault, shown
+from handful.steps.reconcile.keys.names import Wanted, id_fault, quote_names, row_fault, shown
 from handful.steps.reconcile.snapshot import file_rows
 from handful.steps.reconcile.snapshot.contents import Hasher, Hashes
 
@@ -84,7 +84,7 @@ def match(
     seen = artifacts.look(listing, wanted)
     rows = artifacts.files_side(rows, listing, seen, wanted)
     files = artifacts.files_of(listing, wanted, rows.filter(OPEN))
-    rows = _computed_hashes(rows, files, hashes)
+    rows = _fill_file_hashes(rows, files, hashes)
     rows = _conflicts(rows, computed=True)
     rows = _duplicates(rows)
     rows = give(rows, pl.lit(True), Fate.KEPT, pl.lit(""))
@@ -104,19 +104,19 @@ def _label_side(rows: pl.DataFrame) -> pl.DataFrame:
     )
     fault = row_fault(rows)
     rows = give(rows, fault.is_not_null(), Fate.UNSAFE_NAME, fault)
-    rows = give(rows, ~_labelled(), Fate.NO_LABEL, pl.lit("the label is empty"))
+    rows = give(rows, ~_has_match_label(), Fate.NO_LABEL, pl.lit("the label is empty"))
     order = ["nr", "artifact_id", "label", "label_source", "file_hash", "fate", "reason", "row"]
     return rows.select(order + [name for name in rows.columns if name == ORIGINAL_ID])
 
 
-def _labelled() -> pl.Expr:
+def _has_match_label() -> pl.Expr:
     return pl.col("label").is_not_null() & (pl.col("label").str.strip_chars() != "")
 
 
 def _conflicts(rows: pl.DataFrame, *, computed: bool = False) -> pl.DataFrame:
     """Conflicts by id and by file_hash; when `computed`, by the hashes of open rows only."""
     # Rows with an unsafe id count as witnesses: their label contradicts all the same.
-    witnesses = rows.filter(OPEN) if computed else rows.filter(_labelled())
+    witnesses = rows.filter(OPEN) if computed else rows.filter(_has_match_label())
     by_id = (
         witnesses.filter(pl.col("artifact_id").is_duplicated())
         .group_by("artifact_id")
@@ -177,7 +177,7 @@ def _duplicate_rows(rows: pl.DataFrame) -> pl.DataFrame:
     return give_by(rows, others.select("nr", reason=reason), "nr", Fate.DUPLICATE_ROW)
 
 
-def _computed_hashes(rows: pl.DataFrame, files: pl.DataFrame, hashes: Hasher) -> pl.DataFrame:
+def _fill_file_hashes(rows: pl.DataFrame, files: pl.DataFrame, hashes: Hasher) -> pl.DataFrame:
     """Fill the file_hash of open rows that have none."""
     without = rows.filter(OPEN & pl.col("file_hash").is_null())
     if without.is_empty():
@@ -254,7 +254,7 @@ def _stop_where_told(rows: pl.DataFrame, settings: Settings) -> None:
         found = rows.filter(pl.col("fate").is_in([fate.value for fate in fates]))
         if found.height:
             examples = "".join(
-                f"\n  {quoted([row['artifact_id']])}: {row['reason']}"
+                f"\n  {quote_names([row['artifact_id']])}: {row['reason']}"
                 for row in found.unique("artifact_id", maintain_order=True)
                 .head(EXAMPLES)
                 .to_dicts()

@@ -24,7 +24,7 @@ Result = TypeVar("Result")
 
 
 @contextmanager
-def undisturbed() -> Iterator[None]:
+def freeze_garbage_collector() -> Iterator[None]:
     """During the body the garbage collector passes over what was there before it.
 
     All threads stand still while it looks through every module that was ever imported: 60 ms, and
@@ -92,7 +92,7 @@ class _Pool(Generic[Item, Result]):
                         break
                     continue
                 try:
-                    ended.append((item, self._done(item), None))
+                    ended.append((item, self._run_pool_item(item), None))
                 except StoreError as error:
                     ended.append((item, None, error))
         except BaseException as error:  # noqa: BLE001 - raised again by the caller's thread
@@ -104,7 +104,7 @@ class _Pool(Generic[Item, Result]):
                 if not self.alive:
                     self._wake.set()
 
-    def _done(self, item: Item) -> Result:
+    def _run_pool_item(self, item: Item) -> Result:
         """What comes of it; again after a while where so many at once are too many for the machine,
         until others have given back the files that they hold open."""
         for seconds in PAUSES:

@@ -54,12 +54,12 @@ def tune(
         for model in settings.train.MODEL_NAMES:
             if anew:
                 experiment.store.delete_tree(experiment.layout.tuning(model))
-            best.append(_tuned(Search(experiment, prepared, backend, model)))
+            best.append(_tune_one_model(Search(experiment, prepared, backend, model)))
     finished = datetime.now(UTC).isoformat(timespec="seconds")
     return Tuned(best=tuple(best), made_from=made_from, finished_at=finished)
 
 
-def _tuned(search: Search) -> Best:
+def _tune_one_model(search: Search) -> Best:
     settings, progress = search.experiment.settings, search.experiment.progress
     if settings.compute.BACKEND == "sagemaker":
         standing, count = _standing(search), settings.tune.most_trials
@@ -191,7 +191,7 @@ def _standing(search: Search) -> dict[int, Trial]:
         trial = trials.read(search.experiment, search.model, number)
         if trial is None:
             continue
-        change = _change(search, trial)
+        change = _describe_trial_change(search, trial)
         if change:
             search.experiment.progress.note(
                 f"tune: {search.folder} trial {number} is done again: {change}"
@@ -208,7 +208,7 @@ def _standing(search: Search) -> dict[int, Trial]:
     return found
 
 
-def _change(search: Search, trial: Trial) -> str | None:
+def _describe_trial_change(search: Search, trial: Trial) -> str | None:
     try:
         return difference(trial.made_from, search.made_from(trial.values))
     except HandfulError as error:

@@ -45,7 +45,7 @@ def draw(
         # Those of the same round that were asked before count as running: TPE avoids them.
         study.sampler = TPESampler(n_startup_trials=RANDOM_TRIALS, seed=_seed(seed, number))
         asked = study.ask(distributions(ranges))
-        found.append({one.key: _text(one, asked.params[one.key]) for one in ranges})
+        found.append({one.key: _format_range_value(one, asked.params[one.key]) for one in ranges})
     return found
 
 
@@ -61,7 +61,7 @@ def study_of(ranges: Sequence[Range], goal: str, trials: Iterable[Trial]) -> Stu
         for trial in known
         if trial.state != State.FAILED and _fits(ranges, _as_drawn(ranges, trial))
     ]
-    study.add_trials(_frozen(ranges, trial) for trial in ended)
+    study.add_trials(_build_optuna_trial(ranges, trial) for trial in ended)
     return study
 
 
@@ -79,7 +79,7 @@ def as_they_stand(search: Search) -> dict[str, str] | None:
         if is_user and name not in settings.user.values:
             return None
         value = settings.user.values[name] if is_user else getattr(section, name)
-        found[one.key] = _text(one, value)
+        found[one.key] = _format_range_value(one, value)
         if found[one.key] != _AUTO and not _fits([one], found):
             return None
     return found
@@ -98,7 +98,7 @@ def _as_drawn(ranges: Sequence[Range], trial: Trial) -> dict[str, str]:
 def _fits(ranges: Sequence[Range], values: Mapping[str, str]) -> bool:
     """May they have been drawn? The settings as they stand may lie outside of the ranges."""
     try:
-        params = parsed(ranges, values)
+        params = parse_trial_values(ranges, values)
     except (ValueError, StopIteration, KeyError):
         return False
     wanted = distributions(ranges)
@@ -125,26 +125,28 @@ def _distribution(one: Range) -> BaseDistribution:
     return FloatDistribution(low, high, log=one.kind == "log")
 
 
-def _frozen(ranges: Sequence[Range], trial: Trial) -> FrozenTrial:
+def _build_optuna_trial(ranges: Sequence[Range], trial: Trial) -> FrozenTrial:
     from optuna.trial import TrialState, create_trial
 
     complete = trial.state == State.COMPLETE
     return create_trial(
         state=TrialState.COMPLETE if complete else TrialState.PRUNED,
         value=trial.value if complete else None,
-        params=parsed(ranges, _as_drawn(ranges, trial)),
+        params=parse_trial_values(ranges, _as_drawn(ranges, trial)),
         distributions=distributions(ranges),
         intermediate_values=dict(enumerate(trial.seen, start=1)),
     )
 
 
-def parsed(ranges: Sequence[Range], values: Mapping[str, str]) -> dict[str, Any]:
+def parse_trial_values(ranges: Sequence[Range], values: Mapping[str, str]) -> dict[str, Any]:
     """A trial's texts as the values that Optuna drew."""
     found: dict[str, Any] = {}
     for one in ranges:
         text = values[one.key]
         if one.kind == "choice":
-            found[one.key] = next(c for c in one.choices if _same(_text(one, c), text))
+            found[one.key] = next(
+                c for c in one.choices if _is_same_range_text(_format_range_value(one, c), text)
+            )
         elif one.kind == "int" and float(text).is_integer():
             found[one.key] = int(float(text))
         else:
@@ -152,12 +154,12 @@ def parsed(ranges: Sequence[Range], values: Mapping[str, str]) -> dict[str, Any]
     return found
 
 
-def _same(one: str, other: str) -> bool:
+def _is_same_range_text(one: str, other: str) -> bool:
     first, second = as_number(one), as_number(other)
     return one == other or (first is not None and first == second)
 
 
-def _text(one: Range, value: Any) -> str:
+def _format_range_value(one: Range, value: Any) -> str:
     key = keys_of(TrainSection).get(one.key)
     return key.parser.nothing if key and value is None else as_text(value)
 

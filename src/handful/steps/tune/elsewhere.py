@@ -27,7 +27,7 @@ def search_elsewhere(search: Search) -> list[Trial]:
     answer = search.backend.run(_job(search), progress)
     found = []
     for number, one in enumerate(answer["trials"]):
-        trial = _trial(search, number, one)
+        trial = _build_trial_from_job(search, number, one)
         trials.write(search.experiment, search.model, trial)
         if trial.state is State.FAILED:
             progress.warn(f"tune: {search.folder} trial {number} failed: {trial.error}")
@@ -39,7 +39,7 @@ def search_elsewhere(search: Search) -> list[Trial]:
 
 def forget_search(search: Search) -> None:
     """The next search is another one, although nothing that it is made from has changed."""
-    search.experiment.store.delete([_key(search)])
+    search.experiment.store.delete([_search_token_key(search)])
 
 
 def _job(search: Search) -> Job:
@@ -66,7 +66,7 @@ def _job(search: Search) -> Job:
 
 
 def _token(search: Search) -> str:
-    store, key = search.experiment.store, _key(search)
+    store, key = search.experiment.store, _search_token_key(search)
     try:
         return str(json.loads(store.read(key))["token"])
     except (Absent, ValueError, KeyError, TypeError):
@@ -75,11 +75,11 @@ def _token(search: Search) -> str:
         return token
 
 
-def _key(search: Search) -> str:
+def _search_token_key(search: Search) -> str:
     return f"{search.experiment.layout.tuning(search.model)}/{SEARCH}"
 
 
-def _trial(search: Search, number: int, told: Mapping[str, Any]) -> Trial:
+def _build_trial_from_job(search: Search, number: int, told: Mapping[str, Any]) -> Trial:
     """A trial as it would have been written at home, out of a job's answer."""
     values = dict(told["values"])
     try:

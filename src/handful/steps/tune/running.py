@@ -58,7 +58,7 @@ def run_round(
 
     def one(number: int) -> None:
         try:
-            ended[number] = _run(search, number, drawn[number], before)
+            ended[number] = _run_trial_job(search, number, drawn[number], before)
         except Exception as error:  # noqa: BLE001 - handed to the main thread, which judges it
             ended[number] = error
 
@@ -66,11 +66,14 @@ def run_round(
         # Here and not in a thread: Ctrl-C reaches the worker's backend, which lets it finish well.
         one(next(iter(drawn)))
     else:
-        _at_once([threading.Thread(target=one, args=(n,), daemon=True) for n in drawn])
-    return [_judged(search, number, drawn[number], ended[number]) for number in sorted(drawn)]
+        _run_trial_threads([threading.Thread(target=one, args=(n,), daemon=True) for n in drawn])
+    return [
+        _resolve_trial_outcome(search, number, drawn[number], ended[number])
+        for number in sorted(drawn)
+    ]
 
 
-def _at_once(threads: Sequence[threading.Thread]) -> None:
+def _run_trial_threads(threads: Sequence[threading.Thread]) -> None:
     """Daemons: when this process is told to go, it goes, and each worker's leash ends it."""
     for thread in threads:
         thread.start()
@@ -78,21 +81,21 @@ def _at_once(threads: Sequence[threading.Thread]) -> None:
         thread.join()
 
 
-def _judged(
+def _resolve_trial_outcome(
     search: Search, number: int, values: Mapping[str, str], found: Trial | BaseException
 ) -> Trial:
     if isinstance(found, Trial):
         return found
     if not isinstance(found, HandfulError) or isinstance(found, Interrupted | StoreError):
         raise found
-    made_from = _made_from_or_nothing(search, values)
+    made_from = _trial_fingerprint_or_empty(search, values)
     trial = Trial(number, values, State.FAILED, made_from, error=str(found))
     trials.write(search.experiment, search.model, trial)
     search.experiment.progress.warn(f"tune: {search.folder} trial {number} failed: {found}")
     return trial
 
 
-def _made_from_or_nothing(search: Search, values: Mapping[str, str]) -> dict[str, str]:
+def _trial_fingerprint_or_empty(search: Search, values: Mapping[str, str]) -> dict[str, str]:
     """Values that the settings refuse have no fingerprint; such a trial is tried again."""
     try:
         return search.made_from(values)
@@ -100,7 +103,9 @@ def _made_from_or_nothing(search: Search, values: Mapping[str, str]) -> dict[str
         return {}
 
 
-def _run(search: Search, number: int, values: Mapping[str, str], before: Sequence[Trial]) -> Trial:
+def _run_trial_job(
+    search: Search, number: int, values: Mapping[str, str], before: Sequence[Trial]
+) -> Trial:
     mine = with_values(search.experiment, search.model, values)
     processes = processes_for(mine, search.model)
     prepared = search.prepared

@@ -8,7 +8,7 @@ from typing import Any
 
 from handful.experiment.context import with_values
 from handful.layout import BEST, TUNING
-from handful.settings import counted_for_model
+from handful.settings import list_counted_model_settings
 from handful.steps.tune.drawing import study_of
 from handful.steps.tune.running import Search
 from handful.steps.tune.trials import State, Trial
@@ -18,7 +18,7 @@ def write_search(search: Search, found: Sequence[Trial], best: Trial) -> None:
     """Write both files; tuning.json last."""
     store, folder = search.experiment.store, search.experiment.layout.tuning(search.model)
     store.write(f"{folder}/{BEST}", best_ini(search, best).encode())
-    told = json.dumps(_told(search, found, best), indent=2, ensure_ascii=False)
+    told = json.dumps(_tuning_summary(search, found, best), indent=2, ensure_ascii=False)
     store.write(f"{folder}/{TUNING}", f"{told}\n".encode())
 
 
@@ -29,7 +29,7 @@ def best_ini(search: Search, best: Trial) -> str:
     models = settings.as_written.get("[train] MODEL_NAMES") or ", ".join(settings.train.MODEL_NAMES)
     train = {
         name.removeprefix("[train] "): text
-        for name, text in counted_for_model(mine, search.model).items()
+        for name, text in list_counted_model_settings(mine, search.model).items()
         if name.startswith("[train] ") and text != "none"
     }
     user = {
@@ -48,7 +48,7 @@ def best_ini(search: Search, best: Trial) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _told(search: Search, found: Sequence[Trial], best: Trial) -> dict[str, Any]:
+def _tuning_summary(search: Search, found: Sequence[Trial], best: Trial) -> dict[str, Any]:
     settings = search.experiment.settings
     return {
         "model": search.folder,

@@ -17,16 +17,16 @@ ENOUGH = 32
 """Folders that need no more levels: a listing has half as many readers."""
 MOST = 64
 """Seams at most: each costs a page that is not full."""
-_LEVELS = 6
-_AT_ONCE = 32
+_FOLDER_LEVELS = 6
+_FOLDER_THREADS = 32
 
 
 def folder_seams(children: Children, root: str) -> list[str]:
     """Keys in byte order, at which whole folders begin; none if the first level has too many."""
     leaves: set[str] = set()
     level = [root]
-    with ThreadPoolExecutor(_AT_ONCE) as pool:
-        for _ in range(_LEVELS):
+    with ThreadPoolExecutor(_FOLDER_THREADS) as pool:
+        for _ in range(_FOLDER_LEVELS):
             following: list[str] = []
             for folder, found in zip(level, pool.map(children, level), strict=True):
                 if found:

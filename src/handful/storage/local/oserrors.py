@@ -9,9 +9,9 @@ from contextlib import contextmanager
 from handful.errors import Absent, Denied, Full, OutOfResources, StepError, StoreError, Unreachable
 from handful.errors.exceptions import shortage
 
-_ABSENT = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR}
-_DENIED = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ELOOP}
-_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_ERRNOS_ABSENT = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR}
+_ERRNOS_DENIED = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ELOOP}
+_ERRNOS_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 # A network file system that went away.
 _UNREACHABLE = {
     errno.EIO,
@@ -31,7 +31,9 @@ def reading(where: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise translated(error, where, f"cannot be read: {_words(error)}") from error
+        raise translate_os_error(
+            error, where, f"cannot be read: {_describe_os_error(error)}"
+        ) from error
 
 
 @contextmanager
@@ -40,16 +42,18 @@ def writing(where: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in _ABSENT | {errno.EEXIST}:
+        if error.errno in _ERRNOS_ABSENT | {errno.EEXIST}:
             raise StoreError(
-                f"cannot be written: {_words(error)}",
+                f"cannot be written: {_describe_os_error(error)}",
                 where=where,
                 remedy="a file stands where a folder should be, or a folder where a file should",
             ) from error
-        raise translated(error, where, f"cannot be written: {_words(error)}") from error
+        raise translate_os_error(
+            error, where, f"cannot be written: {_describe_os_error(error)}"
+        ) from error
 
 
-def translated(error: OSError, where: str, what: str) -> StepError:
+def translate_os_error(error: OSError, where: str, what: str) -> StepError:
     """The store's error for `error`: its class by errno, its message from `what`.
 
     `OutOfResources` is none of the store's: the file is no more to blame than any other.
@@ -58,11 +62,11 @@ def translated(error: OSError, where: str, what: str) -> StepError:
     if isinstance(short, OutOfResources) and error.errno != errno.EFBIG:
         return OutOfResources(short.fault.what, where=where, remedy=short.fault.remedy)
     number = error.errno
-    if number in _ABSENT:
+    if number in _ERRNOS_ABSENT:
         return Absent("is not there", where=where)
-    if number in _DENIED:
+    if number in _ERRNOS_DENIED:
         return Denied(what, where=where, remedy="check its owner, permissions and mount")
-    if number in _FULL:
+    if number in _ERRNOS_FULL:
         return Full(what, where=where, remedy="free some room, or point STORE somewhere else")
     if number in _UNREACHABLE:
         return Unreachable(what, where=where, remedy="is the file system still mounted?")
@@ -75,5 +79,5 @@ def translated(error: OSError, where: str, what: str) -> StepError:
     return StoreError(what, where=where)
 
 
-def _words(error: OSError) -> str:
+def _describe_os_error(error: OSError) -> str:
     return error.strerror or str(error)

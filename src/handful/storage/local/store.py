@@ -28,7 +28,7 @@ from handful.errors import Absent, Denied, Locked, StoreError
 from handful.files.paths import LONGEST_NAME, LONGEST_PATH
 from handful.storage import atomic_write, lock_guard, tree
 from handful.storage.base import Entry, Fence, Source
-from handful.storage.keys import HIDDEN, checked, checked_prefix, folder
+from handful.storage.keys import HIDDEN, check_key, check_key_prefix, folder
 from handful.storage.local.oserrors import reading, writing
 from handful.storage.local.walk import batches, etag, files_below
 
@@ -59,7 +59,7 @@ class LocalSource:
         *,
         near: Sequence[str] = (),  # noqa: ARG002 - the protocol's
     ) -> Iterator[pa.RecordBatch]:
-        checked_prefix(prefix, self.url)
+        check_key_prefix(prefix, self.url)
         if not self._root.exists():
             if self.missing_root_is_empty:
                 return
@@ -85,12 +85,14 @@ class LocalSource:
         with writing(str(path)):
             path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_name(atomic_write.name())
-        content = atomic_write.copied(source, part, self._where(key), str(path))
-        atomic_write.placed(part, path, str(path))
+        content = atomic_write.copy_file_with_mtime(source, part, self._where(key), str(path))
+        atomic_write.move_part_into_place(part, path, str(path))
         return content
 
     def download(self, key: str, part: Path, where: str, *, flush: bool) -> str | None:
-        return atomic_write.copied(self.file(key), part, self._where(key), where, flush=flush)
+        return atomic_write.copy_file_with_mtime(
+            self.file(key), part, self._where(key), where, flush=flush
+        )
 
     def fetch_tree(self, prefix: str, scratch: Path) -> Path:  # noqa: ARG002 - the protocol's
         below = folder(prefix, self.url)
@@ -108,7 +110,7 @@ class LocalSource:
 
     def _path(self, key: str) -> Path:
         """The path of `key`; `Denied` if a symbolic link on the way leads out of the root."""
-        path = self._root / checked(key, self.url)
+        path = self._root / check_key(key, self.url)
         _check_length(path, key, self._where(key))
         if self._leads_out(key):
             raise Denied(
@@ -158,16 +160,16 @@ class LocalStore(LocalSource):
 
     def write(self, key: str, data: bytes) -> None:
         self._check()
-        self._place(self._written_aside(key, data), key, lasting=True)
+        self._place(self._write_aside(key, data), key, lasting=True)
 
     def create(self, key: str, data: bytes) -> bool:
         path = self._path(key)
         if path.is_file():
             return False
-        part = self._written_aside(key, data)
+        part = self._write_aside(key, data)
         try:
             with self._last_moment():
-                return atomic_write.placed_if_absent(part, path, self._where(key))
+                return atomic_write.move_part_if_absent(part, path, self._where(key))
         finally:
             part.unlink(missing_ok=True)
 
@@ -203,7 +205,7 @@ class LocalStore(LocalSource):
         self._check()
         self._path(key)
         part = self._aside(key)
-        atomic_write.copied(path, part, str(path), self._where(key))
+        atomic_write.copy_file_with_mtime(path, part, str(path), self._where(key))
         self._place(part, key)
 
     def copy_from(self, source: Source, source_key: str, key: str) -> str | None:
@@ -214,7 +216,7 @@ class LocalStore(LocalSource):
         part = self._aside(key)
         try:
             content = source.download(source_key, part, self._where(key), flush=True)
-            atomic_write.placed(part, self._path(key), self._where(key))
+            atomic_write.move_part_into_place(part, self._path(key), self._where(key))
         except BaseException:
             part.unlink(missing_ok=True)
             raise
@@ -229,14 +231,16 @@ class LocalStore(LocalSource):
         self._check_apart(directory, below)
         self._check()
         try:
-            names = self._staged(directory, staged, last)
+            names = self._stage_tree(directory, staged, last)
             with self._last_moment():
                 if last:
                     self._delete(f"{below}{last}")
                 self._delete_tree(prefix)
                 for name in names:
                     key = f"{below}{name}"
-                    atomic_write.placed(staged / name, self._path(key), self._where(key))
+                    atomic_write.move_part_into_place(
+                        staged / name, self._path(key), self._where(key)
+                    )
             if last:
                 atomic_write.flush_folder(self._path(f"{below}{last}").parent)
         finally:
@@ -267,11 +271,11 @@ class LocalStore(LocalSource):
         below = folder(prefix, self.url)
         if not below:
             for child in self._children():
-                _remove(child)
+                _remove_local_path(child)
             return
         path = self._path(below.rstrip("/"))
         if path.is_dir() and not path.is_symlink():
-            _remove(path)
+            _remove_local_path(path)
             self._prune(path.parent)
 
     def move_tree(self, prefix: str, target: str, *, last: str = "") -> None:
@@ -310,10 +314,10 @@ class LocalStore(LocalSource):
         with reading(self.url):
             return [child for child in self._root.iterdir() if child.name != HIDDEN]
 
-    def _written_aside(self, key: str, data: bytes) -> Path:
+    def _write_aside(self, key: str, data: bytes) -> Path:
         self._path(key)  # refuses a bad key before anything is written
         part = self._aside(key)
-        atomic_write.written(part, data, self._where(key))
+        atomic_write.write_flushed_file(part, data, self._where(key))
         return part
 
     def _aside(self, key: str) -> Path:
@@ -326,7 +330,7 @@ class LocalStore(LocalSource):
         path = self._path(key)
         try:
             with self._last_moment():
-                atomic_write.placed(part, path, self._where(key))
+                atomic_write.move_part_into_place(part, path, self._where(key))
         finally:
             part.unlink(missing_ok=True)
         if lasting:
@@ -357,14 +361,16 @@ class LocalStore(LocalSource):
                 )
             yield
 
-    def _staged(self, directory: Path, staged: Path, last: str) -> list[str]:
+    def _stage_tree(self, directory: Path, staged: Path, last: str) -> list[str]:
         """Copy `directory` to `staged`, whole, before anything old goes; the names, `last` last."""
         names = tree.names(directory, last)
         for name in names:
             target = staged / name
             with writing(str(target)):
                 target.parent.mkdir(parents=True, exist_ok=True)
-            atomic_write.copied(directory / name, target, str(directory / name), self._where(name))
+            atomic_write.copy_file_with_mtime(
+                directory / name, target, str(directory / name), self._where(name)
+            )
         return names
 
     def _check_apart(self, directory: Path, below: str) -> None:
@@ -396,7 +402,7 @@ def _check_length(path: Path, key: str, where: str) -> None:
             raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG))
 
 
-def _remove(path: Path) -> None:
+def _remove_local_path(path: Path) -> None:
     with writing(str(path)):
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)

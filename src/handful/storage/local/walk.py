@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from handful.storage.base import Entry
 from handful.storage.keys import HIDDEN
-from handful.storage.local.oserrors import translated
+from handful.storage.local.oserrors import translate_os_error
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -40,11 +40,11 @@ def files_below(root: Path, prefix: str) -> Iterator[Entry]:
         for child in _children(directory, root):
             if not child.name.startswith(start) or (not below and child.name == HIDDEN):
                 continue
-            key = below + _shown(child.name)
+            key = below + _escape_local_name(child.name)
             if child.is_dir(follow_symlinks=False):
                 pending.append((child.path, f"{key}/", ""))
             else:
-                yield from _file(child, key, real)
+                yield from _local_file_entry(child, key, real)
 
 
 def batches(entries: Iterable[Entry]) -> Iterator[pa.RecordBatch]:
@@ -76,10 +76,10 @@ def _children(directory: str, root: Path) -> Iterator[os.DirEntry[str]]:
     except (FileNotFoundError, NotADirectoryError):
         return  # it went while we looked, or the prefix names no folder
     except OSError as error:
-        raise translated(error, directory, f"cannot be listed below {root}") from error
+        raise translate_os_error(error, directory, f"cannot be listed below {root}") from error
 
 
-def _file(child: os.DirEntry[str], key: str, real_root: str) -> Iterator[Entry]:
+def _local_file_entry(child: os.DirEntry[str], key: str, real_root: str) -> Iterator[Entry]:
     """The entry of a regular file, or of a link to one inside the root."""
     if child.is_symlink() and not _inside(os.path.realpath(child.path), real_root):
         return
@@ -95,5 +95,5 @@ def _inside(real: str, real_root: str) -> bool:
     return real == real_root or real.startswith(real_root.rstrip("/") + "/")
 
 
-def _shown(name: str) -> str:
+def _escape_local_name(name: str) -> str:
     return os.fsencode(name).decode("utf-8", "backslashreplace")

@@ -18,9 +18,11 @@ from handful.storage.retry import BrokenOff
 if TYPE_CHECKING:
     from handful.storage.s3.clients import Clients
 
-_MD5 = re.compile("[0-9a-f]{32}")
+_MD5_ETAG_PATTERN = re.compile("[0-9a-f]{32}")
 _BY_KMS = ("aws:kms", "aws:kms:dsse")
-_REMEDY = "something between here and the server changes what it sends, or the server's disk does"
+_ARRIVAL_REMEDY = (
+    "something between here and the server changes what it sends, or the server's disk does"
+)
 
 
 class Arrival:
@@ -31,7 +33,9 @@ class Arrival:
         self.size = 0
         self.etag = (etag or "").strip('"')
         self._md5 = (
-            hashlib.md5(usedforsecurity=False) if _MD5.fullmatch(self.etag) is not None else None
+            hashlib.md5(usedforsecurity=False)
+            if _MD5_ETAG_PATTERN.fullmatch(self.etag) is not None
+            else None
         )
 
     def add(self, piece: bytes | memoryview) -> None:
@@ -54,7 +58,9 @@ def check_arrival(clients: Clients, key: str, arrival: Arrival, where: str) -> N
     told: dict[str, Any] = clients.boto().head_object(Bucket=clients.bucket, Key=key)
     size = int(told["ContentLength"])
     if size != arrival.size:
-        raise BrokenOff(f"{arrival.size} of {size} bytes arrived", where=where, remedy=_REMEDY)
+        raise BrokenOff(
+            f"{arrival.size} of {size} bytes arrived", where=where, remedy=_ARRIVAL_REMEDY
+        )
     if digest is None or clients.etags_are_md5 is False:
         return
     own_key = told.get("SSECustomerAlgorithm") or told.get("ServerSideEncryption") in _BY_KMS
@@ -66,7 +72,7 @@ def check_arrival(clients: Clients, key: str, arrival: Arrival, where: str) -> N
     raise BrokenOff(
         f"what arrived is not what the server keeps (MD5 {digest}, ETag {arrival.etag})",
         where=where,
-        remedy=_REMEDY,
+        remedy=_ARRIVAL_REMEDY,
     )
 
 

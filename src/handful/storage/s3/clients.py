@@ -21,7 +21,7 @@ from handful.storage.retry import (
 from handful.storage.s3.delete import Deleter
 from handful.storage.s3.errors import asking
 from handful.storage.s3.pages import cut_objects
-from handful.storage.s3.session import REGION, Access, Trusted, core_of, session_of, trusted_of
+from handful.storage.s3.session import REGION, Access, Trusted, core_of, load_ca_bundle, session_of
 
 if TYPE_CHECKING:
     import boto3
@@ -175,7 +175,7 @@ class Clients:
 
     @cached_property
     def _trusted(self) -> Trusted | None:
-        return trusted_of(self.access, self._core)
+        return load_ca_bundle(self.access, self._core)
 
     @cached_property
     def _boto(self) -> Any:

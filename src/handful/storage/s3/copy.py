@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from handful.errors import Absent, StoreError, Unreachable
 from handful.storage.s3.clients import Clients
-from handful.storage.s3.errors import answer_of, asking, is_too_large, translated
+from handful.storage.s3.errors import answer_of, asking, is_too_large, translate_s3_answer
 
 if TYPE_CHECKING:
     from obstore.store import S3Store as Obstore
@@ -126,7 +126,7 @@ class ServerCopy:
             if is_too_large(error):
                 self._by_boto(job)
                 return
-            raise self._translated(error, job) from None
+            raise self._translate_copy_error(error, job) from None
 
     def _by_boto(self, job: Job) -> None:
         from boto3.exceptions import Boto3Error
@@ -141,20 +141,20 @@ class ServerCopy:
                 SourceClient=self._source.boto(),
             )
         except (Boto3Error, BotoCoreError, ClientError) as error:
-            raise self._translated(error, job) from None
+            raise self._translate_copy_error(error, job) from None
         except KeyError as error:  # boto3 meets an answer without the part's ETag
             raise NoCopyInParts(
                 f"this server copies no parts: its answer has no {error}",
                 where=f"s3://{self._target.bucket}/{job.key}",
             ) from None
 
-    def _translated(self, error: Exception, job: Job) -> Exception:
+    def _translate_copy_error(self, error: Exception, job: Job) -> Exception:
         """The store's error; an absence is looked into, since the answer does not say whose."""
         answer = answer_of(error)
         if answer is None:
             return error
         source = f"s3://{self._source.bucket}/{job.source_key}"
-        found = translated(
+        found = translate_s3_answer(
             answer, f"{source} -> s3://{self._target.bucket}/{job.key}", self._target.bucket
         )
         if isinstance(found, Absent) and answer.code != "NoSuchBucket":

@@ -47,8 +47,8 @@ LONGEST_WAIT_SECONDS = 0.5
 """Where a server is quick."""
 _LIVES_OF_A_CLAIM = 8
 _SLOWEST_WAIT_SECONDS = 10.0
-_PROBE = "probe-"
-_AT_ONCE = 1_000
+_PROBE_NAME_PREFIX = "probe-"
+_CLAIM_DELETE_LIMIT = 1_000
 
 
 @dataclass(frozen=True)
@@ -63,10 +63,10 @@ class Conditions:
 
 def probe_key(root: str) -> str:
     """A fresh key to try something with, below `root`."""
-    return f"{root}{HIDDEN}/{_PROBE}{atomic_write.mark()}"
+    return f"{root}{HIDDEN}/{_PROBE_NAME_PREFIX}{atomic_write.mark()}"
 
 
-def honoured_conditions(clients: Clients, root: str) -> Conditions:
+def probe_put_conditions(clients: Clients, root: str) -> Conditions:
     """Tries it; leaves nothing behind, neither of others."""
     import obstore
 
@@ -95,15 +95,15 @@ def _remove_left_behind(clients: Clients, folder: str, mine: str) -> None:
         }
         now = found.pop(mine)
         if left := [key for key, made in found.items() if _is_left_behind(key, now - made)]:
-            clients.deleter.delete(left[:_AT_ONCE])
+            clients.deleter.delete(left[:_CLAIM_DELETE_LIMIT])
 
 
 def _is_left_behind(key: str, age: timedelta) -> bool:
     """Two machines may have one name, so a claim that still counts is nobody's to remove."""
     name = key.rpartition("/")[2]
-    counts = age <= STALE and not name.startswith(_PROBE)
+    counts = age <= STALE and not name.startswith(_PROBE_NAME_PREFIX)
     return age > FORGOTTEN or (
-        not counts and atomic_write.is_left_behind(name.removeprefix(_PROBE))
+        not counts and atomic_write.is_left_behind(name.removeprefix(_PROBE_NAME_PREFIX))
     )
 
 
@@ -131,7 +131,7 @@ def conflicts() -> tuple[type[Exception], ...]:
     return AlreadyExistsError, PreconditionError, NotFoundError, FileNotFoundError
 
 
-def created_by_claim(clients: Clients, root: str, key: str, data: bytes) -> bool:
+def create_by_claim(clients: Clients, root: str, key: str, data: bytes) -> bool:
     """Put `data` at `key` if nothing is there, with claims; False if something is."""
     import obstore
 

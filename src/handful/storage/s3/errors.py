@@ -27,7 +27,7 @@ _CERTIFICATE = re.compile(
 )
 """What is wrong with a certificate, in the words of rustls, OpenSSL or urllib3."""
 _MISSING_BUCKET = {"NoSuchBucket"}
-_DENIED = {
+_S3_DENIED_CODES = {
     "AccessDenied",
     "AllAccessDisabled",
     "ExpiredToken",
@@ -41,19 +41,19 @@ _CUSTOMER_KEY = re.compile(
     r"customer.provided key|correct parameters must be provided|SSE-?C\b", re.IGNORECASE
 )
 _ARCHIVED = {"InvalidObjectState", "ObjectNotInActiveTierError"}
-_UNKNOWN = {"NotImplemented", "MethodNotAllowed"}
+_S3_UNKNOWN_CODES = {"NotImplemented", "MethodNotAllowed"}
 _UNKNOWN_STATUS = {405, 501}
-_FULL = {"InsufficientStorage", "QuotaExceeded", "XMinioStorageFull"}
+_S3_FULL_CODES = {"InsufficientStorage", "QuotaExceeded", "XMinioStorageFull"}
 _THROTTLED = {"SlowDown", "Throttling", "ThrottlingException", "RequestLimitExceeded"}
 _TOO_LARGE = ("larger than the maximum allowable size", "EntityTooLarge")
-_REMEDIES = {
+_S3_ACCESS_REMEDIES = {
     "SignatureDoesNotMatch": "the secret key does not belong to the access key",
     "InvalidAccessKeyId": "the server does not know this access key; another profile or endpoint?",
     "ExpiredToken": "the login has expired: log in again",
     "RequestTimeTooSkewed": "this machine's clock is wrong",
 }
 _UNARCHIVE = "restore it (aws s3api restore-object), wait until it is back, then --refresh"
-_KEYS = "check AWS_PROFILE or the AWS_ variables, and the bucket's policy"
+_S3_DEFAULT_ACCESS_REMEDY = "check AWS_PROFILE or the AWS_ variables, and the bucket's policy"
 
 
 @dataclass(frozen=True)
@@ -83,10 +83,10 @@ def asking(where: str, bucket: str) -> Iterator[None]:
         if answer is None:
             raise
         # The cause is left out: it repeats the request, and may show more than it should.
-        raise translated(answer, where, bucket) from None
+        raise translate_s3_answer(answer, where, bucket) from None
 
 
-def translated(answer: Answer, where: str, bucket: str) -> StoreError:
+def translate_s3_answer(answer: Answer, where: str, bucket: str) -> StoreError:
     """The store's error for `answer`."""
     status, code = answer.status, answer.code
     if answer.bad_key:
@@ -95,12 +95,12 @@ def translated(answer: Answer, where: str, bucket: str) -> StoreError:
         return Absent(f"the bucket {bucket!r} is not there", where=where, remedy="check its name")
     if code in _ARCHIVED:
         return Archived(f"is archived ({answer.words})", where=where, remedy=_UNARCHIVE)
-    if status in {401, 403} or code in _DENIED:
-        remedy = _REMEDIES.get(code, _KEYS)
+    if status in {401, 403} or code in _S3_DENIED_CODES:
+        remedy = _S3_ACCESS_REMEDIES.get(code, _S3_DEFAULT_ACCESS_REMEDY)
         return Denied(f"access is denied ({answer.words})", where=where, remedy=remedy)
     if status == 404:
         return Absent("is not there", where=where)
-    if code in _FULL or status == 507:
+    if code in _S3_FULL_CODES or status == 507:
         return Full(answer.words, where=where, remedy="free some room in the bucket")
     if status in {301, 307} or "region" in answer.words.lower():
         return StoreError(
@@ -109,7 +109,7 @@ def translated(answer: Answer, where: str, bucket: str) -> StoreError:
             remedy="set AWS_REGION, or the region of AWS_PROFILE",
         )
     if answer.untrusted:
-        return _untrusted(answer, where)
+        return _s3_certificate_error(answer, where)
     if _CUSTOMER_KEY.search(answer.words):
         return StoreError(
             f"is encrypted with a customer's own key (SSE-C; {answer.words})",
@@ -134,7 +134,7 @@ def translated(answer: Answer, where: str, bucket: str) -> StoreError:
     return StoreError(f"refused: {answer.words}", where=where)
 
 
-def _untrusted(answer: Answer, where: str) -> Unreachable:
+def _s3_certificate_error(answer: Answer, where: str) -> Unreachable:
     words = answer.words.lower()
     if "name" in words:
         remedy = "S3_ENDPOINT_URL must hold a name that the certificate is made for"
@@ -160,7 +160,7 @@ def answer_of(error: Exception) -> Answer | None:
 
 def lacks_operation(answer: Answer) -> bool:
     """Whether the server has not built what it was asked for: no outage, asking again is no use."""
-    return answer.status in _UNKNOWN_STATUS or answer.code in _UNKNOWN
+    return answer.status in _UNKNOWN_STATUS or answer.code in _S3_UNKNOWN_CODES
 
 
 def is_too_large(error: Exception) -> bool:
@@ -173,18 +173,26 @@ def _obstore_answer(error: Exception) -> Answer:
     kind = type(error).__name__
     if kind == "InvalidPathError":
         return Answer(None, "", text.splitlines()[0], bad_key=True)
-    certificate = _found(_CERTIFICATE, text)
+    certificate = _find_in_s3_answer(_CERTIFICATE, text)
     if certificate:
         return Answer(None, "", certificate, untrusted=True)
-    status = _found(_STATUS, text)
+    status = _find_in_s3_answer(_STATUS, text)
     known = {"PermissionDeniedError": 403, "UnauthenticatedError": 401, "FileNotFoundError": 404}
     number = int(status) if status else known.get(kind)
-    code = _found(_CODE, text)
+    code = _find_in_s3_answer(_CODE, text)
     if number is None and code:
         number = 400  # a bulk delete answers 200 with errors inside
-    words = _found(_MESSAGE, text) or _found(_CAUSE, text) or _plain(text)
+    words = (
+        _find_in_s3_answer(_MESSAGE, text)
+        or _find_in_s3_answer(_CAUSE, text)
+        or _strip_s3_markup(text)
+    )
     interrupted = number is None and bool(_INTERRUPTED.search(text)) and not _REPEATED.search(text)
-    said = _joined(code, _found(_MESSAGE, text)) if code else _with_status(words, number, text)
+    said = (
+        _format_s3_fault(code, _find_in_s3_answer(_MESSAGE, text))
+        if code
+        else _with_status(words, number, text)
+    )
     return Answer(number, code, said, interrupted=interrupted)
 
 
@@ -197,36 +205,36 @@ def _boto_answer(error: Exception) -> Answer:
         status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
         if status is None or status == 200:
             status = int(code) if code.isdigit() else 500
-        return Answer(status, code, _joined(code, fault.get("Message") or ""))
+        return Answer(status, code, _format_s3_fault(code, fault.get("Message") or ""))
     if isinstance(error, NoCredentialsError):
         return Answer(403, "AccessDenied", "no AWS credentials were found")
-    certificate = _found(_CERTIFICATE, str(error))
+    certificate = _find_in_s3_answer(_CERTIFICATE, str(error))
     if certificate:
         return Answer(None, "", certificate.strip(), untrusted=True)
     if type(error).__name__ in {"ParamValidationError"}:
         return Answer(None, "", str(error).splitlines()[0], bad_key=True)
-    return Answer(None, "", _plain(str(error)))
+    return Answer(None, "", _strip_s3_markup(str(error)))
 
 
-def _joined(code: str, message: str) -> str:
+def _format_s3_fault(code: str, message: str) -> str:
     """S3's code and what the server says of it: often nothing, and sometimes the code again."""
-    words = _plain(message) if message else ""
+    words = _strip_s3_markup(message) if message else ""
     return f"{code}: {words}" if words and words != code else code
 
 
-def _plain(text: str) -> str:
+def _strip_s3_markup(text: str) -> str:
     """The first line of it, without what is markup: nobody wants to read XML in a reason."""
-    title = _found(_TITLE, text)
+    title = _find_in_s3_answer(_TITLE, text)
     first = (_MARKUP.sub("", _NOISE.sub(r"\1: ", text)).strip().splitlines() or [""])[0]
     words = first.strip().rstrip(":- ")[:_LONGEST_WORDS]
     return f"{words} ({title})" if title else words
 
 
-def _found(pattern: re.Pattern[str], text: str) -> str:
+def _find_in_s3_answer(pattern: re.Pattern[str], text: str) -> str:
     match = pattern.search(text)
     return next(filter(None, match.groups()), "") if match else ""
 
 
 def _with_status(words: str, number: int | None, text: str) -> str:
-    title = _found(_TITLE, text)
+    title = _find_in_s3_answer(_TITLE, text)
     return f"HTTP status {number}{f', {title!r}' if title else ''}" if number else words

@@ -18,7 +18,7 @@ from handful.storage import markers, retry
 from handful.storage.columns import as_listing
 from handful.storage.keys import HIDDEN
 from handful.storage.local.folders import folder_seams
-from handful.storage.parallel_listing import is_safe, sharded
+from handful.storage.parallel_listing import is_safe, list_in_parallel
 from handful.storage.s3.clients import Clients
 from handful.storage.s3.errors import asking
 from handful.storage.s3.pages import OBJECTS, objects
@@ -28,7 +28,7 @@ PAGE = 1_000
 _RESTORED = "OptionalObjectAttributes"
 
 
-def listed(
+def list_bucket_objects(
     clients: Clients, root: str, prefix: str, where: str, near: Sequence[str] = ()
 ) -> Iterator[pa.RecordBatch]:
     """Every object below the folder `root` ("" or ending in `/`) whose key there begins so.
@@ -43,12 +43,12 @@ def listed(
     seams = [root + key for key in near if key.startswith(prefix) and is_safe(key)]
     top = root + prefix
     known = seams or (top and not top.endswith("/"))
-    explore = None if known else lambda: _folders(clients, top, where)
-    for page in sharded(pages, top, seams, explore):
+    explore = None if known else lambda: _bucket_folder_seams(clients, top, where)
+    for page in list_in_parallel(pages, top, seams, explore):
         yield from _relative(page, root, prefix)
 
 
-def _folders(clients: Clients, top: str, where: str) -> list[str]:
+def _bucket_folder_seams(clients: Clients, top: str, where: str) -> list[str]:
     """Where the listing may be cut. A server that cannot tell folders costs speed alone."""
 
     def below(folder: str) -> list[str] | None:
@@ -115,4 +115,4 @@ def _relative(batch: pa.RecordBatch, root: str, prefix: str) -> Iterator[pa.Reco
     files = found.filter(~markers.is_marker())
     if found.height:
         listing = as_listing(files.with_columns(key.str.strip_prefix(root)))
-        yield markers.counted(listing, found.height - files.height)
+        yield markers.add_marker_count(listing, found.height - files.height)

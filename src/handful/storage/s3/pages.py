@@ -24,7 +24,7 @@ _WANTED = {
     name: re.compile(f"<{name}>([^<]*)</{name}>")
     for name in ("Key", "Size", "ETag", "StorageClass")
 }
-_HEAD = 1_000
+_LISTING_HEAD_BYTES = 1_000
 """Bytes within which a listing says that it is one."""
 _BEGIN, _END = b"<Contents>", b"</Contents>"
 
@@ -38,7 +38,10 @@ def cut_objects(
     """
     body = response_dict["body"]
     begin, end = body.find(_BEGIN), body.rfind(_END) + len(_END)
-    if response_dict["status_code"] >= 300 or b"<ListBucketResult" not in body[:_HEAD]:
+    if (
+        response_dict["status_code"] >= 300
+        or b"<ListBucketResult" not in body[:_LISTING_HEAD_BYTES]
+    ):
         return
     if begin < 0:
         customized_response_dict[OBJECTS] = ("", False)
@@ -56,7 +59,7 @@ def objects(told: tuple[str, bool]) -> pl.DataFrame:
     text, encoded = told
     text = text.replace("&quot;", '"')  # every ETag has two, mostly nothing else has any
     count = text.count("<Contents>")
-    keys, sizes, etags, storage = (_said(name, text, count) for name in _WANTED)
+    keys, sizes, etags, storage = (_object_field_values(name, text, count) for name in _WANTED)
     if encoded:
         keys = [unquote_plus(key) if "%" in key or "+" in key else key for key in keys]
     found: list[str | None] = [name if name in _ARCHIVES else None for name in storage]
@@ -73,7 +76,7 @@ def objects(told: tuple[str, bool]) -> pl.DataFrame:
     )
 
 
-def _said(name: str, text: str, count: int) -> list[str]:
+def _object_field_values(name: str, text: str, count: int) -> list[str]:
     """What each of the `count` objects says under `name`, "" where it says nothing."""
     pattern = _WANTED[name]
     found = pattern.findall(text)

@@ -52,7 +52,7 @@ class Trusted:
 
 
 def core_of(access: Access) -> botocore.session.Session:
-    """What the AWS configuration says, for `trusted_of` and `session_of`; nobody is asked.
+    """What the AWS configuration says, for `load_ca_bundle` and `session_of`; nobody is asked.
 
     `UserError` for a profile that is not there.
     """
@@ -76,7 +76,7 @@ def _loader(data_path: str | None) -> Any:
     return create_loader(data_path)
 
 
-def trusted_of(access: Access, core: botocore.session.Session) -> Trusted | None:
+def load_ca_bundle(access: Access, core: botocore.session.Session) -> Trusted | None:
     """The certificates to trust; None: the public ones, as each client has them.
 
     CA_BUNDLE, else AWS_CA_BUNDLE, else the profile's `ca_bundle`, else REQUESTS_CA_BUNDLE, as
@@ -84,7 +84,7 @@ def trusted_of(access: Access, core: botocore.session.Session) -> Trusted | None
     """
     found, where = access.ca_bundle, "CA_BUNDLE"
     if found is None:
-        found, where = _configured(core)
+        found, where = _find_ca_bundle(core)
     if found is None:
         return None
     try:
@@ -93,7 +93,7 @@ def trusted_of(access: Access, core: botocore.session.Session) -> Trusted | None
         raise UserError(bad.what, where=where, remedy=bad.remedy) from None
 
 
-def _configured(core: botocore.session.Session) -> tuple[Path | None, str]:
+def _find_ca_bundle(core: botocore.session.Session) -> tuple[Path | None, str]:
     """What the environment and the AWS configuration say, and where."""
     configured = core.get_config_variable("ca_bundle")
     if configured:
@@ -114,7 +114,7 @@ def session_of(
 ) -> boto3.Session:
     """A session with the credentials of `access`; a role is assumed here, over the network.
 
-    `core`: see `core_of`; `trusted`: see `trusted_of`; for who lends the role.
+    `core`: see `core_of`; `trusted`: see `load_ca_bundle`; for who lends the role.
 
     `Denied` if the role may not be assumed, `Unreachable` if nobody answers who could say so.
     """

@@ -17,12 +17,12 @@ from handful.errors import Absent, StoreError, Unreachable
 from handful.files import checksums
 from handful.storage import atomic_write, retry, tree
 from handful.storage.base import Entry
-from handful.storage.keys import checked, checked_prefix, folder
+from handful.storage.keys import check_key, check_key_prefix, folder
 from handful.storage.local.oserrors import writing
 from handful.storage.s3.arrival import Arrival, check_arrival
 from handful.storage.s3.clients import Clients
 from handful.storage.s3.errors import answer_of, asking
-from handful.storage.s3.listing import listed
+from handful.storage.s3.listing import list_bucket_objects
 from handful.storage.s3.session import Access
 from handful.storage.transfer_budget import TRANSFERS
 
@@ -63,14 +63,14 @@ class S3Source:
         return f"s3://{self.bucket}/{self._root}".rstrip("/")
 
     def list(self, prefix: str = "", *, near: Sequence[str] = ()) -> Iterator[pa.RecordBatch]:
-        checked_prefix(prefix, self.url)
-        return listed(self.clients, self._root, prefix, self._where(prefix), near)
+        check_key_prefix(prefix, self.url)
+        return list_bucket_objects(self.clients, self._root, prefix, self._where(prefix), near)
 
     def head(self, key: str) -> Entry:
         import obstore
 
         full = self.full(key)
-        found = self._asked(key, lambda: obstore.head(self.clients.bucket_store(), full))
+        found = self._call_with_retry(key, lambda: obstore.head(self.clients.bucket_store(), full))
         return Entry(key, found["size"], (found["e_tag"] or "").strip('"'))
 
     def read(self, key: str) -> bytes:
@@ -81,7 +81,7 @@ class S3Source:
             path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_name(atomic_write.name())
         content = self.download(key, part, str(path), flush=False)
-        atomic_write.placed(part, path, str(path))
+        atomic_write.move_part_into_place(part, path, str(path))
         return content
 
     def download(self, key: str, part: Path, where: str, *, flush: bool) -> str | None:
@@ -96,10 +96,10 @@ class S3Source:
         if not keys:
             raise Absent("holds no file", where=self._where(prefix))
 
-        def fetched(key: str) -> None:
-            self.fetch(key, target / checked(key, self.url)[len(below) :])
+        def fetch_into_tree(key: str) -> None:
+            self.fetch(key, target / check_key(key, self.url)[len(below) :])
 
-        tree.each(fetched, keys)
+        tree.each(fetch_into_tree, keys)
         return target
 
     def path(self, key: str = "") -> UPath:
@@ -128,7 +128,7 @@ class S3Source:
 
     def full(self, key: str) -> str:
         """The key in the bucket."""
-        full = self._root + checked(key, self.url)
+        full = self._root + check_key(key, self.url)
         if 4 * len(full) > LONGEST_KEY and len(full.encode()) > LONGEST_KEY:
             raise StoreError(
                 f"the key is longer than the {LONGEST_KEY:,} bytes that S3 allows",
@@ -153,20 +153,20 @@ class S3Source:
             raise
         self.clients.answered = True
 
-    def _asked(self, key: str, call: Callable[[], T]) -> T:
+    def _call_with_retry(self, key: str, call: Callable[[], T]) -> T:
         """`call()` with the store's own errors, again while the connection breaks off."""
 
-        def asked() -> T:
+        def call_once() -> T:
             with self._asking(key):
                 return call()
 
-        return retry.again(asked)
+        return retry.again(call_once)
 
     def body(self, key: str) -> Iterator[Piece]:
         """The content in pieces; `BrokenOff` if it ends early, or is not what the ETag tells."""
-        yield from self._arriving(self._opened(key), key)
+        yield from self._arriving(self._open_object(key), key)
 
-    def _opened(self, key: str) -> GetResult:
+    def _open_object(self, key: str) -> GetResult:
         """The answer, of which only the head has arrived; `BrokenOff` here, too."""
         import obstore
 
@@ -192,10 +192,10 @@ class S3Source:
 
     def _roomy(self, key: str) -> Iterator[Piece]:
         """`body`, as many at once as there is room for what they hold."""
-        result = self._opened(key)
+        result = self._open_object(key)
         with TRANSFERS.taken(min(2 * result.meta["size"], HELD)) as waited:
             # No server keeps an answer open for as long as others may take.
-            yield from self._arriving(self._opened(key) if waited else result, key)
+            yield from self._arriving(self._open_object(key) if waited else result, key)
 
     def _download(self, key: str, part: Path, where: str, *, flush: bool) -> str:
         digest = checksums.QuickHash()

@@ -33,8 +33,8 @@ from handful.storage.s3 import create_fallback
 from handful.storage.s3.copy import NoCopyInParts, ServerCopy
 from handful.storage.s3.session import Access
 from handful.storage.s3.source import S3Source
-from handful.storage.s3.stream import held_bytes, put_streamed
-from handful.storage.several import placed
+from handful.storage.s3.stream import put_streamed, stream_memory_bytes
+from handful.storage.several import resolve_holding_source
 from handful.storage.transfer_budget import TRANSFERS
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ class S3Store(S3Source):
         """Content and ETag, as the server writes it."""
 
         def once() -> tuple[bytes, str | None]:
-            result = self._opened(key)
+            result = self._open_object(key)
             return b"".join(self._arriving(result, key)), result.meta["e_tag"]
 
         return retry.again(once)
@@ -116,7 +116,9 @@ class S3Store(S3Source):
             return
         full = self.full(key)
         try:
-            found = self._asked(key, lambda: obstore.head(self.clients.bucket_store(), full))
+            found = self._call_with_retry(
+                key, lambda: obstore.head(self.clients.bucket_store(), full)
+            )
         except Absent:
             self._seen[key] = None
         else:
@@ -145,7 +147,7 @@ class S3Store(S3Source):
             except create_fallback.conflicts():
                 return None
 
-        done = self._asked(key, put)
+        done = self._call_with_retry(key, put)
         if done is None:
             # Of whom: of a taker; else of one that has lost the lock, or our own whose answer was.
             self.fence.check_now()
@@ -154,7 +156,9 @@ class S3Store(S3Source):
         self._seen[key] = done["e_tag"]
 
     def _is_honoured(self, seen: str | None) -> bool:
-        return self._asked("", self._honours_conditions) and (seen is None or self._matching)
+        return self._call_with_retry("", self._honours_conditions) and (
+            seen is None or self._matching
+        )
 
     def rewrite(self, key: str, change: Callable[[bytes], bytes | None]) -> bool:
         try:
@@ -174,7 +178,7 @@ class S3Store(S3Source):
                 return False
             return True
 
-        return self._asked(key, put)
+        return self._call_with_retry(key, put)
 
     @contextmanager
     def exclude_writers(self, key: str) -> Iterator[bool]:  # noqa: ARG002 - the protocol's
@@ -193,25 +197,25 @@ class S3Store(S3Source):
         full = self.full(key)
         self._check()
 
-        def created() -> bool:
+        def put_if_absent() -> bool:
             store = self.clients.bucket_store()
             if not self._honours_conditions():
-                return create_fallback.created_by_claim(self.clients, self._root, full, data)
+                return create_fallback.create_by_claim(self.clients, self._root, full, data)
             try:
                 obstore.put(store, full, data, mode="create")
             except AlreadyExistsError:
                 return False
             return True
 
-        return self._asked(key, created)
+        return self._call_with_retry(key, put_if_absent)
 
     def expect_create(self) -> None:
-        self._asked("", self._honours_conditions)
+        self._call_with_retry("", self._honours_conditions)
 
     def _honours_conditions(self) -> bool:
         with self._lock:
             if self._conditional is None:
-                found = create_fallback.honoured_conditions(self.clients, self._root)
+                found = create_fallback.probe_put_conditions(self.clients, self._root)
                 self._conditional, self._matching = found.create, found.match
             return self._conditional
 
@@ -302,7 +306,7 @@ class S3Store(S3Source):
         while batch := list(islice(rest, DELETE_AT_ONCE)):
             self._check()
             full = [self.full(key) for key in batch]
-            self._asked(
+            self._call_with_retry(
                 batch[0] if len(batch) == 1 else "", partial(self.clients.deleter.delete, full)
             )
             if self.fence is not None and len(batch) <= _REMEMBERED:
@@ -334,7 +338,7 @@ class S3Store(S3Source):
 
     def copy_from(self, source: Source, source_key: str, key: str) -> str | None:
         self._check()
-        source, source_key = placed(source, source_key)
+        source, source_key = resolve_holding_source(source, source_key)
         if isinstance(source, S3Source):
             if source.clients.access == self.clients.access:
                 copy, original = self._server_copy(source).copy, source.full(source_key)
@@ -354,7 +358,7 @@ class S3Store(S3Source):
         return None  # its ETag tells its content
 
     def expect_copies(self, source: Source, source_key: str, size: int) -> None:
-        source, source_key = placed(source, source_key)
+        source, source_key = resolve_holding_source(source, source_key)
         if isinstance(source, S3Source) and source.clients.access == self.clients.access:
             probe = create_fallback.probe_key(self._root)
             with self._asking(""):
@@ -375,7 +379,7 @@ class S3Store(S3Source):
 
         full, size = self.full(key), source.head(source_key).size
         part = _part_bytes(size)
-        with TRANSFERS.taken(min(2 * size, held_bytes(part))):
+        with TRANSFERS.taken(min(2 * size, stream_memory_bytes(part))):
             if size <= PART:
                 data = source.read(source_key)
                 with self._asking(key):

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 PARTS_AT_ONCE = 2
 
 
-def held_bytes(part_bytes: int) -> int:
+def stream_memory_bytes(part_bytes: int) -> int:
     """What `put_streamed` holds: the parts under way, one that is filled, and one that is read."""
     return part_bytes * (PARTS_AT_ONCE + 2)
 

@@ -26,12 +26,12 @@ from handful.training.data.batches import Indices, length_order
 from handful.training.data.splits import SplitData
 from handful.training.loop.auto_batch import is_out_of_memory
 from handful.training.loop.stopping import Stopped
-from handful.training.model.frozen_layers import FrozenLayers, joined, states_of
+from handful.training.model.frozen_layers import FrozenLayers, join_row_states, states_of
 from handful.training.model.untrained import KEPT, Untrained, hash_of
 
 Array = npt.NDArray[Any]
 FORMAT = 1
-_BATCH = 32
+_ACTIVATION_BATCH = 32
 _BITS = {"float32": np.float32, "float16": np.int16, "bfloat16": np.int16, "float64": np.float64}
 _MEGABYTE = 1e6
 
@@ -57,7 +57,7 @@ class Activations:
             first = int(self.start[row])
             own = self.parts[self.part[row]][first : first + int(self.count[row])]
             rows.append(torch.from_numpy(np.array(own)).view(self.dtype))
-        return joined(rows, batch)
+        return join_row_states(rows, batch)
 
 
 @dataclass(frozen=True)
@@ -90,16 +90,16 @@ def with_activations(wanted: Wanted) -> dict[str, SplitData] | None:
         progress.note(f"{name}: {told}, and computed in every epoch: {fault}")
         return None
     home = untrained.experiment.layout.activations(untrained.name)
-    folder = f"{home}/{_key(wanted)}"
+    folder = f"{home}/{_hash_activation_inputs(wanted)}"
     local = untrained.experiment.scratch / "activations-made"
-    found = _opened(wanted, folder) if team.leads else {}
+    found = _fetch_activations(wanted, folder) if team.leads else {}
     if not team.told(int(found is not None)):
-        fault = _made(wanted, home, folder, local)
+        fault = _compute_activations(wanted, home, folder, local)
         if fault:
             progress.warn(f"{name}: {told}, and computed in every epoch: {fault}")
             return None
         found = None
-    found = found or _opened(wanted, folder)
+    found = found or _fetch_activations(wanted, folder)
     if found is None and team.size == 1:  # another process has just written them, too
         found = _of_folder(wanted, local, 1)
     else:
@@ -114,7 +114,7 @@ def with_activations(wanted: Wanted) -> dict[str, SplitData] | None:
     }
 
 
-def _key(wanted: Wanted) -> str:
+def _hash_activation_inputs(wanted: Wanted) -> str:
     learning = {n for n, p in wanted.untrained.model.named_parameters() if p.requires_grad}
     device = next(wanted.untrained.model.parameters()).device.type
     arithmetic = {"device": device, "threads": torch.get_num_threads()}
@@ -133,7 +133,7 @@ def _no_room(wanted: Wanted) -> str:
     return f"{gigabytes}, and there is no room for that" if short else ""
 
 
-def _made(wanted: Wanted, home: str, folder: str, folder_here: Path) -> str:
+def _compute_activations(wanted: Wanted, home: str, folder: str, folder_here: Path) -> str:
     """Compute and keep them; why that cannot be, the same on all of a team."""
     team = wanted.untrained.team
     local = folder_here / str(team.rank)
@@ -154,13 +154,17 @@ def _made(wanted: Wanted, home: str, folder: str, folder_here: Path) -> str:
         told["fault"] = " ".join(str(error).split())[:300]
     answers = team.collect(told)
     fault = next((one["fault"] for one in answers if one["fault"]), "")
-    if fault or (team.size == 1 and _opened(wanted, folder)):  # a trial beside may have been faster
+    if fault or (
+        team.size == 1 and _fetch_activations(wanted, folder)
+    ):  # a trial beside may have been faster
         return fault
-    fault = _sent(wanted, local, folder, answers)
+    fault = _store_activations(wanted, local, folder, answers)
     return "" if team.size == 1 else fault  # they are here
 
 
-def _sent(wanted: Wanted, local: Path, folder: str, answers: Sequence[Mapping[str, Any]]) -> str:
+def _store_activations(
+    wanted: Wanted, local: Path, folder: str, answers: Sequence[Mapping[str, Any]]
+) -> str:
     untrained, team = wanted.untrained, wanted.untrained.team
     store, fault = untrained.experiment.store, ""
     try:
@@ -194,7 +198,7 @@ def _make_room(wanted: Wanted, home: str) -> None:
         store.delete_tree(home)
 
 
-def _opened(wanted: Wanted, folder: str) -> dict[str, Activations] | None:
+def _fetch_activations(wanted: Wanted, folder: str) -> dict[str, Activations] | None:
     """None if they are not there, or not whole: then they are computed."""
     untrained = wanted.untrained
     store = untrained.experiment.store
@@ -212,10 +216,13 @@ def _opened(wanted: Wanted, folder: str) -> dict[str, Activations] | None:
 
 def _of_folder(wanted: Wanted, local: Path, size: int) -> dict[str, Activations]:
     splits = wanted.untrained.splits.items()
-    return {split: _mapped(local, size, split, data, wanted.layers) for split, data in splits}
+    return {
+        split: _map_split_activations(local, size, split, data, wanted.layers)
+        for split, data in splits
+    }
 
 
-def _mapped(
+def _map_split_activations(
     local: Path, size: int, split: str, data: SplitData, layers: FrozenLayers
 ) -> Activations:
     part, start, count = (np.full(len(data), -1, np.int64) for _ in range(3))
@@ -238,7 +245,7 @@ def _compute(wanted: Wanted, split: str, local: Path) -> None:
     untrained, layers = wanted.untrained, wanted.layers
     data, team, model = untrained.splits[split], untrained.team, untrained.model
     device = next(model.parameters()).device
-    size, training = min(_BATCH, untrained.batch_size), model.training
+    size, training = min(_ACTIVATION_BATCH, untrained.batch_size), model.training
     batches = length_order(data.lengths, size, equal=untrained.collate.equal_lengths)
     rows, counts, done = [], [], 0
     name = f"frozen layers of {model_folder(untrained.name)}, {split}"
@@ -255,7 +262,7 @@ def _compute(wanted: Wanted, split: str, local: Path) -> None:
                     states_of(model, layers, moved, untrained.precision),
                     strict=True,
                 ):
-                    file.write(_bits(states, layers.dtype).tobytes())
+                    file.write(_activation_bits(states, layers.dtype).tobytes())
                     rows.append(row)
                     counts.append(len(states))
                 done += len(indices)
@@ -269,7 +276,7 @@ def _compute(wanted: Wanted, split: str, local: Path) -> None:
     np.save(local / f"{split}-rows.npy", np.array([rows, counts], np.int64).T)
 
 
-def _bits(states: torch.Tensor, dtype: str) -> Array:
+def _activation_bits(states: torch.Tensor, dtype: str) -> Array:
     # Half precision of autocast is kept in what the model's own arithmetic gives: nothing is lost.
     kept = states.to(getattr(torch, dtype)).contiguous()
     found: Array = (kept.view(torch.int16) if kept.element_size() == 2 else kept).numpy()

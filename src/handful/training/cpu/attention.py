@@ -81,7 +81,9 @@ class Attention(torch.autograd.Function):
         rate: float,
         scale: float,
     ) -> torch.Tensor:
-        ctx.save_for_backward(q, k, v, mask, kept := torch.empty(_shape(q, k), dtype=torch.int8))
+        ctx.save_for_backward(
+            q, k, v, mask, kept := torch.empty(_attention_score_shape(q, k), dtype=torch.int8)
+        )
         sizes = _Sizes(q.shape[0], q.shape[1], q.shape[2], k.shape[2])
         told = ctx.told = _Told(sizes, scale, scale_of(rate), _is_blind(mask))
         exact_q, exact_k, v = _exact(q).mul(scale), _exact(k), v.contiguous()
@@ -149,7 +151,7 @@ def _by_the_formula(
         return torch.autograd.grad(answer, (q, k, v), gradient, create_graph=True)
 
 
-def _shape(q: torch.Tensor, k: torch.Tensor) -> tuple[int, ...]:
+def _attention_score_shape(q: torch.Tensor, k: torch.Tensor) -> tuple[int, ...]:
     return (*q.shape[:3], k.shape[2])
 
 
@@ -183,7 +185,7 @@ def _weights(
         wanted = tuple(
             one if size > 1 else slice(0, 1) for one, size in zip(part, mask.shape, strict=False)
         )
-        scores.view(_shape(q[part], k[part])).add_(mask[wanted])
+        scores.view(_attention_score_shape(q[part], k[part])).add_(mask[wanted])
     if told.blind:
         return torch._safe_softmax(scores, -1)
     return torch._softmax(scores, -1, False, out=room)
@@ -205,7 +207,7 @@ def attention(
         kind = torch.get_autocast_dtype("cpu")
         q, k, v = q.to(kind), k.to(kind), v.to(kind)
     if mask is not None:
-        mask = _added(mask, q.dtype)
+        mask = _additive_mask(mask, q.dtype)
     scale = 1 / math.sqrt(q.shape[-1]) if scale is None else scale
     with torch.autocast("cpu", enabled=False):
         told = q, k, v, mask, rate, scale
@@ -213,7 +215,7 @@ def attention(
     return answer
 
 
-def _added(mask: torch.Tensor, kind: torch.dtype) -> torch.Tensor:
+def _additive_mask(mask: torch.Tensor, kind: torch.dtype) -> torch.Tensor:
     """[·, ·, ·, S], to be added; a copy, for the caller may change its own before the way back."""
     mask = mask[(None,) * (4 - mask.ndim)]
     for dimension, stride in enumerate(mask.stride()[:3]):

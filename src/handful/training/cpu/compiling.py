@@ -16,7 +16,7 @@ from handful.errors import UserError
 _COMPILERS = ("g++", "c++", "clang++")
 
 
-def compiled(model: torch.nn.Module, device: torch.device) -> torch.nn.Module:
+def compile_torch_model(model: torch.nn.Module, device: torch.device) -> torch.nn.Module:
     """`model`, compiled when it is first called, for batches of any length.
 
     `UserError` where there is nothing to compile with.

@@ -55,15 +55,15 @@ class Dropout(torch.autograd.Function):
         draw(kept, rate, words_for(values.numel()))
         ctx.save_for_backward(kept)
         ctx.scale = scale_of(rate)
-        return _thinned(values, kept, ctx.scale)
+        return _apply_dropout(values, kept, ctx.scale)
 
     @staticmethod
     def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:
         (kept,) = ctx.saved_tensors
-        return _thinned(gradient, kept, ctx.scale), None
+        return _apply_dropout(gradient, kept, ctx.scale), None
 
 
-def _thinned(values: torch.Tensor, kept: torch.Tensor, scale: float) -> torch.Tensor:
+def _apply_dropout(values: torch.Tensor, kept: torch.Tensor, scale: float) -> torch.Tensor:
     return values * (kept * torch.tensor(scale, dtype=values.dtype))
 
 

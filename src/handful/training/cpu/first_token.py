@@ -47,7 +47,7 @@ def first_token_only(model: nn.Module) -> Iterator[bool]:
     For `eval()`: under dropout other random numbers would be drawn. The states of the other tokens
     are not to be asked for meanwhile (`output_hidden_states`).
     """
-    inner = _unwrapped(model)
+    inner = _unwrap_lora(model)
     layer = _last_layer(inner)
     if layer is None or isinstance(inner, PooledClassifier):  # which pools all tokens
         yield layer is not None
@@ -60,7 +60,7 @@ def first_token_only(model: nn.Module) -> Iterator[bool]:
         vars(layer).pop("forward", None)
 
 
-def _unwrapped(model: nn.Module) -> nn.Module:
+def _unwrap_lora(model: nn.Module) -> nn.Module:
     """What stands in PEFT's wrapper, if that does nothing but LoRA."""
     told: Any = model
     if not _module(model).startswith("peft.") or not hasattr(type(model), "get_base_model"):
@@ -87,8 +87,11 @@ def _last_layer(model: nn.Module) -> Any:
     elif type(model).__name__ != family.model or not is_stock_model(model):
         return None
     try:
-        parts = [(_at(model, path), name) for path, name in wanted.items()]
-        layer, layers = _at(model, family.layer), _at(model, family.layer.rpartition(".")[0])
+        parts = [(_get_part_by_path(model, path), name) for path, name in wanted.items()]
+        layer, layers = (
+            _get_part_by_path(model, family.layer),
+            _get_part_by_path(model, family.layer.rpartition(".")[0]),
+        )
     except (AttributeError, IndexError, TypeError):
         return None
     if sum(one is layer for one in layers) != 1 or "forward" in vars(layer):  # it is passed over
@@ -105,7 +108,7 @@ def _last_layer(model: nn.Module) -> Any:
 def _is_watched(model: nn.Module) -> bool:
     """Does anybody look at more than the logits, attend in another way, or compile?"""
     config: Any = model.config
-    if any(getattr(config, name, False) for name in _SHOWN):
+    if any(getattr(config, name, False) for name in _FULL_OUTPUT_FLAGS):
         return True
     attends = config._attn_implementation == "sdpa"
     if not attends or ALL_ATTENTION_FUNCTIONS["sdpa"].__module__ != _SDPA:
@@ -120,7 +123,7 @@ def _module(part: nn.Module) -> str:
     return type(part).__module__
 
 
-def _at(part: Any, path: str) -> Any:
+def _get_part_by_path(part: Any, path: str) -> Any:
     for name in path.split("."):
         part = part[-1] if name == _LAST else getattr(part, name)
     return part
@@ -138,7 +141,9 @@ def _like_bert(layer: Any) -> Forward:
             return own(layer, states, attention_mask, *more, **named)
         first, mask = states[:, :1], _of_first(attention_mask)
         query = of_self.query(first)
-        attended = _attended(query, of_self.key, of_self.value, states, mask, heads, scale)
+        attended = _attend_first_token(
+            query, of_self.key, of_self.value, states, mask, heads, scale
+        )
         return layer.feed_forward_chunk(layer.attention.output(attended, first))
 
     return forward
@@ -154,14 +159,16 @@ def _like_distilbert(layer: Any) -> Forward:
             return own(layer, states, attention_mask, **named)
         first, mask = states[:, :1], _of_first(attention_mask)
         query = of_self.q_lin(first)
-        attended = _attended(query, of_self.k_lin, of_self.v_lin, states, mask, heads, scale)
+        attended = _attend_first_token(
+            query, of_self.k_lin, of_self.v_lin, states, mask, heads, scale
+        )
         middle = layer.sa_layer_norm(of_self.out_lin(attended) + first)
         return layer.output_layer_norm(layer.ffn.ff_chunk(middle) + middle)
 
     return forward
 
 
-def _attended(
+def _attend_first_token(
     query: torch.Tensor,
     key: Any,
     value: Any,
@@ -219,7 +226,7 @@ def _of_first(mask: Any) -> torch.Tensor | None:
     return mask if mask is None else mask[:, :, :1]
 
 
-_SHOWN = ("output_hidden_states", "output_attentions", "is_decoder", "is_causal")
+_FULL_OUTPUT_FLAGS = ("output_hidden_states", "output_attentions", "is_decoder", "is_causal")
 _SDPA = "transformers.integrations.sdpa_attention"
 _LAST = "-1"
 _BESIDE = ("past_key_values", "encoder_hidden_states", "encoder_attention_mask", "is_causal")

@@ -16,14 +16,14 @@ from handful.training.data.splits import SplitData
 from handful.training.loop import runtime
 from handful.training.loop.state import random_state, set_random_state
 from handful.training.model.first_head import Ready
-from handful.training.model.frozen_layers import FrozenLayers, held_still, passing
+from handful.training.model.frozen_layers import FrozenLayers, hold_frozen_layers_in_eval, passing
 from handful.training.model.head_start import Beginning
 from handful.training.model.untrained import Untrained
 
 Splits = tuple[SplitData, SplitData]
 
 
-def passed_over(
+def skip_frozen_layers(
     ready: Ready, beginning: Beginning, stack: ExitStack, *, resumed: bool
 ) -> tuple[Beginning, Splits]:
     """How it begins, then, and its data, with what the frozen layers give where that is kept. Until
@@ -36,8 +36,8 @@ def passed_over(
     before = random_state()
     frozen = FrozenLayers.from_json(beginning.frozen)
     model = ready.built.model
-    stack.enter_context(held_still(model, frozen))
-    found = _kept(ready, frozen) if beginning.kept or not resumed else None
+    stack.enter_context(hold_frozen_layers_in_eval(model, frozen))
+    found = _load_frozen_outputs(ready, frozen) if beginning.kept or not resumed else None
     set_random_state(before)
     if resumed and beginning.kept and found is None:
         _refuse(ready)
@@ -47,7 +47,7 @@ def passed_over(
     return replace(beginning, kept=True), (found["train"], found["validation"])
 
 
-def _kept(ready: Ready, frozen: FrozenLayers) -> dict[str, SplitData] | None:
+def _load_frozen_outputs(ready: Ready, frozen: FrozenLayers) -> dict[str, SplitData] | None:
     section = ready.experiment.settings.train_for(ready.order.model)
     # A compiled model would have to be compiled anew; in checkpoints layers are computed once more.
     apart = section.COMPILE or section.GRADIENT_CHECKPOINTING

@@ -28,9 +28,9 @@ def quicker(device: torch.device, *, compiled: bool) -> Iterator[None]:
     if device.type != "cpu" or compiled:
         yield
         return
-    before = {name: getattr(functional, name) for name in _QUICK}
+    before = {name: getattr(functional, name) for name in _CPU_KERNELS}
     try:
-        for name, quick in _QUICK.items():
+        for name, quick in _CPU_KERNELS.items():
             setattr(functional, name, _either(quick, before[name]))
         yield
     finally:
@@ -56,7 +56,7 @@ def _dropout(
     inplace: bool = False,
 ) -> torch.Tensor | None:
     """As torch's own; None for what is left to it."""
-    if training and not inplace and _is_drawn(p) and _is_plain(input):
+    if training and not inplace and _is_drawn(p) and _is_plain_cpu_float(input):
         return dropout(input, p)
     return None
 
@@ -74,7 +74,7 @@ def _attention(
     """As torch's own; None for what is left to it."""
     if is_causal or enable_gqa or not _is_drawn(dropout_p):
         return None
-    if not _are_alike(query, key, value) or not _is_known(attn_mask, query, key):
+    if not _are_alike(query, key, value) or not _is_supported_mask(attn_mask, query, key):
         return None
     return attention(query, key, value, attn_mask, dropout_p, scale)
 
@@ -85,7 +85,7 @@ def _is_drawn(rate: object) -> bool:
 
 def _are_alike(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> bool:
     """[B, H, ·, ·] of a type that is computed in, with as many heads of each?"""
-    if not all(map(_is_plain, (query, key, value))):
+    if not all(map(_is_plain_cpu_float, (query, key, value))):
         return False
     if not query.ndim == key.ndim == value.ndim == 4:
         return False
@@ -99,7 +99,7 @@ def _are_alike(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> b
     return query.shape[:2] == key.shape[:2] == value.shape[:2] and key.shape[2] == value.shape[2]
 
 
-def _is_known(mask: torch.Tensor | None, query: torch.Tensor, key: torch.Tensor) -> bool:
+def _is_supported_mask(mask: torch.Tensor | None, query: torch.Tensor, key: torch.Tensor) -> bool:
     """Is it one that torch would take, too, and that learns nothing?"""
     if mask is None:
         return True
@@ -115,7 +115,7 @@ def _is_known(mask: torch.Tensor | None, query: torch.Tensor, key: torch.Tensor)
     return all(size in (1, full) for size, full in zip(mask.shape[:-1], sizes, strict=True))
 
 
-def _is_plain(tensor: torch.Tensor) -> bool:
+def _is_plain_cpu_float(tensor: torch.Tensor) -> bool:
     """Numbers in the CPU's memory, and nothing that stands for some or is led along."""
     return (
         type(tensor) in (torch.Tensor, torch.nn.Parameter)
@@ -129,7 +129,7 @@ def _is_plain(tensor: torch.Tensor) -> bool:
 
 
 _ROUNDED = (torch.float32, torch.bfloat16)
-_QUICK: Mapping[str, Callable[..., torch.Tensor | None]] = {
+_CPU_KERNELS: Mapping[str, Callable[..., torch.Tensor | None]] = {
     "dropout": _dropout,
     "scaled_dot_product_attention": _attention,
 }

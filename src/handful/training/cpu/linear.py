@@ -46,14 +46,16 @@ def quick_linear(model: nn.Module, device: torch.device) -> Iterator[bool]:
 
 def _forward(layer: nn.Linear, input: torch.Tensor) -> torch.Tensor:
     by_onednn, weight, bias = _by_onednn(), layer.weight, layer.bias
-    if by_onednn is None or not _is_known(input, weight, bias):
+    if by_onednn is None or not _is_supported_linear(input, weight, bias):
         return functional.linear(input, weight, bias)
     found: torch.Tensor = by_onednn(input, weight, bias, "none", [], "")
     return found
 
 
-def _is_known(states: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> bool:
-    if not all(map(_is_plain, (states, weight) if bias is None else (states, weight, bias))):
+def _is_supported_linear(
+    states: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None
+) -> bool:
+    if not all(map(_is_plain_fp32, (states, weight) if bias is None else (states, weight, bias))):
         return False
     rows = states.numel() // max(1, states.shape[-1])
     # oneDNN believes a bias to be dense.
@@ -69,7 +71,7 @@ def _is_known(states: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | N
     )
 
 
-def _is_plain(tensor: torch.Tensor) -> bool:
+def _is_plain_fp32(tensor: torch.Tensor) -> bool:
     """fp32 in the CPU's memory, of which nobody wants a gradient."""
     return (
         type(tensor) in (torch.Tensor, nn.Parameter)

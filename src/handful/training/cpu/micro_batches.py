@@ -22,11 +22,11 @@ slower at any length, and up to an eighth faster where its activations would lea
 cache; and they take less memory."""
 _ONE_LABEL = (None, "single_label_classification")
 _STOCK = ("transformers.", "torch.nn.", "peft.")
-_HEADS = ("ForSequenceClassification", "ForImageClassification")
+_STOCK_HEAD_SUFFIXES = ("ForSequenceClassification", "ForImageClassification")
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 
 
-def judged_at_once(device: torch.device) -> int:
+def inference_position_limit(device: torch.device) -> int:
     """How many positions are judged at once on `device`; 0: any number. No example minds others."""
     return CACHED if device.type == "cpu" else 0
 
@@ -90,7 +90,7 @@ def is_known(model: nn.Module) -> bool:
         return isinstance(inner, nn.Module) and is_stock_model(model) and is_known(inner)
     return (
         outer.__module__.startswith("transformers.")
-        and outer.__name__.endswith(_HEADS)
+        and outer.__name__.endswith(_STOCK_HEAD_SUFFIXES)
         and is_stock_model(model)
         # A loss that somebody has put in its place is found under this name.
         and getattr(model, "_loss_function", None) is None
@@ -103,10 +103,12 @@ def _keeps_apart(model: nn.Module) -> bool:
     """Is each example seen by itself?"""
     # Experts may be balanced over the whole batch.
     routed = getattr(getattr(model, "config", None), "output_router_logits", False)
-    return not routed and all(_is_plain(part) for part in model.modules() if part is not model)
+    return not routed and all(
+        _is_stock_without_hooks(part) for part in model.modules() if part is not model
+    )
 
 
-def _is_plain(part: nn.Module) -> bool:
+def _is_stock_without_hooks(part: nn.Module) -> bool:
     kind = type(part).__module__
     return (
         f"{kind}.".startswith(_STOCK)

@@ -32,7 +32,7 @@ def is_stock(part: nn.Module) -> bool:
     if "forward" in vars(part):
         return False
     owner = next(one for one in type(part).__mro__ if "forward" in vars(one))
-    return _written_in(vars(owner)["forward"], owner.__module__)
+    return _is_defined_in_module(vars(owner)["forward"], owner.__module__)
 
 
 def is_stock_model(model: nn.Module) -> bool:
@@ -44,7 +44,7 @@ def is_stock_model(model: nn.Module) -> bool:
     return (
         getattr(getattr(outer, "__code__", None), "co_filename", "") == _file(_WRAPPER)
         and inner is type(model).forward
-        and _written_in(inner, type(model).__module__)
+        and _is_defined_in_module(inner, type(model).__module__)
     )
 
 
@@ -54,7 +54,7 @@ def is_leaf(part: nn.Module) -> bool:
     return kind.__module__ == _ACTIVATIONS or kind.__name__ in _LEAVES.get(kind.__module__, ())
 
 
-def _written_in(forward: Any, module: str) -> bool:
+def _is_defined_in_module(forward: Any, module: str) -> bool:
     code = getattr(inspect.unwrap(forward), "__code__", None)
     return code is not None and code.co_filename == _file(module)
 

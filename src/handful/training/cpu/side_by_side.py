@@ -28,7 +28,7 @@ def at_once(device: torch.device) -> int:
     return min(torch.get_num_threads(), MOST) if device.type == "cpu" else 1
 
 
-def answered(
+def map_in_threads(
     answer: Callable[[B], A], batches: Iterable[B], workers: int
 ) -> Generator[A, None, None]:
     """`answer` of every batch, in the order of the batches; to be closed by who leaves early.

@@ -54,7 +54,7 @@ def epoch_batches(
         part = shuffled[start : start + STRETCH * batch_size]
         sorted_parts.append(part[np.argsort(-lengths[part], kind="stable")])
     ordered = np.concatenate(sorted_parts) if sorted_parts else shuffled
-    batches = _cut(ordered, batch_size)
+    batches = _split_into_batches(ordered, batch_size)
     if len(batches) > 1 and len(batches[-1]) < smallest:
         batches[-2:] = [np.concatenate(batches[-2:])]
     batches = [batches[position] for position in draw.permutation(len(batches))]
@@ -85,7 +85,7 @@ def length_order(
     if equal:
         return parts(ordered, lengths, batch_size, most, equal=True)
     if not most:
-        return _cut(ordered, batch_size)
+        return _split_into_batches(ordered, batch_size)
     ends = _least_padding(lengths[ordered], batch_size, most)
     return np.split(ordered, ends[:-1]) if ends else []
 
@@ -104,7 +104,7 @@ def parts(
         runs = np.split(ordered, np.flatnonzero(np.diff(lengths[ordered])) + 1)
         return [part for run in runs for part in parts(run, lengths, size, most) if len(run)]
     if not most or len(indices) * int(lengths[indices].max(initial=0)) <= most:
-        return _cut(indices, size)
+        return _split_into_batches(indices, size)
     ordered = indices[np.argsort(-lengths[indices], kind="stable")]
     found = []
     while len(ordered):
@@ -141,7 +141,7 @@ def share(indices: Indices, rank: int, size: int) -> Indices:
     return indices[rank::size]
 
 
-def _cut(indices: Indices, size: int) -> list[Indices]:
+def _split_into_batches(indices: Indices, size: int) -> list[Indices]:
     return [indices[start : start + size] for start in range(0, len(indices), size)]
 
 

@@ -63,11 +63,11 @@ class Collator:
     def _tensor(self, name: str, column: pa.ChunkedArray) -> torch.Tensor:
         pad, left = self.pad_values.get(name, 0), self.side == LEFT
         ragged = _Ragged(pad, name, left, self.least, self.multiple)
-        return torch.from_numpy(_for_torch(_dense(_whole(column), ragged)))
+        return torch.from_numpy(_for_torch(_dense(_combine_column_chunks(column), ragged)))
 
     def _mask(self, column: pa.ChunkedArray, shape: torch.Size) -> torch.Tensor:
         """1 where `input_ids` [batch, positions] holds a row's own, 0 where it holds padding."""
-        array = _whole(column)
+        array = _combine_column_chunks(column)
         if pa.types.is_fixed_size_list(array.type):
             return torch.ones(shape, dtype=torch.int64)
         lengths = torch.from_numpy(np.diff(np.asarray(array.offsets)).astype(np.int64))
@@ -97,7 +97,7 @@ class _Ragged:
         return wanted + -wanted % self.multiple
 
 
-def _whole(column: pa.ChunkedArray) -> pa.Array:
+def _combine_column_chunks(column: pa.ChunkedArray) -> pa.Array:
     array = column.combine_chunks() if column.num_chunks != 1 else column.chunk(0)
     if isinstance(array, pa.ChunkedArray):  # what combine_chunks gives for an empty column
         array = pa.array([], column.type)
@@ -120,7 +120,7 @@ def _dense(array: pa.Array, ragged: _Ragged) -> Array:
         inner = _dense(array.flatten(), ragged.within)
         return inner.reshape(len(array), kind.list_size, *inner.shape[1:])
     if pa.types.is_list(kind) or pa.types.is_large_list(kind):
-        return _padded(array, ragged)
+        return _pad_ragged_rows(array, ragged)
     if pa.types.is_boolean(kind):
         return np.asarray(array.to_numpy(zero_copy_only=False), dtype=bool)
     if pa.types.is_integer(kind) or pa.types.is_floating(kind):
@@ -132,7 +132,7 @@ def _dense(array: pa.Array, ragged: _Ragged) -> Array:
     )
 
 
-def _padded(array: pa.Array, ragged: _Ragged) -> Array:
+def _pad_ragged_rows(array: pa.Array, ragged: _Ragged) -> Array:
     offsets = np.asarray(array.offsets)
     lengths = np.diff(offsets)
     inner = _dense(array.flatten(), ragged.within)

@@ -58,7 +58,7 @@ def collation(model: nn.Module, tokenizer: Any | None, trial: Trial) -> Collator
     text = IDS in data.features
     collate = Collator(
         pad_values(model, tokenizer),
-        side=_side(tokenizer) if text else RIGHT,
+        side=_tokenizer_padding_side(tokenizer) if text else RIGHT,
         adds_mask=text and MASK not in data.features and _takes(model, MASK),
         least=_least(model, data),
         multiple=_multiple(model),
@@ -85,7 +85,7 @@ def collation(model: nn.Module, tokenizer: Any | None, trial: Trial) -> Collator
     return replace(collate, equal_lengths=True)
 
 
-def recorded_collation(
+def collator_from_record(
     record: Mapping[str, Any], model: nn.Module, tokenizer: Any | None
 ) -> Collator:
     """The collator that a trained model was good with; `record`: its handful.json."""
@@ -94,7 +94,7 @@ def recorded_collation(
     return Collator(pad_values(model, tokenizer))  # before there was a choice
 
 
-def _side(tokenizer: Any | None) -> str:
+def _tokenizer_padding_side(tokenizer: Any | None) -> str:
     return LEFT if getattr(tokenizer, "padding_side", RIGHT) == LEFT else RIGHT
 
 

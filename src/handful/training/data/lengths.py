@@ -39,7 +39,7 @@ class EncodedLengths:
         return max((length for rows in self.longest.values() for _, length in rows), default=0)
 
 
-def encoded_lengths(experiment: Experiment, model: str) -> EncodedLengths:
+def read_encoded_lengths(experiment: Experiment, model: str) -> EncodedLengths:
     """Of the encoded rows of `model`, the held-out ones too: of these the lengths alone."""
     key = f"{experiment.layout.encoded(model)}/{TRUNCATION}"
     try:
@@ -78,7 +78,7 @@ def positions_of(model: torch.nn.Module) -> int | None:
     return positions(config.to_dict()) if hasattr(config, "to_dict") else None
 
 
-def trained_length(
+def find_text_token_limit(
     model: torch.nn.Module, tokenizer: Any | None, encoded: EncodedLengths, lengths: Indices
 ) -> int:
     """To how many tokens a text is cut by who uses the model; 0: it is not known.

@@ -89,13 +89,13 @@ def _answer(
 ) -> _Answer:
     device = next(model.parameters()).device
     batch = {name: tensor.to(device) for name, tensor in collate(data.batch(rows)).items()}
-    with _recorded(model) as outputs:
+    with _capture_module_outputs(model) as outputs:
         found = model(**batch)
     return _Answer(found.logits[0].float().cpu(), outputs)
 
 
 @contextmanager
-def _recorded(model: nn.Module) -> Iterator[dict[str, torch.Tensor]]:
+def _capture_module_outputs(model: nn.Module) -> Iterator[dict[str, torch.Tensor]]:
     outputs: dict[str, torch.Tensor] = {}
 
     def hook(name: str) -> object:

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from handful.errors import DataError
 from handful.experiment.context import Experiment
-from handful.jobs.prefetched_splits import brought
+from handful.jobs.prefetched_splits import find_prefetched_split
 from handful.storage.checked import check_local
 from handful.training.data.batches import Indices
 
@@ -68,13 +68,17 @@ def as_split(dataset: Dataset) -> SplitData:
     """A dataset with `artifact_id` and `labels`, and perhaps `length`, as a `SplitData`."""
     dataset = dataset.with_format("arrow")
     table = dataset[:]  # memory-mapped: nothing is read yet
-    references = _column(table, LABELS)
-    lengths = _column(table, LENGTH) if LENGTH in table.column_names else np.ones_like(references)
+    references = _read_split_column(table, LABELS)
+    lengths = (
+        _read_split_column(table, LENGTH)
+        if LENGTH in table.column_names
+        else np.ones_like(references)
+    )
     features = tuple(name for name in dataset.column_names if name not in (ID, LENGTH))
     return SplitData(dataset, lengths, references, features)
 
 
-def _column(table: pa.Table, name: str) -> Indices:
+def _read_split_column(table: pa.Table, name: str) -> Indices:
     return np.asarray(table.column(name).to_numpy(), dtype=np.int64)
 
 
@@ -90,7 +94,7 @@ def open_split(experiment: Experiment, model: str, split: str, rows: int) -> Spl
             where=where,
             remedy="give it a share in [prepare] SPLIT, or label more artifacts",
         )
-    if folder := brought(split):
+    if folder := find_prefetched_split(split):
         check_local(experiment.store, key, folder)
     else:
         folder = experiment.store.fetch_tree(key, experiment.scratch / "encoded")

@@ -21,7 +21,12 @@ from handful.records import Split
 from handful.training.calls import settings_for
 from handful.training.data.batches import Indices
 from handful.training.data.splits import SplitData, open_split
-from handful.training.evaluation.metrics import Logits, Metrics, default_metrics, defined
+from handful.training.evaluation.metrics import (
+    Logits,
+    Metrics,
+    default_metrics,
+    replace_non_finite_metrics,
+)
 from handful.training.evaluation.results import (
     Answered,
     summary,
@@ -122,7 +127,7 @@ def made(
     if not rows:
         return None
     data = grounds(experiment, functions, label2id, rows)
-    return Simple(data, evaluated(experiment, functions, label2id, data))
+    return Simple(data, evaluate_baselines(experiment, functions, label2id, data))
 
 
 def send(experiment: Experiment, simple: Simple) -> None:
@@ -166,7 +171,7 @@ def grounds(
     return replace(first, reason="; ".join(reasons))
 
 
-def evaluated(
+def evaluate_baselines(
     experiment: Experiment, functions: Functions, label2id: Mapping[str, int], data: Grounds
 ) -> list[Baseline]:
     """Every baseline that the data allow, with its results below the run's scratch folder."""
@@ -220,7 +225,7 @@ class _Writer:
         ids, references = test.ids(), test.references
         write_predictions(folder / "predictions.parquet", ids, references, logits, self.labels)
         write_confusion(folder / "confusion_matrix.csv", logits, references, self.labels)
-        metrics = defined(self.scorer.metrics(logits, references))
+        metrics = replace_non_finite_metrics(self.scorer.metrics(logits, references))
         known = Answered(answers[Split.VALIDATION], self.data.splits[Split.VALIDATION].references)
         seed = self.scorer.experiment.settings.experiment.SEED
         figures = summary(Answered(logits, references), known, self.labels, metrics, seed)
@@ -240,5 +245,5 @@ class _Writer:
     def _validation(self, answers: Mapping[str, Logits]) -> dict[str, float | None]:
         references = self.data.splits[Split.VALIDATION].references
         logits = answers[Split.VALIDATION]
-        metrics = defined(self.scorer.metrics(logits, references))
+        metrics = replace_non_finite_metrics(self.scorer.metrics(logits, references))
         return {"log_loss": float(losses(logits, references).mean()), **metrics}

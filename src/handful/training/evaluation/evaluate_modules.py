@@ -83,6 +83,6 @@ class PerLabel(_Classification):
         }
 
 
-def combined(labels: Sequence[str]) -> evaluate.CombinedEvaluations:
+def combine_metric_modules(labels: Sequence[str]) -> evaluate.CombinedEvaluations:
     """All of them in one."""
     return evaluate.combine([kind(labels) for kind in (Accuracy, Averages, Matthews, PerLabel)])

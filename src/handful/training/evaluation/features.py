@@ -25,7 +25,7 @@ from handful.layout import FEATURES_RECORD, model_folder
 from handful.training.evaluation.prediction import answers_of
 from handful.training.loop.auto_batch import is_out_of_memory
 from handful.training.loop.stopping import Stopped
-from handful.training.model.heads import Head, asked, without_head
+from handful.training.model.heads import Head, compute_cpu_logits, without_head
 from handful.training.model.untrained import BATCH_SIZE, KEPT, Untrained, hash_of
 
 Vectors = npt.NDArray[np.float32]
@@ -56,9 +56,9 @@ def features(frozen: Frozen) -> Features:
 
     `StepError` on all of them if a vector is no finite number, or the memory does not suffice.
     """
-    key = frozen_hash(frozen)
+    key = hash_frozen_model(frozen)
     folder = f"{frozen.experiment.layout.features(frozen.name)}/{key}"
-    found = _kept(frozen, folder) if frozen.team.leads else None
+    found = _load_stored_features(frozen, folder) if frozen.team.leads else None
     if frozen.team.told(int(found is not None)):
         return Features(found or {}, key)
     started = time.monotonic()
@@ -67,7 +67,7 @@ def features(frozen: Frozen) -> Features:
     made, faults = {}, []
     for split in KEPT:
         try:
-            made[str(split)] = _computed(frozen, str(split), local)
+            made[str(split)] = _compute_split_features(frozen, str(split), local)
         except Stopped:
             raise
         except StepError as error:  # the leader's, when all have answered
@@ -80,12 +80,14 @@ def features(frozen: Frozen) -> Features:
     if fault:
         raise StepError(f"the vectors that its head is given cannot be had: {fault}")
     seconds = time.monotonic() - started
-    if frozen.team.leads and _kept(frozen, folder) is None:  # a trial beside may have been faster
-        _keep(frozen, local, folder)
+    if (
+        frozen.team.leads and _load_stored_features(frozen, folder) is None
+    ):  # a trial beside may have been faster
+        _store_features(frozen, local, folder)
     return Features(made, key, seconds)
 
 
-def frozen_hash(frozen: Frozen) -> str:
+def hash_frozen_model(frozen: Frozen) -> str:
     """Of all that the vectors depend on; the head itself is left out."""
     more = {"format": FORMAT, "head": frozen.head.name}
     return hash_of(frozen, frozen.head.parameters, more)
@@ -104,7 +106,7 @@ def remove_other_features(experiment: Experiment, model: str, keys: set[str]) ->
             experiment.store.delete_tree(f"{home}/{name}")
 
 
-def _kept(frozen: Frozen, folder: str) -> dict[str, Vectors] | None:
+def _load_stored_features(frozen: Frozen, folder: str) -> dict[str, Vectors] | None:
     """None if they are not there, or not whole: then they are computed."""
     store = frozen.experiment.store
     try:
@@ -112,17 +114,19 @@ def _kept(frozen: Frozen, folder: str) -> dict[str, Vectors] | None:
         local = store.fetch_tree(folder, frozen.experiment.scratch / "features")
         marker = checksums.read_marker(local / FEATURES_RECORD, "")
         checksums.check_folder(local, marker, "")
-        return {str(split): np.load(local / _file(split), mmap_mode="r") for split in KEPT}
+        return {
+            str(split): np.load(local / _features_file_name(split), mmap_mode="r") for split in KEPT
+        }
     except (Absent, Damaged, OSError, ValueError, KeyError):
         return None
 
 
-def _computed(frozen: Frozen, split: str, local: Path) -> Vectors:
+def _compute_split_features(frozen: Frozen, split: str, local: Path) -> Vectors:
     """[N, H], in a file that is mapped into memory; empty on those that do not lead."""
     data, team = frozen.splits[split], frozen.team
     rows = len(data) if team.leads else 0
     shape = (rows, frozen.head.width)
-    path = local / _file(split) if team.leads else None
+    path = local / _features_file_name(split) if team.leads else None
     into: Any = (
         np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=shape)
         if path
@@ -135,7 +139,7 @@ def _computed(frozen: Frozen, split: str, local: Path) -> Vectors:
     def answer(batch: Mapping[str, torch.Tensor]) -> tuple[torch.Tensor, float]:
         moved = {feature: tensor.to(device) for feature, tensor in batch.items()}
         with torch.inference_mode(), torch.autocast(device.type, kind, enabled=kind is not None):
-            return asked(frozen.model, moved), 0.0
+            return compute_cpu_logits(frozen.model, moved), 0.0
 
     def tick(done: int) -> None:
         frozen.heed()
@@ -150,7 +154,7 @@ def _computed(frozen: Frozen, split: str, local: Path) -> Vectors:
     return found
 
 
-def _keep(frozen: Frozen, local: Path, folder: str) -> None:
+def _store_features(frozen: Frozen, local: Path, folder: str) -> None:
     files = checksums.of_folder(local)
     size = sum(one.size for one in files.values())
     marker = {"format": FORMAT, checksums.FILES: checksums.to_json(files)}
@@ -169,5 +173,5 @@ def _keep(frozen: Frozen, local: Path, folder: str) -> None:
     )
 
 
-def _file(split: str) -> str:
+def _features_file_name(split: str) -> str:
     return f"{split}.npy"

@@ -54,7 +54,7 @@ def _folds(
     references = np.concatenate([data.splits[name].references for name in names])
     raw = [data.fitted.read.splits[name] for name in names]
     try:
-        group_of = _groups(experiment)
+        group_of = _read_artifact_groups(experiment)
     except Absent as error:  # without the groups the folds would see what they are to judge
         return Judged((), 0, str(error))
     groups = [group_of.get(one, one) for one in ids]
@@ -66,7 +66,7 @@ def _folds(
         return Judged((), 0, f"the folds could not be made: {error}")
 
 
-def _groups(experiment: Experiment) -> dict[str, str]:
+def _read_artifact_groups(experiment: Experiment) -> dict[str, str]:
     """Artifact → its group; those that nearly say the same must not stand on both sides."""
     table = pl.read_parquet(
         io.BytesIO(experiment.store.read(experiment.layout.splits)),

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from handful.errors import Fault, SettingsError, UserError
-from handful.evaluation.metrics.counts import LABEL_MEASURES, counted
+from handful.evaluation.metrics.counts import LABEL_MEASURES, count_label_outcomes
 from handful.evaluation.metrics.single import FIGURES, figure, has_figure
 from handful.settings import Settings
 from handful.training.calls import call
@@ -22,7 +22,7 @@ Logits = npt.NDArray[np.float64]
 COMPUTE_METRICS = "compute_metrics"
 INVENTED = "a perfect answer, which handful made up to see what there is"
 _METRIC = "[train] METRIC"
-_SHOWN = 40
+_MOST_METRIC_NAMES = 40
 OVERALL = (
     "accuracy",
     "macro_f1",
@@ -61,7 +61,7 @@ class Metrics:
             id2label={number: label for label, number in self.label2id.items()},
             settings=self.settings,
         )
-        return checked(result)
+        return check_metrics_result(result)
 
     @property
     def labels(self) -> list[str]:
@@ -122,7 +122,8 @@ class Metrics:
         if has_figure(metric, self.labels):
             return False
         there = list(dict.fromkeys((*names, *FIGURES)))
-        remedy = f"there are: {', '.join(there[:_SHOWN])}{' …' if len(there) > _SHOWN else ''}"
+        more = " …" if len(there) > _MOST_METRIC_NAMES else ""
+        remedy = f"there are: {', '.join(there[:_MOST_METRIC_NAMES])}{more}"
         what = f"compute_metrics gives no {metric!r}, and it is no figure of the report"
         raise SettingsError([Fault(_METRIC, what, remedy)])
 
@@ -131,14 +132,14 @@ def default_metrics(
     predictions: Indices, references: Indices, label2id: Mapping[str, int]
 ) -> dict[str, float]:
     """`OVERALL`, and `precision.<label>`, `recall.<label>`, `f1.<label>`."""
-    from handful.training.evaluation.evaluate_modules import combined
+    from handful.training.evaluation.evaluate_modules import combine_metric_modules
 
     labels = sorted(label2id, key=label2id.__getitem__)
-    found = combined(labels).compute(predictions=predictions, references=references)
+    found = combine_metric_modules(labels).compute(predictions=predictions, references=references)
     return {name: float(value) for name, value in found.items()}
 
 
-def checked(result: Any) -> dict[str, float]:
+def check_metrics_result(result: Any) -> dict[str, float]:
     """What `compute_metrics` returned, as floats; `UserError` if it is anything else.
 
     Any number will do: of Python, numpy or torch, or anything that has one value and a float of it.
@@ -178,12 +179,12 @@ def as_float(value: Any) -> float | None:
         return math.nan if callable(is_nan) and is_nan() else None
 
 
-def defined(metrics: Mapping[str, float]) -> dict[str, float | None]:
+def replace_non_finite_metrics(metrics: Mapping[str, float]) -> dict[str, float | None]:
     """As it is written: JSON knows neither NaN nor infinity."""
     return {name: value if math.isfinite(value) else None for name, value in metrics.items()}
 
 
-def told_undefined(metrics: Mapping[str, float]) -> str:
+def describe_non_finite_metrics(metrics: Mapping[str, float]) -> str:
     """Which of them are no finite numbers, in words; empty if all are."""
     odd = [f"{name} ({value})" for name, value in metrics.items() if not math.isfinite(value)]
     more = f" and {len(odd) - 10} more" if len(odd) > 10 else ""
@@ -201,7 +202,7 @@ def label_metrics(
 ) -> dict[str, float]:
     """`precision.<label>`, `recall.<label>`, `f1.<label>`, whatever `compute_metrics` returns."""
     labels = sorted(label2id, key=label2id.__getitem__)
-    counts = counted(references, logits.argmax(axis=1), len(labels))
+    counts = count_label_outcomes(references, logits.argmax(axis=1), len(labels))
     return {
         f"{name}.{label}": float(value)
         for name, measure in LABEL_MEASURES.items()

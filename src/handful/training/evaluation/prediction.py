@@ -15,8 +15,8 @@ import torch
 
 from handful.errors import StepError
 from handful.training.cpu.inference import judging
-from handful.training.cpu.micro_batches import judged_at_once
-from handful.training.cpu.side_by_side import answered
+from handful.training.cpu.micro_batches import inference_position_limit
+from handful.training.cpu.side_by_side import map_in_threads
 from handful.training.data.batches import Indices, length_order
 from handful.training.data.collate import Collator
 from handful.training.data.splits import SplitData
@@ -24,7 +24,7 @@ from handful.training.evaluation.metrics import Logits
 from handful.training.loop.parallel_strategy import is_sharded
 from handful.training.loop.process_group import Team
 from handful.training.model.capabilities import check_output
-from handful.training.model.frozen_layers import called
+from handful.training.model.frozen_layers import call_with_states
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def predict(
 
     def answer(batch: Mapping[str, torch.Tensor]) -> tuple[torch.Tensor, float]:
         with mode():
-            return _answer(model, batch, labels)
+            return _predict_batch(model, batch, labels)
 
     loss = answers_of(model, data, collate, batch_size, logits, answer, tick, team)
     return Predicted(logits, loss, time.monotonic() - started)
@@ -90,7 +90,7 @@ def answers_of(
     training = model.training
     answers = Answers(into, team)
     device = next(model.parameters()).device
-    most, equal = judged_at_once(device), collate.equal_lengths
+    most, equal = inference_position_limit(device), collate.equal_lengths
     batches = length_order(data.lengths, batch_size, most, equal=equal)
     mine = batches[team.rank :: team.size]
     together = is_sharded(model)
@@ -100,7 +100,7 @@ def answers_of(
     try:
         with judging(model, device) as workers:
             read = (data.tensors(indices, collate) for indices in mine)
-            with closing(answered(answer, read, workers)) as found:
+            with closing(map_in_threads(answer, read, workers)) as found:
                 for number in range(math.ceil(len(batches) / team.size)):
                     if number < len(mine):
                         output, mean = next(found)
@@ -117,13 +117,13 @@ def answers_of(
     return float(total_loss / max(1, total))
 
 
-def _answer(
+def _predict_batch(
     model: torch.nn.Module, batch: Mapping[str, torch.Tensor], labels: int
 ) -> tuple[torch.Tensor, float]:
     """[B, C] logits of these examples, and the mean of their loss."""
     device = next(model.parameters()).device
     batch = {name: tensor.to(device) for name, tensor in batch.items()}
-    output = called(model, batch)
+    output = call_with_states(model, batch)
     check_output(output, batch, labels)
     return output.logits.float().cpu(), float(output.loss.float().mean())
 
@@ -161,16 +161,18 @@ class Answers:
 def _check_all(data: SplitData, seen: Indices, logits: npt.NDArray[Any]) -> None:
     wrong = np.flatnonzero(seen != 1)
     if len(wrong):
-        raise StepError(f"{len(wrong)} examples were met not exactly once: {_named(data, wrong)}")
+        raise StepError(
+            f"{len(wrong)} examples were met not exactly once: {_format_example_ids(data, wrong)}"
+        )
     broken = np.flatnonzero(~np.isfinite(logits).all(axis=1))
     if len(broken):
         raise StepError(
             f"the logits of {len(broken)} of {len(data)} artifacts are not finite: "
-            f"{_named(data, broken)}",
+            f"{_format_example_ids(data, broken)}",
             remedy="try PRECISION = fp32, or a lower LEARNING_RATE",
         )
 
 
-def _named(data: SplitData, indices: Indices, limit: int = 10) -> str:
+def _format_example_ids(data: SplitData, indices: Indices, limit: int = 10) -> str:
     more = f" and {len(indices) - limit} more" if len(indices) > limit else ""
     return ", ".join(data.ids(indices[:limit])) + more

@@ -41,7 +41,7 @@ _UNSEEN = -30.0
 _BLOCK = 8192
 _CONSTANT = 1e-4
 """Of the widest column's spread."""
-_DIGITS = 16
+_PROBE_HASH_DIGITS = 16
 
 Score = Callable[[Floats, Indices], float]
 
@@ -127,17 +127,17 @@ def probe_of(
     validation, higher is better; `judged_by` tells what it depends on.
     """
     told = json.dumps({**judged_by, "format": FORMAT, "labels": labels}, sort_keys=True)
-    name = f"{found.key}-{hashlib.sha256(told.encode()).hexdigest()[:_DIGITS]}"
+    name = f"{found.key}-{hashlib.sha256(told.encode()).hexdigest()[:_PROBE_HASH_DIGITS]}"
     folder = f"{frozen.experiment.layout.features(frozen.name)}/{name}"
-    fitted = _kept(frozen.experiment, folder)
+    fitted = _load_stored_probe(frozen.experiment, folder)
     if fitted is None:
-        fitted = _fitted(frozen, found, labels, score)
-        _keep(frozen, fitted, folder)
+        fitted = _fit_probe_weights(frozen, found, labels, score)
+        _store_probe_weights(frozen, fitted, folder)
     logits = found.vectors[Split.VALIDATION] @ fitted.weight.T + fitted.bias
     return Probe(fitted.weight, fitted.bias, fitted.facts, logits, name)
 
 
-def fitted_probe(
+def fit_probe_by_metric(
     frozen: Frozen, found: Features, functions: Functions, label2id: Mapping[str, int]
 ) -> Probe:
     """`probe_of`, with C chosen by METRIC of the experiment."""
@@ -154,7 +154,7 @@ def fitted_probe(
     return probe_of(frozen, found, len(label2id), scorer.score, judged_by)
 
 
-def _fitted(frozen: Frozen, found: Features, labels: int, score: Score) -> Fitted:
+def _fit_probe_weights(frozen: Frozen, found: Features, labels: int, score: Score) -> Fitted:
     from handful.evaluation.baseline.linear import Kind, Read, fit_best
 
     started = time.monotonic()
@@ -180,7 +180,7 @@ def _fitted(frozen: Frozen, found: Features, labels: int, score: Score) -> Fitte
     return Fitted(weight, bias, ProbeFacts(best.strength, best.rows, seconds, found.key))
 
 
-def _kept(experiment: Experiment, folder: str) -> Fitted | None:
+def _load_stored_probe(experiment: Experiment, folder: str) -> Fitted | None:
     from safetensors.numpy import load
 
     try:
@@ -194,7 +194,7 @@ def _kept(experiment: Experiment, folder: str) -> Fitted | None:
         return None  # not there, or not whole: it is fitted again
 
 
-def _keep(frozen: Frozen, probe: Fitted, folder: str) -> None:
+def _store_probe_weights(frozen: Frozen, probe: Fitted, folder: str) -> None:
     from safetensors.numpy import save
 
     local = frozen.experiment.scratch / "probe-weights"

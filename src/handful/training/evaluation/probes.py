@@ -14,22 +14,22 @@ from handful.files import checksums
 from handful.layout import FINAL_RECORD, model_folder
 from handful.progress import Silent
 from handful.records import Split
-from handful.settings import counted_for_model
+from handful.settings import list_counted_model_settings
 from handful.training.data.collate import Collator
 from handful.training.data.collation import Trial, collation, give_padding_token
-from handful.training.data.lengths import encoded_lengths, trained_length
+from handful.training.data.lengths import find_text_token_limit, read_encoded_lengths
 from handful.training.data.splits import SplitData, open_split
 from handful.training.evaluation.baselines import Scorer
 from handful.training.evaluation.features import Features, Frozen, features, remove_other_features
-from handful.training.evaluation.metrics import defined
-from handful.training.evaluation.probe import Probe, fitted_probe
+from handful.training.evaluation.metrics import replace_non_finite_metrics
+from handful.training.evaluation.probe import Probe, fit_probe_by_metric
 from handful.training.loop import runtime
 from handful.training.loop.process_group import Team
 from handful.training.model.final import encoding_functions, save_final, versions
-from handful.training.model.head_start import Headed, headed
+from handful.training.model.head_start import Headed, find_classifier_head
 from handful.training.model.load import LOAD_MODEL, Built, build, find_model, load_tokenizer
 from handful.training.model.pooling import MEAN
-from handful.training.model.weight_dtypes import held_in, store_in
+from handful.training.model.weight_dtypes import describe_weight_dtypes, store_in
 from handful.user_functions.load import Functions
 from handful.user_functions.source_hash import function_hashes
 
@@ -73,17 +73,17 @@ def ready_probe(ground: Ground) -> Probed | None:
     quiet = replace(experiment, progress=Silent())
     tokenizer = load_tokenizer(source, ground.functions, quiet.progress)
     section = experiment.settings.train_for(ground.model)
-    precision = runtime.chosen_precision(section.PRECISION, source.name)
+    precision = runtime.resolve_model_precision(section.PRECISION, source.name)
 
-    def built(pooling: str | None = None) -> Headed:
+    def build_probe_model(pooling: str | None = None) -> Headed:
         runtime.seed_everything(experiment.settings.experiment.SEED)
         made = build(quiet, ground.functions, source, ground.label2id, pooling)
         collate = _collate(ground, made, tokenizer, splits[Split.TRAIN], precision)
-        return headed(made, splits[Split.TRAIN], collate, len(ground.label2id), team)
+        return find_classifier_head(made, splits[Split.TRAIN], collate, len(ground.label2id), team)
 
-    found = built()
+    found = build_probe_model()
     if found.built.is_default and not found.can_be_probed:
-        found = built(MEAN)  # its class has more that is new than the head
+        found = build_probe_model(MEAN)  # its class has more that is new than the head
     model, head = found.built.model, found.head
     if head is None:
         _tell_none(ground, f"the logits of {type(model).__name__} come from no linear layer")
@@ -106,19 +106,21 @@ def ready_probe(ground: Ground) -> Probed | None:
         _tell_none(ground, error.fault.what)
         return None
     # What is the leader's alone must not leave the others waiting.
-    told = team.collect(_fitted(ground, found, frozen, vectors, tokenizer) if team.leads else {})[0]
+    told = team.collect(
+        _fit_and_save_probe(ground, found, frozen, vectors, tokenizer) if team.leads else {}
+    )[0]
     if "fault" in told:
         _tell_none(ground, told["fault"])
         return None
     return Probed(told.pop("weights_hash"), told)
 
 
-def _fitted(
+def _fit_and_save_probe(
     ground: Ground, found: Headed, frozen: Frozen, vectors: Features, tokenizer: Any | None
 ) -> dict[str, Any]:
     """What the test tells of the probe, which stands whole then; or `fault`: why there is none."""
     try:
-        probe = fitted_probe(frozen, vectors, ground.functions, ground.label2id)
+        probe = fit_probe_by_metric(frozen, vectors, ground.functions, ground.label2id)
         frozen.head.fill(frozen.model, probe.weight, probe.bias)
         told = _put(ground, found, frozen, probe, tokenizer)
     except Locked:
@@ -144,16 +146,16 @@ def _put(
 ) -> dict[str, Any]:
     """Write final/ unless the same stands there; what the test tells of the probe."""
     experiment, model = ground.experiment, found.built.model
-    made_from = _made_from(ground, probe)
+    made_from = _probe_inputs(ground, probe)
     final = experiment.layout.probe_final(ground.model)
-    record = _standing(ground.experiment, final, made_from)
+    record = _find_current_probe_final(ground.experiment, final, made_from)
     if record is None:
-        trained = held_in(model)
+        trained = describe_weight_dtypes(model)
         store_in(model, experiment.settings.train_for(ground.model).FINAL_DTYPE)
-        told = _record(ground, frozen, probe, made_from)
-        told["weights_dtype"] = {"trained": trained, "final": held_in(model)}
-        lengths = encoded_lengths(experiment, ground.model), frozen.splits[Split.TRAIN].lengths
-        told["max_length"] = trained_length(model, tokenizer, *lengths)
+        told = _probe_final_record(ground, frozen, probe, made_from)
+        told["weights_dtype"] = {"trained": trained, "final": describe_weight_dtypes(model)}
+        lengths = read_encoded_lengths(experiment, ground.model), frozen.splits[Split.TRAIN].lengths
+        told["max_length"] = find_text_token_limit(model, tokenizer, *lengths)
         folder = experiment.scratch / f"probe-{model_folder(ground.model)}"
         record = save_final(folder, model, tokenizer, told)
         experiment.store.send_tree(folder, final, last=FINAL_RECORD)
@@ -171,7 +173,7 @@ def _put(
     }
 
 
-def _made_from(ground: Ground, probe: Probe) -> dict[str, str]:
+def _probe_inputs(ground: Ground, probe: Probe) -> dict[str, str]:
     hashes = function_hashes(ground.experiment.directory)
     own = {f"{LOAD_MODEL} in functions.py": hashes[LOAD_MODEL]} if LOAD_MODEL in hashes else {}
     return {
@@ -182,7 +184,7 @@ def _made_from(ground: Ground, probe: Probe) -> dict[str, str]:
     }
 
 
-def _standing(
+def _find_current_probe_final(
     experiment: Experiment, final: str, made_from: Mapping[str, str]
 ) -> dict[str, Any] | None:
     """What the final/ that stands says, if it is of the same."""
@@ -197,7 +199,7 @@ def _standing(
         return None
 
 
-def _record(
+def _probe_final_record(
     ground: Ground, frozen: Frozen, probe: Probe, made_from: Mapping[str, str]
 ) -> dict[str, Any]:
     """What handful.json holds, as that of a training does."""
@@ -214,7 +216,7 @@ def _record(
         "rows": {name: ground.rows[name] for name in ("train", "validation", "test")},
         "data_hash": ground.data_hash,
         "made_from": dict(made_from),
-        "metrics": defined(judged),
+        "metrics": replace_non_finite_metrics(judged),
         "best_epoch": 0.0,
         "best_step": 0,
         "steps": 0,
@@ -225,7 +227,7 @@ def _record(
         "environment": runtime.environment(frozen.precision, ground.team.size),
         "versions": versions(),
         "experiment": experiment.settings.experiment.NAME,
-        "settings": dict(counted_for_model(experiment.settings, ground.model)),
+        "settings": dict(list_counted_model_settings(experiment.settings, ground.model)),
         "encoded_by": encoding_functions(experiment),
         "finished_at": datetime.now(UTC).isoformat(timespec="seconds"),
     }

@@ -18,14 +18,18 @@ from handful.files import checksums
 from handful.layout import FINAL_RECORD, Layout, model_folder, probe_folder
 from handful.records import Split
 from handful.settings.recipe import BATCH_SIZE
-from handful.storage.checked import written_files
+from handful.storage.checked import list_written_files
 from handful.training.calls import settings_for
-from handful.training.data.collation import recorded_collation
-from handful.training.data.lengths import check_lengths, encoded_lengths
+from handful.training.data.collation import collator_from_record
+from handful.training.data.lengths import check_lengths, read_encoded_lengths
 from handful.training.data.splits import SplitData, check_label_map, open_split
 from handful.training.evaluation import baselines
 from handful.training.evaluation.label_noise import judge_labels
-from handful.training.evaluation.metrics import Metrics, defined, told_undefined
+from handful.training.evaluation.metrics import (
+    Metrics,
+    describe_non_finite_metrics,
+    replace_non_finite_metrics,
+)
 from handful.training.evaluation.prediction import Predicted, predict
 from handful.training.evaluation.probes import Ground, Probed, ready_probe
 from handful.training.evaluation.results import (
@@ -37,7 +41,7 @@ from handful.training.evaluation.results import (
 )
 from handful.training.loop import runtime
 from handful.training.loop.checkpoints import file_hash
-from handful.training.loop.process_group import Team, joined, left
+from handful.training.loop.process_group import Team, join_training_team, left
 from handful.training.model.capabilities import check_features
 from handful.training.model.final import open_final
 from handful.training.model.load import find_model, load_tokenizer
@@ -113,16 +117,19 @@ def evaluate(experiment: Experiment, arguments: Mapping[str, Any]) -> dict[str, 
     check_label_map(experiment, label2id)
     functions = load_functions(experiment.directory)
     # As many as there are: where one process was started for the work of two, one does it all.
-    team = joined(int(os.environ.get("WORLD_SIZE", "1")))
+    team = join_training_team(int(os.environ.get("WORLD_SIZE", "1")))
     if team.size == 1:
         runtime.use_threads()
     try:
         runs = [Wanted(**run) for run in arguments["runs"]]
         runs += _probes(experiment, functions, arguments, team)
-        opened = [_opened(experiment, functions, wanted, len(label2id), team) for wanted in runs]
+        opened = [
+            _open_run_for_test(experiment, functions, wanted, len(label2id), team)
+            for wanted in runs
+        ]
     finally:
         left()
-    return _written_and_sent(experiment, functions, opened, arguments) if team.leads else {}
+    return _write_and_send_tests(experiment, functions, opened, arguments) if team.leads else {}
 
 
 def _probes(
@@ -146,7 +153,7 @@ def _probes(
     return found
 
 
-def _written_and_sent(
+def _write_and_send_tests(
     experiment: Experiment,
     functions: Functions,
     opened: Sequence[Opened],
@@ -156,7 +163,9 @@ def _written_and_sent(
     label2id = arguments["label2id"]
     simple = baselines.made(experiment, functions, label2id, arguments.get("baseline_rows", {}))
     written = [
-        _written(experiment, functions, label2id, one, experiment.scratch / f"evaluated-{number}")
+        _write_run_test(
+            experiment, functions, label2id, one, experiment.scratch / f"evaluated-{number}"
+        )
         for number, one in enumerate(opened)
     ]
     look = begin_look(experiment, arguments["look"])
@@ -171,7 +180,7 @@ def _written_and_sent(
         ids = best.data[Split.VALIDATION].ids()
         judge_labels(experiment, label2id, simple.data, ids, judged)
     return {
-        "files": checksums.to_json(written_files(experiment.store)),
+        "files": checksums.to_json(list_written_files(experiment.store)),
         "evaluations": [one.result for one in written if not one.wanted.probe],
         "baselines": [one.result for one in written if one.wanted.probe]
         + ([one.result for one in simple.made] if simple else []),
@@ -179,7 +188,7 @@ def _written_and_sent(
     }
 
 
-def _opened(
+def _open_run_for_test(
     experiment: Experiment, functions: Functions, wanted: Wanted, labels: int, team: Team
 ) -> Opened:
     mine = with_values(experiment, wanted.model, wanted.values)
@@ -187,10 +196,10 @@ def _opened(
         str(split): open_split(mine, wanted.model, split, wanted.rows[split])
         for split in (Split.VALIDATION, Split.TEST)
     }
-    return Opened(wanted, data, _predicted(mine, functions, wanted, data, labels, team))
+    return Opened(wanted, data, _predict_test_splits(mine, functions, wanted, data, labels, team))
 
 
-def _written(
+def _write_run_test(
     experiment: Experiment,
     functions: Functions,
     label2id: Mapping[str, int],
@@ -204,15 +213,15 @@ def _written(
     own = Metrics(functions, label2id, settings)
     simple = baselines.Scorer(mine, functions, label2id, wanted.model)
 
-    def judged(split: str) -> dict[str, float]:
+    def score_test_split(split: str) -> dict[str, float]:
         logits, references = one.answered(split).logits, one.answered(split).references
         loss = one.predicted[split].loss
         if wanted.probe:  # which must not end the test
             return simple.metrics(logits, references, loss)
         return own.with_metric(settings.train.METRIC, logits, references, loss)
 
-    metrics = judged(Split.TEST)
-    odd = told_undefined(metrics)
+    metrics = score_test_split(Split.TEST)
+    odd = describe_non_finite_metrics(metrics)
     if odd:
         mine.progress.warn(f"test {wanted.told}: {odd}")
     labels = sorted(label2id, key=label2id.__getitem__)
@@ -226,7 +235,9 @@ def _written(
         labels,
     )
     write_confusion(folder / CONFUSION, test.logits, test.references, labels)
-    figures = summary(test, validation, labels, defined(metrics), mine.settings.experiment.SEED)
+    figures = summary(
+        test, validation, labels, replace_non_finite_metrics(metrics), mine.settings.experiment.SEED
+    )
     result = {
         "model": wanted.name,
         "seed": wanted.seed,
@@ -237,7 +248,10 @@ def _written(
     }
     told = {**result, **figures, "weights_hash": wanted.weights_hash}
     if wanted.probe:
-        told |= {**wanted.probe.told, "validation": defined(judged(Split.VALIDATION))}
+        told |= {
+            **wanted.probe.told,
+            "validation": replace_non_finite_metrics(score_test_split(Split.VALIDATION)),
+        }
     write_json(folder / METRICS, told)
     return Written(wanted, folder, result, figures["calibration"]["temperature"])
 
@@ -253,7 +267,7 @@ def _keep_temperature(experiment: Experiment, one: Written) -> None:
         experiment.store.write(key, f"{text}\n".encode())
 
 
-def _predicted(
+def _predict_test_splits(
     experiment: Experiment,
     functions: Functions,
     wanted: Wanted,
@@ -273,10 +287,10 @@ def _predicted(
         experiment.progress.advance(name, before + done, total, "documents")
 
     found = {}
-    with runtime.accelerated(_precision(opened.record), team.size) as accelerator:
+    with runtime.open_accelerator(_choose_test_precision(opened.record), team.size) as accelerator:
         tokenizer = load_tokenizer(source, functions, experiment.progress)
-        check_lengths(opened.model, encoded_lengths(experiment, wanted.model))
-        collate = recorded_collation(opened.record, opened.model, tokenizer)
+        check_lengths(opened.model, read_encoded_lengths(experiment, wanted.model))
+        collate = collator_from_record(opened.record, opened.model, tokenizer)
         model = accelerator.prepare_model(opened.model, evaluation_mode=True)
         for split, rows in data.items():
             check_features(opened.model, rows.features)
@@ -285,7 +299,7 @@ def _predicted(
     return found
 
 
-def _precision(record: Mapping[str, Any]) -> str:
+def _choose_test_precision(record: Mapping[str, Any]) -> str:
     """As it was trained, unless that was for a GPU that is not here."""
     trained = str(record["environment"]["precision"])
     if trained == "fp16" and runtime.default_device().type != "cuda":

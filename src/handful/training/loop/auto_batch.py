@@ -48,7 +48,7 @@ def largest(attempt: Try, data: SplitData, most: int, ballast: torch.nn.Module) 
     longest = (-data.lengths).argsort(kind="stable")
 
     def fits(parts: int) -> bool:
-        return _fits(attempt, longest[: -(-most // parts)], ballast)
+        return _can_fit_batch(attempt, longest[: -(-most // parts)], ballast)
 
     try:
         too_few, enough = 0, 1
@@ -68,7 +68,7 @@ def largest(attempt: Try, data: SplitData, most: int, ballast: torch.nn.Module) 
     return -(-most // enough)
 
 
-def _fits(attempt: Try, indices: Indices, ballast: torch.nn.Module) -> bool:
+def _can_fit_batch(attempt: Try, indices: Indices, ballast: torch.nn.Module) -> bool:
     try:
         room = [
             torch.empty(2, *p.shape, device=p.device)

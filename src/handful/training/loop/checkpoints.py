@@ -178,7 +178,7 @@ class Checkpoints:
         """
         folders = self._folders()
         for folder, step in folders:
-            found = self._opened(folder, step)
+            found = self._open_checkpoint(folder, step)
             if found is None:
                 continue
             best = found.state.best_step
@@ -186,13 +186,13 @@ class Checkpoints:
             if best == step or never:
                 return found
             for place, number in folders:
-                if number == best and self._opened(place, number) is not None:
+                if number == best and self._open_checkpoint(place, number) is not None:
                     return replace(found, places=(*found.places, (place, number)))
         return None
 
     def at(self, step: int) -> Checkpoint:
         """The one of that step; `Absent` if it is not there or not whole."""
-        opened = (self._opened(folder, n) for folder, n in self._folders() if n == step)
+        opened = (self._open_checkpoint(folder, n) for folder, n in self._folders() if n == step)
         found = next(filter(None, opened), None)
         if found is None:
             raise Absent(
@@ -234,7 +234,7 @@ class Checkpoints:
         training's own."""
         found = []
         for rows in self._store.list(f"{self._prefix}/step-"):
-            for key in _keys(rows):
+            for key in _list_checkpoint_keys(rows):
                 folder, _, name = key.rpartition("/")
                 number = folder.rpartition("/step-")[2].partition("-")[0]
                 if name == MARKER and number.isdecimal():
@@ -243,7 +243,11 @@ class Checkpoints:
 
     def _names(self) -> set[str]:
         """The folders of checkpoints, whole or not."""
-        keys = (key for rows in self._store.list(f"{self._prefix}/") for key in _keys(rows))
+        keys = (
+            key
+            for rows in self._store.list(f"{self._prefix}/")
+            for key in _list_checkpoint_keys(rows)
+        )
         return {key.removeprefix(f"{self._prefix}/").partition("/")[0] for key in keys} - {OWNER}
 
     def _others(self) -> set[str]:
@@ -267,7 +271,7 @@ class Checkpoints:
         self._progress.warn(f"the checkpoint of step {step} is passed over: its marker {what}")
         return None
 
-    def _opened(self, place: str, step: int) -> Checkpoint | None:
+    def _open_checkpoint(self, place: str, step: int) -> Checkpoint | None:
         marker = self._marker(place, step)
         if marker is None:
             return None
@@ -297,7 +301,7 @@ class Checkpoints:
         self._store.delete_tree(folder)
 
 
-def _keys(rows: pa.RecordBatch) -> list[str]:
+def _list_checkpoint_keys(rows: pa.RecordBatch) -> list[str]:
     return [str(key) for key in rows.column("key").to_pylist()]
 
 

@@ -27,10 +27,11 @@ class Forecast:
             return None
         each = (time.monotonic() - self._began) / (SEEN - _WARM_UP)
         left = self._total - done
-        return f"{each:.2f} s a step, so about {_words(each * left)} for the {left:,} steps left"
+        duration = _format_forecast_time(each * left)
+        return f"{each:.2f} s a step, so about {duration} for the {left:,} steps left"
 
 
-def _words(seconds: float) -> str:
+def _format_forecast_time(seconds: float) -> str:
     if seconds < 90:
         return f"{seconds:.0f} s"
     minutes = seconds / 60

@@ -24,11 +24,14 @@ from handful.errors import UserError
 from handful.jobs.log_metrics import best_line, validation_line
 from handful.progress import Progress
 from handful.settings import Steps
-from handful.training.cpu.compiling import compiled
+from handful.training.cpu.compiling import compile_torch_model
 from handful.training.cpu.kernels import quicker
 from handful.training.cpu.micro_batches import positions_at_once
 from handful.training.data.batches import Indices, epoch_batches, parts, share
-from handful.training.evaluation.metrics import defined, told_undefined
+from handful.training.evaluation.metrics import (
+    describe_non_finite_metrics,
+    replace_non_finite_metrics,
+)
 from handful.training.evaluation.prediction import Predicted, predict
 from handful.training.loop import optimizer as optimizing
 from handful.training.loop.auto_batch import largest, out_of_memory
@@ -39,8 +42,8 @@ from handful.training.loop.state import RunState, random_state, set_random_state
 from handful.training.loop.stopping import Stopping
 from handful.training.loop.train_context import Work
 from handful.training.loop.train_metrics import Meter
-from handful.training.loop.validate import judged
-from handful.training.model.frozen_layers import called
+from handful.training.loop.validate import compute_validation_metrics
+from handful.training.model.frozen_layers import call_with_states
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -82,7 +85,9 @@ class Loop:
         self.best = model
         """After `run`, on the leader: the whole model, with the weights of the best validation."""
         self._forward = (
-            compiled(self._held.model, accelerator.device) if section.COMPILE else self._held.model
+            compile_torch_model(self._held.model, accelerator.device)
+            if section.COMPILE
+            else self._held.model
         )
         self._forecast = Forecast(self.plan.total_steps)
         self._meter = self._new_meter()
@@ -112,7 +117,7 @@ class Loop:
         self._held.model.train()
         if self.work.begins_judged and self.state.best_value is None and not self.state.step:
             self._judge_beginning()
-        while not self._finished():
+        while not self._is_training_over():
             self._train_to(self.plan.next_evaluation(self.state.step, self.state.validated))
             self._validate()
             self._save()
@@ -151,13 +156,15 @@ class Loop:
         def attempt(indices: Indices) -> None:
             batch = self._batch(indices)
             with self._quicker():
-                self._accelerator.backward(self.work.objective(called(module, batch), batch))
+                self._accelerator.backward(
+                    self.work.objective(call_with_states(module, batch), batch)
+                )
             self._held.optimizer.zero_grad()
 
         module.train()
         self.state.per_device = self._team.least(largest(attempt, self.work.train, most, module))
 
-    def _finished(self) -> bool:
+    def _is_training_over(self) -> bool:
         patience = self.work.section.EARLY_STOPPING_PATIENCE
         if patience is not None and self.state.waited >= patience:
             self._progress.note(
@@ -245,7 +252,7 @@ class Loop:
         batch = self._batch(indices)
         try:
             with self._held.exchanging(exchange), self._quicker():
-                loss = self.work.objective(called(self._forward, batch), batch) * weight
+                loss = self.work.objective(call_with_states(self._forward, batch), batch) * weight
                 # The processes' gradients are averaged, but they are parts of a sum.
                 self._accelerator.backward(loss * self._team.size)
         except RuntimeError as error:
@@ -288,21 +295,21 @@ class Loop:
 
     def _validate(self) -> None:
         try:
-            predicted = self._predicted()
+            predicted = self._predict_validation()
         except _Stopped:
             self._leave()
         section = self.work.section
-        metrics, by_label = judged(self.work, predicted)
+        metrics, by_label = compute_validation_metrics(self.work, predicted)
         epoch = self.plan.epoch_at(self.state.step)
         shown = {"loss": predicted.loss, **by_label, **metrics}
         self._tell_undefined(shown)
-        value, written = metrics[section.METRIC], defined(metrics)
+        value, written = metrics[section.METRIC], replace_non_finite_metrics(metrics)
         best = self.state.take(value, written, epoch, section.METRIC_GOAL)
         self.state.history.append(
             {
                 "step": self.state.step,
                 "epoch": round(epoch, 4),
-                "validation": defined(shown),
+                "validation": replace_non_finite_metrics(shown),
             }
         )
         told = section.METRIC, value
@@ -321,13 +328,15 @@ class Loop:
             self._save()
 
     def _tell_undefined(self, metrics: dict[str, float]) -> None:
-        told = told_undefined({n: v for n, v in metrics.items() if n not in self._undefined})
+        told = describe_non_finite_metrics(
+            {n: v for n, v in metrics.items() if n not in self._undefined}
+        )
         if told:
             epoch = self.plan.epoch_at(self.state.step)
             self._undefined |= {n for n, v in metrics.items() if not math.isfinite(v)}
             self._progress.warn(f"{self.work.name}: epoch {epoch:g}: {told}")
 
-    def _predicted(self) -> Predicted:
+    def _predict_validation(self) -> Predicted:
         name = f"validate {self.work.name}"
         total = len(self.work.validation)
 

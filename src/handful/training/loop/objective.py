@@ -42,7 +42,7 @@ class Objective:
         return float(self.weights.double()[torch.from_numpy(references)].sum())
 
 
-def balanced_weights(references: Indices, labels: int) -> torch.Tensor:
+def compute_label_weights(references: Indices, labels: int) -> torch.Tensor:
     """[C] n / (labels that are there × n_c), as scikit-learn's "balanced"; 0 for absent labels."""
     counts = np.bincount(references, minlength=labels).astype(np.float64)
     there = counts > 0

@@ -143,12 +143,12 @@ class Sharded:
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), CLIP_NORM)
         self.optimizer.step()
         self.optimizer.zero_grad()
-        return _whole(norm)
+        return _gather_full_tensor(norm)
 
     def gathered(self) -> nn.Module:
         from torch.distributed.checkpoint.state_dict import get_model_state_dict
 
-        self._parted()
+        self._reshard_model()
         state = get_model_state_dict(self.model, options=_options())
         if self._twin is None:
             return self.module
@@ -162,23 +162,23 @@ class Sharded:
         if self._twin is not None:
             load(self._twin)
             state = self._twin.state_dict()
-        self._parted()
+        self._reshard_model()
         set_model_state_dict(self.model, state, options=_options(send=True))
 
     def optimizer_state(self) -> dict[str, Any]:
         from torch.distributed.checkpoint.state_dict import get_optimizer_state_dict
 
-        self._parted()
+        self._reshard_model()
         return get_optimizer_state_dict(self.model, self.optimizer, options=_options())
 
     def fill_optimizer(self, state: Mapping[str, Any]) -> None:
         from torch.distributed.checkpoint.state_dict import set_optimizer_state_dict
 
-        self._parted()
+        self._reshard_model()
         mine = dict(state) if self._leads else {}
         set_optimizer_state_dict(self.model, self.optimizer, mine, options=_options(send=True))
 
-    def _parted(self) -> None:
+    def _reshard_model(self) -> None:
         """Each has its part only: a forward pass without a backward leaves the outermost whole."""
         self.model.reshard()
 
@@ -194,7 +194,7 @@ def _options(*, send: bool = False) -> Any:
     return StateDictOptions(full_state_dict=True, cpu_offload=not send, broadcast_from_rank0=send)
 
 
-def _whole(tensor: torch.Tensor) -> torch.Tensor:
+def _gather_full_tensor(tensor: torch.Tensor) -> torch.Tensor:
     from torch.distributed.tensor import DTensor
 
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
@@ -210,17 +210,17 @@ def blocks(model: nn.Module) -> Iterator[nn.Module]:
         name for part in model.modules() for name in getattr(part, "_no_split_modules", None) or ()
     }
     found = [part for part in model.modules() if type(part).__name__ in named]
-    return iter(found) if found else _listed(model)
+    return iter(found) if found else _list_module_blocks(model)
 
 
-def _listed(module: nn.Module) -> Iterator[nn.Module]:
+def _list_module_blocks(module: nn.Module) -> Iterator[nn.Module]:
     for child in module.children():
         if not isinstance(child, nn.ModuleList):
-            yield from _listed(child)
+            yield from _list_module_blocks(child)
             continue
         for item in child:
             if isinstance(item, nn.ModuleList | nn.ModuleDict):  # nobody calls these
-                yield from _listed(item)
+                yield from _list_module_blocks(item)
             elif any(True for _ in item.parameters()):
                 yield item
 

@@ -63,13 +63,13 @@ def bf16_speedup() -> float:
         times: dict[bool, list[float]] = {False: [], True: []}
         for _ in range(_TURNS):
             for bf16 in (False, True):
-                times[bf16].append(_trained(layer, inputs, bf16))
+                times[bf16].append(_measure_step_seconds(layer, inputs, bf16))
     finally:
         torch.set_num_threads(threads)
     return min(times[False]) / min(times[True])
 
 
-def _trained(layer: torch.nn.Module, inputs: torch.Tensor, bf16: bool) -> float:
+def _measure_step_seconds(layer: torch.nn.Module, inputs: torch.Tensor, bf16: bool) -> float:
     """CPU seconds of one step, forward and backward."""
     started = time.process_time()
     with torch.autocast("cpu", torch.bfloat16, enabled=bf16):

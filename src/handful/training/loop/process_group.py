@@ -83,7 +83,9 @@ class Team:
         padded[: len(mine)] = mine
         parts = [torch.zeros_like(padded) for _ in range(self.size)]
         torch.distributed.all_gather(parts, padded, group=self.group)
-        return [_loaded(part[:length]) for part, length in zip(parts, lengths, strict=True)]
+        return [
+            _load_state_part(part[:length]) for part, length in zip(parts, lengths, strict=True)
+        ]
 
     def shares(
         self, indices: Indices, rows: torch.Tensor
@@ -113,7 +115,7 @@ class Team:
         self.any(False)
 
 
-def joined(processes: int) -> Team:
+def join_training_team(processes: int) -> Team:
     """The team of this process. `StepError` if it is not one of `processes`."""
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size != processes:
@@ -122,15 +124,15 @@ def joined(processes: int) -> Team:
             where="[compute] TRAIN_PROCESSES",
             remedy="start them with torchrun, as many as the job says",
         )
-    return Team() if processes == 1 else _joined(size)
+    return Team() if processes == 1 else _init_process_team(size)
 
 
-def gathered_at_start(mine: Mapping[str, Any]) -> list[dict[str, Any]]:
+def gather_process_reports(mine: Mapping[str, Any]) -> list[dict[str, Any]]:
     """What each of those that torchrun has started says, by rank, before anything else is known."""
-    return _joined(int(os.environ["WORLD_SIZE"])).collect(mine)
+    return _init_process_team(int(os.environ["WORLD_SIZE"])).collect(mine)
 
 
-def _joined(size: int) -> Team:
+def _init_process_team(size: int) -> Team:
     if not torch.distributed.is_initialized():
         backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
         torch.distributed.init_process_group(backend)
@@ -145,6 +147,6 @@ def left() -> None:
         torch.distributed.destroy_process_group()
 
 
-def _loaded(part: torch.Tensor) -> dict[str, Any]:
+def _load_state_part(part: torch.Tensor) -> dict[str, Any]:
     state: dict[str, Any] = torch.load(io.BytesIO(bytes(part.tolist())), weights_only=True)
     return state

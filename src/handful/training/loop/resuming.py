@@ -41,7 +41,7 @@ def to_resume(order: Order, checkpoints: Checkpoints) -> Checkpoint | None:
     return checkpoints.last_good()
 
 
-def found_by_all(
+def share_leader_checkpoint(
     found: Checkpoint | None, checkpoints: Checkpoints, team: Team
 ) -> Checkpoint | None:
     """The checkpoint that the leader found, on each process."""
@@ -84,7 +84,7 @@ def precision_of(section: TrainSection, found: Checkpoint | None, model: str) ->
     before = found.environment.get("precision") if found else None
     if section.PRECISION == "auto" and before:
         return str(before)
-    return runtime.chosen_precision(section.PRECISION, model)
+    return runtime.resolve_model_precision(section.PRECISION, model)
 
 
 def check_labels(order: Order, found: Checkpoint | None) -> None:
@@ -106,7 +106,9 @@ def check_labels(order: Order, found: Checkpoint | None) -> None:
 def go_on(loop: Loop, order: Order, found: Checkpoint) -> str:
     """Put `found` into `loop`; what to warn of. `UserError` if the weights do not fit the model."""
     work = loop.work
-    told = resized(found.state, loop.plan, found.batch_size, work.train.lengths, work.seed)
+    told = adapt_state_to_batch_size(
+        found.state, loop.plan, found.batch_size, work.train.lengths, work.seed
+    )
     try:
         loop.restore(found)
     except (RuntimeError, ValueError, KeyError) as error:
@@ -123,7 +125,9 @@ def go_on(loop: Loop, order: Order, found: Checkpoint) -> str:
     return told
 
 
-def resized(state: RunState, plan: Plan, batch_size: int, lengths: Indices, seed: int) -> str:
+def adapt_state_to_batch_size(
+    state: RunState, plan: Plan, batch_size: int, lengths: Indices, seed: int
+) -> str:
     """Let a run that began with batches of another size go on at the same example of its epoch.
 
     Args:

@@ -36,7 +36,7 @@ def default_device() -> torch.device:
 
 
 @contextmanager
-def accelerated(precision: str, processes: int = 1) -> Iterator[Accelerator]:
+def open_accelerator(precision: str, processes: int = 1) -> Iterator[Accelerator]:
     """An `Accelerator` for "fp32", "bf16" or "fp16", forgotten afterwards whatever happens.
 
     `StepError` if it does not see as many processes as there are: each would train a model alone.
@@ -91,6 +91,6 @@ def environment(precision: str, processes: int = 1, sharding: str = "none") -> d
     }
 
 
-def chosen_precision(wanted: str, model: str) -> str:
+def resolve_model_precision(wanted: str, model: str) -> str:
     """`PRECISION` resolved for this machine and `model`, as `from_pretrained` takes it."""
     return resolve(wanted, default_device(), str(config_of(model).get("model_type", "")))

@@ -72,7 +72,7 @@ class Meter:
     def look(self, rate: float, epoch: float) -> dict[str, float]:
         """The figures up to now; `StepError` with artifact ids if a loss was not finite."""
         self._looked = time.monotonic()
-        losses = self._taken()
+        losses = self._drain_waiting_losses()
         if losses:
             self._state.loss_sum += sum(losses)
             self._state.loss_steps += len(losses)
@@ -91,7 +91,7 @@ class Meter:
             self._line(rate, epoch, figures)
         return figures
 
-    def _taken(self) -> list[float]:
+    def _drain_waiting_losses(self) -> list[float]:
         if not self._waiting:
             return []
         waiting, self._waiting = self._waiting, []

@@ -11,7 +11,9 @@ from handful.training.evaluation.prediction import Predicted
 from handful.training.loop.train_context import Work
 
 
-def judged(work: Work, predicted: Predicted) -> tuple[dict[str, float], dict[str, float]]:
+def compute_validation_metrics(
+    work: Work, predicted: Predicted
+) -> tuple[dict[str, float], dict[str, float]]:
     """The metrics, METRIC among them, and those of each label for the log, on every process.
 
     The leader's answer counts: the user's function is called once. `StepError` if METRIC is not in

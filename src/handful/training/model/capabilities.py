@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from handful.errors import UserError
-from handful.errors.exceptions import Ended, contained, message, original
+from handful.errors.exceptions import Ended, contain_user_errors, message, original
 from handful.training.calls import place
 from handful.training.data.collate import Collator
 from handful.training.data.splits import LABELS, SplitData
@@ -131,12 +131,12 @@ def telling(model: torch.nn.Module, directory: Path) -> Iterator[None]:
     """What `forward` raises in the body as a `UserError`, with its line in the experiment's
     `directory`; a lack of memory stays what it is."""
     try:
-        with contained():
+        with contain_user_errors():
             yield
     except (RuntimeError, IndexError, ValueError, TypeError, KeyError, Ended) as error:
         if is_out_of_memory(error):
             raise
-        raise _told(model, error, directory) from error
+        raise _build_forward_error(model, error, directory) from error
 
 
 def check_trainable(model: torch.nn.Module) -> None:
@@ -179,7 +179,7 @@ def unknown_ids(model: torch.nn.Module, batch: Mapping[str, torch.Tensor]) -> st
 _NO_PADDING_TOKEN = re.compile(r"padding token|pad_token", re.IGNORECASE)
 
 
-def _told(model: torch.nn.Module, error: Exception, directory: Path) -> UserError:
+def _build_forward_error(model: torch.nn.Module, error: Exception, directory: Path) -> UserError:
     words = " ".join(message(error).split())[:300]
     remedy = "forward has to take a batch of what encode_data returns"
     if _NO_PADDING_TOKEN.search(words):

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from handful.records import known
+from handful.records import finite_metrics
 from handful.settings.secrets import is_hashed
 
 
 def model_card(record: Mapping[str, Any]) -> str:
     """Markdown from what handful.json says: data, settings, metrics, versions."""
-    metrics = known(record["metrics"])
+    metrics = finite_metrics(record["metrics"])
     shown = [name for name in metrics if "." not in name] or list(metrics)
     rows, model = record["rows"], _safe(record["model"])
     which = "its probe" if record.get("probe") else f"seed {record['seed']}"
@@ -24,19 +24,23 @@ def model_card(record: Mapping[str, Any]) -> str:
         f"{rows.get('test', 0)} test artifacts; encoded data `{record['data_hash'][:16]}`.\n",
         f"Labels, by id: {', '.join(_safe(label) for label in record['label2id'])}.\n",
         "## Validation\n",
-        _weights(record),
+        _describe_card_weights(record),
         _table("metric", "value", {name: f"{metrics[name]:.4f}" for name in shown}),
         *_length(record),
         *_use(record),
         "## Settings\n",
-        _table("key", "value", {name: _shown(text) for name, text in record["settings"].items()}),
+        _table(
+            "key",
+            "value",
+            {name: _strip_secret_hash(text) for name, text in record["settings"].items()},
+        ),
         "## Made with\n",
         _table("what", "value", {**record["environment"], **_dtypes(record), **record["versions"]}),
     ]
     return "\n".join(parts)
 
 
-def _weights(record: Mapping[str, Any]) -> str:
+def _describe_card_weights(record: Mapping[str, Any]) -> str:
     if record.get("probe"):
         return (
             "A probe: the weights are the pretrained model's, and its head is a logistic "
@@ -121,7 +125,7 @@ def _table(left: str, right: str, rows: Mapping[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _shown(text: str) -> str:
+def _strip_secret_hash(text: str) -> str:
     """A card is published: not even the hash of a secret, which could be guessed, is in it."""
     return text.rpartition(" (sha256 ")[0] if is_hashed(text) else text
 

@@ -21,7 +21,7 @@ from handful.errors import StepError, UserError
 from handful.experiment.context import Experiment
 from handful.training.data.batches import Indices
 from handful.training.data.collate import IDS, MASK, Collator
-from handful.training.data.collation import recorded_collation
+from handful.training.data.collation import collator_from_record
 from handful.training.data.splits import LABELS, SplitData, open_split
 from handful.training.model.final import open_final
 from handful.training.model.load import find_model, load_tokenizer, quiet_libraries
@@ -97,7 +97,7 @@ def export_onnx(
     opened.model.float().cpu().eval()
     _plain_experts(opened.model)
     tokenizer = load_tokenizer(source, functions, experiment.progress)
-    collate = recorded_collation(opened.record, opened.model, tokenizer)
+    collate = collator_from_record(opened.record, opened.model, tokenizer)
     data = open_split(experiment, model, "validation", opened.record["rows"]["validation"])
     names = tuple(name for name in data.features if name != LABELS)
     names += (MASK,) if collate.adds_mask else ()
@@ -106,9 +106,11 @@ def export_onnx(
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        _write(wrapped, _longest(batches), _ragged(data, names), aside)
+        _write_onnx_file(
+            wrapped, _select_tracing_batch(batches), _find_dynamic_axes(data, names), aside
+        )
         _describe(aside, opened.record, temperature(opened.record))
-        difference = _difference(wrapped, batches, aside)
+        difference = _max_onnx_difference(wrapped, batches, aside)
         if not difference < TOLERANCE:
             raise StepError(
                 f"the ONNX file's logits differ by {difference:.2g} from the model's, more than "
@@ -159,7 +161,7 @@ def _inputs(
     return tuple(batch[name] for name in names)
 
 
-def _longest(batches: Sequence[tuple[torch.Tensor, ...]]) -> tuple[torch.Tensor, ...]:
+def _select_tracing_batch(batches: Sequence[tuple[torch.Tensor, ...]]) -> tuple[torch.Tensor, ...]:
     """To trace with: sizes of 0 and 1 would be taken for constants."""
     longest = max(batches, key=lambda batch: sum(tensor.numel() for tensor in batch))
     if len(longest[0]) > 1:
@@ -167,7 +169,7 @@ def _longest(batches: Sequence[tuple[torch.Tensor, ...]]) -> tuple[torch.Tensor,
     return tuple(torch.cat([tensor, tensor]) for tensor in longest)
 
 
-def _ragged(data: SplitData, names: Sequence[str]) -> dict[str, tuple[int, ...]]:
+def _find_dynamic_axes(data: SplitData, names: Sequence[str]) -> dict[str, tuple[int, ...]]:
     """Feature → the axes, after that of the batch, whose size differs from batch to batch."""
     found = {}
     for name in names:
@@ -182,7 +184,7 @@ def _ragged(data: SplitData, names: Sequence[str]) -> dict[str, tuple[int, ...]]
     return found
 
 
-def _write(
+def _write_onnx_file(
     model: _Logits,
     example: tuple[torch.Tensor, ...],
     ragged: Mapping[str, tuple[int, ...]],
@@ -197,7 +199,7 @@ def _write(
         for axes in ragged.values()
     )
     try:
-        with _quiet(), torch.inference_mode():
+        with _silence_onnx_exporter(), torch.inference_mode():
             torch.onnx.export(
                 model,
                 example,
@@ -248,7 +250,9 @@ def _describe(path: Path, record: Mapping[str, Any], temperature: float) -> None
     onnx.save(model, path)
 
 
-def _difference(model: _Logits, batches: Sequence[tuple[torch.Tensor, ...]], path: Path) -> float:
+def _max_onnx_difference(
+    model: _Logits, batches: Sequence[tuple[torch.Tensor, ...]], path: Path
+) -> float:
     import onnxruntime
 
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
@@ -270,7 +274,7 @@ def _difference(model: _Logits, batches: Sequence[tuple[torch.Tensor, ...]], pat
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def _silence_onnx_exporter() -> Iterator[None]:
     """The exporter tells its own developers a great deal."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level

@@ -117,7 +117,7 @@ def _save_weights(folder: Path, model: torch.nn.Module) -> str:
         save_model(model, str(folder / name), metadata={"format": "pt"})
     elif isinstance(model, PreTrainedModel):
         model.save_pretrained(folder, max_shard_size=_ONE_FILE)
-        if not _fits(model, folder / WEIGHTS):
+        if not _can_load_final_weights(model, folder / WEIGHTS):
             name = OWN_WEIGHTS
             save_model(model, str(folder / name))
     else:
@@ -133,7 +133,7 @@ def _save_adapter(folder: Path, model: torch.nn.Module) -> None:
         adapted.save_pretrained(str(folder / ADAPTER), save_embedding_layers=False)
 
 
-def _fits(model: torch.nn.Module, weights: Path) -> bool:
+def _can_load_final_weights(model: torch.nn.Module, weights: Path) -> bool:
     """Can the file be loaded into the module as it is? (It holds the very same numbers.)"""
     try:
         load_model(model, str(weights), strict=True)
@@ -167,7 +167,7 @@ def open_final(
     label2id = record["label2id"]
     if not functions.has(LOAD_MODEL) and POOLING not in record:
         return Opened(reopen_pretrained(folder, label2id), record)
-    model = _empty(experiment, functions, source, folder, record)
+    model = _build_final_module(experiment, functions, source, folder, record)
     (name,) = record["weights"]
     try:
         load_model(model, str(folder / name), strict=True)
@@ -180,7 +180,7 @@ def open_final(
     return Opened(model, record)
 
 
-def _empty(
+def _build_final_module(
     experiment: Experiment,
     functions: Functions,
     source: ModelSource,

@@ -14,7 +14,7 @@ from handful.training.data.collate import Collator
 from handful.training.data.padding_trial import short_and_longer
 from handful.training.data.splits import SplitData
 from handful.training.evaluation.features import Frozen, features
-from handful.training.evaluation.probe import fitted_probe
+from handful.training.evaluation.probe import fit_probe_by_metric
 from handful.training.loop import runtime
 from handful.training.loop.parallel_strategy import WHOLE
 from handful.training.loop.process_group import Team
@@ -27,13 +27,13 @@ from handful.training.model.head_start import (
     Beginning,
     Headed,
     asks_for_head,
-    begun,
-    headed,
+    find_classifier_head,
+    resolve_head_start,
 )
 from handful.training.model.load import Built
 from handful.user_functions.load import Functions
 
-_TRIED = 2
+_FIRST_HEAD_TRIAL_ROWS = 2
 
 
 @dataclass(frozen=True)
@@ -55,13 +55,13 @@ class Ready:
 def begin(ready: Ready) -> Beginning:
     """How it begins; the probe's weights are in the model then. Random numbers go on as before."""
     order, experiment, before = ready.order, ready.experiment, random_state()
-    layers = frozen_layers_of(ready)
+    layers = agree_on_frozen_layers(ready)
     section = experiment.settings.train_for(order.model)
     labels = len(order.label2id)
     known = Headed(ready.built, None, ready.collate)
     if asks_for_head(section, ready.built):
-        known = headed(ready.built, ready.data[0], ready.collate, labels, ready.team)
-    beginning = begun(section, known, ready.recipe)
+        known = find_classifier_head(ready.built, ready.data[0], ready.collate, labels, ready.team)
+    beginning = resolve_head_start(section, known, ready.recipe)
     if beginning.head == PROBE and known.head is not None:
         model = ready.built.model
         model.to(runtime.default_device())
@@ -78,7 +78,7 @@ def begin(ready: Ready) -> Beginning:
             batch_size=ready.recipe.batch_size,
             stopping=ready.stopping,
         )
-        fault = _headed_by_probe(ready, frozen)
+        fault = _fill_head_from_probe(ready, frozen)
         if fault and section.HEAD_INIT == PROBE:
             raise StepError(f"{order.name}: there is no probe to begin with: {fault}")
         if fault:
@@ -88,7 +88,7 @@ def begin(ready: Ready) -> Beginning:
     return replace(beginning, frozen=layers.to_json() if layers else None)
 
 
-def frozen_layers_of(ready: Ready) -> FrozenLayers | None:
+def agree_on_frozen_layers(ready: Ready) -> FrozenLayers | None:
     """Those that nothing trains, if what they give may be kept; what the leader finds counts."""
     model, data = ready.built.model, ready.data[0]
     if ready.experiment.settings.train_for(ready.order.model).SHARDING != WHOLE:
@@ -98,7 +98,7 @@ def frozen_layers_of(ready: Ready) -> FrozenLayers | None:
     model.to(runtime.default_device())
     rows = short_and_longer(data)
     if rows is None:
-        rows = np.arange(min(_TRIED, len(data)), dtype=np.int64)
+        rows = np.arange(min(_FIRST_HEAD_TRIAL_ROWS, len(data)), dtype=np.int64)
     found = find_frozen_layers(model, data, ready.collate, rows)
     told = ready.team.collect(found.to_json() if found else {})[0]
     if not told and ready.team.leads:
@@ -115,7 +115,7 @@ def _tell_all_is_computed(ready: Ready) -> None:
     )
 
 
-def _headed_by_probe(ready: Ready, frozen: Frozen) -> str:
+def _fill_head_from_probe(ready: Ready, frozen: Frozen) -> str:
     """Give the model the probe's weights; why that cannot be, the same on all of a team."""
     fault = ""
     try:
@@ -126,7 +126,7 @@ def _headed_by_probe(ready: Ready, frozen: Frozen) -> str:
         return error.fault.what
     if ready.team.leads:  # the others get its weights before the first step
         try:
-            probe = fitted_probe(frozen, vectors, ready.functions, ready.order.label2id)
+            probe = fit_probe_by_metric(frozen, vectors, ready.functions, ready.order.label2id)
             frozen.head.fill(frozen.model, probe.weight, probe.bias)
         except Locked:
             raise

@@ -30,7 +30,7 @@ _CLOSE = 1e-3
 """Of the loss, and of each parameter's gradient: rows are computed beside other neighbours."""
 _APART = 10 * _CLOSE
 """What other states have to change, at least: else the trial would see nothing."""
-_AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
+_LAYER_AUTOCAST_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 _now = threading.local()
 """`states`: what the passed layers give in the call that this thread is in."""
 
@@ -69,7 +69,7 @@ class FrozenLayers:
         return cls(**{**told, **lists})
 
 
-def called(model: nn.Module, batch: Mapping[str, torch.Tensor]) -> Any:
+def call_with_states(model: nn.Module, batch: Mapping[str, torch.Tensor]) -> Any:
     """What `model` answers to `batch`; where that holds `STATES`, the passed layers give them."""
     given = dict(batch)
     _now.states = given.pop(STATES, None)
@@ -91,8 +91,8 @@ def find_frozen_layers(
     buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
     model.eval()
     try:
-        batch = _moved(model, collate(data.batch(rows)))
-        found = _frozen_layers(model, batch)
+        batch = _move_batch_to_model(model, collate(data.batch(rows)))
+        found = _search_frozen_layers(model, batch)
         if found is None or not _learns_alike(model, found, data, collate, rows):
             return None
         return found
@@ -110,27 +110,33 @@ def find_frozen_layers(
 
 @contextmanager
 def passing(model: nn.Module, frozen: FrozenLayers) -> Iterator[None]:
-    """Meanwhile the frozen layers give what `called` was given, if it was given something."""
+    """Meanwhile the frozen layers give what `call_with_states` was given, if anything."""
     with ExitStack() as stack:
         for name, size in zip(frozen.layers, frozen.returned, strict=True):
             layer = model.get_submodule(name)
-            stack.enter_context(_own(layer, "forward", _passed(layer.forward, size)))
+            stack.enter_context(
+                _override_layer_method(
+                    layer, "forward", _build_passing_forward(layer.forward, size)
+                )
+            )
         yield
 
 
 @contextmanager
-def held_still(model: nn.Module, frozen: FrozenLayers) -> Iterator[None]:
+def hold_frozen_layers_in_eval(model: nn.Module, frozen: FrozenLayers) -> Iterator[None]:
     """Meanwhile the frozen part stays in eval mode, whatever the model's is."""
     with ExitStack() as stack:
         for name in frozen.still:
             part = model.get_submodule(name)
             part.eval()
-            stack.enter_context(_own(part, "train", _staying(part)))
+            stack.enter_context(_override_layer_method(part, "train", _staying(part)))
         yield
 
 
 @contextmanager
-def _own(part: nn.Module, name: str, method: Callable[..., Any]) -> Iterator[None]:
+def _override_layer_method(
+    part: nn.Module, name: str, method: Callable[..., Any]
+) -> Iterator[None]:
     """Meanwhile `part` has this method; it may have had one of its own before."""
     before = vars(part).get(name)
     setattr(part, name, method)
@@ -166,7 +172,9 @@ def states_of(
     return [row[own] for row, own in zip(states, batch[MASK].bool().cpu(), strict=True)]
 
 
-def joined(rows: Sequence[torch.Tensor], batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
+def join_row_states(
+    rows: Sequence[torch.Tensor], batch: Mapping[str, torch.Tensor]
+) -> torch.Tensor:
     """[B, L, H] out of [positions, H] of each row; zeros where `batch` has padding."""
     counts = {len(row) for row in rows}
     mask = batch.get(MASK)
@@ -192,7 +200,7 @@ def _staying(layer: nn.Module) -> Callable[..., nn.Module]:
     return train
 
 
-def _passed(own: Callable[..., Any], size: int) -> Callable[..., Any]:
+def _build_passing_forward(own: Callable[..., Any], size: int) -> Callable[..., Any]:
     def forward(*args: Any, **named: Any) -> Any:
         states = getattr(_now, "states", None)
         if states is None:
@@ -216,7 +224,7 @@ class _Calls:
     """The parts whose outputs need a gradient."""
 
 
-def _recorded(model: nn.Module, batch: Mapping[str, torch.Tensor]) -> _Calls:
+def _record_layer_calls(model: nn.Module, batch: Mapping[str, torch.Tensor]) -> _Calls:
     entered: list[str] = []
     outputs: dict[str, list[Any]] = {}
     ends: dict[str, int] = {}
@@ -258,12 +266,14 @@ def _needs_gradient(output: Any) -> bool:
     return isinstance(values, Iterable) and any(map(_needs_gradient, values))
 
 
-def _frozen_layers(model: nn.Module, batch: Mapping[str, torch.Tensor]) -> FrozenLayers | None:
-    calls = _recorded(model, batch)
+def _search_frozen_layers(
+    model: nn.Module, batch: Mapping[str, torch.Tensor]
+) -> FrozenLayers | None:
+    calls = _record_layer_calls(model, batch)
     lists = [name for name, part in model.named_modules() if isinstance(part, nn.ModuleList)]
     families = [[name for name in calls.outputs if name.rpartition(".")[0] == one] for one in lists]
     found = [frozen for names in families if (frozen := _lowest(model, names, calls, batch))]
-    return max(found, key=lambda frozen: _size(model, frozen), default=None)
+    return max(found, key=lambda frozen: _count_frozen_parameters(model, frozen), default=None)
 
 
 def _lowest(
@@ -319,7 +329,7 @@ def _learns(layer: nn.Module) -> bool:
     return any(isinstance(m, norms) and m.track_running_stats for m in layer.modules())
 
 
-def _size(model: nn.Module, frozen: FrozenLayers) -> int:
+def _count_frozen_parameters(model: nn.Module, frozen: FrozenLayers) -> int:
     return sum(p.numel() for name in frozen.layers for p in model.get_submodule(name).parameters())
 
 
@@ -329,12 +339,16 @@ def _learns_alike(
     """Does the model learn the same of `rows` if each one's states were computed alone, and
     something else if they are others?"""
     alone = [
-        states_of(model, frozen, _moved(model, collate(data.batch(rows[n : n + 1]))), "fp32")[0]
+        states_of(
+            model, frozen, _move_batch_to_model(model, collate(data.batch(rows[n : n + 1]))), "fp32"
+        )[0]
         for n in range(len(rows))
     ]
-    batch = _moved(model, collate(data.batch(rows)))
-    states = joined([row.clone() for row in alone], batch).to(next(model.parameters()).device)
-    with held_still(model, frozen), passing(model, frozen):
+    batch = _move_batch_to_model(model, collate(data.batch(rows)))
+    states = join_row_states([row.clone() for row in alone], batch).to(
+        next(model.parameters()).device
+    )
+    with hold_frozen_layers_in_eval(model, frozen), passing(model, frozen):
         wanted = _lesson(model, batch)
         found = _lesson(model, {**batch, STATES: states})
         other = _lesson(model, {**batch, STATES: states.roll(1, -1)})
@@ -347,7 +361,7 @@ def _lesson(model: nn.Module, batch: Mapping[str, torch.Tensor]) -> dict[str, to
     model.zero_grad(set_to_none=True)
     torch.manual_seed(0)
     with torch.enable_grad(), _arithmetic(model, "fp32"):
-        loss = called(model, batch).loss
+        loss = call_with_states(model, batch).loss
         loss.backward()
     named = {n: p.grad.detach().clone() for n, p in model.named_parameters() if p.grad is not None}
     return {"": loss.detach(), **named}
@@ -365,12 +379,12 @@ def _difference(one: Mapping[str, torch.Tensor], other: Mapping[str, torch.Tenso
     )
 
 
-def _moved(model: nn.Module, batch: Mapping[str, torch.Tensor]) -> Tensors:
+def _move_batch_to_model(model: nn.Module, batch: Mapping[str, torch.Tensor]) -> Tensors:
     device = next(model.parameters()).device
     return {name: tensor.to(device) for name, tensor in batch.items()}
 
 
 def _arithmetic(model: nn.Module, precision: str) -> torch.autocast:
-    kind = _AUTOCAST.get(precision)
+    kind = _LAYER_AUTOCAST_DTYPES.get(precision)
     device = next(model.parameters()).device.type
     return torch.autocast(device, kind, enabled=kind is not None)

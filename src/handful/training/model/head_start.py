@@ -30,7 +30,7 @@ from handful.training.model.pretrained import AUTO, MODEL
 PROBE, RANDOM = "probe", "random"
 TIMES = 10.0
 """The pace of a default model's new head, over its encoder's."""
-_TRIED = 2
+_HEAD_START_TRIAL_ROWS = 2
 """Rows that a head is looked for with."""
 
 
@@ -94,16 +94,18 @@ def asks_for_head(section: TrainSection, built: Built) -> bool:
     return True
 
 
-def headed(built: Built, data: SplitData, collate: Collator, labels: int, team: Team) -> Headed:
+def find_classifier_head(
+    built: Built, data: SplitData, collate: Collator, labels: int, team: Team
+) -> Headed:
     """`built` with the head that is found by the first rows of `data`; what the leader finds
     counts, since rounding may differ from machine to machine."""
-    rows = np.arange(min(_TRIED, len(data)), dtype=np.int64)
+    rows = np.arange(min(_HEAD_START_TRIAL_ROWS, len(data)), dtype=np.int64)
     found = find_head(built.model, collate(data.batch(rows)), labels)
     told = team.collect(asdict(found) if found else {})[0]
     return Headed(built, Head(**told) if told else None, collate)
 
 
-def begun(section: TrainSection, found: Headed, recipe: Recipe) -> Beginning:
+def resolve_head_start(section: TrainSection, found: Headed, recipe: Recipe) -> Beginning:
     """What `section` asks for. `UserError` for a head that there is not."""
     built, head = found.built, found.head
     pooling = built.wanted.to_json() if built.wanted else None
@@ -118,13 +120,15 @@ def _init(section: TrainSection, found: Headed) -> str:
         new = found.built.is_default and bool(found.built.fresh)
         return PROBE if new and found.can_be_probed and section.SHARDING == WHOLE else RANDOM
     if section.SHARDING != WHOLE:
-        raise _refused("HEAD_INIT", "a probe needs the model whole on every process")
+        raise _head_setting_error("HEAD_INIT", "a probe needs the model whole on every process")
     if found.head is None:
         raise _no_head("HEAD_INIT", found.built.model)
     if not found.can_be_probed:
         below = ", ".join(sorted(set(found.built.fresh) - found.head.parameters))
         what = f"a probe needs pretrained states, and below the head these weights are new: {below}"
-        raise _refused("HEAD_INIT", what, "write POOLING = mean (or cls), or HEAD_INIT = random")
+        raise _head_setting_error(
+            "HEAD_INIT", what, "write POOLING = mean (or cls), or HEAD_INIT = random"
+        )
     return PROBE
 
 
@@ -141,8 +145,8 @@ def _pace(
 
 def _no_head(key: str, model: nn.Module) -> UserError:
     what = f"the logits of {type(model).__name__} come from no linear layer that could be a head"
-    return _refused(key, what)
+    return _head_setting_error(key, what)
 
 
-def _refused(key: str, what: str, remedy: str = "write auto") -> UserError:
+def _head_setting_error(key: str, what: str, remedy: str = "write auto") -> UserError:
     return UserError(what, where=f"[train] {key}", remedy=remedy)

@@ -19,7 +19,7 @@ from torch import nn
 from handful.evaluation.metrics.arrays import Floats
 from handful.training.data.splits import LABELS
 
-_CLOSE = 1e-3
+_HEAD_LOGITS_TOLERANCE = 1e-3
 """Of logits, absolute and relative; the layer may be computed in another order of sums."""
 
 
@@ -54,11 +54,11 @@ def find_head(model: nn.Module, batch: Mapping[str, torch.Tensor], labels: int) 
     model.eval()
     try:
         with torch.inference_mode():
-            wanted = asked(model, batch)
+            wanted = compute_cpu_logits(model, batch)
             for name, layer in model.named_modules():
                 if isinstance(layer, nn.Linear) and layer.out_features == labels:
                     with without_head(model, name):
-                        inputs = asked(model, batch)
+                        inputs = compute_cpu_logits(model, batch)
                     if _makes(layer, inputs, wanted):
                         return Head(name, layer.in_features, layer.bias is not None)
     except Exception:  # noqa: BLE001 - a forward of anybody's, which may need that layer
@@ -81,7 +81,7 @@ def without_head(model: nn.Module, name: str) -> Iterator[None]:
         setattr(owner, last, layer)
 
 
-def asked(model: nn.Module, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
+def compute_cpu_logits(model: nn.Module, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
     """What the model gives for logits, on the CPU; it is told no labels if it can do without."""
     takes = inspect.signature(model.forward).parameters
     needed = LABELS in takes and takes[LABELS].default is inspect.Parameter.empty
@@ -95,5 +95,5 @@ def _makes(layer: nn.Linear, inputs: torch.Tensor, logits: torch.Tensor) -> bool
         return False
     made = layer(inputs.to(layer.weight)).float().cpu()
     return made.shape == logits.shape and bool(
-        np.allclose(made.numpy(), logits.numpy(), _CLOSE, _CLOSE)
+        np.allclose(made.numpy(), logits.numpy(), _HEAD_LOGITS_TOLERANCE, _HEAD_LOGITS_TOLERANCE)
     )

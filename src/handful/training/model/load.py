@@ -77,7 +77,7 @@ class Built:
     """What its checkpoint or POOLING has said, be it the class's own to do."""
 
 
-def _default(
+def _load_default_model(
     experiment: Experiment,
     source: ModelSource,
     label2id: Mapping[str, int],
@@ -121,7 +121,7 @@ def build(
     quiet_libraries()
     section = experiment.settings.train_for(source.model)
     if not functions.has(LOAD_MODEL):
-        return _default(experiment, source, label2id, pooling or section.POOLING)
+        return _load_default_model(experiment, source, label2id, pooling or section.POOLING)
     if section.POOLING not in (AUTO, MODEL):
         experiment.progress.warn(
             f"{model_folder(source.model)}: POOLING = {section.POOLING} says nothing to "

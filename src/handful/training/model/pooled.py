@@ -64,7 +64,7 @@ class PooledClassifier(nn.Module):
 
     def forward(self, labels: torch.Tensor | None = None, **features: Any) -> Any:
         mask = features.get(_MASK)
-        if not _takes(self.encoder, _MASK):
+        if not _has_forward_parameter(self.encoder, _MASK):
             features.pop(_MASK, None)
         states = self.encoder(**features).last_hidden_state
         if mask is not None and mask.shape[:2] != states.shape[:2]:
@@ -84,7 +84,7 @@ class PooledClassifier(nn.Module):
         return SequenceClassifierOutput(loss=loss, logits=logits)
 
 
-def pooled_classifier(encoder: nn.Module, pooling: Pooling, labels: int) -> PooledClassifier:
+def build_pooled_classifier(encoder: nn.Module, pooling: Pooling, labels: int) -> PooledClassifier:
     """`encoder` under `pooling` and a new head for so many labels."""
 
     def forward(self: Any, *args: Any, **kwargs: Any) -> Any:
@@ -124,7 +124,7 @@ def reopen_pooled(folder: Path, pooling: Mapping[str, Any], labels: int) -> Pool
             f"{pooling['encoder']} is no encoder of a {type(config).__name__}", where=str(folder)
         )
     encoder = without_pooler(kind._from_config(config, dtype=torch.float32))
-    return pooled_classifier(encoder, Pooling.from_json(pooling), labels)
+    return build_pooled_classifier(encoder, Pooling.from_json(pooling), labels)
 
 
 def encoder_class(config: Any) -> Any:
@@ -182,5 +182,5 @@ def classifier_of(model: nn.Module) -> nn.Module:
     return model.encoder if isinstance(model, PooledClassifier) else model
 
 
-def _takes(module: nn.Module, name: str) -> bool:
+def _has_forward_parameter(module: nn.Module, name: str) -> bool:
     return name in inspect.signature(module.forward).parameters

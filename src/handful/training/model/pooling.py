@@ -27,7 +27,7 @@ _THEIRS = {
     "lasttoken": LAST,
 }
 """Their name → ours; in the order in which they are set side by side."""
-_FLAGS = (
+_POOLING_MODE_FLAGS = (
     ("cls_token", "cls"),
     ("max_tokens", "max"),
     ("mean_tokens", "mean"),
@@ -69,16 +69,16 @@ class Pooling:
         states = states.float()
         if mask is None:
             mask = states.new_ones(states.shape[:2])
-        found = torch.cat([_pooled(mode, states, mask) for mode in self.modes], dim=-1)
+        found = torch.cat([_pool_token_states(mode, states, mask) for mode in self.modes], dim=-1)
         if not self.normalize:
             return found
         unit: torch.Tensor = torch.nn.functional.normalize(found, dim=-1)
         return unit * float(found.shape[-1] ** 0.5)
 
 
-def _pooled(mode: str, states: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+def _pool_token_states(mode: str, states: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     if mode in (CLS, LAST):
-        return _token(states, mask, first=mode == CLS)
+        return _select_edge_token(states, mask, first=mode == CLS)
     kept = mask.unsqueeze(-1).to(states.dtype)
     if mode == MAX:
         return states.masked_fill(kept == 0, torch.finfo(states.dtype).min).amax(dim=1)
@@ -88,7 +88,7 @@ def _pooled(mode: str, states: torch.Tensor, mask: torch.Tensor) -> torch.Tensor
     return (states * kept).sum(dim=1) / (total.sqrt() if mode == _ROOT else total)
 
 
-def _token(states: torch.Tensor, mask: torch.Tensor, *, first: bool) -> torch.Tensor:
+def _select_edge_token(states: torch.Tensor, mask: torch.Tensor, *, first: bool) -> torch.Tensor:
     """[B, H]: the first or the last that is no padding, on whichever side that stands."""
     places = torch.arange(mask.shape[1], device=mask.device).expand(mask.shape)
     if first:
@@ -98,12 +98,12 @@ def _token(states: torch.Tensor, mask: torch.Tensor, *, first: bool) -> torch.Te
     return states.gather(1, place[:, None, None].expand(-1, 1, states.shape[2])).squeeze(1)
 
 
-def declared_pooling(name: str) -> Pooling | None:
+def read_checkpoint_pooling(name: str) -> Pooling | None:
     """What the checkpoint `name` (a directory, or a hub name) says; None if it says nothing.
 
     `UserError` if it says what cannot be read or is not known.
     """
-    modules = _read(name, _MODULES)
+    modules = _read_checkpoint_json(name, _MODULES)
     if modules is None:
         return None
     try:
@@ -111,7 +111,7 @@ def declared_pooling(name: str) -> Pooling | None:
         paths = [path for kind, path in steps if kind == "Pooling"]
         if not paths:
             return None
-        modes = _modes(_read(name, f"{paths[0]}/config.json") or {})
+        modes = _modes(_read_checkpoint_json(name, f"{paths[0]}/config.json") or {})
         return Pooling(modes, any(kind == "Normalize" for kind, _ in steps))
     except (KeyError, TypeError, AttributeError) as error:
         raise UserError(
@@ -125,12 +125,12 @@ def _modes(config: Mapping[str, Any]) -> tuple[str, ...]:
     """Both of their forms: one key with names, or a flag for each."""
     named = config.get("pooling_mode")
     if named is None:
-        found = [name for flag, name in _FLAGS if config.get(f"pooling_mode_{flag}")]
+        found = [name for flag, name in _POOLING_MODE_FLAGS if config.get(f"pooling_mode_{flag}")]
         named = found or ["mean"]
     return tuple(_THEIRS[name] for name in ([named] if isinstance(named, str) else named))
 
 
-def _read(name: str, path: str) -> Any:
+def _read_checkpoint_json(name: str, path: str) -> Any:
     """A JSON file of the checkpoint; None if there is none, or nobody who could be asked."""
     if Path(name).is_dir():
         found: str | None = str(Path(name) / path)

@@ -21,16 +21,21 @@ import torch
 
 from handful.errors import StepError, UserError
 from handful.training.calls import HUB_REMEDY, remedy_for
-from handful.training.model.pooled import HEAD, encoder_class, pooled_classifier, without_pooler
-from handful.training.model.pooling import CLS, LAST, MEAN, Pooling, declared_pooling
-from handful.training.model.weight_dtypes import stored_dtype
+from handful.training.model.pooled import (
+    HEAD,
+    build_pooled_classifier,
+    encoder_class,
+    without_pooler,
+)
+from handful.training.model.pooling import CLS, LAST, MEAN, Pooling, read_checkpoint_pooling
+from handful.training.model.weight_dtypes import read_checkpoint_dtype
 from handful.training.model.weight_files import broken_file
 
 AUTO, MODEL = "auto", "model"
 """Of POOLING."""
 _OWN_POOLING = "classifier_pooling"
 _WHERE = "[train] MODEL_NAMES"
-_SHOWN = 6
+_MAX_WEIGHT_KEYS_LISTED = 6
 _BROKEN_REMEDY = "get the file again: `git lfs pull` where it is a pointer, else download it anew"
 _HEADS_WITHIN = {"perceiver": "perceiver.decoder."}
 """Model type → the beginning of a head's keys that stands below the encoder's."""
@@ -84,32 +89,37 @@ def load_pretrained(
     adapter, or whose encoder would be random in part.
     """
     wanted = pooling_wanted(name, pooling)
-    model, report, pools = _loaded(name, label2id, wanted, asked=pooling != AUTO)
+    model, report, pools = _load_pretrained_checkpoint(
+        name, label2id, wanted, asked=pooling != AUTO
+    )
     fresh = _fresh(report)
     inside = sorted(key for key in fresh if pools or in_encoder(model, key))
     if pools:
-        model = pooled_classifier(without_pooler(model), pools, len(label2id))
+        model = build_pooled_classifier(without_pooler(model), pools, len(label2id))
         inside = [key for key in inside if "pooler" not in key.split(".")]
         fresh = {f"{HEAD}.weight", f"{HEAD}.bias"}
     if inside:
         raise UserError(
             f"{name} does not give {len(inside)} weights of the encoder of "
-            f"{type(model).__name__}: {some(inside)}{_left_over(report)}",
+            f"{type(model).__name__}: {some(inside)}{_describe_unexpected_keys(report)}",
             where=_WHERE,
             remedy="they would be random: take a checkpoint of this architecture, or rename its "
             "keys, or write a load_model in functions.py",
         )
-    return Pretrained(model, tuple(sorted(fresh)), stored_dtype(_config(name)), pools, wanted)
+    return Pretrained(
+        model, tuple(sorted(fresh)), read_checkpoint_dtype(_config(name)), pools, wanted
+    )
 
 
 def reopen_pretrained(folder: Path, label2id: Mapping[str, int]) -> torch.nn.Module:
     """The same from a final/ of ours, in which nothing may be new: else `StepError`."""
     model: torch.nn.Module
-    model, report, _ = _loaded(str(folder), label2id, None)
+    model, report, _ = _load_pretrained_checkpoint(str(folder), label2id, None)
     fresh = sorted(_fresh(report))
     if fresh:
         raise StepError(
-            f"it lacks weights of {type(model).__name__}: {some(fresh)}{_left_over(report)}",
+            f"it lacks weights of {type(model).__name__}: {some(fresh)}"
+            f"{_describe_unexpected_keys(report)}",
             where=str(folder),
             remedy="run `handful run --redo train`",
         )
@@ -138,7 +148,7 @@ def pooling_wanted(name: str, pooling: str | Pooling) -> Pooling | None:
     """POOLING's, or the checkpoint's where that is `auto`; None: as the class does it."""
     if isinstance(pooling, Pooling) or pooling == MODEL:
         return None if isinstance(pooling, str) else pooling
-    return declared_pooling(name) if pooling == AUTO else Pooling((pooling,))
+    return read_checkpoint_pooling(name) if pooling == AUTO else Pooling((pooling,))
 
 
 def pooling_of(name: str, config: Any, found: Pooling | None, *, asked: bool) -> Pooling | None:
@@ -174,7 +184,7 @@ def _reads_last(config: Any) -> bool:
     )
 
 
-def _loaded(
+def _load_pretrained_checkpoint(
     name: str, label2id: Mapping[str, int], wanted: Pooling | None, *, asked: bool = False
 ) -> tuple[Any, Mapping[str, Any], Pooling | None]:
     """The classifier, or the encoder where a pooling is to stand on it."""
@@ -271,7 +281,7 @@ def _fresh(report: Mapping[str, Any]) -> set[str]:
     return {*report["missing_keys"], *(key for key, *_ in report["mismatched_keys"])}
 
 
-def _left_over(report: Mapping[str, Any]) -> str:
+def _describe_unexpected_keys(report: Mapping[str, Any]) -> str:
     unexpected = sorted(report["unexpected_keys"])
     return f"; it has instead {some(unexpected)}" if unexpected else ""
 
@@ -279,5 +289,9 @@ def _left_over(report: Mapping[str, Any]) -> str:
 def some(keys: Iterable[str]) -> str:
     """The first few of `keys`, and how many more there are."""
     keys = list(keys)
-    more = f" and {len(keys) - _SHOWN:,} more" if len(keys) > _SHOWN else ""
-    return ", ".join(keys[:_SHOWN]) + more
+    more = (
+        f" and {len(keys) - _MAX_WEIGHT_KEYS_LISTED:,} more"
+        if len(keys) > _MAX_WEIGHT_KEYS_LISTED
+        else ""
+    )
+    return ", ".join(keys[:_MAX_WEIGHT_KEYS_LISTED]) + more

@@ -25,7 +25,7 @@ KEPT = (Split.TRAIN, Split.VALIDATION)
 """The test split is looked at by trained models only."""
 _UNTOLD = ("_name_or_path", "transformers_version")
 """Of a config: where it was read from says nothing of it."""
-_DIGITS = 16
+_MODEL_HASH_DIGITS = 16
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +83,7 @@ def hash_of(untrained: Untrained, left_out: Collection[str], more: Mapping[str, 
         digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
         flat = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
         digest.update(memoryview(flat.numpy()))
-    return digest.hexdigest()[:_DIGITS]
+    return digest.hexdigest()[:_MODEL_HASH_DIGITS]
 
 
 def _as_dict(config: Any) -> dict[str, Any]:

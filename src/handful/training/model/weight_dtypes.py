@@ -12,7 +12,7 @@ import torch
 from handful.errors import UserError
 
 NAMES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-_WORDS = {dtype: name for name, dtype in NAMES.items()}
+_WEIGHT_DTYPE_NAMES = {dtype: name for name, dtype in NAMES.items()}
 _HALF = (torch.bfloat16, torch.float16)
 _TRAINING_BYTES = 16
 """For a weight in fp32, its gradient, and AdamW's two moments."""
@@ -20,10 +20,10 @@ _TRAINING_BYTES = 16
 
 def name_of(dtype: torch.dtype) -> str:
     """ "fp32", "bf16", "fp16", or torch's own word."""
-    return _WORDS.get(dtype, str(dtype).removeprefix("torch."))
+    return _WEIGHT_DTYPE_NAMES.get(dtype, str(dtype).removeprefix("torch."))
 
 
-def held_in(model: torch.nn.Module) -> str:
+def describe_weight_dtypes(model: torch.nn.Module) -> str:
     """The types of the floating weights, the most frequent first: "fp32", or "bf16, fp32"."""
     counts: Counter[str] = Counter()
     for parameter in model.parameters():
@@ -112,7 +112,7 @@ def _fp32(parameters: Iterable[torch.nn.Parameter]) -> Iterable[torch.nn.Paramet
     return (parameter for parameter in parameters if parameter.dtype == torch.float32)
 
 
-def stored_dtype(config: Mapping[str, Any]) -> str:
+def read_checkpoint_dtype(config: Mapping[str, Any]) -> str:
     """ "bf16" or "fp16" if config.json says that the weights are stored so; else empty."""
     told = str(config.get("dtype") or config.get("torch_dtype") or "").removeprefix("torch.")
     return {"bfloat16": "bf16", "float16": "fp16"}.get(told, "")

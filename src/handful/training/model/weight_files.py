@@ -21,7 +21,7 @@ def broken_file(folder: Path) -> str:
     for kind in _WEIGHTS:
         paths = sorted(folder.glob(kind))
         for path in paths:
-            fault = _fault(path)
+            fault = _find_weight_file_fault(path)
             if fault:
                 return f"{path.name} {fault}"
         if paths:
@@ -29,7 +29,7 @@ def broken_file(folder: Path) -> str:
     return ""
 
 
-def _fault(path: Path) -> str:
+def _find_weight_file_fault(path: Path) -> str:
     size = path.stat().st_size
     with path.open("rb") as file:
         head = file.read(max(len(_POINTER), _LENGTH_BYTES))

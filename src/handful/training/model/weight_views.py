@@ -20,11 +20,11 @@ def part_storage(model: torch.nn.Module) -> None:
         if tensor.numel() and tensor.device.type != "meta":
             shared[tensor.untyped_storage().data_ptr()].append(tensor)
     for tensors in shared.values():
-        copies = {_place(tensor): tensor.detach().clone() for tensor in tensors}
+        copies = {_weight_view_key(tensor): tensor.detach().clone() for tensor in tensors}
         if len(copies) > 1:
             for tensor in tensors:
-                tensor.data = copies[_place(tensor)]
+                tensor.data = copies[_weight_view_key(tensor)]
 
 
-def _place(tensor: torch.Tensor) -> tuple[int, torch.Size, tuple[int, ...]]:
+def _weight_view_key(tensor: torch.Tensor) -> tuple[int, torch.Size, tuple[int, ...]]:
     return tensor.data_ptr(), tensor.shape, tensor.stride()

@@ -25,7 +25,7 @@ from handful.user_functions.source_hash import Reader
 __all__ = ["settings_usage"]
 
 PARAMETER = "settings"
-_UNSEEN = re.compile(
+_SETTINGS_BYPASS_PATTERN = re.compile(
     r"\.ini\b|\bread_settings\b|\bopen_experiment\b|@settings\b"
     r"|(?<![\w.])(?:globals|exec|eval|vars|locals)\b|\bbuiltins\b"
     r"|\b(?:f_back|currentframe|_getframe|inspect\.stack|f_locals|tb_frame|cell_contents)\b"
@@ -51,7 +51,7 @@ def settings_usage(directory: Path, names: Sequence[str]) -> Usage:
 def _of_one(reader: Reader, module: str, name: str) -> Usage:
     """Round by round, until nothing new is found: functions may call each other, and themselves."""
     for part in reader.parts_of(module, name):
-        unseen = _UNSEEN.search(_without_errors(part))
+        unseen = _SETTINGS_BYPASS_PATTERN.search(_without_errors(part))
         if unseen:
             return _everything(f"{name} reaches code with {unseen[0]!r} in it")
     if any("sys.modules" in ast.unparse(one.tree) for one in reader.imported(module)):
@@ -64,7 +64,7 @@ def _of_one(reader: Reader, module: str, name: str) -> Usage:
         while True:
             before = analysis.usage, dict(analysis.returned)
             analysis.looked_at.clear()
-            _look(analysis, module, name)
+            _trace_function_settings(analysis, module, name)
             if (analysis.usage, analysis.returned) == before:
                 return analysis.usage
     except RecursionError:
@@ -88,7 +88,7 @@ def _everything(why: str) -> Usage:
     return Usage(whole=FrozenMap({EVERYTHING: why}))
 
 
-def _look(analysis: Analysis, module: str, name: str) -> None:
+def _trace_function_settings(analysis: Analysis, module: str, name: str) -> None:
     targets = analysis.resolver.functions(module, name)
     if not targets:
         analysis.hand_on((), f"{name} in {FILE} is no plain function")

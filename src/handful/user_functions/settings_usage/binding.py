@@ -28,23 +28,27 @@ def bindings(node: ast.AST, *, within: bool) -> Mapping[str, list[Binding]]:
     what a `global` in one of them binds counts all the same.
     """
     found: dict[str, list[Binding]] = {}
-    for name, binding in _all(node, within=within, owner=node if within else None):
+    for name, binding in _walk_bindings(node, within=within, owner=node if within else None):
         found.setdefault(name, []).append(binding)
     return found
 
 
-def _all(node: ast.AST, *, within: bool, owner: ast.AST | None) -> Iterator[tuple[str, Binding]]:
+def _walk_bindings(
+    node: ast.AST, *, within: bool, owner: ast.AST | None
+) -> Iterator[tuple[str, Binding]]:
     for child in ast.iter_child_nodes(node):
-        yield from ((name, Binding(child, alias, owner)) for name, alias in _bound(child))
+        yield from (
+            (name, Binding(child, alias, owner)) for name, alias in _list_node_bindings(child)
+        )
         scope = isinstance(child, Function | ast.ClassDef | ast.Lambda)
         if scope and not within:
             declared = (one for one in ast.walk(child) if isinstance(one, ast.Global))
             yield from ((name, Binding(one)) for one in declared for name in one.names)
         else:
-            yield from _all(child, within=within, owner=child if scope else owner)
+            yield from _walk_bindings(child, within=within, owner=child if scope else owner)
 
 
-def _bound(node: ast.AST) -> Iterator[tuple[str, ast.alias | None]]:
+def _list_node_bindings(node: ast.AST) -> Iterator[tuple[str, ast.alias | None]]:
     """The names that `node` itself binds; "*" for those that nobody names."""
     if isinstance(node, Function | ast.ClassDef):
         yield node.name, None

@@ -78,14 +78,14 @@ class Resolver:
             return self.functions(self.reader.source_of(module, node), binding.alias.name)
         if isinstance(node, Function):
             target = Target(module, node)
-        elif isinstance(node, ast.ClassDef) and (made := self._made_by(node)):
+        elif isinstance(node, ast.ClassDef) and (made := self._find_class_constructor(node)):
             target = Target(module, made, bound_to=1)
         else:
             return []
         decorators = {*node.decorator_list, *target.node.decorator_list}
         return [target] if all(self.passes_on(module, one, {}) for one in decorators) else []
 
-    def _made_by(self, node: ast.ClassDef) -> Function | None:
+    def _find_class_constructor(self, node: ast.ClassDef) -> Function | None:
         """The `__init__` that calling a plain class ends in."""
         makers = [
             one

@@ -113,7 +113,7 @@ class Scope:
 
     def _statement(self, node: ast.AST) -> None:
         if isinstance(node, Function):
-            self._nested(node)
+            self._visit_nested_function(node)
         elif isinstance(node, ast.ClassDef):
             self._class(node)
         elif isinstance(node, ast.Assign):
@@ -136,7 +136,7 @@ class Scope:
             for child in ast.iter_child_nodes(node):
                 self._statement(child)
 
-    def _nested(self, node: Function) -> None:
+    def _visit_nested_function(self, node: Function) -> None:
         """A function within this one sees its names; its own parameters hide them."""
         for decorator in node.decorator_list:
             self._use(decorator)
@@ -152,7 +152,7 @@ class Scope:
         """What its body binds is an attribute, which nothing follows."""
         for part in [*node.decorator_list, *node.bases, *node.keywords, *node.body]:
             if isinstance(part, Function):
-                self._nested(part)
+                self._visit_nested_function(part)
             elif isinstance(part, ast.expr):
                 self._use(part)
             else:
@@ -240,7 +240,7 @@ class Scope:
             if isinstance(child, ast.expr):
                 self._use(child)
             elif isinstance(child, Function):
-                self._nested(child)
+                self._visit_nested_function(child)
             else:
                 self._part(child)
 
@@ -293,10 +293,10 @@ class Scope:
                 return self._method(node, node.func.attr, paths)
         else:
             self._use(node.func)
-        given = [(one, self._value(one)) for one in _arguments(node)]
+        given = [(one, self._value(one)) for one in _call_argument_nodes(node)]
         if called in _HARMLESS or not any(paths for _, paths in given):
             return _NONE
-        return self._passed(node, {id(one): paths for one, paths in given})
+        return self._follow_settings_call(node, {id(one): paths for one, paths in given})
 
     def _builtin(self, func: ast.expr) -> str:
         name = func.id if isinstance(func, ast.Name) else ""
@@ -315,7 +315,7 @@ class Scope:
 
     def _method(self, node: ast.Call, name: str, paths: Paths) -> Paths:
         """`settings.user.values.get("KEY")`, `settings.train_for(model)`; any other takes all."""
-        for one in _arguments(node):
+        for one in _call_argument_nodes(node):
             self._use(one)
         found: set[Path] = set()
         for path in paths:
@@ -327,14 +327,14 @@ class Scope:
                 self.analysis.hand_on(path, f"{self._where(node)} calls its {name}")
         return frozenset(found)
 
-    def _passed(self, node: ast.Call, given: Mapping[int, Paths]) -> Paths:
+    def _follow_settings_call(self, node: ast.Call, given: Mapping[int, Paths]) -> Paths:
         """A call that is handed settings: followed into the experiment's own functions."""
         found: set[Path] = set()
         targets = self._targets(node.func)
         if not targets:
             self._hand_on_arguments(node, given)
         for target in targets:
-            placed = _placed(node, target)
+            placed = _match_call_arguments(node, target)
             bound = {name: given[id(one)] for name, one in placed.items() if given[id(one)]}
             if len(bound) < sum(map(bool, given.values())):  # one went where nobody can tell
                 self._hand_on_arguments(node, given)
@@ -389,11 +389,11 @@ def _union(many: object) -> Paths:
     return frozenset().union(*many)  # type: ignore[misc]
 
 
-def _arguments(node: ast.Call) -> list[ast.expr]:
+def _call_argument_nodes(node: ast.Call) -> list[ast.expr]:
     return [*node.args, *(keyword.value for keyword in node.keywords)]
 
 
-def _placed(node: ast.Call, target: Target) -> dict[str, ast.expr]:
+def _match_call_arguments(node: ast.Call, target: Target) -> dict[str, ast.expr]:
     """Parameter → its argument, as far as that can be told."""
     arguments = target.node.args
     places = [*arguments.posonlyargs, *arguments.args][target.bound_to :]

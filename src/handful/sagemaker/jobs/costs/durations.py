@@ -56,7 +56,7 @@ def duration_of(
 ) -> Duration | None:
     """Of one of `jobs`; None if nothing was measured yet. `paces` by the model's folder."""
     if jobs.step in {"reconcile", "prepare", "test"}:
-        return _as_before(jobs, experiment) or _tested(jobs, paces, sizes)
+        return _as_before(jobs, experiment) or _estimate_test_duration(jobs, paces, sizes)
     pace = paces.get(jobs.what)
     if pace is None or not sizes.train:
         return None
@@ -87,7 +87,7 @@ def _as_before(jobs: Jobs, experiment: Experiment) -> Duration | None:
     return Duration(seconds / jobs.instances, f"the last {jobs.step}, {record['finished_at'][:10]}")
 
 
-def _tested(jobs: Jobs, paces: Mapping[str, Pace], sizes: Sizes) -> Duration | None:
+def _estimate_test_duration(jobs: Jobs, paces: Mapping[str, Pace], sizes: Sizes) -> Duration | None:
     """Testing is one forward pass over the test split, for each model and seed."""
     if jobs.step != "test" or not paces or not sizes.test:
         return None

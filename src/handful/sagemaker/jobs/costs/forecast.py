@@ -23,7 +23,16 @@ from handful.settings import Settings
 START = 240.0
 """Seconds that are paid for while a job's image and data are brought: an assumption."""
 _HOUR = 3_600
-_COLUMNS = ("step", "model", "jobs", "instances", "hours each", "$/h", "cost, $", "measured by")
+_FORECAST_COLUMNS = (
+    "step",
+    "model",
+    "jobs",
+    "instances",
+    "hours each",
+    "$/h",
+    "cost, $",
+    "measured by",
+)
 
 
 @dataclass(frozen=True)
@@ -133,7 +142,7 @@ def show(found: Forecast, progress: Progress) -> None:
     ]
     at_least = "" if found.is_whole else "at least "
     title = f"what it will cost: {at_least}${found.dollars:,.2f}"
-    progress.table(title, _COLUMNS, rows)
+    progress.table(title, _FORECAST_COLUMNS, rows)
     sources = sorted({line.price.source for line in found.lines if line.price})
     if sources:
         progress.note(f"prices: {', '.join(sources)}; {START / 60:.0f} min a job for its start")
@@ -183,15 +192,15 @@ def longest_seconds(found: Forecast, settings: Settings) -> dict[tuple[str, str]
     return longest
 
 
-def limited(experiment: Experiment, job: Job) -> Settings:
+def settings_with_job_limit(experiment: Experiment, job: Job) -> Settings:
     """The settings for the request of `job`: with its own limit, where the run has given it one."""
     model = job.arguments.get("model")
     place = (job.task, model_folder(str(model)) if model else "")
     longest = experiment.longest.get(place)
-    return experiment.settings if longest is None else capped(experiment.settings, longest)
+    return experiment.settings if longest is None else cap_max_runtime(experiment.settings, longest)
 
 
-def capped(settings: Settings, seconds: float) -> Settings:
+def cap_max_runtime(settings: Settings, seconds: float) -> Settings:
     """The settings whose MAX_RUNTIME is no longer than `seconds`: for the request of one job."""
     runtime = min(settings.sagemaker.MAX_RUNTIME, seconds)
     return replace(settings, sagemaker=replace(settings.sagemaker, MAX_RUNTIME=runtime))

@@ -21,11 +21,11 @@ from handful.sagemaker.account.places import file_bucket_folders, production_fol
 from handful.sagemaker.account.quotas import quota_findings, quotas_of
 from handful.sagemaker.account.registry import image_findings
 from handful.sagemaker.account.rights import rights_of_driver, rights_of_jobs
-from handful.sagemaker.account.simulation import simulated
+from handful.sagemaker.account.simulation import simulate_principal_rights
 from handful.sagemaker.jobs.costs.instances import jobs_of
 from handful.settings import Settings
 
-_COLUMNS = ("what", "verdict", "found", "what to do")
+_READINESS_COLUMNS = ("what", "verdict", "found", "what to do")
 
 
 def findings(settings: Settings, clients: Clients | None = None) -> tuple[Finding, ...]:
@@ -60,7 +60,9 @@ def _looks(
         (
             "the role's rights",
             lambda: (
-                simulated(clients, identity, "the role's rights", role, rights_of_jobs(settings))
+                simulate_principal_rights(
+                    clients, identity, "the role's rights", role, rights_of_jobs(settings)
+                )
                 if role
                 else ()
             ),
@@ -98,7 +100,9 @@ def _own_rights(settings: Settings, clients: Clients, identity: Identity) -> Ite
     if not role:
         return ()
     principal = principal_of(clients, identity)
-    return simulated(clients, identity, what, principal, rights_of_driver(settings, role))
+    return simulate_principal_rights(
+        clients, identity, what, principal, rights_of_driver(settings, role)
+    )
 
 
 def _quotas(settings: Settings, clients: Clients) -> Iterable[Finding]:
@@ -109,7 +113,7 @@ def _quotas(settings: Settings, clients: Clients) -> Iterable[Finding]:
 def show(found: Sequence[Finding], progress: Progress) -> None:
     """As a table; what could not be looked at is a warning besides."""
     rows = [(one.what, str(one.verdict), one.found, one.remedy) for one in found]
-    progress.table("is the account ready?", _COLUMNS, rows)
+    progress.table("is the account ready?", _READINESS_COLUMNS, rows)
     for one in found:
         if one.verdict is Verdict.UNKNOWN:
             progress.warn(f"{one.what} is not known: {one.found}")

@@ -24,14 +24,14 @@ from handful.settings.secrets import shows_secret
 FILE = "experiment.tar"
 MOST_BYTES = 50_000_000
 MOST_FILES = 2_000
-_LEFT_OUT = re.compile(
+_BUNDLE_EXCLUSIONS = re.compile(
     r"\..*|__pycache__|.*\.(?:pyc|pyo|pem|key|p12|pfx|kdbx)|id_(?:rsa|dsa|ecdsa|ed25519)"
     r"|credentials(?:\.\w+)?|node_modules|venv",
     re.IGNORECASE,
 )
 _TEXT_BYTES = 2_000_000
 """Files up to this size are looked through for tokens."""
-_WHERE = "the experiment's directory"
+_BUNDLE_FAULT_PLACE = "the experiment's directory"
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ def make_bundle(directory: Path, settings_text: str, apart: Sequence[Path] = ())
     `apart` are paths that stay here: a store or models that lie inside. `UserError` for a link
     that leads outside, a file that is none, a token in a file, or more than fits.
     """
-    found, left_out = _files(directory, [path.resolve() for path in apart])
+    found, left_out = _list_bundle_files(directory, [path.resolve() for path in apart])
     contents = {SETTINGS: settings_text.encode()}
     total = 0
     for name, path in found:
@@ -71,7 +71,9 @@ def make_bundle(directory: Path, settings_text: str, apart: Sequence[Path] = ())
     return Bundle(content, digest, tuple(sorted(contents)), tuple(sorted(left_out)), contents)
 
 
-def _files(directory: Path, apart: Sequence[Path]) -> tuple[list[tuple[str, Path]], list[str]]:
+def _list_bundle_files(
+    directory: Path, apart: Sequence[Path]
+) -> tuple[list[tuple[str, Path]], list[str]]:
     """(name, path) of what is packed, and the names of what is not."""
     found: list[tuple[str, Path]] = []
     left_out: list[str] = []
@@ -81,12 +83,12 @@ def _files(directory: Path, apart: Sequence[Path]) -> tuple[list[tuple[str, Path
         for name in sorted([*folders, *files]):
             path = here / name
             relative = path.relative_to(root).as_posix()
-            if _LEFT_OUT.fullmatch(name) or path.resolve() in apart:
+            if _BUNDLE_EXCLUSIONS.fullmatch(name) or path.resolve() in apart:
                 left_out.append(relative)
             elif path.is_symlink() and not path.resolve().is_relative_to(root):
                 raise UserError(
                     f"{relative} is a link to somewhere else, and would carry that along",
-                    where=_WHERE,
+                    where=_BUNDLE_FAULT_PLACE,
                     remedy="copy what it leads to into the directory, or remove the link",
                 )
             elif path.is_file():
@@ -94,7 +96,7 @@ def _files(directory: Path, apart: Sequence[Path]) -> tuple[list[tuple[str, Path
             elif path.is_symlink() or not path.is_dir():
                 raise UserError(
                     f"{relative} is neither a file nor a folder of its own",
-                    where=_WHERE,
+                    where=_BUNDLE_FAULT_PLACE,
                     remedy="remove it from the directory",
                 )
         folders[:] = [
@@ -108,7 +110,7 @@ def _too_much(found: Sequence[tuple[str, Path]]) -> UserError:
     said = ", ".join(f"{name} ({path.stat().st_size / 1e6:,.1f} MB)" for name, path in largest)
     return UserError(
         f"there are more than {MOST_FILES:,} files or {MOST_BYTES / 1e6:g} MB; the largest: {said}",
-        where=_WHERE,
+        where=_BUNDLE_FAULT_PLACE,
         remedy="the directory is for settings and code: keep data and models elsewhere",
     )
 
@@ -149,7 +151,7 @@ def unpack(tar: Path, digest: str, into: Path) -> None:
     into.mkdir(parents=True)
     try:
         with tarfile.open(fileobj=io.BytesIO(content), mode="r:") as opened:
-            for entry, data in _checked(tar, opened):
+            for entry, data in _read_bundle_entries(tar, opened):
                 path = into / entry
                 path.parent.mkdir(parents=True, exist_ok=True)
                 with path.open("xb") as file:
@@ -158,7 +160,7 @@ def unpack(tar: Path, digest: str, into: Path) -> None:
         raise _not_ours(tar, str(error)) from error
 
 
-def _checked(tar: Path, opened: tarfile.TarFile) -> Iterator[tuple[str, bytes]]:
+def _read_bundle_entries(tar: Path, opened: tarfile.TarFile) -> Iterator[tuple[str, bytes]]:
     total = 0
     for number, entry in enumerate(opened):
         name = PurePosixPath(entry.name)

@@ -35,17 +35,21 @@ def at_most(channels: Sequence[Channel], limit: int, taker: str) -> Sequence[Cha
 
 def role(settings: Settings) -> str:
     """`UserError` if there is none."""
-    return _wanted(settings.sagemaker.ROLE_ARN, "ROLE_ARN", "the ARN of a role for the jobs")
+    return _require_sagemaker_key(
+        settings.sagemaker.ROLE_ARN, "ROLE_ARN", "the ARN of a role for the jobs"
+    )
 
 
 def image(settings: Settings) -> str:
     """`UserError` if there is none."""
-    return _wanted(settings.sagemaker.IMAGE_URI, "IMAGE_URI", "the container image's URI")
+    return _require_sagemaker_key(
+        settings.sagemaker.IMAGE_URI, "IMAGE_URI", "the container image's URI"
+    )
 
 
 def instance_type(value: str | None, key: str) -> str:
     """`UserError` if there is none, or it is not of SageMaker's form."""
-    found = _wanted(value, key, "an instance type such as ml.m5.xlarge")
+    found = _require_sagemaker_key(value, key, "an instance type such as ml.m5.xlarge")
     if not found.startswith("ml."):
         raise UserError(
             f"{found!r} is no instance type of SageMaker's",
@@ -55,7 +59,7 @@ def instance_type(value: str | None, key: str) -> str:
     return found
 
 
-def _wanted(value: str | None, key: str, what: str) -> str:
+def _require_sagemaker_key(value: str | None, key: str, what: str) -> str:
     if not value:
         raise UserError("is required for jobs", where=f"[sagemaker] {key}", remedy=f"write {what}")
     return value

@@ -18,11 +18,11 @@ from handful.backends.base import Job
 from handful.layout import SETTINGS
 from handful.settings.counted import as_text
 from handful.settings.reading.ini import Entry, scan
-from handful.settings.reading.unknown import known_keys
+from handful.settings.reading.unknown import section_key_spellings
 from handful.settings.values.parse import Wrong
 
 _ALWAYS = frozenset({"experiment", "user", "compute"})
-_COUNTS: Mapping[str, frozenset[str]] = {
+_SECTIONS_OF_TASK: Mapping[str, frozenset[str]] = {
     "reconcile": _ALWAYS | {"production", "reconcile"},
     "prepare": _ALWAYS | {"production", "reconcile", "prepare", "train"},
     "tune": _ALWAYS | {"prepare", "train", "tune", "tracking"},
@@ -43,16 +43,16 @@ def work_hash(settings_text: str, files: Mapping[str, bytes], job: Job) -> str:
     normal = {name: _normal(name, data) for name, data in files.items() if name != SETTINGS}
     what = {
         "settings": sorted(_entries(settings_text, job)),
-        "files": {name: _sha256(data) for name, data in normal.items()},
+        "files": {name: _hash_identity_bytes(data) for name, data in normal.items()},
         "job": json.loads(job.to_json()),
     }
-    return _sha256(json.dumps(what, sort_keys=True).encode())
+    return _hash_identity_bytes(json.dumps(what, sort_keys=True).encode())
 
 
 def _entries(text: str, job: Job) -> Iterator[tuple[str, str, str]]:
     """(section, key, value) of all that counts and is not at its default, in one spelling."""
     for entry in scan(text).entries:
-        keys = known_keys(entry.section)
+        keys = section_key_spellings(entry.section)
         key = keys.get(entry.key)
         name = key.name if key else entry.key
         if not _matters(entry.section, name, job):
@@ -65,7 +65,7 @@ def _entries(text: str, job: Job) -> Iterator[tuple[str, str, str]]:
 
 def _matters(section: str, name: str, job: Job) -> bool:
     kind, _, model = section.partition(":")
-    if kind not in _COUNTS.get(job.task, {kind}):
+    if kind not in _SECTIONS_OF_TASK.get(job.task, {kind}):
         return False
     of_one_model = job.task in {"train", "tune"}
     if section == "train":
@@ -77,7 +77,7 @@ def _matters(section: str, name: str, job: Job) -> bool:
 
 def _value(entry: Entry) -> str:
     """In the one spelling of its value; as it is written where the environment has a say."""
-    key = known_keys(entry.section).get(entry.key)
+    key = section_key_spellings(entry.section).get(entry.key)
     if key is None or "${" in entry.text:
         return entry.text
     try:
@@ -87,7 +87,7 @@ def _value(entry: Entry) -> str:
 
 
 def _default(entry: Entry) -> object:
-    return known_keys(entry.section)[entry.key].default_value()
+    return section_key_spellings(entry.section)[entry.key].default_value()
 
 
 def _normal(name: str, data: bytes) -> bytes:
@@ -103,5 +103,5 @@ def _normal(name: str, data: bytes) -> bytes:
     return data
 
 
-def _sha256(data: bytes) -> str:
+def _hash_identity_bytes(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()

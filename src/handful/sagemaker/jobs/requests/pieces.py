@@ -17,7 +17,7 @@ from handful.errors import StepError, UserError
 PIECE = 2_500
 MOST = 90
 """Pieces of all values together: the rest of the hundred is left for ranges."""
-_LARGEST = 64_000_000
+_LARGEST_INFLATED_VALUE = 64_000_000
 
 
 def cut(name: str, text: str) -> dict[str, str]:
@@ -42,7 +42,7 @@ def check_count(count: int, what: str) -> None:
         )
 
 
-def joined(name: str, parameters: Mapping[str, str]) -> str | None:
+def join_pieces(name: str, parameters: Mapping[str, str]) -> str | None:
     """What `cut` was given; None if there is no such value. `StepError` if a piece is missing."""
     prefix = f"{name}."
     pieces = sorted(key for key in parameters if _is_piece(key, prefix))
@@ -51,7 +51,7 @@ def joined(name: str, parameters: Mapping[str, str]) -> str | None:
     packed = "".join(parameters[key] for key in pieces)
     try:
         inflate = zlib.decompressobj()
-        data = inflate.decompress(base64.b64decode(packed, validate=True), _LARGEST)
+        data = inflate.decompress(base64.b64decode(packed, validate=True), _LARGEST_INFLATED_VALUE)
         if not inflate.eof:
             raise ValueError("it ends too early")
         return data.decode()

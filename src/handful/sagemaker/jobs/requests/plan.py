@@ -82,7 +82,7 @@ def plan(experiment: Experiment, job: Job) -> Plan:
     local = [name for name in settings.train.MODEL_NAMES if name.startswith(LOCAL)]
     remote = [name for name in settings.train.MODEL_NAMES if name.startswith("s3://")]
     there = {name: f"../models/{model_folder(name)}" for name in (*local, *remote)}
-    text, bundle = _packed(experiment, job, there)
+    text, bundle = _pack_job_bundle(experiment, job, there)
     arguments = with_models(job.arguments, lambda name: there.get(name, name))
     # It goes on without this driver, and so without its lock (see `training.checkpoints`).
     travelling = replace(job, experiment="", overrides=(), arguments=arguments, lock=None)
@@ -93,15 +93,15 @@ def plan(experiment: Experiment, job: Job) -> Plan:
         models={name: _folder_of(name) for name in local},
         remote=tuple(remote),
         stem=_stem(experiment, job),
-        content=_content(bundle, travelling),
+        content=_hash_job_content(bundle, travelling),
         work=work_hash(text, bundle.files, travelling),
-        content_before=lambda: _content(
-            _packed(experiment, job, there, as_before=True)[1], travelling
+        content_before=lambda: _hash_job_content(
+            _pack_job_bundle(experiment, job, there, as_before=True)[1], travelling
         ),
     )
 
 
-def _packed(
+def _pack_job_bundle(
     experiment: Experiment, job: Job, there: Mapping[str, str], *, as_before: bool = False
 ) -> tuple[str, Bundle]:
     """The settings and the bundle. `there`: the models that come along, and their names there."""
@@ -117,7 +117,7 @@ def _packed(
     return text, make_bundle(experiment.directory, text, apart)
 
 
-def _content(bundle: Bundle, travelling: Job) -> str:
+def _hash_job_content(bundle: Bundle, travelling: Job) -> str:
     return hashlib.sha256((bundle.digest + travelling.to_json()).encode()).hexdigest()
 
 

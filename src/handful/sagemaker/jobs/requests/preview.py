@@ -37,7 +37,7 @@ class Planned:
         return (self.step, name, count, kind, spot, f"{hours:g} h", self.operation)
 
 
-def planned(experiment: Experiment, steps: Sequence[str]) -> list[Planned]:
+def preview_requests(experiment: Experiment, steps: Sequence[str]) -> list[Planned]:
     """The requests of these steps' jobs, as far as they are known before the steps are run.
 
     Labels, row counts and what tune will find are not in them yet. `UserError` names the key of

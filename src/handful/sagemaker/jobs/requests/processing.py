@@ -18,7 +18,7 @@ def processing_request(settings: Settings, work: Work) -> dict[str, Any]:
 
     `UserError` names the key that is missing or does not fit.
     """
-    kind, count = _instances(settings, work)
+    kind, count = _processing_instances(settings, work)
     job = Channel(JOB_CHANNEL, f"{work.folder}/{JOB_CHANNEL}")
     inputs = common.at_most([*work.channels, job], _MOST_INPUTS, "a processing job")
     network = common.vpc(settings)
@@ -61,7 +61,7 @@ def processing_request(settings: Settings, work: Work) -> dict[str, Any]:
     }
 
 
-def _instances(settings: Settings, work: Work) -> tuple[str, int]:
+def _processing_instances(settings: Settings, work: Work) -> tuple[str, int]:
     section = settings.sagemaker
     if work.job.task == "test":
         return common.instance_type(section.TEST_INSTANCE_TYPE, "TEST_INSTANCE_TYPE"), 1

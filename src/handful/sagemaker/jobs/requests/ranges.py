@@ -23,26 +23,26 @@ def parameter_ranges(ranges: Sequence[Range]) -> dict[str, Any]:
         "CategoricalParameterRanges": [],
     }
     for one in ranges:
-        kind, described = _described(one)
+        kind, described = _range_to_parameter(one)
         found[kind].append(described)
     if max(len(group) for group in found.values()) > _MOST:
         raise UserError(f"SageMaker searches at most {_MOST} keys of a kind", where="[tune]")
     return {kind: group for kind, group in found.items() if group}
 
 
-def _described(one: Range) -> tuple[str, dict[str, Any]]:
+def _range_to_parameter(one: Range) -> tuple[str, dict[str, Any]]:
     name = parameter_name(one.key)
     if one.kind == "choice":
         if len(one.choices) > _MOST:
             raise UserError(f"SageMaker takes at most {_MOST} choices", where=f"[tune] {one.key}")
-        values = [_written(one.key, choice) for choice in one.choices]
+        values = [_format_range_choice(one.key, choice) for choice in one.choices]
         return "CategoricalParameterRanges", {"Name": name, "Values": values}
     kind = "IntegerParameterRanges" if one.kind == "int" else "ContinuousParameterRanges"
     low, high = one.low or 0.0, one.high or 0.0
     return kind, {
         "Name": name,
-        "MinValue": _number(low, one.kind),
-        "MaxValue": _number(high, one.kind),
+        "MinValue": _format_range_bound(low, one.kind),
+        "MaxValue": _format_range_bound(high, one.kind),
         "ScalingType": "Logarithmic" if one.kind == "log" else "Linear",
     }
 
@@ -73,11 +73,11 @@ def values_of(parameters: Mapping[str, str]) -> dict[str, str]:
     return found
 
 
-def _number(value: float, kind: str) -> str:
+def _format_range_bound(value: float, kind: str) -> str:
     return str(int(value)) if kind == "int" else repr(value)
 
 
-def _written(name: str, value: object) -> str:
+def _format_range_choice(name: str, value: object) -> str:
     """A choice as settings.ini would have it."""
     if value is None and (key := keys_of(TrainSection).get(name)):
         return key.parser.nothing

@@ -18,7 +18,7 @@ from handful.errors import UserError
 OPEN = ("InstanceType",)
 """botocore lags behind new instance types, so these choices are not closed."""
 _REQUEST = "the request to SageMaker"
-_SHOWN = 100
+_SHAPE_VALUE_LENGTH = 100
 _JAVA = ((r"\p{L}", r"\w"), (r"\p{N}", r"\d"), (r"\p{Z}", " "), (r"\p{Alnum}", "0-9A-Za-z"))
 _S3 = re.compile(r"s3://([^/]*)")
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
@@ -82,9 +82,11 @@ def faults(
     report = ParamValidator().validate(parameters, shape)
     if report.has_errors():
         what = " ".join(report.generate_report().split())
-        yield Wrong(operation, what[: 3 * _SHOWN], _key_of(f"{operation}.{_member(what)}"))
+        yield Wrong(
+            operation, what[: 3 * _SHAPE_VALUE_LENGTH], _key_of(f"{operation}.{_member(what)}")
+        )
     for where, kind, value in _leaves(operation, shape, parameters):
-        fault = _limits(where, kind, value) or _bucket(value, region)
+        fault = _limits(where, kind, value) or _find_bucket_name_fault(value, region)
         if fault:
             yield Wrong(where, fault, _key_for(where, parameters, value))
 
@@ -124,7 +126,7 @@ def _limits(where: str, shape: Any, value: Any) -> str:
     if isinstance(value, str):
         pattern, choices = shape.metadata.get("pattern"), shape.metadata.get("enum")
         if pattern and not re.fullmatch(_python(pattern), value):
-            return f"{value[:_SHOWN]!r} is not of the form {pattern}"
+            return f"{value[:_SHAPE_VALUE_LENGTH]!r} is not of the form {pattern}"
         if choices and value not in choices and not where.endswith(OPEN):
             return f"{value!r} is none of {', '.join(choices[:10])}"
     return ""
@@ -136,7 +138,7 @@ def _between(low: Any, high: Any) -> str:
     return f"at least {low:,}" if high is None else f"{low:,} to {high:,}"
 
 
-def _bucket(value: Any, region: str | None) -> str:
+def _find_bucket_name_fault(value: Any, region: str | None) -> str:
     match = _S3.match(value) if isinstance(value, str) else None
     fault = bucket_fault(match[1], region) if match else ""
     return f"{match[1]!r} is no name of a bucket: {fault}" if match and fault else ""

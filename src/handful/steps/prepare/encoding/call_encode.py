@@ -48,7 +48,7 @@ class Encoding:
         return replace(self, set_aside={**self.set_aside, guilty.artifact_id: guilty})
 
 
-def called(
+def call_encode_data(
     functions: Functions,
     instances: Sequence[Instance],
     label2id: Mapping[str, int],
@@ -86,7 +86,7 @@ class _Call:
             return self.together([instance])[0]
         heard = signals_heard()
         try:
-            return _own(self.function(**self._more(instance)))
+            return _copy_encode_answer(self.function(**self._more(instance)))
         except Exception:
             raise
         except BaseException as error:  # noqa: BLE001 - it is raised again, in its own form
@@ -121,19 +121,20 @@ class _Call:
         return more
 
 
-def _own(answer: Answer) -> Answer:
+def _copy_encode_answer(answer: Answer) -> Answer:
     """An answer that the next call does not overwrite: some fill one and the same dict, list or
     array again and again."""
     if type(answer) is dict:  # told apart first, since it is the usual one
         return {
-            n: value[:] if type(value) is list else _copied(value) for n, value in answer.items()
+            n: value[:] if type(value) is list else _copy_feature_value(value)
+            for n, value in answer.items()
         }
     if isinstance(answer, Encoded):
-        return replace(answer, features=_own(answer.features))
-    return _own(dict(answer)) if isinstance(answer, Mapping) else answer
+        return replace(answer, features=_copy_encode_answer(answer.features))
+    return _copy_encode_answer(dict(answer)) if isinstance(answer, Mapping) else answer
 
 
-def _copied(value: Any) -> Any:
+def _copy_feature_value(value: Any) -> Any:
     if isinstance(value, np.ndarray):
         return value.copy()
     return value.clone() if hasattr(value, "clone") else value  # a tensor's
@@ -175,7 +176,7 @@ class Caller:
             for position, instance in places:
                 yield instance, found[position]
 
-    def _together(self, places: Sequence[_Place]) -> dict[int, Answer]:
+    def _together(self, places: Sequence[_InstancePlace]) -> dict[int, Answer]:
         """Answers to one @batched call; none if it raised, for any of them may be guilty."""
         warm = self._work.model in self._desk.warm
         self._desk.gauge.begin(places[0][0], places[-1][0] + 1, warm=warm)
@@ -189,7 +190,7 @@ class Caller:
             self._end(places[-1][0] + 1)
         return {place[0]: answer for place, answer in zip(places, answers, strict=True)}
 
-    def _singly(self, places: Sequence[_Place]) -> dict[int, Answer]:
+    def _singly(self, places: Sequence[_InstancePlace]) -> dict[int, Answer]:
         """The answer for each, or what was raised."""
         found: dict[int, Answer] = {}
         gauge, call = self._desk.gauge, self._call.alone
@@ -230,5 +231,5 @@ class Caller:
             os._exit(0)  # a child that the user's function forked and did not end
 
 
-_Place = tuple[int, Instance]
+_InstancePlace = tuple[int, Instance]
 """Where an instance stands in its work, and the instance."""

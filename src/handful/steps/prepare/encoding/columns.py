@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from handful.steps.prepare.encoding.feature_types import described
+from handful.steps.prepare.encoding.feature_types import describe_feature_type
 from handful.steps.prepare.encoding.leaves import (
     Array,
     BadItem,
@@ -33,7 +33,7 @@ from handful.steps.prepare.encoding.values import (
     has_no_numbers,
     plain,
     told,
-    unwrapped,
+    unwrap_value,
 )
 
 MOST = (1 << 31) - 1
@@ -100,7 +100,7 @@ class Column:
         kind = type(value)
         if len(self.levels) == 1 and (kind is list or kind is tuple):
             return self._flat(value)
-        value = unwrapped(value)
+        value = unwrap_value(value)
         if not self.levels:
             return Plain((), self.leaf.from_list([value]))
         if isinstance(value, np.ndarray):
@@ -131,7 +131,7 @@ class Column:
         try:
             return Plain(((len(value),),), self.leaf.from_list(value))
         except BadItem as bad:
-            raise self._told(bad, ((len(value),),)) from None
+            raise self._build_column_misfit(bad, ((len(value),),)) from None
 
     def _of_array(self, value: Array) -> Plain:
         if value.size and has_no_numbers(value):
@@ -150,7 +150,7 @@ class Column:
         try:
             numbers = self.leaf.from_array(flat) if flat.size else np.zeros(0, self.leaf.dtype)
         except BadItem as bad:
-            raise self._told(bad, lengths) from None
+            raise self._build_column_misfit(bad, lengths) from None
         return Plain(lengths, numbers)
 
     def _of_lists(self, value: Any) -> Plain:
@@ -165,20 +165,20 @@ class Column:
                 if fault := level.misfit(length):
                     where = _place(lengths[:-1], lengths[-1].index(length))
                     raise Misfit(f"{self._lists(depth)}{fault}{where}")
-            stacked = self._stacked(lists[0]) if depth == 0 else None
+            stacked = self._stack_arrays(lists[0]) if depth == 0 else None
             if stacked is not None:
                 return self._of_array(stacked)
             lists = list(chain.from_iterable(lists))
         try:
             return Plain(tuple(lengths), self.leaf.from_list(lists))
         except BadItem as bad:
-            raise self._told(bad, lengths) from None
+            raise self._build_column_misfit(bad, lengths) from None
 
-    def _stacked(self, items: Sequence[Any]) -> Array | None:
+    def _stack_arrays(self, items: Sequence[Any]) -> Array | None:
         """A list of arrays of one shape and type as one array; None if it is something else."""
         if not items or not hasattr(items[0], "__array__"):
             return None
-        arrays = [unwrapped(one) for one in items]
+        arrays = [unwrap_value(one) for one in items]
         kinds = {
             (one.shape, one.dtype) if isinstance(one, np.ndarray) else type(one) for one in arrays
         }
@@ -187,7 +187,7 @@ class Column:
         return np.stack(arrays)
 
     def _list(self, value: Any, depth: int, place: int, lengths: Sequence[Sequence[int]]) -> Any:
-        value = unwrapped(value)
+        value = unwrap_value(value)
         if isinstance(value, np.ndarray):
             return list(value) if has_no_numbers(value) else value.tolist()
         if isinstance(value, list | tuple):
@@ -198,7 +198,7 @@ class Column:
         where = _place(lengths, place)
         raise Misfit(f"{self._lists(depth)}{found(value)}{shown}, {words}{where}")
 
-    def _told(self, bad: BadItem, lengths: Sequence[Sequence[int]]) -> Misfit:
+    def _build_column_misfit(self, bad: BadItem, lengths: Sequence[Sequence[int]]) -> Misfit:
         where = _place(lengths, bad.place)
         comma = "," if "which" in str(bad) or "and every" in str(bad) else ""
         return Misfit(f"{self._lists(len(self.levels))}{bad}{comma}{where}")
@@ -234,7 +234,7 @@ class Columns:
             try:
                 values[name] = column.plain(row[name])
             except Misfit as misfit:
-                expected = described(column.feature)
+                expected = describe_feature_type(column.feature)
                 raise Misfit(f"field {name}: expected {expected}, found {misfit}") from None
         return values
 

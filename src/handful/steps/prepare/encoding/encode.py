@@ -19,7 +19,7 @@ from handful.steps.prepare.encoding.columns import Columns, Plain
 from handful.steps.prepare.encoding.halving import in_halves
 from handful.steps.prepare.encoding.instance import Instance
 from handful.steps.prepare.encoding.truncation import Tallies, Tally
-from handful.steps.prepare.encoding.values import Misfit, unwrapped
+from handful.steps.prepare.encoding.values import Misfit, unwrap_value
 from handful.steps.prepare.quarantine import Quarantined
 from handful.steps.prepare.similarity.known_contents import Contents, check_contents
 from handful.steps.prepare.workers.messages import Desk
@@ -142,7 +142,7 @@ class _ShardEncoder:
         """One row as it is saved; ValueError if it cannot be one."""
         encoded, full = answer, None
         if isinstance(answer, Encoded):
-            encoded, full = answer.features, _whole(answer.full_length)
+            encoded, full = answer.features, _parse_full_length(answer.full_length)
         if encoded is None:
             return None
         if type(encoded) is not dict and not isinstance(encoded, Mapping):
@@ -154,7 +154,7 @@ class _ShardEncoder:
         if fault:
             raise ValueError(f"field labels: expected {label} ({instance.label!r}), found {fault}")
         if row.keys() != self._wanted:
-            raise ValueError(_told_apart(self._wanted, row))
+            raise ValueError(_describe_field_mismatch(self._wanted, row))
         try:
             values = self._columns.plain(row)
         except Misfit as misfit:
@@ -167,11 +167,11 @@ class _ShardEncoder:
         return schema.label_fault(told, label, len(self._work.label2id), may_be)
 
     def _write(self, rows: Sequence[_Row], stream: pa.RecordBatchStreamWriter) -> None:
-        def lost(row: _Row, error: Exception) -> None:
+        def quarantine_row(row: _Row, error: Exception) -> None:
             self._set_aside(error, row.instance)
 
         tallies = self._shard.tallies
-        for some, table in in_halves(rows, self._table, lost):
+        for some, table in in_halves(rows, self._table, quarantine_row):
             stream.write_table(table, ROWS_WRITTEN)
             self._shard.rows += len(some)
             for row in some:
@@ -198,15 +198,15 @@ class _ShardEncoder:
         self._shard.quarantined.append(lost)
 
 
-def _whole(full_length: Any) -> int:
+def _parse_full_length(full_length: Any) -> int:
     """How long an instance was, as a number of Python's own; ValueError if it is none."""
-    value = full_length if type(full_length) is int else unwrapped(full_length)
+    value = full_length if type(full_length) is int else unwrap_value(full_length)
     if isinstance(value, int):
         return int(value)
     raise ValueError(f"full_length: expected an int, found {schema.shown(value)}")
 
 
-def _told_apart(wanted: frozenset[str], row: Mapping[str, Any]) -> str:
+def _describe_field_mismatch(wanted: frozenset[str], row: Mapping[str, Any]) -> str:
     missing = ", ".join(sorted(wanted - row.keys()))
     extra = ", ".join(sorted(map(str, row.keys() - wanted)))
     parts = [f"missing field {missing}"] if missing else []

@@ -66,13 +66,15 @@ class ModelEncoder:
         self._check([self._faulty(row) for row in bad])
         counts = sum(len(p.rows) for p in mine), sum(len(p.rows) for p in todo)
         kept = self.shards.features()
-        sample = [] if kept is not None else sampled(self.plan)
+        sample = [] if kept is not None else select_encode_sample(self.plan)
         early = {row.artifact_id for row in sample}
         later = (row for piece in todo for row in piece.rows if row.artifact_id not in early)
         in_order = (documents[row.artifact_id] for row in chain(sample, later))
         with self.plan.inputs.bringing(in_order) as wait_for:
             wait_for([documents[row.artifact_id] for row in sample])
-            features, guilty = (kept, {}) if kept is not None else self._held(workers, sample)
+            features, guilty = (
+                (kept, {}) if kept is not None else self._encode_sample(workers, sample)
+            )
             works = (self._work(piece, features, guilty, wait_for) for piece in todo)
             return self._encode(workers, works, counts, finished)
 
@@ -117,7 +119,7 @@ class ModelEncoder:
         fault = self.plan.documents[row.artifact_id].fault
         return Quarantined(row.artifact_id, row.label, fault, "")
 
-    def _held(
+    def _encode_sample(
         self, workers: Workers, sample: Sequence[Used]
     ) -> tuple[Mapping[str, Any], Mapping[str, Quarantined]]:
         """The features that the sample was held against, and who hung or killed a worker."""
@@ -155,11 +157,11 @@ class ModelEncoder:
                 {"quarantined": len(quarantined)},
             )
 
-        def lost(retry: EncodeShard) -> None:
+        def quarantine_lost_work(retry: EncodeShard) -> None:
             quarantined.update(retry.set_aside)
             self._check(list(quarantined.values()))
 
-        for work, shard in workers.run(works, watch=watch, lost=lost):
+        for work, shard in workers.run(works, watch=watch, lost=quarantine_lost_work):
             self.shards.keep(work.number, shard)
             finished[work.number] = shard
             done += len(work.instances)
@@ -174,7 +176,7 @@ class ModelEncoder:
         quarantine.check_limit(quarantined, len(self.plan.used), limit, self.name)
 
 
-def sampled(plan: Plan) -> list[Used]:
+def select_encode_sample(plan: Plan) -> list[Used]:
     """A few across labels and sizes; none whose document has a fault."""
     good = [
         (document.bytes, row.artifact_id, row)

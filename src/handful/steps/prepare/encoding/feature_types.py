@@ -27,20 +27,22 @@ _REMEDIES: Mapping[str, str] = {
 }
 _STRUCT = "give each of its fields a name of its own at the top of the Features"
 _NULL = "give it the type of its numbers, or leave the field out"
-_TIME = "encode it to numbers, for instance seconds as Value('float32')"
+_TEMPORAL_TYPE_REMEDY = "encode it to numbers, for instance seconds as Value('float32')"
 _DECIMAL = "encode it as Value('float32') or Value('float64')"
 
 
-def described(feature: Any) -> str:
+def describe_feature_type(feature: Any) -> str:
     """A feature as a person would say it."""
     if isinstance(feature, Mapping):
-        inside = ", ".join(f"{name}: {described(one)}" for name, one in feature.items())
+        inside = ", ".join(f"{name}: {describe_feature_type(one)}" for name, one in feature.items())
         return f"{{{inside}}}"
     if _is(feature, "Array2D", "Array3D", "Array4D", "Array5D"):
         return f"array {tuple(feature.shape)} of {feature.dtype}"
     if _is(feature, "List", "LargeList"):
         length = getattr(feature, "length", -1)
-        return f"list of {f'{length} ' if length >= 0 else ''}{described(feature.feature)}"
+        return (
+            f"list of {f'{length} ' if length >= 0 else ''}{describe_feature_type(feature.feature)}"
+        )
     if _is(feature, "ClassLabel"):
         return f"class label of {len(feature.names)}"
     if _is(feature, "Value"):
@@ -54,26 +56,26 @@ def untrainable(feature: Any) -> tuple[str, str] | None:
     Raises what `datasets` and Arrow raise for a type that cannot be.
     """
     if isinstance(feature, Mapping):
-        return f"a struct, {described(feature)}", _STRUCT
+        return f"a struct, {describe_feature_type(feature)}", _STRUCT
     if getattr(feature, "length", None) == 0:
-        return described(feature), "give the list a length of 1 or more, or none"
+        return describe_feature_type(feature), "give the list a length of 1 or more, or none"
     if _is(feature, "List", "LargeList"):
         inner = untrainable(feature.feature)
         return (f"a list of {inner[0]}", inner[1]) if inner else None
     if _is(feature, "ClassLabel"):
         return None
     if _is(feature, "Array2D", "Array3D", "Array4D", "Array5D"):
-        remedy = _remedy(feature().storage_type)
+        remedy = _feature_type_remedy(feature().storage_type)
     elif _is(feature, "Value"):
-        remedy = _remedy(feature.pa_type)
+        remedy = _feature_type_remedy(feature.pa_type)
     elif isinstance(feature, type):
         remedy = f"write {feature.__name__}(…), an instance of it"
     else:
         remedy = _REMEDIES.get(type(feature).__name__, _NUMBERS)
-    return (described(feature), remedy) if remedy else None
+    return (describe_feature_type(feature), remedy) if remedy else None
 
 
-def _remedy(kind: Any) -> str:
+def _feature_type_remedy(kind: Any) -> str:
     """What to do about an Arrow type that holds no numbers, in whatever lists; empty if it does."""
     while isinstance(kind, pa.ListType):
         kind = kind.value_type
@@ -85,7 +87,7 @@ def _remedy(kind: Any) -> str:
         return _NULL
     if pa.types.is_decimal(kind):
         return _DECIMAL
-    return _TIME if pa.types.is_temporal(kind) else _NUMBERS
+    return _TEMPORAL_TYPE_REMEDY if pa.types.is_temporal(kind) else _NUMBERS
 
 
 def _is(feature: Any, *names: str) -> bool:

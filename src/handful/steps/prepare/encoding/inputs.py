@@ -25,10 +25,10 @@ from handful.steps.prepare.artifacts import Artifact
 from handful.steps.prepare.encoding.instance import Instances
 from handful.steps.prepare.similarity.known_contents import Contents, KnownContents, KnownEtags
 
-_FETCHES = 96
+_INPUT_FETCH_THREADS = 96
 """At once: a server that answers after 30 ms sends some 2,000 small files a second then. Each
 has a connection and a file open, of which some systems allow a process 256."""
-_AT_ONCE = 4
+_ARTIFACTS_PER_FETCH = 4
 """Artifacts whose files are fetched one after the other."""
 _DISK_TO_SPARE = 256 << 20
 """Bytes of scratch that fetched files must leave free, for shards."""
@@ -117,8 +117,11 @@ class Inputs:
             return
         missing = [one for one in documents if self._lacks(one)]
         self._check_room(sum(one.bytes for one in missing))
-        parts = [missing[first : first + _AT_ONCE] for first in range(0, len(missing), _AT_ONCE)]
-        pool = ThreadPoolExecutor(_FETCHES, thread_name_prefix="handful-fetch")
+        parts = [
+            missing[first : first + _ARTIFACTS_PER_FETCH]
+            for first in range(0, len(missing), _ARTIFACTS_PER_FETCH)
+        ]
+        pool = ThreadPoolExecutor(_INPUT_FETCH_THREADS, thread_name_prefix="handful-fetch")
         try:
             fetches = [pool.submit(self._fetch, part) for part in parts]
             part_of = {one.id: n for n, part in enumerate(parts) for one in part}
@@ -126,7 +129,7 @@ class Inputs:
             def wait_for(some: Sequence[Document]) -> None:
                 for number in sorted({part_of[one.id] for one in some if one.id in part_of}):
                     fetches[number].result()
-                    done = min((number + 1) * _AT_ONCE, len(missing))
+                    done = min((number + 1) * _ARTIFACTS_PER_FETCH, len(missing))
                     told = "fetching input files", done, len(missing), "artifacts"
                     self._progress.advance(*told)
 
@@ -174,15 +177,15 @@ class Inputs:
 
     def _sizes(self, artifact_id: str, names: Iterable[str]) -> dict[str, int]:
         if self.is_local:
-            found = {name: _size(f"{self._root}/{artifact_id}/{name}") for name in names}
+            found = {name: _input_file_size(f"{self._root}/{artifact_id}/{name}") for name in names}
             return {name: size for name, size in found.items() if size is not None}
         if self._remote_sizes is None:
-            self._remote_sizes = self._listed()
+            self._remote_sizes = self._list_input_files()
         keys = {name: layout.artifact_file(artifact_id, name) for name in names}
         known = self._remote_sizes
         return {name: known[key] for name, key in keys.items() if key in known}
 
-    def _listed(self) -> dict[str, int]:
+    def _list_input_files(self) -> dict[str, int]:
         """Key → bytes of the store's input files, from one listing."""
         found: dict[str, int] = {}
         known = KnownEtags(self._experiment)
@@ -196,7 +199,7 @@ class Inputs:
         return found
 
 
-def _size(path: str) -> int | None:
+def _input_file_size(path: str) -> int | None:
     """Bytes of a file; None if it is none."""
     try:
         found = os.stat(path)  # noqa: PTH116 - half the time of pathlib, and there are many

@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from handful.steps.prepare.encoding.values import Misfit, found, plain, told, unwrapped
+from handful.steps.prepare.encoding.values import Misfit, found, plain, told, unwrap_value
 
 Array = npt.NDArray[Any]
 Buffer = Any
@@ -100,7 +100,7 @@ class IntLeaf:
         return self.from_list(values.tolist())
 
     def _one(self, place: int, item: Any) -> int:
-        value = unwrapped(item)
+        value = unwrap_value(item)
         if not isinstance(value, int):
             raise _wrong_kind(place, value)
         low, high = self._range
@@ -132,7 +132,7 @@ class FloatLeaf:
             return values.astype(self.dtype)
         made = None
         if set(map(type, items)) == {float}:
-            made = self._rounded(np.frombuffer(array("d", items), np.float64))
+            made = self._round_to_dtype(np.frombuffer(array("d", items), np.float64))
         if made is not None:
             return made
         return np.array([self._one(place, item) for place, item in enumerate(items)], self.dtype)
@@ -140,7 +140,7 @@ class FloatLeaf:
     def from_array(self, values: Array) -> Buffer:
         kind = values.dtype.kind
         exact = kind in "iu" and -int(values.min()) < self._exact > int(values.max())
-        made = self._rounded(values) if kind in "fb" or exact else None
+        made = self._round_to_dtype(values) if kind in "fb" or exact else None
         return self.from_list(values.tolist()) if made is None else made
 
     def _small(self, items: Sequence[Any]) -> Array | None:
@@ -155,7 +155,7 @@ class FloatLeaf:
         small = values.min() > -self._exact and values.max() < self._exact
         return values if small else None
 
-    def _rounded(self, values: Array) -> Array | None:
+    def _round_to_dtype(self, values: Array) -> Array | None:
         """None if one of them is not finite, be it only in a tensor."""
         with np.errstate(over="ignore"):
             made = values.astype(self.dtype, copy=False)
@@ -163,14 +163,14 @@ class FloatLeaf:
         return made if np.isfinite(tensor).all() else None
 
     def _one(self, place: int, item: Any) -> float:
-        value = unwrapped(item)
+        value = unwrap_value(item)
         if not isinstance(value, float | int | Fraction | Decimal):
             raise _wrong_kind(place, value)
-        number = _float(value)
+        number = _convert_leaf_float(value)
         shown = f"the {type(value).__name__} {told(value)}"
         if number is None:
             raise BadItem(place, f"{shown}, and every number has to be finite")
-        made = self._rounded(np.array([number]))
+        made = self._round_to_dtype(np.array([number]))
         if made is None:
             holder = self.dtype.name if self.dtype.itemsize <= 4 else "a tensor (float32)"
             raise BadItem(place, f"{shown}, which {holder} cannot hold")
@@ -179,7 +179,7 @@ class FloatLeaf:
         return number
 
 
-def _float(value: Any) -> float | None:
+def _convert_leaf_float(value: Any) -> float | None:
     """As a float of Python's, infinite where that ends; None if the value itself has no end."""
     if isinstance(value, float | Decimal):
         is_finite = value.is_finite() if isinstance(value, Decimal) else math.isfinite(value)
@@ -209,7 +209,7 @@ class BoolLeaf:
         return values if values.dtype == bool else self.from_list(values.tolist())
 
     def _one(self, place: int, item: Any) -> bool:
-        value = unwrapped(item)
+        value = unwrap_value(item)
         if not isinstance(value, bool):
             raise _wrong_kind(place, value)
         return value
@@ -239,7 +239,7 @@ class ClassLeaf:
         return self.from_list(values.tolist())
 
     def _one(self, place: int, item: Any) -> int:
-        value = item if type(item) in (int, str) else unwrapped(item)
+        value = item if type(item) in (int, str) else unwrap_value(item)
         if isinstance(value, str):
             if value not in self._ids:
                 raise BadItem(place, f"the unknown class {told(str(value))}")

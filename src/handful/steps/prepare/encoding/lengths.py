@@ -14,7 +14,7 @@ from handful.steps.prepare.encoding.schema import ARTIFACT_ID, LENGTH
 if TYPE_CHECKING:
     import pyarrow as pa
 
-_NAMED = 5
+_LONGEST_ROWS_LISTED = 5
 
 
 class Lengths:
@@ -30,17 +30,17 @@ class Lengths:
         self._rows.update(
             dict(zip(*map(list, np.unique(lengths, return_counts=True)), strict=True))
         )
-        top = np.argsort(-lengths, kind="stable")[:_NAMED]
+        top = np.argsort(-lengths, kind="stable")[:_LONGEST_ROWS_LISTED]
         ids = table.column(ARTIFACT_ID).take(top).to_pylist()
         found = [*self.longest, *zip(ids, lengths[top].tolist(), strict=True)]
-        self.longest = sorted(found, key=lambda one: (-one[1], one[0]))[:_NAMED]
+        self.longest = sorted(found, key=lambda one: (-one[1], one[0]))[:_LONGEST_ROWS_LISTED]
 
     def beyond(self, limit: int) -> int:
         """How many rows are longer than `limit`."""
         return sum(count for length, count in self._rows.items() if length > limit)
 
 
-def told_longest(lengths: Mapping[str, Lengths]) -> dict[str, Any]:
+def longest_rows_by_split(lengths: Mapping[str, Lengths]) -> dict[str, Any]:
     """As truncation.json has it: split → [artifact id, length] of its longest rows."""
     return {split: [list(one) for one in found.longest] for split, found in lengths.items()}
 
@@ -57,9 +57,10 @@ def too_long(model: str, lengths: Mapping[str, Lengths]) -> str:
         for artifact_id, length in found.longest
         if length > int(limit or 0)
     ]
-    more = f" and {number - _NAMED:,} more" if number > _NAMED else ""
+    more = f" and {number - _LONGEST_ROWS_LISTED:,} more" if number > _LONGEST_ROWS_LISTED else ""
     return (
         f"{number:,} documents are longer than its {limit:,} positions: "
-        f"{', '.join(worst[:_NAMED])}{more}; train refuses them: cut them in encode_data "
+        f"{', '.join(worst[:_LONGEST_ROWS_LISTED])}{more}; "
+        "train refuses them: cut them in encode_data "
         f"(max_length={limit}), or take a model for longer texts"
     )

@@ -27,7 +27,7 @@ _ROWS_PER_BATCH = 1000
 _BYTES_PER_BATCH = 64 << 20
 _LARGEST_FILE = 500 << 20
 """Bytes of rows after which the next Arrow file is begun, as `save_to_disk` does."""
-_BLOCK = 1 << 20
+_ARROW_HASH_BLOCK_BYTES = 1 << 20
 
 
 def join(
@@ -42,13 +42,13 @@ def join(
     for path in shards:
         with pa.memory_map(str(path)) as source, pa.ipc.open_stream(source) as stream:
             for batch in stream:
-                _spread(batch, split_of, folders)
+                _add_batch_to_splits(batch, split_of, folders)
     for one in folders.values():
         one.finish()
     return folders
 
 
-def _spread(
+def _add_batch_to_splits(
     batch: pa.RecordBatch, split_of: Mapping[str, str], folders: Mapping[str, SplitFolder]
 ) -> None:
     import pyarrow as pa
@@ -106,7 +106,7 @@ class SplitFolder:
         digest = hashlib.sha256()
         for path in sorted(self.path.glob("*.arrow")):
             with path.open("rb") as file:
-                while block := file.read(_BLOCK):
+                while block := file.read(_ARROW_HASH_BLOCK_BYTES):
                     digest.update(block)
         return digest.hexdigest()
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from handful.errors import Fault, FunctionsError, HandfulError
-from handful.errors.exceptions import described, place_in, shortage
+from handful.errors.exceptions import describe_exception, place_in, shortage
 from handful.settings import Settings
 from handful.steps.prepare.encoding import schema
-from handful.steps.prepare.encoding.call_encode import Answer, Caller, Encoding, called
+from handful.steps.prepare.encoding.call_encode import Answer, Caller, Encoding, call_encode_data
 from handful.steps.prepare.encoding.instance import Instance
 from handful.steps.prepare.workers.messages import Desk
 from handful.user_functions.load import FILE, Encoded, Functions
@@ -26,7 +26,7 @@ class EncodeSample(Encoding):
         checks = [
             check
             for instance, answer in caller.answers(range(len(self.instances)))
-            for check in _checked(features, instance, answer, self.label2id)
+            for check in _check_sample_answer(features, instance, answer, self.label2id)
         ]
         return Sampled(features.to_dict(), tuple(checks))
 
@@ -56,8 +56,8 @@ def features_of(
         if short:
             raise short from error
         fault = Fault(
-            f"{_line(functions, error) or FILE} get_dataset_features",
-            f"it raised {described(error)}",
+            f"{_answer_error_line(functions, error) or FILE} get_dataset_features",
+            f"it raised {describe_exception(error)}",
         )
         raise FunctionsError([fault]) from error
     return schema.row_features(promised, label2id)
@@ -80,7 +80,7 @@ def check_sample(
     checks: list[schema.FieldCheck] = []
     for instance in instances:
         try:
-            answer = called(functions, [instance], label2id, model_name, settings)[0]
+            answer = call_encode_data(functions, [instance], label2id, model_name, settings)[0]
         except HandfulError:
             raise
         except Exception as error:  # the user's own code; it is told in the table
@@ -88,21 +88,21 @@ def check_sample(
             if short:
                 raise short from error
             answer = error
-        found = _checked(features, instance, answer, label2id)
-        checks += [replace(one, place=_line(functions, answer)) for one in found]
+        found = _check_sample_answer(features, instance, answer, label2id)
+        checks += [replace(one, place=_answer_error_line(functions, answer)) for one in found]
     return checks
 
 
-def _line(functions: Functions, answer: Answer) -> str:
+def _answer_error_line(functions: Functions, answer: Answer) -> str:
     """The line of the experiment's own code that an error came from; empty for an answer."""
     return place_in(functions.directory, answer) if isinstance(answer, BaseException) else ""
 
 
-def _checked(
+def _check_sample_answer(
     features: Mapping[str, Any], instance: Instance, answer: Answer, label2id: Mapping[str, int]
 ) -> list[schema.FieldCheck]:
     if isinstance(answer, BaseException):
-        what = described(answer)
+        what = describe_exception(answer)
         return [schema.FieldCheck("encode_data", "a dict", what, False, instance.id, raised=True)]
     encoded = answer.features if isinstance(answer, Encoded) else answer
     if encoded is None:

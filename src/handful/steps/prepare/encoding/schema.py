@@ -16,7 +16,7 @@ import numpy as np
 
 from handful.errors import DataError, Fault, FunctionsError
 from handful.steps.prepare.encoding.columns import Column, Columns
-from handful.steps.prepare.encoding.feature_types import described, untrainable
+from handful.steps.prepare.encoding.feature_types import describe_feature_type, untrainable
 from handful.steps.prepare.encoding.values import Misfit, found, plain
 
 if TYPE_CHECKING:
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 ARTIFACT_ID, LENGTH, LABELS = "artifact_id", "length", "labels"
 OURS = frozenset({ARTIFACT_ID, LENGTH, LABELS})
-_SHOWN = 8
-_WHERE = "functions.py get_dataset_features"
+_MAX_SCHEMA_ITEMS_SHOWN = 8
+_FEATURES_FAULT_PLACE = "functions.py get_dataset_features"
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ def row_features(promised: Any, label2id: Mapping[str, int] | None = None) -> da
     rows = _as_saved(promised)
     labels = rows.setdefault(LABELS, datasets.Value("int64"))
     if label2id is not None and isinstance(labels, datasets.ClassLabel):
-        _check_names(labels.names, label2id)
+        _check_class_label_names(labels.names, label2id)
     rows[ARTIFACT_ID] = datasets.Value("string")
     rows[LENGTH] = datasets.Value("int32")
     return rows
@@ -77,13 +77,19 @@ def _faults(name: Any, feature: Any) -> Iterator[Fault]:
     import datasets
 
     if not isinstance(name, str):
-        yield Fault(_WHERE, f"has a field {name!r}, which is no text", "names are texts")
+        yield Fault(
+            _FEATURES_FAULT_PLACE, f"has a field {name!r}, which is no text", "names are texts"
+        )
         return
     if name == LABELS:
         whole = isinstance(feature, datasets.Value) and feature.dtype == "int64"
         if not whole and not isinstance(feature, datasets.ClassLabel):
             remedy = "leave it out (it is added), or make it datasets.Value('int64')"
-            yield Fault(_WHERE, f"field 'labels' is {described(feature)}, not int64", remedy)
+            yield Fault(
+                _FEATURES_FAULT_PLACE,
+                f"field 'labels' is {describe_feature_type(feature)}, not int64",
+                remedy,
+            )
         return
     try:
         if is_dataclass(feature) and not isinstance(feature, type):
@@ -93,11 +99,13 @@ def _faults(name: Any, feature: Any) -> Iterator[Fault]:
             datasets.Features({name: feature}).arrow_schema  # noqa: B018 - it may be impossible
     except (TypeError, ValueError) as error:  # Arrow's own errors, too
         what = " ".join(str(error).split())
-        yield Fault(_WHERE, f"field {name!r} is no type that can be: {what}")
+        yield Fault(_FEATURES_FAULT_PLACE, f"field {name!r} is no type that can be: {what}")
         return
     if told:
         what, remedy = told
-        yield Fault(_WHERE, f"field {name!r} is {what}, which forward() cannot take", remedy)
+        yield Fault(
+            _FEATURES_FAULT_PLACE, f"field {name!r} is {what}, which forward() cannot take", remedy
+        )
 
 
 def _as_saved(promised: datasets.Features) -> datasets.Features:
@@ -113,7 +121,7 @@ def _as_saved(promised: datasets.Features) -> datasets.Features:
     return datasets.Features.from_dict(json.loads(told))
 
 
-def _check_names(names: Sequence[str], label2id: Mapping[str, int]) -> None:
+def _check_class_label_names(names: Sequence[str], label2id: Mapping[str, int]) -> None:
     """Class names that are numbers from 0 on name nothing; others have to be the labels."""
     in_order = sorted(label2id, key=label2id.__getitem__)
     numbered = [str(number) for number in range(len(names))]
@@ -121,13 +129,14 @@ def _check_names(names: Sequence[str], label2id: Mapping[str, int]) -> None:
         return
     raise _wrong(
         f"field 'labels' is a ClassLabel of other names, or in another order, than label2id: "
-        f"{', '.join(map(str, names[:_SHOWN]))}{' …' if len(names) > _SHOWN else ''}",
+        f"{', '.join(map(str, names[:_MAX_SCHEMA_ITEMS_SHOWN]))}"
+        f"{' …' if len(names) > _MAX_SCHEMA_ITEMS_SHOWN else ''}",
         "write ClassLabel(names=sorted(label2id, key=label2id.get)), or leave it out",
     )
 
 
 def _wrong(what: str, remedy: str = "") -> FunctionsError:
-    return FunctionsError([Fault(_WHERE, what, remedy)])
+    return FunctionsError([Fault(_FEATURES_FAULT_PLACE, what, remedy)])
 
 
 def flat_fields(features: Mapping[str, Any]) -> tuple[str, ...]:
@@ -154,20 +163,22 @@ def check_fields(
     for name, feature in features.items():
         if name in (ARTIFACT_ID, LENGTH) or (name == LABELS and name not in encoded):
             continue
-        expected = described(feature)
+        expected = describe_feature_type(feature)
         if name not in encoded:
             yield FieldCheck(name, expected, "missing", False, artifact)
         elif name == LABELS:
             yield _label_check(feature, encoded[name], label, artifact, label2id)
         else:
-            yield FieldCheck(name, expected, *_held(mine[name], encoded[name]), artifact)
+            yield FieldCheck(
+                name, expected, *_check_column_value(mine[name], encoded[name]), artifact
+            )
     for name in encoded:
         if name not in features:
             what = f"an extra field ({shown(encoded[name])})"
             yield FieldCheck(str(name), "no such field", what, False, artifact)
 
 
-def _held(column: Column, value: Any) -> tuple[str, bool]:
+def _check_column_value(column: Column, value: Any) -> tuple[str, bool]:
     """What was found, and whether it fits."""
     try:
         column.plain(value)
@@ -219,10 +230,14 @@ def refuse(checks: Iterable[FieldCheck]) -> None:
     if not wrong:
         return
     lines = [str(check) for check in wrong.values()]
-    rest = f"\n    and {len(lines) - _SHOWN} more" if len(lines) > _SHOWN else ""
+    rest = (
+        f"\n    and {len(lines) - _MAX_SCHEMA_ITEMS_SHOWN} more"
+        if len(lines) > _MAX_SCHEMA_ITEMS_SHOWN
+        else ""
+    )
     raise DataError(
         "what it returns does not fit get_dataset_features:\n    "
-        + "\n    ".join(lines[:_SHOWN])
+        + "\n    ".join(lines[:_MAX_SCHEMA_ITEMS_SHOWN])
         + rest,
         where="functions.py encode_data",
         remedy="change one of the two functions",

@@ -17,13 +17,13 @@ from handful.records import Prepared
 from handful.steps.prepare import quarantine
 from handful.steps.prepare.encoding import merge_shards, truncation
 from handful.steps.prepare.encoding.encode import Shard
-from handful.steps.prepare.encoding.lengths import told_longest, too_long
+from handful.steps.prepare.encoding.lengths import longest_rows_by_split, too_long
 from handful.steps.prepare.encoding.shards import ShardStore
 from handful.steps.prepare.encoding.truncation import Tallies
 from handful.steps.prepare.labels import LETTERS
 from handful.steps.prepare.plan import EncodedModel, Plan
 from handful.steps.prepare.quarantine import Quarantined
-from handful.steps.prepare.second_try import tried_twice
+from handful.steps.prepare.second_try import list_unread_twice
 from handful.steps.prepare.splitting.splits import SPLITS
 
 
@@ -79,12 +79,12 @@ class ModelJoiner:
         Earlier builds hashed the rows alone; that stands as long as the label map does.
         """
         label2id = dict(self.plan.label2id)
-        kept = self._kept_record()
+        kept = self._read_prepared_record()
         if kept and kept.label2id == label2id and kept.data_hash.get(self.name) == rows:
             return rows
         return hashlib.sha256(f"{rows}\0{json.dumps(label2id)}".encode()).hexdigest()
 
-    def _kept_record(self) -> Prepared | None:
+    def _read_prepared_record(self) -> Prepared | None:
         try:
             data = self.experiment.store.read(self.experiment.layout.prepared_record)
             return Prepared.from_json(data)
@@ -124,10 +124,10 @@ class ModelJoiner:
         self._tell_lost(tallies)
         sized = [self._with_sizes(one) for one in quarantined]
         errors = {one.artifact_id: one.error for one in quarantined}
-        twice = tried_twice(self.experiment, self.model, errors) if errors else []
+        twice = list_unread_twice(self.experiment, self.model, errors) if errors else []
         store.write(f"{place}/{layout.QUARANTINE}", quarantine.as_parquet(sized, twice))
         lengths = {split: folders[split].lengths for split in SPLITS}
-        told = truncation.report(tallies, told_longest(lengths))
+        told = truncation.report(tallies, longest_rows_by_split(lengths))
         store.write(f"{place}/{layout.TRUNCATION}", told)
         warning = too_long(self.model, lengths)
         if warning:

@@ -66,7 +66,7 @@ def _folder(experiment: Experiment, model: str, fingerprint: str) -> str:
     return f"{_all(experiment, model)}/{fingerprint[:16]}-{_cut_by()}"
 
 
-def begun(experiment: Experiment, model: str, fingerprint: str) -> bool:
+def has_encoding_shards(experiment: Experiment, model: str, fingerprint: str) -> bool:
     """Are there shards that were made from that?"""
     batches = experiment.store.list(f"{_folder(experiment, model, fingerprint)}/")
     return any(len(batch) for batch in batches)
@@ -154,7 +154,7 @@ class ShardStore:
             place = path
         expected = self._sums.get(number)
         if expected and checksums.of_file(place).sha256 != expected:
-            raise self._damaged(key, "its content is not what was written (SHA-256)")
+            raise self._build_shard_error(key, "its content is not what was written (SHA-256)")
         return place
 
     def remove(self) -> None:
@@ -179,11 +179,11 @@ class ShardStore:
         """What stands at `key`; `Damaged` if that is not whole."""
         data = self._store.read(key)
         if fault := checksums.fault_of_json(data):
-            raise self._damaged(key, fault)
+            raise self._build_shard_error(key, fault)
         found: dict[str, Any] = json.loads(data)
         return found
 
-    def _damaged(self, key: str, what: str) -> Damaged:
+    def _build_shard_error(self, key: str, what: str) -> Damaged:
         remedy = layout.remedy_for(key, self._directory)
         return Damaged(f"is damaged: {what}", where=f"{self._store.url}/{key}", remedy=remedy)
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from handful.errors.exceptions import described
+from handful.errors.exceptions import describe_exception
 
 _SHORT = reprlib.Repr()
 _SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 60
@@ -24,7 +24,7 @@ class Misfit(ValueError):
     """A value that its feature cannot hold, in words."""
 
 
-def unwrapped(value: Any) -> Any:
+def unwrap_value(value: Any) -> Any:
     """A list, a tuple, an array [N, …] of NumPy, or a single value of Python's own.
 
     `Misfit` if the value's own methods fail.
@@ -33,29 +33,29 @@ def unwrapped(value: Any) -> Any:
     if kind in _AS_THEY_ARE or isinstance(value, _AS_THEY_ARE):
         return value
     try:
-        return _looked_through(value)
+        return _unwrap_array_like(value)
     except Exception as error:
-        what = described(error)[:200]
+        what = describe_exception(error)[:200]
         raise Misfit(f"{kind.__name__}, which cannot be read: {what}") from error
 
 
 _AS_THEY_ARE = (list, tuple, int, float, str, bytes, bytearray, Mapping, type(None), type)
 
 
-def _looked_through(value: Any) -> Any:
+def _unwrap_array_like(value: Any) -> Any:
     if isinstance(value, np.ma.MaskedArray):
         return value.tolist()  # None where it is masked
     if isinstance(value, np.generic):
-        return _scalar(value)
+        return _unwrap_numpy_scalar(value)
     if isinstance(value, np.ndarray):
         if value.dtype.isbuiltin == 2:  # bfloat16, say: its numbers are Python's in a list
             return value.tolist()
-        return _scalar(value[()]) if value.ndim == 0 else np.asarray(value)
+        return _unwrap_numpy_scalar(value[()]) if value.ndim == 0 else np.asarray(value)
     if hasattr(value, "detach"):
         value = value.detach().cpu()
     if hasattr(value, "__array__"):
         try:
-            return _looked_through(np.asarray(value))
+            return _unwrap_array_like(np.asarray(value))
         except (TypeError, ValueError, RuntimeError):  # bfloat16 of a tensor, say
             pass
     if hasattr(value, "tolist"):
@@ -63,7 +63,7 @@ def _looked_through(value: Any) -> Any:
     return list(value) if isinstance(value, Sequence) else value
 
 
-def _scalar(value: Any) -> Any:
+def _unwrap_numpy_scalar(value: Any) -> Any:
     """A scalar of NumPy as Python's own; a date of it, which `tolist` may make an int, as it is."""
     if isinstance(value, np.floating):
         return float(value)
@@ -79,7 +79,7 @@ def has_no_numbers(array: Any) -> bool:
 
 def plain(value: Any) -> Any:
     """Arrays, tensors and their scalars, at any depth, as Python's own lists and numbers."""
-    value = unwrapped(value)
+    value = unwrap_value(value)
     if isinstance(value, np.ndarray):
         value = list(value) if has_no_numbers(value) else value.tolist()
     if isinstance(value, list | tuple):

@@ -120,7 +120,7 @@ def words_of(files: DocumentFiles) -> Words:
         return Words(_content(counted), text.words)
     if binary:
         content = _content(counted if text.running else binary)
-        return Words(content, _beside(text, pictures or binary))
+        return Words(content, _join_picture_words(text, pictures or binary))
     if has_binary or not text:
         text = _text([*own, *made], NO_VALUES)
         return Words(_content([*own, *made]), text.words)
@@ -135,7 +135,7 @@ def _with_text(files: Sequence[FileText], values: OwnValues) -> Sequence[FileTex
     return [one for one in files if _text([one], values).is_running] or files
 
 
-def _beside(text: _Text, pictures: Sequence[FileText]) -> bytes:
+def _join_picture_words(text: _Text, pictures: Sequence[FileText]) -> bytes:
     """The words of a short text, and half as many that stand for the pictures' bytes."""
     if not text:
         return b""
@@ -147,15 +147,17 @@ def _beside(text: _Text, pictures: Sequence[FileText]) -> bytes:
 def _text(files: Iterable[FileText], values: OwnValues) -> _Text:
     """Without the document's own values; but with the row's columns if they are most of it."""
     files = [one for one in files if one.pieces]
-    text = _joined(files, values, with_columns=True)
+    text = _join_document_text(files, values, with_columns=True)
     if values.columns and not text.is_running:
-        whole = _joined(files, values, with_columns=False)
+        whole = _join_document_text(files, values, with_columns=False)
         if len(whole) > 2 * len(text):
             return whole
     return text
 
 
-def _joined(files: Sequence[FileText], values: OwnValues, *, with_columns: bool) -> _Text:
+def _join_document_text(
+    files: Sequence[FileText], values: OwnValues, *, with_columns: bool
+) -> _Text:
     alone = values.alone(with_columns=with_columns)
     parts = [(one, *_without(one, alone)) for one in files]
     words = b" ".join([words for *_, words in parts])

@@ -19,7 +19,7 @@ from handful.steps.prepare.similarity.shingles import letters_alone
 
 TEXT_LIMIT = 4 << 20
 """Bytes of one file that are looked at as text."""
-_BLOCK = 1 << 20
+_TEXT_FILE_BLOCK_BYTES = 1 << 20
 _SNIFFED = 1 << 16
 _TEXTS = ".txt .md .rst .html .htm .xml .csv .tsv .tex .json .jsonl .ndjson .eml .log .yaml .yml"
 _SUFFIXES = frozenset(_TEXTS.split())
@@ -27,16 +27,18 @@ _SUFFIXES = frozenset(_TEXTS.split())
 _DOCUMENTS = ".pdf .ps .doc .docx .xls .xlsx .ppt .pptx .odt .ods .odp .msg .epub"
 _PICTURES = ".png .jpg .jpeg .gif .bmp .tif .tiff .webp .heic .jp2 .dcm"
 _SOUNDS = ".mp3 .wav .flac .ogg .m4a .aac .mp4 .mov .avi .mkv .webm"
-_NUMBERS = ".npy .npz .pt .safetensors .parquet .arrow .feather .h5 .zip .gz .bz2 .xz .7z .tar"
+_BINARY_DATA_SUFFIXES = (
+    ".npy .npz .pt .safetensors .parquet .arrow .feather .h5 .zip .gz .bz2 .xz .7z .tar"
+)
 _PAGES = frozenset(_DOCUMENTS.split())
-_NO_TEXT = _PAGES | frozenset(f"{_PICTURES} {_SOUNDS} {_NUMBERS}".split())
+_NO_TEXT = _PAGES | frozenset(f"{_PICTURES} {_SOUNDS} {_BINARY_DATA_SUFFIXES}".split())
 """Kinds of file that are no text, even where their bytes could be read as one."""
 _PDF = b"%PDF-"
 _SENTENCE = 5
 """Words of a string from which on it is running text, not a name or a date."""
 _HEAD = 200
 _decode = json.JSONDecoder().decode
-_SCALARS = frozenset({str, int, float, bool, type(None)})
+_JSON_SCALAR_TYPES = frozenset({str, int, float, bool, type(None)})
 _RECORDS = 3
 """What a longer list holds is text, such as the words on a page, and no record's fields."""
 _UNSPACED = re.compile(r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff]{10}")
@@ -69,14 +71,14 @@ def read_file(path: str) -> FileText:
     digest = hashlib.sha256()
     start = _read_into(digest, path)
     suffix = suffix_of(path)
-    text = _decoded(start, suffix) if suffix not in _NO_TEXT else None
+    text = _decode_file_text(start, suffix) if suffix not in _NO_TEXT else None
     if text is None:
         has_pages = suffix in _PAGES or start.startswith(_PDF)
         return FileText(digest.digest(), None, is_plain=False, has_pages=has_pages)
-    value = _parsed(text) if suffix == ".json" or text[:1] in "{[" else None
+    value = _parse_file_json(text) if suffix == ".json" or text[:1] in "{[" else None
     if value is None:
         return FileText(digest.digest(), (Piece(text, is_field=False),), is_plain=True)
-    return FileText(digest.digest(), tuple(_leaves(value)), is_plain=False)
+    return FileText(digest.digest(), tuple(_iterate_json_pieces(value)), is_plain=False)
 
 
 def suffix_of(name: str) -> str:
@@ -97,8 +99,12 @@ def running_words(file: FileText, pieces: Sequence[Piece], words: int) -> int:
     """
     if is_all_running(file, pieces):
         return words
-    listed = sum(_count(text) for text, is_field in pieces if not is_field and _says(text))
-    fields = sum(_count(text) for text, is_field in pieces if is_field and is_running(text))
+    listed = sum(
+        _count_text_words(text) for text, is_field in pieces if not is_field and _says(text)
+    )
+    fields = sum(
+        _count_text_words(text) for text, is_field in pieces if is_field and is_running(text)
+    )
     return min(words, fields + (listed if listed >= _SENTENCE else 0))
 
 
@@ -116,7 +122,7 @@ def is_running(text: str) -> bool:
     return not text.isascii() and _UNSPACED.search(text) is not None
 
 
-def _count(text: str) -> int:
+def _count_text_words(text: str) -> int:
     """How many words it has, nearly."""
     return text.count(" ") + text.count("\n") + letters_alone(text) + 1 if text else 0
 
@@ -133,14 +139,14 @@ def _read_into(digest: Any, path: str) -> bytes:
         size = os.fstat(file).st_size
         start = os.read(file, min(size, TEXT_LIMIT))
         digest.update(start)
-        while len(start) < size and (block := os.read(file, _BLOCK)):
+        while len(start) < size and (block := os.read(file, _TEXT_FILE_BLOCK_BYTES)):
             digest.update(block)
     finally:
         os.close(file)
     return start
 
 
-def _decoded(data: bytes, suffix: str) -> str | None:
+def _decode_file_text(data: bytes, suffix: str) -> str | None:
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
         return data.decode("utf-16", "replace")
     if b"\0" in data[:_SNIFFED] or data.startswith(_PDF):
@@ -158,7 +164,7 @@ def _decoded(data: bytes, suffix: str) -> str | None:
     return text if is_utf8 or "\ufffd" not in text[:-4] else data.decode("latin-1")
 
 
-def _parsed(text: str) -> Any:
+def _parse_file_json(text: str) -> Any:
     """The JSON value, or the values of its lines; None if it is neither."""
     try:
         found = _decode(text)
@@ -173,23 +179,27 @@ def _parsed(text: str) -> Any:
         return None
 
 
-def _leaves(value: Any) -> Iterator[Piece]:
+def _iterate_json_pieces(value: Any) -> Iterator[Piece]:
     """The strings and numbers in a JSON value, in their order."""
     stack = [(value, False, False)]
     while stack:
         value, is_field, in_list = stack.pop()
         if isinstance(value, dict):
             stack.extend((one, not in_list, in_list) for one in reversed(value.values()))
-        elif isinstance(value, list) and len(value) > 1 and _SCALARS.issuperset(map(type, value)):
-            yield Piece(" ".join(map(_told, value)), is_field=False)
+        elif (
+            isinstance(value, list)
+            and len(value) > 1
+            and _JSON_SCALAR_TYPES.issuperset(map(type, value))
+        ):
+            yield Piece(" ".join(map(_format_json_scalar, value)), is_field=False)
         elif isinstance(value, list):
             is_long = in_list or len(value) > _RECORDS
             stack.extend((one, is_field and len(value) == 1, is_long) for one in reversed(value))
-        elif told := _told(value):
+        elif told := _format_json_scalar(value):
             yield Piece(told, is_field)
 
 
-def _told(value: str | float | None) -> str:
+def _format_json_scalar(value: str | float | None) -> str:
     """A string or a number; nothing of `true`, `false` and `null`."""
     if isinstance(value, str):
         return value

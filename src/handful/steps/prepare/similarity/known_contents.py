@@ -33,7 +33,9 @@ class KnownContents:
     """Of a local store: the content of every file, as reconcile left it."""
 
     def __init__(self, experiment: Experiment) -> None:
-        self._table = _read(experiment, layout.CHECKSUMS, ["artifact_id", "file", "content"])
+        self._table = _read_contents_table(
+            experiment, layout.CHECKSUMS, ["artifact_id", "file", "content"]
+        )
         self._ids = _Column(self._table.column("artifact_id")) if self._table else None
 
     def between(self, first: str, last: str) -> Contents:
@@ -67,7 +69,7 @@ class KnownEtags:
 
     def __init__(self, experiment: Experiment) -> None:
         self._experiment = experiment
-        table = _read(experiment, layout.COPIES, ["artifact_id", "file", "etag"])
+        table = _read_contents_table(experiment, layout.COPIES, ["artifact_id", "file", "etag"])
         self._known: Any = None
         if table is not None:
             import polars as pl
@@ -94,7 +96,7 @@ class KnownEtags:
             words = f" ({more:,} more files, too)" if more else ""
             remedy = remedy_for(key, str(self._experiment.directory))
             what = f"it is not what reconcile copied{words}"
-            raise damaged(f"{self._experiment.store.url}/{key}", what, remedy)
+            raise build_artifact_damage(f"{self._experiment.store.url}/{key}", what, remedy)
 
 
 def check_contents(
@@ -109,15 +111,15 @@ def check_contents(
             name = path.as_posix().rpartition(f"/{instance.id}/")[2]
             expected = known.get(name)
             if expected and checksums.content_of(path, expected) != expected:
-                raise damaged(str(path), "it is not what reconcile left", remedy)
+                raise build_artifact_damage(str(path), "it is not what reconcile left", remedy)
 
 
-def damaged(where: str, what: str, remedy: str) -> Damaged:
+def build_artifact_damage(where: str, what: str, remedy: str) -> Damaged:
     """The error for a file of an artifact."""
     return Damaged(f"is damaged: {what}", where=where, remedy=remedy)
 
 
-def _read(experiment: Experiment, key: str, columns: list[str]) -> Any:
+def _read_contents_table(experiment: Experiment, key: str, columns: list[str]) -> Any:
     import pyarrow.parquet as pq
 
     try:

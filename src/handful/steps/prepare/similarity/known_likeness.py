@@ -38,10 +38,10 @@ class Alike:
     pairs: Pairs
 
 
-def known_likeness(experiment: Experiment, made_from: str) -> Alike | None:
+def read_stored_likeness(experiment: Experiment, made_from: str) -> Alike | None:
     """What stands in the store, if it was made from that."""
-    rows = _read(experiment, layout.NEAR_DUPLICATES, made_from)
-    pairs = _read(experiment, layout.NEAR_DUPLICATE_PAIRS, made_from)
+    rows = _read_likeness_table(experiment, layout.NEAR_DUPLICATES, made_from)
+    pairs = _read_likeness_table(experiment, layout.NEAR_DUPLICATE_PAIRS, made_from)
     if rows is None or pairs is None:
         return None
     each = zip(rows["content"].to_pylist(), rows["family"].to_pylist(), strict=True)
@@ -56,7 +56,7 @@ def known_likeness(experiment: Experiment, made_from: str) -> Alike | None:
     )
 
 
-def _read(experiment: Experiment, key: str, made_from: str) -> Any:
+def _read_likeness_table(experiment: Experiment, key: str, made_from: str) -> Any:
     """The table at `key`, if it was made from that."""
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -86,10 +86,10 @@ def keep_likeness(experiment: Experiment, made_from: str, ids: Sequence[str], fo
         {_METADATA: made_from.encode(), _UNCOUNTED: str(found.pairs.uncounted).encode()}
     )
     for key, table in ((layout.NEAR_DUPLICATE_PAIRS, pairs), (layout.NEAR_DUPLICATES, each)):
-        experiment.store.write(key, _parquet(table))
+        experiment.store.write(key, _encode_likeness_parquet(table))
 
 
-def _parquet(table: Any) -> bytes:
+def _encode_likeness_parquet(table: Any) -> bytes:
     import pyarrow.parquet as pq
 
     file = io.BytesIO()

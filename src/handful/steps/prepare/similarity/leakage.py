@@ -113,7 +113,7 @@ def leakage(ledger: Ledger, pairs: Pairs | None) -> Leakage:
         not_compared=pairs.uncounted,
         before_grouping=_leak(known, before, labels),
         after_grouping=_leak(known, after, labels),
-        examples=_examples(known, ledger, before, after),
+        examples=_list_leak_examples(known, ledger, before, after),
     )
 
 
@@ -162,7 +162,7 @@ def _leak(pairs: Pairs, splits: NDArray[np.str_], labels: NDArray[np.str_]) -> L
     )
 
 
-def _examples(
+def _list_leak_examples(
     pairs: Pairs, ledger: Ledger, before: NDArray[np.str_], after: NDArray[np.str_]
 ) -> tuple[Example, ...]:
     still = after[pairs.one] != after[pairs.other]

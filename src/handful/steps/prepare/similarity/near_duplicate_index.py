@@ -28,11 +28,11 @@ from handful.steps.prepare.similarity.known_likeness import (
     Alike,
     Likeness,
     keep_likeness,
-    known_likeness,
+    read_stored_likeness,
 )
 from handful.steps.prepare.similarity.near_duplicates import Shingled, Signatures
 from handful.steps.prepare.similarity.own_values import own_values
-from handful.steps.prepare.similarity.shingles import SHINGLE, hashed
+from handful.steps.prepare.similarity.shingles import SHINGLE, hash_text_words
 from handful.steps.prepare.similarity.short_texts import ShortTexts
 from handful.steps.prepare.splitting.union_find import Components
 from handful.steps.prepare.workers.messages import Desk
@@ -41,7 +41,7 @@ from handful.steps.prepare.workers.pool import Workers
 _RULE = 3
 """Grows when other words count, or other documents are alike for them."""
 _DOCUMENTS_PER_WORK = 512
-_PATIENCE = 300.0
+_SECONDS_PER_DOCUMENT = 300.0
 """Seconds for one document; it is at most a few MiB of text."""
 _LARGE = 0.2
 """Share of all documents from which on it is doubtful that a group is one of near-duplicates."""
@@ -60,12 +60,12 @@ class ReadWords:
     """Where the numbers are written (NumPy's npz)."""
     unreadable: frozenset[int] = frozenset()
     losses: int = 0
-    patience: float = _PATIENCE
+    patience: float = _SECONDS_PER_DOCUMENT
 
     def do(self, desk: Desk) -> list[str | None]:
         """The content's hash of each document; None where it could not be read."""
         contents: list[str | None] = []
-        found = hashed(self._texts(desk, contents))
+        found = hash_text_words(self._texts(desk, contents))
         shingled, short = Shingled.of(found), ShortTexts.of(found)
         signed = near_duplicates.signatures(shingled)
         with self.path.open("wb") as file:
@@ -136,8 +136,8 @@ class Reader:
 
     def likeness(self, reconciled: Reconciled) -> Alike:
         """Which are alike: from the store if nothing changed, else found and kept there."""
-        made_from = self._made_from(reconciled)
-        found = known_likeness(self._experiment, made_from)
+        made_from = self._hash_index_inputs(reconciled)
+        found = read_stored_likeness(self._experiment, made_from)
         if found is None:
             found = self._alike()
             keep_likeness(self._experiment, made_from, [one.id for one in self._artifacts], found)
@@ -161,7 +161,7 @@ class Reader:
             for content, root in zip(read.contents, found, strict=True)
         )
         pairs = near_duplicates.pairs_within(
-            _groups(each), read.shingled, read.signed, read.short, read.contents
+            _find_duplicate_groups(each), read.shingled, read.signed, read.short, read.contents
         )
         return Alike(each, pairs)
 
@@ -183,7 +183,7 @@ class Reader:
                 task = "reading documents", done, len(members), "documents"
                 self._experiment.progress.advance(*task)
         each = [content for path in paths for content in contents[path]]
-        return _Read(each, *_loaded(paths))
+        return _Read(each, *_load_shingle_parts(paths))
 
     def _work(self, members: Sequence[int], path: Path) -> ReadWords:
         some = [self._artifacts[member] for member in members]
@@ -218,7 +218,7 @@ class Reader:
             self._kinds[key] = _Kinds(made, not all(map(may_be_text, others)))
         return self._kinds[key]
 
-    def _made_from(self, reconciled: Reconciled) -> str:
+    def _hash_index_inputs(self, reconciled: Reconciled) -> str:
         settings = self._experiment.settings.prepare
         told = [
             reconciled.ledger_hash,
@@ -254,7 +254,7 @@ class _Kinds:
     """Has production a file that is no text, and no input?"""
 
 
-def _loaded(paths: Sequence[Path]) -> tuple[Shingled, Signatures, ShortTexts]:
+def _load_shingle_parts(paths: Sequence[Path]) -> tuple[Shingled, Signatures, ShortTexts]:
     """What the workers wrote, joined; the files are gone then. Nothing large is held twice."""
     starts, offset = [np.zeros(1, np.int64)], 0
     words, short = [np.empty(0, np.uint32)], [np.zeros(1, np.int64)]
@@ -277,7 +277,7 @@ def _loaded(paths: Sequence[Path]) -> tuple[Shingled, Signatures, ShortTexts]:
     return joined, signed, ShortTexts(np.concatenate(words), np.concatenate(short))
 
 
-def _groups(each: Sequence[Likeness]) -> list[list[int]]:
+def _find_duplicate_groups(each: Sequence[Likeness]) -> list[list[int]]:
     """The documents that hang together, by likeness or by the very same content."""
     components = Components(len(each))
     for number, one in enumerate(each):

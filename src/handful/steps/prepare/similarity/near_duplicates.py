@@ -30,7 +30,7 @@ _REPRESENTATIVES = 32
 """How many unlike documents of one bucket a further one is compared with."""
 LARGE_FAMILY = 50
 """Documents of one family among which all pairs are counted."""
-_AT_ONCE = 1 << 16
+_SHINGLES_PER_BATCH = 1 << 16
 """Shingles that are permuted together: 256 KiB stay in the processor's cache."""
 
 Signatures = NDArray[np.uint32]
@@ -65,7 +65,7 @@ def signatures(shingled: Shingled) -> Signatures:
     result = np.zeros((len(shingled), PERMUTATIONS), np.uint32)
     lengths = np.diff(shingled.starts)
     factors, offsets = _permutations()
-    for first, last in _slices(shingled.starts):
+    for first, last in _iterate_shingle_batches(shingled.starts):
         filled = np.flatnonzero(lengths[first:last]) + first
         if not len(filled):
             continue
@@ -146,7 +146,7 @@ def pairs_within(
     their words are; without it those in a family that have no words are.
     """
     rows: list[tuple[int, int, float]] = []
-    compared = _Compared(shingled, signed, short, _numbered(contents, shingled))
+    compared = _Compared(shingled, signed, short, _number_contents(contents, shingled))
     for family in members:
         rows += compared.pairs(np.array(sorted(family)[:LARGE_FAMILY]))
     return Pairs.of(rows, sum(max(0, len(family) - LARGE_FAMILY) for family in members))
@@ -181,7 +181,9 @@ class _Compared:
         return self.short.likeness(one, other) if self.short and found < THRESHOLD else found
 
 
-def _numbered(contents: Sequence[str | None] | None, shingled: Shingled) -> NDArray[np.int64]:
+def _number_contents(
+    contents: Sequence[str | None] | None, shingled: Shingled
+) -> NDArray[np.int64]:
     """The same number for the same content, or for all that have no words if nothing is known."""
     if contents is None:
         numbers = np.arange(len(shingled), dtype=np.int64)
@@ -211,11 +213,11 @@ def _permutations() -> tuple[Hashes, Hashes]:
     return factors, draw(0, 1 << 32, PERMUTATIONS, np.uint32)
 
 
-def _slices(starts: NDArray[np.int64]) -> Iterator[tuple[int, int]]:
-    """Runs of documents with about `_AT_ONCE` shingles together."""
+def _iterate_shingle_batches(starts: NDArray[np.int64]) -> Iterator[tuple[int, int]]:
+    """Runs of documents with about `_SHINGLES_PER_BATCH` shingles together."""
     first = 0
     while first < len(starts) - 1:
-        last = int(np.searchsorted(starts, starts[first] + _AT_ONCE, side="right")) - 1
+        last = int(np.searchsorted(starts, starts[first] + _SHINGLES_PER_BATCH, side="right")) - 1
         last = max(last, first + 1)
         yield first, last
         first = last

@@ -17,16 +17,16 @@ from typing import NamedTuple
 
 from handful.steps.prepare.artifacts import Artifact
 from handful.steps.prepare.similarity.file_text import Piece, is_running
-from handful.steps.prepare.similarity.shingles import composed, is_alone, split
+from handful.steps.prepare.similarity.shingles import is_alone, normalize_accents, split
 
 _FEWEST = 6
 """Characters of an id or a hash that is taken out of sentences, too; it has a digit as well."""
-_MOST_CHARACTERS = 200
+_MAX_VALUE_CHARACTERS = 200
 _DIGIT = re.compile(r"\d")
 _GUID_DIGITS = 32
-_GUID = re.compile(rf"[0-9a-fA-F]{{{_GUID_DIGITS}}}")
+_GUID_VALUE_PATTERN = re.compile(rf"[0-9a-fA-F]{{{_GUID_DIGITS}}}")
 _AFTER = frozenset("\n\r\t<|\"',;\uff5c\uff0c\uff1b\u3001")  # of Chinese and Japanese, too
-_BEFORE = (_AFTER - {"<"}) | frozenset(":=>\uff1a\uff1d")
+_CHARS_BEFORE_VALUE = (_AFTER - {"<"}) | frozenset(":=>\uff1a\uff1d")
 _NOTHING = frozenset({b""})
 _BLANKS = 8
 """Blanks that are passed over on the way to a colon or the end of the line."""
@@ -59,8 +59,12 @@ def own_values(artifact: Artifact, aliases: Mapping[str, str]) -> OwnValues:
     fields = [artifact.label, *(forms - marks)]
     if aliases:
         fields += [old for old, new in aliases.items() if new == artifact.label]
-    columns = _keys(_short(artifact.row)) if artifact.row != "{}" else ()
-    return OwnValues(_sorted({b" ".join(split(mark)) for mark in marks}), _keys(fields), columns)
+    columns = _unique_value_keys(_short_row_values(artifact.row)) if artifact.row != "{}" else ()
+    return OwnValues(
+        _sort_value_keys({b" ".join(split(mark)) for mark in marks}),
+        _unique_value_keys(fields),
+        columns,
+    )
 
 
 def without_fields(pieces: Sequence[Piece], values: frozenset[bytes]) -> Sequence[Piece]:
@@ -71,7 +75,9 @@ def without_fields(pieces: Sequence[Piece], values: frozenset[bytes]) -> Sequenc
     return [
         piece
         for piece in pieces
-        if not (piece.is_field and len(piece.text) <= longest and _key(piece.text) in values)
+        if not (
+            piece.is_field and len(piece.text) <= longest and _own_value_key(piece.text) in values
+        )
     ]
 
 
@@ -82,14 +88,14 @@ def occurring(values: Iterable[bytes], words: bytes) -> list[bytes]:
 
 def without_lines(text: str, values: Iterable[bytes]) -> str:
     """A plain text without those of `values` that stand alone on a line, or behind a colon."""
-    lowered, is_changed = composed(text.lower()), False
+    lowered, is_changed = normalize_accents(text.lower()), False
     for value in _longest_first(values):
         if spans := list(_places(value, lowered)):
-            lowered, is_changed = _blanked(lowered, spans), True
+            lowered, is_changed = _blank_value_spans(lowered, spans), True
     return lowered if is_changed else text
 
 
-def _blanked(text: str, spans: Sequence[tuple[int, int]]) -> str:
+def _blank_value_spans(text: str, spans: Sequence[tuple[int, int]]) -> str:
     parts, end = [], 0
     for start, stop in spans:
         parts += [text[end:start], " " * (stop - start)]
@@ -135,7 +141,7 @@ def _places(value: bytes, text: str) -> Iterator[tuple[int, int]]:
 def _stands_alone(text: str, start: int, end: int) -> bool:
     before = text[max(0, start - _BLANKS) : start].rstrip(" ")
     after = text[end : end + _BLANKS].lstrip(" ")
-    return ((start <= _BLANKS and not before) or before[-1:] in _BEFORE) and (
+    return ((start <= _BLANKS and not before) or before[-1:] in _CHARS_BEFORE_VALUE) and (
         (end + _BLANKS >= len(text) and not after) or after[:1] in _AFTER
     )
 
@@ -143,13 +149,13 @@ def _stands_alone(text: str, start: int, end: int) -> bool:
 def _forms(name: str) -> set[str]:
     """An id or a hash as others may write it: a GUID with and without dashes."""
     plain = name.strip("{}").replace("-", "")
-    if len(plain) == _GUID_DIGITS and _GUID.fullmatch(plain):
+    if len(plain) == _GUID_DIGITS and _GUID_VALUE_PATTERN.fullmatch(plain):
         dashed = "-".join((plain[:8], plain[8:12], plain[12:16], plain[16:20], plain[20:]))
         return {name.strip("{}"), plain, dashed}
     return {name, name.rpartition(":")[2]}  # sha256:…
 
 
-def _short(row: str) -> Iterator[str]:
+def _short_row_values(row: str) -> Iterator[str]:
     """The numbers of a row, and the strings that are no running text."""
     try:
         stack = [json.loads(row)]
@@ -161,16 +167,18 @@ def _short(row: str) -> Iterator[str]:
             stack += value.values() if isinstance(value, dict) else value
         elif isinstance(value, int | float):
             yield repr(value)
-        elif isinstance(value, str) and len(value) <= _MOST_CHARACTERS and not is_running(value):
+        elif (
+            isinstance(value, str) and len(value) <= _MAX_VALUE_CHARACTERS and not is_running(value)
+        ):
             yield value
 
 
-def _keys(values: Iterable[str]) -> tuple[bytes, ...]:
+def _unique_value_keys(values: Iterable[str]) -> tuple[bytes, ...]:
     """Each once, the longest first: a shorter one may be a part of it."""
-    return _sorted({_key(value) for value in values})
+    return _sort_value_keys({_own_value_key(value) for value in values})
 
 
-def _sorted(keys: set[bytes]) -> tuple[bytes, ...]:
+def _sort_value_keys(keys: set[bytes]) -> tuple[bytes, ...]:
     keys -= _NOTHING
     return tuple(_longest_first(keys) if len(keys) > 1 else keys)
 
@@ -180,5 +188,5 @@ def _longest_first(keys: Iterable[bytes]) -> list[bytes]:
 
 
 @functools.lru_cache(maxsize=1 << 14)  # labels and the values of columns come again
-def _key(text: str) -> bytes:
+def _own_value_key(text: str) -> bytes:
     return b" ".join(split(text))

@@ -26,13 +26,13 @@ LETTERS_ALONE = (
 )
 """For a pattern: the letters of Chinese and Japanese, each of which is a word."""
 _ALONE = re.compile(f"[{LETTERS_ALONE}]")
-_WORD = re.compile(r"\w+")
+_SHINGLE_WORD_PATTERN = re.compile(r"\w+")
 _WORD_OR_LETTER = re.compile(rf"[{LETTERS_ALONE}]|[^\W{LETTERS_ALONE}]+")
 MIX = np.uint64(0x9E3779B97F4A7C15)
 """2^64 over the golden ratio: spreads neighbouring numbers (Knuth's multiplicative hashing)."""
 
 Hashes = NDArray[np.uint32]
-_NONE: Hashes = np.empty(0, np.uint32)
+_NO_WORD_HASHES: Hashes = np.empty(0, np.uint32)
 _AT_ONCE = 1 << 16
 """Bytes that are hashed together, up to the next blank."""
 _BLANK = np.uint8(ord(" "))
@@ -49,8 +49,8 @@ def normalize(text: str) -> bytes:
     """Its words in lower case, as UTF-8, with blanks between them."""
     if text.isascii():
         return text.encode().translate(_ASCII)
-    text = composed(text.lower())
-    pattern = _WORD_OR_LETTER if _ALONE.search(text) else _WORD
+    text = normalize_accents(text.lower())
+    pattern = _WORD_OR_LETTER if _ALONE.search(text) else _SHINGLE_WORD_PATTERN
     return " ".join(pattern.findall(text)).encode("utf-8", "surrogatepass")
 
 
@@ -69,12 +69,12 @@ def letters_alone(text: str) -> int:
     return 0 if text.isascii() else len(_ALONE.findall(text))
 
 
-def composed(text: str) -> str:
+def normalize_accents(text: str) -> str:
     """Each letter with its accent as one: some systems write them as two (NFC instead of NFD)."""
     return text if text.isascii() else unicodedata.normalize("NFC", text)
 
 
-def hashed(texts: Iterable[bytes]) -> list[Hashes]:
+def hash_text_words(texts: Iterable[bytes]) -> list[Hashes]:
     """Of each text the hash of each word, in their order. Words are what blanks are between.
 
     A word's hash is a polynomial of its bytes (Karp and Rabin, 1987, "Efficient randomized
@@ -87,14 +87,14 @@ def hashed(texts: Iterable[bytes]) -> list[Hashes]:
         some.append(text)
         size += len(text)
         if size >= _AT_ONCE:
-            found += _hashed(some)
+            found += _hash_text_batch(some)
             some, size = [], 0
-    return found + _hashed(some)
+    return found + _hash_text_batch(some)
 
 
-def _hashed(texts: Sequence[bytes]) -> list[Hashes]:
+def _hash_text_batch(texts: Sequence[bytes]) -> list[Hashes]:
     text = b" ".join(texts)
-    hashes, starts = [_NONE], [np.empty(0, np.int64)]
+    hashes, starts = [_NO_WORD_HASHES], [np.empty(0, np.int64)]
     first = 0
     while first < len(text):
         end = text.find(b" ", first + _AT_ONCE)
@@ -105,7 +105,7 @@ def _hashed(texts: Sequence[bytes]) -> list[Hashes]:
             told = text[first:longest] + digest
         else:
             told = text[first:last]
-        some, places = _hashed_words(told)
+        some, places = _hash_word_bytes(told)
         hashes.append(some)
         starts.append(places + first)
         first = last
@@ -114,12 +114,12 @@ def _hashed(texts: Sequence[bytes]) -> list[Hashes]:
     return [words[one:other] for one, other in pairwise([0, *ends])]
 
 
-def _hashed_words(text: bytes) -> tuple[Hashes, NDArray[np.int64]]:
+def _hash_word_bytes(text: bytes) -> tuple[Hashes, NDArray[np.int64]]:
     """The hash of each word, and where it begins."""
     letters = np.frombuffer(b" %b " % text, np.uint8) ^ _BLANK  # blanks are zeros
     starts = np.flatnonzero(np.diff(letters != 0))[::2] + 1
     if not len(starts):
-        return _NONE, starts
+        return _NO_WORD_HASHES, starts
     powers, inverse = _powers()
     mixed = np.add.reduceat(letters * powers[: len(letters)], starts) * inverse[starts]
     mixed ^= mixed >> np.uint64(29)
@@ -147,18 +147,18 @@ def shingles(documents: Sequence[Hashes]) -> tuple[Hashes, NDArray[np.int64]]:
     """
     lengths = np.array([len(words) for words in documents], np.int64)
     ends = np.cumsum(lengths)
-    words = np.concatenate([_NONE, *documents]).astype(np.uint64)
+    words = np.concatenate([_NO_WORD_HASHES, *documents]).astype(np.uint64)
     document = np.repeat(np.arange(len(documents), dtype=np.uint64), lengths)
     left = np.repeat(ends, lengths) - np.arange(len(words))  # words to the document's end
     is_whole = left >= SHINGLE
     mixed = np.full(len(words), SHINGLE, np.uint64)
     for offset in range(SHINGLE):
-        mixed[: len(words) - offset] = _mixed(mixed[: len(words) - offset], words[offset:])
+        mixed[: len(words) - offset] = _mix_word_hash(mixed[: len(words) - offset], words[offset:])
     for size in range(1, SHINGLE):  # documents of so few words
         first = ends[lengths == size] - size
         few = np.full(len(first), size, np.uint64)
         for offset in range(size):
-            few = _mixed(few, words[first + offset])
+            few = _mix_word_hash(few, words[first + offset])
         mixed[first], is_whole[first] = few, True
     keys = np.sort(((document << np.uint64(32)) | (mixed >> np.uint64(32)))[is_whole])
     keys = keys[np.diff(keys, prepend=keys[:1] ^ np.uint64(1)) != 0]
@@ -166,6 +166,6 @@ def shingles(documents: Sequence[Hashes]) -> tuple[Hashes, NDArray[np.int64]]:
     return keys.astype(np.uint32), starts.astype(np.int64)
 
 
-def _mixed(before: NDArray[np.uint64], word: NDArray[np.uint64]) -> NDArray[np.uint64]:
+def _mix_word_hash(before: NDArray[np.uint64], word: NDArray[np.uint64]) -> NDArray[np.uint64]:
     step = (before ^ word) * MIX
     return step ^ (step >> np.uint64(29))

@@ -31,7 +31,7 @@ FORM = 10
 _BASE = np.uint64(0xD1342543DE82EF95)
 """Odd, so that it has an inverse modulo 2^64."""
 _INVERSE = np.uint64(pow(int(_BASE), -1, 1 << 64))
-_AT_ONCE = 1 << 16
+_SHORT_TEXTS_PER_BATCH = 1 << 16
 """Texts whose keys are made together."""
 
 
@@ -87,10 +87,10 @@ class ShortTexts:
         """Sorted keys, and whose they are; each once for one of those with the same text."""
         texts, which, _ = self._different
         keys, documents = [np.empty(0, np.uint64)], [np.empty(0, np.int64)]
-        for first in range(0, len(which), _AT_ONCE):
-            some = which[first : first + _AT_ONCE]
-            found, rows = _without_one(*self._padded(some))
-            keys += [texts[first : first + _AT_ONCE], found]
+        for first in range(0, len(which), _SHORT_TEXTS_PER_BATCH):
+            some = which[first : first + _SHORT_TEXTS_PER_BATCH]
+            found, rows = _without_one(*self._pad_terms(some))
+            keys += [texts[first : first + _SHORT_TEXTS_PER_BATCH], found]
             documents += [some, some[rows]]
         both = np.concatenate(keys), np.concatenate(documents)
         order = np.lexsort((both[1], both[0]))
@@ -103,9 +103,11 @@ class ShortTexts:
     def _different(self) -> tuple[NDArray[np.uint64], NDArray[np.int64], NDArray[np.int64]]:
         """The keys of whole texts, each once; the first document with each; each one's text."""
         keys = [np.empty(0, np.uint64)]
-        for first in range(0, len(self._with_words), _AT_ONCE):
-            words, lengths = self._padded(self._with_words[first : first + _AT_ONCE])
-            keys.append(_key(words.sum(axis=1, dtype=np.uint64), lengths))
+        for first in range(0, len(self._with_words), _SHORT_TEXTS_PER_BATCH):
+            words, lengths = self._pad_terms(
+                self._with_words[first : first + _SHORT_TEXTS_PER_BATCH]
+            )
+            keys.append(_short_text_keys(words.sum(axis=1, dtype=np.uint64), lengths))
         texts, places, texts_of = np.unique(
             np.concatenate(keys), return_index=True, return_inverse=True
         )
@@ -124,7 +126,9 @@ class ShortTexts:
             found[int(firsts[text])].append(document)
         return found
 
-    def _padded(self, documents: NDArray[np.int64]) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
+    def _pad_terms(
+        self, documents: NDArray[np.int64]
+    ) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
         """[n, FEW] the terms whose sum stands for a text, one a word, then zeros; [n] lengths."""
         lengths = self.starts[documents + 1] - self.starts[documents]
         there = np.arange(FEW) < lengths[:, None]
@@ -154,11 +158,11 @@ def _without_one(
     """The keys of texts without one word, and the rows that they come from."""
     before = np.cumsum(terms, axis=1, dtype=np.uint64)
     after = before[:, -1:] - before
-    keys = _key(before - terms + after * _INVERSE, lengths[:, None] - 1)
+    keys = _short_text_keys(before - terms + after * _INVERSE, lengths[:, None] - 1)
     rows, places = np.nonzero((np.arange(FEW) < lengths[:, None]) & (lengths[:, None] > 1))
     return keys[rows, places], rows
 
 
-def _key(sums: NDArray[np.uint64], lengths: NDArray[np.int64]) -> NDArray[np.uint64]:
+def _short_text_keys(sums: NDArray[np.uint64], lengths: NDArray[np.int64]) -> NDArray[np.uint64]:
     keys = (sums ^ lengths.astype(np.uint64)) * MIX
     return keys ^ (keys >> np.uint64(31))

@@ -16,12 +16,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from handful.steps.prepare.splitting.exact_split import settled
+from handful.steps.prepare.splitting.exact_split import find_exact_split
 
 _MOST_MOVES = 2000
 _PARTNERS = 64
 """How many of the best groups of each split are tried as pairs."""
-_SLACK = 1e-9
+_BALANCE_TOLERANCE = 1e-9
 
 Matrix = NDArray[np.float64]
 
@@ -87,7 +87,9 @@ class _Draw:
     def too_far(self) -> NDArray[np.bool_]:
         """[labels]: which are further from their share than they may be."""
         off = np.abs(self._have - self._shares.exact)
-        return np.asarray((off > self._shares.reach[:, None] + _SLACK).any(axis=1), np.bool_)
+        return np.asarray(
+            (off > self._shares.reach[:, None] + _BALANCE_TOLERANCE).any(axis=1), np.bool_
+        )
 
     def move(self) -> bool:
         """Do the best move; False if none makes anything better."""
@@ -98,7 +100,7 @@ class _Draw:
         best = np.unravel_index(int(gains.argmin()), gains.shape)
         alone = float(gains[best])
         gain, pair = self._best_pair(candidates, gains)
-        if min(alone, gain) > -_SLACK:
+        if min(alone, gain) > -_BALANCE_TOLERANCE:
             return False
         if alone <= gain:
             self._put(int(candidates[best[0]]), int(best[1]))
@@ -116,7 +118,7 @@ class _Draw:
         groups, counts = self._group[mine], self._count[mine].astype(np.int64)
         now = self.splits[groups]
         others = self._have[label] - np.bincount(now, counts, minlength=len(self._open))
-        splits = settled(
+        splits = find_exact_split(
             counts.tolist(), now.tolist(), self._shares.exact[label] - others, self._shares.is_open
         )
         for group, split in zip(groups.tolist(), splits or now.tolist(), strict=True):

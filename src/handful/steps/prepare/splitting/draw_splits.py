@@ -10,11 +10,11 @@ from handful.records import Reconciled
 from handful.steps.prepare.encoding.inputs import Document, Inputs
 from handful.steps.prepare.labels import Labelled
 from handful.steps.prepare.plan import Splits
-from handful.steps.prepare.selection import chosen
+from handful.steps.prepare.selection import build_selection_ledger
 from handful.steps.prepare.splitting.group_edges import links_between
 from handful.steps.prepare.splitting.splits import Drawn, draw
 from handful.steps.prepare.workers.pool import Workers, workers_of
-from handful.system.machine import uncollected
+from handful.system.machine import pause_garbage_collection
 
 
 @dataclass(frozen=True)
@@ -34,13 +34,13 @@ class Drawing:
 
     def draw(self, workers: Workers) -> Splits:
         artifacts, settings = self.labelled.artifacts, self.experiment.settings
-        with uncollected():  # what is known of each document, and there are many
+        with pause_garbage_collection():  # what is known of each document, and there are many
             links, pairs = links_between(
                 self.experiment, self.reconciled, artifacts, self.documents, self.inputs, workers
             )
         shares, seed = settings.prepare.SPLIT, settings.experiment.SEED
         drawn = draw(artifacts, links, self.before, shares, seed)
-        ledger = chosen(self.labelled, drawn, settings)
+        ledger = build_selection_ledger(self.labelled, drawn, settings)
         return Splits(replace(ledger, labels_seen=self.labels_seen), pairs)
 
     def alone(self) -> Splits:

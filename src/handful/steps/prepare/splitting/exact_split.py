@@ -19,7 +19,7 @@ _MOST_CELLS = 20_000_000
 Table = NDArray[np.bool_]
 
 
-def settled(
+def find_exact_split(
     sizes: Sequence[int],
     now: Sequence[int],
     wanted: NDArray[np.float64],

@@ -21,7 +21,7 @@ from handful.steps.prepare.workers.pool import Workers
 
 def check_group_by(artifacts: Sequence[Artifact], experiment: Experiment) -> None:
     """`UserError` if the label rows have no column GROUP_BY."""
-    _column(artifacts, experiment.settings)
+    _group_by_values(artifacts, experiment.settings)
 
 
 def links_between(
@@ -40,25 +40,25 @@ def links_between(
     settings = experiment.settings.prepare
     reader = Reader(experiment, inputs, workers, artifacts, documents)
     found = reader.likeness(reconciled) if settings.NEAR_DUPLICATES == "group" else None
-    values = _column(artifacts, experiment.settings)
+    values = _group_by_values(artifacts, experiment.settings)
     alike = found.each if found else (Likeness(None, None),) * len(artifacts)
 
     def direct_links(settled: Sequence[int], arriving: Sequence[int]) -> Iterable[tuple[int, int]]:
         return reader.direct_links(settled, arriving) if found else []
 
-    shared = [tuple(_keys(value, one)) for value, one in zip(values, alike, strict=True)]
+    shared = [tuple(_group_link_keys(value, one)) for value, one in zip(values, alike, strict=True)]
     links = Links(shared, [one.family for one in alike], direct_links)
     return links, found.pairs if found else None
 
 
-def _keys(values: Sequence[str], alike: Likeness) -> Iterable[Hashable]:
+def _group_link_keys(values: Sequence[str], alike: Likeness) -> Iterable[Hashable]:
     for value in values:
         yield "GROUP_BY", value
     if alike.content is not None:
         yield "content", alike.content
 
 
-def _column(artifacts: Sequence[Artifact], settings: Settings) -> list[Sequence[str]]:
+def _group_by_values(artifacts: Sequence[Artifact], settings: Settings) -> list[Sequence[str]]:
     """Each artifact's values in the column GROUP_BY, as text; none where it has none.
 
     Several where its files differ in a name of KEY_PATTERN: it belongs to all of these.

@@ -48,7 +48,7 @@ def grouped(
     out before. `newcomers`: all others, in the order in which they are looked at.
     """
     free = [i for i in range(len(links.shared)) if i not in banned]
-    whole = _tied(links, free)
+    whole = _build_group_components(links, free)
     final = Components(len(links.shared))
     left_out: dict[int, tuple[str, ...]] = {}
     position = {newcomer: place for place, newcomer in enumerate(newcomers)}
@@ -63,7 +63,7 @@ def grouped(
     return Grouping([final.find(i) for i in range(len(links.shared))], left_out)
 
 
-def _tied(links: Links, members: Iterable[int]) -> Components:
+def _build_group_components(links: Links, members: Iterable[int]) -> Components:
     components = Components(len(links.shared))
     for member in members:
         for key in links.shared[member]:

@@ -24,7 +24,7 @@ from handful.steps.prepare.splitting.splits import SPLITS, Drawn
 from handful.storage.base import Store
 
 _COLUMNS = ("artifact_id", "label", "split", "group", "reason", "drawn")
-_METADATA = b"handful"
+_LEDGER_METADATA_KEY = b"handful"
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ class Ledger:
         }
 
 
-def drawn_with(settings: Settings) -> dict[str, Any]:
+def ledger_draw_settings(settings: Settings) -> dict[str, Any]:
     """The settings that a ledger cannot change without being drawn anew."""
     return {
         "SPLIT": list(settings.prepare.SPLIT),
@@ -92,7 +92,7 @@ def previous_ledger(experiment: Experiment) -> Ledger | None:
     was drawn with the same settings, so that a partial dataset's test split is a part of the full
     one's. `UserError` if this dataset's own was drawn with other settings.
     """
-    now = drawn_with(experiment.settings)
+    now = ledger_draw_settings(experiment.settings)
     own = read_ledger(experiment.store, experiment.layout.splits)
     if own is None:
         others = [read_ledger(experiment.store, key) for key in _others(experiment)]
@@ -100,9 +100,12 @@ def previous_ledger(experiment: Experiment) -> Ledger | None:
         return max(same, key=lambda ledger: len(ledger.rows), default=None)
     changed = [key for key in now if own.drawn_with.get(key) != now[key]]
     if changed:
-        was = ", ".join(f"{key} = {_told(own.drawn_with.get(key))}" for key in changed)
+        was = ", ".join(
+            f"{key} = {_format_ledger_setting(own.drawn_with.get(key))}" for key in changed
+        )
         raise UserError(
-            f"the splits were drawn with {was}, and {_told(now[changed[0]])} would move artifacts",
+            f"the splits were drawn with {was}, and "
+            f"{_format_ledger_setting(now[changed[0]])} would move artifacts",
             where=f"[{'experiment' if changed[0] == 'SEED' else 'prepare'}] {changed[0]}",
             remedy="set it back, or draw new splits with `--redo prepare`",
         )
@@ -121,7 +124,7 @@ def keep_ledger(experiment: Experiment, ledger: Ledger) -> None:
             name: pa.array(column, pa.string())
             for name, column in zip(_COLUMNS, columns, strict=True)
         }
-    ).replace_schema_metadata({_METADATA: json.dumps(about)})
+    ).replace_schema_metadata({_LEDGER_METADATA_KEY: json.dumps(about)})
     file = io.BytesIO()
     pq.write_table(table, file)
     metadata = json.dumps(_metadata(ledger), indent=2, ensure_ascii=False)
@@ -168,7 +171,7 @@ def read_ledger(store: Store, key: str) -> Ledger | None:
         return None
     try:
         table = pq.read_table(io.BytesIO(data), columns=list(_COLUMNS))
-        about = json.loads(table.schema.metadata[_METADATA])
+        about = json.loads(table.schema.metadata[_LEDGER_METADATA_KEY])
         rows = zip(*(table[name].to_pylist() for name in _COLUMNS), strict=True)
         seen = about.get("labels_seen")
         labels = None if seen is None else tuple(map(str, seen))
@@ -181,7 +184,7 @@ def read_ledger(store: Store, key: str) -> Ledger | None:
         ) from error
 
 
-def _told(value: Any) -> str:
+def _format_ledger_setting(value: Any) -> str:
     if value is None:
         return "none"
     return "/".join(f"{share:g}" for share in value) if isinstance(value, list) else str(value)

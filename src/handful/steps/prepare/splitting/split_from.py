@@ -15,34 +15,34 @@ from handful.steps.prepare.splitting.ledger import Ledger, read_ledger
 from handful.steps.prepare.splitting.splits import SPLITS, Drawn
 from handful.storage.base import Store
 
-_WHERE = "[prepare] SPLIT_FROM"
-_FULL = "full_dataset"
+_SETTING_SPLIT_FROM = "[prepare] SPLIT_FROM"
+_FULL_DATASET_NAME = "full_dataset"
 
 
-def placed_before(experiment: Experiment, own: Ledger | None) -> Mapping[str, Drawn]:
-    """Artifact id → where it stays: `borrowed`, and what this experiment itself has placed.
+def merge_earlier_draws(experiment: Experiment, own: Ledger | None) -> Mapping[str, Drawn]:
+    """Artifact id → where it stays: `load_borrowed_draws`, and what this experiment has placed.
 
     By the form of the ids that ID_FORMAT asks for. Where two ids become one, what was trained on
     stays trained on: it must not come into another split's score.
     """
-    other, mine = borrowed(experiment), own.drawn() if own else {}
+    other, mine = load_borrowed_draws(experiment), own.drawn() if own else {}
     if experiment.settings.production.ID_FORMAT != "guid":
         return {**other, **mine}
     # It brings polars, which each worker of prepare would have to import, too.
-    from handful.steps.reconcile.keys.guids import normalized_keys
+    from handful.steps.reconcile.keys.guids import normalize_guid_keys
 
     return {
-        **normalized_keys(_trained_on_first(other)),
-        **normalized_keys(_trained_on_first(mine)),
+        **normalize_guid_keys(_order_train_first(other)),
+        **normalize_guid_keys(_order_train_first(mine)),
     }
 
 
-def _trained_on_first(drawn: Mapping[str, Drawn]) -> Mapping[str, Drawn]:
+def _order_train_first(drawn: Mapping[str, Drawn]) -> Mapping[str, Drawn]:
     order = {split: place for place, split in enumerate(SPLITS)}
     return dict(sorted(drawn.items(), key=lambda one: order.get(one[1].split, len(order))))
 
 
-def borrowed(experiment: Experiment) -> Mapping[str, Drawn]:
+def load_borrowed_draws(experiment: Experiment) -> Mapping[str, Drawn]:
     """Artifact id → where the experiment SPLIT_FROM has put it; nothing if there is none.
 
     Its dataset of the same name is taken, else its full one. `UserError` if there is neither.
@@ -52,23 +52,25 @@ def borrowed(experiment: Experiment) -> Mapping[str, Drawn]:
         return {}
     mine = experiment.settings.experiment
     if name == mine.NAME:
-        raise UserError("this is the experiment itself", where=_WHERE, remedy="name another one")
+        raise UserError(
+            "this is the experiment itself", where=_SETTING_SPLIT_FROM, remedy="name another one"
+        )
     if "/" in name or name in {".", ".."}:
         raise UserError(
             f"{name!r} is no experiment's name",
-            where=_WHERE,
+            where=_SETTING_SPLIT_FROM,
             remedy="the name of an experiment in the same STORE, as in its [experiment] NAME",
         )
     store = open_checked(experiment.settings, name)
-    for dataset in dict.fromkeys((experiment.layout.encoded_data_dir, _FULL)):
+    for dataset in dict.fromkeys((experiment.layout.encoded_data_dir, _FULL_DATASET_NAME)):
         found = read_ledger(store, Layout(dataset).splits)
         if found is not None:
-            _tell(experiment, name, found)
+            _report_split_source(experiment, name, found)
             return found.drawn()
     has = "it was reconciled, but not prepared" if _is_there(store) else "there is nothing of it"
     raise UserError(
         f"the experiment {name!r} has no split in {mine.STORE}: {has}",
-        where=_WHERE,
+        where=_SETTING_SPLIT_FROM,
         remedy="prepare it first, or correct the name",
     )
 
@@ -77,7 +79,7 @@ def _is_there(store: Store) -> bool:
     return any(batch.num_rows for batch in store.list(RECONCILED))
 
 
-def _tell(experiment: Experiment, name: str, ledger: Ledger) -> None:
+def _report_split_source(experiment: Experiment, name: str, ledger: Ledger) -> None:
     experiment.progress.note(
         f"splits: {len(ledger.rows):,} artifacts are placed as in {name} (SPLIT_FROM)"
     )

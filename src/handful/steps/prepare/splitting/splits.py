@@ -68,8 +68,8 @@ def draw(
         key=lambda i: rank(seed, artifacts[i].id),
     )
     grouping = grouped(links, fixed, banned, newcomers)
-    placed = _placed(artifacts, grouping, fixed, banned, shares, seed)
-    names = _names(artifacts, grouping)
+    placed = _place_artifacts(artifacts, grouping, fixed, banned, shares, seed)
+    names = _name_groups(artifacts, grouping)
     return {
         artifact.id: previous[artifact.id]
         if i in banned
@@ -78,7 +78,7 @@ def draw(
     }
 
 
-def _names(artifacts: Sequence[Artifact], grouping: Grouping) -> dict[int, str]:
+def _name_groups(artifacts: Sequence[Artifact], grouping: Grouping) -> dict[int, str]:
     names: dict[int, str] = {}
     for artifact, root in zip(artifacts, grouping.root, strict=True):
         names[root] = min(names.get(root, artifact.id), artifact.id)
@@ -90,7 +90,7 @@ def _reason(i: int, grouping: Grouping) -> str:
     return f"it would tie {' and '.join(tied)} together" if tied else "drawn"
 
 
-def _placed(
+def _place_artifacts(
     artifacts: Sequence[Artifact],
     grouping: Grouping,
     fixed: Mapping[int, str],
@@ -117,9 +117,9 @@ def _placed(
     counts = Counter(
         a.label for i, a in enumerate(artifacts) if i not in banned and i not in grouping.left_out
     )
-    filled = _filled(list(units.values()), counts, have, shares)
+    filled = _fill_splits(list(units.values()), counts, have, shares)
     largest = _largest(artifacts, grouping, placed, units.values())
-    balanced = _balanced(filled, counts, have, shares, largest)
+    balanced = _balance_units(filled, counts, have, shares, largest)
     splits = even_out(
         [Group(unit.labels, unit.key) for unit, _ in balanced],
         [SPLITS.index(split) for _, split in balanced],
@@ -149,7 +149,7 @@ def _largest(
     return largest
 
 
-def _balanced(
+def _balance_units(
     filled: list[tuple[_Unit, str]],
     counts: Mapping[str, int],
     have: Counter[tuple[str, str]],
@@ -173,7 +173,7 @@ def _balanced(
     return [(unit, SPLITS[split]) for (unit, _), split in zip(filled, splits, strict=True)]
 
 
-def _filled(
+def _fill_splits(
     units: list[_Unit],
     counts: Mapping[str, int],
     have: Counter[tuple[str, str]],

@@ -18,7 +18,7 @@ from handful.steps.prepare.splitting.quotas import Shares, quota
 FAR, TOO_FAR = 0.1, 0.25
 """Of its share: what a split (of more than one artifact) may be off before artifacts are moved, and
 before that may take from it all that it has of a label. A small label is better in every split."""
-_TRIED = 16
+_MAX_EXCHANGE_TRIES = 16
 """Groups that are tried in an exchange of two."""
 _SLACK = 1e-9
 _SPLITS = range(3)
@@ -49,7 +49,7 @@ def even_out(
     `splits`: where each is now; `fixed`: (label, split) → artifacts that were placed before;
     `largest`: label → how many of its artifacts its largest group has.
     """
-    draw = _Draw(groups, list(splits), fixed, largest, shares)
+    draw = _TotalsDraw(groups, list(splits), fixed, largest, shares)
     for far, least in ((FAR, 1), (TOO_FAR, 0)):
         draw.least = least
         if draw.is_far(far):
@@ -58,7 +58,7 @@ def even_out(
     return draw.splits
 
 
-class _Draw:
+class _TotalsDraw:
     """A draw in the making."""
 
     def __init__(
@@ -102,7 +102,7 @@ class _Draw:
         moved = False
         for here, there in self._directions():
             for group in self._candidates(here, there):
-                moved |= self._moved(group, here, there)
+                moved |= self._try_move(group, here, there)
         return moved
 
     def move_through_the_third(self) -> bool:
@@ -118,15 +118,15 @@ class _Draw:
             for number in self._candidates(here, third):
                 size = self._groups[number].size
                 if self._helps(size, here, there):
-                    moved |= self._exchanged(number, onward[size], here, there)
+                    moved |= self._try_exchange(number, onward[size], here, there)
         return moved
 
-    def _exchanged(self, one: int, onward: list[int], here: int, there: int) -> bool:
+    def _try_exchange(self, one: int, onward: list[int], here: int, there: int) -> bool:
         """`one` takes the place of the first of `onward` that may go on from it."""
         if not self._bearable(self._groups[one], here, third := 3 - here - there):
             return False
         self._put(one, third)
-        for other in onward[:_TRIED]:
+        for other in onward[:_MAX_EXCHANGE_TRIES]:
             if self._bearable(self._groups[other], third, there):
                 self._put(other, there)
                 onward.remove(other)
@@ -151,7 +151,7 @@ class _Draw:
         ]
         return [number for *_, number in sorted(found)]
 
-    def _moved(self, number: int, here: int, there: int) -> bool:
+    def _try_move(self, number: int, here: int, there: int) -> bool:
         """Move it if that brings the splits nearer to their shares, and still may be."""
         group = self._groups[number]
         if not (self._helps(group.size, here, there) and self._bearable(group, here, there)):

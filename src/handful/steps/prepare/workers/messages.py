@@ -9,7 +9,7 @@ from typing import Any, Protocol, Self
 
 from handful import errors
 from handful.errors import Fault, FunctionsError, HandfulError, StepError
-from handful.errors.exceptions import described, shortage
+from handful.errors.exceptions import describe_exception, shortage
 from handful.settings import Settings
 from handful.steps.prepare.encoding.heartbeat import Gauge
 from handful.user_functions.load import Functions, load_functions
@@ -81,7 +81,7 @@ class Failed:
         if told is not None:
             faults = getattr(told, "faults", None) or (told.fault,)
             return cls(type(told).__name__, tuple(faults), traceback)
-        fault = Fault("a worker of prepare", described(error))
+        fault = Fault("a worker of prepare", describe_exception(error))
         return cls("StepError", (fault,), traceback)
 
     def raised(self) -> HandfulError:

@@ -39,7 +39,7 @@ WARM_UP_TIMES, WARM_UP_LEAST = 3.0, 5.0
 """How many times what the slowest first instance has taken, and at least so many seconds."""
 START_SECONDS = 300.0
 """How long a worker may import libraries and functions.py."""
-_TICK = 0.1
+_POOL_POLL_SECONDS = 0.1
 _EARLY = 2
 """Workers that may be started for work that does not come."""
 _UNTOLD_LOSSES = 2
@@ -118,7 +118,7 @@ class Workers:
             for done in self._answers():
                 self._hand_out(queue)  # before anybody looks at what was done
                 yield done
-            for process in self._lost():
+            for process in self._end_lost_processes():
                 retry = process.retry()
                 if lost:
                     lost(retry)
@@ -141,18 +141,18 @@ class Workers:
         return _Process(self._setup, base, self._warm_ups)
 
     def _answers(self) -> Iterator[tuple[Any, Any]]:
-        for connection in wait(list(self._busy), timeout=_TICK):
+        for connection in wait(list(self._busy), timeout=_POOL_POLL_SECONDS):
             process = self._busy[connection]  # type: ignore[index]
             answer = process.answer()
             if answer is None:
-                continue  # it died; `_lost` looks after it
+                continue  # it died; `_end_lost_processes` looks after it
             del self._busy[process.connection]
             self._idle.append(process)
             if isinstance(answer, Failed):
                 raise answer.raised()
             yield process.work, answer.result
 
-    def _lost(self) -> list[_Process]:
+    def _end_lost_processes(self) -> list[_Process]:
         """Busy processes that died or took too long; they are ended."""
         lost = [process for process in self._busy.values() if process.is_lost()]
         for process in lost:
@@ -185,21 +185,21 @@ class _Queue(Generic[W]):
             work = next(self._to_come, None)
             if work is None:
                 return
-            self._packed.append((work, _packed(work)))
+            self._packed.append((work, _pickle_work(work)))
 
     def next(self) -> tuple[W, bytes] | None:
         """The next work, and how it is sent; None if there is no more."""
         if not self._packed:
             work = next(self._to_come, None)
-            return None if work is None else (work, _packed(work))
+            return None if work is None else (work, _pickle_work(work))
         return self._packed.popleft()
 
     def first(self, work: W) -> None:
         """Put in front of all others what must be done again."""
-        self._packed.appendleft((work, _packed(work)))
+        self._packed.appendleft((work, _pickle_work(work)))
 
 
-def _packed(work: Any) -> bytes:
+def _pickle_work(work: Any) -> bytes:
     return bytes(ForkingPickler.dumps(work))
 
 
@@ -247,7 +247,7 @@ class _Process:
         self._seen = self._gauge.read()
         self._began = self._since = time.monotonic()
         self._ended = ""
-        self._send(_packed(setup))
+        self._send(_pickle_work(setup))
 
     def take(self, work: Work, packed: bytes) -> None:
         self.work = work

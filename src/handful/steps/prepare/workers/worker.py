@@ -24,7 +24,7 @@ from handful.errors.exceptions import (
 )
 from handful.steps.prepare.encoding.heartbeat import Gauge
 from handful.steps.prepare.workers.messages import Desk, Done, Failed, Setup, Work
-from handful.system.machine import uncollected
+from handful.system.machine import pause_garbage_collection
 
 _COLLECT_AFTER = 20_000, 20, 20
 """Objects more than before, and younger collections, after which garbage is looked for."""
@@ -49,7 +49,7 @@ def main(descriptor: int, gauge: Path) -> int:
             except EOFError:
                 return 0
             warm = len(desk.warm)
-            connection.send(_answer(work, desk))
+            connection.send(_run_worker_task(work, desk))
             if len(desk.warm) > warm:
                 settle()
 
@@ -65,13 +65,13 @@ def settle() -> None:
 
 def _get_ready(desk: Desk) -> None:
     """Import what encoding takes, while prepare is still looking for work."""
-    with uncollected(), suppress(Exception):  # told by the first work that needs it
+    with pause_garbage_collection(), suppress(Exception):  # told by the first work that needs it
         import datasets  # noqa: F401
 
         desk.functions  # noqa: B018 - imported when first asked for
 
 
-def _answer(work: Work, desk: Desk) -> Done | Failed:
+def _run_worker_task(work: Work, desk: Desk) -> Done | Failed:
     heard = signals_heard()
     try:
         return Done(work.do(desk))

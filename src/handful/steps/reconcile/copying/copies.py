@@ -37,7 +37,7 @@ COPIES = pl.Schema(
 FILE = ["artifact_id", "file"]
 TELL_SECONDS = 0.1
 """Between two words about the progress: there may be thousands of copies a second."""
-_TRIED = 1_000
+_COPY_TRIAL_FILES = 1_000
 _MD5 = "^[0-9a-f]{32}$"
 
 
@@ -74,7 +74,7 @@ def present(experiment: Experiment, near: Sequence[str] = ()) -> pl.DataFrame:
     return listed.with_columns(pl.col("file").fill_null("")).unique(FILE, keep="last")
 
 
-def remembered(experiment: Experiment) -> pl.DataFrame:
+def load_arrived_copies(experiment: Experiment) -> pl.DataFrame:
     """Which copy of which source etag arrived, in earlier runs."""
     return tables.load(experiment, layout.COPIES, COPIES)
 
@@ -87,21 +87,23 @@ def without_copied_archives(experiment: Experiment, files: pl.LazyFrame) -> pl.L
     """
     if "archived" not in files.collect_schema():
         return files
-    arrived = remembered(experiment).select(*FILE, etag="source_etag", arrived=pl.lit(True))
+    arrived = load_arrived_copies(experiment).select(
+        *FILE, etag="source_etag", arrived=pl.lit(True)
+    )
     known = files.join(arrived.lazy(), on=[*FILE, "etag"], how="left", maintain_order="left")
     still = pl.when(pl.col("arrived").is_null()).then("archived")
     return known.with_columns(archived=still).drop("arrived")
 
 
 def to_remember(files: pl.DataFrame, here: pl.DataFrame) -> pl.DataFrame:
-    """With which etags the verified copies stand: what `remembered` is to give the next time."""
+    """With which etags the verified copies stand: what `load_arrived_copies` gives then."""
     table = files.rename({"etag": "source_etag"}).join(here.drop("size"), on=FILE)
     return table.select(COPIES.names()).sort(FILE)
 
 
 def standing(experiment: Experiment) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """`present`, quicker for what is `remembered`, and that."""
-    memory = remembered(experiment)
+    """`present`, quicker for what is `load_arrived_copies`, and that."""
+    memory = load_arrived_copies(experiment)
     return present(experiment, seams(memory["artifact_id"], PAGE)), memory
 
 
@@ -153,7 +155,7 @@ def try_out(experiment: Experiment, source: Source, listing: pl.LazyFrame) -> No
 
     `listing`: key, size; a small one of its first files is used.
     """
-    first = listing.select("key", "size").head(_TRIED).collect()
+    first = listing.select("key", "size").head(_COPY_TRIAL_FILES).collect()
     key, size = first.sort("size", "key").row(0)
     with suppress(StoreError):  # the copies themselves will tell, and be recorded
         experiment.store.expect_copies(source, key, size)
@@ -234,7 +236,7 @@ def copy(
             delivery.errors[artifact_id, file] = error
             if not isinstance(error, Archived):  # that is nobody's failure
                 failing.add(artifact_id)
-                _stop_if_too_many(delivery, failing, troubles)
+                _check_copy_failure_limit(delivery, failing, troubles)
         now = time.monotonic()
         if now - told > TELL_SECONDS or done == files.height:
             told = now
@@ -244,7 +246,7 @@ def copy(
     return delivery
 
 
-def _stop_if_too_many(delivery: Delivery, failing: set[str], troubles: Troubles) -> None:
+def _check_copy_failure_limit(delivery: Delivery, failing: set[str], troubles: Troubles) -> None:
     if not troubles.limit.allows(len(failing), troubles.artifacts):
         causes = [f"{file} of '{i}': {error}" for (i, file), error in delivery.errors.items()]
         raise troubles.too_many(len(failing), causes)

@@ -9,7 +9,7 @@ import polars as pl
 from handful.errors import StepError
 from handful.records import Fate
 from handful.settings import Limit
-from handful.steps.reconcile.keys.names import quoted
+from handful.steps.reconcile.keys.names import quote_names
 
 EXAMPLES = 5
 
@@ -56,7 +56,7 @@ class Troubles:
         """`StepError` if more artifacts failed than MAX_FAILED allows."""
         counted = {i: why for i, (_, why) in self.failed.items() if i not in self.dropped}
         if not self.limit.allows(len(counted), self.artifacts):
-            causes = [f"{quoted([i])}: {reason}" for i, reason in counted.items()]
+            causes = [f"{quote_names([i])}: {reason}" for i, reason in counted.items()]
             raise self.too_many(len(counted), causes)
 
     def too_many(self, count: int, causes: list[str]) -> StepError:

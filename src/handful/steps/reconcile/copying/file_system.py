@@ -21,7 +21,7 @@ from handful.storage.base import Store
 
 _PROBE = f"{layout.RECONCILIATION}/file-system"
 _NAME = "A\u00e9"
-_ODD = r"[^\x00-\x7f]"
+_NON_ASCII_FILE_NAME = r"[^\x00-\x7f]"
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,9 @@ class Folding:
         names = pl.col(column)
         if self.form:
             composed = names.str.normalize("NFC")
-            names = pl.when(names.str.contains(_ODD)).then(composed).otherwise(names)
+            names = (
+                pl.when(names.str.contains(_NON_ASCII_FILE_NAME)).then(composed).otherwise(names)
+            )
         return names.str.to_lowercase() if self.case else names
 
 
@@ -48,10 +50,10 @@ def keep_apart(matched: Matched, store: Store) -> Matched:
     """`matched` without what the store's file system would lay over one another."""
     if "://" in store.url:
         return matched  # a bucket tells every two keys apart
-    return without_rivals(matched, probed(store))
+    return without_rivals(matched, probe_name_folding(store))
 
 
-def probed(store: Store) -> Folding:
+def probe_name_folding(store: Store) -> Folding:
     """Find out with a file that is removed again."""
 
     def is_there(name: str) -> bool:

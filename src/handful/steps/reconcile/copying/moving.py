@@ -19,7 +19,7 @@ import polars as pl
 from handful import layout
 from handful.experiment.context import Experiment
 from handful.steps.reconcile.copying.copies import COPIES, FILE, present
-from handful.steps.reconcile.keys.guids import guids, normalized_ids
+from handful.steps.reconcile.keys.guids import guids, normalize_guid_ids
 from handful.steps.reconcile.keys.id_format import is_guid
 from handful.steps.reconcile.keys.key_pattern import PAGE, seams
 from handful.steps.reconcile.pool import in_threads
@@ -37,11 +37,11 @@ def move_folders(
         return here, memory
     moves = _moves(files, here)
     if moves.is_empty():
-        return here, _renamed(memory, here)
+        return here, _normalize_copy_ids(memory, here)
     _move(experiment, moves)
-    known = _renamed(memory, here)
+    known = _normalize_copy_ids(memory, here)
     after = present(experiment, seams(known["artifact_id"], PAGE))
-    known = _renamed(_with_new_etags(memory, here, after), after)
+    known = _normalize_copy_ids(_with_new_etags(memory, here, after), after)
     # A copy may stand with another etag than before; who is killed now must not forget which.
     tables.save(experiment, known, layout.COPIES)
     return after, known
@@ -89,15 +89,15 @@ def _with_new_etags(
     gone = stood.join(after, on=FILE, how="anti")
     arrived = after.join(before, on=FILE, how="anti").select(*FILE, new="etag")
     moved = gone.with_columns(
-        old="artifact_id", artifact_id=normalized_ids(pl.col("artifact_id"))
+        old="artifact_id", artifact_id=normalize_guid_ids(pl.col("artifact_id"))
     ).join(arrived, on=FILE)
     others = memory.join(moved.select(artifact_id="old", file="file"), on=FILE, how="anti")
     return pl.concat([moved.with_columns(etag="new").select(COPIES.names()), others])
 
 
-def _renamed(memory: pl.DataFrame, here: pl.DataFrame) -> pl.DataFrame:
+def _normalize_copy_ids(memory: pl.DataFrame, here: pl.DataFrame) -> pl.DataFrame:
     """`memory` by the form of its ids; of two that become one, what tells of the copy `here`."""
-    known = memory.with_columns(artifact_id=normalized_ids(pl.col("artifact_id")))
+    known = memory.with_columns(artifact_id=normalize_guid_ids(pl.col("artifact_id")))
     tells = here.select(*FILE, "etag", tells=pl.lit(True))
     ranked = known.join(tells, on=[*FILE, "etag"], how="left", maintain_order="left")
     first = ranked.sort("tells", nulls_last=True, maintain_order=True).unique(

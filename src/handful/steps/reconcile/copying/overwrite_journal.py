@@ -39,7 +39,7 @@ class Journal:
         """Of the interrupted runs: artifact_id, file."""
         if not self.overwrites:
             return
-        if self._begun() == snapshot:
+        if self._read_journal_snapshot() == snapshot:
             self._resume()
         else:
             experiment.store.delete_tree(layout.OVERWRITING)
@@ -80,7 +80,7 @@ class Journal:
         self._experiment.store.delete([_BEGUN])
         self._experiment.store.delete_tree(layout.OVERWRITING)
 
-    def _begun(self) -> str | None:
+    def _read_journal_snapshot(self) -> str | None:
         try:
             return str(json.loads(self._experiment.store.read(_BEGUN))["snapshot"])
         except Absent:

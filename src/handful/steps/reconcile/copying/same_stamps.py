@@ -25,7 +25,7 @@ import polars as pl
 from handful import layout
 from handful.errors import Absent, StoreError
 from handful.experiment.context import Experiment
-from handful.steps.reconcile.keys.names import quoted
+from handful.steps.reconcile.keys.names import quote_names
 from handful.steps.reconcile.pool import in_threads
 from handful.steps.reconcile.snapshot import tables
 from handful.steps.reconcile.snapshot.contents import CONTENTS, sha256
@@ -34,18 +34,18 @@ from handful.storage.base import Source
 STATS = pl.Schema({"key": pl.String, "inode": pl.UInt64, "ctime": pl.Int64})
 _STAMP = r"^(mtime--?\d+-\d+)"
 _THREADS = 32
-_CHUNK = 1 << 20
+_STAMP_DIGEST_CHUNK = 1 << 20
 _MARGIN = timedelta(hours=1)
 """A snapshot without stats tells only when it was taken: clocks differ, listings take long."""
 
 
 def stamp(etag: pl.Expr) -> pl.Expr:
-    """The etag without what `settled` added; others as they are."""
+    """The etag without what `settle_stamp_etags` added; others as they are."""
     return pl.coalesce(etag.str.extract(_STAMP), etag)
 
 
 def tells_more(etag: pl.Expr) -> pl.Expr:
-    """Did `settled` add to this etag?"""
+    """Did `settle_stamp_etags` add to this etag?"""
     return etag.str.contains(_STAMP + "-")
 
 
@@ -70,7 +70,7 @@ def _stats(root: str, keys: list[str]) -> Iterator[tuple[str, int, int, str]]:
         yield key, status.st_ino, status.st_ctime_ns, now
 
 
-def settled(
+def settle_stamp_etags(
     experiment: Experiment,
     files: Source,
     new: pl.LazyFrame,
@@ -92,7 +92,7 @@ def settled(
         (stamp(pl.col("etag")) == stamp(pl.col("was"))) & (pl.col("stamp") == stamp(pl.col("was")))
     ).collect()
     suspects = alike if taken_at is None else _suspects(experiment, alike, taken_at)
-    changed = _changed(experiment, files, suspects)
+    changed = _find_same_stamp_changes(experiment, files, suspects)
     if changed.is_empty() and not alike.select(tells_more(pl.col("was")).any()).item():
         return None
     etags = alike.join(changed, on="key", how="left").select(
@@ -113,7 +113,9 @@ def _suspects(experiment: Experiment, alike: pl.DataFrame, taken_at: str) -> pl.
     return alike.join(kept, on="key", how="left", suffix="_then").filter(~as_they_were)
 
 
-def _changed(experiment: Experiment, files: Source, suspects: pl.DataFrame) -> pl.DataFrame:
+def _find_same_stamp_changes(
+    experiment: Experiment, files: Source, suspects: pl.DataFrame
+) -> pl.DataFrame:
     """key, now: the new etag of each whose content is not what it was."""
     found: dict[str, str] = {}
     if suspects.height:
@@ -127,7 +129,7 @@ def _changed(experiment: Experiment, files: Source, suspects: pl.DataFrame) -> p
     if found:
         experiment.progress.warn(
             f"{len(found):,} files of production changed in content, though not in size and "
-            f"modification time: {quoted(sorted(found))}"
+            f"modification time: {quote_names(sorted(found))}"
         )
     now = list(found.values())
     return pl.DataFrame({"key": list(found), "now": now}, {"key": pl.String, "now": pl.String})
@@ -163,7 +165,7 @@ def _digests(path: Path) -> tuple[str, str]:
     """MD5 (an S3 store may know that of its copy) and sha256."""
     md5, sha = hashlib.md5(usedforsecurity=False), hashlib.sha256()
     with path.open("rb") as file:
-        while piece := file.read(_CHUNK):
+        while piece := file.read(_STAMP_DIGEST_CHUNK):
             md5.update(piece)
             sha.update(piece)
     return md5.hexdigest(), sha.hexdigest()

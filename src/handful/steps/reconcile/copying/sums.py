@@ -30,7 +30,7 @@ CHECKSUMS = pl.Schema(
     }
 )
 _DAMAGED = "damaged"
-_THREADS = 8
+_CHECKSUM_THREADS = 8
 
 
 def without_damaged(experiment: Experiment, here: pl.DataFrame, *, every: bool) -> pl.DataFrame:
@@ -45,7 +45,7 @@ def without_damaged(experiment: Experiment, here: pl.DataFrame, *, every: bool) 
     both = known.join(here.select(*FILE, now="etag"), on=FILE)
     if not every:
         both = both.filter(pl.col("etag") != pl.col("now"))
-    found = _hashed(experiment, root, both)
+    found = _hash_file_contents(experiment, root, both)
     wrong = found.filter(pl.col("content") != pl.col("found")).select(*FILE, wrong=pl.lit(True))
     if wrong.is_empty():
         return here
@@ -80,7 +80,7 @@ def remember(
         arrived, {"artifact_id": pl.String, "file": pl.String, "now": pl.String}, orient="row"
     ).unique(FILE, keep="last")
     known = known.join(now, on=FILE, how="left").with_columns(content=pl.coalesce("now", "content"))
-    new = _hashed(experiment, root, known.filter(pl.col("content").is_null()))
+    new = _hash_file_contents(experiment, root, known.filter(pl.col("content").is_null()))
     fresh = new.with_columns(content="found").select(CHECKSUMS.names())
     own = made.select(*FILE, "etag", "content", source_etag=pl.lit("")).select(CHECKSUMS.names())
     old = known.filter(pl.col("content").is_not_null()).select(CHECKSUMS.names())
@@ -94,7 +94,7 @@ def _root(experiment: Experiment) -> Path | None:
     return place if isinstance(place, Path) else None
 
 
-def _hashed(experiment: Experiment, root: Path, files: pl.DataFrame) -> pl.DataFrame:
+def _hash_file_contents(experiment: Experiment, root: Path, files: pl.DataFrame) -> pl.DataFrame:
     """`files` with the content of each as `found`, by the same hash as `content` is.
 
     Null for one that cannot be read.
@@ -108,7 +108,7 @@ def _hashed(experiment: Experiment, root: Path, files: pl.DataFrame) -> pl.DataF
 
     found: dict[tuple[str, str, str | None], str | None] = {}
     rows = files.select(*FILE, "content").iter_rows()
-    for done, (row, digest, _) in enumerate(in_threads(one, rows, _THREADS), start=1):
+    for done, (row, digest, _) in enumerate(in_threads(one, rows, _CHECKSUM_THREADS), start=1):
         found[row] = digest
         experiment.progress.advance("reading contents", done, files.height, "files")
     digests = [found[row] for row in files.select(*FILE, "content").iter_rows()]

@@ -27,7 +27,7 @@ from handful.steps.reconcile.copying.copies import (
 from handful.steps.reconcile.copying.failures import Troubles
 from handful.steps.reconcile.copying.overwrite_journal import Journal
 from handful.steps.reconcile.keys.key_pattern import PAGE, seams
-from handful.steps.reconcile.keys.names import Wanted, matches, quoted
+from handful.steps.reconcile.keys.names import Wanted, matches, quote_names
 from handful.steps.reconcile.pool import in_threads
 from handful.steps.reconcile.processing.process import Processing
 from handful.storage.base import Entry, Source
@@ -205,7 +205,7 @@ class Verifier:
         if dropped and self.experiment.settings.reconcile.ON_MISSING_FILES == "stop":
             first = dropped[0]
             raise DataError(
-                f"{len(dropped):,} artifacts lack files: {quoted(dropped)}; of the first: "
+                f"{len(dropped):,} artifacts lack files: {quote_names(dropped)}; of the first: "
                 f"{self.troubles.failed[first][1]}",
                 where="settings.ini [reconcile] ON_MISSING_FILES",
                 remedy="restore the files, or set ON_MISSING_FILES = drop",

@@ -18,7 +18,7 @@ from typing import TypeVar
 import polars as pl
 
 Value = TypeVar("Value")
-_BLANKS = " \t\r\n\f\v\u00a0\u2007\u202f\u3000\ufeff"
+_GUID_BLANKS = " \t\r\n\f\v\u00a0\u2007\u202f\u3000\ufeff"
 _CORE = "-?".join(f"([0-9a-f]{{{digits}}})" for digits in (8, 4, 4, 4, 12))
 _GUID = rf"^(?:urn:uuid:|uuid:|0x|\\x)?[{{(]?{_CORE}[)}}]?$"
 FORM = "^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$"
@@ -27,21 +27,21 @@ _PARSED = re.compile(_GUID.removesuffix("$") + r"\Z")
 
 def guid_of(text: str) -> str | None:
     """The form of a GUID; None if `text` is none."""
-    low = text.strip(_BLANKS).lower()
+    low = text.strip(_GUID_BLANKS).lower()
     found = _PARSED.match(low)
     return "-".join(found.groups()) if found and _closes(low) else None
 
 
-def normalized(text: str) -> str:
+def normalize_guid(text: str) -> str:
     """The form of a GUID; any other text as it is."""
     return guid_of(text) or text
 
 
-def normalized_keys(values: Mapping[str, Value]) -> Mapping[str, Value]:
+def normalize_guid_keys(values: Mapping[str, Value]) -> Mapping[str, Value]:
     """`values` by the form of their ids; of ids that become one the first counts."""
     found: dict[str, Value] = {}
     for artifact_id, value in values.items():
-        found.setdefault(normalized(artifact_id), value)
+        found.setdefault(normalize_guid(artifact_id), value)
     return found
 
 
@@ -50,8 +50,8 @@ def guids(ids: pl.Expr) -> pl.Expr:
     return ids.map_batches(_guids, return_dtype=pl.String, is_elementwise=True)
 
 
-def normalized_ids(ids: pl.Expr) -> pl.Expr:
-    """As `normalized`, for a column."""
+def normalize_guid_ids(ids: pl.Expr) -> pl.Expr:
+    """As `normalize_guid`, for a column."""
     return pl.coalesce(guids(ids), ids)
 
 
@@ -68,7 +68,7 @@ def _guids(ids: pl.Series) -> pl.Series:
     parsed = (
         ids.filter(odd)
         .to_frame("low")
-        .select(low.str.strip_chars(_BLANKS).str.to_lowercase())
+        .select(low.str.strip_chars(_GUID_BLANKS).str.to_lowercase())
         .select(
             pl.when(low.str.contains(_GUID) & braced & bracketed).then(
                 low.str.replace(_GUID, "$1-$2-$3-$4-$5")

@@ -15,13 +15,13 @@ import polars as pl
 
 from handful.settings import Settings
 from handful.steps.reconcile.assign_fates import join_some
-from handful.steps.reconcile.keys.guids import FORM, normalized_ids
-from handful.steps.reconcile.keys.names import quoted
+from handful.steps.reconcile.keys.guids import FORM, normalize_guid_ids
+from handful.steps.reconcile.keys.names import quote_names
 from handful.steps.reconcile.snapshot import tables
 
 ORIGINAL_ID = "original_id"
 """The column, under `guid` alone, that holds an id as the database or the bucket wrote it."""
-_EXAMPLES = 3
+_ID_FORMAT_EXAMPLES = 3
 _SPELLINGS = 3
 
 
@@ -35,7 +35,7 @@ def normalize_rows(rows: pl.DataFrame, settings: Settings) -> pl.DataFrame:
     if not is_guid(settings):
         return rows
     artifact_id = pl.col("artifact_id")
-    return rows.with_columns(normalized_ids(artifact_id), artifact_id.alias(ORIGINAL_ID))
+    return rows.with_columns(normalize_guid_ids(artifact_id), artifact_id.alias(ORIGINAL_ID))
 
 
 def normalize_listing(files: pl.LazyFrame, settings: Settings, scratch: Path) -> pl.LazyFrame:
@@ -49,7 +49,7 @@ def normalize_listing(files: pl.LazyFrame, settings: Settings, scratch: Path) ->
     artifact_id = pl.col("artifact_id")
     with tables.on_this_machine(path):
         files.with_columns(
-            normalized_ids(artifact_id), artifact_id.alias(ORIGINAL_ID)
+            normalize_guid_ids(artifact_id), artifact_id.alias(ORIGINAL_ID)
         ).sink_parquet(path)
     return pl.scan_parquet(path)
 
@@ -64,20 +64,20 @@ def describe(rows: pl.DataFrame, listing: pl.LazyFrame) -> list[str]:
     if others.len():
         told.append(
             f"ID_FORMAT = guid: {others.len():,} of {ids.len():,} ids are no GUIDs and stay as "
-            f"they are: {quoted(others, _EXAMPLES)}"
+            f"they are: {quote_names(others, _ID_FORMAT_EXAMPLES)}"
         )
     joined = _in_several_spellings(rows.lazy())
     if joined.height:
         told.append(
             f"ID_FORMAT = guid: {joined.height:,} GUIDs are written in several ways in the label "
-            f"rows, such as {quoted(joined['spellings'][0], _SPELLINGS)}: their rows are "
+            f"rows, such as {quote_names(joined['spellings'][0], _SPELLINGS)}: their rows are "
             "duplicate_row or conflict, by their labels"
         )
     folders = _in_several_spellings(listing)
     if folders.height:
         told.append(
             f"ID_FORMAT = guid: {folders.height:,} artifacts have files under several spellings, "
-            f"such as {quoted(folders['spellings'][0], _SPELLINGS)}: their files are taken "
+            f"such as {quote_names(folders['spellings'][0], _SPELLINGS)}: their files are taken "
             "together, and where two have one name the artifact is ambiguous_key"
         )
     return told

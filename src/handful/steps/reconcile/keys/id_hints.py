@@ -24,7 +24,7 @@ from handful.records import Fate
 from handful.steps.reconcile.keys import id_sql
 from handful.steps.reconcile.keys.guids import guids
 from handful.steps.reconcile.keys.id_format import ORIGINAL_ID
-from handful.steps.reconcile.keys.names import id_fault, quoted
+from handful.steps.reconcile.keys.names import id_fault, quote_names
 
 _REST = tuple(range(8, 16))
 ORDERS = {
@@ -35,8 +35,8 @@ ORDERS = {
 """Byte orders: which byte of the database's id stands where in the id of the keys."""
 _NETWORK = tuple(range(16))
 _BASE64_LETTERS = r"^[A-Za-z0-9+/_-]{22}(?:==)?$"
-_ODD = r"[^\x00-\x7f]"
-_NUMBER = r"^0*(\d+?)(?:\.0*)?$"
+_NON_ASCII_ID = r"[^\x00-\x7f]"
+_NUMBER_ID_REGEX = r"^0*(\d+?)(?:\.0*)?$"
 _MOST_DIGITS = 18
 _GUID_ONLY = "[production] ID_FORMAT = guid"
 
@@ -57,8 +57,9 @@ class Hint:
     def __str__(self) -> str:
         rows = "1 label row" if self.rows == 1 else f"{self.rows:,} label rows"
         return (
-            f"{rows} without files would find them, for the ids {self.words}: {quoted([self.id])} "
-            f"in the label rows, {quoted([self.key_id])} in the keys"
+            f"{rows} without files would find them, for the ids {self.words}: "
+            f"{quote_names([self.id])} "
+            f"in the label rows, {quote_names([self.key_id])} in the keys"
         )
 
 
@@ -71,14 +72,14 @@ def hints(rows: pl.DataFrame, backend: str) -> list[Hint]:
         return []  # every artifact has its label row
     if ORIGINAL_ID in rows.columns:
         rows = rows.with_columns(artifact_id=ORIGINAL_ID)
-    ids, keys = _left_over(rows)
+    ids, keys = _find_unmatched_ids(rows)
     sql = id_sql.dialect(backend)
-    found, ids, keys = _found(_spellings(sql), ids, keys)
-    found += _found(_byte_orders(sql), *_with_equal_ends(ids, keys))[0]
+    found, ids, keys = _find_id_hints(_spellings(sql), ids, keys)
+    found += _find_id_hints(_byte_orders(sql), *_with_equal_ends(ids, keys))[0]
     return sorted(found, key=lambda hint: -hint.rows)
 
 
-def _found(
+def _find_id_hints(
     kinds: Iterable[_Kind], ids: pl.DataFrame, keys: pl.DataFrame
 ) -> tuple[list[Hint], pl.DataFrame, pl.DataFrame]:
     """A hint for each kind that matches something, and what is left after all of them."""
@@ -109,7 +110,7 @@ def _with_equal_ends(ids: pl.DataFrame, keys: pl.DataFrame) -> tuple[pl.DataFram
     return some.drop("form"), ends[1].join(some, on="form", how="semi").drop("form")
 
 
-def _left_over(rows: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+def _find_unmatched_ids(rows: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
     """artifact_id, rows: of label rows without files; key_id: of artifacts without label row.
 
     Both with `guid`, the form of what is a GUID.
@@ -164,16 +165,16 @@ class _Kind:
 def _spellings(sql: id_sql.Dialect) -> Iterator[_Kind]:
     yield _Kind("are GUIDs in two spellings", _GUIDS, _GUIDS, lambda _: f"set {_GUID_ONLY}")
     folded = "differ only in case, spaces or Unicode form"
-    yield _Kind(folded, _FOLDED, _FOLDED, partial(_folded_sql, sql))
+    yield _Kind(folded, _FOLDED, _FOLDED, partial(_build_id_fold_sql, sql))
     zeros = "are numbers that differ only in their zeros"
-    yield _Kind(zeros, _NUMBERS, _NUMBERS, partial(_number_sql, sql))
+    yield _Kind(zeros, _NUMBER_ID_FORM, _NUMBER_ID_FORM, partial(_number_sql, sql))
 
 
 def _byte_orders(sql: id_sql.Dialect) -> Iterator[_Kind]:
     for name, order in ORDERS.items():
         yield _Kind(
             f"are GUIDs whose bytes stand in another order ({name})",
-            _in_order(_GUIDS, order),
+            _reorder_id_bytes(_GUIDS, order),
             _GUIDS,
             partial(_order_sql, sql, order),
         )
@@ -181,13 +182,13 @@ def _byte_orders(sql: id_sql.Dialect) -> Iterator[_Kind]:
         for side, forms in (("label rows", (_BASE64, _GUIDS)), ("keys", (_GUIDS, _BASE64))):
             yield _Kind(
                 f"are GUIDs, in the {side} as base64 of their 16 bytes{words}",
-                _in_order(forms[0], order),
+                _reorder_id_bytes(forms[0], order),
                 forms[1],
                 lambda _: "write both in one way, in LABEL_QUERY, by the database's own functions",
             )
 
 
-def _in_order(form: Form, order: Sequence[int]) -> Form:
+def _reorder_id_bytes(form: Form, order: Sequence[int]) -> Form:
     """Of the GUID whose bytes are those of `form` in this order."""
 
     def made(ids: pl.Expr) -> pl.Expr:
@@ -201,10 +202,10 @@ def _in_order(form: Form, order: Sequence[int]) -> Form:
     return form if tuple(order) == _NETWORK else Form(form.applies, made)
 
 
-def _folded(ids: pl.Expr) -> pl.Expr:
+def _fold_id_case(ids: pl.Expr) -> pl.Expr:
     plain = ids.str.strip_chars().str.to_lowercase()
     composed = ids.str.strip_chars().str.normalize("NFC").str.to_lowercase()
-    return pl.when(ids.str.contains(_ODD)).then(composed).otherwise(plain)
+    return pl.when(ids.str.contains(_NON_ASCII_ID)).then(composed).otherwise(plain)
 
 
 def _of_base64(ids: pl.Expr) -> pl.Expr:
@@ -214,10 +215,10 @@ def _of_base64(ids: pl.Expr) -> pl.Expr:
 
 
 _GUIDS = Form(lambda _: pl.col("guid").is_not_null(), lambda _: pl.col("guid"))
-_FOLDED = Form(None, _folded)
-_NUMBERS = Form(
+_FOLDED = Form(None, _fold_id_case)
+_NUMBER_ID_FORM = Form(
     lambda ids: ids.str.contains(r"^\s*\d+(?:\.0*)?\s*$"),
-    lambda ids: ids.str.strip_chars().str.extract(_NUMBER),
+    lambda ids: ids.str.strip_chars().str.extract(_NUMBER_ID_REGEX),
 )
 _BASE64 = Form(lambda ids: ids.str.len_bytes().is_in([22, 24]), _of_base64)
 
@@ -226,7 +227,7 @@ def _query(sql: str) -> str:
     return f"write in LABEL_QUERY, with your column for id: {sql} AS artifact_id"
 
 
-def _folded_sql(sql: id_sql.Dialect, pairs: pl.DataFrame) -> str:
+def _build_id_fold_sql(sql: id_sql.Dialect, pairs: pl.DataFrame) -> str:
     keys, ids = pairs["key_id"], pairs["artifact_id"]
     bare = keys.str.strip_chars()
     lower, upper = (keys == keys.str.to_lowercase()).all(), (keys == keys.str.to_uppercase()).all()
@@ -245,13 +246,13 @@ def _folded_sql(sql: id_sql.Dialect, pairs: pl.DataFrame) -> str:
 
 def _number_sql(sql: id_sql.Dialect, pairs: pl.DataFrame) -> str:
     ids, keys = pairs["artifact_id"], pairs["key_id"]
-    numbers, widths = keys.str.extract(_NUMBER), keys.str.len_chars()
+    numbers, widths = keys.str.extract(_NUMBER_ID_REGEX), keys.str.len_chars()
     simple = ids.str.strip_chars().str.contains(rf"^\d{{1,{_MOST_DIGITS}}}$").all()
     if simple and (keys == numbers).all():
         return _query(id_sql.number(sql))
     if simple and keys.str.contains(r"^\d+$").all() and widths.n_unique() == 1:
         has_zeros = (ids != numbers).any()
-        return _query(id_sql.padded(sql, int(widths[0]), has_zeros=has_zeros))
+        return _query(id_sql.pad_number_sql(sql, int(widths[0]), has_zeros=has_zeros))
     return "write the numbers in LABEL_QUERY as the keys have them; no one function does it for all"
 
 
@@ -260,9 +261,9 @@ def _order_sql(sql: id_sql.Dialect, order: Sequence[int], pairs: pl.DataFrame) -
     # Of bytes in another order about half look like a UUID, and get dashes: see `labels.values`.
     dashed = ids.str.contains("-", literal=True)
     of_bytes = bool(dashed.any() and not dashed.all()) or not dashed.any()
-    told = _query(id_sql.reordered(sql, order, of_bytes=of_bytes))
+    told = _query(id_sql.reorder_guid_sql(sql, order, of_bytes=of_bytes))
     if not (dashed.any() and of_bytes):
-        other = id_sql.reordered(sql, order, of_bytes=not of_bytes)
+        other = id_sql.reorder_guid_sql(sql, order, of_bytes=not of_bytes)
         told += f" (if the column holds {'text' if of_bytes else '16 bytes'}: {other})"
     usual = keys == pl.select(guids(pl.lit(keys))).to_series()
     return told if usual.all() else f"{told}, and set {_GUID_ONLY}"

@@ -36,7 +36,7 @@ class Dialect:
 
 
 _CONCAT = ("CONCAT(", ", ", ")")
-_MYSQL = Dialect(
+_MYSQL_ID_DIALECT = Dialect(
     joined=_CONCAT,
     padded="LPAD({0}, GREATEST({1}, CHAR_LENGTH({0})), '0')",
     number="CAST({0} AS UNSIGNED)",
@@ -44,12 +44,12 @@ _MYSQL = Dialect(
 _POSTGRESQL = Dialect(
     text="{0}::text", hex_of_bytes="encode({0}, 'hex')", composed="normalize({0}, NFC)"
 )
-_DIALECTS = {
+_ID_SQL_DIALECTS = {
     "postgresql": _POSTGRESQL,
     "cockroachdb": _POSTGRESQL,
     "redshift": _POSTGRESQL,
-    "mysql": _MYSQL,
-    "mariadb": _MYSQL,
+    "mysql": _MYSQL_ID_DIALECT,
+    "mariadb": _MYSQL_ID_DIALECT,
     "sqlite": Dialect(padded="printf('%0{1}d', {0})", number="CAST({0} AS INTEGER)", composed=""),
     "duckdb": Dialect(
         text="{0}::VARCHAR",
@@ -75,10 +75,10 @@ _DIALECTS = {
 
 def dialect(name: str) -> Dialect:
     """By the name that SQLAlchemy gives it; standard SQL for one that is not known."""
-    return _DIALECTS.get(name, Dialect(text="CAST({0} AS VARCHAR(255))"))
+    return _ID_SQL_DIALECTS.get(name, Dialect(text="CAST({0} AS VARCHAR(255))"))
 
 
-def padded(sql: Dialect, width: int, *, has_zeros: bool) -> str:
+def pad_number_sql(sql: Dialect, width: int, *, has_zeros: bool) -> str:
     """A number with zeros before it, `width` digits at least; `has_zeros`: it may have some."""
     plain = sql.text.format(number(sql) if has_zeros else "id")
     return sql.padded.format(plain, width)
@@ -104,7 +104,7 @@ def folded(sql: Dialect, *, case: str, trim: bool, compose: bool) -> str:
     return f"{case}({found})" if case else found
 
 
-def reordered(sql: Dialect, order: Sequence[int], *, of_bytes: bool) -> str:
+def reorder_guid_sql(sql: Dialect, order: Sequence[int], *, of_bytes: bool) -> str:
     """A GUID's usual form from the bytes `order` of what the column holds.
 
     `of_bytes`: the column holds 16 bytes, else hexadecimal digits, perhaps with dashes.

@@ -29,7 +29,7 @@ from handful.labels.base import LabelSource
 from handful.records import Fate
 from handful.settings import Settings
 from handful.steps.reconcile.copying.failures import Troubles
-from handful.steps.reconcile.keys.names import quoted
+from handful.steps.reconcile.keys.names import quote_names
 from handful.steps.reconcile.keys.references import Resolver, name_of, resolver, without_query
 from handful.steps.reconcile.pool import in_threads
 from handful.storage.base import Source
@@ -42,7 +42,7 @@ THREADS = 128
 _TOGETHER = 50_000
 """Looks that are held as Python's, which take ten times as much room as a table's."""
 _TELL_SECONDS = 0.1
-_WHERE = "settings.ini [production] FILE_KEY_COLUMN"
+_FILE_KEY_COLUMN_PLACE = "settings.ini [production] FILE_KEY_COLUMN"
 
 
 class Look(NamedTuple):
@@ -97,7 +97,7 @@ class Watched:
         if found.is_empty():
             raise DataError(
                 f"the column {self.column!r} is empty in every label row that has an id",
-                where=_WHERE,
+                where=_FILE_KEY_COLUMN_PLACE,
                 remedy="let LABEL_QUERY give the key of each file there",
             )
         return found
@@ -111,7 +111,7 @@ def references(rows: pl.DataFrame, column: str) -> pl.DataFrame:
     """
     if rows.is_empty():
         return rows.with_columns(reference=pl.lit(None, pl.String))
-    name = _spelled(rows["row"][0], column)
+    name = _find_key_column_name(rows["row"][0], column)
     told = rows.with_columns(reference=pl.col("row").str.json_path_match(f"$['{name}']"))
     told = told.filter(pl.col("reference").str.strip_chars() != "")
     is_list = pl.col("reference").str.starts_with("[")
@@ -154,7 +154,9 @@ def look(
     failed: list[Look] = []
     told = time.monotonic()
     threads = min(THREADS, experiment.settings.reconcile.COPY_CONCURRENCY, todo.len())
-    looks = in_threads(lambda reference: _look(resolve, files, reference), todo, threads)
+    looks = in_threads(
+        lambda reference: _look_up_file_key(resolve, files, reference), todo, threads
+    )
     for done, (_, one, error) in enumerate(looks, start=1):
         if error is not None or one is None:
             raise error or TypeError("a look gives something")
@@ -178,10 +180,10 @@ def resolver_of(settings: Settings, files: Source) -> Resolver:
     return resolver(files.url, production.FILE_BUCKETS, production.S3_ENDPOINT_URL)
 
 
-def _look(resolve: Resolver, files: Source, reference: str) -> Look:
+def _look_up_file_key(resolve: Resolver, files: Source, reference: str) -> Look:
     """What is not allowed is not looked at."""
     resolved = resolve.resolve(reference)
-    said = f"the key {quoted([without_query(reference)])}"
+    said = f"the key {quote_names([without_query(reference)])}"
     if resolved.fault:
         return _fault(reference, None, Fate.UNSAFE_NAME, f"{said} {resolved.fault}")
     key = resolved.key
@@ -245,7 +247,7 @@ NOT_KNOWN = (
 )
 
 
-def _spelled(row: str, column: str) -> str:
+def _find_key_column_name(row: str, column: str) -> str:
     """The column's name as the rows spell it: exactly so, or else in another case."""
     names = list(json.loads(row))
     if column in names:
@@ -256,8 +258,8 @@ def _spelled(row: str, column: str) -> str:
     near = difflib.get_close_matches(column, names, n=1)
     raise DataError(
         f"the query gives no column {column!r} beside the artifact's id and label; it gives "
-        f"{quoted(names) or 'none'}",
-        where=_WHERE,
+        f"{quote_names(names) or 'none'}",
+        where=_FILE_KEY_COLUMN_PLACE,
         remedy=f"is it {near[0]!r}?" if near else f"let LABEL_QUERY give it: … AS {column}",
     )
 

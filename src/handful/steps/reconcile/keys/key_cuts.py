@@ -34,7 +34,7 @@ def is_fixed(parts: Sequence[Part], at: int) -> bool:
     """Can the id at this place among the parts stand at one place of a key only?"""
     before, after = parts[:at], parts[at + 1 :]
     counted = not any(part.spans for part in before) or not any(part.spans for part in after)
-    return counted and _left(parts, at)[0] and _right(parts, at)[0]
+    return counted and _key_text_before_id(parts, at)[0] and _right(parts, at)[0]
 
 
 def cuts(
@@ -52,7 +52,9 @@ def cuts(
     else:
         texts = texts.with_columns(segments=pl.col(column).str.split("/"))
         segments = _segments(texts.select("segments").with_row_index("text"), parts, at)
-    kept = pl.concat([keep(ways) for ways in _together(_inside(segments, parts, at))])
+    kept = pl.concat(
+        [keep(ways) for ways in _batch_key_cuts(_cut_key_segments(segments, parts, at))]
+    )
     cut = pl.concat([texts[kept["text"]], kept.drop("text")], how="horizontal")
     before = pl.lit("")
     if not is_first:
@@ -63,7 +65,7 @@ def cuts(
     return cut.with_columns(tail=tail).drop("left", *(() if is_first else ("segments",)))
 
 
-def fitted(texts: pl.DataFrame, column: str, parts: Sequence[Part]) -> pl.DataFrame:
+def fit_key_parts(texts: pl.DataFrame, column: str, parts: Sequence[Part]) -> pl.DataFrame:
     """The rows whose text fits `parts`, with a column for each part that is a group.
 
     An id among the parts must equal the column `artifact_id`.
@@ -81,7 +83,7 @@ def fitted(texts: pl.DataFrame, column: str, parts: Sequence[Part]) -> pl.DataFr
         at,
         lambda ways: ways.join(ids, left_on=["text", "id"], right_on=["text", "artifact_id"]),
     )
-    fit = fitted(fitted(ways, "head", parts[:at]), "tail", parts[at + 1 :])
+    fit = fit_key_parts(fit_key_parts(ways, "head", parts[:at]), "tail", parts[at + 1 :])
     last = fit.sort(row, "place", "start", descending=[False, True, True])
     one = last.unique(row, keep="first", maintain_order=True)
     return numbered.join(one.drop("artifact_id", "rest", "id", *CUT), on=row).drop(row)
@@ -119,7 +121,7 @@ def _segments(split: pl.DataFrame, parts: Sequence[Part], at: int) -> pl.DataFra
     return some.filter((pl.col("place") >= left) & (behind >= right)).drop("count")
 
 
-def _together(ways: Iterable[pl.DataFrame]) -> Iterator[pl.DataFrame]:
+def _batch_key_cuts(ways: Iterable[pl.DataFrame]) -> Iterator[pl.DataFrame]:
     """Many at a time, but not all: a key of a thousand underscores has half a million ways."""
     waiting, count = [_WAY.to_frame()], 0
     for one in ways:
@@ -140,9 +142,9 @@ def _slashes(parts: Sequence[Part]) -> int:
     return sum(part.text.count("/") for part in parts if part.kind is Kind.LITERAL)
 
 
-def _inside(rows: pl.DataFrame, parts: Sequence[Part], at: int) -> Iterator[pl.DataFrame]:
+def _cut_key_segments(rows: pl.DataFrame, parts: Sequence[Part], at: int) -> Iterator[pl.DataFrame]:
     """text, place, start, left, id: every way to cut a segment around the id."""
-    from_start, before = _left(parts, at)
+    from_start, before = _key_text_before_id(parts, at)
     to_end, after = _right(parts, at)
     segment = pl.col("segment")
     if from_start:
@@ -188,7 +190,7 @@ def _few_at_once(places: pl.DataFrame) -> Iterator[pl.DataFrame]:
         first = last
 
 
-def _left(parts: Sequence[Part], at: int) -> tuple[bool, str]:
+def _key_text_before_id(parts: Sequence[Part], at: int) -> tuple[bool, str]:
     """The literal text before the id in its segment, and whether the segment begins with it."""
     before = parts[at - 1] if at else None
     if before is None or before.kind is Kind.FOLDERS:

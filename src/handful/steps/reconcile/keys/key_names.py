@@ -15,7 +15,7 @@ from handful.errors import UserError
 from handful.settings.values.key_patterns import parse
 from handful.steps.reconcile.artifacts import Listing
 from handful.steps.reconcile.keys.key_pattern import NAMES
-from handful.steps.reconcile.keys.names import Wanted, quoted
+from handful.steps.reconcile.keys.names import Wanted, quote_names
 
 
 def check_apart(labels: Path, pattern: str) -> None:
@@ -27,7 +27,7 @@ def check_apart(labels: Path, pattern: str) -> None:
     both = [name for name in names if name in json.loads(first or "{}")]
     if both:
         raise UserError(
-            f"KEY_PATTERN names {quoted(both)}, and the label rows have a column of that name",
+            f"KEY_PATTERN names {quote_names(both)}, and the label rows have a column of that name",
             where="settings.ini [production] KEY_PATTERN",
             remedy="give it another name there, or in LABEL_QUERY (AS …); write * where the name "
             "is not needed",
@@ -46,11 +46,12 @@ def add_names(rows: pl.DataFrame, listing: Listing, wanted: Wanted) -> pl.DataFr
         listing.files.filter(wanted.is_copied())
         .join(ids, on="artifact_id", how="semi")
         .group_by("artifact_id")
-        .agg(_values(name) for name in names)
+        .agg(_key_name_values(name) for name in names)
         .collect(engine="streaming")
     )
     values = [
-        pl.format("{}: {}", pl.lit(json.dumps(n, ensure_ascii=False)), _json(n)) for n in names
+        pl.format("{}: {}", pl.lit(json.dumps(n, ensure_ascii=False)), _key_names_to_json(n))
+        for n in names
     ]
     told = found.select("artifact_id", told=pl.concat_str(values, separator=", "))
     nothing = ", ".join(f"{json.dumps(name, ensure_ascii=False)}: null" for name in names)
@@ -61,11 +62,11 @@ def add_names(rows: pl.DataFrame, listing: Listing, wanted: Wanted) -> pl.DataFr
     return joined.with_columns(row=row).select(rows.columns)
 
 
-def _values(name: str) -> pl.Expr:
+def _key_name_values(name: str) -> pl.Expr:
     return pl.col(NAMES).struct.field(name).drop_nulls().unique().sort().alias(name)
 
 
-def _json(name: str) -> pl.Expr:
+def _key_names_to_json(name: str) -> pl.Expr:
     """A list of texts as JSON: one alone as a text, none as null."""
     whole = pl.struct(x=pl.col(name)).struct.json_encode()
     several = whole.str.strip_prefix('{"x":').str.strip_suffix("}")

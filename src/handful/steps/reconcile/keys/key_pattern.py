@@ -21,8 +21,8 @@ import polars as pl
 import pyarrow as pa
 
 from handful.settings.values.key_patterns import ARTIFACT_ID, FILE, Kind, Part, Template, parse
-from handful.steps.reconcile.keys.key_cuts import Keep, cuts, fitted, is_fixed
-from handful.steps.reconcile.keys.key_regex import fixed_prefix, group, literal, regex_of
+from handful.steps.reconcile.keys.key_cuts import Keep, cuts, fit_key_parts, is_fixed
+from handful.steps.reconcile.keys.key_regex import find_key_regex_prefix, group, literal, regex_of
 
 __all__ = ["NAMES", "PAGE", "KeyPattern", "Readings", "literal", "seams"]
 
@@ -128,7 +128,7 @@ class KeyPattern:
     def before(self) -> str:
         """What every key begins with."""
         if self.template.regex:
-            return fixed_prefix(self.template.regex)
+            return find_key_regex_prefix(self.template.regex)
         first = self._parts[0]
         return first.text if first.kind is Kind.LITERAL else ""
 
@@ -145,11 +145,11 @@ class KeyPattern:
         first, *others = (pl.col("found").struct.field(one) for one in groups)
         same = [first == other for other in others]
         found = found.filter(first.is_not_null() & (first != ""), *same)
-        return self._told(found.with_columns(first.alias(ARTIFACT_ID)), column)
+        return self._select_pattern_files(found.with_columns(first.alias(ARTIFACT_ID)), column)
 
     def _by_ids(self, keys: pl.DataFrame, known: pl.DataFrame) -> pl.DataFrame:
         """The ids of the label rows decide; where none does, the pattern alone."""
-        meant = self._ways(keys, lambda ways: _known(ways, known))
+        meant = self._ways(keys, lambda ways: _select_known_key_ids(ways, known))
         rest = keys.join(meant, on="nr", how="anti")
         forms = self._forms(known) if rest.height else known.clear()
         if forms.height:
@@ -180,18 +180,20 @@ class KeyPattern:
         key's the latest places first, and of one place the shortest id."""
         at = self._ids[0]
         ways = cuts(keys, "key", self._parts, at, keep).rename({"id": ARTIFACT_ID})
-        fit = fitted(ways, "head", self._parts[:at])
-        fit = fitted(fit, "tail", self._parts[at + 1 :])
+        fit = fit_key_parts(ways, "head", self._parts[:at])
+        fit = fit_key_parts(fit, "tail", self._parts[at + 1 :])
         if fit["nr"].is_duplicated().any():
             length = pl.col(ARTIFACT_ID).str.len_bytes()
             order = fit.sort("nr", "place", "start", length, descending=[False, True, True, False])
             fit = order.unique(["nr", ARTIFACT_ID], keep="first", maintain_order=True)
-        return self._told(fit, lambda name: pl.col(group(self._part(name))))
+        return self._select_pattern_files(fit, lambda name: pl.col(group(self._part(name))))
 
     def _part(self, name: str) -> Part:
         return next(part for part in self._parts if part.text == name and part.is_named)
 
-    def _told(self, read: pl.DataFrame, column: Callable[[str], pl.Expr]) -> pl.DataFrame:
+    def _select_pattern_files(
+        self, read: pl.DataFrame, column: Callable[[str], pl.Expr]
+    ) -> pl.DataFrame:
         """nr and the columns of `Readings.files`; a key that ends in `/` names no file."""
         file = pl.col("key").str.split("/").list.last()
         if self.template.has_file:  # the group of a regular expression may be empty-handed
@@ -202,7 +204,7 @@ class KeyPattern:
         return told.select("nr", *_READ, *names)
 
 
-def _known(ways: pl.DataFrame, known: pl.DataFrame) -> pl.DataFrame:
+def _select_known_key_ids(ways: pl.DataFrame, known: pl.DataFrame) -> pl.DataFrame:
     return ways.join(known, left_on="id", right_on=ARTIFACT_ID, how="semi")
 
 

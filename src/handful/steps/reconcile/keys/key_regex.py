@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from handful.settings.values.key_patterns import Kind, Part
 
-_PLAIN = re.compile(r"(?:[A-Za-z0-9_/ -](?![?*+{]))*")
+_PLAIN_KEY_REGEX = re.compile(r"(?:[A-Za-z0-9_/ -](?![?*+{]))*")
 _FLAGS = re.compile(r"\(\?[a-zA-Z]*x")
 
 
@@ -23,11 +23,11 @@ def group(part: Part) -> str:
 
 def regex_of(parts: Sequence[Part]) -> str:
     """An expression that fits whole texts; each part that has a name is a group."""
-    pieces = [_piece(parts, at) for at in range(len(parts))]
+    pieces = [_build_key_regex_piece(parts, at) for at in range(len(parts))]
     return f"^(?s:{''.join(pieces)})$"
 
 
-def _piece(parts: Sequence[Part], at: int) -> str:
+def _build_key_regex_piece(parts: Sequence[Part], at: int) -> str:
     part = parts[at]
     match part.kind:
         case Kind.LITERAL:
@@ -48,11 +48,11 @@ def _is_segment(parts: Sequence[Part], at: int) -> bool:
     return begins and (at + 1 == len(parts) or parts[at + 1].text.startswith("/"))
 
 
-def fixed_prefix(regex: str) -> str:
+def find_key_regex_prefix(regex: str) -> str:
     """What every text begins with that a user's expression fits, as far as that is plain to see."""
     if _FLAGS.search(regex) or _has_choice(regex):
         return ""
-    found = _PLAIN.match(regex.removeprefix("^"))
+    found = _PLAIN_KEY_REGEX.match(regex.removeprefix("^"))
     return found[0] if found else ""
 
 

@@ -18,8 +18,8 @@ from handful.steps.reconcile.keys.key_pattern import literal
 
 LONGEST = 255
 """Bytes of one name, on the file systems of today."""
-_SHOWN = 100
-_NEVER = r"[^\s\S]"
+_NAME_DISPLAY_LENGTH = 100
+_NO_NAME_REGEX = r"[^\s\S]"
 _CONTROL = r"[\p{Cc}\p{Zl}\p{Zp}]"
 
 
@@ -72,13 +72,13 @@ def matches(names: pl.Expr, pattern: str) -> pl.Expr:
 
 def regex(glob: str) -> str:
     """A regular expression (of Rust's kind) that fits what the glob fits."""
-    return "".join(_token_regex(token) for token in _tokens(glob))
+    return "".join(_token_regex(token) for token in _parse_glob_tokens(glob))
 
 
 @lru_cache(maxsize=1024)
 def may_meet(one: str, other: str) -> bool:
     """Is there a name that fits both? (A set of letters counts as any letter.)"""
-    return _meet(_tokens(one), _tokens(other))
+    return _has_glob_overlap(_parse_glob_tokens(one), _parse_glob_tokens(other))
 
 
 def id_fault(ids: pl.Expr) -> pl.Expr:
@@ -125,23 +125,23 @@ def file_fault(names: pl.Expr) -> pl.Expr:
 def shown(names: pl.Expr) -> pl.Expr:
     """Names as a reason may quote them: in quotes, cut, with nothing that moves a cursor."""
     clean = names.str.replace_all(r"[\p{C}\p{Zl}\p{Zp}]", "\ufffd")
-    is_long = clean.str.len_chars() > _SHOWN
-    cut = pl.when(is_long).then(clean.str.head(_SHOWN) + "…").otherwise(clean)
+    is_long = clean.str.len_chars() > _NAME_DISPLAY_LENGTH
+    cut = pl.when(is_long).then(clean.str.head(_NAME_DISPLAY_LENGTH) + "…").otherwise(clean)
     return pl.lit("'") + cut + pl.lit("'")
 
 
-def quoted(names: Iterable[str | None], most: int = 5) -> str:
+def quote_names(names: Iterable[str | None], most: int = 5) -> str:
     """A few names for a message, and how many more there are."""
     all_names = list(names)
     clean = [
-        "".join(c if c.isprintable() else "\ufffd" for c in str(name))[:_SHOWN]
+        "".join(c if c.isprintable() else "\ufffd" for c in str(name))[:_NAME_DISPLAY_LENGTH]
         for name in all_names[:most]
     ]
     more = f" and {len(all_names) - most:,} more" if len(all_names) > most else ""
     return ", ".join(f"'{name}'" for name in clean) + more
 
 
-def _tokens(glob: str) -> tuple[str, ...]:
+def _parse_glob_tokens(glob: str) -> tuple[str, ...]:
     """Letters, `*`, `?` and `[sets]`, as fnmatch cuts them; a literal special letter is `\\x`."""
     found, at = [], 0
     while at < len(glob):
@@ -180,7 +180,7 @@ def _set_regex(content: str) -> str:
             parts.append(_one(letters[at]))
             at += 1
     if not parts:
-        return "." if inverse else _NEVER
+        return "." if inverse else _NO_NAME_REGEX
     return f"[{'^' if inverse else ''}{''.join(parts)}]"
 
 
@@ -188,7 +188,7 @@ def _one(letter: str) -> str:
     return f"\\x{{{ord(letter):x}}}"
 
 
-def _meet(one: tuple[str, ...], other: tuple[str, ...]) -> bool:
+def _has_glob_overlap(one: tuple[str, ...], other: tuple[str, ...]) -> bool:
     """Walk both globs at once; a state is how far each has come."""
     reached, seen = [(0, 0)], set()
     while reached:

@@ -15,7 +15,7 @@ from handful.errors import DataError
 from handful.settings.values.key_patterns import EXAMPLES
 from handful.settings.values.parse import Wrong
 from handful.steps.reconcile.keys.key_pattern import KeyPattern
-from handful.steps.reconcile.keys.names import quoted
+from handful.steps.reconcile.keys.names import quote_names
 from handful.storage.base import Source
 
 SHOWN = 3
@@ -24,7 +24,7 @@ MOST = 5_000
 """Keys that are looked at."""
 _OF_A_BATCH = 100
 _MOST_PLACES = 200
-_ENOUGH = 0.8
+_PATTERN_HINT_MIN_SHARE = 0.8
 """The share of the keys that hold an id which a pattern must read to be said."""
 _EDGE = re.compile(r"(?<![A-Za-z0-9])(?=[A-Za-z0-9])|(?<=[A-Za-z0-9])(?![A-Za-z0-9])")
 _SPECIAL = re.compile(r"[*{}]")
@@ -111,10 +111,9 @@ def first_keys(files: Source) -> list[str]:
 
 def examples(known: pl.DataFrame, keys: Sequence[str]) -> str:
     """Three ids and three keys."""
-    ids = quoted(known["artifact_id"].sort().head(SHOWN))
-    return (
-        f"the label rows have ids such as {ids}, the files have keys such as {quoted(keys[:SHOWN])}"
-    )
+    ids = quote_names(known["artifact_id"].sort().head(SHOWN))
+    found = quote_names(keys[:SHOWN])
+    return f"the label rows have ids such as {ids}, the files have keys such as {found}"
 
 
 def remedy(pattern: str, keys: Sequence[str], ids: pl.Series) -> str | None:
@@ -134,20 +133,20 @@ def hint(keys: Sequence[str], ids: pl.Series) -> Hint | None:
     """A pattern that reads most of those keys in which an id of the label rows stands."""
     known = {one for one in ids.to_list() if one}
     for exact in (True, False):
-        names = known if exact else {_folded(one) for one in known}
-        places = [place for key in keys if (place := _place(key, names, exact=exact))]
+        names = known if exact else {_fold_hint_id(one) for one in known}
+        places = [place for key in keys if (place := _find_hint_place(key, names, exact=exact))]
         for pattern in _candidates(places):
-            reads = _verified(pattern, keys, names, exact=exact)
-            if reads and reads >= _ENOUGH * len(places):
+            reads = _count_hint_matches(pattern, keys, names, exact=exact)
+            if reads and reads >= _PATTERN_HINT_MIN_SHARE * len(places):
                 return Hint(pattern, reads, len(keys), exact)
     return None
 
 
-def _folded(text: str) -> str:
+def _fold_hint_id(text: str) -> str:
     return text.strip().lower().replace("-", "").strip("{}")
 
 
-def _place(key: str, names: set[str], *, exact: bool) -> _Place | None:
+def _find_hint_place(key: str, names: set[str], *, exact: bool) -> _Place | None:
     """The longest known id in a key, of those the last."""
     found: tuple[int, _Place] | None = None
     segments = key.split("/")
@@ -155,7 +154,7 @@ def _place(key: str, names: set[str], *, exact: bool) -> _Place | None:
         edges = sorted({0, len(segment), *(match.start() for match in _EDGE.finditer(segment))})
         for start, end in _spans(edges):
             text = segment[start:end]
-            if (text if exact else _folded(text)) not in names:
+            if (text if exact else _fold_hint_id(text)) not in names:
                 continue
             if found is None or end - start >= found[0]:
                 before, after = tuple(segments[:number]), tuple(segments[number + 1 :])
@@ -185,24 +184,23 @@ def _candidates(places: Sequence[_Place]) -> Iterator[str]:
         some = group[: _MOST_PLACES * 10]
         ends = [*_ends(some)]
         for end in ends:
-            pattern = (
-                f"{_folders(some)}{_side([p.left for p in some], left=True)}{{artifact_id}}{end}"
-            )
+            begin = _build_hint_folders(some) + _side([p.left for p in some], left=True)
+            pattern = f"{begin}{{artifact_id}}{end}"
             if pattern not in tried:
                 tried.add(pattern)
                 yield pattern
 
 
-def _folders(places: Sequence[_Place]) -> str:
+def _build_hint_folders(places: Sequence[_Place]) -> str:
     if len({len(place.before) for place in places}) > 1:
         shared = _common([f"{'/'.join(place.before)}/" for place in places])
         parts = shared.split("/")[:-1]
-        return "".join(f"{_folder([part])}/" for part in parts) + "**/"
+        return "".join(f"{_build_hint_folder([part])}/" for part in parts) + "**/"
     columns = zip(*(place.before for place in places), strict=True)
-    return "".join(f"{_folder(column)}/" for column in columns)
+    return "".join(f"{_build_hint_folder(column)}/" for column in columns)
 
 
-def _folder(names: Sequence[str]) -> str:
+def _build_hint_folder(names: Sequence[str]) -> str:
     """One name; `*` where they differ, or where the next year would bring another."""
     return _literal(names[0]) if len(set(names)) == 1 and not names[0].isdigit() else "*"
 
@@ -240,7 +238,7 @@ def _literal(text: str) -> str:
     return _SPECIAL.sub(lambda match: f"[{match[0]}]", text)
 
 
-def _verified(pattern: str, keys: Sequence[str], names: set[str], *, exact: bool) -> int:
+def _count_hint_matches(pattern: str, keys: Sequence[str], names: set[str], *, exact: bool) -> int:
     """How many of the keys it reads as files of known artifacts."""
     try:
         reader = KeyPattern.of(pattern)
@@ -249,19 +247,19 @@ def _verified(pattern: str, keys: Sequence[str], names: set[str], *, exact: bool
     table = pl.DataFrame({"key": keys}, {"key": pl.String}).with_columns(
         size=pl.lit(0, pl.Int64), etag=pl.lit("")
     )
-    spelled = names if exact else _spelled(keys, names)
+    spelled = names if exact else _find_hint_spellings(keys, names)
     read = reader.read(
         table, pl.DataFrame({"artifact_id": sorted(spelled)}, {"artifact_id": pl.String})
     )
     ids = read.files["artifact_id"].to_list()
-    return sum((one if exact else _folded(one)) in names for one in ids)
+    return sum((one if exact else _fold_hint_id(one)) in names for one in ids)
 
 
-def _spelled(keys: Sequence[str], names: set[str]) -> set[str]:
+def _find_hint_spellings(keys: Sequence[str], names: set[str]) -> set[str]:
     """The ids as the keys spell them."""
     found = set()
     for key in keys:
-        place = _place(key, names, exact=False)
+        place = _find_hint_place(key, names, exact=False)
         if place:
             segment = key.split("/")[len(place.before)]
             found.add(segment[len(place.left) : len(segment) - len(place.right)])

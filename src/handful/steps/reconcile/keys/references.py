@@ -30,13 +30,13 @@ from handful.storage.keys import key_fault
 S3 = "s3://"
 _S3_SCHEME = re.compile(r"s3[an]?://", re.IGNORECASE)
 _ARN = re.compile(r"arn:aws[a-z-]*:s3:::")
-_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
+_REFERENCE_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 _AWS_HOST = re.compile(
     r"(?:(?P<bucket>[a-z0-9][a-z0-9.-]+)\.)?"
     r"s3(?:-accelerate)?(?:\.dualstack)?(?:[.-](?!website)[a-z0-9-]+)?\.amazonaws\.com(?:\.cn)?"
 )
 _PORTS = {"http": 80, "https": 443}
-_LONGEST = 1_024
+_MAX_REFERENCE_KEY_BYTES = 1_024
 """Bytes of a key: S3's own limit."""
 _LONGEST_PATH = 4_000
 _UNREADABLE = "is no address that can be read"
@@ -98,7 +98,7 @@ class _Objects:
         try:
             bucket, key = self._address(reference)
             _check(key, reference)
-            return Resolved(self._allowed(bucket, key))
+            return Resolved(self._check_reference_bucket(bucket, key))
         except _Refused as refused:
             return Resolved("", str(refused))
 
@@ -108,13 +108,13 @@ class _Objects:
         if start:
             bucket, _, key = reference[start.end() :].partition("/")
             return bucket, key
-        scheme = _SCHEME.match(reference)
+        scheme = _REFERENCE_SCHEME.match(reference)
         if scheme is None:
             key = reference.removeprefix("/") if reference[:1] == "/" else self.prefix + reference
             return self.bucket, key
         if scheme[1].lower() not in _PORTS:
             raise _Refused(f"is a {scheme[1][:20]}:// URL, and FILES_URL is a bucket")
-        return self._of_http(_split(reference))
+        return self._of_http(_parse_reference_url(reference))
 
     def _of_http(self, parts: SplitResult) -> tuple[str, str]:
         if parts.query or parts.fragment:
@@ -122,7 +122,7 @@ class _Objects:
         if "+" in parts.path:
             raise _Refused("can be read in two ways: its + may mean a blank; write %20 or %2B")
         bucket = self._bucket_of(parts)
-        path = _decoded(parts.path).removeprefix("/")
+        path = _decode_reference_path(parts.path).removeprefix("/")
         if bucket is None:
             raise _Refused("is no address of the server that FILES_URL lies on")
         if bucket:
@@ -144,7 +144,7 @@ class _Objects:
             return None
         return before.removesuffix(".")
 
-    def _allowed(self, bucket: str, key: str) -> str:
+    def _check_reference_bucket(self, bucket: str, key: str) -> str:
         """The source's key, if FILES_URL or FILE_BUCKETS holds it."""
         if bucket == self.bucket and key.startswith(self.prefix):
             fault = key_fault(key[len(self.prefix) :])
@@ -178,17 +178,17 @@ class _Paths:
             return Resolved("", str(refused))
 
     def _path(self, reference: str) -> str:
-        scheme = _SCHEME.match(reference)
+        scheme = _REFERENCE_SCHEME.match(reference)
         if scheme is None:
             return reference
         if scheme[1].lower() != "file":
             raise _Refused(f"is a {scheme[1][:20]}:// URL, and FILES_URL is a directory")
-        parts = _split(reference)
+        parts = _parse_reference_url(reference)
         if parts.netloc not in ("", "localhost"):
             raise _Refused("names a file of another machine")
         if parts.query or parts.fragment:
             raise _Refused("can be read in two ways: write its ? as %3F, its # as %23")
-        return _decoded(parts.path)
+        return _decode_reference_path(parts.path)
 
     def _below(self, path: str) -> str:
         """The key of what the system would open; links are followed, and nothing is opened."""
@@ -225,8 +225,8 @@ def _check(key: str, reference: str, *, resolved: bool = False) -> None:
         raise _Refused(fault)
     if len(key.rpartition("/")[2].encode()) > LONGEST:
         raise _Refused(f"has a file name of more than {LONGEST} bytes")
-    if not resolved and len(key.encode()) > _LONGEST:
-        raise _Refused(f"is longer than the {_LONGEST:,} bytes that S3 allows")
+    if not resolved and len(key.encode()) > _MAX_REFERENCE_KEY_BYTES:
+        raise _Refused(f"is longer than the {_MAX_REFERENCE_KEY_BYTES:,} bytes that S3 allows")
 
 
 def _without_dots(path: str) -> str:
@@ -244,7 +244,7 @@ def _is_json(reference: str) -> bool:
     return True
 
 
-def _split(reference: str) -> SplitResult:
+def _parse_reference_url(reference: str) -> SplitResult:
     if not reference.isprintable():
         # `urlsplit` would drop line breaks in silence.
         raise _Refused("holds a control character")
@@ -262,7 +262,7 @@ def _port(parts: SplitResult) -> int | None:
     return parts.port or _PORTS.get(parts.scheme)
 
 
-def _decoded(path: str) -> str:
+def _decode_reference_path(path: str) -> str:
     """Once: what is still encoded then is a name."""
     try:
         return unquote(path, errors="strict")

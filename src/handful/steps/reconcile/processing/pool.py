@@ -29,7 +29,7 @@ from handful.steps.reconcile.processing.processor import (
 START_SECONDS = 300.0
 """How long functions.py may take to be imported."""
 _LONGEST_WAIT = 60.0
-_LAST_WORDS = 2000
+_WORKER_LOG_TAIL_BYTES = 2000
 
 
 @dataclass
@@ -114,7 +114,7 @@ class Workers:
         talking = wait([worker.pipe for worker in self._workers], patience)
         for worker in list(self._workers):
             if worker.pipe in talking:
-                result = self._said(worker)
+                result = self._receive_worker_result(worker)
             elif (worker.task or not worker.ready) and time.monotonic() > worker.deadline:
                 result = self._over(worker)
             else:
@@ -122,11 +122,11 @@ class Workers:
             if result:
                 yield result
 
-    def _said(self, worker: _Worker) -> tuple[Task, Result] | None:
+    def _receive_worker_result(self, worker: _Worker) -> tuple[Task, Result] | None:
         try:
             message = worker.pipe.recv()
         except (EOFError, OSError):
-            return self._died(worker)
+            return self._handle_worker_exit(worker)
         if isinstance(message, Broken):
             raise FunctionsError(message.faults)
         if isinstance(message, Short):
@@ -150,7 +150,7 @@ class Workers:
             "and was stopped"
         )
 
-    def _died(self, worker: _Worker) -> tuple[Task, Result] | None:
+    def _handle_worker_exit(self, worker: _Worker) -> tuple[Task, Result] | None:
         task = self._end(worker)
         status = worker.process.returncode
         how = f"signal {-status} ({_signal(-status)})" if status < 0 else f"status {status}"
@@ -190,7 +190,7 @@ def _kill(worker: _Worker) -> None:
 
 
 def _last_words(worker: _Worker) -> str:
-    return worker.log.read_bytes()[-_LAST_WORDS:].decode("utf-8", "replace").strip()
+    return worker.log.read_bytes()[-_WORKER_LOG_TAIL_BYTES:].decode("utf-8", "replace").strip()
 
 
 def _signal(number: int) -> str:

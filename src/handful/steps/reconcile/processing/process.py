@@ -17,7 +17,7 @@ import polars as pl
 from handful import layout
 from handful.experiment.context import Experiment
 from handful.records import Fate
-from handful.settings import Settings, Usage, counted_beside
+from handful.settings import Settings, Usage, list_settings_read_beside
 from handful.steps.reconcile.copying.copies import FILE, Delivery
 from handful.steps.reconcile.copying.failures import Troubles
 from handful.steps.reconcile.copying.overwrite_journal import PROCESSED as PROCESSED_AGAIN
@@ -55,7 +55,7 @@ def function_key(function_hash: str, settings: Settings, usage: Usage) -> Functi
     users = sorted(settings.user.values.items())
     every = [f"{name}={value!r}" for name, value in users]
     read = [f"{name}={value!r}" for name, value in users if usage.reads("user", name)]
-    beside = counted_beside(settings, usage)
+    beside = list_settings_read_beside(settings, usage)
     read += [f"{entry}={text!r}" for entry, text in sorted(beside.items())]
     now, before = (
         hashlib.sha256("\n".join([function_hash, *lines]).encode()).hexdigest()
@@ -81,7 +81,7 @@ def inputs_of(matched: Matched) -> pl.DataFrame:
     return tasks.drop("text").with_columns(inputs=pl.Series(digests, dtype=pl.String))
 
 
-def made_files(processed: pl.DataFrame) -> pl.DataFrame:
+def list_process_func_files(processed: pl.DataFrame) -> pl.DataFrame:
     """artifact_id, file, size, etag, content: one row a file that process_func made."""
     rows = processed.select("artifact_id", "made").explode("made", empty_as_null=False)
     return rows.unnest("made")
@@ -117,7 +117,7 @@ class Processing:
         return same.join(now, on=["artifact_id", "inputs"], how="semi")
 
     def made(self) -> pl.DataFrame:
-        return made_files(self.valid())
+        return list_process_func_files(self.valid())
 
     def lost(self, here: pl.DataFrame) -> pl.DataFrame:
         """Files that process_func has made and that no longer stand: artifact_id, file."""

@@ -16,7 +16,7 @@ import polars as pl
 from handful import layout
 from handful.errors import Fault, HandfulError, OutOfResources, StoreError
 from handful.errors.exceptions import (
-    described,
+    describe_exception,
     is_from_outside,
     original,
     shortage_at_work,
@@ -146,7 +146,7 @@ def process(
         remove_others(place.store, task, folder.before)
         with redirect_stdout(said), redirect_stderr(said):
             _call(place, functions, task)
-        made = _made(place, folder)
+        made = _list_processor_files(place, folder)
         return Result(made, "", _last(said.getvalue()))
     except OutOfResources:
         clean(place.store, task)
@@ -160,7 +160,7 @@ def process(
         if short:
             clean(place.store, task)
             raise short from error
-        failure = _told(original(error), place.directory)
+        failure = _describe_processor_error(original(error), place.directory)
     clean(place.store, task)
     return Result((), place.settings.hide(failure), _last(said.getvalue()))
 
@@ -198,7 +198,7 @@ def _call(place: Place, functions: Functions, task: Task) -> None:
     )
 
 
-def _made(place: Place, folder: _Folder) -> tuple[Made, ...]:
+def _list_processor_files(place: Place, folder: _Folder) -> tuple[Made, ...]:
     """The files that process_func left; `StoreError` if it touched a copy or chose a bad name."""
     after = folder.look()
     for name in folder.task.files:
@@ -216,24 +216,24 @@ def _made(place: Place, folder: _Folder) -> tuple[Made, ...]:
     for name, fault in faults.iter_rows():
         if fault:
             raise StoreError(f"process_func wrote a file whose name {fault}: {name!r}")
-    return tuple(_described(place, name, after[name]) for name in names)
+    return tuple(_describe_processor_file(place, name, after[name]) for name in names)
 
 
-def _described(place: Place, name: str, entry: Entry) -> Made:
+def _describe_processor_file(place: Place, name: str, entry: Entry) -> Made:
     by_time = entry.etag.startswith("mtime-") or not entry.etag
     content = sha256(place.store, entry.key, entry.size, place.scratch) if by_time else entry.etag
     return Made(name, entry.size, entry.etag, content)
 
 
-def _told(error: BaseException, directory: Path) -> str:
+def _describe_processor_error(error: BaseException, directory: Path) -> str:
     """The error, the user's line that it came from, and the end of the traceback."""
     try:
-        return _told_in_full(error, directory)
+        return _format_processor_traceback(error, directory)
     except BaseException:  # noqa: BLE001 - its own class may have trouble with it
-        return f"process_func failed: {described(error)}"
+        return f"process_func failed: {describe_exception(error)}"
 
 
-def _told_in_full(error: BaseException, directory: Path) -> str:
+def _format_processor_traceback(error: BaseException, directory: Path) -> str:
     told = traceback.TracebackException.from_exception(error)
     ours = str(Path(__file__).parents[3])
     frames = [frame for frame in told.stack if not frame.filename.startswith(ours)]
@@ -241,7 +241,7 @@ def _told_in_full(error: BaseException, directory: Path) -> str:
     place = f" in {Path(users[-1].filename).name}:{users[-1].lineno}" if users else ""
     told.stack = traceback.StackSummary.from_list(frames)
     lines = "".join(told.format()).strip().splitlines()[-LAST_LINES:]
-    return f"process_func failed{place}: {described(error)}\n" + "\n".join(lines)
+    return f"process_func failed{place}: {describe_exception(error)}\n" + "\n".join(lines)
 
 
 def _last(text: str) -> tuple[str, ...]:

@@ -24,7 +24,7 @@ from handful.user_functions.load import load_functions
 def main(descriptor: int) -> int:
     """The worker's life: load, say so, and process what comes until the other side hangs up."""
     listen_in_worker()
-    threading.Thread(target=_end_with_driver, args=(os.dup(0),), daemon=True).start()
+    threading.Thread(target=_exit_worker_with_driver, args=(os.dup(0),), daemon=True).start()
     # process_func gets an empty standard input: the leash is not for it.
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.set_inheritable(descriptor, False)
@@ -54,7 +54,7 @@ def main(descriptor: int) -> int:
                 pipe.send(result)
 
 
-def _end_with_driver(leash: int) -> None:
+def _exit_worker_with_driver(leash: int) -> None:
     while os.read(leash, 1):
         pass
     with suppress(ProcessLookupError):

@@ -31,9 +31,9 @@ from handful.steps.reconcile.snapshot import tables
 from handful.storage.base import Source
 
 CONTENTS = pl.Schema({"key": pl.String, "size": pl.Int64, "etag": pl.String, "content": pl.String})
-_WHOLE = 2 * 1024 * 1024
+_MAX_CONTENT_IN_MEMORY = 2 * 1024 * 1024
 """Files up to so many bytes are held in memory, by each thread."""
-_THREADS = 32
+_CONTENT_HASH_THREADS = 32
 
 Hasher = Callable[[pl.DataFrame], "Hashes"]
 """The files of some artifacts (artifact_id, file, key, size, etag) → their hashes."""
@@ -66,7 +66,9 @@ def hash_artifacts(experiment: Experiment, source: Source, files: pl.DataFrame) 
     by_etag = files.group_by("artifact_id").agg(by_etag=tells_content(pl.col("etag")).all())
     files = files.join(by_etag, on="artifact_id")
     told = files.filter("by_etag").with_columns(content=pl.col("etag"))
-    read, absent, failed = _read(experiment, source, files.filter(~pl.col("by_etag")))
+    read, absent, failed = _read_content_hashes(
+        experiment, source, files.filter(~pl.col("by_etag"))
+    )
     lost = [*absent, *failed]
     whole = read.filter(~pl.col("artifact_id").is_in(lost)) if lost else read
     columns = ["artifact_id", "file", "content", "by_etag"]
@@ -89,7 +91,7 @@ def _over_pairs(pairs: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def _read(
+def _read_content_hashes(
     experiment: Experiment, source: Source, files: pl.DataFrame
 ) -> tuple[pl.DataFrame, dict[str, str], dict[str, str]]:
     """`files` with their content's hash, and the artifacts whose files could not be read."""
@@ -121,7 +123,9 @@ def _read_all(
     def one(row: dict[str, str]) -> str:
         return sha256(source, row["key"], int(row["size"]), experiment.scratch)
 
-    for done, (row, digest, error) in enumerate(in_threads(one, rows, _THREADS), start=1):
+    for done, (row, digest, error) in enumerate(
+        in_threads(one, rows, _CONTENT_HASH_THREADS), start=1
+    ):
         experiment.progress.advance("reading contents", done, files.height, "files")
         if digest is not None:
             contents[row["key"]] = digest
@@ -134,7 +138,7 @@ def _read_all(
 
 def sha256(source: Source, key: str, size: int, scratch: Path) -> str:
     """sha256 (hex) of one file's content; large ones of a bucket go through `scratch`."""
-    if size <= _WHOLE:
+    if size <= _MAX_CONTENT_IN_MEMORY:
         return hashlib.sha256(source.read(key)).hexdigest()
     local = source.path(key)
     if isinstance(local, Path):

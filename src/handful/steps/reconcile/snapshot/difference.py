@@ -5,14 +5,14 @@ from __future__ import annotations
 import polars as pl
 
 from handful.progress import Progress
-from handful.steps.reconcile.snapshot.snapshot import Snapshot, told_at
+from handful.steps.reconcile.snapshot.snapshot import Snapshot, format_snapshot_moment
 
 EXAMPLES = 5
 
 
 def show_difference(progress: Progress, old: Snapshot, new: Snapshot) -> None:
     """Show a table of the difference between two snapshots, and a few relabelled artifacts."""
-    was, now = _labels(old), _labels(new)
+    was, now = _collect_snapshot_labels(old), _collect_snapshot_labels(new)
     both = was.join(now, on="artifact_id", suffix="_now")
     relabelled = both.filter(pl.col("labels") != pl.col("labels_now")).sort("artifact_id")
     before, after = _files(old), _files(new)
@@ -23,7 +23,7 @@ def show_difference(progress: Progress, old: Snapshot, new: Snapshot) -> None:
         ("labelled artifacts", *_came_and_went(was, now, "artifact_id"), relabelled.height),
         ("files", *_came_and_went(before, after, "key"), changed.height),
     ]
-    title = f"production since {told_at(old.about.taken_at)}"
+    title = f"production since {format_snapshot_moment(old.about.taken_at)}"
     progress.table(title, ("", "came", "went", "changed"), rows)
     if relabelled.height:
         progress.table(
@@ -36,7 +36,7 @@ def show_difference(progress: Progress, old: Snapshot, new: Snapshot) -> None:
         )
 
 
-def _labels(snapshot: Snapshot) -> pl.DataFrame:
+def _collect_snapshot_labels(snapshot: Snapshot) -> pl.DataFrame:
     """Artifact id → its labels, sorted; NULL is shown as such."""
     rows = pl.scan_parquet(snapshot.labels).filter(pl.col("artifact_id").is_not_null())
     label = pl.col("label").fill_null("(none)")

@@ -108,7 +108,9 @@ def _take_listing(
     examples = KeySample()
     archived = [pl.DataFrame(schema={"key": pl.String, "archived": pl.String})]
     with tables.writing(path, pattern.schema(FILES_SCHEMA)) as writer:
-        for batches in _together(experiment, files.list(pattern.folder, near=pattern.near(known))):
+        for batches in _batch_listing_pages(
+            experiment, files.list(pattern.folder, near=pattern.near(known))
+        ):
             keys = pl.concat([pl.DataFrame(pl.from_arrow(batch)) for batch in batches])
             read = pattern.read(keys, known)
             writer.add(read.files)
@@ -128,7 +130,7 @@ def _take_listing(
     return writer.rows, unmatched, two_ways, folder_markers
 
 
-def _together(
+def _batch_listing_pages(
     experiment: Experiment, listing: Iterable[pa.RecordBatch]
 ) -> Iterator[list[pa.RecordBatch]]:
     """Pages of a listing, some at a time: a pattern reads ten thousand keys as soon as a page."""

@@ -82,14 +82,14 @@ def hash_artifacts(rows: pl.DataFrame, named: pl.DataFrame) -> pl.DataFrame:
 def settle(rows: pl.DataFrame, named: pl.DataFrame) -> pl.DataFrame:
     """Leave one open row an artifact, and give it what its files already decide."""
     named = named.join(rows.filter(OPEN), on="nr", how="semi")
-    ordered = _ordered(rows.filter(OPEN), named)
+    ordered = _sort_file_rows(rows.filter(OPEN), named)
     first = ordered.unique("artifact_id", keep="first", maintain_order=True)
     others = ordered.join(first, on="nr", how="anti", maintain_order="left")
-    rows = _beside(rows, ordered, others, named)
+    rows = _mark_other_file_rows(rows, ordered, others, named)
     return _by_files(rows, first, named)
 
 
-def _ordered(rows: pl.DataFrame, named: pl.DataFrame) -> pl.DataFrame:
+def _sort_file_rows(rows: pl.DataFrame, named: pl.DataFrame) -> pl.DataFrame:
     """The rows, those of one artifact together, the one that speaks for it first."""
     rank = pl.when(~pl.col("wanted")).then(2).when(pl.col("fault").is_not_null()).then(1)
     best = named.group_by("nr").agg(rank=rank.otherwise(0).min())
@@ -97,7 +97,7 @@ def _ordered(rows: pl.DataFrame, named: pl.DataFrame) -> pl.DataFrame:
     return rows.join(best, on="nr", how="left").sort(order, nulls_last=True)
 
 
-def _beside(
+def _mark_other_file_rows(
     rows: pl.DataFrame, ordered: pl.DataFrame, others: pl.DataFrame, named: pl.DataFrame
 ) -> pl.DataFrame:
     """The fates of the rows that do not speak for their artifact."""

@@ -17,12 +17,12 @@ from handful.evaluation.baseline.review import is_review
 from handful.evaluation.baseline.spreadsheet import read_sheet
 from handful.files.csv_text import cell_as_meant
 from handful.settings import Settings
-from handful.steps.reconcile.keys.guids import normalized, normalized_ids
+from handful.steps.reconcile.keys.guids import normalize_guid, normalize_guid_ids
 from handful.steps.reconcile.keys.id_format import is_guid
-from handful.steps.reconcile.keys.names import quoted
+from handful.steps.reconcile.keys.names import quote_names
 
 HEADER = ["artifact_id", "label"]
-_WHERE = "settings.ini [reconcile] LABEL_OVERRIDES"
+_LABEL_OVERRIDES_PLACE = "settings.ini [reconcile] LABEL_OVERRIDES"
 
 
 def override(rows: pl.DataFrame, settings: Settings) -> pl.DataFrame:
@@ -34,11 +34,11 @@ def override(rows: pl.DataFrame, settings: Settings) -> pl.DataFrame:
     path = settings.reconcile.LABEL_OVERRIDES
     if path is None:
         return rows.with_columns(label_source=pl.lit("query"))
-    changes = _as_meant(read(path, spell=normalized if is_guid(settings) else str), rows)
+    changes = _as_meant(read(path, spell=normalize_guid if is_guid(settings) else str), rows)
     unknown = changes.join(rows, on="artifact_id", how="anti")
     if unknown.height:
         raise DataError(
-            f"no label row has the artifact id {quoted(unknown['artifact_id'])}",
+            f"no label row has the artifact id {quote_names(unknown['artifact_id'])}",
             where=str(path),
             remedy=_other_spelling(unknown, rows) or "correct the ids, or remove these lines",
         )
@@ -59,24 +59,28 @@ def _as_meant(changes: pl.DataFrame, rows: pl.DataFrame) -> pl.DataFrame:
     """
     columns = {}
     for name in HEADER:
-        is_told_otherwise = any(_meant(cell) != cell for cell in changes[name])
+        is_told_otherwise = any(_parse_override_cell(cell) != cell for cell in changes[name])
         known = set(rows[name].drop_nulls()) if is_told_otherwise else set()
-        columns[name] = [one if one in known else _meant(one) for one in changes[name]]
+        columns[name] = [
+            one if one in known else _parse_override_cell(one) for one in changes[name]
+        ]
     meant = pl.DataFrame(columns, changes.schema).unique(maintain_order=True)
     twice = meant.filter(pl.col("artifact_id").is_duplicated())["artifact_id"]
     if twice.len():
-        what = f"{quoted([twice[0]])} has two labels, one of them behind an apostrophe or a blank"
-        raise DataError(what, where=_WHERE, remedy="keep one of the two lines")
+        what = (
+            f"{quote_names([twice[0]])} has two labels, one of them behind an apostrophe or a blank"
+        )
+        raise DataError(what, where=_LABEL_OVERRIDES_PLACE, remedy="keep one of the two lines")
     return meant
 
 
-def _meant(cell: str) -> str:
+def _parse_override_cell(cell: str) -> str:
     return cell_as_meant(cell.strip())
 
 
 def _other_spelling(unknown: pl.DataFrame, rows: pl.DataFrame) -> str:
     """What to do where the label rows spell these GUIDs otherwise; else ""."""
-    guid = normalized_ids(pl.col("artifact_id"))
+    guid = normalize_guid_ids(pl.col("artifact_id"))
     same = unknown.with_columns(guid=guid).join(
         rows.select(guid=guid, spelled="artifact_id"), on="guid"
     )
@@ -84,7 +88,8 @@ def _other_spelling(unknown: pl.DataFrame, rows: pl.DataFrame) -> str:
         return ""
     told, spelled = same.row(0)[0], same["spelled"][0]
     return (
-        f"the label rows spell {quoted([told])} as {quoted([spelled])}: write it so, or set "
+        f"the label rows spell {quote_names([told])} as {quote_names([spelled])}: "
+        "write it so, or set "
         "[production] ID_FORMAT = guid"
     )
 
@@ -93,7 +98,7 @@ def read(path: Path, spell: Callable[[str], str] = str) -> pl.DataFrame:
     """The CSV's artifact_id, as `spell` writes it, and label, each id once; see `override` for the
     errors."""
     found: dict[str, str] = {}
-    lines, review = _lines(path)
+    lines, review = _read_override_lines(path)
     for line, fields in lines:
         where = f"{path}:{line}"
         if len(fields) != len(HEADER):
@@ -108,32 +113,36 @@ def read(path: Path, spell: Callable[[str], str] = str) -> pl.DataFrame:
             raise DataError("the artifact id or the label is empty", where=where)
         if found.setdefault(artifact_id, label) != label:
             raise DataError(
-                f"{quoted([artifact_id])} has another label in an earlier line",
+                f"{quote_names([artifact_id])} has another label in an earlier line",
                 where=where,
                 remedy="keep one of the two",
             )
     if not found and not review:
-        raise DataError("the file holds no line", where=str(path), remedy=f"or drop {_WHERE}")
+        raise DataError(
+            "the file holds no line", where=str(path), remedy=f"or drop {_LABEL_OVERRIDES_PLACE}"
+        )
     schema = {"artifact_id": pl.String, "label": pl.String}
     return pl.DataFrame({"artifact_id": list(found), "label": list(found.values())}, schema)
 
 
-def _lines(path: Path) -> tuple[list[tuple[int, list[str]]], bool]:
+def _read_override_lines(path: Path) -> tuple[list[tuple[int, list[str]]], bool]:
     """The CSV's lines with their numbers, without the header and empty ones; is it a review?"""
     try:
         data = path.read_bytes()
     except OSError as error:
         words = error.strerror or str(error)
-        raise DataError(f"{path} cannot be read: {words}", where=_WHERE) from error
+        raise DataError(f"{path} cannot be read: {words}", where=_LABEL_OVERRIDES_PLACE) from error
     lines = read_sheet(data, str(path), is_review, len(HEADER))
     if lines and is_review(lines[0][1]):
-        return _decided(lines, path), True
+        return _select_override_decisions(lines, path), True
     if lines and [field.strip().lower() for field in lines[0][1]] == HEADER:
         lines.pop(0)
     return lines, False
 
 
-def _decided(lines: list[tuple[int, list[str]]], path: Path) -> list[tuple[int, list[str]]]:
+def _select_override_decisions(
+    lines: list[tuple[int, list[str]]], path: Path
+) -> list[tuple[int, list[str]]]:
     """Artifact id and decision of the lines of a review that have one."""
     header = [field.strip().lower() for field in lines[0][1]]
     artifact_id, decision = header.index("artifact_id"), header.index("decision")

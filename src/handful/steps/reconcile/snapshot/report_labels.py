@@ -17,12 +17,12 @@ from handful.records import Fate
 from handful.steps.reconcile.artifacts import Listing
 from handful.steps.reconcile.keys import pattern_hint
 from handful.steps.reconcile.keys.id_hints import Hint, hints
-from handful.steps.reconcile.keys.names import quoted
+from handful.steps.reconcile.keys.names import quote_names
 from handful.steps.reconcile.matching import Matched
 
 _MOST_LABELS = 30
 EXAMPLES = 3
-_WHERE = "settings.ini [production]"
+_LABEL_REPORT_PLACE = "settings.ini [production]"
 
 
 def label_counts(rows: pl.DataFrame) -> dict[str, int]:
@@ -70,7 +70,7 @@ def warn_of_lookalikes(experiment: Experiment, rows: pl.DataFrame) -> None:
     aliases = experiment.settings.prepare.LABEL_ALIASES
     for group in lookalikes(counts, aliases):
         new, *others = group
-        told = ", ".join(f"{quoted([label])} ({counts[label]:,} rows)" for label in group)
+        told = ", ".join(f"{quote_names([label])} ({counts[label]:,} rows)" for label in group)
         lines = [f"{old} = {new}" for old in others if _can_be_alias(old, new)]
         remedy = (
             f"to join them, write under LABEL_ALIASES: {'; '.join(lines)}"
@@ -89,7 +89,7 @@ def warn_of_kept_text(experiment: Experiment, rows: pl.DataFrame) -> None:
     is_kept = pl.col("kept_as_text").str.contains(r"\blabel\b")
     kept = rows.filter(is_kept)["label"].drop_nulls()
     if kept.len():
-        examples = quoted(kept.unique().sort().head(EXAMPLES))
+        examples = quote_names(kept.unique().sort().head(EXAMPLES))
         experiment.progress.warn(
             f"{kept.len():,} labels are no ordinary values of their type and stand as the "
             f"database's own text: {examples}; leave them out in LABEL_QUERY if they mean nothing"
@@ -130,9 +130,9 @@ def _nothing_to_learn(
         (label,) = labels
         told += "".join(f". {hint}; {hint.remedy}" for hint in near)
         return DataError(
-            f"all {labels[label]:,} artifacts that are left have the label {quoted([label])}; "
+            f"all {labels[label]:,} artifacts that are left have the label {quote_names([label])}; "
             f"a classifier needs two. Fates: {told}",
-            where=f"{_WHERE} LABEL_QUERY",
+            where=f"{_LABEL_REPORT_PLACE} LABEL_QUERY",
             remedy="the reasons are in the data; does the query filter by label?",
         )
     if near:
@@ -141,7 +141,9 @@ def _nothing_to_learn(
     else:
         cause, remedy = _likely_cause(rows, listing, fates, pattern)
     return DataError(
-        f"no artifact is left after matching. Fates: {told}. {cause}", where=_WHERE, remedy=remedy
+        f"no artifact is left after matching. Fates: {told}. {cause}",
+        where=_LABEL_REPORT_PLACE,
+        remedy=remedy,
     )
 
 
@@ -152,7 +154,7 @@ def _likely_cause(
     worst = fates.most_common(1)[0][0]
     if listing.named or without.is_empty() or worst not in (Fate.NO_FILES, Fate.NO_LABEL_ROW):
         example = rows.filter(pl.col("fate") == worst).head(1).to_dicts()[0]
-        told = f"For example {quoted([example['artifact_id']])}: {example['reason']}"
+        told = f"For example {quote_names([example['artifact_id']])}: {example['reason']}"
         if worst == Fate.MISSING_FILES:
             return _other_names(told, listing, example["artifact_id"])
         return told, "mend the cause that is named"
@@ -160,8 +162,8 @@ def _likely_cause(
     seen = listing.files.select("key").collect()["key"].sort()
     some = seen.gather_every(max(1, seen.len() // pattern_hint.MOST)).to_list()
     return (
-        f"The key {quoted([key['key']])} is read as artifact {quoted([key['artifact_id']])}; "
-        + pattern_hint.examples(without, some),
+        f"The key {quote_names([key['key']])} is read as "
+        f"artifact {quote_names([key['artifact_id']])}; " + pattern_hint.examples(without, some),
         pattern_hint.remedy(pattern, some, without["artifact_id"])
         or "check KEY_PATTERN, FILES_URL and the ids that LABEL_QUERY gives",
     )
@@ -173,7 +175,7 @@ def _other_names(told: str, listing: Listing, artifact_id: str) -> tuple[str, st
     found = files.sort("file").head(EXAMPLES).collect()
     if found.is_empty():  # label rows that name files may name none that is there
         return told, "mend the cause that is named"
-    named = f"{told}; its files are named {quoted(found['file'], EXAMPLES)}"
+    named = f"{told}; its files are named {quote_names(found['file'], EXAMPLES)}"
     return named, (
         "name them in FILES_FROM_PROD; where each artifact's file has another name, by a glob such "
         f"as *{PurePosixPath(found['file'][0]).suffix or ''}"

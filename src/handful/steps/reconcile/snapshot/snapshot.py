@@ -29,7 +29,7 @@ from handful.experiment.context import Experiment
 from handful.files import checksums
 from handful.labels.base import LabelSource
 from handful.settings import Settings
-from handful.settings.secrets import counts_the_same, drop_login, hashed
+from handful.settings.secrets import counts_the_same, drop_login, format_secret_hash
 from handful.steps.reconcile.background import Meanwhile
 from handful.steps.reconcile.copying import same_stamps
 from handful.steps.reconcile.keys import key_column
@@ -110,11 +110,11 @@ def snapshot(
         UserError: the one that is there was made from other settings.
         DataError: production has no label rows or no usable keys, or the snapshot is damaged.
     """
-    kept = _kept_or_removed(experiment) if refresh else _kept(experiment)
-    made_from = made_of(experiment.settings)
+    kept = _load_or_delete_snapshot(experiment) if refresh else _load_stored_snapshot(experiment)
+    made_from = describe_snapshot_sources(experiment.settings)
     if kept and not refresh:
         _check_same(experiment, kept.about, made_from)
-        told = f"{told_at(kept.about.taken_at)}, {age(kept.about.taken_at)}"
+        told = f"{format_snapshot_moment(kept.about.taken_at)}, {age(kept.about.taken_at)}"
         experiment.progress.note(f"production as of {told} (--refresh takes it anew)")
         return _with_contents(experiment, files, kept, kept) if compare_contents else kept
     taken = take(experiment, labels, files)
@@ -148,7 +148,9 @@ def _with_contents(
         return snapshot
     # Of one that is there, all files: whoever asks for it mistrusts what is known of them.
     taken_at = before.about.taken_at if snapshot.is_new else None
-    listing = same_stamps.settled(experiment, files, snapshot.files, before.files, stats, taken_at)
+    listing = same_stamps.settle_stamp_etags(
+        experiment, files, snapshot.files, before.files, stats, taken_at
+    )
     if listing is None:
         return replace(snapshot, stats=stats)
     path = experiment.scratch / "settled-listing.parquet"
@@ -158,7 +160,7 @@ def _with_contents(
     return replace(snapshot, listing=path, stats=stats, is_new=True)
 
 
-def made_of(settings: Settings) -> dict[str, str]:
+def describe_snapshot_sources(settings: Settings) -> dict[str, str]:
     """What a snapshot depends on: names that a person understands → values without secrets."""
     import hashlib
 
@@ -174,7 +176,7 @@ def made_of(settings: Settings) -> dict[str, str]:
         told = settings.concealed.get("[production] DATABASE_URL", "")
         place = drop_login(told).partition("?")[0]
         if "${" in place or host != (url.host or ""):
-            database = hashed(place, database)
+            database = format_secret_hash(place, database)
     except ArgumentError:
         database = "(no URL)"  # the label source says so, and better
     column = {
@@ -191,7 +193,7 @@ def made_of(settings: Settings) -> dict[str, str]:
     }
 
 
-def told_at(moment: str) -> str:
+def format_snapshot_moment(moment: str) -> str:
     """An ISO moment as a person reads it: `2026-11-20 14:03 UTC`."""
     return datetime.fromisoformat(moment).astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
 
@@ -214,7 +216,8 @@ def _check_same(experiment: Experiment, about: About, made_from: Mapping[str, st
     ]
     if changed:
         raise UserError(
-            f"the snapshot of production ({told_at(about.taken_at)}) was made before "
+            f"the snapshot of production ({format_snapshot_moment(about.taken_at)}) "
+            "was made before "
             f"{' and '.join(changed)} changed",
             where=f"{experiment.store.url}/{layout.SNAPSHOT}",
             remedy=f"take production anew: `handful reconcile {experiment.directory} --refresh`",
@@ -243,17 +246,17 @@ def _keep(experiment: Experiment, new: Snapshot) -> None:
     store.write(layout.SNAPSHOT, f"{text}\n".encode())
 
 
-def _kept_or_removed(experiment: Experiment) -> Snapshot | None:
+def _load_or_delete_snapshot(experiment: Experiment) -> Snapshot | None:
     """The snapshot that is there; one that is damaged is removed, since a new one replaces it."""
     try:
-        return _kept(experiment)
+        return _load_stored_snapshot(experiment)
     except (Damaged, DataError) as error:
         experiment.progress.warn(f"the snapshot that stood there is not compared: {error}")
         experiment.store.delete([layout.SNAPSHOT, layout.RECONCILED])
         return None
 
 
-def _kept(experiment: Experiment) -> Snapshot | None:
+def _load_stored_snapshot(experiment: Experiment) -> Snapshot | None:
     store = experiment.store
     try:
         raw = json.loads(store.read(layout.SNAPSHOT))
@@ -262,7 +265,7 @@ def _kept(experiment: Experiment) -> Snapshot | None:
     except Absent:
         return None
     except (ValueError, KeyError, TypeError) as error:
-        raise _damaged(experiment, layout.SNAPSHOT) from error
+        raise _snapshot_damage_error(experiment, layout.SNAPSHOT) from error
     places: dict[str, Path] = {}
     parts: dict[str, int | None] = {layout.LABELS: about.label_rows, layout.LISTING: about.keys}
     if about.by_column:
@@ -273,15 +276,15 @@ def _kept(experiment: Experiment) -> Snapshot | None:
             store.fetch(key, path)
             found: Any = pq.read_metadata(path).num_rows
         except (Absent, OSError, ValueError) as error:
-            raise _damaged(experiment, key) from error
+            raise _snapshot_damage_error(experiment, key) from error
         if rows is not None and found != rows:
-            raise _damaged(experiment, key)
+            raise _snapshot_damage_error(experiment, key)
         places[key] = path
     file_keys = places.get(layout.FILE_KEYS)
     return Snapshot(about, places[layout.LABELS], places[layout.LISTING], file_keys)
 
 
-def _damaged(experiment: Experiment, key: str) -> DataError:
+def _snapshot_damage_error(experiment: Experiment, key: str) -> DataError:
     return DataError(
         "the snapshot of production is damaged",
         where=f"{experiment.store.url}/{key}",

@@ -80,15 +80,15 @@ def load(experiment: Experiment, key: str, schema: pl.Schema) -> pl.DataFrame:
     try:
         table = pl.read_parquet(path, memory_map=False)
     except (pl.exceptions.PolarsError, OSError) as error:
-        raise damaged(experiment.store, key) from error
+        raise table_damage_error(experiment.store, key) from error
     finally:
         path.unlink(missing_ok=True)
     if table.schema != schema:
-        raise damaged(experiment.store, key)
+        raise table_damage_error(experiment.store, key)
     return table
 
 
-def damaged(store: Store, key: str) -> DataError:
+def table_damage_error(store: Store, key: str) -> DataError:
     return DataError(
         "the file cannot be read as what it should be",
         where=f"{store.url}/{key}",
