@@ -172,7 +172,7 @@ def test_a_new_baseline_makes_the_comparison_out_of_date(
     one: Compared, chance: np.random.Generator, tmp_path: Path
 ) -> None:
     from handful.experiment.fingerprint import difference
-    from handful.pipeline.run import STEPS
+    from handful.pipeline.steps import STEPS
 
     step = next(step for step in STEPS if step.name == "compare")
     truth = chance.integers(0, 3, 50)

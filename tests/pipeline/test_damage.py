@@ -16,9 +16,10 @@ from handful.errors import Damaged
 from handful.experiment.context import Experiment, open_experiment
 from handful.experiment.step_files import check_files, files_of
 from handful.files import checksums
-from handful.pipeline.run import STEPS, run
+from handful.pipeline.run import run
 from handful.pipeline.step import Choice, Records, Step
 from handful.pipeline.step_status import load_step_record, look, states
+from handful.pipeline.steps import STEPS
 from handful.progress import Silent
 from handful.records import Record
 

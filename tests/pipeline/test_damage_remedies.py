@@ -16,9 +16,10 @@ from handful import layout
 from handful.errors import Damaged
 from handful.experiment.context import Experiment, open_experiment
 from handful.layout import Layout
-from handful.pipeline.run import STEPS, run
+from handful.pipeline.run import run
 from handful.pipeline.step import Choice
 from handful.pipeline.step_status import states
+from handful.pipeline.steps import STEPS
 from handful.progress import Silent
 
 pytestmark = pytest.mark.slow

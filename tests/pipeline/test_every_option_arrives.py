@@ -57,8 +57,8 @@ def test_there_is_one_way_for_each_side() -> None:
                 if names & {"open_store", "open_source", "Access"}:
                     callers.add((file.relative_to(SOURCE).as_posix(), function.name))
     assert callers == {
-        ("experiment.py", "open_in_store"),
-        ("production.py", "open_in_production"),
+        ("experiment/context.py", "open_in_store"),
+        ("pipeline/production.py", "open_in_production"),
         ("pipeline/check/__init__.py", "_private_stage"),  # below its scratch
         ("storage/open.py", "open_source"),
         ("storage/open.py", "open_store"),

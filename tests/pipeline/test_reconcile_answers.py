@@ -57,7 +57,7 @@ def kind(request: Request) -> str:
     if request.method == "PUT" and f"/{layout.LOCK}/" in request.path:
         return "conditional put"
     if "/probe-" in request.path:
-        return "probe"  # see `claims`; each has a name of its own, so none is ever repeated
+        return "probe"  # see `create_fallback`; each has its own name, so none is ever repeated
     return "deletion" if request.method in {"POST", "DELETE"} else "anything else"
 
 

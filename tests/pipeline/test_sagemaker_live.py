@@ -26,8 +26,9 @@ from encoded import Told
 from handful import records
 from handful.experiment.context import open_experiment
 from handful.pipeline.managed_jobs import list_managed_job_requests
-from handful.pipeline.run import STEP_NAMES, run
+from handful.pipeline.run import run
 from handful.pipeline.step import Choice
+from handful.pipeline.steps import STEP_NAMES
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(4 * 3_600)]
 TYPE = "ml.m5.large"

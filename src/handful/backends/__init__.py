@@ -1,1 +1,1 @@
-"""Who runs a job: this process, a process of its own, or SageMaker."""
+"""Who runs a job: this process, a process of its own, or several of one's own machines."""

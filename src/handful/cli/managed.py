@@ -10,9 +10,10 @@ import typer
 from handful.errors import LeftRunning, StoreError
 from handful.experiment.context import Experiment
 from handful.pipeline.managed_jobs import list_managed_job_requests
-from handful.pipeline.run import STEPS, select_pipeline_steps
+from handful.pipeline.run import select_pipeline_steps
 from handful.pipeline.step import Choice
 from handful.pipeline.step_status import states
+from handful.pipeline.steps import STEPS
 
 
 def show_requests(experiment: Experiment, choice: Choice, as_json: bool) -> None:

@@ -28,8 +28,8 @@ def show_states(experiment: Experiment, choice: Choice) -> None:
     The further lines of a step have no name. `Damaged` behind it, if a file is.
     """
     from handful.experiment.store_format import is_marked
-    from handful.pipeline.run import STEPS
     from handful.pipeline.step_status import age, in_progress, states
+    from handful.pipeline.steps import STEPS
 
     is_marked(experiment.store)  # what another program's store holds is not "up to date"
     rows, busy = [], in_progress(experiment, STEPS)

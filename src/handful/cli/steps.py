@@ -180,7 +180,7 @@ def _only(step: str, redo: bool, **more: Any) -> Choice:
 
 
 def _must_be_a_step(word: str | None) -> None:
-    from handful.pipeline.run import STEP_NAMES
+    from handful.pipeline.steps import STEP_NAMES
 
     if word is not None and word not in STEP_NAMES:
         raise UserError(f"there is no step {word!r}", remedy=f"steps: {', '.join(STEP_NAMES)}")

@@ -66,7 +66,7 @@ class Copy:
 
 @dataclass(frozen=True, kw_only=True)
 class ProcessBatch:
-    """process_func on some copies. Satisfies `steps.prepare.work.Work`."""
+    """process_func on some copies. Satisfies `steps.prepare.workers.messages.Work`."""
 
     copies: tuple[Copy, ...]
     store: Store

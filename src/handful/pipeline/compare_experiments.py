@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from handful.experiment.context import Experiment
-from handful.pipeline.run import STEP_NAMES, STEPS
-from handful.pipeline.step import Records, select_record_by_class
+from handful.pipeline.step import Records, get_record
 from handful.pipeline.step_status import as_it_stands
+from handful.pipeline.steps import STEP_NAMES, STEPS
 from handful.records import Compared, Prepared, Tested
 
 
@@ -28,9 +28,9 @@ def compare_across(experiments: Sequence[Experiment]) -> dict[str, Any]:
         sides.append(
             Side(
                 experiment,
-                select_record_by_class(records, Prepared),
-                select_record_by_class(records, Tested),
-                select_record_by_class(records, Compared),
+                get_record(records, Prepared),
+                get_record(records, Tested),
+                get_record(records, Compared),
             )
         )
     return across(sides)

@@ -8,9 +8,10 @@ from pathlib import Path
 from handful.errors import UserError
 from handful.experiment.context import Experiment
 from handful.pipeline.production import refuse_overlap
-from handful.pipeline.run import STEPS, run
-from handful.pipeline.step import Choice, select_record_by_class
+from handful.pipeline.run import run
+from handful.pipeline.step import Choice, get_record
 from handful.pipeline.step_status import as_it_stands
+from handful.pipeline.steps import STEPS
 from handful.records import Reconciled
 from handful.user_functions.source_hash import function_hashes
 
@@ -33,7 +34,7 @@ def prepare_share(experiment: Experiment, worker: int, of: int, *, sent: bool = 
         )
     refuse_overlap(experiment)
     first = STEPS[0]
-    reconciled = select_record_by_class(
+    reconciled = get_record(
         {first.name: as_it_stands(experiment, first, {}, judged=sent)}, Reconciled
     )
     doing = f"prepare, worker {worker} of {of}, of {experiment.settings.experiment.NAME}"

@@ -59,7 +59,7 @@ class Step:
     """Why it has to run although nothing that it is made from changed."""
 
 
-def select_record_by_class(records: Records, kind: type[R]) -> R:
+def get_record(records: Records, kind: type[R]) -> R:
     """The record of this class."""
     return next(record for record in records.values() if isinstance(record, kind))
 

@@ -63,7 +63,8 @@ def compare_model_pairs(
 ) -> list[Pair]:
     """The pairs `which` of the M models of `answers`, corrected together.
 
-    `values` (name → [M]) and `draws` (name → [M, R]) are what `measured` and `resampled` gave.
+    `values` (name → [M]) and `draws` (name → [M, R]) are what `compute_answer_metrics` and
+    `resample_answer_metrics` gave.
     """
     right = answers.predictions == answers.references
     deviations = NormalDist().inv_cdf(1 - METRIC_ALPHA / 2 / max(len(which), 1))

@@ -18,8 +18,8 @@ from handful.errors import Absent, DataError, Unreachable, UserError
 from handful.experiment.context import Experiment
 from handful.pipeline.check.sample import Chosen, Rows, Sample, take_sample
 from handful.pipeline.production import production_files, production_labels, refuse_overlap
-from handful.pipeline.run import STEPS
 from handful.pipeline.step_status import states
+from handful.pipeline.steps import STEPS
 from handful.progress import Scalar, Silent
 from handful.sagemaker.jobs.costs.durations import Pace
 from handful.steps.prepare.artifacts import Artifact, load_kept_artifacts

@@ -174,7 +174,7 @@ def _prepare_reconciliation(
             if meanwhile:
                 meanwhile.wait()
         raise
-    gc.freeze()  # what was imported meanwhile, too: see `undisturbed`, within which this is
+    gc.freeze()  # what was imported meanwhile, too: this is in `freeze_garbage_collector`
     hushed.loud = True  # from now on it is waited for
     here, memory = move_folders(experiment, matched.files, *standing.get())
     here = sums.without_damaged(experiment, here, every=every)

@@ -52,7 +52,7 @@ class Ledger:
     stale: pl.DataFrame
     """What is in the store beside them: artifact_id, file, size, etag."""
     copies: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=COPIES))
-    """See `copying.to_remember`."""
+    """See `copies.to_remember`."""
 
     def hash(self) -> str:
         """sha256 over what later steps read, whatever the order of the rows."""

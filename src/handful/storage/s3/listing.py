@@ -1,7 +1,7 @@
 """Lists a bucket as Arrow batches.
 
 The pages come by boto3, which signs, repeats and tells errors apart, but whose own parser is slow:
-what the answer says of objects is taken out before (see `s3pages`).
+what the answer says of objects is taken out before (see `pages`).
 obstore lists faster still, but neither knows an object's storage class nor tells a folder's marker
 from a file, and it stops at keys that no path may have (`a//b`).
 """

@@ -1,7 +1,7 @@
 """A prefix of an S3 bucket as a source.
 
 Works through obstore's blocking calls, from as many threads as the caller likes (its asynchronous
-ones sometimes abort the interpreter at exit). See `s3listing` for keys that no path may have.
+ones sometimes abort the interpreter at exit). See `listing` for keys that no path may have.
 """
 
 from __future__ import annotations

@@ -2,7 +2,8 @@
 
 A put is whole or absent by S3's own promise; large files go in parts, which become visible
 together (what an interrupted upload leaves is invisible, but paid for: give the bucket a lifecycle
-rule that aborts incomplete uploads). See `claims` for `create`, `s3copy` for copies.
+rule that aborts incomplete uploads). See `create_fallback` for `create`, and
+`copy` for copies.
 
 Under a lock (see `Store.fenced`) each put carries a condition where the server honours it: what
 this holder has last read, written or deleted at the key is what it replaces. A put of somebody who

@@ -53,7 +53,7 @@ class SplitData:
         return self.rows[indices.tolist()].select(list(self.features))
 
     def tensors(self, indices: Indices, collate: Collate) -> Tensors:
-        """Some rows as a batch; with `STATES`, if activations are kept, for `called`."""
+        """Some rows as a batch; with `STATES`, if activations are kept, for `call_with_states`."""
         batch = collate(self.batch(indices))
         return batch | ({STATES: self.activations.of(indices, batch)} if self.activations else {})
 

@@ -103,10 +103,10 @@ class Written:
 
 
 def evaluate(experiment: Experiment, arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """`arguments`: `label2id`, `runs` (a list of what `Wanted` holds) and `look` (see `looks`);
-    `baseline_rows` (see `baselines.grounds`), without which there are no baselines; `data_hash`, by
-    model, without which there are no probes; and `best_run`, the number of the run that judges
-    labels. Several processes share the work if torchrun has started them.
+    """`arguments`: `label2id`, `runs` (a list of what `Wanted` holds) and `look` (see
+    `test_access_log`); `baseline_rows` (see `baselines.grounds`), without which there are no
+    baselines; `data_hash`, by model, without which there are no probes; and `best_run`, the number
+    of the run that judges labels. Several processes share the work if torchrun has started them.
 
     Returns `evaluations`: what `records.Evaluation` holds, one for each run; `baselines`, the same
     of those; and `look`, the number of this look. Raises `DataError` for a test split that is empty

@@ -53,7 +53,7 @@ class Checkpoint:
     """The fingerprint of its run."""
     label2id: Mapping[str, int] = field(default_factory=dict)
     beginning: Mapping[str, Any] = field(default_factory=dict)
-    """As `beginning.Beginning` has it; empty in those of earlier builds."""
+    """As `head_start.Beginning` has it; empty in those of earlier builds."""
     places: tuple[tuple[str, int], ...] = ()
     """Where in the store it lies, and of which step; the best one before it, too."""
 

@@ -64,7 +64,7 @@ class Beginning:
 
     @property
     def build_with(self) -> str | Pooling:
-        """For `model.build`."""
+        """For `load.build`."""
         return Pooling.from_json(self.pooling) if self.pooling else MODEL
 
     @property

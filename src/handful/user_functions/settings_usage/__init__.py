@@ -37,7 +37,7 @@ _SETTINGS_BYPASS_PATTERN = re.compile(
 def settings_usage(directory: Path, names: Sequence[str]) -> Usage:
     """What those of the five that are named in `names` read, with all the helpers they reach.
 
-    Raises `FunctionsError` as `sources.function_hashes` does.
+    Raises `FunctionsError` as `source_hash.function_hashes` does.
     """
     reader = Reader(directory)
     root = FILE.removesuffix(".py")

@@ -84,7 +84,7 @@ def plan(experiment: Experiment, job: Job) -> Plan:
     there = {name: f"../models/{model_folder(name)}" for name in (*local, *remote)}
     text, bundle = _pack_job_bundle(experiment, job, there)
     arguments = with_models(job.arguments, lambda name: there.get(name, name))
-    # It goes on without this driver, and so without its lock (see `training.checkpoints`).
+    # It goes on without this driver, and so without its lock (see `training.loop.checkpoints`).
     travelling = replace(job, experiment="", overrides=(), arguments=arguments, lock=None)
     return Plan(
         job=travelling,

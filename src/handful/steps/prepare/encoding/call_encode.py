@@ -24,7 +24,7 @@ Answer = Any
 
 @dataclass(frozen=True, kw_only=True)
 class Encoding:
-    """What a sample and a shard have in common. Satisfies `work.Work`."""
+    """What a sample and a shard have in common. Satisfies `messages.Work`."""
 
     model: str
     label2id: Mapping[str, int]

@@ -20,7 +20,8 @@ _FULL_DATASET_NAME = "full_dataset"
 
 
 def merge_earlier_draws(experiment: Experiment, own: Ledger | None) -> Mapping[str, Drawn]:
-    """Artifact id → where it stays: `load_borrowed_draws`, and what this experiment has placed.
+    """Artifact id → where it stays: what `load_borrowed_draws` gives, and what this experiment
+    has placed.
 
     By the form of the ids that ID_FORMAT asks for. Where two ids become one, what was trained on
     stays trained on: it must not come into another split's score.

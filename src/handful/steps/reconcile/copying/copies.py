@@ -102,7 +102,7 @@ def to_remember(files: pl.DataFrame, here: pl.DataFrame) -> pl.DataFrame:
 
 
 def standing(experiment: Experiment) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """`present`, quicker for what is `load_arrived_copies`, and that."""
+    """`present`, quicker for what `load_arrived_copies` gives, and that."""
     memory = load_arrived_copies(experiment)
     return present(experiment, seams(memory["artifact_id"], PAGE)), memory
 

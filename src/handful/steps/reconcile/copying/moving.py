@@ -29,7 +29,7 @@ from handful.steps.reconcile.snapshot import tables
 def move_folders(
     experiment: Experiment, files: pl.DataFrame, here: pl.DataFrame, memory: pl.DataFrame
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """`here` and `memory` (see `copying`) by the form of their ids, with every folder in its place.
+    """`here` and `memory` (see `copies`) by the form of their ids, with every folder in its place.
 
     `files`: what is to be copied; folders of other artifacts stay where they are.
     """

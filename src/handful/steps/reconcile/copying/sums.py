@@ -34,7 +34,7 @@ _CHECKSUM_THREADS = 8
 
 
 def without_damaged(experiment: Experiment, here: pl.DataFrame, *, every: bool) -> pl.DataFrame:
-    """`here` (see `copying.PRESENT`), in which what is not as it arrived has neither size nor etag.
+    """`here` (see `copies.PRESENT`), in which what is not as it arrived has neither size nor etag.
 
     `every`: read all files, not just those whose time stamp is another.
     """

@@ -57,9 +57,9 @@ class Verified:
     repaired: int
     """Files that were copied again."""
     contents: list[tuple[str, str, str]] = field(default_factory=list)
-    """See `copying.Delivery`: of all that was copied, the last one counts."""
+    """See `copies.Delivery`: of all that was copied, the last one counts."""
     copies: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=COPIES))
-    """See `copying.to_remember`."""
+    """See `copies.to_remember`."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class Verifier:
     """Of the artifacts that matching kept: artifact_id, file, key, size, etag."""
     wanted: Wanted
     memory: pl.DataFrame
-    """See `copying.remembered`."""
+    """See `copies.load_arrived_copies`."""
     processing: Processing | None
     """None: there is no process_func."""
     troubles: Troubles
