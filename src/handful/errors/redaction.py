@@ -18,12 +18,12 @@ SHORTEST = 4
 _EVERYWHERE = 8
 """Shorter values are blotted out where they are whole words: else harmless words would be harmed.
 """
-_NON_SECRET_WORDS = (
+_PUBLIC_URL_WORDS = (
     "::1 127.0.0.1 allow disable disabled false localhost none null prefer preferred read_only "
     "require required true utf-8 utf8 utf8mb4 verify-ca verify-full verify_ca verify_identity "
     "memory :memory:"
 )
-_SAYS_NOTHING = frozenset(_NON_SECRET_WORDS.split())
+_SAYS_NOTHING = frozenset(_PUBLIC_URL_WORDS.split())
 """What options are set to, and what messages are made of."""
 
 
