@@ -88,7 +88,7 @@ class Connection(asyncio.Protocol):
     def __init__(self, server: Server, loop: asyncio.AbstractEventLoop) -> None:
         self._server = server
         self._loop = loop
-        self._fetch_and_compare = bytearray()
+        self._arrived = bytearray()
         self._expected = 0
         self._busy = False
         self._transport: asyncio.Transport
@@ -97,7 +97,7 @@ class Connection(asyncio.Protocol):
         self._transport = transport  # type: ignore[assignment]
 
     def data_received(self, data: bytes) -> None:
-        self._fetch_and_compare += data
+        self._arrived += data
         if not self._busy:
             self._next()
 
@@ -114,21 +114,21 @@ class Connection(asyncio.Protocol):
 
     def _whole(self) -> Request | None:
         """The first request, once all of it has arrived."""
-        if len(self._fetch_and_compare) < self._expected:
+        if len(self._arrived) < self._expected:
             return None
-        end = self._fetch_and_compare.find(b"\r\n\r\n")
+        end = self._arrived.find(b"\r\n\r\n")
         if end < 0:
             return None
-        head = bytes(self._fetch_and_compare[:end])
+        head = bytes(self._arrived[:end])
         lower = head.lower()
         size = end + 4 + int(header_of(head, lower, b"content-length") or 0)
-        if len(self._fetch_and_compare) < size:
+        if len(self._arrived) < size:
             if not self._expected and b"expect: 100-continue" in lower:
                 self._transport.write(_CONTINUE)
             self._expected = size
             return None
-        body = bytes(self._fetch_and_compare[end + 4 : size])
-        del self._fetch_and_compare[:size]
+        body = bytes(self._arrived[end + 4 : size])
+        del self._arrived[:size]
         self._expected = 0
         return Request(head, lower, body)
 
@@ -140,7 +140,7 @@ class Connection(asyncio.Protocol):
         self._transport.write(answer)
         if close:
             self._transport.close()
-        elif self._fetch_and_compare:
+        elif self._arrived:
             self._next()
 
 

@@ -147,7 +147,7 @@ class Peak:
 
         self._process, self.bytes, self._over = psutil.Process(), 0, threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
-        self._absence_as_damage = (psutil.NoSuchProcess, psutil.AccessDenied)
+        self._gone = (psutil.NoSuchProcess, psutil.AccessDenied)
 
     def __enter__(self) -> Peak:
         self._thread.start()
@@ -163,7 +163,7 @@ class Peak:
             for one in (self._process, *self._process.children(recursive=True)):
                 try:
                     total += one.memory_info().rss
-                except self._absence_as_damage:
+                except self._gone:
                     continue
             self.bytes = max(self.bytes, total)
 

@@ -17,7 +17,7 @@ from encoded import tiny_bert
 from handful.errors import UserError
 from handful.training.cpu.micro_batches import is_known
 from handful.training.model.final import save_final
-from handful.training.model.pooled import HEAD, PooledClassifier, reopen_pooled
+from handful.training.model.pooled import HEAD, PooledClassifier, class_name, reopen_pooled
 from handful.training.model.pooling import Pooling, read_checkpoint_pooling
 from handful.training.model.pretrained import load_pretrained
 from handful.training.model.weight_views import part_storage
@@ -312,3 +312,13 @@ def test_no_class_of_transformers_takes_the_head_for_its_own(tmp_path: Path) -> 
     )
     assert "classifier.weight" in report["missing_keys"]
     assert f"{HEAD}.weight" in report["unexpected_keys"]
+
+
+def test_stores_know_the_class_of_a_model_by_the_name_that_it_always_had(tmp_path: Path) -> None:
+    """Kept features, probes and activations are found by it; of others' classes it is their own."""
+    tiny_bert(tmp_path / "m")
+    pooled = load_pretrained(str(tmp_path / "m"), LABEL2ID, "mean").model
+    assert isinstance(pooled, PooledClassifier)
+    assert class_name(pooled) == "handful.training.pooled.BertModelPooled"
+    assert class_name(pooled.encoder) == "transformers.models.bert.modeling_bert.BertModel"
+    assert class_name(torch.nn.Linear(1, 1)) == "torch.nn.modules.linear.Linear"

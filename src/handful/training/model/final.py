@@ -23,7 +23,7 @@ from handful.files import checksums
 from handful.layout import FINAL_RECORD
 from handful.training.model.card import model_card
 from handful.training.model.load import LOAD_MODEL, ModelSource, build_model, inverse
-from handful.training.model.pooled import PooledClassifier, reopen_pooled
+from handful.training.model.pooled import PooledClassifier, class_name, reopen_pooled
 from handful.training.model.pretrained import reopen_pretrained
 from handful.user_functions.load import Functions
 
@@ -74,7 +74,7 @@ def save_final(
         **({POOLING: pooling} if pooling else {}),
         "weights": {name: files[name].sha256},
         "weights_hash": files[WEIGHTS].sha256,
-        "class": f"{type(model).__module__}.{type(model).__qualname__}",
+        "class": class_name(model),
     }
     (folder / CARD).write_text(model_card(full))
     files[CARD] = checksums.of_file(folder / CARD)

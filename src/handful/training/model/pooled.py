@@ -21,6 +21,8 @@ from handful.errors import StepError, UserError
 from handful.training.model.pooling import Pooling
 
 HEAD = "label_head"
+_HOME = "handful.training.pooled"
+"""By which module stores know these classes, wherever this file stands."""
 _LABELS, _MASK = "labels", "attention_mask"
 _CHECKPOINTING = ("activation_checkpointing_enable", "gradient_checkpointing_enable")
 
@@ -110,6 +112,13 @@ def build_pooled_classifier(encoder: nn.Module, pooling: Pooling, labels: int) -
     )
     made: PooledClassifier = kind(encoder, pooling, labels)
     return made
+
+
+def class_name(model: nn.Module) -> str:
+    """The class of a model, as what is kept of it says: the same in every release of handful."""
+    kind = type(model)
+    home = _HOME if isinstance(model, PooledClassifier) else kind.__module__
+    return f"{home}.{kind.__qualname__}"
 
 
 def reopen_pooled(folder: Path, pooling: Mapping[str, Any], labels: int) -> PooledClassifier:

@@ -18,6 +18,7 @@ from handful.training.data.collate import Collator
 from handful.training.data.splits import SplitData
 from handful.training.loop.process_group import Team
 from handful.training.loop.stopping import Stopping
+from handful.training.model.pooled import class_name
 from handful.user_functions.source_hash import function_hashes
 
 BATCH_SIZE = 32
@@ -66,7 +67,7 @@ def hash_of(untrained: Untrained, left_out: Collection[str], more: Mapping[str, 
     told = {
         **more,
         "data": untrained.data_hash,
-        "class": f"{type(model).__module__}.{type(model).__qualname__}",
+        "class": class_name(model),
         # What its forward does, nobody can read off its weights.
         "load_model": function_hashes(directory).get("load_model", ""),
         "user": sorted(map(repr, untrained.experiment.settings.user.values.items())),
