@@ -226,7 +226,7 @@ def test_what_was_kept_and_cannot_be_any_more_is_told_before_it_goes_on(
 
 @pytest.mark.parametrize(
     ("place", "name"),
-    [(activations, "states_of"), (features, "asked")],
+    [(activations, "states_of"), (features, "compute_cpu_logits")],
     ids=["frozen layers", "the head's vectors"],
 )
 def test_a_stop_is_heard_before_the_first_step(
