@@ -41,7 +41,7 @@ def accuracy(counts: Counts) -> Floats:
     return _ratio(counts.hits.sum(axis=-1), counts.support.sum(axis=-1))
 
 
-def mean_label_recall(counts: Counts) -> Floats:
+def balanced_accuracy(counts: Counts) -> Floats:
     """The mean recall of the labels that are there."""
     return _mean(_recall(counts), counts.support > 0)
 
@@ -84,7 +84,7 @@ def _weight_by_support(of_label: Callable[[Counts], Floats]) -> Callable[[Counts
 
 MEASURES: Mapping[str, Callable[[Counts], Floats]] = {
     "accuracy": accuracy,
-    "balanced_accuracy": mean_label_recall,
+    "balanced_accuracy": balanced_accuracy,
     "macro_f1": _macro(_f1),
     "macro_precision": _macro(_precision),
     "macro_recall": _macro(_recall),
