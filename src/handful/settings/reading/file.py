@@ -81,7 +81,7 @@ def _with_section(fault: Fault, text: str) -> Fault:
 def _read_settings_entry(reading: Reading, entry: Entry) -> None:
     if entry.key.upper() == "S3_PARENT_DIR":
         remedy = "write STORE = s3://bucket/prefix and NAME = … in [experiment]"
-        reading.fault(entry, "is the original's word for what STORE and NAME say now", remedy)
+        reading.fault(entry, "is no key here: STORE and NAME say where an experiment lies", remedy)
     elif entry.section == "user":
         read_user(reading, entry)
     elif not unknown.is_section(entry.section):

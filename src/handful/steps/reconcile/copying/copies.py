@@ -177,7 +177,7 @@ def plan(
 
 
 def tell(experiment: Experiment, planned: pl.DataFrame, files: pl.DataFrame) -> None:
-    """Say what will be copied, in the original's three cases."""
+    """Say what will be copied: nothing, what is missing, or what is to be replaced as well."""
     if planned.is_empty():
         experiment.progress.note(f"copies: all {files.height:,} files are there")
         return
