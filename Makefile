@@ -86,7 +86,7 @@ mutants: $(READY)
 ##                and must end as if nothing had been; SEED, KINDS, STORES, ROUNDS, ROUND_SEED narrow it
 MINUTES ?= 2
 chaos: $(READY) compiled
-	$(BIN)/python tests/chaos --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)) \
+	$(BIN)/python -m tests.chaos --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)) \
 	  $(if $(KINDS),--kinds $(KINDS)) $(if $(STORES),--stores $(STORES)) \
 	  $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(ROUND_SEED),--round-seed $(ROUND_SEED))
 

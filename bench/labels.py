@@ -260,7 +260,7 @@ def _databases(
     drivers: Sequence[str], sizes: Sequence[int]
 ) -> Iterator[dict[tuple[str, int], str]]:
     """(driver, rows) → the URL of a database whose table `label_rows` has these rows."""
-    sys.path.append(str(ROOT / "tests"))
+    sys.path.append(str(ROOT))
     from sqlalchemy.engine import make_url
 
     makers = {"postgresql": _postgresql, "mysql": _mariadb, "sqlite": _sqlite}
@@ -282,7 +282,7 @@ def _databases(
 def _postgresql(sizes: Sequence[int]) -> Iterator[dict[int, str]]:
     import psycopg
 
-    from servers import fresh_database, running_postgres
+    from tests.support.servers import fresh_database, running_postgres
 
     with running_postgres() as server:
         urls = {size: fresh_database(server) for size in sizes}
@@ -303,7 +303,7 @@ def _postgresql(sizes: Sequence[int]) -> Iterator[dict[int, str]]:
 
 @contextmanager
 def _mariadb(sizes: Sequence[int]) -> Iterator[dict[int, str]]:
-    from databases import running_mariadb
+    from tests.support.databases import running_mariadb
 
     with running_mariadb("--innodb-buffer-pool-size=1G") as server:
         urls = {size: server.fresh_database() for size in sizes}

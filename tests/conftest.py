@@ -4,23 +4,16 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
-from pathlib import Path
 
 # The number of threads changes bits: every process that a test starts, and the test's own, train
 # with the same one. The tests run in several processes anyway.
 os.environ["OMP_NUM_THREADS"] = "1"
 
-# With `--import-mode=importlib` no test folder is on the path by itself; processes that a test
-# spawns find the test's module by its name from the root.
-sys.path.insert(0, str(Path(__file__).parents[1]))
-sys.path.insert(0, str(Path(__file__).parent))
-
 from hypothesis import settings
 
-from databases import firebird, firebird_server, mariadb, mariadb_server
-from s3_servers import s3_servers
-from servers import postgres, postgres_server, s3_server
+from tests.support.databases import firebird, firebird_server, mariadb, mariadb_server
+from tests.support.s3_servers import s3_servers
+from tests.support.servers import postgres, postgres_server, s3_server
 
 __all__ = [
     "firebird",

@@ -109,8 +109,8 @@ class Area:
     """Tests with this in their names come last: a server has to be started for them."""
 
 
-def unit(*names: str) -> list[str]:
-    return [f"tests/unit/test_{name}.py" for name in names]
+def unit(room: str, *names: str) -> list[str]:
+    return [f"tests/unit/{room}/test_{name}.py" for name in names]
 
 
 def of_step(step: str, tests: Sequence[str], *names: str) -> dict[str, Sequence[str]]:
@@ -118,9 +118,9 @@ def of_step(step: str, tests: Sequence[str], *names: str) -> dict[str, Sequence[
 
 
 _LOCK = ["tests/contract/test_lock.py"]
-_SCORING = unit("scoring", "comparing_metrics")
-_COMPARING = unit("comparing_tests", "comparing_verdict", "comparing_metrics")
-_METRICS = unit("training_metrics")
+_SCORING = unit("evaluation", "figures", "counts_and_bootstrap")
+_COMPARING = unit("evaluation", "mcnemar_and_holm", "verdict", "counts_and_bootstrap")
+_METRICS = unit("training/evaluation", "metrics")
 AREAS = (
     Area("lock", {"storage/lock.py": _LOCK, "storage/lock_guard.py": _LOCK}, late="[s3"),
     Area(
@@ -128,7 +128,7 @@ AREAS = (
         of_step(
             "reconcile",
             [
-                *unit("reconcile_matching", "reconcile_contents"),
+                *unit("steps/reconcile", "matching", "contents"),
                 "tests/pipeline/test_reconcile.py",
             ],
             *("matching", "ledger", "assign_fates", "snapshot/contents"),
@@ -138,7 +138,7 @@ AREAS = (
         "splits",
         of_step(
             "prepare/splitting",
-            unit("prepare_splits", "prepare_totals"),
+            unit("steps/prepare", "splits", "totals"),
             *("splits", "groups", "union_find", "quotas", "balancing", "exact_split", "totals"),
         ),
     ),

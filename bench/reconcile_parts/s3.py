@@ -115,8 +115,8 @@ def seaweedfs(objects: int, files: int) -> Iterator[Server]:
     """SeaweedFS, as the tests start it."""
     import obstore
 
-    sys.path.append(str(BENCH.parent / "tests"))
-    from servers import running_s3
+    sys.path.append(str(BENCH.parent))
+    from tests.support.servers import running_s3
 
     with running_s3() as real:
         store, production = real.buckets

@@ -97,8 +97,8 @@ def _production(
         import obstore
         from obstore.store import S3Store
 
-        sys.path.append(str(Path(__file__).parents[2] / "tests"))
-        from servers import running_s3
+        sys.path.append(str(Path(__file__).parents[2]))
+        from tests.support.servers import running_s3
 
         with running_s3() as server:
             bucket = server.buckets[1]

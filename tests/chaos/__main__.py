@@ -1,7 +1,7 @@
 """Disturbs runs of the tiny experiment at random, and looks whether anything was lost.
 
-    python tests/chaos [--minutes N | --rounds N] [--seed S] [--kinds K,…] [--stores S,…]
-    python tests/chaos --round-seed R     that round again, with the same --kinds and --stores
+    python -m tests.chaos [--minutes N | --rounds N] [--seed S] [--kinds K,…] [--stores S,…]
+    python -m tests.chaos --round-seed R     that round again, with the same --kinds and --stores
 
 Each round begins from a state of the experiment, does one to four things, one after the other and
 each to a running `handful run`, and then lets a plain one end. That must end with 0, and the store
@@ -13,11 +13,8 @@ is said.
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 
 if __name__ == "__main__":
-    tests = Path(__file__).parents[1]
-    sys.path[:1] = [str(tests), str(tests / "pipeline")]
-    from chaos.playing import main
+    from tests.chaos.playing import main
 
     sys.exit(main(__doc__.partition("\n")[0]))

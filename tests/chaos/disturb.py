@@ -10,10 +10,10 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from chaos.processes import Command
-from chaos.rounds import FAULTS, HOUR, Disturbance, Round
-from chaos.worlds import OnServer, World
-from faults import Request
+from tests.chaos.processes import Command
+from tests.chaos.rounds import FAULTS, HOUR, Disturbance, Round
+from tests.chaos.worlds import OnServer, World
+from tests.support.faults import Request
 
 _LOOK_SECONDS = 0.01
 ONE, OTHER = "one", "other"

@@ -15,11 +15,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from chaos.disturb import disturb
-from chaos.equal import differences, without_locks
-from chaos.processes import Hangs
-from chaos.rounds import KINDS, Round, draw
-from chaos.worlds import World, worlds
+from tests.chaos.disturb import disturb
+from tests.chaos.equal import differences, without_locks
+from tests.chaos.processes import Hangs
+from tests.chaos.rounds import KINDS, Round, draw
+from tests.chaos.worlds import World, worlds
 
 STORES = ("local", "s3")
 FAILED = Path("chaos-failed")

@@ -16,13 +16,12 @@ from dataclasses import dataclass, field
 from itertools import count, pairwise
 from pathlib import Path
 
-from tiny import FUNCTIONS, HANDFUL, make
-
-from chaos.equal import Files, without_locks
-from chaos.processes import Command, marked, what_runs
-from chaos.rounds import STEPS
-from faults import Proxy, faulty, passes
-from servers import S3Server, running_s3
+from tests.chaos.equal import Files, without_locks
+from tests.chaos.processes import Command, marked, what_runs
+from tests.chaos.rounds import STEPS
+from tests.support.faults import Proxy, faulty, passes
+from tests.support.servers import S3Server, running_s3
+from tests.support.tiny import FUNCTIONS, HANDFUL, make
 
 NAME = "EXP-0001-tiny"
 INSIDE = Path(__file__).parent / "inside"

@@ -14,8 +14,8 @@ import trustme
 from handful.errors import Denied, StoreError, Unreachable, UserError
 from handful.storage.open import open_source, open_store
 from handful.storage.s3.store import S3Store
-from s3_servers import AnyServer, Certificate, certificate, running, tls_proxy
-from servers import S3Server, free_ports, role, running_s3
+from tests.support.s3_servers import AnyServer, Certificate, certificate, running, tls_proxy
+from tests.support.servers import S3Server, free_ports, role, running_s3
 
 VARIABLES = ("AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE", "AWS_PROFILE")
 

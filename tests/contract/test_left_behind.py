@@ -13,7 +13,7 @@ import pytest
 from handful.storage import atomic_write
 from handful.storage.open import open_store
 from handful.storage.s3 import create_fallback
-from servers import S3Server
+from tests.support.servers import S3Server
 
 KINDS = ("probe-{}", "claims/0123456789abcdef/{}")
 

@@ -27,7 +27,7 @@ from handful.storage.open import open_store
 from handful.storage.retry import LONGEST_WAIT, WAIT_FOR_KNOWN
 from handful.storage.s3.store import S3Store
 from handful.system.machine import is_alive, this_process
-from servers import S3Server
+from tests.support.servers import S3Server
 
 FOLDER = "data/lock"
 

@@ -14,8 +14,8 @@ from handful.storage.base import Source, Store
 from handful.storage.open import open_source, open_store
 from handful.storage.s3 import copy as s3copy
 from handful.storage.s3.store import PART
-from reconciling import PROCESS, Business
-from servers import S3Server, free_ports, role, running_s3
+from tests.support.reconciling import PROCESS, Business
+from tests.support.servers import S3Server, free_ports, role, running_s3
 
 KEY = "alias/experiment"
 BIG = b"0123456789abcdef" * (PART // 16 + 1)

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from faults import Request, faulty
 from handful.errors import Unreachable
 from handful.storage import retry
 from handful.storage.open import open_source, open_store
 from handful.storage.s3.source import S3Source
 from handful.storage.s3.store import PART, S3Store
-from servers import S3Server
+from tests.support.faults import Request, faulty
+from tests.support.servers import S3Server
 
 CONTENT = b"the amount that is due is 42 " * 100
 Reading = Callable[[S3Source, Path], bytes]

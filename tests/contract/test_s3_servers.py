@@ -16,7 +16,11 @@ from typing import Any
 
 import pytest
 
-from buckets import (
+from handful.errors import Absent, Archived, Denied, StoreError
+from handful.storage.base import markers_left_out
+from handful.storage.open import open_source, open_store
+from handful.storage.s3.store import PART, S3Store
+from tests.support.buckets import (
     all_files,
     business_on_s3,
     contents,
@@ -26,13 +30,9 @@ from buckets import (
     put,
     stored,
 )
-from handful.errors import Absent, Archived, Denied, StoreError
-from handful.storage.base import markers_left_out
-from handful.storage.open import open_source, open_store
-from handful.storage.s3.store import PART, S3Store
-from reconciling import PROCESS
-from s3_servers import AnyServer, kinds
-from servers import Login
+from tests.support.reconciling import PROCESS
+from tests.support.s3_servers import AnyServer, kinds
+from tests.support.servers import Login
 
 NOT_ATOMIC = {"moto"}
 """Looks first and writes then: of two that put under a condition at once, both may win."""

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from faults import proxy
 from handful.errors import Absent, Denied, StoreError, Unreachable, UserError
 from handful.storage.base import Source
 from handful.storage.open import open_source, open_store
 from handful.storage.s3 import copy
 from handful.storage.s3.store import PART, S3Store
-from servers import Login, S3Server, free_ports
+from tests.support.faults import proxy
+from tests.support.servers import Login, S3Server, free_ports
 
 BIG = PART + 1_000_000
 SECRET = "a-very-secret-key"

@@ -20,11 +20,11 @@ from handful.storage import lock
 from handful.storage.base import Store
 from handful.storage.lock import hold_lock
 from handful.storage.open import open_store
-from s3_servers import AnyServer
-from servers import S3Server
+from tests.support.s3_servers import AnyServer
+from tests.support.servers import S3Server
 
 FOLDER, RECORD, TREE = "data/lock", "data/record.json", "final"
-SLEEPING = Path(__file__).parents[1] / "sleeping"
+SLEEPING = Path(__file__).parents[1] / "support" / "sleeping"
 SLEEPER = """
 import sys
 from contextlib import suppress

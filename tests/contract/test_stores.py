@@ -14,8 +14,8 @@ from handful.errors import Absent, StoreError
 from handful.storage.base import Source, Store
 from handful.storage.columns import LISTING_SCHEMA
 from handful.storage.open import open_source, open_store
-from s3_servers import KINDS
-from servers import S3Server
+from tests.support.s3_servers import KINDS
+from tests.support.servers import S3Server
 
 ODD_NAMES = [
     "with space.txt",

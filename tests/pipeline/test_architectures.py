@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
-from architecture_facts import KINDS, NOT_BUILT, ONNX, facts, onnx
-from architectures import TEXT
-from cuts import cheap_cut
-from image_architectures import IMAGES
-from models_page import page
+from tests.support.architecture_facts import KINDS, NOT_BUILT, ONNX, facts, onnx
+from tests.support.architectures import TEXT
+from tests.support.cuts import cheap_cut
+from tests.support.image_architectures import IMAGES
+from tests.support.models_page import page
 
 DOCS = Path(__file__).parents[2] / "docs"
 KNOWN = json.loads((DOCS / "models.json").read_text())
@@ -56,7 +56,7 @@ def test_export(kind: str, tmp_path: Path) -> None:
 
 
 def test_all_that_transformers_has_are_tried_or_named() -> None:
-    """A newer release may bring more: `python tests/architecture_facts.py NAME` tries it."""
+    """A newer release may bring more: `python -m tests.support.architecture_facts` tries them."""
     assert KNOWN["not_tried"] == NOT_BUILT
     for group, everything in (("text", TEXT), ("images", IMAGES)):
         assert set(KNOWN[group]) == set(KINDS[group])
@@ -64,4 +64,6 @@ def test_all_that_transformers_has_are_tried_or_named() -> None:
 
 
 def test_the_page_shows_what_is_known() -> None:
-    assert page(KNOWN) == (DOCS / "models.md").read_text(), "run `python tests/models_page.py`"
+    assert page(KNOWN) == (DOCS / "models.md").read_text(), (
+        "run `python -m tests.support.models_page`"
+    )

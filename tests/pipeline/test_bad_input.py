@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import shutil
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import polars as pl
 import pytest
 
-from cuts import cheap_cut
-
-sys.path.insert(0, str(Path(__file__).parent))
-from tiny import FUNCTIONS, Tiny, make
+from tests.support.cuts import cheap_cut
+from tests.support.tiny import FUNCTIONS, Tiny, make
 
 REAL_LABELS = "artifact_id, label"
 

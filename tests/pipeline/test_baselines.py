@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import csv
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
-from tiny import Tiny, make
+from tests.support.tiny import Tiny, make
 
 pytestmark = pytest.mark.slow
 

@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import json
-import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-import tiny
-
-from clouds import client, running_moto
-from encoded import Told
 from handful.errors import NotReady, UserError
 from handful.experiment.context import Experiment, open_experiment
 from handful.pipeline.check import rehearse
 from handful.pipeline.run import run
 from handful.pipeline.step import Choice
-from sagemaker_works import PLAIN
+from tests.support import tiny
+from tests.support.clouds import client, running_moto
+from tests.support.encoded import Told
+from tests.support.sagemaker_works import PLAIN
 
 
 class Shown(Told):

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.pipeline import tiny
 
 from handful.errors import DataError
 from handful.labels.database import DatabaseLabels
 from handful.pipeline.check.sample import SPARE, take_sample
 from handful.pipeline.production import production_files
-from reconciling import Business, Heard
+from tests.support import tiny
+from tests.support.reconciling import Business, Heard
 
 KEYED = "SELECT artifact_id, label, artifact_id || '/text.txt' AS file_key FROM labels"
 

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import shutil
-import sys
 from pathlib import Path
 
 import pytest
 
-from cuts import cheap_cut
-
-sys.path.insert(0, str(Path(__file__).parent))
-from tiny import Tiny, make
+from tests.support.cuts import cheap_cut
+from tests.support.tiny import Tiny, make
 
 
 def files_of(folder: Path) -> dict[str, bytes]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import sys
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -13,17 +12,15 @@ import numpy as np
 import polars as pl
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
-from tiny import Tiny, make
-
-from compared import MADE_FROM, Compared, answered
-from encoded import Told
 from handful.backends.base import Job
 from handful.errors import DataError, UserError
 from handful.evaluation.baseline.review import Review, from_csv, to_csv
 from handful.report.ranking import ranking
 from handful.steps.compare import compare
 from handful.steps.test import test as run_test
+from tests.support.compared import MADE_FROM, Compared, answered
+from tests.support.encoded import Told
+from tests.support.tiny import Tiny, make
 
 
 def run(one: Compared, scratch: Path, told: Told | None = None, **train: str) -> Any:

@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import json
 import shutil
-import sys
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
-from tiny import HANDFUL, Tiny, make
-
-from compared import MADE_FROM, Compared, answered, split_ledger
 from handful.errors import DataError, UserError
 from handful.steps.compare import compare
 from handful.steps.compare.across import Side, across
+from tests.support.compared import MADE_FROM, Compared, answered, split_ledger
+from tests.support.tiny import HANDFUL, Tiny, make
 
 
 def side(one: Compared, scratch: Path) -> Side:

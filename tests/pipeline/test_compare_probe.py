@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from compared import MADE_FROM, Compared, answered, split_ledger
-from encoded import Told
 from handful.evaluation.baseline.review import from_csv, to_csv
 from handful.steps.compare import compare
 from handful.steps.compare.across import Side, across
+from tests.support.compared import MADE_FROM, Compared, answered, split_ledger
+from tests.support.encoded import Told
 
 
 def run(one: Compared, scratch: Path, told: Told | None = None, **train: str) -> Any:

@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from first_stores import WHOLE, contents, handful, unpack
 from handful import layout
 from handful.errors import Damaged
 from handful.experiment.context import Experiment, open_experiment
@@ -22,6 +21,7 @@ from handful.pipeline.step_status import load_step_record, look, states
 from handful.pipeline.steps import STEPS
 from handful.progress import Silent
 from handful.records import Record
+from tests.support.first_stores import WHOLE, contents, handful, unpack
 
 Harm = Callable[[bytes], bytes | None]
 HARMS: dict[str, Harm] = {

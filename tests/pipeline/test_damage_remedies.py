@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import os
 import re
-import sys
 from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
-from tiny import Tiny, make
 
 from handful import layout
 from handful.errors import Damaged
@@ -21,6 +17,7 @@ from handful.pipeline.step import Choice
 from handful.pipeline.step_status import states
 from handful.pipeline.steps import STEPS
 from handful.progress import Silent
+from tests.support.tiny import Tiny, make
 
 pytestmark = pytest.mark.slow
 MINE = Layout("full_dataset")

@@ -12,7 +12,6 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,17 +19,15 @@ from typing import Any
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
-from tiny import HANDFUL, Tiny, make
-
-import servers
 from handful.experiment.context import open_in_store
 from handful.pipeline.production import open_in_production
 from handful.settings import read_settings
 from handful.storage.s3.source import S3Source
 from handful.storage.s3.store import S3Store
-from s3_servers import certificate, tls_proxy
-from servers import Login, S3Server, role, running_s3
+from tests.support import servers
+from tests.support.s3_servers import certificate, tls_proxy
+from tests.support.servers import Login, S3Server, role, running_s3
+from tests.support.tiny import HANDFUL, Tiny, make
 
 KEY = "alias/experiment"
 SOURCE = Path(__file__).parents[2] / "src" / "handful"

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import json
 import random
-import sys
 from pathlib import Path
 
 import pytest
 
 from handful import Classifier
-
-sys.path.insert(0, str(Path(__file__).parent))
-import tiny
-from tiny import COMMON, WORDS, Tiny
+from tests.support import tiny
+from tests.support.tiny import COMMON, WORDS, Tiny
 
 pytestmark = pytest.mark.slow
 

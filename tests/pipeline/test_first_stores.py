@@ -18,9 +18,9 @@ from typing import Any
 
 import pytest
 
-from first_stores import HALF, WHOLE, contents, handful, unpack
 from handful.experiment.fingerprint import ENCODING_LIBRARIES
 from handful.settings.counted import HASHED_AT_DEFAULT
+from tests.support.first_stores import HALF, WHOLE, contents, handful, unpack
 
 STEPS = ("reconcile", "prepare", "tune", "train", "test", "compare", "report")
 RESULTS = "results/full_dataset"

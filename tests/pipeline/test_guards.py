@@ -1,6 +1,6 @@
 """The five functions end their own process, or mean to: with the command line and real processes.
 
-The kinds of exceptions are in tests/unit/test_exceptions.py; here is where they are raised.
+The kinds of exceptions are in tests/unit/errors/test_exceptions.py; here is where they are raised.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from tests.pipeline.tiny import FUNCTIONS, HANDFUL, Tiny, make
+
+from tests.support.tiny import FUNCTIONS, HANDFUL, Tiny, make
 
 HEAD = "import os, sys\nclass Panic(BaseException): ...\n"
 LOAD = """

@@ -10,7 +10,6 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from compared import MADE_FROM, Compared, split_ledger
 from handful.errors import DataError
 from handful.experiment.context import Experiment
 from handful.inference.places import find
@@ -19,8 +18,9 @@ from handful.pipeline.check.sample import take_sample
 from handful.steps.compare import compare
 from handful.steps.compare.across import Side, across
 from handful.storage.open import open_source
-from preparing import Bench, bench
-from reconciling import Business, Heard
+from tests.support.compared import MADE_FROM, Compared, split_ledger
+from tests.support.preparing import Bench, bench
+from tests.support.reconciling import Business, Heard
 
 COUNT = 45
 LABELS = ("invoice", "letter", "report")

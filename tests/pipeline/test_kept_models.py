@@ -16,7 +16,6 @@ from typing import Any
 
 import pytest
 
-from encoded import FUNCTIONS, Encoded, Told, make
 from handful import Classifier
 from handful.backends.base import Job
 from handful.backends.inline import Inline
@@ -27,10 +26,9 @@ from handful.records import Best, Trained, Tuned
 from handful.settings import list_counted_model_settings, read_settings
 from handful.steps.train import Anew
 from handful.steps.train import train as run_train
-
-sys.path.insert(0, str(Path(__file__).parent))
-import tiny
-from tiny import Tiny
+from tests.support import tiny
+from tests.support.encoded import FUNCTIONS, Encoded, Told, make
+from tests.support.tiny import Tiny
 
 pytestmark = pytest.mark.slow
 """Minutes; what a kill may do to the old model is tested in small in test_kept_models_killed."""

@@ -17,8 +17,6 @@ from typing import Any
 
 import pytest
 
-from encoded import SETTINGS, TRAIN, Told
-from faults import Request, faulty
 from handful.experiment.context import Experiment, open_experiment
 from handful.experiment.kept_models import (
     TrainedModel,
@@ -29,7 +27,9 @@ from handful.experiment.kept_models import (
     replace_final,
 )
 from handful.layout import FINAL_RECORD
-from servers import S3Server
+from tests.support.encoded import SETTINGS, TRAIN, Told
+from tests.support.faults import Request, faulty
+from tests.support.servers import S3Server
 
 pytestmark = pytest.mark.slow
 
@@ -191,15 +191,15 @@ def test_killed_and_then_undone(tmp_path: Path) -> None:
 CHILD = """
 import sys
 from pathlib import Path
-sys.path[:0] = sys.argv[4:]
-from test_kept_models_killed import opened, folder_of, record
+sys.path.insert(0, sys.argv[4])
+from tests.pipeline.test_kept_models_killed import opened, folder_of, record
 from handful.experiment.kept_models import replace_final
 
 experiment = opened(Path(sys.argv[1]), sys.argv[2], f"experiment.S3_ENDPOINT_URL={sys.argv[3]}")
 folder = folder_of(experiment.scratch, "C")
 replace_final(experiment, "./model", 0, folder, record("C"))
 """
-PATHS = [str(Path(__file__).parents[1]), str(Path(__file__).parent)]
+ROOT = str(Path(__file__).parents[2])
 
 
 def killed_at(number: int, root: Path, store: str, server: S3Server, fault: str) -> bool:
@@ -220,7 +220,7 @@ def killed_at(number: int, root: Path, store: str, server: S3Server, fault: str)
         return "reset"
 
     with faulty(server.endpoint_url, rule) as proxy:
-        words = [str(root / "EXP-1"), store, proxy.endpoint_url, *PATHS]
+        words = [str(root / "EXP-1"), store, proxy.endpoint_url, ROOT]
         child.append(subprocess.Popen([sys.executable, "-c", CHILD, *words]))
         status = child[0].wait(60)
         proxy.settle()

@@ -15,8 +15,8 @@ from handful.labels.database import DatabaseLabels
 from handful.pipeline.check.sample import Sample, take_sample
 from handful.steps.prepare import prepare
 from handful.storage.open import open_source
-from reconciling import PROCESS, Business, Heard, Outcome
-from servers import S3Server
+from tests.support.reconciling import PROCESS, Business, Heard, Outcome
+from tests.support.servers import S3Server
 
 FUNCTIONS = """
 from datasets import Features, Sequence, Value

@@ -18,11 +18,9 @@ from handful import Classifier, Prediction
 from handful.errors import DataError, UserError
 from handful.files.checksums import seal
 from handful.layout import FINAL_RECORD
-from servers import S3Server
-
-sys.path.insert(0, str(Path(__file__).parent))
-import tiny
-from tiny import Tiny
+from tests.support import tiny
+from tests.support.servers import S3Server
+from tests.support.tiny import Tiny
 
 FUNCTIONS = tiny.FUNCTIONS.replace(
     """

@@ -10,10 +10,10 @@ from types import SimpleNamespace
 import datasets
 import pytest
 
-from faults import Request, faulty
 from handful.errors import DataError, Full, FunctionsError, UserError
 from handful.steps.prepare.encoding import shards
-from preparing import FUNCTIONS, Bench, bench
+from tests.support.faults import Request, faulty
+from tests.support.preparing import FUNCTIONS, Bench, bench
 
 
 @pytest.fixture(autouse=True)

@@ -14,7 +14,7 @@ import pytest
 from handful.errors import DataError, StepError
 from handful.steps.prepare.encoding import shards
 from handful.steps.prepare.workers import pool as workers
-from preparing import FUNCTIONS, Bench, bench
+from tests.support.preparing import FUNCTIONS, Bench, bench
 
 HEAD = "def encode_data(instance):\n"
 BATCHED = """
@@ -226,7 +226,7 @@ RUN = """
 import sys
 sys.path[:0] = {path!r}
 from pathlib import Path
-from preparing import Bench
+from tests.support.preparing import Bench
 from handful.steps.prepare.encoding import shards
 from handful.steps.prepare.workers import pool as workers
 shards.SIZE = 8
@@ -244,7 +244,7 @@ def test_killed_and_run_again_it_is_as_if_nothing_had_happened(tmp_path: Path) -
     expected = undisturbed.prepare()
     made = bench(tmp_path / "killed", 60, misbehaving(line))
     calls.unlink()
-    script = RUN.format(path=[str(Path(__file__).parents[1])], root=str(made.root))
+    script = RUN.format(path=[str(Path(__file__).parents[2])], root=str(made.root))
     process = subprocess.Popen([sys.executable, "-c", script], start_new_session=True)
     markers: list[Path] = []
     end = time.monotonic() + 120

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import datasets
@@ -11,10 +10,8 @@ from datasets import ClassLabel, List
 
 from handful.errors import FunctionsError
 from handful.steps.prepare.encoding import shards
-from preparing import bench
-
-sys.path.insert(0, str(Path(__file__).parent))
-from tiny import make
+from tests.support.preparing import bench
+from tests.support.tiny import make
 
 HEAD = """
 import json
@@ -164,7 +161,7 @@ REFUSED = {
     "List(Value('date32'))": "field 'x' is a list of date32, which forward() cannot take",
     "Array2D((1, None), 'int8')": "only dynamic size on first dimension",
 }
-"""All of them stand in tests/unit/test_prepare_values.py; two go the whole way."""
+"""All of them stand in tests/unit/steps/prepare/test_values.py; two go the whole way."""
 NEVER = """
 from datasets import *
 

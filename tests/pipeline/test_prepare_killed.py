@@ -15,19 +15,19 @@ from pathlib import Path
 
 import pytest
 
-from faults import Request, faulty
 from handful.errors import Unreachable
 from handful.steps.prepare.encoding import shards
 from handful.storage.s3 import clients
-from preparing import FUNCTIONS, Bench, bench
-from servers import S3Server
+from tests.support.faults import Request, faulty
+from tests.support.preparing import FUNCTIONS, Bench, bench
+from tests.support.servers import S3Server
 
 COUNT, SHARD = 80, 4
 RUN = """
 import sys
 sys.path[:0] = {path!r}
 from pathlib import Path
-from preparing import Bench
+from tests.support.preparing import Bench
 from handful.steps.prepare.encoding import shards
 shards.SIZE = {size}
 made = Bench(Path({root!r}))
@@ -48,7 +48,7 @@ def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def start(made: Bench) -> subprocess.Popen[bytes]:
     script = RUN.format(
-        path=[str(Path(__file__).parents[1])], root=str(made.root), count=COUNT, size=SHARD
+        path=[str(Path(__file__).parents[2])], root=str(made.root), count=COUNT, size=SHARD
     )
     return subprocess.Popen([sys.executable, "-c", script], start_new_session=True)
 

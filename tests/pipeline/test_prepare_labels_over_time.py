@@ -13,7 +13,7 @@ import pytest
 from handful.errors import DataError, UserError
 from handful.records import Prepared
 from handful.steps.empty_split import empty_split
-from preparing import FUNCTIONS, Bench, bench
+from tests.support.preparing import FUNCTIONS, Bench, bench
 
 MERGED = {"prepare_LABEL_ALIASES": "letter = report"}
 

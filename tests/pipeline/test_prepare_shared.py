@@ -13,7 +13,7 @@ from handful import layout
 from handful.errors import UserError
 from handful.steps.prepare import Share, encode_share
 from handful.steps.prepare.encoding import shards
-from preparing import FUNCTIONS, Bench, bench, random_text
+from tests.support.preparing import FUNCTIONS, Bench, bench, random_text
 
 HANDFUL = str(Path(sysconfig.get_path("scripts")) / "handful")
 COUNT = 40

@@ -10,7 +10,7 @@ import pytest
 from handful import layout
 from handful.errors import DataError
 from handful.records import Fate, Reconciled
-from reconciling import PROCESS, Business, Forbidden, Silent, artifacts, summary, tree
+from tests.support.reconciling import PROCESS, Business, Forbidden, Silent, artifacts, summary, tree
 
 LEDGER_COLUMNS = [
     "artifact_id",

@@ -18,7 +18,7 @@ from handful.errors import DataError, Denied, Full, StepError, StoreError, UserE
 from handful.steps.reconcile.copying import overwrite_journal
 from handful.storage.base import Entry, Source
 from handful.storage.local.store import LocalSource, LocalStore
-from reconciling import PROCESS, Business, Silent, artifacts, summary, tree
+from tests.support.reconciling import PROCESS, Business, Silent, artifacts, summary, tree
 
 
 @pytest.fixture

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from buckets import (
+from handful import layout
+from tests.support.buckets import (
     all_files,
     business_on_s3,
     copied_to,
@@ -23,10 +24,9 @@ from buckets import (
     same,
     undisturbed,
 )
-from faults import Proxy, Request, Rule, faulty
-from handful import layout
-from reconciling import Business
-from servers import S3Server
+from tests.support.faults import Proxy, Request, Rule, faulty
+from tests.support.reconciling import Business
+from tests.support.servers import S3Server
 
 ARTIFACTS = 60
 SHARE = 0.05

@@ -11,7 +11,9 @@ from typing import Any
 
 import pytest
 
-from buckets import (
+from handful import layout
+from handful.errors import StepError
+from tests.support.buckets import (
     NAMES,
     all_files,
     business_on_s3,
@@ -24,11 +26,9 @@ from buckets import (
     same,
     undisturbed,
 )
-from faults import Proxy, Request, Rule, faulty, passes
-from handful import layout
-from handful.errors import StepError
-from reconciling import Business, Outcome
-from servers import S3Server
+from tests.support.faults import Proxy, Request, Rule, faulty, passes
+from tests.support.reconciling import Business, Outcome
+from tests.support.servers import S3Server
 
 ARTIFACTS = 60
 

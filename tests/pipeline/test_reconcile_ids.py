@@ -15,14 +15,14 @@ from pathlib import Path
 
 import pytest
 
-from buckets import business_on_s3, contents, listing, stored, upload, write_settings
-from faults import faulty
 from handful import layout
 from handful.errors import DataError
 from handful.experiment.fingerprint import differences, of_reconcile
 from handful.steps.reconcile.copying import file_system
 from handful.steps.reconcile.copying.file_system import Folding
-from reconciling import (
+from tests.support.buckets import business_on_s3, contents, listing, stored, upload, write_settings
+from tests.support.faults import faulty
+from tests.support.reconciling import (
     PROCESS,
     Business,
     Forbidden,
@@ -33,7 +33,7 @@ from reconciling import (
     summary,
     tree,
 )
-from servers import S3Server
+from tests.support.servers import S3Server
 
 HANDFUL = Path(sys.executable).with_name("handful")
 _NAMESPACE = uuid.UUID(int=0)

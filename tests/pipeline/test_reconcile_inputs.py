@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from handful.errors import Absent, DataError, UserError
-from reconciling import PROCESS, Business, Forbidden, Silent
+from tests.support.reconciling import PROCESS, Business, Forbidden, Silent
 
 
 @pytest.fixture

@@ -15,7 +15,15 @@ import pytest
 
 from handful import layout
 from handful.errors import Damaged, DataError, SettingsError, StepError, UserError
-from reconciling import PROCESS, Business, Forbidden, Outcome, artifacts, summary, tree
+from tests.support.reconciling import (
+    PROCESS,
+    Business,
+    Forbidden,
+    Outcome,
+    artifacts,
+    summary,
+    tree,
+)
 
 
 def by_column(folder: Path) -> Business:

@@ -10,14 +10,23 @@ from typing import Any
 
 import pytest
 
-from buckets import PRODUCTION, contents, copied_to, in_pipeline, put, remove, start, stored
-from buckets import write_settings as written
-from faults import Proxy, Request, faulty
 from handful import layout
 from handful.errors import StepError, StoreError, Unreachable
 from handful.pipeline.production import production_files
-from reconciling import Business, Heard, Outcome, summary
-from servers import S3Server
+from tests.support.buckets import (
+    PRODUCTION,
+    contents,
+    copied_to,
+    in_pipeline,
+    put,
+    remove,
+    start,
+    stored,
+)
+from tests.support.buckets import write_settings as written
+from tests.support.faults import Proxy, Request, faulty
+from tests.support.reconciling import Business, Heard, Outcome, summary
+from tests.support.servers import S3Server
 
 ARCHIVE, SECRET = "handful-archive", "handful-secret"
 ARTIFACTS = 20

@@ -15,7 +15,8 @@ from urllib.parse import urlsplit
 import pytest
 from botocore.exceptions import ClientError
 
-from buckets import (
+from handful import layout
+from tests.support.buckets import (
     PRODUCTION,
     business_on_s3,
     console,
@@ -30,10 +31,9 @@ from buckets import (
     stored,
     write_settings,
 )
-from faults import Proxy, Request, faulty
-from handful import layout
-from reconciling import PROCESS, Business
-from servers import REGION, S3Server
+from tests.support.faults import Proxy, Request, faulty
+from tests.support.reconciling import PROCESS, Business
+from tests.support.servers import REGION, S3Server
 
 ROWS = 60_000
 STALLS_AT = 45_000

@@ -19,7 +19,7 @@ import pytest
 
 from handful import layout
 from handful.errors import FunctionsError, StepError
-from reconciling import PROCESS, Business, Heard, artifacts, tree
+from tests.support.reconciling import PROCESS, Business, Heard, artifacts, tree
 
 HANDFUL = Path(sys.executable).with_name("handful")
 

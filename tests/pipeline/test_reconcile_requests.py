@@ -9,12 +9,12 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from buckets import PRODUCTION, business_on_s3, copied_to, in_pipeline, stored
-from faults import Proxy, Request, faulty
 from handful import layout
 from handful.storage.keys import HIDDEN
-from reconciling import PROCESS, Business
-from servers import S3Server
+from tests.support.buckets import PRODUCTION, business_on_s3, copied_to, in_pipeline, stored
+from tests.support.faults import Proxy, Request, faulty
+from tests.support.reconciling import PROCESS, Business
+from tests.support.servers import S3Server
 
 ARTIFACTS = 30
 SMALL = 48

@@ -13,7 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from buckets import (
+from handful import layout
+from handful.errors import Full
+from tests.support.buckets import (
     HANDFUL,
     all_files,
     business_on_s3,
@@ -23,11 +25,9 @@ from buckets import (
     undisturbed,
     write_settings,
 )
-from faults import Request, faulty, passes
-from handful import layout
-from handful.errors import Full
-from reconciling import PROCESS, Business, tree
-from servers import S3Server
+from tests.support.faults import Request, faulty, passes
+from tests.support.reconciling import PROCESS, Business, tree
+from tests.support.servers import S3Server
 
 ARTIFACTS = 60
 PAGE = 4_096

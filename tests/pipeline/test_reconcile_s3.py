@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from handful import layout
-from reconciling import PROCESS, Business, Outcome
-from servers import S3Server
+from tests.support.reconciling import PROCESS, Business, Outcome
+from tests.support.servers import S3Server
 
 LONG = "/".join(["n" * 235] * 4) + "/x.txt"
 """With the artifact's folder before it, a key of about 1,000 bytes, here and there."""

@@ -13,8 +13,8 @@ import pytest
 
 from handful import layout
 from handful.storage.open import open_store
-from reconciling import PROCESS, Business, Outcome, artifacts, tree
-from servers import S3Server
+from tests.support.reconciling import PROCESS, Business, Outcome, artifacts, tree
+from tests.support.servers import S3Server
 
 KEY = "good-1/raw.txt"
 OLD, NEW = "text of good-1", "TEXT OF GOOD-1"

@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from handful.labels.database import DatabaseLabels
-from reconciling import Business
+from tests.support.reconciling import Business
 
 
 @pytest.fixture

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import shutil
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Locator, Page, sync_playwright
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "bench"))
-from report_parts.made_up import make
+from bench.report_parts.made_up import make
 
 DESK, TELEPHONE = 1280, 390
 ARTIFACTS = 240

@@ -11,13 +11,11 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
-from tiny import Tiny, make
-
 from handful.layout import LOCK, Layout
 from handful.storage.lock import EXPIRES, Holder, hold_lock
 from handful.storage.open import open_store
 from handful.system.machine import ProcessIdentity, this_process
+from tests.support.tiny import Tiny, make
 
 
 @pytest.fixture(scope="module")

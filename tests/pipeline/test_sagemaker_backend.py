@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -16,9 +15,6 @@ from moto import mock_aws
 from moto.core import DEFAULT_ACCOUNT_ID
 from moto.sagemaker.models import sagemaker_backends
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-from encoded import Encoded, Told, make
 from handful.backends.base import Job
 from handful.errors import Denied, Interrupted, StepError, Unreachable, UserError
 from handful.experiment.context import Experiment
@@ -26,8 +22,9 @@ from handful.layout import job_result, job_sent
 from handful.sagemaker.jobs import backend as backends
 from handful.sagemaker.jobs.backend import SageMaker
 from handful.sagemaker.jobs.requests.build import Request
-from sagemaker_host import Host
-from sagemaker_works import PLAIN
+from tests.support.encoded import Encoded, Told, make
+from tests.support.sagemaker_host import Host
+from tests.support.sagemaker_works import PLAIN
 
 REGION = "eu-central-1"
 

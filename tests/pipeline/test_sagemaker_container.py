@@ -7,7 +7,6 @@ import re
 import shutil
 import signal
 import socket
-import sys
 import threading
 import time
 from dataclasses import replace
@@ -16,11 +15,6 @@ from typing import Any
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-import tiny
-
-from encoded import Encoded, Told, make
 from handful import errors
 from handful.backends.base import Job
 from handful.backends.local import Local
@@ -29,8 +23,10 @@ from handful.jobs.log_metrics import metric_patterns
 from handful.layout import job_result
 from handful.sagemaker.jobs.requests.build import request
 from handful.sagemaker.jobs.requests.plan import plan, upload, work_of
-from sagemaker_host import Host
-from sagemaker_works import PLAIN, RANGES
+from tests.support import tiny
+from tests.support.encoded import Encoded, Told, make
+from tests.support.sagemaker_host import Host
+from tests.support.sagemaker_works import PLAIN, RANGES
 
 
 def train_job(one: Encoded, **more: Any) -> Job:

@@ -17,9 +17,6 @@ from typing import Any
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-from encoded import Told
 from handful.backends.base import Job
 from handful.errors import Absent, Denied, LeftRunning, StepError, UserError
 from handful.experiment.context import Experiment, open_experiment
@@ -30,12 +27,13 @@ from handful.sagemaker.jobs.control import make_client
 from handful.sagemaker.jobs.requests.build import Request
 from handful.sagemaker.jobs.shares import encode_shares
 from handful.steps.prepare import start_over
-from sagemaker_host import Host
-from sagemaker_jobs import NAMES, Bucket
-from sagemaker_jobs import Job as Running
-from sagemaker_standin import StandIn
-from sagemaker_works import PLAIN, TEXT, tuned
-from servers import S3Server
+from tests.support.encoded import Told
+from tests.support.sagemaker_host import Host
+from tests.support.sagemaker_jobs import NAMES, Bucket
+from tests.support.sagemaker_jobs import Job as Running
+from tests.support.sagemaker_standin import StandIn
+from tests.support.sagemaker_works import PLAIN, TEXT, tuned
+from tests.support.servers import S3Server
 
 PROGRAM = """
 import json, os, signal, sys, time
@@ -149,7 +147,7 @@ REASONS = [
     ("x", 1, "ClientError: User is not authorized to perform: kms:Decrypt on it", "kms:Decrypt"),
 ]
 """What the container left, its status, SageMaker's own words if they are others, and the remedy;
-the table of all is tests/unit/test_sagemaker_failures.py."""
+the table of all is tests/unit/sagemaker/test_failures.py."""
 
 
 def test_a_failed_job_ends_in_its_reason_its_last_lines_and_what_to_do(

@@ -22,12 +22,6 @@ from typing import Any
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-import test_sagemaker_standin as standin
-
-import sagemaker_container
-from encoded import LABELS, ROWS, Told, make
 from handful.backends.base import Job
 from handful.backends.local import Local
 from handful.experiment.context import Experiment
@@ -37,10 +31,13 @@ from handful.sagemaker.image.engine import Engine
 from handful.sagemaker.jobs import following
 from handful.sagemaker.jobs.requests.build import request
 from handful.sagemaker.jobs.requests.plan import plan, upload, work_of
-from sagemaker_host import Host
-from sagemaker_standin import StandIn
-from sagemaker_works import PLAIN
-from servers import S3Server, free_ports
+from tests.pipeline import test_sagemaker_standin as standin
+from tests.support import sagemaker_container
+from tests.support.encoded import LABELS, ROWS, Told, make
+from tests.support.sagemaker_host import Host
+from tests.support.sagemaker_standin import StandIn
+from tests.support.sagemaker_works import PLAIN
+from tests.support.servers import S3Server, free_ports
 
 pytestmark = [pytest.mark.live, pytest.mark.containers, pytest.mark.timeout(3000)]
 IMAGE = "localhost/handful-experiment:1"

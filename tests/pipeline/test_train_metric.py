@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from encoded import Encoded, Told, make
 from handful.backends.inline import Inline
 from handful.errors import SettingsError, UserError
 from handful.records import Tested as Results
@@ -19,6 +18,7 @@ from handful.settings import read_settings
 from handful.steps.compare import compare
 from handful.steps.test import test as run_test
 from handful.steps.train import train as run_train
+from tests.support.encoded import Encoded, Told, make
 
 NOW_AND_THEN = """
 import torch

@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 
-from encoded import FUNCTIONS, LABELS, Encoded, Told, make, tiny_bert
 from handful.backends.inline import Inline
 from handful.backends.local import Local
 from handful.errors import StepError, UserError
@@ -19,6 +18,7 @@ from handful.layout import FINAL_RECORD
 from handful.steps.train import Anew
 from handful.steps.train import train as run_train
 from handful.training.loop.loop import Loop
+from tests.support.encoded import FUNCTIONS, LABELS, Encoded, Told, make, tiny_bert
 
 ROWS = {"train": 90, "validation": 12}
 EPOCHS = 2

@@ -24,7 +24,6 @@ import pytest
 import torch
 from transformers import BertConfig, BertForSequenceClassification
 
-from encoded import FUNCTIONS, Encoded, Told, examples, make
 from handful.backends import nodes as together
 from handful.backends.base import Job
 from handful.backends.inline import Inline
@@ -43,6 +42,7 @@ from handful.training.data.splits import SplitData
 from handful.training.loop import auto_batch, process_group
 from handful.training.loop.auto_batch import largest
 from handful.training.loop.parallel_strategy import blocks, held
+from tests.support.encoded import FUNCTIONS, Encoded, Told, examples, make
 
 ROWS = {"train": 89, "validation": 25, "test": 9}
 """The last batch of an epoch has one example: one of two processes goes empty-handed."""

@@ -12,7 +12,6 @@ import polars as pl
 import pytest
 import torch
 
-from encoded import Encoded, Told, make
 from handful.backends.inline import Inline
 from handful.errors import UserError
 from handful.records import Trained
@@ -22,7 +21,8 @@ from handful.training import trackers
 from handful.training.cpu import compiling
 from handful.training.loop import forecast
 from handful.training.tracking import figures
-from servers import free_ports
+from tests.support.encoded import Encoded, Told, make
+from tests.support.servers import free_ports
 
 SECRET = "a-very-secret-token"
 TRACKED = (

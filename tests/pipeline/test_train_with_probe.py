@@ -11,7 +11,6 @@ import polars as pl
 import pytest
 from safetensors.numpy import load_file
 
-from encoded import Encoded, Told, make
 from handful.backends.inline import Inline
 from handful.errors import StepError
 from handful.records import Tested as Results
@@ -20,6 +19,7 @@ from handful.steps.compare import compare
 from handful.steps.test import test as run_test
 from handful.steps.train import train as run_train
 from handful.training.loop.checkpoints import Checkpoints
+from tests.support.encoded import Encoded, Told, make
 
 PROBE = "baseline-probe--model"
 MADE_FROM = {"[train] EPOCHS": "2"}

@@ -14,7 +14,6 @@ from typing import Any
 
 import pytest
 
-from encoded import Encoded, Told, make
 from handful.backends.base import Job
 from handful.backends.inline import Inline
 from handful.backends.local import Local
@@ -28,6 +27,7 @@ from handful.steps.tune import trials
 from handful.steps.tune import tune as run_tune
 from handful.steps.tune.drawing import draw
 from handful.steps.tune.trials import State, Trial
+from tests.support.encoded import Encoded, Told, make
 
 LOAD_MODEL = """
 def load_model(model_name, label2id, settings):
@@ -174,7 +174,7 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, sys.argv[3])
-from encoded import Encoded, Told, make
+from tests.support.encoded import Encoded, Told, make
 from handful.backends.local import Local
 from handful.records import Prepared
 from handful.steps.tune import tune
@@ -192,9 +192,9 @@ def test_a_killed_search_ends_as_a_straight_one(
     one = made(tmp_path, TUNE, EPOCHS="2", CHECKPOINT_EVERY="0.001s")
     record = tmp_path / "prepared.json"
     record.write_bytes(one.prepared.to_json())
-    tests = str(Path(__file__).parents[1])
+    root = str(Path(__file__).parents[2])
     driver = subprocess.Popen(
-        [sys.executable, "-c", DRIVER, str(one.directory), str(record), tests],
+        [sys.executable, "-c", DRIVER, str(one.directory), str(record), root],
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
     trial = one.store / FOLDER / "trial-0001"

@@ -11,7 +11,6 @@ import hashlib
 import io
 import json
 import random
-import sys
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -27,11 +26,9 @@ from handful.steps.prepare.labels import apply_label_aliases
 from handful.steps.prepare.splitting.group_edges import links_between
 from handful.steps.prepare.splitting.union_find import Components
 from handful.steps.prepare.workers.pool import workers_of
-from preparing import Bench, bench
-from servers import S3Server
-
-sys.path.insert(0, str(Path(__file__).parent))
-from tiny import make as make_tiny
+from tests.support.preparing import Bench, bench
+from tests.support.servers import S3Server
+from tests.support.tiny import make as make_tiny
 
 WORDS = 25
 CHANCE = random.Random(7)

@@ -9,10 +9,10 @@ from collections import Counter
 
 import pytest
 
-from chaos.equal import REPORT, differences, without_locks
-from chaos.rounds import DEPTHS, KINDS, OUTPUTS, STEPS, draw
 from handful.files import checksums
 from handful.system.machine import this_process
+from tests.chaos.equal import REPORT, differences, without_locks
+from tests.chaos.rounds import DEPTHS, KINDS, OUTPUTS, STEPS, draw
 
 RECORD = "data/prepared_data/full_dataset/prepared.json"
 SPLITS = "data/prepared_data/full_dataset/splits.parquet"

@@ -11,7 +11,6 @@ import polars as pl
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from fuzzing import examples, quick
 from handful import layout
 from handful.errors import HandfulError, SettingsError, StoreError
 from handful.settings.checks import full_model
@@ -21,6 +20,7 @@ from handful.steps.reconcile.keys.key_pattern import KeyPattern
 from handful.steps.reconcile.keys.names import file_fault, id_fault, quote_names, shown
 from handful.storage.keys import key_fault
 from handful.storage.local.store import LocalStore
+from tests.support.fuzzing import examples, quick
 
 PIECES = [
     *("{artifact_id}", "{artifact_id}", "{file}", "{n}", "{tenant}", "*", "**", "**/", "***", "/"),

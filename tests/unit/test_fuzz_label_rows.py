@@ -17,7 +17,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fuzzing import examples, quick
 from handful.errors import DataError
 from handful.labels.base import LABELS_SCHEMA
 from handful.labels.batches import label_batches
@@ -34,6 +33,7 @@ from handful.steps.reconcile.matching import match
 from handful.steps.reconcile.processing.process import PROCESSED, list_process_func_files
 from handful.steps.reconcile.snapshot.contents import Hashes
 from handful.steps.reconcile.snapshot.snapshot import About
+from tests.support.fuzzing import examples, quick
 
 
 class Lob:

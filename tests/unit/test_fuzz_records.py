@@ -13,7 +13,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fuzzing import examples, quick
 from handful import records
 from handful.records import (
     Best,
@@ -27,6 +26,7 @@ from handful.records import (
     Trained,
     Tuned,
 )
+from tests.support.fuzzing import examples, quick
 
 MOMENT = "2026-01-01T00:00:00+00:00"
 MADE: dict[str, Any] = {"made_from": {"a": "1"}, "finished_at": MOMENT}

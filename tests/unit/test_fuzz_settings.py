@@ -9,10 +9,10 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fuzzing import examples, quick
 from handful import layout
 from handful.errors import Fault, SettingsError
 from handful.settings import Settings, describe_settings, public_text, read_settings
+from tests.support.fuzzing import examples, quick
 
 MINIMAL = {
     ("production", "DATABASE_URL"): "sqlite:///labels.db",
