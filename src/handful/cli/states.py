@@ -28,8 +28,9 @@ def show_states(experiment: Experiment, choice: Choice) -> None:
     The further lines of a step have no name. `Damaged` behind it, if a file is.
     """
     from handful.experiment.store_format import is_marked
-    from handful.pipeline.step_status import age, in_progress, states
+    from handful.pipeline.step_status import in_progress, states
     from handful.pipeline.steps import STEPS
+    from handful.records.moments import age
 
     is_marked(experiment.store)  # what another program's store holds is not "up to date"
     rows, busy = [], in_progress(experiment, STEPS)
@@ -56,7 +57,7 @@ def _state_damage_key(experiment: Experiment, damage: Damaged) -> str:
 def _show_replaced(experiment: Experiment) -> None:
     """The trained models that newer ones have replaced, behind those; nothing if there is none."""
     from handful.experiment.kept_models import list_replaced_models
-    from handful.pipeline.step_status import age
+    from handful.records.moments import age
 
     metric = experiment.settings.train.METRIC
     rows = [

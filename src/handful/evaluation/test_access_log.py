@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime
 from typing import Any
 
 from handful.errors import Absent, Damaged, DataError
 from handful.experiment.context import Experiment
+from handful.records.moments import current_moment
 
 _SAME = ("runs", "settings_hash")
 
@@ -44,7 +44,7 @@ def begin_look(experiment: Experiment, look: Mapping[str, Any]) -> int:
     before = looks_so_far(experiment)
     if before and _is_unfinished(before[-1]) and _same(before[-1], look):
         return len(before)
-    begun = {"when": _access_log_timestamp(), **look, "finished": None}
+    begun = {"when": current_moment(), **look, "finished": None}
     if after_verdict(experiment, [run["weights_hash"] for run in look["runs"]]):
         begun["after_verdict"] = True
         experiment.progress.warn(
@@ -65,7 +65,7 @@ def finish_look(experiment: Experiment, look: Mapping[str, Any], number: int = 0
         return len(looks)
     begin_look(experiment, look)
     looks = looks_so_far(experiment)
-    looks[-1] = {**looks[-1], **look, "finished": _access_log_timestamp()}
+    looks[-1] = {**looks[-1], **look, "finished": current_moment()}
     _write(experiment, looks)
     return len(looks)
 
@@ -88,10 +88,6 @@ def _is_unfinished(look: Mapping[str, Any]) -> bool:
 
 def _same(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     return all(one.get(name) == other.get(name) for name in _SAME)
-
-
-def _access_log_timestamp() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def _write(experiment: Experiment, looks: Iterable[Mapping[str, Any]]) -> None:

@@ -12,7 +12,6 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import UTC, datetime
 
 from handful.errors import UserError
 from handful.experiment.context import Experiment
@@ -24,6 +23,7 @@ from handful.pipeline.step import Choice, Records, Step
 from handful.pipeline.step_status import as_it_stands, begin, look, told
 from handful.pipeline.steps import STEP_NAMES, STEPS
 from handful.records import Record
+from handful.records.moments import current_moment
 from handful.steps.results import tell_again
 from handful.user_functions.source_hash import function_hashes
 
@@ -83,7 +83,7 @@ def _run_pipeline_step(
         record = replace(
             record,
             seconds=round(time.monotonic() - started, 3),
-            finished_at=datetime.now(UTC).isoformat(timespec="seconds"),
+            finished_at=current_moment(),
             files=files_of(mine, record, before),
         )
         mine.store.write(step.kept_at(mine), record.to_json())

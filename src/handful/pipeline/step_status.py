@@ -9,7 +9,6 @@ import re
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
-from datetime import UTC, datetime
 
 from handful import layout
 from handful.errors import Absent, Damaged, DataError, HandfulError, UserError
@@ -20,6 +19,7 @@ from handful.files import checksums
 from handful.files.checksums import Files
 from handful.pipeline.step import Records, State, Step
 from handful.records import Reconciled, Record
+from handful.records.moments import age, seconds_since
 from handful.storage.checked import CheckedStore
 from handful.storage.lock import EXPIRES, Holder, holders
 from handful.system.machine import is_alive
@@ -185,18 +185,3 @@ def told(record: Record) -> str:
     if isinstance(record, Reconciled):
         return f" (production as of {record.snapshot_at}, {age(record.snapshot_at)})"
     return f" (done {age(record.finished_at)})"
-
-
-def age(moment: str) -> str:
-    """How long ago an ISO moment was, as a person says it."""
-    seconds = seconds_since(moment)
-    for unit, size in (("day", 86_400), ("hour", 3_600), ("minute", 60)):
-        if seconds >= size:
-            count = int(seconds // size)
-            return f"{count} {unit}{'s' if count > 1 else ''} ago"
-    return "just now"
-
-
-def seconds_since(moment: str) -> float:
-    """Since an ISO moment, by this machine's clock."""
-    return (datetime.now(UTC) - datetime.fromisoformat(moment)).total_seconds()

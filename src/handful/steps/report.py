@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 import handful
 from handful.experiment.context import Experiment
 from handful.layout import model_folder
 from handful.records import Fingerprint, Prepared, Reconciled, Reported, Tested, Trained
+from handful.records.moments import current_moment
 from handful.report import baselines, gather, label_review, over_probe, render
 from handful.report.data import data_part, describe_dropped_rows
 from handful.report.documents import documents
@@ -65,7 +65,7 @@ def report(
     experiment.store.write(key, html)
     return Reported(
         made_from=made_from,
-        finished_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        finished_at=current_moment(),
         key=key,
         url=f"{experiment.store.url}/{key}",
         size=len(html),

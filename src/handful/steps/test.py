@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from datetime import UTC, datetime
 from typing import Any
 
 from handful.backends.base import Backend, Job, lock_of
@@ -23,6 +22,7 @@ from handful.records import (
     Tuned,
     finite_metrics,
 )
+from handful.records.moments import current_moment
 from handful.steps.empty_split import empty_split
 from handful.steps.results import tell_tested
 from handful.storage.checked import note_files
@@ -81,7 +81,7 @@ def test(
     baselines = tuple(Evaluation(**one) for one in answer["baselines"])
     look |= {"baselines": [one.model for one in baselines]}
     looks = finish_look(experiment, look, answer.get("look", 0))
-    now = datetime.now(UTC).isoformat(timespec="seconds")
+    now = current_moment()
     tested = Tested(evaluations, looks, baselines, made_from=made_from, finished_at=now)
     tell_tested(experiment, tested)
     return tested

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, datetime
 from enum import Enum
 from statistics import fmean, stdev
 from typing import Any
@@ -18,6 +17,7 @@ from handful.experiment.kept_models import remove_older
 from handful.experiment.model_identity import model_identity
 from handful.layout import FINAL_RECORD, check_model_folders, model_folder
 from handful.records import Fingerprint, Prepared, Run, Trained, Tuned, finite_metrics
+from handful.records.moments import current_moment
 from handful.settings import list_counted_model_settings
 from handful.steps.empty_split import empty_split
 from handful.steps.tuned import for_model
@@ -74,7 +74,7 @@ def train(
     for model in models:
         experiment.store.delete_tree(experiment.layout.activations(model))
         _tell_spread(experiment, model, [r for r in trained if r.model == model_folder(model)])
-    finished = datetime.now(UTC).isoformat(timespec="seconds")
+    finished = current_moment()
     return Trained(runs=trained, made_from=made_from, finished_at=finished)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from contextlib import ExitStack
-from datetime import UTC, datetime
 from typing import Any
 
 import torch
@@ -17,6 +16,7 @@ from handful.experiment.kept_models import final_fingerprint, replace_final
 from handful.jobs.train_args import Order
 from handful.layout import CHECKPOINTS, METRICS_LOG, TRIAL, model_folder
 from handful.progress import Progress
+from handful.records.moments import current_moment
 from handful.settings import TrainSection, list_counted_model_settings
 from handful.settings.recipe import Recipe, recipe_of
 from handful.training.calls import settings_for
@@ -361,7 +361,7 @@ def _store_final_model(
         "experiment": experiment.settings.experiment.NAME,
         "settings": dict(list_counted_model_settings(experiment.settings, order.model)),
         "encoded_by": encoding_functions(experiment),
-        "finished_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "finished_at": current_moment(),
     }
     full = save_final(folder, model, tokenizer, named)
     replace_final(experiment, order.model, order.seed, folder, full)

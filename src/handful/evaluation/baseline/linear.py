@@ -18,6 +18,7 @@ from handful.evaluation.baseline.arrays import Floats, Ids
 from handful.evaluation.baseline.choosing import Numbers, Tokens
 from handful.evaluation.baseline.numbers import pools
 from handful.evaluation.baseline.tokens import Tfidf, token_counts
+from handful.evaluation.metrics.calibration import log_softmax
 
 MOST_STEPS = 300
 MOST_WORK = 100_000_000
@@ -80,8 +81,8 @@ class Linear:
             found = self.model.decision_function(self.weights.transform(raw))
             if found.ndim == 1:
                 found = np.column_stack([np.zeros(len(found)), found])
-            scores[:, self.seen] = _log_softmax(found)
-        return _log_softmax(np.maximum(scores, _LINEAR_SCORE_FLOOR))
+            scores[:, self.seen] = log_softmax(found)
+        return log_softmax(np.maximum(scores, _LINEAR_SCORE_FLOOR))
 
     @property
     def parameters(self) -> int:
@@ -172,9 +173,3 @@ def majority(references: Ids, labels: int, count: int) -> Floats:
     """
     found = np.bincount(references, minlength=labels) + 1.0
     return np.tile(np.log(found / found.sum()), (count, 1))
-
-
-def _log_softmax(scores: Floats) -> Floats:
-    shifted = scores - scores.max(axis=1, keepdims=True)
-    result: Floats = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
-    return result

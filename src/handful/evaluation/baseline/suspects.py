@@ -16,6 +16,7 @@ from sklearn.model_selection import StratifiedGroupKFold
 
 from handful.evaluation.baseline.arrays import Floats, Ids
 from handful.evaluation.baseline.linear import Kind, fit
+from handful.evaluation.metrics.calibration import softmax
 
 FOLDS = 5
 LEAST = 5
@@ -88,7 +89,7 @@ def suspects(references: Ids, log_probabilities: Floats) -> Judged:
     if len(labels) < 2:
         return Judged((), 0, f"fewer than two labels have {LEAST} examples")
     reason = f"{rare} labels with fewer than {LEAST} examples were not judged" if rare else ""
-    probabilities = _softmax(log_probabilities[np.ix_(rows, labels)])
+    probabilities = softmax(log_probabilities[np.ix_(rows, labels)])
     given = np.searchsorted(labels, references[rows])
     wrong, scores = _confident_learning(given, probabilities)
     best = probabilities.argmax(axis=1)
@@ -106,9 +107,3 @@ def _confident_learning(given: Ids, probabilities: Floats) -> tuple[Any, Floats]
     wrong = find_label_issues(given, probabilities, filter_by=FILTER, n_jobs=1)
     scores = get_label_quality_scores(given, probabilities, method="self_confidence")
     return np.asarray(wrong, dtype=bool), np.asarray(scores, dtype=np.float64)
-
-
-def _softmax(logits: Floats) -> Floats:
-    shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
-    result: Floats = shifted / shifted.sum(axis=1, keepdims=True)
-    return result

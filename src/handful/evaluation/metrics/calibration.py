@@ -45,8 +45,18 @@ def softmax(logits: Floats) -> Floats:
     return result
 
 
+def log_softmax(logits: Floats) -> Floats:
+    """[N, C] natural logarithms of probabilities."""
+    shifted = logits - logits.max(axis=1, keepdims=True)
+    result: Floats = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+    return result
+
+
 def losses(logits: Floats, references: Indices) -> Floats:
-    """[N] negative log-probability (natural) of the true label; from logits, so never infinite."""
+    """[N] −ln of the true label's probability: infinite only where its logit is.
+
+    From logits, since a probability may be too small for a float.
+    """
     highest = logits.max(axis=1)
     total = highest + np.log(np.exp(logits - highest[:, None]).sum(axis=1))
     found: Floats = total - logits[np.arange(len(references)), references]

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
 
 from handful.evaluation.test_access_log import looks_so_far
 from handful.experiment.context import Experiment
 from handful.records import Compared, Fingerprint, Prepared, Tested, Trained
+from handful.records.moments import current_moment
 from handful.steps.compare.baselines import baseline_files
 
 
@@ -55,5 +55,5 @@ def compare(
         artifacts=findings.artifacts,
         looks_after_verdict=looks.after_verdict,
         made_from=made_from,
-        finished_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        finished_at=current_moment(),
     )

@@ -6,14 +6,13 @@ import io
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import polars as pl
 
 from handful.errors import Absent, DataError
 from handful.evaluation.metrics.arrays import Floats
-from handful.evaluation.metrics.calibration import softmax, squares
+from handful.evaluation.metrics.calibration import losses, softmax, squares
 from handful.experiment.context import Experiment
 from handful.records import Tested, Trained, finite_metrics
 
@@ -146,7 +145,7 @@ def predictions(
         "artifact_id",
         label=ids["label"],
         prediction=ids["prediction"],
-        loss=pl.Series(_losses(logits, references), dtype=pl.Float64),
+        loss=pl.Series(losses(logits, references), dtype=pl.Float64),
         square=pl.Series(squares(softmax(logits), references), dtype=pl.Float64),
     )
 
@@ -215,11 +214,3 @@ def _logit_matrix(column: pl.Series, labels: int, where: str) -> Floats:
             remedy="run `handful run EXP --redo test`",
         )
     return column.explode().to_numpy().reshape(-1, labels)
-
-
-def _losses(logits: Floats, references: Any) -> Floats:
-    """[N]; infinite where the model gave the true label no chance at all."""
-    highest = logits.max(axis=1)
-    total = highest + np.log(np.exp(logits - highest[:, None]).sum(axis=1))
-    losses: Floats = total - logits[np.arange(len(references)), references]
-    return losses

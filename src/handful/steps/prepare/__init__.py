@@ -14,12 +14,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from datetime import UTC, datetime
 
 from handful.experiment.context import Experiment
 from handful.layout import ENCODED_RECORD, SHARDS, check_model_folders, model_folder
 from handful.progress import printable
 from handful.records import Fingerprint, Prepared, Reconciled
+from handful.records.moments import current_moment
 from handful.steps.prepare.artifacts import load_kept_artifacts
 from handful.steps.prepare.encoding.inputs import Inputs
 from handful.steps.prepare.encoding.instance import Instance
@@ -195,7 +195,7 @@ def _record(
 ) -> Prepared:
     return Prepared(
         made_from=made_from,
-        finished_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        finished_at=current_moment(),
         label2id=label2id,
         rows={model_folder(model): dict(one.rows) for model, one in encoded.items()},
         quarantined={model_folder(model): one.quarantined for model, one in encoded.items()},

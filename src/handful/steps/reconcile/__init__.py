@@ -18,7 +18,6 @@ from __future__ import annotations
 import gc
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 
 import polars as pl
 
@@ -26,6 +25,7 @@ from handful import layout
 from handful.experiment.context import Experiment
 from handful.labels.base import LabelSource
 from handful.records import Fingerprint, Reconciled
+from handful.records.moments import current_moment
 from handful.steps.reconcile import ledger
 from handful.steps.reconcile.artifacts import Listing
 from handful.steps.reconcile.background import Hushed, Meanwhile
@@ -121,7 +121,7 @@ def reconcile(
     journal.end()
     return Reconciled(
         made_from=made_from,
-        finished_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        finished_at=current_moment(),
         snapshot_at=production.about.taken_at,
         ledger_hash=book.hash(),
         fates=dict(book.rows.group_by("fate").len().sort("fate").iter_rows()),

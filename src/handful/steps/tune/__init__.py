@@ -11,7 +11,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 
 from handful.backends.base import Backend
 from handful.errors import HandfulError, StepError
@@ -19,6 +18,7 @@ from handful.experiment.context import Experiment
 from handful.experiment.fingerprint import difference
 from handful.layout import check_model_folders
 from handful.records import Best, Fingerprint, Prepared, Tuned
+from handful.records.moments import current_moment
 from handful.steps.train import check_rows
 from handful.steps.tune import trials
 from handful.steps.tune.drawing import as_they_stand, draw
@@ -55,7 +55,7 @@ def tune(
             if anew:
                 experiment.store.delete_tree(experiment.layout.tuning(model))
             best.append(_tune_one_model(Search(experiment, prepared, backend, model)))
-    finished = datetime.now(UTC).isoformat(timespec="seconds")
+    finished = current_moment()
     return Tuned(best=tuple(best), made_from=made_from, finished_at=finished)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from typing import Any
 
 from handful.errors import Absent, Damaged, HandfulError, Locked, StepError
@@ -14,6 +13,7 @@ from handful.files import checksums
 from handful.layout import FINAL_RECORD, model_folder
 from handful.progress import Silent
 from handful.records import Split
+from handful.records.moments import current_moment
 from handful.settings import list_counted_model_settings
 from handful.training.data.collate import Collator
 from handful.training.data.collation import Trial, collation, give_padding_token
@@ -229,7 +229,7 @@ def _probe_final_record(
         "experiment": experiment.settings.experiment.NAME,
         "settings": dict(list_counted_model_settings(experiment.settings, ground.model)),
         "encoded_by": encoding_functions(experiment),
-        "finished_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "finished_at": current_moment(),
     }
 
 

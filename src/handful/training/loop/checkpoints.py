@@ -19,7 +19,6 @@ import json
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +29,7 @@ from safetensors.torch import load_model, save_model
 from handful.errors import Absent, Damaged, Locked
 from handful.files import checksums
 from handful.progress import Progress
+from handful.records.moments import current_moment
 from handful.storage.base import Store
 from handful.training.loop.state import RunState
 
@@ -106,7 +106,7 @@ class Checkpoints:
         """
         if not self._owner:
             return
-        told = {"owner": self._owner, "since": datetime.now(UTC).isoformat(timespec="seconds")}
+        told = {"owner": self._owner, "since": current_moment()}
         self._store.write(f"{self._prefix}/{OWNER}", json.dumps(told).encode())
         for place, step in found.places if found else ():
             if place != self._key(step):

@@ -28,6 +28,7 @@ from handful.errors import Absent, Damaged, DataError, UserError
 from handful.experiment.context import Experiment
 from handful.files import checksums
 from handful.labels.base import LabelSource
+from handful.records.moments import age, current_moment
 from handful.settings import Settings
 from handful.settings.secrets import counts_the_same, drop_login, format_secret_hash
 from handful.steps.reconcile.background import Meanwhile
@@ -120,7 +121,7 @@ def snapshot(
     taken = take(experiment, labels, files)
     new = Snapshot(
         About(
-            taken_at=datetime.now(UTC).isoformat(timespec="seconds"),
+            taken_at=current_moment(),
             made_from=made_from,
             label_rows=taken.label_rows,
             keys=taken.keys,
@@ -196,16 +197,6 @@ def describe_snapshot_sources(settings: Settings) -> dict[str, str]:
 def format_snapshot_moment(moment: str) -> str:
     """An ISO moment as a person reads it: `2026-11-20 14:03 UTC`."""
     return datetime.fromisoformat(moment).astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
-
-
-def age(moment: str) -> str:
-    """How long ago an ISO moment was."""
-    seconds = (datetime.now(UTC) - datetime.fromisoformat(moment)).total_seconds()
-    for unit, size in (("day", 86_400), ("hour", 3_600), ("minute", 60)):
-        if seconds >= size:
-            count = int(seconds // size)
-            return f"{count} {unit}{'s' if count > 1 else ''} ago"
-    return "just now"
 
 
 def _check_same(experiment: Experiment, about: About, made_from: Mapping[str, str]) -> None:
