@@ -20,12 +20,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from handful import errors
 from handful.backends import launch
 from handful.backends.base import Job
-from handful.errors import Fault, HandfulError, Interrupted, StepError
+from handful.errors import Interrupted, StepError
+from handful.errors.exceptions import error_from_json
 from handful.jobs.events import replay
 from handful.progress import Progress
+from handful.system.processes import signal_name
 
 LAST_WORDS = 20
 _END = "end of events\n"
@@ -151,9 +152,7 @@ class _Killed:
     number: int
 
     def __str__(self) -> str:
-        known = self.number in set(signal.Signals)
-        name = signal.Signals(self.number).name if known else "unknown"
-        what = f"was ended by signal {self.number} ({name})"
+        what = f"was ended by signal {self.number} ({signal_name(self.number)})"
         return f"training process {self.rank} {what}, and the others with it"
 
 
@@ -170,17 +169,3 @@ def _without_summary(lines: Sequence[str]) -> list[str]:
     """What torchrun adds about itself after it saw a worker fail would hide the worker's words."""
     seen = next((n for n, line in enumerate(lines) if _TORCHRUN_SAW in line), len(lines))
     return list(lines[: seen + 1])
-
-
-def error_from_json(answer: dict[str, Any]) -> HandfulError:
-    """The error that `error_to_json` wrote; its traceback as a note on it."""
-    faults = [Fault(*fault) for fault in answer["faults"]]
-    many = {"SettingsError": errors.SettingsError, "FunctionsError": errors.FunctionsError}
-    error: HandfulError
-    if answer["class"] in many:
-        error = many[answer["class"]](faults)
-    else:
-        kind: type[HandfulError] = getattr(errors, answer["class"], StepError)
-        error = kind(faults[0].what, where=faults[0].where, remedy=faults[0].remedy)
-    error.add_note(answer["traceback"])
-    return error

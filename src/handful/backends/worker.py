@@ -46,6 +46,7 @@ from handful.jobs.events import EventWriter
 from handful.progress import Progress, Silent
 from handful.storage.lock import attach_lock_watch
 from handful.system.machine import cores, pause_garbage_collection
+from handful.system.processes import end_with_parent
 from handful.user_functions.load import MENUS, load_functions
 
 TASKS: Mapping[str, str] = {
@@ -163,9 +164,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--together", action="store_true")
     options = parser.parse_args(argv)
     if options.leash:
-        threading.Thread(target=_end_with_driver, args=(os.dup(0),), daemon=True).start()
-        # Who asks a question here gets the end of the input at once: nobody is there to answer.
-        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+        end_with_parent()
     job = Job.from_json(options.job.read_text())
     rank = int(os.environ.get("RANK", "0"))  # torchrun's, if there are several of us
     with _ending_with_launcher(), EventWriter(options.events) as events:
@@ -241,12 +240,6 @@ def has_lost_others(error: BaseException | None) -> bool:
             return True
         error = error.__cause__ or error.__context__
     return False
-
-
-def _end_with_driver(leash: int) -> None:
-    while os.read(leash, 1):
-        pass
-    os._exit(143)
 
 
 @contextmanager

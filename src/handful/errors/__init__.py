@@ -56,7 +56,7 @@ class UserError(HandfulError):
     exit_status = 2
 
 
-class _ManyFaults(UserError):
+class ManyFaults(UserError):
     """Several faults of one file, reported together."""
 
     def __init__(self, faults: Sequence[Fault]) -> None:
@@ -66,15 +66,15 @@ class _ManyFaults(UserError):
         HandfulError.__init__(self, "\n".join(str(fault) for fault in self.faults))
 
 
-class SettingsError(_ManyFaults):
+class SettingsError(ManyFaults):
     """Faults of settings.ini."""
 
 
-class FunctionsError(_ManyFaults):
+class FunctionsError(ManyFaults):
     """Faults of functions.py."""
 
 
-class NotReady(_ManyFaults):
+class NotReady(ManyFaults):
     """What the account on managed machines lacks."""
 
 

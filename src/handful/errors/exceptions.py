@@ -12,12 +12,13 @@ import re
 import signal
 import threading
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
-from handful.errors import Full, HandfulError, OutOfResources, StepError
+from handful import errors
+from handful.errors import Fault, Full, HandfulError, OutOfResources, StepError
 from handful.system.machine import memory_is_short
 
 _CAUSES = 10
@@ -156,6 +157,19 @@ def error_to_json(error: BaseException) -> dict[str, Any]:
         "faults": [[fault.where, fault.what, fault.remedy] for fault in faults],
         "traceback": format_traceback(error),
     }
+
+
+def error_from_json(answer: Mapping[str, Any]) -> HandfulError:
+    """The error that `error_to_json` wrote; its traceback as a note on it."""
+    faults = [Fault(*fault) for fault in answer["faults"]]
+    kind: Any = getattr(errors, answer["class"], StepError)
+    error: HandfulError
+    if issubclass(kind, errors.ManyFaults):
+        error = kind(faults)
+    else:
+        error = kind(faults[0].what, where=faults[0].where, remedy=faults[0].remedy)
+    error.add_note(answer["traceback"])
+    return error
 
 
 def wrap_unexpected_error(error: BaseException) -> StepError:

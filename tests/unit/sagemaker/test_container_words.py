@@ -13,10 +13,9 @@ import pytest
 
 from handful.backends import worker
 from handful.backends.base import Job
-from handful.backends.local import error_from_json
 from handful.backends.worker import has_lost_others
 from handful.errors import DataError, Interrupted, StepError, UserError
-from handful.errors.exceptions import error_to_json
+from handful.errors.exceptions import error_from_json, error_to_json
 from handful.layout import job_result
 from handful.sagemaker.container import run
 from handful.sagemaker.container.environment import MOST_WORDS, tell_failure

@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from handful import layout
-from handful.backends.local import error_from_json
 from handful.errors import Absent, StepError
+from handful.errors.exceptions import error_from_json
 from handful.experiment.context import Experiment
 from handful.sagemaker.jobs.control import TrialJob
 from handful.sagemaker.jobs.requests.names import trial_number

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from handful import layout
-from handful.backends.local import error_from_json
 from handful.errors import Absent, StepError, Unreachable
+from handful.errors.exceptions import error_from_json
 from handful.progress import Progress
 from handful.sagemaker.jobs.control import Control, NoRoom, Status
 from handful.sagemaker.jobs.failures import is_no_room, remedy_for

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol, Self
 
-from handful import errors
-from handful.errors import Fault, FunctionsError, HandfulError, StepError
-from handful.errors.exceptions import describe_exception, shortage
+from handful.errors import HandfulError, StepError
+from handful.errors.exceptions import (
+    describe_exception,
+    error_to_json,
+    format_traceback,
+    shortage,
+)
 from handful.settings import Settings
 from handful.steps.prepare.encoding.heartbeat import Gauge
 from handful.user_functions.load import Functions, load_functions
@@ -69,28 +74,13 @@ class Done:
 
 @dataclass(frozen=True)
 class Failed:
-    """The work raised an error, told in a form that any process can read."""
+    """The work raised an error."""
 
-    kind: str
-    faults: tuple[Fault, ...]
-    traceback: str
+    error: Mapping[str, Any]
+    """As `error_to_json` tells it."""
 
     @classmethod
-    def of(cls, error: BaseException, traceback: str) -> Failed:
+    def of(cls, error: BaseException) -> Failed:
         told = error if isinstance(error, HandfulError) else shortage(error)
-        if told is not None:
-            faults = getattr(told, "faults", None) or (told.fault,)
-            return cls(type(told).__name__, tuple(faults), traceback)
-        fault = Fault("a worker of prepare", describe_exception(error))
-        return cls("StepError", (fault,), traceback)
-
-    def raised(self) -> HandfulError:
-        """The error, to be raised on this side; the worker's traceback is its note."""
-        if self.kind == "FunctionsError":
-            error: HandfulError = FunctionsError(self.faults)
-        else:
-            kind: type[HandfulError] = getattr(errors, self.kind, StepError)
-            fault = self.faults[0]
-            error = kind(fault.what, where=fault.where, remedy=fault.remedy)
-        error.add_note(self.traceback)
-        return error
+        told = told or StepError(describe_exception(error), where="a worker of prepare")
+        return cls({**error_to_json(told), "traceback": format_traceback(error)})

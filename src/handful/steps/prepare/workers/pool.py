@@ -1,33 +1,28 @@
 """The worker processes, from the side of prepare: hands out work, and survives their loss.
 
-Workers are started afresh with a socket, so nothing hangs because of a fork, and a caller needs no
-main guard. One that dies, or holds an instance for longer than it may, is replaced, and its work is
-done again without that instance.
+One that dies, or holds an instance for longer than it may, is replaced, and its work is done again
+without that instance.
 """
 
 from __future__ import annotations
 
-import os
-import signal
-import socket
-import subprocess
-import sys
 import tempfile
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
 from multiprocessing.connection import Connection, wait
 from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from handful.errors import StepError
+from handful.errors.exceptions import error_from_json
 from handful.experiment.context import Experiment
 from handful.settings import Settings
 from handful.steps.prepare.encoding.heartbeat import Gauge, Reading
 from handful.steps.prepare.workers.messages import Done, Failed, Setup, Work
 from handful.system.machine import cores, resident
+from handful.system.processes import GuardedProcess, signal_name
 
 W = TypeVar("W", bound=Work)
 Watch = Callable[[int], None]
@@ -44,7 +39,6 @@ _EARLY = 2
 """Workers that may be started for work that does not come."""
 _UNTOLD_LOSSES = 2
 """How often one work may lose its worker with no instance in hand."""
-_LAST_WORDS = 2000
 _NOT_READY = "did not get ready"
 _SILENT = (
     "SIGKILL often means that memory ran out: lower [prepare] NUM_PROCESSES; else look for what "
@@ -149,7 +143,7 @@ class Workers:
             del self._busy[process.connection]
             self._idle.append(process)
             if isinstance(answer, Failed):
-                raise answer.raised()
+                raise error_from_json(answer.error)
             yield process.work, answer.result
 
     def _end_lost_processes(self) -> list[_Process]:
@@ -228,20 +222,13 @@ class _Process:
         self._most_memory = setup.settings.prepare.WORKER_MEMORY
         gauge = base.with_suffix(".gauge")
         self._gauge = Gauge(gauge)
-        self._log = base.with_suffix(".log")
-        ours, theirs = socket.socketpair()
-        with theirs, self._log.open("wb") as log:
-            command = [sys.executable, "-m", "handful.steps.prepare.workers.worker"]
-            self._process = subprocess.Popen(
-                [*command, str(theirs.fileno()), str(gauge)],
-                stdin=subprocess.PIPE,
-                stdout=log,
-                stderr=log,
-                pass_fds=[theirs.fileno()],
-                env={**os.environ, **_ONE_THREAD},
-                start_new_session=True,
-            )
-        self.connection = Connection(ours.detach())
+        self._process = GuardedProcess(
+            "handful.steps.prepare.workers.worker",
+            str(gauge),
+            log=base.with_suffix(".log"),
+            environment=_ONE_THREAD,
+        )
+        self.connection = self._process.connection
         self.work: Any = None
         self._losses: dict[int, int] = {}
         self._seen = self._gauge.read()
@@ -293,7 +280,7 @@ class _Process:
             if reading.warm and reading.in_hand:
                 self._note_warm_up()
             self._seen, self._since = reading, time.monotonic()
-        if self._process.poll() is not None and not self.connection.poll():
+        if self._process.status is not None and not self.connection.poll():
             self._ended = "died"
         more = 0.0 if reading.warm else self._warm_ups.patience(self._kind)
         patience = self.work.patience + more
@@ -317,7 +304,7 @@ class _Process:
         if reading.in_hand:
             return self.work.without(reading.in_hand, self._why())
         if self.work.losses >= _UNTOLD_LOSSES:
-            said = self._last_words()
+            said = self._process.last_words()
             raise StepError(
                 f"{self._why()}, {_UNTOLD_LOSSES + 1} times in a row, with no instance in hand",
                 where="prepare",
@@ -327,25 +314,17 @@ class _Process:
 
     def end(self) -> None:
         """Stop it and all that it started, at once."""
-        with suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait()
-        if self._process.stdin:
-            self._process.stdin.close()
-        self.connection.close()
+        self._process.kill()
         self._seen_last: Reading = self._gauge.read()
         self._gauge.close()
 
     def _why(self) -> str:
-        code = self._process.returncode
+        code = self._process.status
         if self._ended.startswith("took"):
             return f"it {self._ended} (ENCODE_TIMEOUT)"
         if self._ended.startswith("used"):
             most = (self._most_memory or 0) / 1e6
             return f"its worker {self._ended} than {most:,.0f} MB (WORKER_MEMORY)"
         if code is not None and code < 0:
-            return f"the worker was killed by {signal.Signals(-code).name}"
+            return f"the worker was killed by {signal_name(-code)}"
         return f"the worker ended with status {code}"
-
-    def _last_words(self) -> str:
-        return self._log.read_bytes()[-_LAST_WORDS:].decode("utf-8", "replace").strip()

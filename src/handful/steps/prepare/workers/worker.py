@@ -1,30 +1,22 @@
 """A worker process of prepare: `python -m handful.steps.prepare.workers.worker SOCKET GAUGE`.
 
 It is started afresh (never forked), imports functions.py itself, and takes work from the socket
-whose descriptor it is given. Its standard input is a leash: when that closes, prepare is gone, and
-the worker ends at once, whatever it is doing. What the user's functions print goes to its log.
+whose descriptor it is given, until prepare is gone. What the user's functions print goes to its
+log.
 """
 
 from __future__ import annotations
 
 import gc
-import os
-import signal
 import sys
-import threading
 from contextlib import suppress
-from multiprocessing.connection import Connection
 from pathlib import Path
 
-from handful.errors.exceptions import (
-    format_traceback,
-    is_from_outside,
-    listen_in_worker,
-    signals_heard,
-)
+from handful.errors.exceptions import is_from_outside, listen_in_worker, signals_heard
 from handful.steps.prepare.encoding.heartbeat import Gauge
 from handful.steps.prepare.workers.messages import Desk, Done, Failed, Setup, Work
 from handful.system.machine import pause_garbage_collection
+from handful.system.processes import connection_to_parent
 
 _COLLECT_AFTER = 20_000, 20, 20
 """Objects more than before, and younger collections, after which garbage is looked for."""
@@ -33,11 +25,7 @@ _COLLECT_AFTER = 20_000, 20, 20
 def main(descriptor: int, gauge: Path) -> int:
     """Work until the other side hangs up."""
     listen_in_worker()
-    threading.Thread(target=_end_with_prepare, args=(os.dup(0),), daemon=True).start()
-    # The user's functions get an empty standard input: the leash is not for them.
-    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-    os.set_inheritable(descriptor, False)
-    with Connection(descriptor) as connection:
+    with connection_to_parent(descriptor) as connection:
         setup: Setup = connection.recv()
         desk = Desk(setup.directory, setup.settings, Gauge(gauge))
         if setup.to_encode:
@@ -78,15 +66,9 @@ def _run_worker_task(work: Work, desk: Desk) -> Done | Failed:
     except BaseException as error:  # every end of a work goes home
         if is_from_outside(error, heard):
             raise
-        return Failed.of(error, format_traceback(error))
+        return Failed.of(error)
     finally:
         desk.gauge.rest()
-
-
-def _end_with_prepare(leash: int) -> None:
-    while os.read(leash, 1):
-        pass
-    os.killpg(os.getpgrp(), signal.SIGKILL)  # and whatever the user's functions started
 
 
 if __name__ == "__main__":

@@ -2,41 +2,34 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import socket
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from multiprocessing.connection import Connection, wait
+from multiprocessing.connection import wait
 from pathlib import Path
 
-from handful.errors import FunctionsError, OutOfResources, StepError
+from handful.errors import StepError
+from handful.errors.exceptions import error_from_json
 from handful.steps.reconcile.processing.processor import (
-    Broken,
     Place,
     Ready,
     Result,
-    Short,
     Task,
+    WorkerError,
     clean,
 )
+from handful.system.processes import GuardedProcess, signal_name
 
 START_SECONDS = 300.0
 """How long functions.py may take to be imported."""
 _LONGEST_WAIT = 60.0
-_WORKER_LOG_TAIL_BYTES = 2000
 
 
 @dataclass
 class _Worker:
-    process: subprocess.Popen[bytes]
-    pipe: Connection
-    log: Path
+    process: GuardedProcess
     deadline: float
     ready: bool = False
     task: Task | None = None
@@ -59,7 +52,7 @@ class Workers:
 
     def __exit__(self, *_: object) -> None:
         for worker in self._workers:
-            _kill(worker)
+            worker.process.kill()
 
     def run(self, tasks: Iterable[Task]) -> Iterator[tuple[Task, Result]]:
         """Every task with its result, as they finish.
@@ -81,39 +74,24 @@ class Workers:
     def _start(self) -> None:
         self._started += 1
         path = self._logs / f"{self._started}.log"
-        mine, theirs = socket.socketpair()
-        with theirs, path.open("wb") as log:
-            # Started afresh, so a caller needs no main guard; in a group of its own: an interrupt
-            # is the driver's business, and a kill takes all that it has started.
-            process = subprocess.Popen(
-                [
-                    *(sys.executable, "-m", "handful.steps.reconcile.processing.worker"),
-                    str(theirs.fileno()),
-                ],
-                stdin=subprocess.PIPE,
-                stdout=log,
-                stderr=log,
-                pass_fds=[theirs.fileno()],
-                start_new_session=True,
-            )
-        pipe = Connection(mine.detach())
-        self._workers.append(_Worker(process, pipe, path, time.monotonic() + START_SECONDS))
+        process = GuardedProcess("handful.steps.reconcile.processing.worker", log=path)
+        self._workers.append(_Worker(process, time.monotonic() + START_SECONDS))
         with suppress(OSError):  # it is dead; `_hear` finds the end of the pipe
-            pipe.send(self._place)
+            process.connection.send(self._place)
 
     def _give(self, worker: _Worker, task: Task) -> None:
         worker.task = task
         worker.deadline = time.monotonic() + self._timeout
         with suppress(OSError):  # it is dead; `_hear` finds the end of the pipe
-            worker.pipe.send(task)
+            worker.process.connection.send(task)
 
     def _hear(self) -> Iterator[tuple[Task, Result]]:
         """What the workers say next, or the end of those whose time is over."""
         soon = min((w.deadline for w in self._workers if w.task or not w.ready), default=0.0)
         patience = min(max(0.0, soon - time.monotonic()), _LONGEST_WAIT)
-        talking = wait([worker.pipe for worker in self._workers], patience)
+        talking = wait([worker.process.connection for worker in self._workers], patience)
         for worker in list(self._workers):
-            if worker.pipe in talking:
+            if worker.process.connection in talking:
                 result = self._receive_worker_result(worker)
             elif (worker.task or not worker.ready) and time.monotonic() > worker.deadline:
                 result = self._over(worker)
@@ -124,14 +102,11 @@ class Workers:
 
     def _receive_worker_result(self, worker: _Worker) -> tuple[Task, Result] | None:
         try:
-            message = worker.pipe.recv()
+            message = worker.process.connection.recv()
         except (EOFError, OSError):
             return self._handle_worker_exit(worker)
-        if isinstance(message, Broken):
-            raise FunctionsError(message.faults)
-        if isinstance(message, Short):
-            fault = message.fault
-            raise OutOfResources(fault.what, where=fault.where, remedy=fault.remedy)
+        if isinstance(message, WorkerError):
+            raise error_from_json(message.error)
         if isinstance(message, Ready):
             worker.ready = True
             return None
@@ -152,11 +127,11 @@ class Workers:
 
     def _handle_worker_exit(self, worker: _Worker) -> tuple[Task, Result] | None:
         task = self._end(worker)
-        status = worker.process.returncode
-        how = f"signal {-status} ({_signal(-status)})" if status < 0 else f"status {status}"
+        status = worker.process.status or 0
+        how = f"signal {-status} ({signal_name(-status)})" if status < 0 else f"status {status}"
         memory = "; signal 9 often means that memory ran out" if status == -9 else ""
         if task is None and not worker.ready:
-            said = _last_words(worker)
+            said = worker.process.last_words()
             raise StepError(
                 f"a worker of process_func ended with {how} while it loaded functions.py{memory}",
                 where="functions.py",
@@ -171,30 +146,8 @@ class Workers:
 
     def _end(self, worker: _Worker) -> Task | None:
         """Kill the worker with all that it started, and remove what its task had made."""
-        _kill(worker)
+        worker.process.kill()
         self._workers.remove(worker)
         if worker.task:
             clean(self._place.store, worker.task)
         return worker.task
-
-
-def _kill(worker: _Worker) -> None:
-    """End the process and its group. Not yet waited for, its id cannot be another's."""
-    if worker.process.returncode is None:
-        with suppress(ProcessLookupError, PermissionError):
-            os.killpg(worker.process.pid, signal.SIGKILL)
-    worker.process.wait()
-    if worker.process.stdin:
-        worker.process.stdin.close()
-    worker.pipe.close()
-
-
-def _last_words(worker: _Worker) -> str:
-    return worker.log.read_bytes()[-_WORKER_LOG_TAIL_BYTES:].decode("utf-8", "replace").strip()
-
-
-def _signal(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return "unknown"

@@ -14,7 +14,7 @@ from typing import Any
 import polars as pl
 
 from handful import layout
-from handful.errors import Fault, HandfulError, OutOfResources, StoreError
+from handful.errors import HandfulError, OutOfResources, StoreError
 from handful.errors.exceptions import (
     describe_exception,
     is_from_outside,
@@ -93,17 +93,11 @@ class Result:
 
 
 @dataclass(frozen=True)
-class Broken:
-    """functions.py could not be loaded."""
+class WorkerError:
+    """functions.py could not be loaded, or the machine lacks what no artifact is guilty of."""
 
-    faults: tuple[Fault, ...]
-
-
-@dataclass(frozen=True)
-class Short:
-    """The machine lacks something, which no artifact is guilty of."""
-
-    fault: Fault
+    error: Mapping[str, Any]
+    """As `error_to_json` tells it."""
 
 
 @dataclass(frozen=True)
