@@ -152,7 +152,7 @@ def ours(root: Path, batched: bool, kind: str = "lists") -> Taken:
     from handful.steps.prepare.encoding.encoder import ModelEncoder, select_encode_sample
     from handful.steps.prepare.encoding.sampling import EncodeSample
     from handful.steps.prepare.encoding.shards import ShardStore
-    from handful.steps.prepare.workers.pool import workers_of
+    from handful.steps.prepare.workers import workers_of
     from handful.system.machine import pause_garbage_collection
 
     made.choose(root, batched=batched, kind=kind)

@@ -45,7 +45,7 @@ def group(root: Path) -> dict[str, Any]:
     from handful.steps.prepare.artifacts import load_kept_artifacts
     from handful.steps.prepare.encoding.inputs import Inputs
     from handful.steps.prepare.splitting.group_edges import links_between
-    from handful.steps.prepare.workers.pool import workers_of
+    from handful.steps.prepare.workers import workers_of
     from handful.system.machine import pause_garbage_collection
 
     with tempfile.TemporaryDirectory(dir=root) as scratch:

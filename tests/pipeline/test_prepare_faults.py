@@ -13,7 +13,7 @@ import pytest
 
 from handful.errors import DataError, StepError
 from handful.steps.prepare.encoding import shards
-from handful.steps.prepare.workers import pool as workers
+from handful.user_functions.workers import pool as workers
 from tests.support.preparing import FUNCTIONS, Bench, bench
 
 HEAD = "def encode_data(instance):\n"
@@ -228,7 +228,7 @@ sys.path[:0] = {path!r}
 from pathlib import Path
 from tests.support.preparing import Bench
 from handful.steps.prepare.encoding import shards
-from handful.steps.prepare.workers import pool as workers
+from handful.user_functions.workers import pool as workers
 shards.SIZE = 8
 made = Bench(Path({root!r}))
 made.fill(60)

@@ -25,7 +25,7 @@ from handful.steps.prepare.encoding.inputs import Inputs
 from handful.steps.prepare.labels import apply_label_aliases
 from handful.steps.prepare.splitting.group_edges import links_between
 from handful.steps.prepare.splitting.union_find import Components
-from handful.steps.prepare.workers.pool import workers_of
+from handful.steps.prepare.workers import workers_of
 from tests.support.preparing import Bench, bench
 from tests.support.servers import S3Server
 from tests.support.tiny import make as make_tiny

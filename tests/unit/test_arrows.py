@@ -16,6 +16,7 @@ LEAVES = {"errors", "files", "layout", "progress", "records", "system"}
 STORE = {"storage.base", "storage.checked"}
 """A store as whoever uses one sees it: its protocol, and the one that looks at what it reads."""
 USERS = {"user_functions.load", "user_functions.source_hash", "user_functions.settings_usage"}
+USERS |= {"user_functions.workers"}
 MOST_ROOMS = 25
 MOST_ARROWS = 130
 

@@ -17,9 +17,10 @@ from handful.inference.staging import NO_LABEL, Stage
 from handful.inference.works import PROCESS, Copy, EncodeBatch, Failure, ProcessBatch, Rows
 from handful.steps.prepare.encoding.instance import Instance
 from handful.steps.prepare.encoding.sampling import features_of
-from handful.steps.prepare.workers.pool import Workers
 from handful.system.machine import cores
 from handful.user_functions.load import Functions
+from handful.user_functions.workers.messages import Setup
+from handful.user_functions.workers.pool import Workers
 
 FIRST, MOST, FEWEST = 256, 1024, 32
 """Documents of a window: of the first one, and of any other."""
@@ -56,7 +57,9 @@ class Reader:
         self._features = saved.to_dict()
         self._processes = settings.prepare.NUM_PROCESSES or cores()
         directory = self.experiment.directory.absolute()
-        self._workers = Workers(directory, settings, self.experiment.scratch, self._processes)
+        setup = Setup(directory, settings, ("datasets",))
+        scratch, memory = self.experiment.scratch, settings.prepare.WORKER_MEMORY
+        self._workers = Workers(setup, scratch, self._processes, memory=memory)
 
     def close(self) -> None:
         """End the workers."""

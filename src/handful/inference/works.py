@@ -22,11 +22,11 @@ from handful.steps.prepare.encoding.call_encode import Answer, Caller, Encoding
 from handful.steps.prepare.encoding.columns import Columns, Plain
 from handful.steps.prepare.encoding.halving import in_halves
 from handful.steps.prepare.encoding.values import Misfit
-from handful.steps.prepare.workers.messages import Desk
 from handful.steps.reconcile.processing.processor import Artifact
 from handful.storage.base import Store
 from handful.training.calls import place
 from handful.user_functions.load import Encoded
+from handful.user_functions.workers.messages import Desk, Loss
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -66,7 +66,7 @@ class Copy:
 
 @dataclass(frozen=True, kw_only=True)
 class ProcessBatch:
-    """process_func on some copies. Satisfies `steps.prepare.workers.messages.Work`."""
+    """process_func on some copies. Satisfies `user_functions.workers.messages.Work`."""
 
     copies: tuple[Copy, ...]
     store: Store
@@ -77,8 +77,8 @@ class ProcessBatch:
     """Artifact id → why it is not tried again."""
     losses: int = 0
 
-    def without(self, in_hand: range, why: str) -> Self:
-        lost = {self.copies[i].id: f"{PROCESS}: {why}" for i in in_hand}
+    def without(self, in_hand: range, loss: Loss) -> Self:
+        lost = {self.copies[i].id: f"{PROCESS}: {loss}" for i in in_hand}
         return replace(self, set_aside={**self.set_aside, **lost}, losses=self.losses + (not lost))
 
     def do(self, desk: Desk) -> dict[str, Failure]:

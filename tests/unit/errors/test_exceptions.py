@@ -21,14 +21,14 @@ from handful.layout import ARTIFACTS
 from handful.pipeline.check import _rows
 from handful.progress import Silent
 from handful.steps.prepare.encoding.encode import EncodeShard
-from handful.steps.prepare.encoding.heartbeat import Gauge
 from handful.steps.prepare.encoding.instance import Instance, Instances
 from handful.steps.prepare.encoding.sampling import check_sample, features_of
 from handful.steps.prepare.encoding.schema import row_features
-from handful.steps.prepare.workers.messages import Desk
 from handful.steps.reconcile.processing.processor import Place, Task, process
 from handful.training.calls import call
 from handful.user_functions.load import Functions, load_functions
+from handful.user_functions.workers.heartbeat import Gauge
+from handful.user_functions.workers.messages import Desk
 from tests.support.preparing import bench
 
 CLASSES = """
@@ -205,7 +205,7 @@ def told_process(experiment: Experiment, functions: Functions) -> str:
     experiment.store.write(f"{ARTIFACTS}/one/raw.txt", b"x")
     scratch = experiment.directory / "scratch"
     place = Place(experiment.directory, experiment.settings, experiment.store, scratch)
-    task = Task("one", "letter", None, "{}", ("raw.txt",))
+    task = Task("one", "letter", None, "{}", ("raw.txt",), 60.0)
     failure = process(place, functions, task, others_went_well=False).failure
     assert not (experiment.directory.parent / f"store/exp/{ARTIFACTS}/one/half").exists()
     return f"{failure} process_func"

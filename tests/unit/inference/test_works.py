@@ -16,10 +16,10 @@ from handful.experiment.context import open_experiment
 from handful.inference.works import EncodeBatch
 from handful.progress import Silent
 from handful.steps.prepare.encoding import columns
-from handful.steps.prepare.encoding.heartbeat import Gauge
 from handful.steps.prepare.encoding.instance import Instances
 from handful.steps.prepare.encoding.schema import row_features
-from handful.steps.prepare.workers.messages import Desk
+from handful.user_functions.workers.heartbeat import Gauge
+from handful.user_functions.workers.messages import Desk
 from tests.support.preparing import bench
 
 FEATURES = Features({"ids": List(Value("int32")), "grid": Array2D((1, 2), "float32")})

@@ -44,8 +44,9 @@ from handful.steps.prepare.splitting.draw_splits import Drawing
 from handful.steps.prepare.splitting.group_edges import check_group_by
 from handful.steps.prepare.splitting.ledger import Ledger, keep_ledger, previous_ledger
 from handful.steps.prepare.splitting.split_from import merge_earlier_draws
-from handful.steps.prepare.workers.pool import Workers, workers_of
+from handful.steps.prepare.workers import workers_of
 from handful.system.machine import pause_garbage_collection
+from handful.user_functions.workers.pool import Workers
 
 __all__ = [
     "FieldCheck",

@@ -24,9 +24,9 @@ from handful.steps.prepare.encoding.shards import ShardStore, has_encoding_shard
 from handful.steps.prepare.plan import EncodedModel, Plan, Share
 from handful.steps.prepare.second_try import worth_a_second_try
 from handful.steps.prepare.splitting.splits import SPLITS
-from handful.steps.prepare.workers.pool import Workers
 from handful.user_functions.settings_usage import settings_usage
 from handful.user_functions.source_hash import function_hashes
+from handful.user_functions.workers.pool import Workers
 
 _CHOOSE_ARTIFACTS = frozenset(
     {

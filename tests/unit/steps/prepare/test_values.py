@@ -31,12 +31,12 @@ from handful.steps.prepare.encoding import columns, merge_shards
 from handful.steps.prepare.encoding.columns import Columns
 from handful.steps.prepare.encoding.encode import EncodeShard, Shard
 from handful.steps.prepare.encoding.feature_types import describe_feature_type
-from handful.steps.prepare.encoding.heartbeat import Gauge
 from handful.steps.prepare.encoding.instance import Instances
 from handful.steps.prepare.encoding.schema import row_features
 from handful.steps.prepare.encoding.values import Misfit
-from handful.steps.prepare.workers.messages import Desk
 from handful.user_functions.load import Encoded
+from handful.user_functions.workers.heartbeat import Gauge
+from handful.user_functions.workers.messages import Desk
 from tests.support import feature_values
 from tests.support.feature_values import (
     IMPOSSIBLE,

@@ -15,8 +15,8 @@ from handful.errors.exceptions import raise_contained, shortage_at_work, signals
 from handful.settings import Settings
 from handful.steps.prepare.encoding.instance import Instance
 from handful.steps.prepare.quarantine import Quarantined
-from handful.steps.prepare.workers.messages import Desk
 from handful.user_functions.load import Encoded, Functions
+from handful.user_functions.workers.messages import Desk, Loss
 
 Answer = Any
 """What `encode_data` returned for one instance, or the exception that it raised."""
@@ -37,14 +37,14 @@ class Encoding:
     """Artifact ids that are encoded one by one, although `encode_data` is @batched."""
     losses: int = 0
 
-    def without(self, in_hand: range, why: str) -> Self:
+    def without(self, in_hand: range, loss: Loss) -> Self:
         """After a loss: a lone instance is set aside, several are tried again one by one."""
         lost = [self.instances[i] for i in in_hand if self.instances[i].id not in self.set_aside]
         if not lost:
             return replace(self, losses=self.losses + 1)
         if len(lost) > 1:
             return replace(self, singly=self.singly | {one.id for one in lost})
-        guilty = Quarantined(lost[0].id, lost[0].label, why, "")
+        guilty = Quarantined(lost[0].id, lost[0].label, str(loss), "")
         return replace(self, set_aside={**self.set_aside, guilty.artifact_id: guilty})
 
 

@@ -22,8 +22,8 @@ from handful.steps.prepare.encoding.truncation import Tallies, Tally
 from handful.steps.prepare.encoding.values import Misfit, unwrap_value
 from handful.steps.prepare.quarantine import Quarantined
 from handful.steps.prepare.similarity.known_contents import Contents, check_contents
-from handful.steps.prepare.workers.messages import Desk
 from handful.user_functions.load import Encoded
+from handful.user_functions.workers.messages import Desk
 
 if TYPE_CHECKING:
     import pyarrow as pa

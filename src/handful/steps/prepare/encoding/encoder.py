@@ -21,7 +21,7 @@ from handful.steps.prepare.encoding.shards import ShardStore, cut
 from handful.steps.prepare.plan import Plan, Share
 from handful.steps.prepare.quarantine import Quarantined
 from handful.steps.prepare.selection import Used
-from handful.steps.prepare.workers.pool import Workers
+from handful.user_functions.workers.pool import Workers
 
 _SAMPLE = 12
 """Instances that are encoded before the long run."""

@@ -12,8 +12,8 @@ from handful.settings import Settings
 from handful.steps.prepare.encoding import schema
 from handful.steps.prepare.encoding.call_encode import Answer, Caller, Encoding, call_encode_data
 from handful.steps.prepare.encoding.instance import Instance
-from handful.steps.prepare.workers.messages import Desk
 from handful.user_functions.load import FILE, Encoded, Functions
+from handful.user_functions.workers.messages import Desk
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -35,8 +35,8 @@ from handful.steps.prepare.similarity.own_values import own_values
 from handful.steps.prepare.similarity.shingles import SHINGLE, hash_text_words
 from handful.steps.prepare.similarity.short_texts import ShortTexts
 from handful.steps.prepare.splitting.union_find import Components
-from handful.steps.prepare.workers.messages import Desk
-from handful.steps.prepare.workers.pool import Workers
+from handful.user_functions.workers.messages import Desk, Loss
+from handful.user_functions.workers.pool import Workers
 
 _RULE = 3
 """Grows when other words count, or other documents are alike for them."""
@@ -95,7 +95,7 @@ class ReadWords:
             contents.append(read.content)
             yield read.text
 
-    def without(self, in_hand: range, why: str) -> Self:  # noqa: ARG002 - the protocol's
+    def without(self, in_hand: range, loss: Loss) -> Self:  # noqa: ARG002 - the protocol's
         if not in_hand:
             return replace(self, losses=self.losses + 1)
         return replace(self, unreadable=self.unreadable | set(in_hand))

@@ -13,8 +13,9 @@ from handful.steps.prepare.plan import Splits
 from handful.steps.prepare.selection import build_selection_ledger
 from handful.steps.prepare.splitting.group_edges import links_between
 from handful.steps.prepare.splitting.splits import Drawn, draw
-from handful.steps.prepare.workers.pool import Workers, workers_of
+from handful.steps.prepare.workers import workers_of
 from handful.system.machine import pause_garbage_collection
+from handful.user_functions.workers.pool import Workers
 
 
 @dataclass(frozen=True)

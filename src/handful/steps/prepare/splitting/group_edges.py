@@ -16,7 +16,7 @@ from handful.steps.prepare.similarity.known_likeness import Likeness
 from handful.steps.prepare.similarity.near_duplicate_index import Reader
 from handful.steps.prepare.similarity.near_duplicates import Pairs
 from handful.steps.prepare.splitting.groups import Links
-from handful.steps.prepare.workers.pool import Workers
+from handful.user_functions.workers.pool import Workers
 
 
 def check_group_by(artifacts: Sequence[Artifact], experiment: Experiment) -> None:

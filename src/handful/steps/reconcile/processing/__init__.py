@@ -1,1 +1,1 @@
-"""The processes that run the user's `process_func`."""
+"""`process_func`: for which artifacts it has to run, and what it did to them."""

@@ -23,10 +23,11 @@ from handful.steps.reconcile.copying.failures import Troubles
 from handful.steps.reconcile.copying.overwrite_journal import PROCESSED as PROCESSED_AGAIN
 from handful.steps.reconcile.copying.overwrite_journal import Journal
 from handful.steps.reconcile.matching import Matched
-from handful.steps.reconcile.processing.pool import Workers
-from handful.steps.reconcile.processing.processor import Place, Result, Task
+from handful.steps.reconcile.processing.processor import Place, Result, Task, clean
 from handful.steps.reconcile.snapshot import tables
 from handful.system.machine import cores
+from handful.user_functions.workers.messages import Setup
+from handful.user_functions.workers.pool import Workers
 
 _MADE = pl.Struct({"file": pl.String, "size": pl.Int64, "etag": pl.String, "content": pl.String})
 PROCESSED = pl.Schema(
@@ -163,12 +164,16 @@ class Processing:
             self._experiment.store,
             self._experiment.scratch,
         )
+        setup = Setup(place.directory, place.settings, libraries=(), beside=place)
         count = min(settings.NUM_PROCESSES or cores(), tasks.height)
         inputs = dict(tasks.select("artifact_id", "inputs").iter_rows())
         saved = time.monotonic()
         try:
-            with Workers(place, count, settings.PROCESS_TIMEOUT) as workers:
-                for done, (task, result) in enumerate(workers.run(_tasks(tasks)), start=1):
+            with Workers(setup, place.scratch, count, one_thread=False) as workers:
+                works = _tasks(tasks, settings.PROCESS_TIMEOUT)
+                for done, (task, result) in enumerate(workers.run(works), start=1):
+                    if result.is_cut_off:
+                        clean(place.store, task)
                     self._note(task, result)
                     self._record(task.artifact_id, inputs[task.artifact_id], result, troubles)
                     self._experiment.progress.advance(
@@ -217,7 +222,7 @@ class Processing:
                 self._experiment.progress.note("process_func prints on; it is no longer shown")
 
 
-def _tasks(tasks: pl.DataFrame) -> Iterator[Task]:
+def _tasks(tasks: pl.DataFrame, patience: float) -> Iterator[Task]:
     columns = ["artifact_id", "label", "file_hash", "row", "files"]
     for artifact_id, label, file_hash, row, files in tasks.select(columns).iter_rows():
-        yield Task(artifact_id, label, file_hash, row, tuple(files))
+        yield Task(artifact_id, label, file_hash, row, tuple(files), patience)

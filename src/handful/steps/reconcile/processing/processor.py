@@ -7,14 +7,14 @@ import json
 import traceback
 from collections.abc import Mapping
 from contextlib import redirect_stderr, redirect_stdout
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import polars as pl
 
 from handful import layout
-from handful.errors import HandfulError, OutOfResources, StoreError
+from handful.errors import HandfulError, OutOfResources, StepError, StoreError
 from handful.errors.exceptions import (
     describe_exception,
     is_from_outside,
@@ -26,7 +26,9 @@ from handful.settings import Settings
 from handful.steps.reconcile.keys.names import file_fault
 from handful.steps.reconcile.snapshot.contents import sha256
 from handful.storage.base import Entry, Store
+from handful.system.processes import signal_name
 from handful.user_functions.load import Functions
+from handful.user_functions.workers.messages import Desk, Done, Loss
 
 LAST_LINES = 8
 """How much of a traceback the ledger keeps."""
@@ -56,7 +58,7 @@ class Place:
 
 @dataclass(frozen=True)
 class Task:
-    """One artifact to process."""
+    """One artifact to process: a `Work` of the workers that run process_func."""
 
     artifact_id: str
     label: str
@@ -65,10 +67,42 @@ class Task:
     """JSON: the label row's other columns."""
     files: tuple[str, ...]
     """The files that were copied."""
+    patience: float
+    """PROCESS_TIMEOUT, in seconds."""
+    losses: int = 0
 
     @property
     def folder(self) -> str:
         return f"{layout.artifact(self.artifact_id)}/"
+
+    def do(self, desk: Desk) -> Result:
+        functions = desk.functions
+        desk.gauge.begin(0, 1)
+        result = process(desk.beside, functions, self, others_went_well=bool(desk.warm))
+        if not result.failure:
+            desk.warm.add("process_func")
+        return result
+
+    def without(self, in_hand: range, loss: Loss) -> Self | Done:
+        if loss.is_late:
+            what = f"process_func took longer than PROCESS_TIMEOUT = {self.patience:g} s "
+            return Done(Result(failure=f"{what}and was stopped", is_cut_off=True))
+        name = f"signal {-loss.status} ({signal_name(-loss.status)})"
+        how = name if loss.status < 0 else f"status {loss.status}"
+        memory = "; signal 9 often means that memory ran out" if loss.status == -9 else ""
+        if not loss.is_ready:
+            raise StepError(
+                f"a worker of process_func ended with {how} while it loaded functions.py{memory}",
+                where="functions.py",
+                remedy=f"its last words:\n{loss.last_words}"
+                if loss.last_words
+                else "lower [reconcile] NUM_PROCESSES, "
+                "or look for what ends processes in functions.py and on this machine",
+            )
+        if not in_hand:
+            return replace(self, losses=self.losses + 1)
+        failure = f"process_func ended its process with {how}{memory}"
+        return Done(Result(failure=failure, is_cut_off=True))
 
 
 @dataclass(frozen=True)
@@ -90,19 +124,8 @@ class Result:
     failure: str = ""
     said: tuple[str, ...] = ()
     """The last lines that process_func printed."""
-
-
-@dataclass(frozen=True)
-class WorkerError:
-    """functions.py could not be loaded, or the machine lacks what no artifact is guilty of."""
-
-    error: Mapping[str, Any]
-    """As `error_to_json` tells it."""
-
-
-@dataclass(frozen=True)
-class Ready:
-    """functions.py is loaded."""
+    is_cut_off: bool = False
+    """Did its process end, so that what it had made is still there?"""
 
 
 @dataclass

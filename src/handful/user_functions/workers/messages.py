@@ -1,4 +1,4 @@
-"""What passes between prepare and its workers: pieces of work there, answers back."""
+"""What passes between a step and its workers: pieces of work there, answers back."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from handful.errors.exceptions import (
     shortage,
 )
 from handful.settings import Settings
-from handful.steps.prepare.encoding.heartbeat import Gauge
 from handful.user_functions.load import Functions, load_functions
+from handful.user_functions.workers.heartbeat import Gauge
 
 
 @dataclass
@@ -28,8 +28,10 @@ class Desk:
     """The experiment's own directory."""
     settings: Settings
     gauge: Gauge
+    beside: Any = None
+    """What `Setup` brought."""
     warm: set[str] = field(default_factory=set)
-    """The models for which this process has encoded an instance."""
+    """The models for which this process has encoded an instance, or that process_func has run."""
 
     @cached_property
     def functions(self) -> Functions:
@@ -51,8 +53,28 @@ class Work(Protocol):
     def do(self, desk: Desk) -> Any:
         """Do it, telling `desk.gauge` what is in hand."""
 
-    def without(self, in_hand: range, why: str) -> Self:
-        """The same work, after a worker was lost with these instances in hand (or none)."""
+    def without(self, in_hand: range, loss: Loss) -> Self | Done:
+        """The same work, after a worker was lost with these instances in hand (or none).
+
+        `Done` if nothing is left to do.
+        """
+
+
+@dataclass(frozen=True)
+class Loss:
+    """How a worker was lost."""
+
+    why: str
+    is_late: bool
+    """Was it ended, since it took longer than the work's patience?"""
+    is_ready: bool
+    """Had it loaded functions.py?"""
+    status: int
+    """What it ended with: less than 0 for a signal."""
+    last_words: str
+
+    def __str__(self) -> str:
+        return self.why
 
 
 @dataclass(frozen=True)
@@ -61,8 +83,10 @@ class Setup:
 
     directory: Path
     settings: Settings
-    to_encode: bool = True
-    """Is it to import, before any work comes, what encoding takes?"""
+    libraries: tuple[str, ...] | None
+    """What it imports with functions.py before any work comes; None: not even that."""
+    beside: Any = None
+    """What else all works need."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The worker processes, from the side of prepare: hands out work, and survives their loss.
+"""The worker processes, from the side of a step: hands out work, and survives their loss.
 
 One that dies, or holds an instance for longer than it may, is replaced, and its work is done again
 without that instance.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import tempfile
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from multiprocessing.connection import Connection, wait
 from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
@@ -17,12 +17,10 @@ from typing import Any, Generic, TypeVar
 
 from handful.errors import StepError
 from handful.errors.exceptions import error_from_json
-from handful.experiment.context import Experiment
-from handful.settings import Settings
-from handful.steps.prepare.encoding.heartbeat import Gauge, Reading
-from handful.steps.prepare.workers.messages import Done, Failed, Setup, Work
-from handful.system.machine import cores, resident
+from handful.system.machine import resident
 from handful.system.processes import GuardedProcess, signal_name
+from handful.user_functions.workers.heartbeat import Gauge, Reading
+from handful.user_functions.workers.messages import Done, Failed, Loss, Setup, Work
 
 W = TypeVar("W", bound=Work)
 Watch = Callable[[int], None]
@@ -60,14 +58,16 @@ class Workers:
 
     def __init__(
         self,
-        directory: Path,
-        settings: Settings,
+        setup: Setup,
         scratch: Path,
         most: int,
         *,
-        to_encode: bool = True,
+        memory: int | None = None,
+        one_thread: bool = True,
     ) -> None:
-        self._setup = Setup(directory, settings, to_encode)
+        """`memory`: bytes that none of them may exceed; `one_thread`: see `_ONE_THREAD`."""
+        self._setup, self._memory = setup, memory
+        self._environment = _ONE_THREAD if one_thread else {}
         scratch.mkdir(parents=True, exist_ok=True)
         self._scratch = Path(tempfile.mkdtemp(dir=scratch))
         self._most = most
@@ -114,6 +114,9 @@ class Workers:
                 yield done
             for process in self._end_lost_processes():
                 retry = process.retry()
+                if isinstance(retry, Done):
+                    yield process.work, retry.result
+                    continue
                 if lost:
                     lost(retry)
                 queue.first(retry)
@@ -132,7 +135,7 @@ class Workers:
     def _start(self) -> _Process:
         self._started += 1
         base = self._scratch / f"worker-{self._started}"
-        return _Process(self._setup, base, self._warm_ups)
+        return _Process(self._setup, base, self._warm_ups, self._memory, self._environment)
 
     def _answers(self) -> Iterator[tuple[Any, Any]]:
         for connection in wait(list(self._busy), timeout=_POOL_POLL_SECONDS):
@@ -153,13 +156,6 @@ class Workers:
             del self._busy[process.connection]
             process.end()
         return lost
-
-
-def workers_of(experiment: Experiment, *, to_encode: bool = True) -> Workers:
-    """As many as NUM_PROCESSES asks for, or one for each core."""
-    settings, scratch = experiment.settings, experiment.scratch / "workers"
-    most = settings.prepare.NUM_PROCESSES or cores()
-    return Workers(experiment.directory, settings, scratch, most, to_encode=to_encode)
 
 
 class _Queue(Generic[W]):
@@ -217,16 +213,22 @@ class _WarmUps:
 class _Process:
     """One worker process."""
 
-    def __init__(self, setup: Setup, base: Path, warm_ups: _WarmUps) -> None:
-        self._warm_ups = warm_ups
-        self._most_memory = setup.settings.prepare.WORKER_MEMORY
+    def __init__(
+        self,
+        setup: Setup,
+        base: Path,
+        warm_ups: _WarmUps,
+        memory: int | None,
+        environment: Mapping[str, str],
+    ) -> None:
+        self._warm_ups, self._most_memory = warm_ups, memory
         gauge = base.with_suffix(".gauge")
         self._gauge = Gauge(gauge)
         self._process = GuardedProcess(
-            "handful.steps.prepare.workers.worker",
+            "handful.user_functions.workers.worker",
             str(gauge),
             log=base.with_suffix(".log"),
-            environment=_ONE_THREAD,
+            environment=environment,
         )
         self.connection = self._process.connection
         self.work: Any = None
@@ -301,16 +303,16 @@ class _Process:
                 where="functions.py",
                 remedy="move slow work out of the module into a function",
             )
-        if reading.in_hand:
-            return self.work.without(reading.in_hand, self._why())
-        if self.work.losses >= _UNTOLD_LOSSES:
-            said = self._process.last_words()
+        said = self._process.last_words()
+        if not reading.in_hand and self.work.losses >= _UNTOLD_LOSSES:
             raise StepError(
                 f"{self._why()}, {_UNTOLD_LOSSES + 1} times in a row, with no instance in hand",
                 where="prepare",
                 remedy=f"its last words:\n{said}" if said else _SILENT,
             )
-        return self.work.without(range(0), self._why())
+        is_late, is_ready = self._ended.startswith("took"), bool(reading.ticket)
+        loss = Loss(self._why(), is_late, is_ready, self._process.status or 0, said)
+        return self.work.without(reading.in_hand, loss)
 
     def end(self) -> None:
         """Stop it and all that it started, at once."""

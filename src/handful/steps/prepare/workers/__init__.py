@@ -1,1 +1,0 @@
-"""The processes that run the user's `encode_data`."""
