@@ -1,8 +1,9 @@
-"""Paths of this machine, as people write them: `~` and `~user`, and what no file can be named."""
+"""Paths as people write them: `~` and `~user`, globs, and what no file can be named."""
 
 from __future__ import annotations
 
 import os
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 from handful.errors import Fault, UserError
@@ -12,6 +13,7 @@ LONGEST_NAME, LONGEST_PATH = 255, 4_095
 NOBODY = "begins at the home of a user whom this machine does not know"
 TOO_LONG = f"is longer than any path is ({LONGEST_NAME} bytes a name, {LONGEST_PATH:,} in all)"
 _PATH_PREVIEW_LENGTH = 200
+_NO_NAMES = frozenset(("", ".", ".."))
 
 
 def from_home(place: str) -> str:
@@ -43,6 +45,20 @@ def at_home(place: str, where: str = "") -> Path:
             fault.what, where=where or place[:_PATH_PREVIEW_LENGTH], remedy=fault.remedy
         )
     return Path(from_home(place))
+
+
+def leads_outside(name: str) -> bool:
+    """Has it a part that is empty, `.` or `..`, so that it may lie outside of its folder?"""
+    return not _NO_NAMES.isdisjoint(name.split("/"))
+
+
+def is_glob(name: str) -> bool:
+    return any(character in name for character in "*?[")
+
+
+def fits(pattern: str, name: str) -> bool:
+    """Is `name` the file, or one of the files, that a name or a glob stands for?"""
+    return fnmatchcase(name, pattern) if is_glob(pattern) else name == pattern
 
 
 def _encode_path(path: str) -> bytes:

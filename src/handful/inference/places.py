@@ -8,7 +8,6 @@ document.
 
 from __future__ import annotations
 
-import fnmatch
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -16,9 +15,9 @@ from pathlib import Path
 
 from handful.errors import DataError, StoreError
 from handful.experiment.context import Experiment
+from handful.files.paths import fits, is_glob
 from handful.pipeline.production import open_in_production
 from handful.settings import Settings
-from handful.settings.values.names import is_glob
 from handful.steps.reconcile.keys.guids import normalize_guid
 from handful.steps.reconcile.keys.id_format import is_guid
 from handful.storage.base import Source
@@ -53,11 +52,6 @@ def find(experiment: Experiment, paths: Sequence[str | Path]) -> Iterator[Found]
     if is_guid(experiment.settings):
         documents = (replace(found, id=normalize_guid(found.id)) for found in documents)
     return _each_once(documents)
-
-
-def fits(pattern: str, name: str) -> bool:
-    """Is `name` the file, or one of the files, that `pattern` stands for?"""
-    return fnmatch.fnmatchcase(name, pattern) if is_glob(pattern) else name == pattern
 
 
 def _each_once(documents: Iterable[Found]) -> Iterator[Found]:

@@ -15,10 +15,10 @@ from typing import Any
 
 from handful.errors import Full, StoreError, Unreachable
 from handful.errors.exceptions import shortage
-from handful.inference.places import Found, fits
+from handful.files.paths import fits, is_glob, leads_outside
+from handful.inference.places import Found
 from handful.inference.works import Copy, Failure
 from handful.settings import Settings
-from handful.settings.values.names import is_glob
 from handful.steps.prepare.encoding.instance import Instance, Place
 from handful.storage.local.walk import files_below
 
@@ -43,7 +43,7 @@ class Stage:
         """The names of the files that are looked at: never a label that lies beside them."""
         copied = self.settings.production.FILES_FROM_PROD
         patterns = copied if self.processed else self.settings.prepare.MODEL_INPUT_FILES
-        names = (name for name in found.sizes if _is_plain_document_path(name))
+        names = (name for name in found.sizes if not leads_outside(name))
         return tuple(sorted(name for name in names if any(fits(p, name) for p in patterns)))
 
     def fault(self, found: Found) -> str:
@@ -129,10 +129,6 @@ class Stage:
         most = self.settings.prepare.MAX_INSTANCE_BYTES
         told = f"its files have {size} bytes, more than MAX_INSTANCE_BYTES ({most})"
         return told if size > most else ""
-
-
-def _is_plain_document_path(name: str) -> bool:
-    return not any(part in {"", ".", ".."} for part in name.split("/"))
 
 
 def _line(error: BaseException) -> str:

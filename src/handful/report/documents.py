@@ -11,7 +11,6 @@ import io
 from collections.abc import Collection, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from pathlib import Path
 
 import polars as pl
@@ -20,6 +19,7 @@ from handful import layout
 from handful.errors import Absent, Archived
 from handful.experiment.context import Experiment
 from handful.files.document_text import MOST, first_text
+from handful.files.paths import fits
 from handful.records import Fate
 
 LETTERS = 300
@@ -113,12 +113,7 @@ def _input_files(experiment: Experiment, artifact_id: str) -> dict[str, int]:
     except Absent:
         return {}
     patterns = experiment.settings.prepare.MODEL_INPUT_FILES
-    names = (
-        name
-        for pattern in patterns
-        for name in sorted(there)
-        if name == pattern or fnmatchcase(name, pattern)
-    )
+    names = (name for pattern in patterns for name in sorted(there) if fits(pattern, name))
     return {name: there[name] for name in dict.fromkeys(names)}
 
 

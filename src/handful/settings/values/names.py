@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from fnmatch import fnmatchcase
 
+from handful.files.paths import is_glob, leads_outside
 from handful.settings.values.parse import Wrong
 
 _ILLEGAL_NAME_CHARACTERS = set('/\\<>:"|?*')
@@ -34,17 +35,12 @@ def folder_name(name: str) -> None:
 
 def file_name(name: str) -> None:
     """The name (or glob) of a file inside an artifact's folder; it may lie in a subfolder."""
-    parts = name.split("/")
-    if not _printable(name) or "\\" in name or any(part in ("", ".", "..") for part in parts):
+    if not _printable(name) or "\\" in name or leads_outside(name):
         raise Wrong(
             "{} is no safe file name",
             piece=name,
             remedy="write names inside the artifact's folder: no `..`, no leading `/`, no `\\`",
         )
-
-
-def is_glob(name: str) -> bool:
-    return any(character in name for character in "*?[")
 
 
 def covers(wider: str, narrower: str) -> bool:

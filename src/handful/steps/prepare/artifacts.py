@@ -12,9 +12,9 @@ from typing import Any
 from handful import layout
 from handful.errors import Absent, DataError
 from handful.experiment.context import Experiment
+from handful.files.paths import leads_outside
 from handful.records import Fate
 
-_OUTSIDE = frozenset(("", ".", ".."))
 """What a part of a name may not be."""
 _ARTIFACT_LEDGER_COLUMNS = [
     "artifact_id",
@@ -101,7 +101,7 @@ def _check_ids(artifacts: Iterable[Artifact], where: str) -> None:
 
 def _check_inside(name: str, where: str) -> None:
     """Reconcile checked them, but a ledger is a file: no name may lead out of the artifact."""
-    if "\0" in name or not _OUTSIDE.isdisjoint(name.split("/")):
+    if "\0" in name or leads_outside(name):
         raise _unsafe(name, where)
 
 

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from handful import layout
 from handful.errors import Absent, StoreError
 from handful.experiment.context import Experiment
+from handful.files.paths import is_glob
 from handful.records import Prepared
-from handful.settings.values.names import is_glob
 
 _MISSING = "missing input: "
 _UNREAD = re.compile(

@@ -6,7 +6,6 @@ of the workers, only those that MODEL_INPUT_FILES names, after checking that the
 
 from __future__ import annotations
 
-import fnmatch
 import math
 import os
 import shutil
@@ -20,7 +19,7 @@ from pathlib import Path
 from handful import layout
 from handful.errors import Full
 from handful.experiment.context import Experiment
-from handful.settings.values.names import is_glob
+from handful.files.paths import fits
 from handful.steps.prepare.artifacts import Artifact
 from handful.steps.prepare.encoding.instance import Instances
 from handful.steps.prepare.similarity.known_contents import Contents, KnownContents, KnownEtags
@@ -210,6 +209,4 @@ def _input_file_size(path: str) -> int | None:
 
 def _matching(pattern: str, names: Sequence[str]) -> tuple[str, ...]:
     """The names that a name or a glob stands for, sorted."""
-    if is_glob(pattern):
-        return tuple(sorted(name for name in names if fnmatch.fnmatchcase(name, pattern)))
-    return (pattern,) if pattern in names else ()
+    return tuple(sorted(name for name in names if fits(pattern, name)))

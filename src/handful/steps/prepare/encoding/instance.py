@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import overload
 
-from handful.settings.values.names import is_glob
+from handful.files.paths import is_glob
 
 _is_glob = functools.lru_cache(is_glob)
 Place = Path | list[Path]

@@ -13,7 +13,7 @@ from functools import lru_cache
 import polars as pl
 
 from handful.errors import UserError
-from handful.settings.values.names import is_glob
+from handful.files.paths import is_glob
 from handful.steps.reconcile.keys.key_pattern import literal
 
 LONGEST = 255
