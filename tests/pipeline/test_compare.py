@@ -15,6 +15,7 @@ import pytest
 from handful.backends.base import Job
 from handful.errors import DataError, UserError
 from handful.evaluation.baseline.review import Review, from_csv, to_csv
+from handful.report.gather import read_comparison
 from handful.report.ranking import ranking
 from handful.steps.compare import compare
 from handful.steps.test import test as run_test
@@ -194,7 +195,7 @@ def test_looks_are_counted_and_those_after_a_verdict_are_marked(
     truth = chance.integers(0, 3, 50)
     one.model("model", truth, answered(truth, 0.8, 3, chance))
     experiment = one.open(tmp_path / "s")
-    assert not after_verdict(experiment, ["anything"])
+    assert not after_verdict(experiment.store, experiment.layout, ["anything"])
     looks = one.results / "evaluation" / "looks.jsonl"
     looks.write_text(json.dumps({"when": "x", "runs": []}) + "\n")
     _, whole = run(one, tmp_path / "s")
@@ -203,8 +204,10 @@ def test_looks_are_counted_and_those_after_a_verdict_are_marked(
         "The test split was looked at once, and never at other models after a verdict."
         in whole["remarks"]
     )
-    assert not after_verdict(experiment, [one.runs[0].weights_hash])
-    assert after_verdict(experiment, [one.runs[0].weights_hash, "other weights"])
+    assert not after_verdict(experiment.store, experiment.layout, [one.runs[0].weights_hash])
+    assert after_verdict(
+        experiment.store, experiment.layout, [one.runs[0].weights_hash, "other weights"]
+    )
     with looks.open("a") as file:
         file.write(json.dumps({"when": "y", "runs": [], "after_verdict": True}) + "\n")
     record, whole = run(one, tmp_path / "s")
@@ -424,7 +427,8 @@ def test_a_baseline_of_another_dataset(
 
 
 def test_the_report_has_no_ranking_without_a_comparison(one: Compared, tmp_path: Path) -> None:
-    assert ranking(one.open(tmp_path / "s", MODEL_NAMES="./m")) is None
+    experiment = one.open(tmp_path / "s", MODEL_NAMES="./m")
+    assert ranking(read_comparison(experiment.store, experiment.layout)) is None
 
 
 @pytest.mark.parametrize(
@@ -451,7 +455,7 @@ def test_the_report_says_who_is_better(
     _, whole = run(one, tmp_path / "s")
     whole["pairs"][0].update(better=better, better_by_metric=by_metric, p_holm=p)
     (one.results / "comparison.json").write_text(json.dumps(whole))
-    shown = ranking(one.open(tmp_path / "s"))
+    shown = ranking(whole)
     assert shown is not None
     assert shown["pairs"][0]["better"] == told
 

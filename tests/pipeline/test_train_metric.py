@@ -13,6 +13,7 @@ from handful.backends.inline import Inline
 from handful.errors import SettingsError, UserError
 from handful.records import Tested as Results
 from handful.records import Trained
+from handful.report.gather import read_comparison
 from handful.report.ranking import ranking
 from handful.settings import read_settings
 from handful.steps.compare import compare
@@ -47,7 +48,7 @@ def whole(one: Encoded, scratch: Path, told: Told) -> tuple[Trained, Results, An
     trained = run_train(experiment, one.prepared, Inline(), **more)
     tested = run_test(experiment, one.prepared, trained, Inline(), **more)
     compare(experiment, one.prepared, trained, tested, **more)
-    shown = ranking(experiment)
+    shown = ranking(read_comparison(experiment.store, experiment.layout))
     assert shown is not None
     assert shown["chart"], "whatever METRIC is, and without an interval, too"
     return trained, tested, strict(one.store / "results/full_dataset/comparison.json")

@@ -616,9 +616,10 @@ class Small:
 def test_the_largest_part_that_fits_is_found(tmp_path: Path) -> None:
     one = make(tmp_path / "EXP-1")
     experiment = one.open(tmp_path / "s")
-    from handful.training.data.splits import open_split
+    from handful.training.data.splits import open_splits
 
-    data = open_split(experiment, str(one.directory / "model"), "train", 90)
+    name, store = str(one.directory / "model"), experiment.store
+    data = open_splits(store, experiment.layout, tmp_path / "s", name, {"train": 90})["train"]
     model = torch.nn.Linear(2, 2)
     memory = Small(room=5)
     assert largest(memory, data, 32, model) == 5  # 32 in seven parts of 5 or fewer

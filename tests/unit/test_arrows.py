@@ -38,8 +38,8 @@ ARROWS: dict[str, set[str]] = {
     "labels": LEAVES,
     "user_functions": LEAVES | {"settings"},
     "experiment": LEAVES | STORE | USERS | {"settings", "storage.open", "storage.tree"},
-    "evaluation": LEAVES | {"experiment.context"},
-    "report": LEAVES | {"experiment.context", "evaluation"},
+    "evaluation": LEAVES | {"storage.base"},
+    "report": LEAVES | {"storage.base", "evaluation"},
     "training": LEAVES | STORE | USERS | {"settings", "experiment", "evaluation", "jobs"},
     "backends": LEAVES
     | {"storage.base", "storage.lock", "user_functions.load", "experiment.context", "jobs.events"}

@@ -11,8 +11,9 @@ from handful.errors import Absent, Damaged, DataError
 from handful.evaluation.baseline.arrays import Floats, Ids
 from handful.evaluation.baseline.review import Review, from_csv, to_csv, with_decisions
 from handful.evaluation.baseline.suspects import Judged, suspects
-from handful.experiment.context import Experiment
-from handful.layout import artifact
+from handful.layout import Layout, artifact
+from handful.progress import Progress
+from handful.storage.base import Store
 
 BASELINE, MODEL = "baseline", "model"
 
@@ -29,7 +30,10 @@ class Source:
 
 
 def by_model(ids: Sequence[str], split: str, references: Ids, logits: Floats) -> Source:
-    """A trained model, on examples that it never trained on."""
+    """A trained model, on examples that it never trained on.
+
+    `references` [N] and `logits` [N, C] of `ids`.
+    """
     try:
         judged = suspects(references, logits)
     except (ValueError, ArithmeticError) as error:
@@ -37,36 +41,45 @@ def by_model(ids: Sequence[str], split: str, references: Ids, logits: Floats) ->
     return Source(MODEL, ids, [split] * len(ids), references, judged)
 
 
-def review(experiment: Experiment, sources: Sequence[Source], labels: Sequence[str]) -> None:
+def review(
+    store: Store,
+    layout: Layout,
+    progress: Progress,
+    sources: Sequence[Source],
+    labels: Sequence[str],
+) -> None:
     """Write label_review.csv and what is to be said of it.
 
     Decisions made before are kept, and so are the rows and notes of splits that `sources` are
     silent about.
     """
-    key, store = experiment.layout.label_review, experiment.store
+    key = layout.label_review
     spoken_of = {split for source in sources for split in source.splits}
-    rows = _merge_review_rows(experiment, sources, labels)
+    rows = _merge_review_rows(store.url, sources, labels)
     try:
         before = from_csv(store.read(key))
     except Absent:
         before = []
     except DataError as error:
-        experiment.progress.warn(f"{key} is left as it is, for it may hold decisions: {error}")
+        progress.warn(f"{key} is left as it is, for it may hold decisions: {error}")
         return
     rows = sorted([*rows, *(row for row in before if row.split not in spoken_of)], key=_worst_first)
     rows = with_decisions(rows, before)
     store.write(key, to_csv(rows))
-    others = [note for note in _notes(experiment) if spoken_of.isdisjoint(note["splits"])]
+    others = [
+        note
+        for note in _notes(store, layout.label_review_notes)
+        if spoken_of.isdisjoint(note["splits"])
+    ]
     told = [*map(_summarize_review_source, sources), *others]
-    store.write(experiment.layout.label_review_notes, json.dumps(told, indent=2).encode() + b"\n")
+    store.write(layout.label_review_notes, json.dumps(told, indent=2).encode() + b"\n")
     things = "label" if len(rows) == 1 else "labels"
-    experiment.progress.note(f"{len(rows):,} {things} to look at again: {key}")
+    progress.note(f"{len(rows):,} {things} to look at again: {key}")
 
 
-def _notes(experiment: Experiment) -> list[dict[str, Any]]:
-    key = experiment.layout.label_review_notes
+def _notes(store: Store, key: str) -> list[dict[str, Any]]:
     try:
-        return [dict(note) for note in json.loads(experiment.store.read(key))]
+        return [dict(note) for note in json.loads(store.read(key))]
     except (Absent, Damaged, ValueError, TypeError):
         return []
 
@@ -78,9 +91,7 @@ def _worst_first(row: Review) -> tuple[float, str]:
         return 1.0, row.artifact_id
 
 
-def _merge_review_rows(
-    experiment: Experiment, sources: Sequence[Source], labels: Sequence[str]
-) -> list[Review]:
+def _merge_review_rows(url: str, sources: Sequence[Source], labels: Sequence[str]) -> list[Review]:
     """One row an artifact."""
     found: dict[str, Review] = {}
     for source in sources:
@@ -93,7 +104,7 @@ def _merge_review_rows(
                 score=f"{one.score:.6f}",
                 source=source.source,
                 split=source.splits[one.row],
-                path=f"{experiment.store.url}/{artifact(name)}",
+                path=f"{url}/{artifact(name)}",
             )
             before = found.get(name)
             if before is None:

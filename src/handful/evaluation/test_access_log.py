@@ -12,17 +12,19 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from handful.errors import Absent, Damaged, DataError
-from handful.experiment.context import Experiment
+from handful.layout import Layout
+from handful.progress import Progress
 from handful.records.moments import current_moment
+from handful.storage.base import Store
 
 _SAME = ("runs", "settings_hash")
 
 
-def looks_so_far(experiment: Experiment) -> list[dict[str, Any]]:
+def looks_so_far(store: Store, layout: Layout) -> list[dict[str, Any]]:
     """Every look, the first one first; `DataError` if a line is damaged."""
-    key = experiment.layout.looks
+    key = layout.looks
     try:
-        data = experiment.store.read(key)
+        data = store.read(key)
     except Absent:
         return []
     try:
@@ -30,50 +32,52 @@ def looks_so_far(experiment: Experiment) -> list[dict[str, Any]]:
     except (ValueError, TypeError) as error:
         raise DataError(
             f"a line cannot be read: {error}",
-            where=f"{experiment.store.url}/{key}",
+            where=f"{store.url}/{key}",
             remedy="mend that line; the others say how often the test split was looked at",
         ) from error
 
 
-def begin_look(experiment: Experiment, look: Mapping[str, Any]) -> int:
+def begin_look(store: Store, layout: Layout, progress: Progress, look: Mapping[str, Any]) -> int:
     """Note a look that is about to leave its results; nothing new if it was cut off before.
 
     Its number, counted from 1. `look` has `runs` (model, seed and weights_hash of each),
     `settings` and `settings_hash`.
     """
-    before = looks_so_far(experiment)
+    before = looks_so_far(store, layout)
     if before and _is_unfinished(before[-1]) and _same(before[-1], look):
         return len(before)
     begun = {"when": current_moment(), **look, "finished": None}
-    if after_verdict(experiment, [run["weights_hash"] for run in look["runs"]]):
+    if after_verdict(store, layout, [run["weights_hash"] for run in look["runs"]]):
         begun["after_verdict"] = True
-        experiment.progress.warn(
+        progress.warn(
             "this look at the test split came after a verdict about other models; it is marked so"
         )
-    _write(experiment, [*before, begun])
+    _write(store, layout, [*before, begun])
     return len(before) + 1
 
 
-def finish_look(experiment: Experiment, look: Mapping[str, Any], number: int = 0) -> int:
+def finish_look(
+    store: Store, layout: Layout, progress: Progress, look: Mapping[str, Any], number: int = 0
+) -> int:
     """Note that the look is over; how many there are now.
 
     `number`: that of the look, if known; one that is over is not noted again.
     """
-    looks = looks_so_far(experiment)
+    looks = looks_so_far(store, layout)
     known = looks[number - 1 : number] if number else []
     if known and _same(known[0], look) and not _is_unfinished(known[0]):
         return len(looks)
-    begin_look(experiment, look)
-    looks = looks_so_far(experiment)
+    begin_look(store, layout, progress, look)
+    looks = looks_so_far(store, layout)
     looks[-1] = {**looks[-1], **look, "finished": current_moment()}
-    _write(experiment, looks)
+    _write(store, layout, looks)
     return len(looks)
 
 
-def after_verdict(experiment: Experiment, weights: Iterable[str]) -> bool:
+def after_verdict(store: Store, layout: Layout, weights: Iterable[str]) -> bool:
     """Has a verdict been given, and was it about other weights than these hashes?"""
     try:
-        verdict = json.loads(experiment.store.read(experiment.layout.comparison))
+        verdict = json.loads(store.read(layout.comparison))
         judged = {run["weights_hash"] for run in verdict["runs"]}
     except Absent:
         return False
@@ -90,6 +94,6 @@ def _same(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     return all(one.get(name) == other.get(name) for name in _SAME)
 
 
-def _write(experiment: Experiment, looks: Iterable[Mapping[str, Any]]) -> None:
+def _write(store: Store, layout: Layout, looks: Iterable[Mapping[str, Any]]) -> None:
     lines = [json.dumps(look, ensure_ascii=False) for look in looks]
-    experiment.store.write(experiment.layout.looks, "".join(f"{x}\n" for x in lines).encode())
+    store.write(layout.looks, "".join(f"{x}\n" for x in lines).encode())

@@ -144,7 +144,9 @@ def _of_compare(experiment: Experiment, records: Records) -> Fingerprint:
         get_record(records, Trained),
         get_record(records, Tested),
     )
-    return fingerprint.of_compare(experiment.settings, trained, tested, baseline_files(experiment))
+    models = experiment.settings.train.MODEL_NAMES
+    simple = baseline_files(experiment.store, experiment.layout, models)
+    return fingerprint.of_compare(experiment.settings, trained, tested, simple)
 
 
 def _of_test(experiment: Experiment, tested: Tested) -> list[str]:

@@ -8,15 +8,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from handful.errors import Absent
-from handful.experiment.context import Experiment
-from handful.layout import BASELINE_TFIDF
+from handful.layout import BASELINE_TFIDF, Layout
 from handful.records import Evaluation, Tested
 from handful.report.render import Tile
 from handful.report.tables import Cell, Table, num, prose, table
 from handful.report.words import probe_name
+from handful.storage.base import Store
 
 SHOWN = ("accuracy", "macro_f1", "log_loss")
 _BASELINE_VERDICTS = {None: "", True: "beats {}", False: "does NOT beat {}"}
+Abouts = Mapping[str, Mapping[str, str]]
 _PERHAPS = "is ahead of {}, but that may be chance: does NOT beat it"
 
 
@@ -77,10 +78,13 @@ class Part:
         return table(about, ["model", *map(num, self.names), prose("which")], rows)
 
 
-def part(experiment: Experiment, tested: Tested, metric: str, goal: str) -> Part | None:
+def part(
+    tested: Tested, abouts: Abouts, compared: Mapping[str, Any], metric: str, goal: str
+) -> Part | None:
     """Models and baselines on the test split; None if no baseline was tested.
 
-    `goal`: `max` or `min`, what is better by `metric`.
+    `abouts`: by `describe_baselines`. `compared`: comparison.json, or empty. `goal`: `max` or
+    `min`, what is better by `metric`.
     """
     if not tested.baselines:
         return None
@@ -89,11 +93,10 @@ def part(experiment: Experiment, tested: Tested, metric: str, goal: str) -> Part
         metric, goal = "macro_f1", "max"
     names = tuple(dict.fromkeys((metric, *SHOWN)))
     bar = tfidf.metrics.get(metric) if tfidf else None
-    abouts = {one.model: _about(experiment, one) for one in tested.baselines}
     words = abouts.get(BASELINE_TFIDF, {}).get("told", "")
     name = "TF-IDF" if words.startswith("TF-IDF") else "the linear model"
-    unproven, rows = _unproven(experiment), []
-    chosen = _baseline_winner(experiment)
+    unproven, rows = _unproven(compared), []
+    chosen = compared.get("winner")
     for one in (*tested.evaluations, *(b for b in tested.baselines if b.model == chosen)):
         ahead = _is_ahead(one, metric, goal, bar)
         beats = ahead and one.model not in unproven
@@ -153,26 +156,11 @@ def _values(one: Evaluation, names: tuple[str, ...]) -> tuple[str, ...]:
     return tuple("" if value is None else f"{value:.3f}" for value in found)
 
 
-def _read_baseline_comparison(experiment: Experiment) -> Mapping[str, Any]:
-    """comparison.json; empty before there is one."""
-    try:
-        found: Mapping[str, Any] = json.loads(experiment.store.read(experiment.layout.comparison))
-    except Absent:
-        return {}
-    return found
-
-
-def _baseline_winner(experiment: Experiment) -> str | None:
-    winner = _read_baseline_comparison(experiment).get("winner")
-    return str(winner) if winner else None
-
-
-def _unproven(experiment: Experiment) -> frozenset[str]:
+def _unproven(compared: Mapping[str, Any]) -> frozenset[str]:
     """Those that do not surely beat the best baseline that is no probe, by comparison.json."""
-    rows = _read_baseline_comparison(experiment).get("ranking", [])
     return frozenset(
         row["model"]
-        for row in rows
+        for row in compared.get("ranking", [])
         if row.get("beats_simple_baseline", row["beats_baseline"]) is False
     )
 
@@ -184,9 +172,14 @@ def _is_ahead(one: Evaluation, metric: str, goal: str, bar: float | None) -> boo
     return value < bar if goal == "min" else value > bar
 
 
-def _about(experiment: Experiment, one: Evaluation) -> Mapping[str, str]:
-    try:
-        found = json.loads(experiment.store.read(experiment.layout.metrics(one.model, one.seed)))
-    except Absent:
-        return {}
-    return {name: str(found[name]) for name in ("told", "reason", "probe_of") if name in found}
+def describe_baselines(store: Store, mine: Layout, tested: Tested) -> Abouts:
+    """What the baselines' own metrics.json say of them, by name; empty for one without."""
+    abouts = {}
+    for one in tested.baselines:
+        try:
+            found = json.loads(store.read(mine.metrics(one.model, one.seed)))
+        except Absent:
+            found = {}
+        told = ("told", "reason", "probe_of")
+        abouts[one.model] = {name: str(found[name]) for name in told if name in found}
+    return abouts

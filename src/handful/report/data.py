@@ -8,37 +8,25 @@ from typing import Any
 from markupsafe import Markup
 
 from handful.errors import Absent
-from handful.experiment.context import Experiment
-from handful.layout import SPLITS, model_folder
-from handful.records import Fate, Prepared, Reconciled
+from handful.layout import SPLITS, Layout, model_folder
+from handful.records import Fate, Prepared
 from handful.report import gather, render
-from handful.report.leakage import leakage_part
 from handful.report.tables import Heads, Table, num, prose, table
 from handful.report.words import code, example, truncate_report_text
+from handful.storage.base import Store
 
 QUARANTINED_SHOWN = 20
 Splits = tuple[tuple[str, ...], tuple[tuple[str, tuple[int, ...]], ...]]
 """The splits' names; and of each label its artifacts in each of them."""
 
 
-def data_part(
-    experiment: Experiment,
-    reconciled: Reconciled,
-    prepared: Prepared,
-    fates: gather.Fates,
-    splits: Splits,
-) -> dict[str, Any]:
-    """Where the artifacts went, and as what they reach the models."""
-    told = experiment.settings.report.SHOW_DOCUMENTS
+def data_part(fates: gather.Fates, splits: Splits, *, told: bool) -> dict[str, Any]:
+    """Where the artifacts went. `told`: whether errors may quote a document."""
     return {
-        "snapshot_at": reconciled.snapshot_at,
         "fates": fates.rows,
         "fate_bar": render.fate_bar(fates.rows),
         "fate_table": _fate_table(fates, told),
         "split_table": _label_split_table(*splits),
-        "grouped": experiment.settings.prepare.NEAR_DUPLICATES == "group",
-        "encodings": [_encoding(experiment, prepared, model, told) for model in prepared.rows],
-        "leakage": leakage_part(experiment),
     }
 
 
@@ -93,8 +81,10 @@ def _label_split_table(names: Sequence[str], rows: Sequence[tuple[str, tuple[int
     )
 
 
-def _encoding(experiment: Experiment, prepared: Prepared, model: str, told: bool) -> dict[str, Any]:
-    """What of the documents reached one model."""
+def encoding_part(
+    store: Store, mine: Layout, prepared: Prepared, model: str, *, told: bool
+) -> dict[str, Any]:
+    """What of the documents reached one model. `told`: whether errors may quote a document."""
     found = {
         "name": model_folder(model),
         "rows": _describe_split_rows(prepared.rows[model]),
@@ -104,7 +94,7 @@ def _encoding(experiment: Experiment, prepared: Prepared, model: str, told: bool
         "quarantined": None,
     }
     try:
-        truncation, quarantine = gather.encoding(experiment, model)
+        truncation, quarantine = gather.encoding(store, mine, model)
     except Absent:
         return found
     left_out = prepared.left_out.get(model, 0)

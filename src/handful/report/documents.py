@@ -17,10 +17,10 @@ import polars as pl
 
 from handful import layout
 from handful.errors import Absent, Archived
-from handful.experiment.context import Experiment
 from handful.files.document_text import MOST, first_text
 from handful.files.paths import fits
 from handful.records import Fate
+from handful.storage.base import Store
 
 LETTERS = 300
 """Of a document's text."""
@@ -51,15 +51,20 @@ class Document:
         return f"{self.file}, {format_byte_size(self.size)}{without}{more}"
 
 
-def documents(experiment: Experiment, ids: Iterable[str]) -> dict[str, Document]:
-    """Artifact → its document, of those that have one; nothing if SHOW_DOCUMENTS is false."""
+def documents(
+    store: Store, ids: Iterable[str], patterns: Collection[str], *, allowed: bool
+) -> dict[str, Document]:
+    """Artifact → its document, of those that have one; nothing is read unless it is `allowed`.
+
+    `patterns`: MODEL_INPUT_FILES.
+    """
     wanted = sorted(set(ids))
-    if not experiment.settings.report.SHOW_DOCUMENTS or not wanted:
+    if not allowed or not wanted:
         return {}
-    made = _read_processed_files(experiment, wanted)
+    made = _read_processed_files(store, wanted)
     with ThreadPoolExecutor(_DOCUMENT_THREADS, thread_name_prefix="handful-report") as pool:
         found = pool.map(
-            lambda one: _load_report_document(experiment, one, made.get(one, ())), wanted
+            lambda one: _load_report_document(store, one, patterns, made.get(one)), wanted
         )
         both = list(zip(wanted, found, strict=True))
     return {artifact_id: document for artifact_id, document in both if document is not None}
@@ -75,12 +80,10 @@ def format_byte_size(count: int) -> str:
     return f"{count:,} bytes" if unit == "bytes" else f"{size:.3g} {unit}"
 
 
-def _read_processed_files(
-    experiment: Experiment, ids: Collection[str]
-) -> Mapping[str, Collection[str]]:
+def _read_processed_files(store: Store, ids: Collection[str]) -> Mapping[str, Collection[str]]:
     """Artifact → the files that `process_func` made."""
     columns = ["artifact_id", "fate", "files_made"]
-    ledger = pl.read_parquet(io.BytesIO(experiment.store.read(layout.LEDGER)), columns=columns)
+    ledger = pl.read_parquet(io.BytesIO(store.read(layout.LEDGER)), columns=columns)
     kept = ledger.filter(
         (pl.col("fate") == Fate.KEPT.value) & pl.col("artifact_id").is_in(list(ids))
     )
@@ -88,12 +91,12 @@ def _read_processed_files(
 
 
 def _load_report_document(
-    experiment: Experiment, artifact_id: str, made: Collection[str] | None
+    store: Store, artifact_id: str, patterns: Collection[str], made: Collection[str] | None
 ) -> Document | None:
-    sizes = _input_files(experiment, artifact_id)
+    sizes = _input_files(store, artifact_id, patterns)
     own_first = sorted(sizes, key=lambda name: name in (made or ()))
     for name in own_first[:_FILES_READ]:
-        data = _start(experiment, layout.artifact_file(artifact_id, name), sizes[name])
+        data = _start(store, layout.artifact_file(artifact_id, name), sizes[name])
         text = first_text(data, name, LETTERS)
         if text:
             return Document(name, sizes[name], text, len(sizes) - 1)
@@ -102,27 +105,26 @@ def _load_report_document(
     return Document(own_first[0], sizes[own_first[0]], "", len(sizes) - 1)
 
 
-def _input_files(experiment: Experiment, artifact_id: str) -> dict[str, int]:
-    """File → bytes, in the order of MODEL_INPUT_FILES; what is gone is left out."""
+def _input_files(store: Store, artifact_id: str, patterns: Collection[str]) -> dict[str, int]:
+    """File → bytes, in the order of `patterns`; what is gone is left out."""
     folder = f"{layout.artifact(artifact_id)}/"
     there: dict[str, int] = {}
     try:
-        for batch in experiment.store.list(folder):
+        for batch in store.list(folder):
             keys, sizes = batch.column("key").to_pylist(), batch.column("size").to_pylist()
             there |= {k.removeprefix(folder): s for k, s in zip(keys, sizes, strict=True)}
     except Absent:
         return {}
-    patterns = experiment.settings.prepare.MODEL_INPUT_FILES
     names = (name for pattern in patterns for name in sorted(there) if fits(pattern, name))
     return {name: there[name] for name in dict.fromkeys(names)}
 
 
-def _start(experiment: Experiment, key: str, size: int) -> bytes:
+def _start(store: Store, key: str, size: int) -> bytes:
     """Its first bytes; none of one that is gone, or too large to be fetched for so little."""
     try:
         if size <= _LARGEST:
-            return experiment.store.read(key)
-        place = experiment.store.path(key)
+            return store.read(key)
+        place = store.path(key)
         if not isinstance(place, Path):
             return b""
         with place.open("rb") as file:

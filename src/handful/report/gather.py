@@ -13,9 +13,10 @@ import polars as pl
 
 from handful import layout
 from handful.errors import Absent, DataError
-from handful.experiment.context import Experiment
+from handful.layout import Layout
 from handful.records import Evaluation, Fate, Prepared, Tested, Trained, finite_metrics
 from handful.report.confusion import Confused, confusions
+from handful.storage.base import Store
 
 EXAMPLES_PER_FATE = 3
 _FATES_IN_USE = [Fate.KEPT.value, Fate.FILE_ROW.value]
@@ -93,8 +94,8 @@ class Result:
     artifacts: int
     loss: tuple[tuple[float, float], ...]
     """(epoch, training loss)"""
-    curve: tuple[tuple[float, float, float], ...]
-    """(epoch, validation loss, METRIC)"""
+    curve: tuple[tuple[float, Mapping[str, float]], ...]
+    """(epoch, loss and metrics on validation)"""
     seconds: float
     parameters: int
     measured: Mapping[str, Any]
@@ -108,10 +109,10 @@ class Result:
         return self.probe_of or self.model
 
 
-def fates(experiment: Experiment) -> Fates:
+def fates(store: Store) -> Fates:
     """Every fate of the ledger."""
     columns = ["artifact_id", "label_source", "fate", "reason"]
-    ledger = _parquet(experiment, layout.LEDGER).select(columns)
+    ledger = _parquet(store, layout.LEDGER).select(columns)
     ledger = ledger.with_columns(is_row=pl.col("label_source").is_not_null())
     rows = []
     for (fate,), part in ledger.group_by("fate"):
@@ -131,12 +132,14 @@ def fates(experiment: Experiment) -> Fates:
     )
 
 
-def count_training_data(experiment: Experiment, prepared: Prepared, model: str) -> tuple[int, int]:
+def count_training_data(
+    store: Store, mine: Layout, prepared: Prepared, model: str
+) -> tuple[int, int]:
     """What the training of a model saw: how many artifacts, and how many labels these have."""
     columns = ["artifact_id", "label", "split"]
-    train = _parquet(experiment, experiment.layout.splits).select(columns).filter(split="train")
+    train = _parquet(store, mine.splits).select(columns).filter(split="train")
     try:
-        _, quarantine = encoding(experiment, model)
+        _, quarantine = encoding(store, mine, model)
         train = train.join(quarantine, on="artifact_id", how="anti")
     except Absent:
         pass  # nobody noted what could not be encoded
@@ -144,10 +147,10 @@ def count_training_data(experiment: Experiment, prepared: Prepared, model: str) 
 
 
 def count_labels_per_split(
-    experiment: Experiment,
+    store: Store, mine: Layout
 ) -> tuple[tuple[str, ...], tuple[tuple[str, tuple[int, ...]], ...]]:
     """The splits, and for each label its artifacts in each of them; largest label first."""
-    splits = _parquet(experiment, experiment.layout.splits)
+    splits = _parquet(store, mine.splits)
     names = tuple(name for name in (*layout.SPLITS, "left_out") if (splits["split"] == name).any())
     table = splits.group_by("label", "split").len()
     counts: dict[str, dict[str, int]] = {}
@@ -158,18 +161,18 @@ def count_labels_per_split(
 
 
 def results(
-    experiment: Experiment, trained: Trained, tested: Tested, prepared: Prepared
+    store: Store, mine: Layout, trained: Trained, tested: Tested, prepared: Prepared
 ) -> tuple[Result, ...]:
     """Every evaluation, in the order of the settings."""
     runs = {(run.model, run.seed): run for run in trained.runs}
     labels = _labels(prepared)
     found = []
     for evaluation in tested.evaluations:
-        model, seed = evaluation.model, evaluation.seed
-        run = runs[model, seed]
-        loss, curve = _curves(experiment, model, seed)
-        measured = _read_run_metrics(experiment, model, seed)
-        result = _result(experiment, evaluation, labels, measured, finite_metrics(run.metrics))
+        run = runs[evaluation.model, evaluation.seed]
+        loss, curve = _curves(store.read(mine.metrics_log(run.model, run.seed)))
+        measured = _read_run_metrics(store, mine, evaluation)
+        predictions = _predictions(store, mine, evaluation)
+        result = _result(evaluation, predictions, labels, measured, finite_metrics(run.metrics))
         found.append(
             replace(result, loss=loss, curve=curve, seconds=run.seconds, parameters=run.parameters)
         )
@@ -177,28 +180,28 @@ def results(
 
 
 def probe_result(
-    experiment: Experiment, tested: Tested, prepared: Prepared, name: str | None
+    store: Store, mine: Layout, tested: Tested, prepared: Prepared, name: str | None
 ) -> Result | None:
     """The probe whose folder has this name; None if no probe has."""
     evaluation = next((one for one in tested.baselines if one.model == name), None)
     if evaluation is None:
         return None
-    measured = _read_run_metrics(experiment, evaluation.model, evaluation.seed)
+    measured = _read_run_metrics(store, mine, evaluation)
     if not measured.get("probe_of"):
         return None
     validation = finite_metrics(measured["validation"])
-    return _result(experiment, evaluation, _labels(prepared), measured, validation)
+    predictions = _predictions(store, mine, evaluation)
+    return _result(evaluation, predictions, _labels(prepared), measured, validation)
 
 
 def _result(
-    experiment: Experiment,
     evaluation: Evaluation,
+    predictions: pl.DataFrame,
     labels: tuple[str, ...],
     measured: Mapping[str, Any],
     validation: Mapping[str, float],
 ) -> Result:
     """As far as the results of the test tell; without the curves of a training."""
-    predictions = _predictions(experiment, evaluation.model, evaluation.seed)
     wrong = predictions.filter(pl.col("label") != pl.col("prediction"))
     return Result(
         layout.model_folder(evaluation.model),
@@ -225,21 +228,28 @@ def _labels(prepared: Prepared) -> tuple[str, ...]:
     return tuple(sorted(prepared.label2id, key=lambda label: prepared.label2id[label]))
 
 
-def _read_run_metrics(experiment: Experiment, model: str, seed: int) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(
-        experiment.store.read(experiment.layout.metrics(model, seed))
-    )
+def _read_run_metrics(store: Store, mine: Layout, one: Evaluation) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(store.read(mine.metrics(one.model, one.seed)))
     return found
 
 
-def _predictions(experiment: Experiment, model: str, seed: int) -> pl.DataFrame:
-    key = experiment.layout.predictions(model, seed)
+def read_comparison(store: Store, mine: Layout) -> Mapping[str, Any]:
+    """comparison.json; empty before there is one."""
     try:
-        return _parquet(experiment, key)
+        found: Mapping[str, Any] = json.loads(store.read(mine.comparison))
+    except Absent:
+        return {}
+    return found
+
+
+def _predictions(store: Store, mine: Layout, one: Evaluation) -> pl.DataFrame:
+    key = mine.predictions(one.model, one.seed)
+    try:
+        return _parquet(store, key)
     except Absent as error:
         raise DataError(
             "the predictions are gone",
-            where=f"{experiment.store.url}/{key}",
+            where=f"{store.url}/{key}",
             remedy="run `handful run EXP --redo test`",
         ) from error
 
@@ -295,14 +305,13 @@ def _mistakes(wrong: pl.DataFrame) -> tuple[Mistake, ...]:
     )
 
 
-def _curves(experiment: Experiment, model: str, seed: int) -> tuple[Any, Any]:
-    metric = experiment.settings.train_for(model).METRIC
+def _curves(metrics_log: bytes) -> tuple[Any, Any]:
     loss, curve = [], []
-    for line in experiment.store.read(experiment.layout.metrics_log(model, seed)).splitlines():
+    for line in metrics_log.splitlines():
         event = json.loads(line)
         if "validation" in event:
-            found = event["validation"]
-            curve.append((event["epoch"], _number(found["loss"]), _number(found[metric])))
+            found = {name: _number(value) for name, value in event["validation"].items()}
+            curve.append((event["epoch"], found))
         else:
             loss.append((event["epoch"], _number(event["loss"])))
     return tuple(loss), tuple(curve)
@@ -313,12 +322,12 @@ def _number(value: float | None) -> float:
     return math.nan if value is None else value
 
 
-def encoding(experiment: Experiment, model: str) -> tuple[Mapping[str, Any], pl.DataFrame]:
+def encoding(store: Store, mine: Layout, model: str) -> tuple[Mapping[str, Any], pl.DataFrame]:
     """truncation.json and quarantine.parquet of one model."""
-    folder = experiment.layout.encoded(model)
-    truncation = json.loads(experiment.store.read(f"{folder}/{layout.TRUNCATION}"))
-    return truncation, _parquet(experiment, f"{folder}/{layout.QUARANTINE}")
+    folder = mine.encoded(model)
+    truncation = json.loads(store.read(f"{folder}/{layout.TRUNCATION}"))
+    return truncation, _parquet(store, f"{folder}/{layout.QUARANTINE}")
 
 
-def _parquet(experiment: Experiment, key: str) -> pl.DataFrame:
-    return pl.read_parquet(io.BytesIO(experiment.store.read(key)))
+def _parquet(store: Store, key: str) -> pl.DataFrame:
+    return pl.read_parquet(io.BytesIO(store.read(key)))

@@ -11,10 +11,11 @@ from markupsafe import Markup
 
 from handful.errors import Absent, DataError
 from handful.evaluation.baseline.review import Review, from_csv
-from handful.experiment.context import Experiment
+from handful.layout import Layout
 from handful.report.documents import Document
 from handful.report.tables import Heads, num, prose, table
 from handful.report.words import code, quote
+from handful.storage.base import Store
 
 SHOWN = 50
 
@@ -32,12 +33,12 @@ class Part:
     key: str
 
 
-def part(experiment: Experiment) -> Part | None:
+def part(store: Store, mine: Layout) -> Part | None:
     """None if there is no review, or none that can be read."""
-    key = experiment.layout.label_review
+    key = mine.label_review
     try:
-        rows = from_csv(experiment.store.read(key))
-        notes = json.loads(experiment.store.read(experiment.layout.label_review_notes))
+        rows = from_csv(store.read(key))
+        notes = json.loads(store.read(mine.label_review_notes))
     except Absent:
         return None
     except (DataError, ValueError) as error:

@@ -9,17 +9,17 @@ from typing import Any
 from markupsafe import Markup
 
 from handful.errors import Absent
-from handful.experiment.context import Experiment
 from handful.report.tables import Heads, Table, num, prose, table
 from handful.report.words import example, truncate_report_text
+from handful.storage.base import Store
 
 SHOWN = 8
 
 
-def leakage_part(experiment: Experiment) -> dict[str, Any] | None:
-    """What the template needs; None if prepare wrote no such file, or nobody looked."""
+def leakage_part(store: Store, key: str) -> dict[str, Any] | None:
+    """What the template needs, from leakage.json; None without one, or if nobody looked."""
     try:
-        found = json.loads(experiment.store.read(experiment.layout.leakage))
+        found = json.loads(store.read(key))
     except Absent:
         return None
     before, after = found.get("before_grouping"), found.get("after_grouping")

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from handful.errors import Absent
-from handful.experiment.context import Experiment
 from handful.report.render import Tile
 
 _PROBE_GAIN_VERDICTS = {
@@ -34,23 +31,22 @@ class Added:
         return f"{self.low:+.3f} to {self.high:+.3f}"
 
 
-def read_probe_gain(experiment: Experiment, model: str) -> Added | None:
+def probe_gain(compared: Mapping[str, Any], model: str) -> Added | None:
     """Of the first seed of `model`; None without a comparison, a probe or an interval."""
-    try:
-        found = json.loads(experiment.store.read(experiment.layout.comparison))
-    except Absent:
-        return None
-    row: Mapping[str, Any] = next((one for one in found["ranking"] if one["model"] == model), {})
-    gain = row.get("over_probe")
+    rows = compared.get("ranking", ())
+    gain = next((one.get("over_probe") for one in rows if one["model"] == model), None)
     if not gain or gain["metric"]["value"] is None:
         return None
     one = gain["metric"]
-    return Added(found["metric"], one["value"], one["low"], one["high"], gain["better"])
+    return Added(compared["metric"], one["value"], one["low"], one["high"], gain["better"])
 
 
-def verdict(experiment: Experiment, model: str) -> list[tuple[str, bool]]:
-    """A sentence about the model, to stand behind the verdict, and whether it is bad news."""
-    found = read_probe_gain(experiment, model)
+def verdict(compared: Mapping[str, Any], model: str) -> list[tuple[str, bool]]:
+    """A sentence about the model, to stand behind the verdict, and whether it is bad news.
+
+    `compared`: comparison.json, or empty.
+    """
+    found = probe_gain(compared, model)
     if found is None:
         return []
     words = (
@@ -61,9 +57,9 @@ def verdict(experiment: Experiment, model: str) -> list[tuple[str, bool]]:
     return [(words, found.better is False)]
 
 
-def tiles(experiment: Experiment, model: str) -> list[Tile]:
+def tiles(compared: Mapping[str, Any], model: str) -> list[Tile]:
     """One tile; neither green nor red where it may be chance."""
-    found = read_probe_gain(experiment, model)
+    found = probe_gain(compared, model)
     if found is None:
         return []
     note = f"{found.interval} over the probe" + ("; may be chance" * (found.better is None))

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from markupsafe import Markup
 
-from handful.errors import Absent
-from handful.experiment.context import Experiment
 from handful.report.drawings import intervals_chart
 from handful.report.tables import Cell, Table, num, prose, table
 from handful.report.words import probe_name, truncate_report_text
@@ -21,11 +18,9 @@ WHOLE = (
 """The metrics that the table of intervals shows, beside the experiment's own."""
 
 
-def ranking(experiment: Experiment) -> dict[str, Any] | None:
-    """What the template needs; None if nothing was compared."""
-    try:
-        found = json.loads(experiment.store.read(experiment.layout.comparison))
-    except Absent:
+def ranking(found: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What the template needs, from comparison.json; None if nothing was compared."""
+    if not found:
         return None
     metric, names = found["metric"], _names(found)
     rows = found["ranking"]
@@ -43,7 +38,6 @@ def ranking(experiment: Experiment) -> dict[str, Any] | None:
         "pairs": pairs,
         "pair_table": _pair_table(pairs, metric),
         "intervals": _interval_table(found, metric),
-        "winner": found["winner"],
     }
 
 
@@ -144,12 +138,6 @@ def _interval_table(found: Mapping[str, Any], metric: str) -> Table:
         label="Metrics with intervals",
         css="",
     )
-
-
-def winning_model(experiment: Experiment) -> str | None:
-    """The winner's folder; None if nothing was compared."""
-    found = ranking(experiment)
-    return str(found["winner"]) if found else None
 
 
 def _chart(found: Mapping[str, Any], metric: str) -> Markup:

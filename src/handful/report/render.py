@@ -85,13 +85,13 @@ def result_part(
     `documents`: of the artifacts that are examples of an error, by id.
     """
     title = "The model" if alone else format_result_name(result)
-    validation = [(epoch, loss) for epoch, loss, _ in result.curve]
+    validation = [(epoch, values["loss"]) for epoch, values in result.curve]
     loss_chart = line_chart(
         [("training", "c0", result.loss), ("validation", "c2", validation)],
         "epoch",
         f"Training and validation loss of {result.model} by epoch",
     )
-    values = [(epoch, value) for epoch, _, value in result.curve]
+    values = [(epoch, found[metric]) for epoch, found in result.curve]
     return {
         "anchor": f"result-{index}",
         "title": title,
@@ -139,8 +139,11 @@ def duration(seconds: float) -> str:
 
 def _curve_table(result: Result, metric: str) -> Table:
     rows = [
-        (f"{epoch:g}", *("" if math.isnan(one) else f"{one:.4f}" for one in figures))
-        for epoch, *figures in result.curve
+        (
+            f"{epoch:g}",
+            *("" if math.isnan(one) else f"{one:.4f}" for one in (found["loss"], found[metric])),
+        )
+        for epoch, found in result.curve
     ]
     heads: Heads = [num("epoch"), num("validation loss"), num(metric)]
     return table("Validation after each epoch", heads, rows, css="")

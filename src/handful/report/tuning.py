@@ -9,23 +9,21 @@ from typing import Any
 from markupsafe import Markup
 
 from handful.errors import Absent
-from handful.experiment.context import Experiment
-from handful.layout import TUNING
+from handful.layout import TUNING, Layout
 from handful.report.tables import Table, num, table
 from handful.report.tuning_drawings import axis, bars, history, parallel
 from handful.report.words import truncate_report_text
+from handful.storage.base import Store
 
 _COLOURS = {"complete": "c0", "pruned": "c7"}
 
 
-def tuning_part(experiment: Experiment) -> list[dict[str, Any]]:
-    """What the template shows of each model's search; nothing if none was asked for."""
-    if not experiment.settings.tune.is_asked:
-        return []
+def tuning_part(store: Store, mine: Layout, models: Sequence[str]) -> list[dict[str, Any]]:
+    """What the template shows of each model's search."""
     found = []
-    for model in experiment.settings.train.MODEL_NAMES:
+    for model in models:
         try:
-            data = experiment.store.read(f"{experiment.layout.tuning(model)}/{TUNING}")
+            data = store.read(f"{mine.tuning(model)}/{TUNING}")
         except Absent:
             continue
         found.append(shown(json.loads(data)))

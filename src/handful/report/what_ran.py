@@ -6,17 +6,16 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from handful.errors import Absent
-from handful.evaluation.test_access_log import looks_so_far
-from handful.experiment.context import Experiment
-from handful.layout import model_folder
+from handful.layout import Layout, model_folder
 from handful.records import Compared, Prepared, Reconciled, Record, Tested, Trained, Tuned
 from handful.report.tables import Cell, Column, Heads, Table, num, prose, table
 from handful.report.words import code, moment
+from handful.storage.base import Store
 
 _STEPS = ("reconcile", "prepare", "train", "test")
 
 
-def look_table(experiment: Experiment) -> Table:
+def look_table(looks: Sequence[Mapping[str, Any]]) -> Table:
     """The looks, the first one first.
 
     `settings` is the beginning of their hash: the same for looks with the same settings, data and
@@ -28,7 +27,7 @@ def look_table(experiment: Experiment) -> Table:
         Column("settings", "keep"),
         prose("remark"),
     ]
-    rows = [_look(one) for one in looks_so_far(experiment)]
+    rows = [_look(one) for one in looks]
     return table("Every look at the test split", heads, rows, css="")
 
 
@@ -45,14 +44,14 @@ def _look(one: Mapping[str, Any]) -> tuple[Cell, ...]:
     )
 
 
-def step_table(experiment: Experiment, records: Sequence[Record]) -> Table:
+def step_table(store: Store, mine: Layout, records: Sequence[Record]) -> Table:
     """When each step was done, and how long it took. `records`: of the steps without which there
     is no report."""
     found = dict(zip(_STEPS, records, strict=True))
-    tuned = _read_step_record(experiment, experiment.layout.tuned_record, Tuned)
+    tuned = _read_step_record(store, mine.tuned_record, Tuned)
     if isinstance(tuned, Tuned) and tuned.best:
         found["tune"] = tuned
-    compared = _read_step_record(experiment, experiment.layout.compared_record, Compared)
+    compared = _read_step_record(store, mine.compared_record, Compared)
     if compared:
         found["compare"] = compared
     order = [name for name in (*_STEPS[:2], "tune", *_STEPS[2:], "compare") if name in found]
@@ -60,9 +59,9 @@ def step_table(experiment: Experiment, records: Sequence[Record]) -> Table:
     return table("Steps", ["step", Column("finished", "keep"), num("seconds")], rows, css="")
 
 
-def _read_step_record(experiment: Experiment, key: str, kind: type[Record]) -> Record | None:
+def _read_step_record(store: Store, key: str, kind: type[Record]) -> Record | None:
     try:
-        return kind.from_json(experiment.store.read(key))
+        return kind.from_json(store.read(key))
     except (Absent, ValueError, TypeError):
         return None
 

@@ -80,7 +80,8 @@ def test(
     evaluations = tuple(Evaluation(**one) for one in answer["evaluations"])
     baselines = tuple(Evaluation(**one) for one in answer["baselines"])
     look |= {"baselines": [one.model for one in baselines]}
-    looks = finish_look(experiment, look, answer.get("look", 0))
+    store, mine, progress = experiment.store, experiment.layout, experiment.progress
+    looks = finish_look(store, mine, progress, look, answer.get("look", 0))
     now = current_moment()
     tested = Tested(evaluations, looks, baselines, made_from=made_from, finished_at=now)
     tell_tested(experiment, tested)

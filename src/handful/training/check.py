@@ -75,24 +75,26 @@ def try_steps(
     """
     data = _as_data(features, rows)
     labels = len(label2id)
-    section = experiment.settings.train_for(model_name)
+    settings, progress = settings_for(experiment.settings, model_name), experiment.progress
+    section = settings.train
     runtime.use_threads()
-    source = find_model(experiment, model_name)
+    source = find_model(settings, experiment.scratch, model_name)
     precision = runtime.resolve_model_precision(section.PRECISION, source.name)
-    metrics = Metrics(functions, label2id, settings_for(experiment.settings, model_name))
+    metrics = Metrics(functions, label2id, settings)
     with runtime.open_accelerator(precision) as accelerator:
-        runtime.seed_everything(experiment.settings.experiment.SEED)
-        model = build_model(experiment, functions, source, label2id)
+        runtime.seed_everything(settings.experiment.SEED)
+        model = build_model(functions, source, label2id, settings, progress)
         metrics.check_name(section.METRIC, data.references)
         check_features(model, data.features)
         check_trainable(model)
         tried = list(zip(data.ids(), data.lengths.tolist(), strict=True))
         check_lengths(model, EncodedLengths({"tried": tried}))
         # Of the rows that prepare has made, if it has: by their lengths, the held-out ones too.
-        check_lengths(model, read_encoded_lengths(experiment, model_name))
-        tokenizer = load_tokenizer(source, functions, experiment.progress)
+        folder = experiment.layout.encoded(model_name)
+        check_lengths(model, read_encoded_lengths(experiment.store, folder))
+        tokenizer = load_tokenizer(source, functions, progress)
         give_padding_token(model, tokenizer)
-        progress, name = experiment.progress, model_folder(model_name)
+        name = model_folder(model_name)
         trial = Trial(data, labels, experiment.directory, progress, name, precision)
         collate = collation(model, tokenizer, trial)
         with telling(model, experiment.directory):

@@ -130,9 +130,10 @@ def open_scorer(
     """
     quiet_libraries()
     runtime.use_threads()
-    source = find_model(experiment, model)
-    opened = open_final(experiment, functions, source, folder, weights_hash)
-    tokenizer = load_tokenizer(source, functions, experiment.progress)
+    settings, progress = experiment.settings, experiment.progress
+    source = find_model(settings, experiment.scratch, model)
+    opened = open_final(functions, source, folder, weights_hash, settings, progress)
+    tokenizer = load_tokenizer(source, functions, progress)
     device = _device()
     trained = str(opened.record["environment"]["precision"])
     if trained == "fp16" and device.type != "cuda":

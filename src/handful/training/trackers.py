@@ -21,7 +21,8 @@ INIT_SECONDS = 60
 class Tracker(Protocol):
     """Where figures go. Whatever it raises is told once; training goes on."""
 
-    def log(self, step: int, values: Mapping[str, float]) -> None: ...
+    def log(self, step: int, values: Mapping[str, float]) -> None:
+        """Figures by name, after `step` steps of training; see `tracking.figures`."""
 
     def close(self) -> None: ...
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,8 @@ from typing import Any
 from handful.errors import StoreError, UserError
 from handful.experiment.context import Experiment
 from handful.layout import model_folder
-from handful.settings import list_counted_model_settings
+from handful.progress import Progress
+from handful.settings import Settings, list_counted_model_settings
 from handful.training.trackers import TRACKERS, Subject, Tracker, leaves_files
 
 LIBRARIES = ("handful", "torch", "transformers", "accelerate", "datasets")
@@ -25,19 +27,25 @@ LIBRARIES = ("handful", "torch", "transformers", "accelerate", "datasets")
 class Tracking:
     """Follows the history of one run."""
 
-    def __init__(self, experiment: Experiment, name: str, place: str = "") -> None:
-        """`place`: the folder of the store for what the tracker writes here; empty: nowhere."""
-        self._experiment, self._name, self._place = experiment, name, place
+    def __init__(
+        self,
+        kind: str,
+        name: str,
+        progress: Progress,
+        folder: Path,
+        keep: Callable[[Path], object] | None = None,
+    ) -> None:
+        """`kind`: TRACKER. `keep` is given the `folder` if the tracker wrote something there."""
+        self._kind, self._name, self._progress = kind, name, progress
         self._tracker: Tracker | None = None
-        self._folder = experiment.scratch / "tracking"
+        self._folder, self._keep = folder, keep
         self._told = 0
 
     def begin(self, subject: Subject) -> None:
         """Open the tracker. `UserError` if it is not installed."""
         subject.folder.mkdir(parents=True, exist_ok=True)
-        kind = self._experiment.settings.tracking.TRACKER
         try:
-            self._tracker = TRACKERS[kind](subject)
+            self._tracker = TRACKERS[self._kind](subject)
         except UserError:
             raise
         except Exception as error:  # noqa: BLE001 - a library of others; training goes without it
@@ -61,8 +69,8 @@ class Tracking:
             return
         try:
             tracker.close()
-            if self._place and any(self._folder.rglob("*")):
-                self._experiment.store.send_tree(self._folder, self._place)
+            if self._keep and any(self._folder.rglob("*")):
+                self._keep(self._folder)
         except StoreError:
             raise
         except Exception as error:  # noqa: BLE001 - see `begin`
@@ -70,10 +78,9 @@ class Tracking:
 
     def _give_up(self, error: Exception) -> None:
         self._tracker = None
-        kind = self._experiment.settings.tracking.TRACKER
         what = " ".join(str(error).split())[:200]
-        self._experiment.progress.warn(
-            f"{self._name}: {kind} is told nothing more ({type(error).__name__}: {what}); "
+        self._progress.warn(
+            f"{self._name}: {self._kind} is told nothing more ({type(error).__name__}: {what}); "
             "training goes on, and metrics.jsonl has it all"
         )
 
@@ -82,24 +89,25 @@ def tracking(
     experiment: Experiment, model: str, seed: int, environment: Mapping[str, Any], *, leads: bool
 ) -> Tracking:
     """The tracking of a run, begun; of anyone but the leader, and without TRACKER, it is silent."""
-    section = experiment.settings.tracking
-    name = f"{experiment.settings.experiment.NAME} {model_folder(model)} seed {seed}"
+    settings, store, mine = experiment.settings, experiment.store, experiment.layout
+    section, folder = settings.tracking, experiment.scratch / "tracking"
+    name = f"{settings.experiment.NAME} {model_folder(model)} seed {seed}"
     if section.TRACKER == "none" or not leads:
-        return Tracking(experiment, name)
+        return Tracking(section.TRACKER, name, experiment.progress, folder)
     online = section.MODE == "online"
-    place = experiment.layout.tracking(model, seed)
-    found = Tracking(
-        experiment, name, place if leaves_files(section.TRACKER, online=online) else ""
-    )
-    config = _build_tracking_config(experiment, model, seed, environment)
+    keep = partial(store.send_tree, prefix=mine.tracking(model, seed))
+    left = keep if leaves_files(section.TRACKER, online=online) else None
+    found = Tracking(section.TRACKER, name, experiment.progress, folder, left)
+    prepared = json.loads(store.read(mine.prepared_record))
+    config = _build_tracking_config(settings, prepared, model, seed, environment)
     told = json.dumps(config, sort_keys=True, default=str).encode()
     found.begin(
         Subject(
-            project=section.PROJECT or experiment.settings.experiment.NAME,
+            project=section.PROJECT or settings.experiment.NAME,
             name=name,
             id=hashlib.sha256(told).hexdigest()[:16],
             config=config,
-            folder=experiment.scratch / "tracking",
+            folder=folder,
             online=online,
         )
     )
@@ -118,19 +126,22 @@ def figures(line: Mapping[str, Any]) -> dict[str, float]:
 
 
 def _build_tracking_config(
-    experiment: Experiment, model: str, seed: int, environment: Mapping[str, Any]
+    settings: Settings,
+    prepared: Mapping[str, Any],
+    model: str,
+    seed: int,
+    environment: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """Settings without secrets, hashes and versions."""
-    record = json.loads(experiment.store.read(experiment.layout.prepared_record))
+    """Settings without secrets, hashes and versions. `prepared`: prepared.json."""
     return {
-        "experiment": experiment.settings.experiment.NAME,
-        "dataset": Path(experiment.layout.prepared).name,
+        "experiment": settings.experiment.NAME,
+        "dataset": Path(settings.prepare.ENCODED_DATA_DIR).name,
         "model": model_folder(model),
         "seed": seed,
-        "ledger_hash": record["made_from"].get("the ledger", ""),
-        "splits_hash": record["splits_hash"],
-        "data_hash": record["data_hash"].get(model_folder(model), ""),
-        "settings": dict(list_counted_model_settings(experiment.settings, model)),
+        "ledger_hash": prepared["made_from"].get("the ledger", ""),
+        "splits_hash": prepared["splits_hash"],
+        "data_hash": prepared["data_hash"].get(model_folder(model), ""),
+        "settings": dict(list_counted_model_settings(settings, model)),
         "environment": dict(environment),
         "versions": {name: version(name) for name in LIBRARIES},
     }

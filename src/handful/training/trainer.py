@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,19 +15,25 @@ from handful.experiment.context import Experiment
 from handful.experiment.fingerprint import difference
 from handful.experiment.kept_models import final_fingerprint, replace_final
 from handful.jobs.train_args import Order
-from handful.layout import CHECKPOINTS, METRICS_LOG, TRIAL, model_folder
+from handful.layout import CHECKPOINTS, METRICS_LOG, TRIAL, Layout, model_folder
 from handful.progress import Progress
 from handful.records.moments import current_moment
 from handful.settings import TrainSection, list_counted_model_settings
 from handful.settings.recipe import Recipe, recipe_of
+from handful.storage.base import Store
 from handful.training.calls import settings_for
 from handful.training.cpu.frozen_training import skip_frozen_layers
 from handful.training.cpu.micro_batches import smallest_batch
 from handful.training.data.batches import Indices
 from handful.training.data.collate import Collator
 from handful.training.data.collation import Trial, collation, give_padding_token
-from handful.training.data.lengths import check_lengths, find_text_token_limit, read_encoded_lengths
-from handful.training.data.splits import SplitData, check_label_map, open_split
+from handful.training.data.lengths import (
+    EncodedLengths,
+    check_lengths,
+    find_text_token_limit,
+    read_encoded_lengths,
+)
+from handful.training.data.splits import SplitData, check_label_map, open_splits
 from handful.training.evaluation.metric_checks import check_metric
 from handful.training.evaluation.metrics import Metrics
 from handful.training.loop import runtime
@@ -51,7 +58,7 @@ from handful.training.model.capabilities import check_features, check_trainable
 from handful.training.model.final import encoding_functions, save_final, versions
 from handful.training.model.first_head import Ready, begin
 from handful.training.model.head_start import PROBE, Beginning
-from handful.training.model.load import build, facts_of, find_model, load_tokenizer
+from handful.training.model.load import ModelSource, build, facts_of, find_model, load_tokenizer
 from handful.training.model.weight_dtypes import as_they_were, describe_weight_dtypes, store_in
 from handful.training.tracking import Tracking, tracking
 from handful.user_functions.load import load_functions
@@ -66,122 +73,116 @@ def train(experiment: Experiment, arguments: Mapping[str, Any]) -> dict[str, Any
     """
     order = Order(**arguments)
     functions = load_functions(experiment.directory)
-    check_label_map(experiment, order.label2id)
-    data = _splits(experiment, order)
-    source = find_model(experiment, order.model)
+    store, mine, progress = experiment.store, experiment.layout, experiment.progress
+    settings = settings_for(experiment.settings, order.model)
+    data = _open_data(store, mine, experiment.scratch, order)
+    source = find_model(settings, experiment.scratch, order.model)
     runtime.use_threads()
     team = join_training_team(order.processes)
-    checkpoints = Checkpoints(
-        experiment.store,
-        f"{order.folder(experiment.layout)}/{CHECKPOINTS}",
-        experiment.scratch,
-        order.made_from,
-        experiment.progress,
-        _owner(experiment, order),
-    )
-    found = share_leader_checkpoint(
-        to_resume(order, checkpoints) if team.leads else None, checkpoints, team
-    )
-    section = experiment.settings.train_for(order.model)
-    precision = precision_of(section, found, source.name)
-    environment = runtime.environment(precision, team.size, section.SHARDING)
-    check_environment(order, environment, found)
-    check_labels(order, found)
+    checkpoints = _open_checkpoints(store, mine, experiment.scratch, progress, order)
+    found = to_resume(order, checkpoints) if team.leads else None
+    found = share_leader_checkpoint(found, checkpoints, team)
+    environment = _settle_environment(order, settings.train, source, found, team)
+    precision = environment["precision"]
     with ExitStack() as stack:
         stack.callback(left)
         stopping = stack.enter_context(Stopping())
-        accelerator = stack.enter_context(
-            runtime.open_accelerator(environment["precision"], team.size)
-        )
+        accelerator = stack.enter_context(runtime.open_accelerator(precision, team.size))
         runtime.seed_everything(order.seed)
         before = Beginning.from_json(found.beginning) if found else None
         pooling = before.build_with if before else None
-        built = build(experiment, functions, source, order.label2id, pooling)
+        built = build(functions, source, order.label2id, settings, progress, pooling)
         model = built.model
-        if found:
-            _as_it_began(order, model, found, experiment.progress)
-        tokenizer = load_tokenizer(source, functions, experiment.progress)
+        _as_it_began(order, model, found, progress)
+        tokenizer = load_tokenizer(source, functions, progress)
         followed = tracking(experiment, order.model, order.seed, environment, leads=team.leads)
         stack.callback(followed.end)
-        collate = _collator(experiment, order, data[0], model, tokenizer, team, precision)
+        labels, directory = len(order.label2id), experiment.directory
+        trial = Trial(data[0], labels, directory, progress, order.name, precision)
+        lengths = read_encoded_lengths(store, mine.encoded(order.model))
+        collate = _agree_on_collator(model, tokenizer, trial, lengths, team)
         began_with = Recipe.from_json(before.recipe) if before and before.recipe else None
-        recipe = recipe_of(section, facts_of(model, len(data[0])), team.size, began_with)
+        recipe = recipe_of(settings.train, facts_of(model, len(data[0])), team.size, began_with)
         ready = Ready(
             experiment, functions, order, data, built, collate, team, precision, recipe, stopping
         )
         beginning = before or begin(ready)
         beginning, data = skip_frozen_layers(ready, beginning, stack, resumed=before is not None)
         work = _work(ready, data, followed, beginning)
-        _prepare_memory(model, section)
-        size = sum(parameter.numel() for parameter in model.parameters())
-        progress = experiment.progress
+        _prepare_memory(model, settings.train)
         runtime.seed_dropout(order.seed, team.rank)
         loop = Loop(work, model, accelerator, checkpoints, environment, progress, stopping)
-        if found:
-            told = go_on(loop, order, found)
-            if told:
-                experiment.progress.warn(f"{order.name}: {told}")
-        replaces = ""
-        if team.leads:
-            checkpoints.begin(found)
-            replaces = final_fingerprint(experiment, order.model, order.seed)
-        loop.fit()
-        _report_training_start(experiment, loop, environment, found)
-        loop.run()
-        if not team.leads:
-            return {}
-        record = _build_training_record(order, loop, environment, size)
-        checkpoints.check_owner()
-        if order.trial is not None:
-            record = _send_trial(experiment, order, loop, record)
-        else:
-            model = accelerator.unwrap_model(loop.best, keep_fp32_wrapper=False)
-            trained = describe_weight_dtypes(model)
-            store_in(model, section.FINAL_DTYPE)
-            record["weights_dtype"] = {"trained": trained, "final": describe_weight_dtypes(model)}
-            lengths = read_encoded_lengths(experiment, order.model), data[0].lengths
-            record["max_length"] = find_text_token_limit(model, tokenizer, *lengths)
-            _check_final(experiment, order, replaces)
-            record = _store_final_model(experiment, order, model, tokenizer, record)
-    checkpoints.remove_all()
+        record = _run(ready, loop, checkpoints, found, tokenizer)
+    if team.leads:
+        checkpoints.remove_all()
     return record
 
 
-def _owner(experiment: Experiment, order: Order) -> str:
-    """Whose the checkpoints are: a job's of managed machines, else the lock's holder's."""
-    fence = experiment.store.fence
-    return order.owner or (fence.token[:_OWNER_DIGITS] if fence is not None else "")
+def _open_data(
+    store: Store, mine: Layout, scratch: Path, order: Order
+) -> tuple[SplitData, SplitData]:
+    """Train and validation."""
+    check_label_map(store, mine.label2id, order.label2id)
+    rows = {split: order.rows.get(split, 0) for split in ("train", "validation")}
+    splits = open_splits(store, mine, scratch, order.model, rows)
+    return splits["train"], splits["validation"]
 
 
-def _check_final(experiment: Experiment, order: Order, replaces: str) -> None:
-    """`Locked` if final/ holds another model than it did when this training began.
-
-    Under a lock that cannot be; but a job on managed machines goes on without one.
-    """
-    now = final_fingerprint(experiment, order.model, order.seed)
-    if now and now != replaces:
-        raise Locked(
-            f"{order.name}: another training has put its model ({now}) there meanwhile",
-            where=f"{experiment.store.url}/{experiment.layout.final(order.model, order.seed)}",
-            remedy="that one is kept; run again, or `--redo train` to train it anew",
-        )
+def _open_checkpoints(
+    store: Store, mine: Layout, scratch: Path, progress: Progress, order: Order
+) -> Checkpoints:
+    """They are a job's of managed machines, else the lock's holder's."""
+    owner = order.owner or (store.fence.token[:_OWNER_DIGITS] if store.fence is not None else "")
+    folder = f"{order.folder(mine)}/{CHECKPOINTS}"
+    return Checkpoints(store, folder, scratch, order.made_from, progress, owner)
 
 
-def _splits(experiment: Experiment, order: Order) -> tuple[SplitData, SplitData]:
-    return (
-        open_split(experiment, order.model, "train", order.rows.get("train", 0)),
-        open_split(experiment, order.model, "validation", order.rows.get("validation", 0)),
-    )
+def _settle_environment(
+    order: Order, section: TrainSection, source: ModelSource, found: Checkpoint | None, team: Team
+) -> dict[str, Any]:
+    """What the run is computed on. `UserError` if `found` cannot go on there, or at all."""
+    precision = precision_of(section, found, source.name)
+    environment = runtime.environment(precision, team.size, section.SHARDING)
+    check_environment(order, environment, found)
+    check_labels(order, found)
+    return environment
+
+
+def _run(
+    ready: Ready,
+    loop: Loop,
+    checkpoints: Checkpoints,
+    found: Checkpoint | None,
+    tokenizer: Any | None,
+) -> dict[str, Any]:
+    """Train to the end, and leave the model, or what a trial tells; nothing but on the leader."""
+    experiment, order, replaces = ready.experiment, ready.order, ""
+    if found:
+        told = go_on(loop, order, found)
+        if told:
+            experiment.progress.warn(f"{order.name}: {told}")
+    if ready.team.leads:
+        checkpoints.begin(found)
+        replaces = final_fingerprint(experiment, order.model, order.seed)
+    loop.fit()
+    _report_training_start(experiment.progress, loop, found)
+    loop.run()
+    if not ready.team.leads:
+        return {}
+    record = _build_training_record(order, loop)
+    checkpoints.check_owner()
+    if order.trial is not None:
+        key = f"{order.folder(experiment.layout)}/{TRIAL}"
+        return _send_trial(experiment.store, key, order.trial, loop, record)
+    return _store_final_model(ready, loop, tokenizer, record, replaces)
 
 
 def _work(
     ready: Ready, data: tuple[SplitData, SplitData], followed: Tracking, beginning: Beginning
 ) -> Work:
     experiment, order, team = ready.experiment, ready.order, ready.team
-    section = experiment.settings.train_for(order.model)
-    metrics = Metrics(
-        ready.functions, order.label2id, settings_for(experiment.settings, order.model)
-    )
+    settings = settings_for(experiment.settings, order.model)
+    section, metrics = settings.train, Metrics(ready.functions, order.label2id, settings)
     return Work(
         name=order.name,
         section=section,
@@ -211,30 +212,25 @@ def _work(
 
 
 def make_objective(section: TrainSection, references: Indices, labels: int) -> Objective:
-    """The loss that `LABEL_SMOOTHING` and `CLASS_WEIGHTS` ask for."""
+    """The loss that `LABEL_SMOOTHING` and `CLASS_WEIGHTS` ask for.
+
+    `references`: [N] label ids of train; `labels`: how many there are.
+    """
     balanced = section.CLASS_WEIGHTS == "balanced"
     weights = compute_label_weights(references, labels) if balanced else None
     return Objective(section.LABEL_SMOOTHING, weights)
 
 
-def _collator(
-    experiment: Experiment,
-    order: Order,
-    data: SplitData,
-    model: torch.nn.Module,
-    tokenizer: Any | None,
-    team: Team,
-    precision: str,
+def _agree_on_collator(
+    model: torch.nn.Module, tokenizer: Any | None, trial: Trial, lengths: EncodedLengths, team: Team
 ) -> Collator:
     """How rows become batches; what would go wrong in `forward` is found out on the way. Leaves
     the random state as it was."""
     before = random_state()
     check_trainable(model)
-    check_lengths(model, read_encoded_lengths(experiment, order.model))
-    check_features(model, data.features)
+    check_lengths(model, lengths)
+    check_features(model, trial.data.features)
     give_padding_token(model, tokenizer)
-    labels, directory = len(order.label2id), experiment.directory
-    trial = Trial(data, labels, directory, experiment.progress, order.name, precision)
     found = collation(model, tokenizer, trial)
     set_random_state(before)
     # What the first of a team has found counts: rounding may differ from machine to machine.
@@ -251,9 +247,9 @@ def _check_trainer_metric(
 
 
 def _as_it_began(
-    order: Order, model: torch.nn.Module, found: Checkpoint, progress: Progress
+    order: Order, model: torch.nn.Module, found: Checkpoint | None, progress: Progress
 ) -> None:
-    told = as_they_were(model, found.weights)
+    told = as_they_were(model, found.weights) if found else ""
     if told:
         progress.warn(f"{order.name}: {told}")
 
@@ -275,10 +271,8 @@ def _prepare_memory(model: torch.nn.Module, section: TrainSection) -> None:
     )
 
 
-def _report_training_start(
-    experiment: Experiment, loop: Loop, environment: Mapping[str, Any], found: Checkpoint | None
-) -> None:
-    progress, plan = experiment.progress, loop.plan
+def _report_training_start(progress: Progress, loop: Loop, found: Checkpoint | None) -> None:
+    plan, environment = loop.plan, loop.environment
     if loop.work.recipe.by_rule:
         progress.note(f"{loop.work.name}: by its data: {loop.work.recipe}")
     progress.note(
@@ -322,9 +316,7 @@ def _pruning(order: Order, section: TrainSection) -> Pruning | None:
     return Pruning(finished, section.METRIC_GOAL, given_up)
 
 
-def _build_training_record(
-    order: Order, loop: Loop, environment: Mapping[str, Any], parameters: int
-) -> dict[str, Any]:
+def _build_training_record(order: Order, loop: Loop) -> dict[str, Any]:
     state = loop.state
     return {
         "model": model_folder(order.model),
@@ -342,36 +334,50 @@ def _build_training_record(
         "seconds": round(state.seconds, 3),
         "padding": state.padding,
         "collation": loop.work.collate.to_json(),
-        "parameters": parameters,
-        "environment": dict(environment),
+        "parameters": loop.parameters,
+        "environment": dict(loop.environment),
         "versions": versions(),
     }
 
 
 def _store_final_model(
-    experiment: Experiment,
-    order: Order,
-    model: torch.nn.Module,
-    tokenizer: Any | None,
-    record: Mapping[str, Any],
+    ready: Ready, loop: Loop, tokenizer: Any | None, record: Mapping[str, Any], replaces: str
 ) -> dict[str, Any]:
-    folder = experiment.scratch / "final"
+    """Put it where final/ is, in which `replaces` stood when this training began.
+
+    `Locked` if another stands there now. Under a lock that cannot be; but a job on managed machines
+    goes on without one.
+    """
+    experiment, order = ready.experiment, ready.order
+    store, mine, settings = experiment.store, experiment.layout, experiment.settings
+    model = loop.unwrap_best()
+    trained = describe_weight_dtypes(model)
+    store_in(model, loop.work.section.FINAL_DTYPE)
+    encoded = read_encoded_lengths(store, mine.encoded(order.model))
     named = {
         **record,
-        "experiment": experiment.settings.experiment.NAME,
-        "settings": dict(list_counted_model_settings(experiment.settings, order.model)),
-        "encoded_by": encoding_functions(experiment),
+        "weights_dtype": {"trained": trained, "final": describe_weight_dtypes(model)},
+        "max_length": find_text_token_limit(model, tokenizer, encoded, ready.data[0].lengths),
+        "experiment": settings.experiment.NAME,
+        "settings": dict(list_counted_model_settings(settings, order.model)),
+        "encoded_by": encoding_functions(store, mine.prepared_record),
         "finished_at": current_moment(),
     }
-    full = save_final(folder, model, tokenizer, named)
-    replace_final(experiment, order.model, order.seed, folder, full)
+    now = final_fingerprint(experiment, order.model, order.seed)
+    if now and now != replaces:
+        raise Locked(
+            f"{order.name}: another training has put its model ({now}) there meanwhile",
+            where=f"{store.url}/{mine.final(order.model, order.seed)}",
+            remedy="that one is kept; run again, or `--redo train` to train it anew",
+        )
+    full = save_final(experiment.scratch / "final", model, tokenizer, named)
+    replace_final(experiment, order.model, order.seed, experiment.scratch / "final", full)
     return full
 
 
 def _send_trial(
-    experiment: Experiment, order: Order, loop: Loop, record: Mapping[str, Any]
+    store: Store, key: str, trial: Mapping[str, Any], loop: Loop, record: Mapping[str, Any]
 ) -> dict[str, Any]:
-    trial: Mapping[str, Any] = order.trial or {}
     told = {
         "number": trial["number"],
         "values": dict(trial["values"]),
@@ -384,6 +390,5 @@ def _send_trial(
         "versions": record["versions"],
         "recipe": loop.work.recipe.written,
     }
-    key = f"{order.folder(experiment.layout)}/{TRIAL}"
-    experiment.store.write(key, (json.dumps(told, indent=2, ensure_ascii=False) + "\n").encode())
+    store.write(key, (json.dumps(told, indent=2, ensure_ascii=False) + "\n").encode())
     return told

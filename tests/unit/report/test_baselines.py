@@ -14,6 +14,7 @@ from handful.layout import Layout
 from handful.progress import Silent
 from handful.records import Evaluation
 from handful.report import baselines
+from handful.report.gather import read_comparison
 from handful.storage.open import open_store
 
 
@@ -44,6 +45,14 @@ def experiment(tmp_path: Path) -> Experiment:
     return found
 
 
+def part_of(
+    experiment: Experiment, tested: records.Tested, metric: str, goal: str
+) -> baselines.Part | None:
+    store, mine = experiment.store, experiment.layout
+    abouts = baselines.describe_baselines(store, mine, tested)
+    return baselines.part(tested, abouts, read_comparison(store, mine), metric, goal)
+
+
 @pytest.mark.parametrize(
     ("model", "metric", "goal", "beats"),
     [
@@ -56,7 +65,7 @@ def experiment(tmp_path: Path) -> Experiment:
 def test_who_beats_it(
     experiment: Experiment, model: float, metric: str, goal: str, beats: bool
 ) -> None:
-    part = baselines.part(experiment, outcome(model, 0.7, metric), metric, goal)
+    part = part_of(experiment, outcome(model, 0.7, metric), metric, goal)
     assert part is not None
     assert part.rows[0].beats is beats
     assert part.losers == (not beats)
@@ -71,7 +80,7 @@ def test_who_is_ahead_by_chance_does_not_beat_it(experiment: Experiment) -> None
     for beats in (True, False):
         whole = {"ranking": [{"model": "bert", "beats_baseline": beats}]}
         experiment.store.write(experiment.layout.comparison, json.dumps(whole).encode())
-        part = baselines.part(experiment, outcome(0.9, 0.7), "macro_f1", "max")
+        part = part_of(experiment, outcome(0.9, 0.7), "macro_f1", "max")
         assert part is not None
         assert part.rows[0].beats is beats
         assert part.rows[0].ahead
@@ -83,7 +92,7 @@ def test_who_is_ahead_by_chance_does_not_beat_it(experiment: Experiment) -> None
 
 
 def test_without_a_linear_model_the_reason_is_told(experiment: Experiment) -> None:
-    part = baselines.part(experiment, outcome(0.9, None), "macro_f1", "max")
+    part = part_of(experiment, outcome(0.9, None), "macro_f1", "max")
     assert part is not None
     assert (part.bar, part.reason, part.rows[0].beats) == (None, "no", None)
     assert baselines.verdict(part, "bert", 0) == []
@@ -95,4 +104,4 @@ def test_a_record_of_before_the_baselines_shows_nothing(experiment: Experiment) 
     del old["baselines"]
     old["finished_at"] = "2026-01-01T00:00:00+00:00"
     record = records.Tested.from_json(json.dumps(old).encode())
-    assert baselines.part(experiment, record, "macro_f1", "max") is None
+    assert part_of(experiment, record, "macro_f1", "max") is None

@@ -49,6 +49,12 @@ def made(tmp_path: Path) -> Make:
     return make
 
 
+def shown(experiment: Experiment, ids: list[str]) -> dict[str, Document]:
+    settings = experiment.settings
+    inputs, allowed = settings.prepare.MODEL_INPUT_FILES, settings.report.SHOW_DOCUMENTS
+    return documents(experiment.store, ids, inputs, allowed=allowed)
+
+
 TEXT = b"Dear sir"
 PNG = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"
 CASES: dict[str, tuple[dict[str, bytes], tuple[str, ...], tuple[str, ...], str, str, int]] = {
@@ -88,7 +94,7 @@ CASES: dict[str, tuple[dict[str, bytes], tuple[str, ...], tuple[str, ...], str, 
 @pytest.mark.parametrize("case", CASES)
 def test_the_file_that_stands_for_an_artifact(made: Make, case: str) -> None:
     files, inputs, by_us, name, text, others = CASES[case]
-    found = documents(made(files, inputs, by_us), ["a-1", "a-1"])
+    found = shown(made(files, inputs, by_us), ["a-1", "a-1"])
     assert found == {"a-1": Document(name, len(files[name]), text, others)}
     about = found["a-1"].about
     assert name in about
@@ -99,11 +105,11 @@ def test_the_file_that_stands_for_an_artifact(made: Make, case: str) -> None:
 def test_nothing_is_read_or_named_if_documents_may_not_be_shown(made: Make) -> None:
     experiment = made({"a.txt": TEXT}, ("*",), show=False)
     (experiment.scratch / LEDGER).unlink()
-    assert documents(experiment, ["a-1"]) == {}
+    assert shown(experiment, ["a-1"]) == {}
 
 
 def test_an_artifact_whose_files_are_gone_is_passed_over(made: Make) -> None:
-    assert documents(made({}, ("*",)), ["a-1", "a-2"]) == {}
+    assert shown(made({}, ("*",)), ["a-1", "a-2"]) == {}
 
 
 def test_a_file_too_large_to_be_read_whole_is_read_at_its_beginning(made: Make) -> None:
@@ -112,7 +118,7 @@ def test_a_file_too_large_to_be_read_whole_is_read_at_its_beginning(made: Make) 
     os.truncate(path, 40 << 20)
     with path.open("r+b") as file:
         file.write(b"Dear sir, " * (5 << 19))
-    (found,) = documents(experiment, ["a-1"]).values()
+    (found,) = shown(experiment, ["a-1"]).values()
     assert found.text.startswith("Dear sir, Dear sir")
     assert found.about == "a.txt, 41.9 MB"
 
@@ -144,5 +150,5 @@ def test_sizes(count: int, words: str) -> None:
 def test_a_bucket_is_read_as_a_directory_is(made: Make, s3_server: S3Server) -> None:
     for files, inputs, by_us, name, text, others in CASES.values():
         store = open_store(s3_server.place(), endpoint_url=s3_server.endpoint_url)
-        found = documents(made(files, inputs, by_us, store=store), ["a-1", "gone"])
+        found = shown(made(files, inputs, by_us, store=store), ["a-1", "gone"])
         assert found == {"a-1": Document(name, len(files[name]), text, others)}

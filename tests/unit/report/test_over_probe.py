@@ -15,6 +15,7 @@ from bench.report_parts.made_up import NAME, MadeUp, make
 from handful import records
 from handful.layout import BASELINE_TFIDF, model_folder, probe_folder
 from handful.report import over_probe
+from handful.report.gather import read_comparison
 from handful.report.ranking import ranking
 from handful.report.words import probe_name
 
@@ -50,6 +51,10 @@ def page(made: MadeUp) -> str:
     return made.page.read_text()
 
 
+def compared(made: MadeUp) -> Mapping[str, Any]:
+    return read_comparison(made.experiment.store, made.experiment.layout)
+
+
 def part(html: str, name: str) -> str:
     return html[html.index(f'<section id="{name}"') :].partition("</section>")[0]
 
@@ -66,7 +71,7 @@ def test_a_probe_that_lost(made: MadeUp) -> None:
     head = html[: html.index("<main")]
     assert "fine-tuning bert-base-uncased brings +" in head
     assert "macro_f1 by fine-tuning" in head
-    shown = ranking(made.experiment)
+    shown = ranking(compared(made))
     assert shown is not None
     cells = {row.cells[1].text.split(" <")[0]: row.cells for row in shown["ranked"].rows}
     assert set(cells) == {*MODELS, *map(probe_name, MODELS), BASELINE_TFIDF, "baseline-majority"}
@@ -94,7 +99,7 @@ def test_a_probe_that_was_chosen(made: MadeUp) -> None:
     assert "<h3>Curves</h3>" not in first
     assert "<h3>Calibration</h3>" in first
     assert "<h3>Curves</h3>" in part(html, "result-1")
-    shown = ranking(made.experiment)
+    shown = ranking(compared(made))
     assert shown is not None
     assert "(chosen)" in shown["ranked"].rows[0].cells[1].text
     assert "is best on validation" in shown["sentences"][0][0]
@@ -129,17 +134,17 @@ def test_the_gain_in_words(
     whole = {"metric": "macro_f1", "ranking": [{"model": "m", "over_probe": gain}]}
     store, key = made.experiment.store, made.experiment.layout.comparison
     store.write(key, json.dumps(whole).encode())
-    ((words, is_bad),) = over_probe.verdict(made.experiment, "m")
+    ((words, is_bad),) = over_probe.verdict(compared(made), "m")
     assert f"+0.040 macro_f1 on test (-0.010 to +0.090): {told}" in words
     assert is_bad is bad
-    (tile,) = over_probe.tiles(made.experiment, "m")
+    (tile,) = over_probe.tiles(compared(made), "m")
     assert (tile.value, tile.good, tile.bad) == ("+0.040", good, bad)
-    assert over_probe.tiles(made.experiment, "other") == []
+    assert over_probe.tiles(compared(made), "other") == []
 
 
 def test_without_probes_there_is_nothing_of_them(made: MadeUp) -> None:
-    assert over_probe.verdict(made.experiment, MODELS[0]) == [], "nothing is compared yet"
+    assert over_probe.verdict(compared(made), MODELS[0]) == [], "nothing is compared yet"
     html = page(made)
     assert "probe" not in html
     assert part(html, "ranking").count("<svg") == 1
-    assert over_probe.tiles(made.experiment, MODELS[0]) == []
+    assert over_probe.tiles(compared(made), MODELS[0]) == []

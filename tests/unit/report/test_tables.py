@@ -16,7 +16,13 @@ from handful.experiment.context import Experiment
 from handful.layout import LEDGER, Layout
 from handful.progress import Silent
 from handful.report import gather
-from handful.report.data import QUARANTINED_SHOWN, data_part, describe_dropped_rows, private
+from handful.report.data import (
+    QUARANTINED_SHOWN,
+    data_part,
+    describe_dropped_rows,
+    encoding_part,
+    private,
+)
 from handful.report.tables import Cell, Row, num, prose, table
 from handful.storage.open import open_store
 
@@ -86,14 +92,8 @@ LEDGER_ROWS = [
 @pytest.fixture
 def experiment(tmp_path: Path) -> Experiment:
     store: Any = open_store(str(tmp_path))
-    layout, settings = (
-        Layout("d"),
-        SimpleNamespace(
-            report=SimpleNamespace(SHOW_DOCUMENTS=True),
-            prepare=SimpleNamespace(NEAR_DUPLICATES="group"),
-        ),
-    )
-    found = Experiment(tmp_path, settings, store, layout, Silent(), tmp_path)  # type: ignore[arg-type]
+    layout = Layout("d")
+    found = Experiment(tmp_path, None, store, layout, Silent(), tmp_path)  # type: ignore[arg-type]
     ledger = pl.DataFrame(
         [
             (i, "query" if row else None, fate, "ValueError: Dear sir" if fate != "kept" else "")
@@ -127,7 +127,7 @@ def write(experiment: Experiment, key: str, frame: pl.DataFrame) -> None:
 
 
 def test_rows_dropped_are_label_rows_that_were_dropped(experiment: Experiment) -> None:
-    fates = gather.fates(experiment)
+    fates = gather.fates(experiment.store)
     assert fates.dropped == sum(dropped for *_, dropped in LEDGER_ROWS) == 6
     assert fates.unlabelled == 2
     assert sum(row.count for row in fates.rows) == len(LEDGER_ROWS)
@@ -142,27 +142,27 @@ def test_rows_dropped_are_label_rows_that_were_dropped(experiment: Experiment) -
 def test_it_learned_from_what_train_saw(experiment: Experiment) -> None:
     """Neither from validation and test, nor from what could not be encoded or was left out."""
     prepared: Any = SimpleNamespace(rows={"m": {"train": 2, "test": 1}}, left_out={"m": 1})
-    assert gather.count_training_data(experiment, prepared, "m") == (2, 2)
+    assert gather.count_training_data(experiment.store, Layout("d"), prepared, "m") == (2, 2)
 
 
 @pytest.mark.parametrize("show", [True, False])
 def test_errors_that_may_quote_a_document_are_hidden_with_it(
     experiment: Experiment, show: bool
 ) -> None:
-    experiment.settings.report.SHOW_DOCUMENTS = show  # type: ignore[misc]
     prepared: Any = SimpleNamespace(rows={"m": {"train": 2, "test": 1}}, left_out={})
-    reconciled: Any = SimpleNamespace(snapshot_at="now")
-    fates, splits = gather.fates(experiment), gather.count_labels_per_split(experiment)
-    part = data_part(experiment, reconciled, prepared, fates, splits)
+    store, mine = experiment.store, experiment.layout
+    fates, splits = gather.fates(store), gather.count_labels_per_split(store, mine)
+    part = data_part(fates, splits, told=show)
+    encoding = encoding_part(store, mine, prepared, "m", told=show)
     failed = next(row for row in part["fate_table"].rows if row.cells[0].text == "process_failed")
-    (error,) = [row.cells[1].text for row in part["encodings"][0]["quarantined"].rows]
+    (error,) = [row.cells[1].text for row in encoding["quarantined"].rows]
     assert ("Dear sir" in failed.cells[-1].text) is show
     assert ("Dear sir" in error) is show
     assert "ValueError" in failed.cells[-1].text
     assert "ValueError" in error
-    assert part["encodings"][0]["rows"] == "2 in train, 1 in test"
-    assert part["encodings"][0]["labels"].caption == "Instances of each label"
-    heads = [column.name for column in part["encodings"][0]["labels"].columns]
+    assert encoding["rows"] == "2 in train, 1 in test"
+    assert encoding["labels"].caption == "Instances of each label"
+    heads = [column.name for column in encoding["labels"].columns]
     assert heads == ["label", "instances"], "nobody told how long they were"
 
 
@@ -171,9 +171,7 @@ def test_a_table_that_ends_early_says_so(experiment: Experiment) -> None:
     quarantine = pl.DataFrame({"artifact_id": many, "error": ["ValueError: no"] * len(many)})
     write(experiment, f"{experiment.layout.encoded('m')}/quarantine.parquet", quarantine)
     prepared: Any = SimpleNamespace(rows={"m": {"train": 2, "test": 1}}, left_out={})
-    fates, splits = gather.fates(experiment), gather.count_labels_per_split(experiment)
-    reconciled: Any = SimpleNamespace(snapshot_at="now")
-    found = data_part(experiment, reconciled, prepared, fates, splits)["encodings"][0]
+    found = encoding_part(experiment.store, experiment.layout, prepared, "m", told=True)
     assert len(found["quarantined"].rows) == QUARANTINED_SHOWN
     assert f"the first {QUARANTINED_SHOWN} here" in found["quarantined"].caption
 

@@ -32,21 +32,22 @@ def compare(
     from handful.steps.compare.labels import judge_test_labels
     from handful.steps.compare.written import as_json, tell
 
-    settings = experiment.settings
+    settings, store, mine = experiment.settings, experiment.store, experiment.layout
     labels = tuple(sorted(prepared.label2id, key=prepared.label2id.__getitem__))
     question = Question(
         settings.train.METRIC, settings.train.METRIC_GOAL, labels, settings.experiment.SEED
     )
-    contestants = evidence.models(experiment, prepared.label2id, trained, tested)
-    contestants += evidence.baselines(experiment, prepared.label2id, baseline_files(experiment))
+    simple = baseline_files(store, mine, settings.train.MODEL_NAMES)
+    contestants = evidence.models(store, mine, prepared.label2id, trained, tested)
+    contestants += evidence.baselines(store, mine, prepared.label2id, simple)
     findings = find(contestants, question)
-    seen = looks_so_far(experiment)
+    seen = looks_so_far(store, mine)
     looks = telling.Looks(len(seen), sum(bool(look.get("after_verdict")) for look in seen))
     whole = as_json(findings, question, looks)
     text = json.dumps(whole, indent=2, ensure_ascii=False, allow_nan=False)
-    experiment.store.write(experiment.layout.comparison, f"{text}\n".encode())
+    store.write(mine.comparison, f"{text}\n".encode())
     tell(experiment.progress, whole)
-    judge_test_labels(experiment, labels, findings.winner)
+    judge_test_labels(store, mine, experiment.progress, labels, findings.winner)
     return Compared(
         winner=findings.winner.name,
         verdict=whole["verdict"],

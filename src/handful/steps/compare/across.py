@@ -200,7 +200,8 @@ def _in_one_form(table: pl.DataFrame, wanted: bool) -> pl.DataFrame:
 def _side_prediction_table(side: Side, number: int, label2id: Any) -> pl.DataFrame:
     """artifact_id, label<n>, p<n>, l<n>, s<n>; label ids are those of `label2id`."""
     own = side.prepared.label2id
-    raw = predictions(side.experiment, own, side.evaluation.model, side.evaluation.seed)
+    mine, one = side.experiment, side.evaluation
+    raw = predictions(mine.store, mine.layout, own, one.model, one.seed)
     to_common = {own[label]: label2id[label] for label in own}
     return raw.select(
         "artifact_id",

@@ -13,8 +13,9 @@ import polars as pl
 from handful.errors import Absent, DataError
 from handful.evaluation.metrics.arrays import Floats
 from handful.evaluation.metrics.calibration import losses, softmax, squares
-from handful.experiment.context import Experiment
+from handful.layout import Layout
 from handful.records import Tested, Trained, finite_metrics
+from handful.storage.base import Store
 
 COLUMNS = ["artifact_id", "label", "prediction", "probabilities", "logits"]
 
@@ -55,7 +56,7 @@ class Contestant:
 
 
 def models(
-    experiment: Experiment, label2id: Mapping[str, int], trained: Trained, tested: Tested
+    store: Store, mine: Layout, label2id: Mapping[str, int], trained: Trained, tested: Tested
 ) -> list[Contestant]:
     """Every model that was tested, in the order of the settings.
 
@@ -67,10 +68,10 @@ def models(
         run = runs[one.model, one.seed]
         answered = Answered(
             seed=one.seed,
-            table=predictions(experiment, label2id, one.model, one.seed),
+            table=predictions(store, mine, label2id, one.model, one.seed),
             validation=finite_metrics(run.metrics),
             told=finite_metrics(one.metrics),
-            intervals=_intervals(experiment, one.model, one.seed),
+            intervals=_intervals(store, mine, one.model, one.seed),
             test_seconds=one.seconds,
             training_seconds=run.seconds,
             parameters=run.parameters or None,
@@ -81,7 +82,7 @@ def models(
 
 
 def baselines(
-    experiment: Experiment, label2id: Mapping[str, int], files: Mapping[str, bytes]
+    store: Store, mine: Layout, label2id: Mapping[str, int], files: Mapping[str, bytes]
 ) -> list[Contestant]:
     """The baselines; `files` are their metrics.json by the folder's name."""
     found = []
@@ -89,7 +90,7 @@ def baselines(
         raw = json.loads(data)
         answered = Answered(
             seed=0,
-            table=predictions(experiment, label2id, name, 0),
+            table=predictions(store, mine, label2id, name, 0),
             validation=finite_metrics(raw.get("validation", {})),
             told=finite_metrics(raw.get("metrics", {})),
             intervals=raw.get("intervals", {}),
@@ -103,10 +104,10 @@ def baselines(
 
 
 def _intervals(
-    experiment: Experiment, model: str, seed: int
+    store: Store, mine: Layout, model: str, seed: int
 ) -> Mapping[str, Mapping[str, float | None]]:
     try:
-        found = json.loads(experiment.store.read(experiment.layout.metrics(model, seed)))
+        found = json.loads(store.read(mine.metrics(model, seed)))
     except Absent:
         return {}
     intervals: Mapping[str, Mapping[str, float | None]] = found.get("intervals", {})
@@ -114,14 +115,14 @@ def _intervals(
 
 
 def predictions(
-    experiment: Experiment, label2id: Mapping[str, int], model: str, seed: int
+    store: Store, mine: Layout, label2id: Mapping[str, int], model: str, seed: int
 ) -> pl.DataFrame:
     """predictions.parquet as `Answered.table`; raises as `models` does."""
-    key = experiment.layout.predictions(model, seed)
-    where = f"{experiment.store.url}/{key}"
+    key = mine.predictions(model, seed)
+    where = f"{store.url}/{key}"
     again = "run `handful run EXP --redo test`"
     try:
-        raw = pl.read_parquet(io.BytesIO(experiment.store.read(key)), columns=COLUMNS)
+        raw = pl.read_parquet(io.BytesIO(store.read(key)), columns=COLUMNS)
     except Absent as error:
         raise DataError("the predictions are gone", where=where, remedy=again) from error
     except pl.exceptions.PolarsError as error:

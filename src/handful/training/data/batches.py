@@ -41,6 +41,8 @@ def epoch_batches(
     `smallest` are added to the batch before. In the
     first epoch the batch of the longest example comes first, so that a batch that is too large
     for the memory shows at once.
+
+    `lengths`: [N] positions of each example.
     """
     draw = np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, epoch])))
     shuffled = draw.permutation(len(lengths)).astype(np.int64)
@@ -80,6 +82,8 @@ def length_order(
     """Every index once, longest first: for evaluation, where the order is all one.
 
     `most`, `equal`: as in `parts`; if `most` matters, the batches are those with the least padding.
+
+    `lengths`: [N] positions of each example; `batch_size`: examples.
     """
     ordered = np.argsort(-lengths, kind="stable").astype(np.int64)
     if equal:
@@ -98,6 +102,8 @@ def parts(
     `most`: positions that a part may have, padding included, if it has more than one example; 0:
     any number. Where that matters the parts are cut from the longest example to the shortest.
     `equal`: a part holds examples of one length only.
+
+    `indices`: [n] rows of `lengths`, [N] positions of each.
     """
     if equal:
         ordered = indices[np.argsort(-lengths[indices], kind="stable")]
@@ -137,7 +143,10 @@ def _least_padding(lengths: Indices, size: int, most: int) -> list[int]:
 
 def share(indices: Indices, rank: int, size: int) -> Indices:
     """The part of a batch that one of `size` processes takes: every `size`-th, so that lengths even
-    out."""
+    out.
+
+    `indices`: [n], the whole batch.
+    """
     return indices[rank::size]
 
 
@@ -194,11 +203,17 @@ class Plan:
 
 
 def positions(lengths: Indices) -> tuple[int, int]:
-    """How many positions a batch of these lengths has: real ones, and with padding."""
+    """How many positions a batch of these lengths has: real ones, and with padding.
+
+    `lengths`: [n].
+    """
     return int(lengths.sum()), int(lengths.max(initial=0)) * len(lengths)
 
 
 def padding_share(lengths: Indices, batches: Sequence[Indices]) -> float:
-    """Padding's share of all positions in `batches`."""
+    """Padding's share of all positions in `batches`.
+
+    `lengths`: [N] positions; `batches`: [n] rows each.
+    """
     real, padded = np.array([positions(lengths[batch]) for batch in batches]).sum(axis=0)
     return float(1 - real / padded) if padded else 0.0

@@ -10,9 +10,9 @@ from typing import Any
 import torch
 
 from handful.errors import Absent, UserError
-from handful.experiment.context import Experiment
 from handful.experiment.positions import positions
 from handful.layout import TRUNCATION
+from handful.storage.base import Store
 from handful.training.data.batches import Indices
 
 _NO_LIMIT = 10**6
@@ -39,11 +39,10 @@ class EncodedLengths:
         return max((length for rows in self.longest.values() for _, length in rows), default=0)
 
 
-def read_encoded_lengths(experiment: Experiment, model: str) -> EncodedLengths:
-    """Of the encoded rows of `model`, the held-out ones too: of these the lengths alone."""
-    key = f"{experiment.layout.encoded(model)}/{TRUNCATION}"
+def read_encoded_lengths(store: Store, folder: str) -> EncodedLengths:
+    """Of the encoded rows in `folder`, the held-out ones too: of these the lengths alone."""
     try:
-        found = json.loads(experiment.store.read(key))
+        found = json.loads(store.read(f"{folder}/{TRUNCATION}"))
         longest = {
             split: [(str(artifact_id), int(length)) for artifact_id, length in rows]
             for split, rows in found.get("longest", {}).items()

@@ -63,7 +63,10 @@ def padding_seen(model: nn.Module, data: SplitData, collate: Collator) -> Seen |
 
 def short_and_longer(data: SplitData) -> np.ndarray[tuple[int], np.dtype[np.int64]] | None:
     """The shortest row and a longer one, that is not much longer if there is one; None if all are
-    of one length."""
+    of one length.
+
+    Two row numbers, [2].
+    """
     order = np.argsort(data.lengths, kind="stable")
     short = int(data.lengths[order[0]]) if len(order) else 0
     longer = order[data.lengths[order] > short]

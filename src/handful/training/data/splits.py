@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 
 from handful.errors import DataError
-from handful.experiment.context import Experiment
 from handful.jobs.prefetched_splits import find_prefetched_split
+from handful.layout import Layout
+from handful.storage.base import Store
 from handful.storage.checked import check_local
 from handful.training.data.batches import Indices
 
@@ -49,16 +51,19 @@ class SplitData:
         return len(self.lengths)
 
     def batch(self, indices: Indices) -> pa.Table:
-        """The model's columns of some rows."""
+        """The model's columns of some rows. `indices`: [n] row numbers."""
         return self.rows[indices.tolist()].select(list(self.features))
 
     def tensors(self, indices: Indices, collate: Collate) -> Tensors:
-        """Some rows as a batch; with `STATES`, if activations are kept, for `call_with_states`."""
+        """Some rows as a batch; with `STATES`, if activations are kept, for `call_with_states`.
+
+        `indices`: [n] row numbers; a tensor each of the model's features, [n, …].
+        """
         batch = collate(self.batch(indices))
         return batch | ({STATES: self.activations.of(indices, batch)} if self.activations else {})
 
     def ids(self, indices: Indices | None = None) -> list[str]:
-        """Artifact ids of some rows, or of all."""
+        """Artifact ids of some rows, or of all. `indices`: [n] row numbers."""
         table = self.rows[:] if indices is None else self.rows[indices.tolist()]
         found: list[str] = table.column(ID).to_pylist()
         return found
@@ -82,31 +87,33 @@ def _read_split_column(table: pa.Table, name: str) -> Indices:
     return np.asarray(table.column(name).to_numpy(), dtype=np.int64)
 
 
-def open_split(experiment: Experiment, model: str, split: str, rows: int) -> SplitData:
-    """The split as it stands in the store; `DataError` if it is empty or not of `rows` rows."""
+def open_splits(
+    store: Store, mine: Layout, scratch: Path, model: str, rows: Mapping[str, int]
+) -> dict[str, SplitData]:
+    """The splits as they stand in the store. `rows`: split → how many rows prepare wrote.
+
+    `DataError` if one is empty or has another number of them.
+    """
     from datasets import load_from_disk
 
-    key = experiment.layout.encoded_split(model, split)
-    where = f"{experiment.store.url}/{key}"
-    if rows == 0:  # datasets cannot open a Dataset that was saved empty
-        raise DataError(
-            f"the {split} split of {model} has no rows",
-            where=where,
-            remedy="give it a share in [prepare] SPLIT, or label more artifacts",
-        )
-    if folder := find_prefetched_split(split):
-        check_local(experiment.store, key, folder)
-    else:
-        folder = experiment.store.fetch_tree(key, experiment.scratch / "encoded")
-    data = as_split(load_from_disk(str(folder)))
-    if len(data) != rows:
-        raise DataError(
-            f"the {split} split of {model} has {len(data)} rows, but prepare wrote {rows}",
-            where=where,
-            remedy="run `handful run --redo prepare`",
-        )
-    check_ids(data, where)
-    return data
+    found = {}
+    for split, count in rows.items():
+        key = mine.encoded_split(model, split)
+        what, where = f"the {split} split of {model} has", f"{store.url}/{key}"
+        if count == 0:  # datasets cannot open a Dataset that was saved empty
+            remedy = "give it a share in [prepare] SPLIT, or label more artifacts"
+            raise DataError(f"{what} no rows", where=where, remedy=remedy)
+        if folder := find_prefetched_split(split):
+            check_local(store, key, folder)
+        else:
+            folder = store.fetch_tree(key, scratch / "encoded")
+        data = as_split(load_from_disk(str(folder)))
+        if len(data) != count:
+            what = f"{what} {len(data)} rows, but prepare wrote {count}"
+            raise DataError(what, where=where, remedy="run `handful run --redo prepare`")
+        check_ids(data, where)
+        found[str(split)] = data
+    return found
 
 
 def check_ids(data: SplitData, where: str) -> None:
@@ -123,16 +130,15 @@ def check_ids(data: SplitData, where: str) -> None:
     )
 
 
-def check_label_map(experiment: Experiment, label2id: Mapping[str, int]) -> None:
-    """`DataError` if the label map in the store is not the one that prepare recorded."""
-    key = experiment.layout.label2id
+def check_label_map(store: Store, key: str, label2id: Mapping[str, int]) -> None:
+    """`DataError` if label2id.json at `key` is not the one that prepare recorded."""
     try:
-        stored: Any = json.loads(experiment.store.read(key))
+        stored: Any = json.loads(store.read(key))
     except ValueError as error:
         stored = error
     if stored != dict(label2id):
         raise DataError(
             "the label map in the store is not the one that the data was encoded with",
-            where=f"{experiment.store.url}/{key}",
+            where=f"{store.url}/{key}",
             remedy="run `handful run --redo prepare`",
         )

@@ -12,15 +12,17 @@ from typing import Any
 import numpy as np
 
 from handful.errors import UserError
-from handful.evaluation.baseline.choosing import Unusable, choose
+from handful.evaluation.baseline.choosing import Numbers, Tokens, Unusable, choose
 from handful.evaluation.baseline.linear import Linear, Read, fit_best, majority, read
 from handful.evaluation.metrics.calibration import losses
 from handful.experiment.context import Experiment
-from handful.layout import BASELINE_MAJORITY, BASELINE_TFIDF, model_folder
+from handful.layout import BASELINE_MAJORITY, BASELINE_TFIDF, Layout, model_folder
+from handful.progress import Progress
 from handful.records import Split
+from handful.storage.base import Store
 from handful.training.calls import settings_for
 from handful.training.data.batches import Indices
-from handful.training.data.splits import SplitData, open_split
+from handful.training.data.splits import SplitData, open_splits
 from handful.training.evaluation.metrics import (
     Logits,
     Metrics,
@@ -73,6 +75,7 @@ class Grounds:
 
     @property
     def references(self) -> dict[str, Indices]:
+        """Split → [N] label ids."""
         return {name: data.references for name, data in self.splits.items()}
 
 
@@ -88,32 +91,32 @@ class Simple:
 class Scorer:
     """The experiment's metrics, or handful's own where `compute_metrics` fails on a baseline."""
 
-    experiment: Experiment
-    functions: Functions
-    label2id: Mapping[str, int]
-    model: str
+    own: Metrics
+    progress: Progress
 
     def metrics(
         self, logits: Logits, references: Indices, loss: float | None = None
     ) -> dict[str, float]:
-        settings = settings_for(self.experiment.settings, self.model)
-        own = Metrics(self.functions, self.label2id, settings)
+        """`logits` [N, C] and `references` [N]; `loss`: the mean over them, if there is one."""
+        own, metric = self.own, self.own.settings.train.METRIC
         try:
-            return own.with_metric(settings.train.METRIC, logits, references, loss)
+            return own.with_metric(metric, logits, references, loss)
         except UserError as error:
             # A baseline may answer always the same, which a user's metric need not bear.
-            self.experiment.progress.warn(f"a baseline has handful's own metrics only: {error}")
-            found = default_metrics(logits.argmax(axis=1), references, self.label2id)
-            metric = settings.train.METRIC
+            self.progress.warn(f"a baseline has handful's own metrics only: {error}")
+            found = default_metrics(logits.argmax(axis=1), references, own.label2id)
             value = own.figure(metric, logits, references, loss)
             return found if math.isnan(value) else {metric: value, **found}
 
     def score(self, logits: Logits, references: Indices) -> float:
-        """`METRIC`, so that higher is better; macro-F1 where there is none."""
-        train = self.experiment.settings.train_for(self.model)
+        """`METRIC`, so that higher is better; macro-F1 where there is none.
+
+        `logits` [N, C] and `references` [N].
+        """
+        train = self.own.settings.train
         value = self.metrics(logits, references).get(train.METRIC, math.nan)
         if not math.isfinite(value):
-            return default_metrics(logits.argmax(axis=1), references, self.label2id)["macro_f1"]
+            return default_metrics(logits.argmax(axis=1), references, self.own.label2id)["macro_f1"]
         return value * (1.0 if train.METRIC_GOAL == "max" else -1.0)
 
 
@@ -126,59 +129,51 @@ def made(
     """Fit and evaluate; nothing is written to the store. None without `rows` (see `grounds`)."""
     if not rows:
         return None
-    data = grounds(experiment, functions, label2id, rows)
-    return Simple(data, evaluate_baselines(experiment, functions, label2id, data))
+    started = time.monotonic()
+    data, usable = grounds(experiment.store, experiment.layout, experiment.scratch, rows)
+    settings = settings_for(experiment.settings, data.model)
+    scorer = Scorer(Metrics(functions, label2id, settings), experiment.progress)
+    if usable is not None:
+        found = read(usable, {name: split.rows for name, split in data.splits.items()})
+        best = fit_best(found, data.references, len(label2id), scorer.score)
+        seconds = time.monotonic() - started - found.seconds[Split.TEST]
+        data = replace(data, fitted=Fitted(found, best, seconds))
+    return Simple(data, evaluate_baselines(data, scorer, experiment.scratch))
 
 
-def send(experiment: Experiment, simple: Simple) -> None:
+def send(store: Store, mine: Layout, simple: Simple) -> None:
     """Put the baselines' results beside those of the models."""
     for one in simple.made:
-        where = experiment.layout.evaluated(one.name, SEED)
-        experiment.store.send_tree(one.folder, where, last="metrics.json")
+        where = mine.evaluated(one.name, SEED)
+        store.send_tree(one.folder, where, last="metrics.json")
 
 
 def grounds(
-    experiment: Experiment,
-    functions: Functions,
-    label2id: Mapping[str, int],
-    rows: Mapping[str, Mapping[str, int]],
-) -> Grounds:
-    """Fit the linear model on the encoded data of the first model that allows it.
+    store: Store, mine: Layout, scratch: Path, rows: Mapping[str, Mapping[str, int]]
+) -> tuple[Grounds, Tokens | Numbers | None]:
+    """The encoded data of the first model that allows a linear model, and what it can use of them.
 
     `rows`: model → split → rows, as prepare wrote them.
     """
     reasons, first = [], None
     for model, counts in rows.items():
-        started = time.monotonic()
-        splits: dict[str, SplitData] = {
-            name: open_split(experiment, model, name, counts[name])
-            for name in (Split.TRAIN, Split.VALIDATION, Split.TEST)
-            if counts.get(name)
-        }
-        usable = choose(splits[Split.TRAIN].rows)
-        first = first or Grounds(model, splits, None)
-        if isinstance(usable, Unusable):
-            reasons.append(f"{model_folder(model)}: {usable.reason}")
-            continue
-        found = read(usable, {name: data.rows for name, data in splits.items()})
-        scorer = Scorer(experiment, functions, label2id, model)
-        opened = Grounds(model, splits, None)
-        best = fit_best(found, opened.references, len(label2id), scorer.score)
-        seconds = time.monotonic() - started - found.seconds[Split.TEST]
-        return replace(opened, fitted=Fitted(found, best, seconds))
+        every = (Split.TRAIN, Split.VALIDATION, Split.TEST)
+        wanted = {str(name): counts[name] for name in every if counts.get(name)}
+        found = Grounds(model, open_splits(store, mine, scratch, model, wanted), None)
+        usable = choose(found.splits[Split.TRAIN].rows)
+        if not isinstance(usable, Unusable):
+            return found, usable
+        first = first or found
+        reasons.append(f"{model_folder(model)}: {usable.reason}")
     if first is None:
         raise ValueError("there is no model whose data a baseline could be made from")
-    return replace(first, reason="; ".join(reasons))
+    return replace(first, reason="; ".join(reasons)), None
 
 
-def evaluate_baselines(
-    experiment: Experiment, functions: Functions, label2id: Mapping[str, int], data: Grounds
-) -> list[Baseline]:
+def evaluate_baselines(data: Grounds, scorer: Scorer, scratch: Path) -> list[Baseline]:
     """Every baseline that the data allow, with its results below the run's scratch folder."""
-    labels = sorted(label2id, key=label2id.__getitem__)
-    writer = _Writer(
-        experiment.scratch, labels, data, Scorer(experiment, functions, label2id, data.model)
-    )
+    labels = scorer.own.labels
+    writer = _Writer(scratch, labels, data, scorer)
     made = []
     if data.fitted:
         found, model = data.fitted.read, data.fitted.model
@@ -194,7 +189,7 @@ def evaluate_baselines(
         }
         made.append(writer.write(BASELINE_TFIDF, answers, seconds, about))
     else:
-        experiment.progress.warn(f"the majority class is the only baseline: {data.reason}")
+        scorer.progress.warn(f"the majority class is the only baseline: {data.reason}")
     started = time.monotonic()
     train = data.splits[Split.TRAIN].references
     answers = {name: majority(train, len(labels), len(part)) for name, part in data.splits.items()}
@@ -202,7 +197,7 @@ def evaluate_baselines(
     if data.reason:
         always["reason"] = data.reason
     made.append(writer.write(BASELINE_MAJORITY, answers, time.monotonic() - started, always))
-    taken = {model_folder(name) for name in experiment.settings.train.MODEL_NAMES}
+    taken = {model_folder(name) for name in scorer.own.settings.train.MODEL_NAMES}
     return [one for one in made if one.name not in taken]
 
 
@@ -227,7 +222,7 @@ class _Writer:
         write_confusion(folder / "confusion_matrix.csv", logits, references, self.labels)
         metrics = replace_non_finite_metrics(self.scorer.metrics(logits, references))
         known = Answered(answers[Split.VALIDATION], self.data.splits[Split.VALIDATION].references)
-        seed = self.scorer.experiment.settings.experiment.SEED
+        seed = self.scorer.own.settings.experiment.SEED
         figures = summary(Answered(logits, references), known, self.labels, metrics, seed)
         result = {
             "model": name,

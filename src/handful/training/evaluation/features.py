@@ -19,9 +19,9 @@ import numpy.typing as npt
 import torch
 
 from handful.errors import Absent, Damaged, HandfulError, Locked, StepError
-from handful.experiment.context import Experiment
 from handful.files import checksums
 from handful.layout import FEATURES_RECORD, model_folder
+from handful.storage.base import Store
 from handful.training.evaluation.prediction import answers_of
 from handful.training.loop.auto_batch import is_out_of_memory
 from handful.training.loop.stopping import Stopped
@@ -93,17 +93,19 @@ def hash_frozen_model(frozen: Frozen) -> str:
     return hash_of(frozen, frozen.head.parameters, more)
 
 
-def remove_other_features(experiment: Experiment, model: str, keys: set[str]) -> None:
-    """Those that belong to nothing of now; `keys`: the hashes of those that stay."""
-    home = experiment.layout.features(model)
+def remove_other_features(store: Store, home: str, keys: set[str]) -> None:
+    """Those of a model's folder, `home`, that belong to nothing of now.
+
+    `keys`: the hashes of those that stay.
+    """
     there = {
         str(key).removeprefix(f"{home}/").partition("/")[0]
-        for rows in experiment.store.list(f"{home}/")
+        for rows in store.list(f"{home}/")
         for key in rows.column("key").to_pylist()
     }
     for name in there:
         if name.partition("-")[0] not in keys:
-            experiment.store.delete_tree(f"{home}/{name}")
+            store.delete_tree(f"{home}/{name}")
 
 
 def _load_stored_features(frozen: Frozen, folder: str) -> dict[str, Vectors] | None:

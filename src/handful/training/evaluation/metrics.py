@@ -74,6 +74,8 @@ class Metrics:
         """A figure of ours, as the report has it; NaN where it is not defined, or is none of ours.
 
         `loss` is the model's own on these examples.
+
+        `logits` [N, C] and `references` [N].
         """
         if not has_figure(metric, self.labels):
             return math.nan
@@ -83,7 +85,10 @@ class Metrics:
     def with_metric(
         self, metric: str, logits: Logits, references: Indices, loss: float | None = None
     ) -> dict[str, float]:
-        """The metrics and, if it is not among them, `metric` as a figure of ours."""
+        """The metrics and, if it is not among them, `metric` as a figure of ours.
+
+        `logits` [N, C], `references` [N]; `loss` is the model's own on them.
+        """
         found = self(logits, references)
         if metric not in found and has_figure(metric, self.labels):
             found[metric] = self.figure(metric, logits, references, loss)
@@ -94,11 +99,17 @@ class Metrics:
         return np.eye(len(self.label2id))[references] * 5.0
 
     def names(self, references: Indices) -> tuple[str, ...]:
-        """What there will be, found out before training by a perfect answer to `references`."""
+        """What there will be, found out before training by a perfect answer to `references`.
+
+        `references`: [N].
+        """
         return tuple(self.at_perfect(references))
 
     def at_perfect(self, references: Indices) -> dict[str, float]:
-        """Name → value at a perfect answer; 1 for all of the default, which needs no look."""
+        """Name → value at a perfect answer; 1 for all of the default, which needs no look.
+
+        `references`: [N].
+        """
         if not self.functions.has(COMPUTE_METRICS):
             measures = ("precision", "recall", "f1")
             per_label = [f"{measure}.{name}" for measure in measures for name in self.label2id]
@@ -115,6 +126,8 @@ class Metrics:
         """Is `METRIC` among what `compute_metrics` gives, or else a figure of ours?
 
         `names` are what it gives, if that is known. `SettingsError` if it is neither.
+
+        `references`: [N], for a perfect answer where `names` are not known.
         """
         names = self.names(references) if names is None else names
         if metric in names:
@@ -131,7 +144,10 @@ class Metrics:
 def default_metrics(
     predictions: Indices, references: Indices, label2id: Mapping[str, int]
 ) -> dict[str, float]:
-    """`OVERALL`, and `precision.<label>`, `recall.<label>`, `f1.<label>`."""
+    """`OVERALL`, and `precision.<label>`, `recall.<label>`, `f1.<label>`.
+
+    `predictions` and `references`: [N] label ids.
+    """
     from handful.training.evaluation.evaluate_modules import combine_metric_modules
 
     labels = sorted(label2id, key=label2id.__getitem__)
@@ -200,7 +216,10 @@ def confusion(predictions: Indices, references: Indices, labels: int) -> Indices
 def label_metrics(
     logits: Logits, references: Indices, label2id: Mapping[str, int]
 ) -> dict[str, float]:
-    """`precision.<label>`, `recall.<label>`, `f1.<label>`, whatever `compute_metrics` returns."""
+    """`precision.<label>`, `recall.<label>`, `f1.<label>`, whatever `compute_metrics` returns.
+
+    `logits` [N, C] and `references` [N].
+    """
     labels = sorted(label2id, key=label2id.__getitem__)
     counts = count_label_outcomes(references, logits.argmax(axis=1), len(labels))
     return {

@@ -55,6 +55,8 @@ def predict(
 
     `StepError` if an example was met twice or never, or if a logit is no finite number. What
     `tick` raises is raised; the model is left in the mode in which it was.
+
+    `batch_size`: examples; `labels`: C, the columns of the logits.
     """
     started = time.monotonic()
     team = team or Team()

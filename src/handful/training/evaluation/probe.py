@@ -20,13 +20,14 @@ import numpy as np
 
 from handful.errors import Absent, Damaged
 from handful.evaluation.metrics.arrays import Floats
-from handful.experiment.context import Experiment
 from handful.files import checksums
 from handful.layout import PROBE_RECORD, model_folder
 from handful.records import Split
+from handful.storage.base import Store
+from handful.training.calls import settings_for
 from handful.training.data.batches import Indices
 from handful.training.evaluation.features import Features, Frozen, Vectors
-from handful.training.evaluation.metrics import COMPUTE_METRICS
+from handful.training.evaluation.metrics import COMPUTE_METRICS, Metrics
 from handful.user_functions.load import Functions
 from handful.user_functions.source_hash import function_hashes
 
@@ -95,12 +96,13 @@ class Standard:
 
     @classmethod
     def fit(cls, raw: Vectors, *, centred: bool = True) -> Standard:
-        """Without a bias nothing could make good for a mean that was taken away."""
+        """Without a bias nothing could make good for a mean that was taken away. `raw`: [N, H]."""
         mean, spread = _moments(raw)
         scale = np.where(spread > _CONSTANT * spread.max(initial=0.0), spread, np.inf)
         return cls(mean if centred else np.zeros_like(mean), scale)
 
     def transform(self, raw: Vectors) -> Vectors:
+        """[N, H], as `raw` is."""
         found: Vectors = np.subtract(raw, self.mean, dtype=np.float32, casting="same_kind")
         found /= self.scale.astype(np.float32)
         return found
@@ -129,7 +131,7 @@ def probe_of(
     told = json.dumps({**judged_by, "format": FORMAT, "labels": labels}, sort_keys=True)
     name = f"{found.key}-{hashlib.sha256(told.encode()).hexdigest()[:_PROBE_HASH_DIGITS]}"
     folder = f"{frozen.experiment.layout.features(frozen.name)}/{name}"
-    fitted = _load_stored_probe(frozen.experiment, folder)
+    fitted = _load_stored_probe(frozen.experiment.store, folder)
     if fitted is None:
         fitted = _fit_probe_weights(frozen, found, labels, score)
         _store_probe_weights(frozen, fitted, folder)
@@ -143,8 +145,9 @@ def fit_probe_by_metric(
     """`probe_of`, with C chosen by METRIC of the experiment."""
     from handful.training.evaluation.baselines import Scorer
 
-    scorer = Scorer(frozen.experiment, functions, label2id, frozen.name)
-    section = frozen.experiment.settings.train_for(frozen.name)
+    settings = settings_for(frozen.experiment.settings, frozen.name)
+    scorer = Scorer(Metrics(functions, label2id, settings), frozen.experiment.progress)
+    section = settings.train
     hashes = function_hashes(frozen.experiment.directory)
     judged_by = {
         "metric": [section.METRIC, section.METRIC_GOAL],
@@ -180,12 +183,12 @@ def _fit_probe_weights(frozen: Frozen, found: Features, labels: int, score: Scor
     return Fitted(weight, bias, ProbeFacts(best.strength, best.rows, seconds, found.key))
 
 
-def _load_stored_probe(experiment: Experiment, folder: str) -> Fitted | None:
+def _load_stored_probe(store: Store, folder: str) -> Fitted | None:
     from safetensors.numpy import load
 
     try:
-        record = json.loads(experiment.store.read(f"{folder}/{PROBE_RECORD}"))
-        data = experiment.store.read(f"{folder}/{WEIGHTS}")
+        record = json.loads(store.read(f"{folder}/{PROBE_RECORD}"))
+        data = store.read(f"{folder}/{WEIGHTS}")
         if checksums.of_bytes(data) != checksums.from_json(record[checksums.FILES])[WEIGHTS]:
             return None
         tensors = load(data)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from handful.errors import Absent, Damaged, HandfulError, Locked, StepError
@@ -15,13 +16,15 @@ from handful.progress import Silent
 from handful.records import Split
 from handful.records.moments import current_moment
 from handful.settings import list_counted_model_settings
+from handful.storage.base import Store
+from handful.training.calls import settings_for
 from handful.training.data.collate import Collator
 from handful.training.data.collation import Trial, collation, give_padding_token
 from handful.training.data.lengths import find_text_token_limit, read_encoded_lengths
-from handful.training.data.splits import SplitData, open_split
+from handful.training.data.splits import SplitData, open_splits
 from handful.training.evaluation.baselines import Scorer
 from handful.training.evaluation.features import Features, Frozen, features, remove_other_features
-from handful.training.evaluation.metrics import replace_non_finite_metrics
+from handful.training.evaluation.metrics import Metrics, replace_non_finite_metrics
 from handful.training.evaluation.probe import Probe, fit_probe_by_metric
 from handful.training.loop import runtime
 from handful.training.loop.process_group import Team
@@ -65,19 +68,16 @@ def ready_probe(ground: Ground) -> Probed | None:
     """The probe's final/, which stands or is made; None, with the reason told, if there can be
     none. The processes of a team call it together."""
     experiment, team = ground.experiment, ground.team
-    splits = {
-        str(split): open_split(experiment, ground.model, split, ground.rows[split])
-        for split in (Split.TRAIN, Split.VALIDATION)
-    }
-    source = find_model(experiment, ground.model)
-    quiet = replace(experiment, progress=Silent())
-    tokenizer = load_tokenizer(source, ground.functions, quiet.progress)
-    section = experiment.settings.train_for(ground.model)
-    precision = runtime.resolve_model_precision(section.PRECISION, source.name)
+    settings, scratch = settings_for(experiment.settings, ground.model), experiment.scratch
+    rows = {str(split): ground.rows[split] for split in (Split.TRAIN, Split.VALIDATION)}
+    splits = open_splits(experiment.store, experiment.layout, scratch, ground.model, rows)
+    source = find_model(settings, scratch, ground.model)
+    tokenizer = load_tokenizer(source, ground.functions, Silent())
+    precision = runtime.resolve_model_precision(settings.train.PRECISION, source.name)
 
     def build_probe_model(pooling: str | None = None) -> Headed:
-        runtime.seed_everything(experiment.settings.experiment.SEED)
-        made = build(quiet, ground.functions, source, ground.label2id, pooling)
+        runtime.seed_everything(settings.experiment.SEED)
+        made = build(ground.functions, source, ground.label2id, settings, Silent(), pooling)
         collate = _collate(ground, made, tokenizer, splits[Split.TRAIN], precision)
         return find_classifier_head(made, splits[Split.TRAIN], collate, len(ground.label2id), team)
 
@@ -127,7 +127,8 @@ def _fit_and_save_probe(
         raise
     except (HandfulError, RuntimeError, ValueError, ArithmeticError) as error:
         return {"fault": " ".join(str(error).split())[:300]}
-    remove_other_features(ground.experiment, ground.model, {probe.facts.features})
+    home = ground.experiment.layout.features(ground.model)
+    remove_other_features(ground.experiment.store, home, {probe.facts.features})
     return told
 
 
@@ -146,19 +147,21 @@ def _put(
 ) -> dict[str, Any]:
     """Write final/ unless the same stands there; what the test tells of the probe."""
     experiment, model = ground.experiment, found.built.model
+    store, mine, scratch = experiment.store, experiment.layout, experiment.scratch
     made_from = _probe_inputs(ground, probe)
-    final = experiment.layout.probe_final(ground.model)
-    record = _find_current_probe_final(ground.experiment, final, made_from)
+    final = mine.probe_final(ground.model)
+    record = _find_current_probe_final(store, scratch, final, made_from)
     if record is None:
         trained = describe_weight_dtypes(model)
         store_in(model, experiment.settings.train_for(ground.model).FINAL_DTYPE)
         told = _probe_final_record(ground, frozen, probe, made_from)
         told["weights_dtype"] = {"trained": trained, "final": describe_weight_dtypes(model)}
-        lengths = read_encoded_lengths(experiment, ground.model), frozen.splits[Split.TRAIN].lengths
-        told["max_length"] = find_text_token_limit(model, tokenizer, *lengths)
-        folder = experiment.scratch / f"probe-{model_folder(ground.model)}"
+        encoded = read_encoded_lengths(store, mine.encoded(ground.model))
+        lengths = frozen.splits[Split.TRAIN].lengths
+        told["max_length"] = find_text_token_limit(model, tokenizer, encoded, lengths)
+        folder = scratch / f"probe-{model_folder(ground.model)}"
         record = save_final(folder, model, tokenizer, told)
-        experiment.store.send_tree(folder, final, last=FINAL_RECORD)
+        store.send_tree(folder, final, last=FINAL_RECORD)
     pooled = f", pooled by {found.built.pooling}" if found.built.pooling else ""
     return {
         "baseline": True,
@@ -185,14 +188,14 @@ def _probe_inputs(ground: Ground, probe: Probe) -> dict[str, str]:
 
 
 def _find_current_probe_final(
-    experiment: Experiment, final: str, made_from: Mapping[str, str]
+    store: Store, scratch: Path, final: str, made_from: Mapping[str, str]
 ) -> dict[str, Any] | None:
     """What the final/ that stands says, if it is of the same."""
     try:
-        record: dict[str, Any] = json.loads(experiment.store.read(f"{final}/{FINAL_RECORD}"))
+        record: dict[str, Any] = json.loads(store.read(f"{final}/{FINAL_RECORD}"))
         if record["made_from"] != made_from or not record["weights_hash"]:
             return None
-        folder = experiment.store.fetch_tree(final, experiment.scratch / "standing")
+        folder = store.fetch_tree(final, scratch / "standing")
         checksums.check_folder(folder, record, "")
         return record
     except (Absent, Damaged, OSError, ValueError, KeyError, TypeError):
@@ -204,8 +207,8 @@ def _probe_final_record(
 ) -> dict[str, Any]:
     """What handful.json holds, as that of a training does."""
     experiment = ground.experiment
-    quiet = replace(experiment, progress=Silent())
-    scorer = Scorer(quiet, ground.functions, ground.label2id, ground.model)
+    settings = settings_for(experiment.settings, ground.model)
+    scorer = Scorer(Metrics(ground.functions, ground.label2id, settings), Silent())
     references = frozen.splits[Split.VALIDATION].references
     judged = scorer.metrics(probe.validation, references)
     return {
@@ -228,7 +231,7 @@ def _probe_final_record(
         "versions": versions(),
         "experiment": experiment.settings.experiment.NAME,
         "settings": dict(list_counted_model_settings(experiment.settings, ground.model)),
-        "encoded_by": encoding_functions(experiment),
+        "encoded_by": encoding_functions(experiment.store, experiment.layout.prepared_record),
         "finished_at": current_moment(),
     }
 

@@ -75,6 +75,8 @@ def summary(
     them unless they have one of that name. Intervals, `per_label`, `calibration` (its temperature
     is fitted on `validation`), `coverage` and `counts` are always handful's own. `seed` is of the
     bootstrap.
+
+    `labels`: the C names by id.
     """
     temperature = fit_temperature(validation.logits, validation.references)
     found = figures(test.logits, test.references, labels, temperature, seed)
@@ -87,7 +89,10 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def write_confusion(path: Path, logits: Logits, references: Indices, labels: list[str]) -> None:
-    """confusion_matrix.csv: true label by row, prediction by column, named by both."""
+    """confusion_matrix.csv: true label by row, prediction by column, named by both.
+
+    `logits` [N, C] and `references` [N].
+    """
     matrix = confusion(logits.argmax(axis=1), references, len(labels))
     rows = ([label, *row] for label, row in zip(labels, matrix.tolist(), strict=True))
     path.write_bytes(csv_bytes([["label \\ prediction", *labels], *rows]))

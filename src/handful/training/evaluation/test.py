@@ -7,24 +7,28 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from handful.evaluation.label_review import Source, by_model, review
 from handful.evaluation.test_access_log import begin_look
 from handful.experiment.context import Experiment, with_values
 from handful.files import checksums
 from handful.layout import FINAL_RECORD, Layout, model_folder, probe_folder
+from handful.progress import Progress
 from handful.records import Split
+from handful.settings import Settings
 from handful.settings.recipe import BATCH_SIZE
+from handful.storage.base import Store
 from handful.storage.checked import list_written_files
 from handful.training.calls import settings_for
 from handful.training.data.collation import collator_from_record
 from handful.training.data.lengths import check_lengths, read_encoded_lengths
-from handful.training.data.splits import SplitData, check_label_map, open_split
+from handful.training.data.splits import SplitData, check_label_map, open_splits
 from handful.training.evaluation import baselines
-from handful.training.evaluation.label_noise import judge_labels
+from handful.training.evaluation.label_noise import by_baseline
 from handful.training.evaluation.metrics import (
     Metrics,
     describe_non_finite_metrics,
@@ -85,11 +89,18 @@ class Opened:
     """What one model says of both splits."""
 
     wanted: Wanted
+    settings: Settings
+    """As the run sees them."""
     data: Mapping[str, SplitData]
     predicted: Mapping[str, Predicted]
 
     def answered(self, split: str) -> Answered:
         return Answered(self.predicted[split].logits, self.data[split].references)
+
+    def judge_labels(self) -> Source:
+        """What it says of the labels of validation."""
+        judged, ids = self.answered(Split.VALIDATION), self.data[Split.VALIDATION].ids()
+        return by_model(ids, Split.VALIDATION, judged.references, judged.logits)
 
 
 @dataclass(frozen=True)
@@ -113,8 +124,9 @@ def evaluate(experiment: Experiment, arguments: Mapping[str, Any]) -> dict[str, 
     or holds an artifact twice, `StepError` if the weights are not those that were trained, or if an
     artifact was not evaluated exactly once.
     """
+    store, mine, progress = experiment.store, experiment.layout, experiment.progress
     label2id = arguments["label2id"]
-    check_label_map(experiment, label2id)
+    check_label_map(store, mine.label2id, label2id)
     functions = load_functions(experiment.directory)
     # As many as there are: where one process was started for the work of two, one does it all.
     team = join_training_team(int(os.environ.get("WORLD_SIZE", "1")))
@@ -123,13 +135,34 @@ def evaluate(experiment: Experiment, arguments: Mapping[str, Any]) -> dict[str, 
     try:
         runs = [Wanted(**run) for run in arguments["runs"]]
         runs += _probes(experiment, functions, arguments, team)
-        opened = [
-            _open_run_for_test(experiment, functions, wanted, len(label2id), team)
-            for wanted in runs
-        ]
+        opened = [_answer(experiment, functions, run, len(label2id), team) for run in runs]
     finally:
         left()
-    return _write_and_send_tests(experiment, functions, opened, arguments) if team.leads else {}
+    if not team.leads:
+        return {}
+    # All files are written here first; then the look is noted; then they leave.
+    simple = baselines.made(experiment, functions, label2id, arguments.get("baseline_rows", {}))
+    written = [
+        _write_run_test(one, functions, label2id, experiment.scratch / f"evaluated-{n}", progress)
+        for n, one in enumerate(opened)
+    ]
+    look = begin_look(store, mine, progress, arguments["look"])
+    for one in written:
+        where = mine.evaluated(one.wanted.name, one.wanted.seed)
+        store.send_tree(one.folder, where, last=METRICS)
+        _keep_temperature(store, f"{one.wanted.final(mine)}/{FINAL_RECORD}", one.temperature)
+    if simple:
+        baselines.send(store, mine, simple)
+        best, seed = opened[arguments.get("best_run", 0)], experiment.settings.experiment.SEED
+        judges = [by_baseline(store, mine.splits, simple.data, seed), best.judge_labels()]
+        review(store, mine, progress, judges, sorted(label2id, key=label2id.__getitem__))
+    return {
+        "files": checksums.to_json(list_written_files(experiment.store)),
+        "evaluations": [one.result for one in written if not one.wanted.probe],
+        "baselines": [one.result for one in written if one.wanted.probe]
+        + ([one.result for one in simple.made] if simple else []),
+        "look": look,
+    }
 
 
 def _probes(
@@ -153,65 +186,44 @@ def _probes(
     return found
 
 
-def _write_and_send_tests(
-    experiment: Experiment,
-    functions: Functions,
-    opened: Sequence[Opened],
-    arguments: Mapping[str, Any],
-) -> dict[str, Any]:
-    """All files are written here first; then the look is noted; then they leave."""
-    label2id = arguments["label2id"]
-    simple = baselines.made(experiment, functions, label2id, arguments.get("baseline_rows", {}))
-    written = [
-        _write_run_test(
-            experiment, functions, label2id, one, experiment.scratch / f"evaluated-{number}"
-        )
-        for number, one in enumerate(opened)
-    ]
-    look = begin_look(experiment, arguments["look"])
-    for one in written:
-        where = experiment.layout.evaluated(one.wanted.name, one.wanted.seed)
-        experiment.store.send_tree(one.folder, where, last=METRICS)
-        _keep_temperature(experiment, one)
-    if simple:
-        baselines.send(experiment, simple)
-        best = opened[arguments.get("best_run", 0)]
-        judged = best.answered(Split.VALIDATION)
-        ids = best.data[Split.VALIDATION].ids()
-        judge_labels(experiment, label2id, simple.data, ids, judged)
-    return {
-        "files": checksums.to_json(list_written_files(experiment.store)),
-        "evaluations": [one.result for one in written if not one.wanted.probe],
-        "baselines": [one.result for one in written if one.wanted.probe]
-        + ([one.result for one in simple.made] if simple else []),
-        "look": look,
-    }
-
-
-def _open_run_for_test(
+def _answer(
     experiment: Experiment, functions: Functions, wanted: Wanted, labels: int, team: Team
 ) -> Opened:
-    mine = with_values(experiment, wanted.model, wanted.values)
-    data = {
-        str(split): open_split(mine, wanted.model, split, wanted.rows[split])
-        for split in (Split.VALIDATION, Split.TEST)
-    }
-    return Opened(wanted, data, _predict_test_splits(mine, functions, wanted, data, labels, team))
+    store, mine, scratch = experiment.store, experiment.layout, experiment.scratch
+    model, progress = wanted.model, experiment.progress
+    settings = settings_for(with_values(experiment, model, wanted.values).settings, model)
+    rows = {str(split): wanted.rows[split] for split in (Split.VALIDATION, Split.TEST)}
+    data = open_splits(store, mine, scratch, model, rows)
+    source = find_model(settings, scratch, model)
+    folder = store.fetch_tree(wanted.final(mine), scratch / "trained")
+    trained = open_final(functions, source, folder, wanted.weights_hash, settings, progress)
+    total, before = sum(map(len, data.values())), 0
+
+    def tick(done: int) -> None:
+        progress.advance(f"test {wanted.told}", before + done, total, "documents")
+
+    found = {}
+    with runtime.open_accelerator(_choose_test_precision(trained.record), team.size) as accelerator:
+        tokenizer = load_tokenizer(source, functions, progress)
+        check_lengths(trained.model, read_encoded_lengths(store, mine.encoded(model)))
+        collate = collator_from_record(trained.record, trained.model, tokenizer)
+        module = accelerator.prepare_model(trained.model, evaluation_mode=True)
+        size = settings.train.BATCH_SIZE or BATCH_SIZE
+        for split, part in data.items():
+            check_features(trained.model, part.features)
+            found[split] = predict(module, part, collate, size, labels, tick, team)
+            before += len(part)
+    return Opened(wanted, settings, data, found)
 
 
 def _write_run_test(
-    experiment: Experiment,
-    functions: Functions,
-    label2id: Mapping[str, int],
-    one: Opened,
-    folder: Path,
+    one: Opened, functions: Functions, label2id: Mapping[str, int], folder: Path, progress: Progress
 ) -> Written:
     wanted, data = one.wanted, one.data[Split.TEST]
-    mine = with_values(experiment, wanted.model, wanted.values)
     test, validation = one.answered(Split.TEST), one.answered(Split.VALIDATION)
-    ids, settings = data.ids(), settings_for(mine.settings, wanted.model)
+    ids, settings = data.ids(), one.settings
     own = Metrics(functions, label2id, settings)
-    simple = baselines.Scorer(mine, functions, label2id, wanted.model)
+    simple = baselines.Scorer(own, progress)
 
     def score_test_split(split: str) -> dict[str, float]:
         logits, references = one.answered(split).logits, one.answered(split).references
@@ -223,7 +235,7 @@ def _write_run_test(
     metrics = score_test_split(Split.TEST)
     odd = describe_non_finite_metrics(metrics)
     if odd:
-        mine.progress.warn(f"test {wanted.told}: {odd}")
+        progress.warn(f"test {wanted.told}: {odd}")
     labels = sorted(label2id, key=label2id.__getitem__)
     folder.mkdir(parents=True)
     write_predictions(folder / PREDICTIONS, ids, test.references, test.logits, labels)
@@ -236,7 +248,7 @@ def _write_run_test(
     )
     write_confusion(folder / CONFUSION, test.logits, test.references, labels)
     figures = summary(
-        test, validation, labels, replace_non_finite_metrics(metrics), mine.settings.experiment.SEED
+        test, validation, labels, replace_non_finite_metrics(metrics), settings.experiment.SEED
     )
     result = {
         "model": wanted.name,
@@ -256,47 +268,14 @@ def _write_run_test(
     return Written(wanted, folder, result, figures["calibration"]["temperature"])
 
 
-def _keep_temperature(experiment: Experiment, one: Written) -> None:
-    """Into final/handful.json, so that the folder alone gives calibrated probabilities."""
-    key = f"{one.wanted.final(experiment.layout)}/{FINAL_RECORD}"
-    record = json.loads(experiment.store.read(key))
-    told = {**record, "temperature": one.temperature}
+def _keep_temperature(store: Store, key: str, temperature: float) -> None:
+    """Into the handful.json at `key`, so that final/ alone gives calibrated probabilities."""
+    record = json.loads(store.read(key))
+    told = {**record, "temperature": temperature}
     told.pop(checksums.MEMBER, None)  # of what it said before
-    if record.get("temperature") != one.temperature:
+    if record.get("temperature") != temperature:
         text = json.dumps(told, indent=2, ensure_ascii=False)
-        experiment.store.write(key, f"{text}\n".encode())
-
-
-def _predict_test_splits(
-    experiment: Experiment,
-    functions: Functions,
-    wanted: Wanted,
-    data: Mapping[str, SplitData],
-    labels: int,
-    team: Team,
-) -> dict[str, Predicted]:
-    source = find_model(experiment, wanted.model)
-    final = wanted.final(experiment.layout)
-    folder = experiment.store.fetch_tree(final, experiment.scratch / "trained")
-    opened = open_final(experiment, functions, source, folder, wanted.weights_hash)
-    name = f"test {wanted.told}"
-    batch_size = experiment.settings.train_for(wanted.model).BATCH_SIZE or BATCH_SIZE
-    total, before = sum(map(len, data.values())), 0
-
-    def tick(done: int) -> None:
-        experiment.progress.advance(name, before + done, total, "documents")
-
-    found = {}
-    with runtime.open_accelerator(_choose_test_precision(opened.record), team.size) as accelerator:
-        tokenizer = load_tokenizer(source, functions, experiment.progress)
-        check_lengths(opened.model, read_encoded_lengths(experiment, wanted.model))
-        collate = collator_from_record(opened.record, opened.model, tokenizer)
-        model = accelerator.prepare_model(opened.model, evaluation_mode=True)
-        for split, rows in data.items():
-            check_features(opened.model, rows.features)
-            found[split] = predict(model, rows, collate, batch_size, labels, tick, team)
-            before += len(rows)
-    return found
+        store.write(key, f"{text}\n".encode())
 
 
 def _choose_test_precision(record: Mapping[str, Any]) -> str:

@@ -28,7 +28,10 @@ def is_out_of_memory(error: Exception) -> bool:
 def out_of_memory(
     error: RuntimeError, examples: int, batch: dict[str, torch.Tensor]
 ) -> StepError | None:
-    """A clear error if `error` means that the batch did not fit into memory."""
+    """A clear error if `error` means that the batch did not fit into memory.
+
+    `batch`: tensors of `examples` rows, [n, …].
+    """
     if not is_out_of_memory(error):
         return None
     shape = max((list(tensor.shape) for tensor in batch.values()), key=len)

@@ -67,8 +67,9 @@ class Loop:
         stopping: Stopping,
     ) -> None:
         self.work, self._accelerator, self._checkpoints = work, accelerator, checkpoints
-        self._environment, self._progress, self._stopping = environment, progress, stopping
+        self.environment, self._progress, self._stopping = environment, progress, stopping
         self.plan = work.plan
+        self.parameters = sum(parameter.numel() for parameter in model.parameters())
         self.state = RunState(batch_size=self.plan.batch_size, examples=self.plan.examples)
         self.pruned = False
         """Was it a trial that is not worth its remaining epochs?"""
@@ -107,6 +108,11 @@ class Loop:
         set_random_state(tensors["random"][self._team.rank])
         self._meter = self._new_meter()
 
+    def unwrap_best(self) -> torch.nn.Module:
+        """`best` as it was before Accelerate took it."""
+        whole: torch.nn.Module = self._accelerator.unwrap_model(self.best, keep_fp32_wrapper=False)
+        return whole
+
     def run(self) -> RunState:
         """Train to the end; `best` is then the model of the best validation.
 
@@ -130,7 +136,7 @@ class Loop:
         return self.state
 
     def _new_meter(self) -> Meter:
-        fp16 = self._environment["precision"] == "fp16"
+        fp16 = self.environment["precision"] == "fp16"
         total = self.plan.total_steps
         return Meter(self.work.train, self.state, total, fp16, self.work.team, self._parts)
 
@@ -372,7 +378,7 @@ class Loop:
         }
         whole = self._held.gathered()
         if self._team.leads:
-            self._checkpoints.save(whole, tensors, self.state, self._environment, self.work.about)
+            self._checkpoints.save(whole, tensors, self.state, self.environment, self.work.about)
             lines = "".join(json.dumps(line) + "\n" for line in self.state.history)
             store, key = self.work.log
             store.write(key, lines.encode())

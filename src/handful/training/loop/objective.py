@@ -36,7 +36,10 @@ class Objective:
         )
 
     def mass(self, references: Indices) -> float:
-        """What the mean is divided by: parts of a batch are put together in this proportion."""
+        """What the mean is divided by: parts of a batch are put together in this proportion.
+
+        `references`: [n] label ids.
+        """
         if self.weights is None:
             return float(len(references))
         return float(self.weights.double()[torch.from_numpy(references)].sum())

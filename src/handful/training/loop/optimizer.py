@@ -36,6 +36,9 @@ def make_optimizer(
 
     Vectors (biases and the scales of norms) are not decayed. What `pace` names stands in groups of
     its own, unless it learns as fast as the rest. The fused kernel is taken where torch has it.
+
+    `learning_rate` is the peak; `weight_decay` is a share of the weight, times the rate, in each
+    step.
     """
     named = {name: p for name, p in model.named_parameters() if p.requires_grad}
     trainable = list(named.values())

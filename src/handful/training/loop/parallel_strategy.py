@@ -93,6 +93,7 @@ class Whole:
         return nullcontext() if ready else alone
 
     def step(self) -> torch.Tensor:
+        """See `Holding`; a scalar."""
         norm = self._accelerator.clip_grad_norm_(self.model.parameters(), CLIP_NORM)
         self._stepper.step()
         self._stepper.zero_grad()
@@ -140,6 +141,7 @@ class Sharded:
         return nullcontext()  # gradients that are held back would be held whole
 
     def step(self) -> torch.Tensor:
+        """See `Holding`; a scalar."""
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), CLIP_NORM)
         self.optimizer.step()
         self.optimizer.zero_grad()

@@ -29,7 +29,10 @@ class Pruning:
     """Of each that did not."""
 
     def hopeless(self, values: Sequence[float]) -> bool:
-        """Is a trial with these values, after each validation so far, worth no more epochs?"""
+        """Is a trial with these values, after each validation so far, worth no more epochs?
+
+        `values`: of METRIC.
+        """
         reached = len(values)
         if not _is_rung(reached):
             return False

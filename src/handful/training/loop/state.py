@@ -75,7 +75,10 @@ class RunState:
     def take(
         self, value: float, metrics: Mapping[str, float | None], epoch: float, goal: str
     ) -> bool:
-        """Note a validation's result; True if it is the best so far."""
+        """Note a validation's result; True if it is the best so far.
+
+        `value`: of METRIC, better as `goal` (max or min) says; `epoch` has a fraction.
+        """
         self.validated = self.step
         if self.step:
             rival = self.best_value if self.best_step else self.own_best

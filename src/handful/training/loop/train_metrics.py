@@ -54,6 +54,8 @@ class Meter:
         """One step: all its examples, its loss and its gradient's norm (scalars, on any device).
 
         In a team the loss is this process's part of the whole: their sum is the step's.
+
+        `indices`: [n] rows of the whole batch.
         """
         self._waiting.append((indices, loss.detach(), norm.detach()))
         self._documents += len(indices)
@@ -70,7 +72,10 @@ class Meter:
         return at_line or time.monotonic() - self._looked >= LOOK_SECONDS
 
     def look(self, rate: float, epoch: float) -> dict[str, float]:
-        """The figures up to now; `StepError` with artifact ids if a loss was not finite."""
+        """The figures up to now; `StepError` with artifact ids if a loss was not finite.
+
+        `rate`: the learning rate; `epoch` has a fraction.
+        """
         self._looked = time.monotonic()
         losses = self._drain_waiting_losses()
         if losses:

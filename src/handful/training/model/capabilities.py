@@ -151,7 +151,10 @@ def check_trainable(model: torch.nn.Module) -> None:
 
 
 def check_ids(model: torch.nn.Module, batch: Mapping[str, torch.Tensor]) -> None:
-    """`UserError` for a token that the model does not know: a GPU would never recover from it."""
+    """`UserError` for a token that the model does not know: a GPU would never recover from it.
+
+    `batch`: `input_ids` [B, L], if there are any.
+    """
     fault = unknown_ids(model, batch)
     if fault:
         raise UserError(
@@ -162,7 +165,10 @@ def check_ids(model: torch.nn.Module, batch: Mapping[str, torch.Tensor]) -> None
 
 
 def unknown_ids(model: torch.nn.Module, batch: Mapping[str, torch.Tensor]) -> str:
-    """What is wrong with `input_ids` for a model that says which it knows; empty if nothing is."""
+    """What is wrong with `input_ids` for a model that says which it knows; empty if nothing is.
+
+    `batch`: `input_ids` [B, L].
+    """
     ids = batch.get("input_ids")
     try:
         known = getattr(getattr(model, "get_input_embeddings")(), "num_embeddings", None)  # noqa: B009

@@ -22,7 +22,7 @@ from handful.experiment.context import Experiment
 from handful.training.data.batches import Indices
 from handful.training.data.collate import IDS, MASK, Collator
 from handful.training.data.collation import collator_from_record
-from handful.training.data.splits import LABELS, SplitData, open_split
+from handful.training.data.splits import LABELS, SplitData, open_splits
 from handful.training.model.final import open_final
 from handful.training.model.load import find_model, load_tokenizer, quiet_libraries
 from handful.user_functions.load import load_functions
@@ -90,15 +90,18 @@ def export_onnx(
     """
     check_extra()
     quiet_libraries()
-    source = find_model(experiment, model)
+    settings, progress = experiment.settings, experiment.progress
+    source = find_model(settings, experiment.scratch, model)
     functions = load_functions(experiment.directory)
-    opened = open_final(experiment, functions, source, folder, weights_hash)
+    opened = open_final(functions, source, folder, weights_hash, settings, progress)
     _refuse_known(opened.model)
     opened.model.float().cpu().eval()
     _plain_experts(opened.model)
-    tokenizer = load_tokenizer(source, functions, experiment.progress)
+    tokenizer = load_tokenizer(source, functions, progress)
     collate = collator_from_record(opened.record, opened.model, tokenizer)
-    data = open_split(experiment, model, "validation", opened.record["rows"]["validation"])
+    count = {"validation": opened.record["rows"]["validation"]}
+    store, mine = experiment.store, experiment.layout
+    data = open_splits(store, mine, experiment.scratch, model, count)["validation"]
     names = tuple(name for name in data.features if name != LABELS)
     names += (MASK,) if collate.adds_mask else ()
     batches = [_inputs(collate, data, names, rows) for rows in _choices(data.lengths)]

@@ -18,9 +18,11 @@ import torch
 from safetensors.torch import load_model, save_model
 
 from handful.errors import Absent, StepError, UserError
-from handful.experiment.context import Experiment
 from handful.files import checksums
 from handful.layout import FINAL_RECORD
+from handful.progress import Progress
+from handful.settings import Settings
+from handful.storage.base import Store
 from handful.training.model.card import model_card
 from handful.training.model.load import LOAD_MODEL, ModelSource, build_model, inverse
 from handful.training.model.pooled import PooledClassifier, class_name, reopen_pooled
@@ -84,12 +86,13 @@ def save_final(
     return full
 
 
-def encoding_functions(experiment: Experiment) -> dict[str, str]:
-    """Entry → hash of the functions that made the encoded data; empty if prepare did not say."""
+def encoding_functions(store: Store, key: str) -> dict[str, str]:
+    """Entry → hash of the functions that made the encoded data; empty if prepare did not say.
+
+    `key`: of prepared.json.
+    """
     try:
-        made_from = json.loads(experiment.store.read(experiment.layout.prepared_record))[
-            "made_from"
-        ]
+        made_from = json.loads(store.read(key))["made_from"]
         return {entry: made_from[entry] for entry in ENCODING if entry in made_from}
     except (Absent, ValueError, KeyError, TypeError):
         return {}
@@ -143,18 +146,19 @@ def _can_load_final_weights(model: torch.nn.Module, weights: Path) -> bool:
 
 
 def open_final(
-    experiment: Experiment,
     functions: Functions,
     source: ModelSource,
     folder: Path,
     weights_hash: str,
+    settings: Settings,
+    progress: Progress,
 ) -> Opened:
     """The model as it was trained.
 
     `Damaged` if a file is not as it was written; `StepError` if the weights are not those of
     `weights_hash`; `UserError` if `load_model` builds another model now than when it was trained.
     """
-    remedy = f"train it again: `handful run {experiment.directory} --redo train`"
+    remedy = f"train it again: `handful run {functions.directory} --redo train`"
     record = checksums.read_marker(folder / FINAL_RECORD, remedy)
     files = checksums.check_folder(folder, record, remedy)
     for name, expected in [(WEIGHTS, weights_hash), *record["weights"].items()]:
@@ -167,7 +171,10 @@ def open_final(
     label2id = record["label2id"]
     if not functions.has(LOAD_MODEL) and POOLING not in record:
         return Opened(reopen_pretrained(folder, label2id), record)
-    model = _build_final_module(experiment, functions, source, folder, record)
+    if functions.has(LOAD_MODEL):
+        model = build_model(functions, source, label2id, settings, progress)
+    else:
+        model = reopen_pooled(folder, record[POOLING], len(label2id))
     (name,) = record["weights"]
     try:
         load_model(model, str(folder / name), strict=True)
@@ -178,17 +185,3 @@ def open_final(
             remedy="let it depend only on its parameters, or run `handful run --redo train`",
         ) from error
     return Opened(model, record)
-
-
-def _build_final_module(
-    experiment: Experiment,
-    functions: Functions,
-    source: ModelSource,
-    folder: Path,
-    record: Mapping[str, Any],
-) -> torch.nn.Module:
-    """The module that the weights are put into."""
-    label2id = record["label2id"]
-    if functions.has(LOAD_MODEL):
-        return build_model(experiment, functions, source, label2id)
-    return reopen_pooled(folder, record[POOLING], len(label2id))

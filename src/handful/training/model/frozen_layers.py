@@ -70,7 +70,10 @@ class FrozenLayers:
 
 
 def call_with_states(model: nn.Module, batch: Mapping[str, torch.Tensor]) -> Any:
-    """What `model` answers to `batch`; where that holds `STATES`, the passed layers give them."""
+    """What `model` answers to `batch`; where that holds `STATES`, the passed layers give them.
+
+    `batch`: tensors [B, …].
+    """
     given = dict(batch)
     _now.states = given.pop(STATES, None)
     try:
@@ -84,8 +87,8 @@ def find_frozen_layers(
 ) -> FrozenLayers | None:
     """Where the frozen part of `model` ends; None if it has none whose outputs may be kept.
 
-    `rows`: a few of `data`, best of different lengths. In fp32, where rounding hides no mistake.
-    Leaves weights, buffers, mode and generators as they were.
+    `rows`: [n], a few of `data`, best of different lengths. In fp32, where rounding hides no
+    mistake. Leaves weights, buffers, mode and generators as they were.
     """
     before, training = random_state(), model.training
     buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}

@@ -49,7 +49,10 @@ class Head:
 
 
 def find_head(model: nn.Module, batch: Mapping[str, torch.Tensor], labels: int) -> Head | None:
-    """The head of `model` for so many labels, by its logits of `batch`; None if it has none."""
+    """The head of `model` for so many labels, by its logits of `batch`; None if it has none.
+
+    `batch`: tensors [B, …].
+    """
     training = model.training
     model.eval()
     try:
@@ -82,7 +85,10 @@ def without_head(model: nn.Module, name: str) -> Iterator[None]:
 
 
 def compute_cpu_logits(model: nn.Module, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
-    """What the model gives for logits, on the CPU; it is told no labels if it can do without."""
+    """What the model gives for logits, on the CPU; it is told no labels if it can do without.
+
+    [B, C] in fp32; `batch`: tensors [B, …].
+    """
     takes = inspect.signature(model.forward).parameters
     needed = LABELS in takes and takes[LABELS].default is inspect.Parameter.empty
     given = {name: value for name, value in batch.items() if needed or name != LABELS}

@@ -11,11 +11,12 @@ import torch
 
 from handful.errors import Absent, UserError
 from handful.errors.exceptions import message, shortage
-from handful.experiment.context import Experiment, open_in_store
+from handful.experiment.context import open_in_store
 from handful.experiment.model_identity import is_in_hub_cache
 from handful.files.paths import at_home
 from handful.layout import model_folder
 from handful.progress import Progress
+from handful.settings import Settings
 from handful.settings.recipe import Facts
 from handful.storage.base import Source
 from handful.training.calls import call, settings_for
@@ -42,15 +43,15 @@ class ModelSource:
         return Path(self.name).is_dir()
 
 
-def find_model(experiment: Experiment, model: str) -> ModelSource:
+def find_model(settings: Settings, scratch: Path, model: str) -> ModelSource:
     """Fetch an `s3://` folder, and check that a local directory is there. `UserError` if not."""
     if model.startswith("s3://"):
         parent, _, folder = model.rstrip("/").rpartition("/")
         if parent == "s3:/":
             parent, folder = model.rstrip("/"), ""
-        source: Source = open_in_store(experiment.settings, parent)
+        source: Source = open_in_store(settings, parent)
         try:
-            local = source.fetch_tree(folder, experiment.scratch / "models")
+            local = source.fetch_tree(folder, scratch / "models")
         except Absent as error:
             raise _no_model(model, "there is nothing in that folder") from error
         return ModelSource(model, str(local))
@@ -78,13 +79,10 @@ class Built:
 
 
 def _load_default_model(
-    experiment: Experiment,
-    source: ModelSource,
-    label2id: Mapping[str, int],
-    pooling: str | Pooling,
+    source: ModelSource, label2id: Mapping[str, int], pooling: str | Pooling, progress: Progress
 ) -> Built:
     found = load_pretrained(source.name, label2id, pooling)
-    name, progress = model_folder(source.model), experiment.progress
+    name = model_folder(source.model)
     if found.pooling:
         progress.note(f"{name}: classifies its tokens' states, pooled by {found.pooling}")
     if found.fresh:
@@ -101,17 +99,22 @@ def _no_model(model: str, what: str) -> UserError:
 
 
 def build_model(
-    experiment: Experiment, functions: Functions, source: ModelSource, label2id: Mapping[str, int]
-) -> torch.nn.Module:
-    """The model alone: see `build`."""
-    return build(experiment, functions, source, label2id).model
-
-
-def build(
-    experiment: Experiment,
     functions: Functions,
     source: ModelSource,
     label2id: Mapping[str, int],
+    settings: Settings,
+    progress: Progress,
+) -> torch.nn.Module:
+    """The model alone: see `build`."""
+    return build(functions, source, label2id, settings, progress).model
+
+
+def build(
+    functions: Functions,
+    source: ModelSource,
+    label2id: Mapping[str, int],
+    settings: Settings,
+    progress: Progress,
     pooling: str | Pooling | None = None,
 ) -> Built:
     """The model before training, by `load_model` or the default. `UserError` if it cannot be.
@@ -119,11 +122,12 @@ def build(
     `pooling`: of the default one, instead of what POOLING says.
     """
     quiet_libraries()
-    section = experiment.settings.train_for(source.model)
+    settings = settings_for(settings, source.model)
+    section = settings.train
     if not functions.has(LOAD_MODEL):
-        return _load_default_model(experiment, source, label2id, pooling or section.POOLING)
+        return _load_default_model(source, label2id, pooling or section.POOLING, progress)
     if section.POOLING not in (AUTO, MODEL):
-        experiment.progress.warn(
+        progress.warn(
             f"{model_folder(source.model)}: POOLING = {section.POOLING} says nothing to "
             "load_model, which makes its own model"
         )
@@ -133,7 +137,7 @@ def build(
         model_name=source.name,
         label2id=dict(label2id),
         id2label=inverse(label2id),
-        settings=settings_for(experiment.settings, source.model),
+        settings=settings,
     )
     if not isinstance(model, torch.nn.Module):
         raise UserError(
@@ -142,7 +146,7 @@ def build(
         )
     told = check_own_weights(model)
     if told:
-        experiment.progress.warn(f"{model_folder(source.model)}: {told}")
+        progress.warn(f"{model_folder(source.model)}: {told}")
     part_storage(model)
     return Built(model, False)
 

@@ -65,6 +65,7 @@ class PooledClassifier(nn.Module):
                 return
 
     def forward(self, labels: torch.Tensor | None = None, **features: Any) -> Any:
+        """`labels` [B], features [B, L]; gives the scalar `loss`, and `logits` [B, C]."""
         mask = features.get(_MASK)
         if not _has_forward_parameter(self.encoder, _MASK):
             features.pop(_MASK, None)

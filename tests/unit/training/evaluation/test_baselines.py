@@ -12,9 +12,9 @@ import polars as pl
 import pytest
 
 from handful.evaluation.baseline.review import Review, from_csv, to_csv
+from handful.evaluation.label_review import Source, by_model, review
 from handful.experiment.context import Experiment
 from handful.training.evaluation import baselines, label_noise
-from handful.training.evaluation.results import Answered
 from handful.user_functions.load import load_functions
 from tests.support.encoded import LABELS, ROWS, Encoded, Told, make
 
@@ -39,12 +39,16 @@ def simple(one: Encoded, experiment: Experiment) -> baselines.Simple:
     return found
 
 
+def by_baseline(experiment: Experiment, data: baselines.Grounds) -> Source:
+    return label_noise.by_baseline(experiment.store, experiment.layout.splits, data, 0)
+
+
 def test_both_are_made_and_nothing_is_sent_before(one: Encoded, tmp_path: Path) -> None:
     experiment, _ = opened(one, tmp_path)
     found = simple(one, experiment)
     assert [each.name for each in found.made] == ["baseline-tfidf", "baseline-majority"]
     assert not (one.store / "results").exists()
-    baselines.send(experiment, found)
+    baselines.send(experiment.store, experiment.layout, found)
     file = one.store / "results/full_dataset/evaluation/baseline-tfidf/seed-0/metrics.json"
     written = json.loads(file.read_text())
     assert written["metrics"]["accuracy"] > 0.8
@@ -71,7 +75,7 @@ def test_without_numbers_only_the_majority_class_is_left(one: Encoded, tmp_path:
     assert found.data.reason in told.warnings[0]
     written = json.loads((found.made[0].folder / "metrics.json").read_text())
     assert written["reason"] == found.data.reason
-    assert label_noise.by_baseline(experiment, found.data).judged.reason == found.data.reason
+    assert by_baseline(experiment, found.data).judged.reason == found.data.reason
 
 
 def test_a_metric_that_cannot_bear_the_majority_costs_no_run(tmp_path: Path) -> None:
@@ -94,7 +98,7 @@ def test_a_metric_that_cannot_bear_the_majority_costs_no_run(tmp_path: Path) -> 
 
 def test_without_the_groups_no_label_is_judged(one: Encoded, tmp_path: Path) -> None:
     experiment, _ = opened(one, tmp_path)
-    judged = label_noise.by_baseline(experiment, simple(one, experiment).data).judged
+    judged = by_baseline(experiment, simple(one, experiment).data).judged
     assert "splits.parquet" in judged.reason
 
 
@@ -105,8 +109,9 @@ def reviewed(one: Encoded, experiment: Experiment, data: baselines.Grounds) -> P
     table.write_parquet(one.store / "data/prepared_data/full_dataset/splits.parquet")
     known = data.splits["validation"]
     logits = np.tile([0.0, 3.0, 0.0], (len(known), 1))
-    answers = Answered(logits, known.references)
-    label_noise.judge_labels(experiment, LABEL2ID, data, known.ids(), answers)
+    model = by_model(known.ids(), "validation", known.references, logits)
+    sources = [by_baseline(experiment, data), model]
+    review(experiment.store, experiment.layout, experiment.progress, sources, LABELS)
     return one.store / "results/full_dataset/label_review.csv"
 
 

@@ -20,7 +20,7 @@ from handful.records import Split
 from handful.settings import TrainSection
 from handful.settings.recipe import Recipe
 from handful.training.data.collate import Collator
-from handful.training.data.splits import open_split
+from handful.training.data.splits import open_splits
 from handful.training.evaluation.features import Frozen, features, hash_frozen_model
 from handful.training.evaluation.probe import Standard, probe_of
 from handful.training.loop.optimizer import (
@@ -142,10 +142,8 @@ def one(tmp_path: Path) -> Encoded:
 def frozen(one: Encoded, scratch: Path, told: Told | None = None) -> Frozen:
     experiment = one.open(scratch, told)
     model = load_pretrained(str(one.directory / "model"), LABEL2ID, "mean").model
-    splits = {
-        str(name): open_split(experiment, "./model", name, one.prepared.rows["model"][name])
-        for name in (Split.TRAIN, Split.VALIDATION)
-    }
+    rows = {str(name): one.prepared.rows["model"][name] for name in (Split.TRAIN, Split.VALIDATION)}
+    splits = open_splits(experiment.store, experiment.layout, scratch, "./model", rows)
     head = Head("label_head", 32)
     return Frozen(
         experiment=experiment,

@@ -12,8 +12,9 @@ import torch
 from safetensors.torch import load_file
 
 from handful.errors import StepError, UserError
+from handful.experiment.context import Experiment
 from handful.training.model.capabilities import check_features, check_output
-from handful.training.model.final import open_final, save_final
+from handful.training.model.final import Opened, open_final, save_final
 from handful.training.model.load import (
     ModelSource,
     build_model,
@@ -22,7 +23,7 @@ from handful.training.model.load import (
     pad_values,
 )
 from handful.training.model.pretrained import load_pretrained
-from handful.user_functions.load import load_functions
+from handful.user_functions.load import Functions, load_functions
 from tests.support.encoded import Encoded, Told, make
 
 LABEL2ID = {"invoice": 0, "letter": 1, "report": 2}
@@ -77,12 +78,21 @@ def test_a_directory_without_a_model_is_told(tmp_path: Path) -> None:
 
 def test_a_local_directory_that_is_not_there(one: Encoded, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no such directory"):
-        find_model(one.open(tmp_path / "s"), str(tmp_path / "nowhere"))
+        find_model(one.open(tmp_path / "s").settings, tmp_path, str(tmp_path / "nowhere"))
 
 
 def test_a_hub_name_is_left_as_it_is(one: Encoded, tmp_path: Path) -> None:
-    source = find_model(one.open(tmp_path / "s"), "org/name")
+    source = find_model(one.open(tmp_path / "s").settings, tmp_path, "org/name")
     assert (source.name, source.is_local) == ("org/name", False)
+
+
+def built(experiment: Experiment, functions: Functions, source: ModelSource) -> torch.nn.Module:
+    return build_model(functions, source, LABEL2ID, experiment.settings, experiment.progress)
+
+
+def reopened(experiment: Experiment, functions: Functions, final: Path, weights: str) -> Opened:
+    settings, progress = experiment.settings, experiment.progress
+    return open_final(functions, ModelSource("m", "m"), final, weights, settings, progress)
 
 
 class Own(torch.nn.Module):
@@ -145,9 +155,7 @@ def test_faults_of_load_model_have_their_place(
     one.functions(f"\ndef load_model(model_name):\n    {body}\n")
     experiment = one.open(tmp_path / "s")
     with pytest.raises(UserError, match=says):
-        build_model(
-            experiment, load_functions(one.directory), ModelSource("m", "m"), dict(LABEL2ID)
-        )
+        built(experiment, load_functions(one.directory), ModelSource("m", "m"))
 
 
 def test_load_model_sees_the_overrides_of_its_model(one: Encoded, tmp_path: Path) -> None:
@@ -158,10 +166,9 @@ def test_load_model_sees_the_overrides_of_its_model(one: Encoded, tmp_path: Path
     )
     experiment = one.open(tmp_path / "s")
     (model,) = experiment.settings.train.MODEL_NAMES
+    source = find_model(experiment.settings, tmp_path, model)
     with pytest.raises(UserError, match=r"9.0 mean \{0: 'invoice', 1: 'letter', 2: 'report'\}"):
-        build_model(
-            experiment, load_functions(one.directory), find_model(experiment, model), LABEL2ID
-        )
+        built(experiment, load_functions(one.directory), source)
 
 
 def test_the_padding_token_is_the_models_then_the_tokenizers() -> None:
@@ -279,8 +286,7 @@ def own_final(one: Encoded, tmp_path: Path, labels: str = "len(label2id)") -> An
 def test_a_module_of_the_users_comes_back_through_load_model(one: Encoded, tmp_path: Path) -> None:
     experiment, model, record = own_final(one, tmp_path)
     functions = load_functions(one.directory)
-    source = ModelSource("m", "m")
-    opened = open_final(experiment, functions, source, tmp_path / "final", record["weights_hash"])
+    opened = reopened(experiment, functions, tmp_path / "final", record["weights_hash"])
     saved = model.state_dict()
     assert opened.model is not model
     assert all(torch.equal(saved[name], value) for name, value in opened.model.state_dict().items())
@@ -291,13 +297,11 @@ def test_a_load_model_that_changed_is_found_out(one: Encoded, tmp_path: Path) ->
     experiment, _, record = own_final(one, tmp_path, labels="7")
     functions = load_functions(one.directory)
     with pytest.raises(UserError, match="builds another model than was trained"):
-        open_final(
-            experiment, functions, ModelSource("m", "m"), tmp_path / "final", record["weights_hash"]
-        )
+        reopened(experiment, functions, tmp_path / "final", record["weights_hash"])
 
 
 def test_other_weights_than_those_that_were_trained(one: Encoded, tmp_path: Path) -> None:
     experiment, _, _ = own_final(one, tmp_path)
     functions = load_functions(one.directory)
     with pytest.raises(StepError, match="not those that were trained"):
-        open_final(experiment, functions, ModelSource("m", "m"), tmp_path / "final", "0" * 64)
+        reopened(experiment, functions, tmp_path / "final", "0" * 64)
