@@ -120,10 +120,11 @@ def test_documents_to_predict_have_the_form_too(tmp_path: Path) -> None:
     for folder in (upper(0), f"{{{guid(1)}}}", "a name", guid(0)):
         business.file(f"{folder}/raw.txt")
     exact = business.open(Heard(), tmp_path / "scratch")
-    found = [one.id for one in find(exact, [business.files])]
+    found = [one.id for one in find(exact.settings, [business.files])]
     assert sorted(found) == sorted([upper(0), f"{{{guid(1)}}}", "a name", guid(0)])
     business.settings["production"]["ID_FORMAT"] = "guid"
-    documents = list(find(business.open(Heard(), tmp_path / "scratch"), [business.files]))
+    other = business.open(Heard(), tmp_path / "scratch")
+    documents = list(find(other.settings, [business.files]))
     assert {one.id for one in documents if not one.fault} == {guid(0), guid(1), "a name"}
     [twice] = [one for one in documents if one.fault]
     assert (twice.id, "came before" in twice.fault) == (guid(0), True)

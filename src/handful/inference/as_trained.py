@@ -6,18 +6,18 @@ weights, or other rows of the documents, and nothing would fail.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from handful.errors import Absent
 from handful.errors.redaction import HIDDEN
 from handful.experiment.context import Experiment, with_values
 from handful.inference.choosing import Chosen
-from handful.layout import model_folder
+from handful.layout import Layout, model_folder
 from handful.records import Prepared, Tuned
 from handful.settings import counts_no_more, default_of, list_counted_model_settings
 from handful.settings.secrets import counts_the_same, is_hashed, variables_in
-from handful.user_functions.source_hash import function_hashes
+from handful.storage.base import Store
 
 _ENCODING, LOAD_MODEL = ("get_dataset_features", "encode_data"), "load_model"
 _ENTRY = "{} in functions.py"
@@ -33,12 +33,14 @@ def as_trained(
     """
     now = list_counted_model_settings(experiment.settings, chosen.model)
     then = record.get("settings", now)
-    only = None if chosen.pinned else _names_set_by_tune(experiment, chosen.model)
+    store, mine = experiment.store, experiment.layout
+    folder, by_call = model_folder(chosen.model), _set_by_call(experiment.overrides)
+    only = None if chosen.pinned else _names_set_by_tune(store, mine.tuned_record, folder)
     values, lost = {}, []
     for entry in [*then, *(name for name in now if name not in then)]:
         name = _name(entry)
         before, after = then.get(entry, default_of(entry)), now.get(entry, default_of(entry))
-        if before == after or counts_no_more(entry) or name in _set_by_call(experiment):
+        if before == after or counts_no_more(entry) or name in by_call:
             continue
         if only is not None and name not in only:
             continue
@@ -57,10 +59,14 @@ def _describe_lost_entry(entry: str, before: str | None) -> str:
     return f"{entry} (from the environment variable {' and '.join(names)})" if names else entry
 
 
-def concerns(experiment: Experiment, chosen: Chosen, record: Mapping[str, Any]) -> list[str]:
-    """What a person should know of functions that are not those that the model was trained with."""
-    now = function_hashes(experiment.directory)
-    then = _data_encoder_hashes(experiment, record if chosen.pinned else None)
+def concerns(
+    store: Store, mine: Layout, now: Mapping[str, str], chosen: Chosen, record: Mapping[str, Any]
+) -> list[str]:
+    """What a person should know of functions that are not those that the model was trained with.
+
+    `now`: the hashes of those of now.
+    """
+    then = _data_encoder_hashes(store, mine.prepared_record, record if chosen.pinned else None)
     changed = [n for n in _ENCODING if then and then.get(_ENTRY.format(n)) != now.get(n)]
     if not chosen.pinned:
         told = " and ".join(changed)
@@ -82,25 +88,25 @@ def concerns(experiment: Experiment, chosen: Chosen, record: Mapping[str, Any]) 
 
 
 def _data_encoder_hashes(
-    experiment: Experiment, record: Mapping[str, Any] | None
+    store: Store, key: str, record: Mapping[str, Any] | None
 ) -> Mapping[str, str]:
     """Entry → hash of what encoded the data of `record`, or of now; empty if nobody knows."""
     if record and record.get("encoded_by"):
         return dict(record["encoded_by"])
     try:
-        prepared = Prepared.from_json(experiment.store.read(experiment.layout.prepared_record))
+        prepared = Prepared.from_json(store.read(key))
     except (Absent, ValueError, TypeError):
         return {}
     other = record and prepared.data_hash.get(record["model"]) != record["data_hash"]
     return {} if other else prepared.made_from
 
 
-def _names_set_by_tune(experiment: Experiment, model: str) -> set[str]:
+def _names_set_by_tune(store: Store, key: str, folder: str) -> set[str]:
     try:
-        tuned = Tuned.from_json(experiment.store.read(experiment.layout.tuned_record))
+        tuned = Tuned.from_json(store.read(key))
     except (Absent, ValueError, TypeError):
         return set()
-    return set(tuned.values_for(model_folder(model)))
+    return set(tuned.values_for(folder))
 
 
 def _name(entry: str) -> str:
@@ -109,9 +115,9 @@ def _name(entry: str) -> str:
     return f"user.{name}" if section == "user" else name
 
 
-def _set_by_call(experiment: Experiment) -> set[str]:
+def _set_by_call(overrides: Sequence[str]) -> set[str]:
     found = set()
-    for text in experiment.overrides:
+    for text in overrides:
         section, _, name = text.partition("=")[0].strip().rpartition(".")
         found.add(f"user.{name}" if section == "user" else name)
     return found

@@ -73,15 +73,16 @@ class Classifier:
     def __init__(self, experiment: Experiment, chosen: Chosen) -> None:
         from handful.training.serving import open_scorer
 
-        folder = folder_of(experiment, chosen)
-        record = record_of(experiment, chosen, folder)
+        store, mine, directory = experiment.store, experiment.layout, experiment.directory
+        folder = folder_of(store, mine, experiment.scratch, chosen)
+        record = record_of(chosen, folder, directory)
         experiment, lost = as_trained(experiment, chosen, record)
         self.experiment, self.chosen = experiment, chosen
-        self._warnings = concerns(experiment, chosen, record)
+        self._warnings = concerns(store, mine, function_hashes(directory), chosen, record)
         if lost:
             told = " and ".join(lost)
             self._warnings.append(f"{told} may not be as when {chosen.name} was trained")
-        functions = load_functions(experiment.directory)
+        functions = load_functions(directory)
         try:
             self._scorer: Scorer = open_scorer(
                 experiment, functions, chosen.model, folder, chosen.weights_hash
@@ -93,7 +94,7 @@ class Classifier:
         label2id: Mapping[str, int] = self._scorer.record["label2id"]
         self.labels: tuple[str, ...] = tuple(sorted(label2id, key=label2id.__getitem__))
         """In label-id order."""
-        self.temperature = temperature_of(experiment, chosen, self._scorer.record)
+        self.temperature = temperature_of(store, mine, chosen, self._scorer.record)
         self._reader = Reader(experiment, functions, chosen.model, label2id)
         self._owned = ExitStack()
         self._owned.callback(self._reader.close)
@@ -132,7 +133,12 @@ class Classifier:
         with ExitStack() as stack:
             scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="handful-"))
             opened = open_experiment(directory.absolute(), (), progress or Silent(), Path(scratch))
-            chosen = choose_final(opened, final) if final else choose(opened, model, seed, run)
+            names = opened.settings.train.MODEL_NAMES
+            chosen = (
+                choose_final(final, opened.directory, names)
+                if final
+                else choose(opened, model, seed, run)
+            )
             classifier = cls(opened, chosen)
             # What is opened last is closed first: the workers, then the folder they work in.
             inner = classifier._owned
@@ -154,7 +160,7 @@ class Classifier:
         that is not there, functions that need a label, a disk that is full.
         """
         listed = [paths] if isinstance(paths, str | Path) else list(paths)
-        documents: Iterator[Found] = find(self.experiment, listed)
+        documents: Iterator[Found] = find(self.experiment.settings, listed)
         if skip is not None:
             wanted = skip
             documents = (found for found in documents if not wanted(found.id))

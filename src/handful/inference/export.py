@@ -25,13 +25,15 @@ def export_model(
 
     chosen = choose(experiment, model, seed)
     name = f"{experiment.settings.experiment.NAME}-{chosen.folder}.onnx"
-    folder = folder_of(experiment, chosen)
-    mine, lost = as_trained(experiment, chosen, record_of(experiment, chosen, folder))
+    store, paths = experiment.store, experiment.layout
+    folder = folder_of(store, paths, experiment.scratch, chosen)
+    record = record_of(chosen, folder, experiment.directory)
+    mine, lost = as_trained(experiment, chosen, record)
     if lost:
         experiment.progress.warn(
             f"{' and '.join(lost)} may not be as when {chosen.name} was trained"
         )
     path = output or Path(name)
-    temperature = partial(temperature_of, experiment, chosen)
+    temperature = partial(temperature_of, store, paths, chosen)
     done = export_onnx(mine, chosen.model, folder, chosen.weights_hash, path, temperature)
     return chosen.name, done

@@ -14,7 +14,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from handful.errors import DataError, StoreError
-from handful.experiment.context import Experiment
 from handful.files.paths import fits, is_glob
 from handful.pipeline.production import open_in_production
 from handful.settings import Settings
@@ -40,16 +39,16 @@ class Found:
     """Why it cannot be read; empty if it can."""
 
 
-def find(experiment: Experiment, paths: Sequence[str | Path]) -> Iterator[Found]:
+def find(settings: Settings, paths: Sequence[str | Path]) -> Iterator[Found]:
     """Every document of `paths`, in their order and sorted by name within each.
 
     An id that came before is a fault of the later document. Raises `DataError` for a path that is
     no folder, or that holds no documents, before the first document; `StoreError` for a bucket
     that cannot be listed.
     """
-    places = [_find_documents_at(experiment.settings, str(path)) for path in paths]
+    places = [_find_documents_at(settings, str(path)) for path in paths]
     documents = (found for place in places for found in place)
-    if is_guid(experiment.settings):
+    if is_guid(settings):
         documents = (replace(found, id=normalize_guid(found.id)) for found in documents)
     return _each_once(documents)
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from handful.errors import Absent, DataError
-from handful.experiment.context import Experiment
-from handful.layout import FINAL_RECORD, model_folder, probe_folder
+from handful.layout import FINAL_RECORD, Layout, model_folder, probe_folder
+from handful.storage.base import Store
 
 PROBE_SEED = 0
 """Of its results' folder: a probe draws nothing."""
@@ -29,22 +29,20 @@ class Probe:
     """Of the encoded data that it was made from."""
 
 
-def standing_probes(experiment: Experiment) -> list[Probe]:
-    """Those of `MODEL_NAMES` that were tested, and whose final/ is the one that was tested.
+def standing_probes(store: Store, mine: Layout, models: Sequence[str]) -> list[Probe]:
+    """Of `models` (MODEL_NAMES), those that were tested, and whose final/ is what was tested.
 
     `DataError` if one cannot be read.
     """
-    found = (_probe(experiment, name) for name in experiment.settings.train.MODEL_NAMES)
+    found = (_probe(store, mine, name) for name in models)
     return [one for one in found if one is not None]
 
 
-def _probe(experiment: Experiment, model: str) -> Probe | None:
-    tested = _read_probe_json(
-        experiment, experiment.layout.metrics(probe_folder(model), PROBE_SEED)
-    )
+def _probe(store: Store, mine: Layout, model: str) -> Probe | None:
+    tested = _read_probe_json(store, mine.metrics(probe_folder(model), PROBE_SEED))
     if tested is None or tested.get("probe_of") != model_folder(model):
         return None
-    final = _read_probe_json(experiment, f"{experiment.layout.probe_final(model)}/{FINAL_RECORD}")
+    final = _read_probe_json(store, f"{mine.probe_final(model)}/{FINAL_RECORD}")
     if final is None or final.get("weights_hash") != tested.get("weights_hash"):
         return None
     validation = {
@@ -55,20 +53,20 @@ def _probe(experiment: Experiment, model: str) -> Probe | None:
     return Probe(model, str(final["weights_hash"]), validation, final.get("data_hash"))
 
 
-def data_hash(experiment: Experiment, folder: str) -> str | None:
+def data_hash(store: Store, folder: str) -> str | None:
     """Of the encoded data that the trained model of this folder was made from."""
-    found = _read_probe_json(experiment, f"{folder}/{FINAL_RECORD}")
+    found = _read_probe_json(store, f"{folder}/{FINAL_RECORD}")
     return found.get("data_hash") if found else None
 
 
-def _read_probe_json(experiment: Experiment, key: str) -> dict[str, Any] | None:
+def _read_probe_json(store: Store, key: str) -> dict[str, Any] | None:
     try:
-        return dict(json.loads(experiment.store.read(key)))
+        return dict(json.loads(store.read(key)))
     except Absent:
         return None
     except (ValueError, TypeError) as error:
         raise DataError(
             f"cannot be read: {error}",
-            where=f"{experiment.store.url}/{key}",
+            where=f"{store.url}/{key}",
             remedy="make it again: `handful run EXP --redo test`",
         ) from error

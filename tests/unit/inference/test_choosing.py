@@ -48,6 +48,11 @@ class Store:
         self.final(self.experiment.layout.probe_final(name), **told)
 
 
+def named(store: Store) -> tuple[Path, tuple[str, ...]]:
+    """The experiment's directory, and its MODEL_NAMES."""
+    return store.experiment.directory, store.experiment.settings.train.MODEL_NAMES
+
+
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
     one = Compared(tmp_path / "EXP-1")
@@ -64,11 +69,12 @@ def test_a_better_probe_is_chosen_and_opened_where_it_lies(store: Store) -> None
     assert chosen.name == "baseline-probe--org--b"
     assert layout.model_folder(chosen.model) == "org--b"
     assert not chosen.pinned
-    folder = folder_of(store.experiment, chosen)
-    record = record_of(store.experiment, chosen, folder)
+    at, mine = store.experiment.store, store.experiment.layout
+    folder = folder_of(at, mine, store.experiment.scratch, chosen)
+    record = record_of(chosen, folder, store.experiment.directory)
     assert record["probe"] is True
-    assert temperature_of(store.experiment, chosen, record) == 1.5, "from its metrics.json"
-    assert temperature_of(store.experiment, chosen, {"temperature": 2.5}) == 2.5
+    assert temperature_of(at, mine, chosen, record) == 1.5, "from its metrics.json"
+    assert temperature_of(at, mine, chosen, {"temperature": 2.5}) == 2.5
 
 
 @pytest.mark.parametrize("validation", [0.5, 0.7])
@@ -134,9 +140,9 @@ def test_a_final_folder_says_itself_that_it_is_a_probes(store: Store) -> None:
     store.model("a", 0.7)
     store.probe("a", 0.2)
     results = store.one.results / "models/a"
-    chosen = choose_final(store.experiment, results / "probe/final")
+    chosen = choose_final(results / "probe/final", *named(store))
     assert (chosen.probe, chosen.pinned, chosen.name) == (True, True, "baseline-probe--a")
-    assert not choose_final(store.experiment, results / "seed-0/final").probe
+    assert not choose_final(results / "seed-0/final", *named(store)).probe
 
 
 def test_by_its_fingerprint_and_it_is_nobodys_successor(store: Store) -> None:
