@@ -55,7 +55,10 @@ def place(directory: Path) -> Path:
 
 
 def write_flushed_file(path: Path, data: bytes, where: str) -> None:
-    """Write `data` to `path` and flush it to the disk; nothing is left behind on failure."""
+    """Write `data` to `path` and flush it to the disk; nothing is left behind on failure.
+
+    `data`: the whole content.
+    """
     try:
         with writing(where), path.open("xb") as file:
             file.write(data)

@@ -137,10 +137,16 @@ class Store(Source, Protocol):
         """
 
     def write(self, key: str, data: bytes) -> None:
-        """Put `data` at `key`, replacing what was there."""
+        """Put `data` at `key`, replacing what was there.
+
+        `data`: the whole content, held in memory; a large file is better sent.
+        """
 
     def create(self, key: str, data: bytes) -> bool:
-        """Put `data` at `key` only if nothing is there; False if something is."""
+        """Put `data` at `key` only if nothing is there; False if something is.
+
+        `data`: the whole content.
+        """
 
     def rewrite(self, key: str, change: Callable[[bytes], bytes | None]) -> bool:
         """Put `change(content)` in the place of the content of `key`, of the same length.
@@ -148,6 +154,8 @@ class Store(Source, Protocol):
         False if `key` is absent, `change` gives None, or somebody else was faster. What is gone is
         not made again; but on a server that ignores conditions it may be, in the moment between
         the look and the put.
+
+        `change` is given the whole content, and gives as many bytes.
         """
 
     def exclude_writers(self, key: str) -> AbstractContextManager[bool]:
@@ -201,4 +209,6 @@ class Store(Source, Protocol):
 
         What the first of them would have to find out, while the others wait, is found out now.
         Nothing of it is left here. Raises what a copy would.
+
+        `size`: in bytes.
         """

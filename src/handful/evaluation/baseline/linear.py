@@ -147,6 +147,9 @@ def fit_best(
 
     Without a validation split it is the middle one. They rise; once two in turn are worse than the
     best, no further one is tried.
+
+    `references`: split → [N] label ids; `score` is given log-probabilities [N, C] and references
+    [N].
     """
     raw, kind = found.splits, found.kind
     if "validation" not in raw:

@@ -48,7 +48,10 @@ def to_csv(rows: Iterable[Review]) -> bytes:
 
 
 def from_csv(data: bytes) -> list[Review]:
-    """The rows as they were before they were made safe; `DataError` if it is no such file."""
+    """The rows as they were before they were made safe; `DataError` if it is no such file.
+
+    `data`: the whole file.
+    """
     sheet = read_sheet(data, "label_review.csv", is_review, len(COLUMNS))
     lines = [fields for _, fields in sheet]
     if not lines or not is_review(lines[0]):

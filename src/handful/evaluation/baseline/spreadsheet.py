@@ -27,6 +27,8 @@ def read_sheet(
 
     One fits if it makes a header of the first line (`is_header`), or else `width` fields of every
     line. `DataError` if it is no CSV, or in another encoding.
+
+    `data`: the whole file.
     """
     try:
         text = data.decode("utf-16" if data.startswith(_UTF_16) else "utf-8-sig")

@@ -118,6 +118,8 @@ def calibration_error(probabilities: Floats, references: Indices, seed: int = 0)
     The error of a small sample is greater than the true one, by chance alone. So the interval holds
     those true errors (gaps of the shape that was found, of any size) that would give the figure
     in the middle 97.5 % of all samples; it may begin at 0, and lie mostly below the figure.
+
+    `probabilities` [N, C], `references` [N]; `seed` draws the samples.
     """
     sure, right, number = _assign_confidence_bins(probabilities, references)
     total = len(sure)

@@ -38,16 +38,17 @@ def count_label_outcomes(references: Indices, predictions: Indices, labels: int)
 
 
 def accuracy(counts: Counts) -> Floats:
+    """[…], a figure for each set of predictions; so are the other measures, or […, C]."""
     return _ratio(counts.hits.sum(axis=-1), counts.support.sum(axis=-1))
 
 
 def balanced_accuracy(counts: Counts) -> Floats:
-    """The mean recall of the labels that are there."""
+    """The mean recall of the labels that are there: […]."""
     return _mean(_recall(counts), counts.support > 0)
 
 
 def mcc(counts: Counts) -> Floats:
-    """Matthews' correlation coefficient for any number of labels (Gorodkin, 2004)."""
+    """Matthews' correlation coefficient for any number of labels (Gorodkin, 2004): […]."""
     total = counts.support.sum(axis=-1)
     by_chance = (counts.support * counts.predicted).sum(axis=-1)
     spread = (total**2 - (counts.support**2).sum(axis=-1)) * (

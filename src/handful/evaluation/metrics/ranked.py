@@ -56,6 +56,7 @@ class Ordered:
 
     @classmethod
     def by(cls, scores: Floats) -> Ordered:
+        """`scores`: [N]."""
         order = np.argsort(scores, kind="stable")
         ordered = scores[order]
         first = np.searchsorted(ordered, ordered, side="left").astype(np.int64)
@@ -63,7 +64,7 @@ class Ordered:
         return cls(order.astype(np.int64), first, last)
 
     def back(self, values: Floats) -> Floats:
-        """`values` of the ordered examples, by row number."""
+        """`values` of the ordered examples, by row number. Both [N]."""
         found = np.empty_like(values)
         found[self.order] = values
         return found
@@ -128,7 +129,10 @@ def average_precision(ordered: Ordered, bears: Booleans) -> tuple[float, Floats]
 
 
 def wilson(hits: float, of: float, level: float = LEVEL) -> tuple[float, float]:
-    """The interval of a share `hits / of` (Wilson, JASA 22, 1927); 0 to 1 for nothing."""
+    """The interval of a share `hits / of` (Wilson, JASA 22, 1927); 0 to 1 for nothing.
+
+    Low and high; `level`: 0 to 1.
+    """
     if of <= 0:
         return 0.0, 1.0
     z = NormalDist().inv_cdf((1 + level) / 2)

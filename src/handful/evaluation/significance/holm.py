@@ -12,7 +12,10 @@ import numpy as np
 
 
 def holm(p: Sequence[float]) -> tuple[float, ...]:
-    """The corrected p of each, in the same order. `ValueError` if one is no probability."""
+    """The corrected p of each, in the same order. `ValueError` if one is no probability.
+
+    Each is 0 to 1.
+    """
     values = np.asarray(p, dtype=np.float64)
     if not ((values >= 0) & (values <= 1)).all():
         raise ValueError("a p must lie between 0 and 1")

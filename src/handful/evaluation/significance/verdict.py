@@ -26,7 +26,10 @@ class Verdict:
 
 
 def judge_model_pair(pair: Pair, metric: str, goal: str = "max", alpha: float = ALPHA) -> Verdict:
-    """The verdict on `pair`; `metric` is the experiment's, better when `goal` is reached."""
+    """The verdict on `pair`; `metric` is the experiment's, better when `goal` is reached.
+
+    A difference is real where the corrected p is below `alpha`, 0 to 1.
+    """
     right = _right_more_often(pair, alpha)
     found = pair.differences.get(metric)
     by_metric = _better_by(pair, found, goal)
@@ -45,7 +48,7 @@ def beats(pair: Pair, verdict: Verdict, name: str, alpha: float = ALPHA) -> bool
 
 
 def format_p_value(p: float) -> str:
-    """A probability as people read it."""
+    """A probability as people read it. `p`: 0 to 1."""
     return "p < 0.0001" if p < 0.0001 else f"p = {p:.2g}" if p < 0.01 else f"p = {p:.2f}"
 
 

@@ -39,6 +39,7 @@ class Arrival:
         )
 
     def add(self, piece: bytes | memoryview) -> None:
+        """`piece`: the next bytes that came."""
         self.size += len(piece)
         if self._md5 is not None:
             self._md5.update(piece)

@@ -132,7 +132,10 @@ def conflicts() -> tuple[type[Exception], ...]:
 
 
 def create_by_claim(clients: Clients, root: str, key: str, data: bytes) -> bool:
-    """Put `data` at `key` if nothing is there, with claims; False if something is."""
+    """Put `data` at `key` if nothing is there, with claims; False if something is.
+
+    `data`: the whole content.
+    """
     import obstore
 
     store = clients.bucket_store()

@@ -16,7 +16,10 @@ PARTS_AT_ONCE = 2
 
 
 def stream_memory_bytes(part_bytes: int) -> int:
-    """What `put_streamed` holds: the parts under way, one that is filled, and one that is read."""
+    """What `put_streamed` holds: the parts under way, one that is filled, and one that is read.
+
+    In bytes, for parts of `part_bytes` each.
+    """
     return part_bytes * (PARTS_AT_ONCE + 2)
 
 
