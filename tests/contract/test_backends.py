@@ -18,7 +18,7 @@ from handful.backends.base import Backend, Job
 from handful.backends.inline import Inline
 from handful.backends.local import Local
 from handful.errors import FunctionsError, SettingsError, StepError
-from handful.progress import Scalar, Silent
+from tests.support.progress import Recording
 
 SETTINGS = """
 [production]
@@ -36,27 +36,6 @@ def get_dataset_features():
 def encode_data(instance):
     return {}
 """
-
-
-class Heard(Silent):
-    def __init__(self) -> None:
-        self.notes: list[str] = []
-
-    def note(self, message: str) -> None:
-        self.notes.append(message)
-
-    def advance(
-        self,
-        task: str,
-        done: int,
-        total: int | None,
-        unit: str = "",
-        figures: Any | None = None,
-    ) -> None:
-        self.notes.append(f"{task} {done}/{total}")
-
-    def table(self, title: str, columns: Any, rows: list[list[Scalar]]) -> None:
-        self.notes.append(title)
 
 
 @pytest.fixture(params=[Inline, Local], ids=["inline", "local"])
@@ -77,7 +56,7 @@ def job(folder: Path, **arguments: Any) -> Job:
 
 
 def test_a_result_comes_home(backend: Backend, tmp_path: Path) -> None:
-    result = backend.run(job(experiment(tmp_path / "EXP"), libraries=["polars"]), Heard())
+    result = backend.run(job(experiment(tmp_path / "EXP"), libraries=["polars"]), Recording())
     assert result["functions"] == ["encode_data", "get_dataset_features"]
     assert result["cores"] >= 1
     assert set(result["versions"]) == {"polars"}
@@ -86,7 +65,7 @@ def test_a_result_comes_home(backend: Backend, tmp_path: Path) -> None:
 def test_a_fault_of_the_user_comes_home_as_itself(backend: Backend, tmp_path: Path) -> None:
     broken = experiment(tmp_path / "EXP", settings=SETTINGS + "EPOCSH = 3\nBATCH_SIZE = x\n")
     with pytest.raises(SettingsError) as caught:
-        backend.run(job(broken), Heard())
+        backend.run(job(broken), Recording())
     assert len(caught.value.faults) == 2
     assert "EPOCHS" in str(caught.value)
 
@@ -94,18 +73,18 @@ def test_a_fault_of_the_user_comes_home_as_itself(backend: Backend, tmp_path: Pa
 def test_faults_of_functions_come_home(backend: Backend, tmp_path: Path) -> None:
     broken = experiment(tmp_path / "EXP", functions="def encode_data(instnace): ...\n")
     with pytest.raises(FunctionsError, match="get_dataset_features"):
-        backend.run(job(broken), Heard())
+        backend.run(job(broken), Recording())
 
 
 def test_overrides_reach_the_worker(backend: Backend, tmp_path: Path) -> None:
     folder = experiment(tmp_path / "EXP")
     with pytest.raises(SettingsError, match=r"--set train\.EPOCHS"):
-        backend.run(Job("look_around", str(folder), ("train.EPOCHS=none-at-all",)), Heard())
+        backend.run(Job("look_around", str(folder), ("train.EPOCHS=none-at-all",)), Recording())
 
 
 def test_what_functions_print_is_heard(tmp_path: Path) -> None:
     folder = experiment(tmp_path / "EXP", functions="print('hello')\n" + FUNCTIONS)
-    heard = Heard()
+    heard = Recording()
     Local().run(job(folder), heard)
     assert "hello" in heard.notes
 
@@ -114,21 +93,21 @@ def test_a_worker_that_dies_is_told_with_its_last_words(tmp_path: Path) -> None:
     dying = "import os, sys\nprint('it hurts', file=sys.stderr, flush=True)\nos._exit(7)\n"
     folder = experiment(tmp_path / "EXP", functions=dying + FUNCTIONS)
     with pytest.raises(StepError, match=r"status 7") as caught:
-        Local().run(job(folder), Heard())
+        Local().run(job(folder), Recording())
     assert "it hurts" in str(caught.value)
 
 
 def test_a_question_in_a_worker_is_answered_by_the_end_of_input(tmp_path: Path) -> None:
     folder = experiment(tmp_path / "EXP", functions="input('Go on? [y/N] ')\n" + FUNCTIONS)
     with pytest.raises(FunctionsError, match="EOFError"):
-        Local().run(job(folder), Heard())
+        Local().run(job(folder), Recording())
 
 
 def test_a_killed_worker_is_told_by_its_signal(tmp_path: Path) -> None:
     dying = "import os, signal\nos.kill(os.getpid(), signal.SIGKILL)\n"
     folder = experiment(tmp_path / "EXP", functions=dying + FUNCTIONS)
     with pytest.raises(StepError, match=r"signal 9") as caught:
-        Local().run(job(folder), Heard())
+        Local().run(job(folder), Recording())
     assert "memory" in str(caught.value)
 
 

@@ -15,19 +15,14 @@ from handful.pipeline.run import run
 from handful.pipeline.step import Choice
 from tests.support import tiny
 from tests.support.clouds import client, running_moto
-from tests.support.encoded import Told
+from tests.support.progress import Recording
 from tests.support.sagemaker_works import PLAIN
-
-
-class Shown(Told):
-    def table(self, title: str, columns: object, rows: list[tuple[object, ...]]) -> None:
-        self.notes += [title, *(" | ".join(map(str, row)) for row in rows)]
 
 
 def managed(one: tiny.Tiny, scratch: Path, cloud: str, **keys: object) -> Experiment:
     """The experiment as its settings would read with jobs on SageMaker."""
     scratch.mkdir()
-    found = open_experiment(one.experiment, (), Shown(), scratch)
+    found = open_experiment(one.experiment, (), Recording(), scratch)
     settings = found.settings
     section = replace(
         settings.sagemaker,
@@ -54,7 +49,7 @@ def test_what_a_job_lacks_is_told_before_anything_is_paid(
             rehearse(experiment)
     for word in ("ROLE_ARN is not set", "no bucket research", "no such repository"):
         assert word in str(error.value)
-    told = experiment.progress.notes
+    told = experiment.progress.lines
     assert "is the account ready?" in told
     assert any(line.startswith("what it will cost: at least $") for line in told)
     # Nothing was reconciled yet, so nobody knows how much there is to train on.
@@ -75,7 +70,7 @@ def test_with_artifacts_the_tried_steps_tell_the_time(
     with running_moto() as cloud:
         experiment = managed(one, tmp_path / "s", cloud)
         rehearse(experiment)
-        (line,) = [one for one in experiment.progress.notes if one.startswith("train | model")]
+        (line,) = [one for one in experiment.progress.lines if one.startswith("train | model")]
         assert "a step of 3 examples here, on cpu" in line
         expensive = managed(one, tmp_path / "t", cloud, MAX_COST_USD=0.01)
         with pytest.raises(UserError, match="MAX_COST_USD"):
@@ -100,5 +95,5 @@ def test_a_run_that_would_cost_too_much_sends_nothing(
             run(experiment, Choice("prepare", "train"))
         sagemaker = client(cloud, "sagemaker")
         assert sagemaker.list_processing_jobs()["ProcessingJobSummaries"] == []
-    told = experiment.progress.notes
+    told = experiment.progress.lines
     assert any(line.startswith("train | model | 1 | 2 x ml.g5.xlarge") for line in told)

@@ -13,7 +13,8 @@ from handful.labels.database import DatabaseLabels
 from handful.pipeline.check.sample import SPARE, take_sample
 from handful.pipeline.production import production_files
 from tests.support import tiny
-from tests.support.reconciling import Business, Heard
+from tests.support.progress import Recording
+from tests.support.reconciling import Business
 
 KEYED = "SELECT artifact_id, label, artifact_id || '/text.txt' AS file_key FROM labels"
 
@@ -71,7 +72,7 @@ class Counting:
 def test_a_sample_holds_all_rows_of_its_artifacts_and_looks_at_few_files(
     business: Business, tmp_path: Path
 ) -> None:
-    experiment = business.open(Heard(), tmp_path)
+    experiment = business.open(Recording(), tmp_path)
     production = experiment.settings.production
     labels = DatabaseLabels(production.DATABASE_URL, production.LABEL_QUERY)
     files = Counting(production_files(experiment))
@@ -87,7 +88,7 @@ def test_where_no_artifact_is_whole_the_reasons_are_told(
     business: Business, tmp_path: Path
 ) -> None:
     business.sql("UPDATE labels SET file_key = '../' || file_key")
-    experiment = business.open(Heard(), tmp_path)
+    experiment = business.open(Recording(), tmp_path)
     production = experiment.settings.production
     labels = DatabaseLabels(production.DATABASE_URL, production.LABEL_QUERY)
     with pytest.raises(DataError, match="lies outside FILES_URL"):

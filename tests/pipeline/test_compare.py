@@ -20,11 +20,11 @@ from handful.report.ranking import ranking
 from handful.steps.compare import compare
 from handful.steps.test import test as run_test
 from tests.support.compared import MADE_FROM, Compared, answered
-from tests.support.encoded import Told
+from tests.support.progress import Recording
 from tests.support.tiny import Tiny, make
 
 
-def run(one: Compared, scratch: Path, told: Told | None = None, **train: str) -> Any:
+def run(one: Compared, scratch: Path, told: Recording | None = None, **train: str) -> Any:
     experiment = one.open(scratch, told, **train)
     record = compare(experiment, one.prepared, one.trained, one.tested, made_from=MADE_FROM)
     return record, json.loads((one.results / "comparison.json").read_text())
@@ -116,7 +116,7 @@ def test_a_baseline_is_a_row_and_whoever_does_not_beat_it_is_told_so(
     one.model("poor", truth, answered(truth, 0.7, 3, chance), validation=0.7)
     one.baseline("tfidf", truth, answered(truth, 0.72, 3, chance), {"macro_f1": 0.72})
     one.baseline("majority", truth, np.zeros(400, int), {"macro_f1": 0.16})
-    told = Told()
+    told = Recording()
     record, whole = run(one, tmp_path / "s", told)
     assert record.ranking == ("good", "baseline-tfidf", "poor", "baseline-majority")
     assert record.winner == "good"
@@ -231,7 +231,7 @@ def test_test_itself_marks_a_look_after_a_verdict(
 ) -> None:
     truth = chance.integers(0, 3, 50)
     one.model("model", truth, answered(truth, 0.8, 3, chance))
-    told = Told()
+    told = Recording()
     experiment = one.open(tmp_path / "s", told)
 
     def look() -> dict[str, Any]:

@@ -13,10 +13,10 @@ from handful.evaluation.baseline.review import from_csv, to_csv
 from handful.steps.compare import compare
 from handful.steps.compare.across import Side, across
 from tests.support.compared import MADE_FROM, Compared, answered, split_ledger
-from tests.support.encoded import Told
+from tests.support.progress import Recording
 
 
-def run(one: Compared, scratch: Path, told: Told | None = None, **train: str) -> Any:
+def run(one: Compared, scratch: Path, told: Recording | None = None, **train: str) -> Any:
     experiment = one.open(scratch, told, **train)
     record = compare(experiment, one.prepared, one.trained, one.tested, made_from=MADE_FROM)
     return record, json.loads((one.results / "comparison.json").read_text())
@@ -51,7 +51,7 @@ def test_a_probe_that_loses_is_a_baseline_and_the_gain_over_it_is_told(
     one.model("m", truth, answered(truth, 0.9, 3, chance), validation=0.9)
     one.probe("m", truth, answered(truth, 0.7, 3, chance), 0.7)
     one.baseline("tfidf", truth, answered(truth, 0.5, 3, chance), {"macro_f1": 0.5})
-    told = Told()
+    told = Recording()
     record, whole = run(one, tmp_path / "s", told)
     assert record.winner == "m" == whole["winner"]
     assert record.beats_baseline is True
@@ -82,7 +82,7 @@ def test_a_probe_that_wins_is_chosen_and_held_against_the_other_baselines(
     one.model("m", truth, answered(truth, 0.7, 3, chance), validation=0.7)
     one.probe("m", truth, answered(truth, 0.9, 3, chance), 0.9)
     one.baseline("tfidf", truth, answered(truth, 0.5, 3, chance), {"macro_f1": 0.5})
-    told = Told()
+    told = Recording()
     record, whole = run(one, tmp_path / "s", told)
     assert record.winner == "baseline-probe--m" == whole["winner"]
     assert record.beats_baseline is True, "it beats TF-IDF, not itself"

@@ -20,7 +20,8 @@ from handful.steps.compare.across import Side, across
 from handful.storage.open import open_source
 from tests.support.compared import MADE_FROM, Compared, split_ledger
 from tests.support.preparing import Bench, bench
-from tests.support.reconciling import Business, Heard
+from tests.support.progress import Recording
+from tests.support.reconciling import Business
 
 COUNT = 45
 LABELS = ("invoice", "letter", "report")
@@ -119,11 +120,11 @@ def test_documents_to_predict_have_the_form_too(tmp_path: Path) -> None:
     business = Business(tmp_path)
     for folder in (upper(0), f"{{{guid(1)}}}", "a name", guid(0)):
         business.file(f"{folder}/raw.txt")
-    exact = business.open(Heard(), tmp_path / "scratch")
+    exact = business.open(Recording(), tmp_path / "scratch")
     found = [one.id for one in find(exact.settings, [business.files])]
     assert sorted(found) == sorted([upper(0), f"{{{guid(1)}}}", "a name", guid(0)])
     business.settings["production"]["ID_FORMAT"] = "guid"
-    other = business.open(Heard(), tmp_path / "scratch")
+    other = business.open(Recording(), tmp_path / "scratch")
     documents = list(find(other.settings, [business.files]))
     assert {one.id for one in documents if not one.fault} == {guid(0), guid(1), "a name"}
     [twice] = [one for one in documents if one.fault]
@@ -138,7 +139,7 @@ def test_check_takes_its_sample_by_the_form(tmp_path: Path) -> None:
         business.row(f"{{{upper(number)}}}", "cat" if number % 2 else "dog")
         business.file(f"{guid(number).replace('-', '')}/raw.txt")
     business.settings["production"]["ID_FORMAT"] = "guid"
-    experiment = business.open(Heard(), tmp_path / "scratch")
+    experiment = business.open(Recording(), tmp_path / "scratch")
     production = experiment.settings.production
     labels = DatabaseLabels(production.DATABASE_URL, production.LABEL_QUERY)
     sample = take_sample(experiment, labels, open_source(production.FILES_URL), 3)

@@ -27,7 +27,8 @@ from handful.settings import list_counted_model_settings, read_settings
 from handful.steps.train import Anew
 from handful.steps.train import train as run_train
 from tests.support import tiny
-from tests.support.encoded import FUNCTIONS, Encoded, Told, make
+from tests.support.encoded import FUNCTIONS, Encoded, make
+from tests.support.progress import Recording
 from tests.support.tiny import Tiny
 
 pytestmark = pytest.mark.slow
@@ -52,9 +53,9 @@ def load_model(model_name, label2id, id2label):
 
 def train(
     one: Encoded, scratch: Path, anew: Anew = Anew.WHAT_CHANGED, **keys: str
-) -> tuple[Trained, Told]:
+) -> tuple[Trained, Recording]:
     one.settings(**{"EPOCHS": "1", **keys})
-    told = Told()
+    told = Recording()
     experiment = one.open(scratch, told)
     return run_train(experiment, one.prepared, Inline(), made_from={}, anew=anew), told
 
@@ -229,7 +230,7 @@ def test_a_trial_keeps_nothing(tmp_path: Path) -> None:
             "trial": {"number": 0, "values": {}, "before": []},
         }
         arguments["model"] = str(one.directory / "model")
-        Inline().run(Job("train", str(one.directory), (), arguments), Told())
+        Inline().run(Job("train", str(one.directory), (), arguments), Recording())
     names = {path.name for path in one.store.rglob("*")}
     assert "trial.json" in names
     assert not {"kept", "final"} & names

@@ -27,8 +27,9 @@ from handful.experiment.kept_models import (
     replace_final,
 )
 from handful.layout import FINAL_RECORD
-from tests.support.encoded import SETTINGS, TRAIN, Told
+from tests.support.encoded import SETTINGS, TRAIN
 from tests.support.faults import Request, faulty
+from tests.support.progress import Recording
 from tests.support.servers import S3Server
 
 pytestmark = pytest.mark.slow
@@ -64,7 +65,7 @@ def folder_of(scratch: Path, name: str) -> Path:
     return folder
 
 
-def opened(directory: Path, store: str, *more: str, told: Told | None = None) -> Experiment:
+def opened(directory: Path, store: str, *more: str, told: Recording | None = None) -> Experiment:
     """An experiment of one model whose results lie in `store`."""
     (directory / "model").mkdir(parents=True, exist_ok=True)
     (directory / "model" / "config.json").write_text("{}")
@@ -73,7 +74,7 @@ def opened(directory: Path, store: str, *more: str, told: Told | None = None) ->
     (directory / "functions.py").write_text("")
     scratch = directory.parent / "scratch"
     scratch.mkdir(exist_ok=True)
-    return open_experiment(directory, more, told or Told(), scratch)
+    return open_experiment(directory, more, told or Recording(), scratch)
 
 
 def put(experiment: Experiment, name: str) -> None:

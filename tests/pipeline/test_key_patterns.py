@@ -15,7 +15,8 @@ from handful.labels.database import DatabaseLabels
 from handful.pipeline.check.sample import Sample, take_sample
 from handful.steps.prepare import prepare
 from handful.storage.open import open_source
-from tests.support.reconciling import PROCESS, Business, Heard, Outcome
+from tests.support.progress import Recording
+from tests.support.reconciling import PROCESS, Business, Outcome
 from tests.support.servers import S3Server
 
 FUNCTIONS = """
@@ -60,7 +61,7 @@ def fill(business: Business, pattern: str, artifacts: int = 40) -> None:
 def prepared(business: Business, outcome: Outcome) -> pl.DataFrame:
     """Run prepare on what reconcile left; its splits."""
     with tempfile.TemporaryDirectory() as scratch:
-        experiment = business.open(Heard(), Path(scratch))
+        experiment = business.open(Recording(), Path(scratch))
         prepare(experiment, outcome.record, made_from={})
         path = Path(scratch) / "splits.parquet"
         experiment.store.fetch("data/prepared_data/full_dataset/splits.parquet", path)
@@ -117,7 +118,7 @@ def upload(business: Business, server: S3Server) -> None:
 def sampled(business: Business) -> Sample:
     """What `handful check` takes of production."""
     with tempfile.TemporaryDirectory() as scratch:
-        experiment = business.open(Heard(), Path(scratch))
+        experiment = business.open(Recording(), Path(scratch))
         settings = experiment.settings.production
         labels = DatabaseLabels(settings.DATABASE_URL, settings.LABEL_QUERY)
         return take_sample(experiment, labels, open_source(settings.FILES_URL), 3)

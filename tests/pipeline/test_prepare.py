@@ -387,7 +387,7 @@ def test_a_store_on_s3(tmp_path: Path, s3_server, monkeypatch: pytest.MonkeyPatc
     near = bench(tmp_path / "near", 20)
     record = far.prepare(prepare_NUM_PROCESSES=2)
     assert record.data_hash == near.prepare().data_hash
-    fetched = {total for task, _, total in far.told.advances if "fetching" in task}
+    fetched = {total for task, _, total, *_ in far.told.advances if "fetching" in task}
     assert fetched == {20}, "only MODEL_INPUT_FILES, and each once"
     with far.open() as experiment:
         folder = experiment.store.fetch_tree(

@@ -202,7 +202,7 @@ def test_the_totals_add_up_on_both_sides(full: Business) -> None:
     assert told["artifacts"]["fates"]["kept"] == outcome.record.kept == 3
     assert sum(outcome.record.fates.values()) == ledger.height
     assert set(outcome.record.fates) <= {fate.value for fate in Fate}
-    assert "what became of them" in outcome.heard.tables
+    assert "what became of them" in outcome.heard.steps
 
 
 def test_what_process_func_was_given(full: Business) -> None:

@@ -46,9 +46,9 @@ def test_a_refresh_shows_the_difference_and_takes_it(business: Business) -> None
     business.sql("UPDATE labels SET label = 'dog' WHERE id = 'good-1'")
     business.file("good-2/raw.txt", "another text")
     outcome = business.run(refresh=True)
-    [table] = [t for title, t in outcome.heard.tables.items() if "production since" in title]
+    [table] = [t for title, t in outcome.heard.tables if "production since" in title]
     assert table == [("labelled artifacts", 1, 1, 1), ("files", 1, 0, 1)]
-    assert outcome.heard.tables["changed labels (1)"] == [("good-1", "cat", "dog")]
+    assert dict(outcome.heard.tables)["changed labels (1)"] == [("good-1", "cat", "dog")]
     assert outcome.fate("good-0") == ["no_label_row"]
     assert (artifacts(business) / "good-2/raw.txt").read_text() == "another text"
     assert outcome.record.copied == 2

@@ -22,11 +22,11 @@ from handful.steps.reconcile.copying import file_system
 from handful.steps.reconcile.copying.file_system import Folding
 from tests.support.buckets import business_on_s3, contents, listing, stored, upload, write_settings
 from tests.support.faults import faulty
+from tests.support.progress import Recording
 from tests.support.reconciling import (
     PROCESS,
     Business,
     Forbidden,
-    Heard,
     Outcome,
     Silent,
     artifacts,
@@ -238,7 +238,7 @@ def test_rows_that_name_their_files_have_the_form_too(business: Business) -> Non
 
 
 def fingerprint(business: Business, tmp_path: Path) -> dict[str, str]:
-    experiment = business.open(Heard(), tmp_path)
+    experiment = business.open(Recording(), tmp_path)
     return dict(of_reconcile(experiment.directory, experiment.settings))
 
 

@@ -242,7 +242,7 @@ def test_refresh_shows_the_difference(business: Business) -> None:
     names(business, "new", "cat", "2024/new/1.txt")
     business.sql("DELETE FROM labels WHERE id = 'good-3'")
     outcome = business.run(refresh=True)
-    (table,) = [rows for title, rows in outcome.heard.tables.items() if "since" in title]
+    (table,) = [rows for title, rows in outcome.heard.tables if "since" in title]
     assert table == [("labelled artifacts", 1, 1, 0), ("files", 1, 2, 1)]
     assert (artifacts(business) / "good-0" / "1.txt").read_text() == "new content, and longer"
 

@@ -25,7 +25,8 @@ from tests.support.buckets import (
 )
 from tests.support.buckets import write_settings as written
 from tests.support.faults import Proxy, Request, faulty
-from tests.support.reconciling import Business, Heard, Outcome, summary
+from tests.support.progress import Recording
+from tests.support.reconciling import Business, Outcome, summary
 from tests.support.servers import S3Server
 
 ARCHIVE, SECRET = "handful-archive", "handful-secret"
@@ -138,7 +139,7 @@ def test_refresh_sees_what_changed_in_the_other_bucket(
     business.run()
     put(s3_server.client(), f"{archive(business)}/3/more.txt", b"less of 3")
     outcome = business.run(refresh=True)
-    (table,) = [rows for title, rows in outcome.heard.tables.items() if "since" in title]
+    (table,) = [rows for title, rows in outcome.heard.tables if "since" in title]
     assert table[1] == ("files", 0, 0, 1)
     assert outcome.record.copied == 1
     assert contents(s3_server, copied_to(business, ""))["doc-3/more.txt"] == b"less of 3"
@@ -244,7 +245,7 @@ def test_keys_as_people_spell_them_are_found(
 def test_a_source_of_several_buckets_reads_the_right_one(
     business: Business, tmp_path: Path, s3_server: S3Server
 ) -> None:
-    source = production_files(business.open(Heard(), tmp_path))
+    source = production_files(business.open(Recording(), tmp_path))
     assert source.url == business.settings["production"]["FILES_URL"]
     key = f"s3://{archive(business)}/7/more.txt"
     assert source.read("2024/7/body.txt") == b"body 7"

@@ -19,7 +19,8 @@ import pytest
 
 from handful import layout
 from handful.errors import FunctionsError, StepError
-from tests.support.reconciling import PROCESS, Business, Heard, artifacts, tree
+from tests.support.progress import Recording
+from tests.support.reconciling import PROCESS, Business, artifacts, tree
 
 HANDFUL = Path(sys.executable).with_name("handful")
 
@@ -210,7 +211,7 @@ def test_from_the_console_script(business: Business) -> None:
 def prepare(business: Business) -> None:
     """Write the experiment's files without running anything."""
     with tempfile.TemporaryDirectory() as scratch:
-        business.open(Heard(), Path(scratch))
+        business.open(Recording(), Path(scratch))
 
 
 # --- killed at any moment ------------------------------------------------------------------------

@@ -94,14 +94,14 @@ def test_it_is_noticed_and_all_that_was_made_from_it_is_made_again(
     assert again.record.kept == 4
     if how == "refresh":
         ((_, _, _, changed),) = [
-            row for row in again.heard.tables[_title(again)] if row[0] == "files"
+            row for row in dict(again.heard.tables)[_title(again)] if row[0] == "files"
         ]
         assert changed == 1
     _nothing_more_to_do(business, again)
 
 
 def _title(outcome: Outcome) -> str:
-    return next(title for title in outcome.heard.tables if title.startswith("production since"))
+    return next(title for title in outcome.heard.steps if title.startswith("production since"))
 
 
 def _nothing_more_to_do(business: Business, last: Outcome) -> None:

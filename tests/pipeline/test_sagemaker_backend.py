@@ -22,7 +22,8 @@ from handful.layout import job_result, job_sent
 from handful.sagemaker.jobs import backend as backends
 from handful.sagemaker.jobs.backend import SageMaker
 from handful.sagemaker.jobs.requests.build import Request
-from tests.support.encoded import Encoded, Told, make
+from tests.support.encoded import Encoded, make
+from tests.support.progress import Recording
 from tests.support.sagemaker_host import Host
 from tests.support.sagemaker_works import PLAIN
 
@@ -128,7 +129,7 @@ def _in_progress_at_first(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_job_is_sent_followed_and_answered(experiment: Experiment, cloud: Cloud) -> None:
-    told = Told()
+    told = Recording()
     run = driver(
         experiment, cloud, fresh(cloud), lambda: answered(experiment, cloud, {"result": {"x": 1}})
     )
@@ -160,7 +161,7 @@ def test_the_real_container_trains_what_the_driver_sent(
         done = Host(tmp_path / "ml", cloud.sent[-1]).run()
         fresh(cloud, "Failed" if done.returncode else "Completed")()
 
-    result = driver(full, cloud, work).run(whole, Told())
+    result = driver(full, cloud, work).run(whole, Recording())
     assert result["steps"] == 24
     assert result["model"] == "model"
 
@@ -198,7 +199,7 @@ def test_a_driver_that_is_killed_at_any_moment_finds_its_job(
         limit, calls = number, 0
         run = driver(experiment, cloud, _done_outside(experiment, cloud))
         try:
-            answers.append(run.run(job(experiment), Told()))
+            answers.append(run.run(job(experiment), Recording()))
             break
         except Killed:
             continue
@@ -227,11 +228,11 @@ def test_an_answer_is_taken_once_and_then_done_anew(experiment: Experiment, clou
         raise Killed
 
     with pytest.raises(Killed):
-        driver(experiment, cloud, killed).run(job(experiment), Told())
+        driver(experiment, cloud, killed).run(job(experiment), Recording())
     done()  # while nobody looks
-    assert driver(experiment, cloud).run(job(experiment), Told()) == {"x": 1}
+    assert driver(experiment, cloud).run(job(experiment), Recording()) == {"x": 1}
     assert len(cloud.jobs()) == 1
-    driver(experiment, cloud, done).run(job(experiment), Told())
+    driver(experiment, cloud, done).run(job(experiment), Recording())
     assert [name.rpartition("-")[2] for name in cloud.jobs()] == ["1", "2"]
 
 
@@ -249,18 +250,18 @@ def test_the_answer_of_a_test_may_be_taken_until_it_is_recorded(
             experiment.store.write(mine.predictions(name, 0), b"rows")
         answered(experiment, cloud, {"result": result})
 
-    assert driver(experiment, cloud, done).run(test, Told()) == result
-    told = Told()
+    assert driver(experiment, cloud, done).run(test, Recording()) == result
+    told = Recording()
     assert driver(experiment, cloud).run(test, told) == result
     assert any("takes the answer of the job" in note for note in told.notes)
     assert len(cloud.jobs()) == 1
     experiment.store.write(mine.tested_record, b'{"note": "the first"}')
-    assert driver(experiment, cloud, done).run(test, Told()) == result, "it was asked for anew"
-    assert driver(experiment, cloud).run(test, Told()) == result
+    assert driver(experiment, cloud, done).run(test, Recording()) == result, "it was asked for anew"
+    assert driver(experiment, cloud).run(test, Recording()) == result
     assert len(cloud.jobs()) == 2
     # Somebody removes the results: an answer about what is gone is none.
     experiment.store.delete([mine.predictions("model", 0)])
-    driver(experiment, cloud, done).run(test, Told())
+    driver(experiment, cloud, done).run(test, Recording())
     assert len(cloud.jobs()) == 3
 
 
@@ -271,7 +272,7 @@ def test_the_error_of_a_test_is_told_once(experiment: Experiment, cloud: Cloud) 
     test = Job("test", str(experiment.directory))
     for jobs in (1, 2):
         with pytest.raises(StepError, match="it broke"):
-            driver(experiment, cloud, done).run(test, Told())
+            driver(experiment, cloud, done).run(test, Recording())
         assert len(cloud.jobs()) == jobs
 
 
@@ -282,13 +283,13 @@ def test_a_job_of_other_content_is_not_taken_for_this_one(
         raise Killed
 
     with pytest.raises(Killed):
-        driver(experiment, cloud, killed).run(job(experiment), Told())
+        driver(experiment, cloud, killed).run(job(experiment), Recording())
     other = job(experiment, made_from={"it": "changed"})
     with pytest.raises(UserError, match="with other settings"):
-        driver(experiment, cloud).run(other, Told())
+        driver(experiment, cloud).run(other, Recording())
     fresh(cloud, "Stopped")()
     done = lambda: answered(experiment, cloud, {"result": {"x": 2}})  # noqa: E731
-    assert driver(experiment, cloud, done).run(other, Told()) == {"x": 2}
+    assert driver(experiment, cloud, done).run(other, Recording()) == {"x": 2}
 
 
 @pytest.mark.parametrize("running", [True, False])
@@ -307,10 +308,10 @@ def test_a_flag_more_that_decides_nothing_finds_the_job_of_before(
         raise Killed
 
     with pytest.raises(Killed):
-        driver(experiment, cloud, killed).run(job(experiment), Told())
+        driver(experiment, cloud, killed).run(job(experiment), Recording())
     again = replace(job(experiment), overrides=overrides)
     done = [lambda: answered(experiment, cloud, {"result": {"x": 1}})] if running else []
-    assert driver(experiment, cloud, *done).run(again, Told()) == {"x": 1}
+    assert driver(experiment, cloud, *done).run(again, Recording()) == {"x": 1}
     assert len(cloud.jobs()) == 1
 
 
@@ -319,8 +320,8 @@ def test_ctrl_c_leaves_the_job_and_it_is_found_again(experiment: Experiment, clo
         raise KeyboardInterrupt
 
     with pytest.raises(Interrupted, match="goes on without you"):
-        driver(experiment, cloud, interrupt).run(job(experiment), Told())
-    told = Told()
+        driver(experiment, cloud, interrupt).run(job(experiment), Recording())
+    told = Recording()
     done = lambda: answered(experiment, cloud, {"result": {}})  # noqa: E731
     driver(experiment, cloud, done).run(job(experiment), told)
     assert any("goes on with the job" in note for note in told.notes)
@@ -335,12 +336,12 @@ def test_a_processing_job_can_be_stopped(experiment: Experiment, cloud: Cloud) -
     run = driver(experiment, cloud, killed)
     assert run.stop(prepare) is None
     with pytest.raises(Killed):
-        run.run(prepare, Told())
+        run.run(prepare, Recording())
     name = run.stop(prepare)
     assert name in cloud.jobs()
     fresh(cloud, "Stopped")()
     with pytest.raises(StepError, match="was stopped from outside"):
-        driver(experiment, cloud, fresh(cloud, "Stopped")).run(prepare, Told())
+        driver(experiment, cloud, fresh(cloud, "Stopped")).run(prepare, Recording())
 
 
 # --- failures ------------------------------------------------------------------------------------
@@ -349,7 +350,7 @@ def test_a_processing_job_can_be_stopped(experiment: Experiment, cloud: Cloud) -
 def test_the_next_type_of_instance_is_tried_without_capacity(
     experiment: Experiment, cloud: Cloud
 ) -> None:
-    told = Told()
+    told = Recording()
     full = fresh(cloud, "Failed", "CapacityError: Unable to provision requested ML instances")
     done = lambda: answered(experiment, cloud, {"result": {"x": 1}})  # noqa: E731
     assert driver(experiment, cloud, full, done).run(job(experiment), told) == {"x": 1}
@@ -361,7 +362,7 @@ def test_the_next_type_of_instance_is_tried_without_capacity(
 def test_without_capacity_anywhere_it_says_what_to_do(experiment: Experiment, cloud: Cloud) -> None:
     full = fresh(cloud, "Failed", "CapacityError: Unable to provision requested ML instances")
     with pytest.raises(StepError, match="TRAIN_INSTANCE_TYPE"):
-        driver(experiment, cloud, full, full).run(job(experiment), Told())
+        driver(experiment, cloud, full, full).run(job(experiment), Recording())
 
 
 class Refusing:
@@ -403,18 +404,18 @@ def test_what_aws_refuses_is_told(
 ) -> None:
     client = Refusing(cloud, "create_training_job", error)
     with pytest.raises(kind, match=words):
-        SageMaker(experiment, client, lambda _: None).run(job(experiment), Told())
+        SageMaker(experiment, client, lambda _: None).run(job(experiment), Recording())
 
 
 def test_no_quota_for_one_type_leads_to_the_next(experiment: Experiment, cloud: Cloud) -> None:
     client = Refusing(cloud, "create_training_job", refused("ResourceLimitExceeded"))
     done = lambda _: answered(experiment, cloud, {"result": {"x": 1}})  # noqa: E731
-    assert SageMaker(experiment, client, done).run(job(experiment), Told()) == {"x": 1}
+    assert SageMaker(experiment, client, done).run(job(experiment), Recording()) == {"x": 1}
     assert [name.rpartition("-")[2] for name in cloud.jobs()] == ["1"]
 
 
 def test_an_outage_while_following_is_waited_for(experiment: Experiment, cloud: Cloud) -> None:
-    told = Told()
+    told = Recording()
     error = EndpointConnectionError(endpoint_url="https://x")
     client = Refusing(cloud, "describe_training_job", *[error] * 3)
     happenings = iter([None, None, None, True])
@@ -435,25 +436,25 @@ def test_the_workers_own_error_comes_home(experiment: Experiment, cloud: Cloud) 
         fresh(cloud, "Failed", "AlgorithmError: it is wrong")()
 
     with pytest.raises(UserError, match="it is wrong"):
-        driver(experiment, cloud, failed).run(job(experiment), Told())
+        driver(experiment, cloud, failed).run(job(experiment), Recording())
 
 
 def test_a_job_without_words_fails_with_sagemakers(experiment: Experiment, cloud: Cloud) -> None:
     failed = fresh(cloud, "Failed", "AlgorithmError: , exit code: 137")
     with pytest.raises(StepError, match="the memory ran out"):
-        driver(experiment, cloud, failed).run(job(experiment), Told())
+        driver(experiment, cloud, failed).run(job(experiment), Recording())
 
 
 def test_a_completed_job_without_an_answer_is_told(experiment: Experiment, cloud: Cloud) -> None:
     with pytest.raises(StepError, match="left no answer"):
-        driver(experiment, cloud, fresh(cloud, "Completed")).run(job(experiment), Told())
+        driver(experiment, cloud, fresh(cloud, "Completed")).run(job(experiment), Recording())
 
 
 def test_what_was_sent_is_noted_before(experiment: Experiment, cloud: Cloud) -> None:
     client = Refusing(cloud, "create_training_job", refused("AccessDeniedException"))
     with pytest.raises(Denied):
-        SageMaker(experiment, client, lambda _: None).run(job(experiment), Told())
+        SageMaker(experiment, client, lambda _: None).run(job(experiment), Recording())
     done = lambda: answered(experiment, cloud, {"result": {"x": 1}})  # noqa: E731
-    assert driver(experiment, cloud, done).run(job(experiment), Told()) == {"x": 1}
+    assert driver(experiment, cloud, done).run(job(experiment), Recording()) == {"x": 1}
     (name,) = cloud.jobs()
     assert json.loads(experiment.store.read(job_sent(name)))["operation"] == "CreateTrainingJob"

@@ -24,7 +24,8 @@ from handful.layout import job_result
 from handful.sagemaker.jobs.requests.build import request
 from handful.sagemaker.jobs.requests.plan import plan, upload, work_of
 from tests.support import tiny
-from tests.support.encoded import Encoded, Told, make
+from tests.support.encoded import Encoded, make
+from tests.support.progress import Recording
 from tests.support.sagemaker_host import Host
 from tests.support.sagemaker_works import PLAIN, RANGES
 
@@ -63,7 +64,7 @@ def answer(experiment: Experiment, container: Host) -> dict[str, Any]:
 
 def test_training_in_a_container_gives_the_bits_of_home(tmp_path: Path) -> None:
     home, there = make(tmp_path / "a" / "EXP-1"), make(tmp_path / "b" / "EXP-1")
-    expected = Local().run(train_job(home), Told())
+    expected = Local().run(train_job(home), Recording())
     experiment = there.open(tmp_path / "s")
     container = host(experiment, train_job(there), tmp_path / "ml")
     done = container.run()
@@ -181,7 +182,7 @@ def test_a_spot_interruption_leaves_a_checkpoint_and_the_restart_ends_the_same(
     home, there = make(tmp_path / "a" / "EXP-1"), make(tmp_path / "b" / "EXP-1")
     for one in (home, there):
         one.functions(HOLD)
-    expected = Local().run(train_job(home), Told())
+    expected = Local().run(train_job(home), Recording())
     experiment = there.open(tmp_path / "s")
     first = host(experiment, train_job(there), tmp_path / "ml-1", USE_SPOT=True)
     held = tmp_path / "held"
@@ -293,7 +294,7 @@ def test_of_two_hosts_the_one_that_fails_is_the_headline(guilty: int, tmp_path: 
 @pytest.mark.slow
 def test_testing_runs_as_a_processing_job(tmp_path: Path) -> None:
     one = make(tmp_path / "EXP-1")
-    trained = Local().run(train_job(one), Told())
+    trained = Local().run(train_job(one), Recording())
     experiment = one.open(tmp_path / "s")
     run = {
         "model": str(one.directory / "model"),
@@ -334,7 +335,7 @@ def test_prepare_on_two_instances_and_the_joining(reconciled: tiny.Tiny, tmp_pat
     from handful.experiment.context import open_experiment
 
     (tmp_path / "s").mkdir()
-    experiment = open_experiment(reconciled.experiment, (), Told(), tmp_path / "s")
+    experiment = open_experiment(reconciled.experiment, (), Recording(), tmp_path / "s")
     job = Job("prepare", str(reconciled.experiment))
     container = host(experiment, job, tmp_path / "ml-0")
     names = ("algo-1", "algo-2")
@@ -416,7 +417,7 @@ def test_a_verb_that_fails_leaves_its_last_words(reconciled: tiny.Tiny, tmp_path
 
     (tmp_path / "s").mkdir()
     overrides = ("prepare.ENCODED_DATA_DIR=other", "prepare.SPLIT_FROM=EXP-9")
-    experiment = open_experiment(reconciled.experiment, overrides, Told(), tmp_path / "s")
+    experiment = open_experiment(reconciled.experiment, overrides, Recording(), tmp_path / "s")
     job = Job("prepare", str(reconciled.experiment), overrides)
     container = host(experiment, job, tmp_path / "ml")
     assert container.run().returncode in {1, 2}

@@ -27,7 +27,7 @@ from handful.sagemaker.jobs.control import make_client
 from handful.sagemaker.jobs.requests.build import Request
 from handful.sagemaker.jobs.shares import encode_shares
 from handful.steps.prepare import start_over
-from tests.support.encoded import Told
+from tests.support.progress import Recording
 from tests.support.sagemaker_host import Host
 from tests.support.sagemaker_jobs import NAMES, Bucket
 from tests.support.sagemaker_jobs import Job as Running
@@ -99,7 +99,7 @@ def experiment(cloud: StandIn, s3_server: S3Server, tmp_path: Path) -> Experimen
     (tmp_path / "EXP-1").mkdir()
     (tmp_path / "EXP-1" / "settings.ini").write_text(TEXT)
     (tmp_path / "EXP-1" / "functions.py").write_text("")
-    found = open_experiment(tmp_path / "EXP-1", overrides, Told(), tmp_path / "s")
+    found = open_experiment(tmp_path / "EXP-1", overrides, Recording(), tmp_path / "s")
     keys = {**PLAIN, **TYPES, "REGION": "us-east-1", "ENDPOINT_URL": cloud.endpoint_url}
     section = replace(found.settings.sagemaker, **keys)
     found = replace(found, settings=replace(found.settings, sagemaker=section))
@@ -121,20 +121,20 @@ def quick(_: float) -> None:
     threading.Event().wait(0.05)
 
 
-def followed(experiment: Experiment, told: Told | None = None, **more: Any) -> Any:
-    return SageMaker(experiment, pause=quick).run(train(experiment, **more), told or Told())
+def followed(experiment: Experiment, told: Recording | None = None, **more: Any) -> Any:
+    return SageMaker(experiment, pause=quick).run(train(experiment, **more), told or Recording())
 
 
 @pytest.mark.slow
 def test_lines_and_figures_of_every_host_are_streamed(
     experiment: Experiment, cloud: StandIn
 ) -> None:
-    told = Told()
+    told = Recording()
     assert followed(experiment, told) == {"x": 1}
     for host in ("127.0.0.1", "localhost"):
         assert told.notes.count(f"{host}: {host} began") == 1
         assert told.notes.count(f"{host}: a line of {host}'s own") == 1
-        steps = [(done, figures) for task, done, _, figures in told.advances if host in task]
+        steps = [(done, figures) for task, done, *_, figures in told.advances if host in task]
         assert steps == [(n, {"loss": 1 / n}) for n in (1, 2, 3)]
     assert any("Training" in note for note in told.notes), "its phases are told"
     assert told.warnings == []
@@ -157,7 +157,7 @@ def test_a_failed_job_ends_in_its_reason_its_last_lines_and_what_to_do(
     for number, (reason, status, own, remedy) in enumerate(REASONS):
         cloud.environment, cloud.reason = {"FAIL": reason, "STATUS": str(status)}, own
         with pytest.raises(StepError) as error:
-            backend.run(train(experiment, seed=number), Told())
+            backend.run(train(experiment, seed=number), Recording())
         words = str(error.value)
         assert (own or f"AlgorithmError: {reason}, exit code: {status}") in words
         assert remedy in words
@@ -170,7 +170,7 @@ def test_a_failed_job_ends_in_its_reason_its_last_lines_and_what_to_do(
 def test_the_next_type_is_tried_without_capacity_or_quota(
     experiment: Experiment, cloud: StandIn
 ) -> None:
-    told = Told()
+    told = Recording()
     cloud.full = {"ml.g5.xlarge"}
     assert followed(experiment, told) == {"x": 1}
     kinds = [made.parameters["ResourceConfig"]["InstanceType"] for made in cloud.requests]
@@ -231,7 +231,7 @@ def test_ctrl_c_leaves_the_job_and_can_stop_it(
         raise KeyboardInterrupt
 
     with pytest.raises(LeftRunning, match="goes on without you") as left:
-        SageMaker(experiment, pause=interrupt).run(train(experiment), Told())
+        SageMaker(experiment, pause=interrupt).run(train(experiment), Recording())
     (job,) = cloud.jobs
     left.value.stop()
     client = make_client(experiment.settings)
@@ -265,9 +265,9 @@ def test_an_expired_credential_in_the_middle(
             cloud.refuse("DescribeTrainingJob", "ExpiredTokenException")
 
     with pytest.raises(Denied, match="log in again and run the same command"):
-        SageMaker(experiment, pause=expires).run(train(experiment), Told())
+        SageMaker(experiment, pause=expires).run(train(experiment), Recording())
     hold.unlink()
-    told = Told()
+    told = Recording()
     assert followed(experiment, told) == {"x": 1}
     assert len(cloud.jobs) == 1
     assert any("the job" in note for note in told.notes)
@@ -296,7 +296,7 @@ def test_logs_that_may_not_be_read_are_said_once(experiment: Experiment, cloud: 
         def get_paginator(self, _: str) -> Any:
             raise ClientError({"Error": {"Code": "AccessDeniedException"}}, "DescribeLogStreams")
 
-    told = Told()
+    told = Recording()
     backend = SageMaker(experiment, pause=quick, logs=NoLogs())
     assert backend.run(train(experiment), told) == {"x": 1}
     assert len(told.warnings) == 1
@@ -324,7 +324,7 @@ def test_models_are_trained_side_by_side_and_the_quota_is_waited_for(
     section = replace(experiment.settings.sagemaker, TRAIN_INSTANCE_TYPE=("ml.g5.xlarge",))
     mine = replace(experiment, settings=replace(experiment.settings, sagemaker=section))
     cloud.most_jobs = 2
-    assert SageMaker(mine, pause=quick).run_all(jobs, Told()) == [{"x": 1}] * 3
+    assert SageMaker(mine, pause=quick).run_all(jobs, Recording()) == [{"x": 1}] * 3
     assert len(cloud.jobs) == 3
     assert len(set(sent)) == 3
 
@@ -341,7 +341,7 @@ def test_a_tuning_job_is_followed_and_its_trials_are_read_again_and_again(
         else experiment.store.write(job_result(job.name), b'{"result": {"value": 0.5}}')
     )
     job = replace(train(mine), task="tune")
-    told = Told()
+    told = Recording()
     found = SageMaker(mine, pause=quick).run(job, told)["trials"]
     assert [one.get("result") for one in found] == [{"value": 0.5}, None, {"value": 0.5}]
     assert "without an answer" in found[1]["error"]
@@ -350,12 +350,12 @@ def test_a_tuning_job_is_followed_and_its_trials_are_read_again_and_again(
     assert len({one["values"]["LEARNING_RATE"] for one in found}) == 3
     assert told.advances[-1][1] == 3, "it is told how many trials have ended"
     # A driver that was killed before it wrote them down asks again, and nothing runs twice.
-    assert SageMaker(mine, pause=quick).run(job, Told())["trials"] == found
+    assert SageMaker(mine, pause=quick).run(job, Recording())["trials"] == found
     assert len(cloud.searches) == 1
     assert len(cloud.jobs) == 3
 
 
-class Leaves(Told):
+class Leaves(Recording):
     """Presses Ctrl-C when a line of a host's own is shown."""
 
     def note(self, message: str) -> None:
@@ -501,7 +501,7 @@ def test_a_job_of_other_content_is_left_alone(
         raise KeyboardInterrupt
 
     with pytest.raises(LeftRunning):
-        SageMaker(experiment, pause=interrupt).run(train(experiment), Told())
+        SageMaker(experiment, pause=interrupt).run(train(experiment), Recording())
     with pytest.raises(UserError, match="with other settings"):
         followed(experiment, made_from={"it": "changed"})
     assert len(cloud.jobs) == 1

@@ -33,7 +33,8 @@ from handful.sagemaker.jobs.requests.build import request
 from handful.sagemaker.jobs.requests.plan import plan, upload, work_of
 from tests.pipeline import test_sagemaker_standin as standin
 from tests.support import sagemaker_container
-from tests.support.encoded import LABELS, ROWS, Told, make
+from tests.support.encoded import LABELS, ROWS, make
+from tests.support.progress import Recording
 from tests.support.sagemaker_host import Host
 from tests.support.sagemaker_standin import StandIn
 from tests.support.sagemaker_works import PLAIN
@@ -185,7 +186,7 @@ def test_training_in_containers_gives_the_results_of_home(
     experiment: Experiment, image: str, network: None, tmp_path: Path, count: int
 ) -> None:
     home = make(tmp_path / "home" / "EXP-1")
-    expected = Local().run(train_job(home.directory, count), Told())
+    expected = Local().run(train_job(home.directory, count), Recording())
     containers = hosts(experiment, image, tmp_path, count)
     for one in containers:
         one.lay_out()

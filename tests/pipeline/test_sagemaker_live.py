@@ -24,7 +24,7 @@ from handful.pipeline.run import run
 from handful.pipeline.step import Choice
 from handful.pipeline.steps import STEP_NAMES
 from tests.support import tiny
-from tests.support.encoded import Told
+from tests.support.progress import Recording
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(4 * 3_600)]
 TYPE = "ml.m5.large"
@@ -55,7 +55,7 @@ def test_one_small_job_of_each_kind(tmp_path: Path, capsys: pytest.CaptureFixtur
         "tune.LEARNING_RATE=log 1e-3 3e-2",
     )
     (tmp_path / "s").mkdir()
-    experiment = open_experiment(one.experiment, overrides, Told(), tmp_path / "s")
+    experiment = open_experiment(one.experiment, overrides, Recording(), tmp_path / "s")
     planned = list_managed_job_requests(experiment, STEP_NAMES)
     machines = sum(
         int(one.row[2]) * (TRIALS if one.step == "tune" else 1)  # type: ignore[arg-type]

@@ -22,7 +22,7 @@ from handful.pipeline.step import Choice, Records
 from handful.sagemaker.jobs import following
 from handful.sagemaker.jobs.requests.build import Request
 from tests.support import tiny
-from tests.support.encoded import Told
+from tests.support.progress import Recording
 from tests.support.sagemaker_jobs import Bucket, Job
 from tests.support.sagemaker_standin import StandIn
 from tests.support.sagemaker_works import PLAIN
@@ -56,9 +56,9 @@ def there(cloud: StandIn, s3: S3Server, *more: str) -> tuple[str, ...]:
     )
 
 
-def opened(one: tiny.Tiny, scratch: Path, *overrides: str) -> tuple[Experiment, Told]:
+def opened(one: tiny.Tiny, scratch: Path, *overrides: str) -> tuple[Experiment, Recording]:
     scratch.mkdir()
-    told = Told()
+    told = Recording()
     return open_experiment(one.experiment, overrides, told, scratch), told
 
 
@@ -140,7 +140,7 @@ def test_the_demo_itself_ends_as_at_home(
             *there(cloud, s3_server, "sagemaker.USE_SPOT=true", *both),
             *("tune.TRIALS=4", "tune.LEARNING_RATE=log 1e-4 1e-3", "tune.WARMUP=float 0 0.2"),
         ),
-        Told(),
+        Recording(),
         tmp_path / "s1",
     )
     found = everything(away)
@@ -153,7 +153,7 @@ def test_the_demo_itself_ends_as_at_home(
 
     (tmp_path / "s0").mkdir()
     overrides = ("compute.TRAIN_PROCESSES=2", *both, *found_by(tuned, "../models"))
-    home = open_experiment(directory, overrides, Told(), tmp_path / "s0")
+    home = open_experiment(directory, overrides, Recording(), tmp_path / "s0")
     expected = everything(home)
     same(home, away, expected, found)
     same_verdict(expected, found)

@@ -31,14 +31,15 @@ from handful.steps.train import Anew
 from handful.steps.train import train as run_train
 from handful.storage.open import open_store
 from handful.training.loop import runtime
-from tests.support.encoded import LABELS, ROWS, Encoded, Told, examples, make, write_split
+from tests.support.encoded import LABELS, ROWS, Encoded, examples, make, write_split
+from tests.support.progress import Recording
 from tests.support.recomputed import recomputed
 from tests.support.servers import S3Server
 
 MADE_FROM = {"[train] EPOCHS": "2"}
 
 
-def train(one: Encoded, scratch: Path, told: Told | None = None) -> Trained:
+def train(one: Encoded, scratch: Path, told: Recording | None = None) -> Trained:
     experiment = one.open(scratch, told)
     return run_train(experiment, one.prepared, Inline(), made_from=MADE_FROM)
 
@@ -125,7 +126,7 @@ def test_the_log_tells_loss_rate_and_padding(done: Any) -> None:
 
 def test_mean_and_spread_over_the_seeds_are_told(done: Any, tmp_path: Path) -> None:
     one, trained, _ = done
-    told = Told()
+    told = Recording()
     assert train(one, tmp_path / "s", told).runs == trained.runs, "nothing is trained again"
     first, second = (run.metrics["macro_f1"] for run in trained.runs)
     mean, spread = (first + second) / 2, abs(first - second) / 2**0.5
@@ -257,7 +258,7 @@ class Counting(Inline):
         return super().run(job, progress)
 
 
-def seeds_trained(one: Encoded, scratch: Path, told: Told | None = None) -> list[int]:
+def seeds_trained(one: Encoded, scratch: Path, told: Recording | None = None) -> list[int]:
     backend = Counting()
     run_train(one.open(scratch, told), one.prepared, backend, made_from=MADE_FROM)
     return [job.arguments["seed"] for job in backend.jobs]
@@ -270,7 +271,7 @@ def test_a_run_is_done_once_and_again_for_a_reason(tmp_path: Path) -> None:
     assert seeds_trained(one, tmp_path / "s") == []
     one.settings(EPOCHS="0.5", SEEDS="1, 2")
     assert seeds_trained(one, tmp_path / "s") == [2]
-    told = Told()
+    told = Recording()
     one.settings(EPOCHS="0.5", SEEDS="1", LEARNING_RATE="1e-3")
     assert seeds_trained(one, tmp_path / "s", told) == [1]
     assert "[train] LEARNING_RATE changed from 0.003 to 0.001" in told.notes[0]
@@ -301,7 +302,7 @@ class Crash(RuntimeError):
     pass
 
 
-class CrashAt(Told):
+class CrashAt(Recording):
     """Ends the process's work at a step, as a bug or a lost store would."""
 
     step = 0
@@ -344,7 +345,7 @@ def test_a_run_that_crashed_ends_bit_for_bit_as_the_straight_one(
         told.step = step
         with pytest.raises(Crash):
             train(one, tmp_path / f"s{step}", told)
-    last = Told()
+    last = Recording()
     weights_hash = train(one, tmp_path / "last", last).runs[0].weights_hash
     assert weights_hash == straight[0]
     assert timeless(log_of(one)) == timeless(straight[1])
@@ -376,7 +377,7 @@ def test_changed_settings_are_refused_in_the_middle_of_a_run(tmp_path: Path) -> 
     assert "[train] LEARNING_RATE changed from 0.003 to 0.001" in told
     assert "--redo train" in told
     assert "--resume-anyway" in told
-    going_on = Told()
+    going_on = Recording()
     experiment = one.open(tmp_path / "u", going_on)
     anew = Anew.NOTHING_THAT_WAS_BEGUN
     run_train(experiment, one.prepared, Inline(), made_from=MADE_FROM, anew=anew)
@@ -388,12 +389,12 @@ def test_redo_starts_over(tmp_path: Path) -> None:
     interrupted(one, tmp_path / "s")
     for each in (one, other):
         each.settings(EPOCHS="1")
-    last = Told()
+    last = Recording()
     experiment = one.open(tmp_path / "t", last)
     done = run_train(experiment, one.prepared, Inline(), made_from=MADE_FROM, anew=Anew.EVERYTHING)
     assert not any("goes on from" in note for note in last.notes)
     assert done.runs[0].weights_hash == train(other, tmp_path / "u").runs[0].weights_hash
-    again = Told()
+    again = Recording()
     experiment = one.open(tmp_path / "v", again)
     run_train(experiment, one.prepared, Inline(), made_from=MADE_FROM, anew=Anew.EVERYTHING)
     assert any("asked to do it again" in note for note in again.notes), "although nothing changed"
@@ -594,7 +595,7 @@ def test_early_stopping_waits_as_long_as_it_was_told(tmp_path: Path) -> None:
         "    return {'mine': next(round)}\n",
     )
     one.settings(EPOCHS="9", METRIC="mine", EARLY_STOPPING_PATIENCE="2")
-    told = Told()
+    told = Recording()
     (run,) = train(one, tmp_path / "s", told).runs
     assert (run.best_epoch, run.metrics) == (3, {"mine": 0.4})
     assert [line["epoch"] for line in log_of(one) if "validation" in line] == [1, 2, 3, 4, 5]
@@ -675,7 +676,7 @@ def test_an_override_for_one_model_and_a_second_model(tmp_path: Path) -> None:
 def test_a_metric_that_is_not_there_is_found_before_training(tmp_path: Path) -> None:
     one = make(tmp_path / "EXP-1")
     one.settings(METRIC="f1")
-    told = Told()
+    told = Recording()
     with pytest.raises(SettingsError, match="there are: accuracy"):
         train(one, tmp_path / "s", told)
     assert not told.advances
@@ -755,7 +756,7 @@ def test_an_artifact_that_stands_twice_in_the_test_split_is_refused(tmp_path: Pa
     run = {"model": "./model", "seed": 0, "weights_hash": "", "rows": dict(ROWS)}
     arguments = {"label2id": dict(one.prepared.label2id), "runs": [run], "look": {}}
     with pytest.raises(DataError, match="1 artifacts stand in it more than once: test-0003"):
-        Inline().run(Job("test", str(one.directory), (), arguments), Told())
+        Inline().run(Job("test", str(one.directory), (), arguments), Recording())
     assert not (one.store / "results").exists()
 
 
@@ -803,7 +804,7 @@ def test_store_and_model_on_s3_with_a_crash_between(
     told.step = 16
     with pytest.raises(Crash):
         run_train(one.open(tmp_path / "s", told), prepared, Inline(), made_from={})
-    last = Told()
+    last = Recording()
     experiment = one.open(tmp_path / "t", last)
     trained = run_train(experiment, prepared, Inline(), made_from={})
     assert any("goes on from the checkpoint of step 15 of 36" in note for note in last.notes)

@@ -17,7 +17,8 @@ from handful.steps.test import test as run_test
 from handful.steps.train import train as run_train
 from handful.training.model.weight_dtypes import NAMES
 from tests.support.cuts import cheap_cut
-from tests.support.encoded import Encoded, Told, make
+from tests.support.encoded import Encoded, make
+from tests.support.progress import Recording
 
 OWN_LOADER = """
 def load_model(model_name, label2id, id2label):
@@ -50,7 +51,7 @@ def final_of(one: Encoded) -> Path:
     return one.store / "results/full_dataset/models/model/seed-0/final"
 
 
-def train(one: Encoded, scratch: Path, told: Told | None = None) -> Trained:
+def train(one: Encoded, scratch: Path, told: Recording | None = None) -> Trained:
     return run_train(one.open(scratch, told), one.prepared, Inline(), made_from={})
 
 
@@ -82,7 +83,7 @@ def test_the_default_loader_trains_fp32_weights(way: str, tmp_path: Path) -> Non
     one = make(tmp_path / "EXP-1", rows={"train": 24, "validation": 12, "test": 12})
     before = stored_as(one, stored)
     one.settings(PRECISION=precision, FINAL_DTYPE=final, LEARNING_RATE="2e-5", EPOCHS="1")
-    told = Told()
+    told = Recording()
     trained = train(one, tmp_path / "s", told)
     after = weights(final_of(one))
     assert {tensor.dtype for tensor in after.values()} == {NAMES[final]}
@@ -105,7 +106,7 @@ def test_what_an_own_loader_brings_is_trained_and_left_as_it_is(
     one = make(tmp_path / "EXP-1", rows={"train": 24, "validation": 12, "test": 12})
     one.functions(OWN_LOADER.format(more=f", dtype='{dtype}'"))
     one.settings(LEARNING_RATE="1e-2")
-    told = Told()
+    told = Recording()
     before = weights(one.directory / "model")
     trained = train(one, tmp_path / "s", told)
     record = json.loads((final_of(one) / "handful.json").read_text())
@@ -139,7 +140,7 @@ def test_a_half_done_training_of_bf16_weights_goes_on_as_it_began(tmp_path: Path
     experiment = one.open(tmp_path / "s")
     interrupt_after(experiment, one, steps=20)
     in_bf16(one)
-    told = Told()
+    told = Recording()
     train(one, tmp_path / "again", told)
     assert any("was begun with weights in bf16 and goes on so" in line for line in told.warnings)
     record = json.loads((final_of(one) / "handful.json").read_text())

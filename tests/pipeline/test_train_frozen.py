@@ -20,7 +20,8 @@ from handful.steps.train import train as run_train
 from handful.training.cpu import activations
 from handful.training.evaluation import features
 from handful.training.loop.checkpoints import Checkpoints
-from tests.support.encoded import Encoded, Told, make
+from tests.support.encoded import Encoded, make
+from tests.support.progress import Recording
 
 FREEZE = """
 from transformers import AutoModelForSequenceClassification
@@ -43,7 +44,7 @@ def experiment(root: Path, **keys: str) -> Encoded:
     return one
 
 
-def train(one: Encoded, scratch: Path, told: Told | None = None, **more: Any) -> Trained:
+def train(one: Encoded, scratch: Path, told: Recording | None = None, **more: Any) -> Trained:
     opened = one.open(scratch, told)
     return run_train(opened, one.prepared, Inline(), made_from=MADE_FROM, **more)
 
@@ -62,12 +63,12 @@ def losses(one: Encoded) -> list[float]:
 
 
 def test_the_result_is_that_of_computing_them_each_time(tmp_path: Path) -> None:
-    kept, told = experiment(tmp_path / "k"), Told()
+    kept, told = experiment(tmp_path / "k"), Recording()
     train(kept, tmp_path / "s", told)
     assert [note for note in told.notes if SHOWN in note] == [
         "model: 1 of its 2 layers are frozen: what they give is computed once and kept (0 MB)"
     ]
-    each, heard = experiment(tmp_path / "e", ACTIVATIONS_KEPT="none"), Told()
+    each, heard = experiment(tmp_path / "e", ACTIVATIONS_KEPT="none"), Recording()
     train(each, tmp_path / "t", heard)
     assert not any("computed once" in note for note in heard.notes)
     assert losses(kept) == pytest.approx(losses(each), abs=1e-4)
@@ -79,7 +80,7 @@ def test_the_result_is_that_of_computing_them_each_time(tmp_path: Path) -> None:
 
 
 def test_more_than_the_limit_is_computed_each_time_and_told(tmp_path: Path) -> None:
-    one, told = experiment(tmp_path, ACTIVATIONS_KEPT="10kB"), Told()
+    one, told = experiment(tmp_path, ACTIVATIONS_KEPT="10kB"), Recording()
     train(one, tmp_path / "s", told)
     (note,) = (note for note in told.notes if SHOWN in note)
     assert "computed in every epoch: they would take" in note
@@ -87,7 +88,7 @@ def test_more_than_the_limit_is_computed_each_time_and_told(tmp_path: Path) -> N
 
 
 def test_frozen_layers_above_a_trained_one_are_computed_each_time_and_told(tmp_path: Path) -> None:
-    one, told = experiment(tmp_path), Told()
+    one, told = experiment(tmp_path), Recording()
     one.functions(FREEZE.replace("model.bert.embeddings, ", "*model.bert.encoder.layer[1:], "))
     train(one, tmp_path / "s", told)
     (note,) = (note for note in told.notes if "are frozen" in note)
@@ -153,10 +154,10 @@ def test_a_training_of_an_earlier_build_goes_on_with_its_dropout(
         patched.setattr(Checkpoints, "save", as_before)
         with pytest.raises(StepError, match="lights"):
             train(one, tmp_path / "t")
-    told = Told()
+    told = Recording()
     train(one, tmp_path / "u", told)
     assert not any(SHOWN in note for note in told.notes)
-    again = Told()
+    again = Recording()
     train(one, tmp_path / "v", again, anew=Anew.EVERYTHING)
     assert any(SHOWN in note for note in again.notes)
 
@@ -193,7 +194,7 @@ def test_bfloat16_is_kept_as_it_is(tmp_path: Path) -> None:
 
 
 def test_all_of_the_encoder_may_be_frozen(tmp_path: Path) -> None:
-    one, told = experiment(tmp_path), Told()
+    one, told = experiment(tmp_path), Recording()
     one.functions(FREEZE.replace("model.bert.encoder.layer[0]", "model.bert.encoder"))
     train(one, tmp_path / "s", told)
     assert any("2 of its 2 layers are frozen: what they give is computed" in n for n in told.notes)
@@ -219,7 +220,7 @@ def test_what_was_kept_and_cannot_be_any_more_is_told_before_it_goes_on(
     one.settings(CHECKPOINT_EVERY="5 steps", ACTIVATIONS_KEPT="none")
     with pytest.raises(UserError, match="kept, and now they cannot be"):
         train(one, tmp_path / "u")
-    told = Told()
+    told = Recording()
     train(one, tmp_path / "v", told, anew=Anew.NOTHING_THAT_WAS_BEGUN)
     assert any("now they are computed in every epoch" in warning for warning in told.warnings)
 

@@ -19,7 +19,8 @@ from handful.settings import read_settings
 from handful.steps.compare import compare
 from handful.steps.test import test as run_test
 from handful.steps.train import train as run_train
-from tests.support.encoded import Encoded, Told, make
+from tests.support.encoded import Encoded, make
+from tests.support.progress import Recording
 
 NOW_AND_THEN = """
 import torch
@@ -42,7 +43,7 @@ def _refuse(constant: str) -> None:
     raise AssertionError(f"{constant} is no JSON")
 
 
-def whole(one: Encoded, scratch: Path, told: Told) -> tuple[Trained, Results, Any]:
+def whole(one: Encoded, scratch: Path, told: Recording) -> tuple[Trained, Results, Any]:
     """Train, test and compare; comparison.json."""
     experiment, more = one.open(scratch, told), {"made_from": {"a": "b"}}
     trained = run_train(experiment, one.prepared, Inline(), **more)
@@ -67,7 +68,7 @@ def whole(one: Encoded, scratch: Path, told: Told) -> tuple[Trained, Results, An
     ],
 )
 def test_metric_may_be_any_figure_of_the_report(metric: str, goal: str, tmp_path: Path) -> None:
-    one, told = make(tmp_path / "EXP-1"), Told()
+    one, told = make(tmp_path / "EXP-1"), Recording()
     one.settings(METRIC=metric, EPOCHS="3", LEARNING_RATE="2e-2")
     trained, tested, compared = whole(one, tmp_path / "s", told)
     results = one.store / "results/full_dataset"
@@ -94,7 +95,7 @@ def test_metric_may_be_any_figure_of_the_report(metric: str, goal: str, tmp_path
 def test_what_is_not_defined_beside_metric_is_told_and_written_and_the_run_goes_on(
     tmp_path: Path,
 ) -> None:
-    one, told = make(tmp_path / "EXP-1", functions=NOW_AND_THEN), Told()
+    one, told = make(tmp_path / "EXP-1", functions=NOW_AND_THEN), Recording()
     one.settings(METRIC="right", EPOCHS="2")
     trained, tested, compared = whole(one, tmp_path / "s", told)
     results = one.store / "results/full_dataset"

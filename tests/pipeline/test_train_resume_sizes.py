@@ -18,7 +18,8 @@ from handful.layout import FINAL_RECORD
 from handful.steps.train import Anew
 from handful.steps.train import train as run_train
 from handful.training.loop.loop import Loop
-from tests.support.encoded import FUNCTIONS, LABELS, Encoded, Told, make, tiny_bert
+from tests.support.encoded import FUNCTIONS, LABELS, Encoded, make, tiny_bert
+from tests.support.progress import Recording
 
 ROWS = {"train": 90, "validation": 12}
 EPOCHS = 2
@@ -45,7 +46,7 @@ def train(
     monkeypatch: pytest.MonkeyPatch,
     size: int,
     steps: int | None = None,
-) -> tuple[list[Taken], Told]:
+) -> tuple[list[Taken], Recording]:
     """With batches of `size`, interrupted after so many `steps`; the steps that were taken."""
     taken: list[Taken] = []
     real = Loop._step
@@ -59,7 +60,7 @@ def train(
         taken.append(Taken(epoch, indices.tolist(), rate))
 
     one.settings(BATCH_SIZE=str(size), CHECKPOINT_EVERY="1 step", EPOCHS=str(EPOCHS))
-    told = Told()
+    told = Recording()
     experiment = one.open(scratch / f"{size}-{steps}", told)
     anew = Anew.NOTHING_THAT_WAS_BEGUN
     with monkeypatch.context() as patch:

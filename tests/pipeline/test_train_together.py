@@ -42,7 +42,8 @@ from handful.training.data.splits import SplitData
 from handful.training.loop import auto_batch, process_group
 from handful.training.loop.auto_batch import largest
 from handful.training.loop.parallel_strategy import blocks, held
-from tests.support.encoded import FUNCTIONS, Encoded, Told, examples, make
+from tests.support.encoded import FUNCTIONS, Encoded, examples, make
+from tests.support.progress import Recording
 
 ROWS = {"train": 89, "validation": 25, "test": 9}
 """The last batch of an epoch has one example: one of two processes goes empty-handed."""
@@ -82,9 +83,9 @@ def train(
     processes: int,
     anew: Anew = Anew.WHAT_CHANGED,
     **keys: str,
-) -> tuple[Trained, Told]:
+) -> tuple[Trained, Recording]:
     one.settings(f"[compute]\nTRAIN_PROCESSES = {processes}\n", **keys)
-    told = Told()
+    told = Recording()
     experiment = one.open(scratch, told)
     backend = Local() if processes > 1 else Inline()
     return run_train(experiment, one.prepared, backend, made_from={}, anew=anew), told
@@ -400,7 +401,7 @@ def test_the_words_of_a_worker_that_died_are_told_and_not_torchruns(tmp_path: Pa
     dying = "import os, sys\nprint('my last words', file=sys.stderr, flush=True)\nos.abort()\n"
     one = make(tmp_path / "EXP-1", {"train": 1}, functions=dying)
     with pytest.raises(StepError, match=r"was ended by signal 6 \(SIGABRT\)") as error:
-        Local().run(Job("look_around", str(one.directory), processes=2), Told())
+        Local().run(Job("look_around", str(one.directory), processes=2), Recording())
     assert "    | my last words" in str(error.value)
     assert "failed (exitcode: -6)" in str(error.value)
     assert "ChildFailedError" not in str(error.value)
@@ -483,7 +484,7 @@ def test_two_nodes_train_together_over_the_loopback(
         one.settings(EPOCHS="1")
     expected = run_train(one_seed(alone, tmp_path), alone.prepared, Inline(), made_from={})
     leader, other = described(tmp_path)
-    port, answer, heard = free_ports(), [], Told()
+    port, answer, heard = free_ports(), [], Recording()
     following = threading.Thread(
         target=lambda: answer.append(follow(nodes.directory, other, port, 1, heard)), daemon=True
     )
@@ -493,7 +494,7 @@ def test_two_nodes_train_together_over_the_loopback(
     settings = replace(experiment.settings.train, SEEDS=(0, 1))
     experiment = replace(experiment, settings=replace(experiment.settings, train=settings))
     found = run_train(experiment, nodes.prepared, backend, made_from={}, machines=2)
-    backend.part(nodes.directory, Told(), 1)
+    backend.part(nodes.directory, Recording(), 1)
     following.join(timeout=60)
     assert answer == [2], "the jobs in which it took part"
     assert any("seed 1" in note for note in heard.notes)
@@ -512,7 +513,7 @@ def test_a_leader_that_never_comes_is_not_waited_for_without_an_end(
 ) -> None:
     monkeypatch.setattr(together, "JOIN_SECONDS", 0.2)
     _, second = described(tmp_path)
-    port, told = free_ports(), Told()
+    port, told = free_ports(), Recording()
     with pytest.raises(StepError, match=r"127\.0\.0\.1 did not come") as error:
         follow(tmp_path, second, port, 1, told)
     assert f"127.0.0.1:{port}, from localhost" in str(error.value)
@@ -532,7 +533,7 @@ def test_hosts_with_other_settings_do_not_train_together(
 
     def following() -> None:
         with pytest.raises(UserError, match="not the same on all hosts") as caught:
-            follow(other.directory, second, port, 1, Told())
+            follow(other.directory, second, port, 1, Recording())
         raised.append(caught)
 
     thread = threading.Thread(target=following, daemon=True)

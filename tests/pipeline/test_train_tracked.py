@@ -21,7 +21,8 @@ from handful.training import trackers
 from handful.training.cpu import compiling
 from handful.training.loop import forecast
 from handful.training.tracking import figures
-from tests.support.encoded import Encoded, Told, make
+from tests.support.encoded import Encoded, make
+from tests.support.progress import Recording
 from tests.support.servers import free_ports
 
 SECRET = "a-very-secret-token"
@@ -45,7 +46,7 @@ def _secret(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TOKEN", SECRET)
 
 
-def train(one: Encoded, scratch: Path, told: Told | None = None) -> Trained:
+def train(one: Encoded, scratch: Path, told: Recording | None = None) -> Trained:
     experiment = one.open(scratch, told)
     return run_train(experiment, one.prepared, Inline(), made_from={"[train] EPOCHS": "2"})
 
@@ -91,7 +92,7 @@ def test_tensorboard_reads_what_metrics_jsonl_has(tmp_path: Path, plain: str) ->
 @pytest.mark.slow
 def test_weights_and_biases_offline_is_kept_in_the_store(tmp_path: Path, plain: str) -> None:
     one = tracked(tmp_path / "EXP", "wandb")
-    told = Told()
+    told = Recording()
     assert train(one, tmp_path / "scratch", told).runs[0].weights_hash == plain
     assert not told.warnings
     [path] = run_folder(one).glob("tracking/**/*.wandb")
@@ -111,7 +112,7 @@ def test_a_tracker_that_cannot_be_reached_stops_nothing(
     monkeypatch.setenv("WANDB_BASE_URL", f"http://127.0.0.1:{free_ports(1)[0]}")
     monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
     one = tracked(tmp_path / "EXP", "wandb", "online")
-    told = Told()
+    told = Recording()
     assert train(one, tmp_path / "scratch", told).runs[0].weights_hash == plain
     [warning] = told.warnings
     assert "wandb is told nothing more" in warning
@@ -144,7 +145,7 @@ def test_a_tracker_that_fails_on_the_way_is_told_once(
     monkeypatch.setattr(trackers, "TRACKERS", {})
     monkeypatch.setitem(trackers.TRACKERS, "wandb", Breaks)  # type: ignore[arg-type]
     monkeypatch.setattr("handful.training.tracking.TRACKERS", trackers.TRACKERS)
-    one, told = tracked(tmp_path / "EXP", "wandb"), Told()
+    one, told = tracked(tmp_path / "EXP", "wandb"), Recording()
     assert train(one, tmp_path / "scratch", told).runs[0].weights_hash == plain
     assert Breaks.logged == 3
     assert sum("told nothing more (ConnectionError: gone)" in w for w in told.warnings) == 1
@@ -249,7 +250,7 @@ def test_a_forecast_comes_once_after_twenty_steps(monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_run_tells_its_forecast(tmp_path: Path) -> None:
-    one, told = make(tmp_path / "EXP"), Told()
+    one, told = make(tmp_path / "EXP"), Recording()
     train(one, tmp_path / "scratch", told)
     [note] = [note for note in told.notes if "s a step, so about" in note]
     assert note.endswith("for the 4 steps left")

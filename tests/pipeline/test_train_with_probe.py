@@ -19,7 +19,8 @@ from handful.steps.compare import compare
 from handful.steps.test import test as run_test
 from handful.steps.train import train as run_train
 from handful.training.loop.checkpoints import Checkpoints
-from tests.support.encoded import Encoded, Told, make
+from tests.support.encoded import Encoded, make
+from tests.support.progress import Recording
 
 PROBE = "baseline-probe--model"
 MADE_FROM = {"[train] EPOCHS": "2"}
@@ -32,11 +33,11 @@ def experiment(root: Path, **keys: str) -> Encoded:
     return one
 
 
-def train(one: Encoded, scratch: Path, told: Told | None = None) -> Trained:
+def train(one: Encoded, scratch: Path, told: Recording | None = None) -> Trained:
     return run_train(one.open(scratch, told), one.prepared, Inline(), made_from=MADE_FROM)
 
 
-def look(one: Encoded, scratch: Path, trained: Trained, told: Told | None = None) -> Results:
+def look(one: Encoded, scratch: Path, trained: Trained, told: Recording | None = None) -> Results:
     opened = one.open(scratch, told)
     return run_test(opened, one.prepared, trained, Inline(), made_from=MADE_FROM)
 
@@ -83,7 +84,7 @@ def test_a_training_never_ends_below_its_probe(tmp_path: Path) -> None:
 
 
 def test_vectors_and_probe_are_made_once_for_all_seeds_and_the_test(tmp_path: Path) -> None:
-    one, told = experiment(tmp_path, SEEDS="0, 1"), Told()
+    one, told = experiment(tmp_path, SEEDS="0, 1"), Recording()
     trained = train(one, tmp_path / "s", told)
     look(one, tmp_path / "t", trained, told)
     assert sum("are kept" in note for note in told.notes) == 1
@@ -125,7 +126,7 @@ def test_the_probe_stands_until_what_it_is_made_of_changes(tmp_path: Path) -> No
     before = marker.stat().st_mtime_ns, record(marker.parent)["weights_hash"]
     weights = marker.parent / "model.safetensors"
     written = weights.stat().st_mtime_ns
-    told = Told()
+    told = Recording()
     look(one, tmp_path / "u", trained, told)
     assert weights.stat().st_mtime_ns == written
     assert record(marker.parent)["weights_hash"] == before[1]
@@ -161,7 +162,7 @@ def load_model():
 def test_a_model_without_a_head_has_no_probe_and_is_tested_all_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    one, told = experiment(tmp_path, POOLING="auto", EPOCHS="1"), Told()
+    one, told = experiment(tmp_path, POOLING="auto", EPOCHS="1"), Recording()
     trained = train(one, tmp_path / "s")
     look(one, tmp_path / "t", trained)
     assert (results(one) / f"evaluation/{PROBE}").is_dir()

@@ -27,7 +27,8 @@ from handful.steps.tune import trials
 from handful.steps.tune import tune as run_tune
 from handful.steps.tune.drawing import draw
 from handful.steps.tune.trials import State, Trial
-from tests.support.encoded import Encoded, Told, make
+from tests.support.encoded import Encoded, make
+from tests.support.progress import Recording
 
 LOAD_MODEL = """
 def load_model(model_name, label2id, settings):
@@ -70,8 +71,8 @@ def made(root: Path, tune: str = TUNE, **train: str) -> Encoded:
     return one
 
 
-def tune(one: Encoded, scratch: Path, backend: Inline | None = None) -> tuple[Tuned, Told]:
-    told = Told()
+def tune(one: Encoded, scratch: Path, backend: Inline | None = None) -> tuple[Tuned, Recording]:
+    told = Recording()
     experiment = one.open(scratch, told)
     return run_tune(experiment, one.prepared, backend or Inline(), made_from={}), told
 
@@ -139,7 +140,7 @@ def test_train_goes_on_with_the_best_settings(
     done: tuple[Encoded, Tuned, Jobs], tmp_path: Path
 ) -> None:
     one, tuned, _ = done
-    told = Told()
+    told = Recording()
     experiment = one.open(tmp_path / "s", told)
     trained = run_train(experiment, one.prepared, Inline(), made_from={}, tuned=tuned)
     values = tuned.values_for("model")
@@ -174,7 +175,7 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, sys.argv[3])
-from tests.support.encoded import Encoded, Told, make
+from tests.support.encoded import Encoded, make
 from handful.backends.local import Local
 from handful.records import Prepared
 from handful.steps.tune import tune
@@ -207,7 +208,7 @@ def test_a_killed_search_ends_as_a_straight_one(
     driver.wait()
     _gone(trial)
     assert not (trial / "trial.json").exists()
-    told = Told()
+    told = Recording()
     experiment = one.open(tmp_path / "s", told)
     tuned = run_tune(experiment, one.prepared, Local(), made_from={})
     assert any("1 trials stand" in note for note in told.notes)
@@ -228,7 +229,7 @@ def _gone(folder: Path) -> None:
 
 def test_parallel_trials_run_at_once_with_the_values_of_their_round(tmp_path: Path) -> None:
     text = TUNE.replace("TRIALS = 3", "TRIALS = 2\nPARALLEL = 2")
-    one, told = made(tmp_path, text, EPOCHS="1"), Told()
+    one, told = made(tmp_path, text, EPOCHS="1"), Recording()
     experiment = one.open(tmp_path / "s", told)
     run_tune(experiment, one.prepared, Local(), made_from={})
     drawn = draw(experiment.settings.tune.ranges, "max", 0, (0, 1), ())
@@ -316,7 +317,7 @@ def test_a_hopeless_trial_is_given_up_and_so_again_after_an_interruption(tmp_pat
         "made_from": {},
         "trial": {"number": 6, "values": values, "before": [[0.99, 1.0, 1.0]] * 5},
     }
-    answer = Inline().run(Job("train", str(one.directory), mine.overrides, arguments), Told())
+    answer = Inline().run(Job("train", str(one.directory), mine.overrides, arguments), Recording())
     assert answer["state"] == "pruned"
     assert len(answer["seen"]) == 1
     folder = one.store / FOLDER / "trial-0006"

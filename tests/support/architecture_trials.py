@@ -33,8 +33,9 @@ from handful.training.serving import open_scorer
 from handful.user_functions.load import load_functions
 from tests.support import encoded
 from tests.support.architectures import tiny
-from tests.support.encoded import Encoded, Told
+from tests.support.encoded import Encoded
 from tests.support.image_architectures import picture, tiny_of_images
+from tests.support.progress import Recording
 
 LABEL2ID = {label: number for number, label in enumerate(encoded.LABELS)}
 LENGTHS = {"train": (16, 9, 5, 9), "validation": (7, 12, 5), "test": (16, 6, 11, 6)}
@@ -128,7 +129,7 @@ class Trial:
         found: dict[str, Any] = json.loads((self.final / "handful.json").read_text())
         return found
 
-    def train(self, told: Told | None = None) -> Trained:
+    def train(self, told: Recording | None = None) -> Trained:
         experiment = self.experiment.open(self.root / "train", told)
         return run_train(experiment, self.experiment.prepared, Inline(), made_from={})
 

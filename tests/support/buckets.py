@@ -18,7 +18,8 @@ from handful.pipeline.run import run
 from handful.pipeline.step import Choice
 from handful.records import Reconciled
 from tests.support.faults import Proxy
-from tests.support.reconciling import Business, Heard
+from tests.support.progress import Recording
+from tests.support.reconciling import Business
 from tests.support.servers import S3Server
 
 HANDFUL = Path(sys.executable).with_name("handful")
@@ -158,7 +159,7 @@ def copies_of(business: Business, between: Proxy, *, since: int = 0) -> Counter[
 def in_pipeline(business: Business, redo: Collection[str] = ()) -> Reconciled:
     """As `handful reconcile` does it, lock and all, but in this process."""
     with tempfile.TemporaryDirectory() as scratch:
-        experiment = business.open(Heard(), Path(scratch))
+        experiment = business.open(Recording(), Path(scratch))
         records = run(experiment, Choice("reconcile", "reconcile", frozenset(redo)))
     return cast(Reconciled, records["reconcile"])
 
@@ -166,7 +167,7 @@ def in_pipeline(business: Business, redo: Collection[str] = ()) -> Reconciled:
 def write_settings(business: Business) -> None:
     """Write the experiment's files without running anything."""
     with tempfile.TemporaryDirectory() as scratch:
-        business.open(Heard(), Path(scratch))
+        business.open(Recording(), Path(scratch))
 
 
 def start(

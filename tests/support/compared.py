@@ -13,7 +13,8 @@ from handful.experiment.context import Experiment, open_experiment
 from handful.records import Evaluation, Prepared, Run, Trained
 from handful.records import Tested as Results
 from handful.training.evaluation.results import write_predictions
-from tests.support.encoded import SETTINGS, Told
+from tests.support.encoded import SETTINGS
+from tests.support.progress import Recording
 
 MADE_FROM = {"[train] METRIC": "macro_f1"}
 
@@ -58,14 +59,14 @@ class Compared:
         every, probes = tuple(self.evaluations), tuple(self.probes)
         return Results(every, looks=1, baselines=probes, made_from={}, finished_at="x")
 
-    def open(self, scratch: Path, told: Told | None = None, **train: str) -> Experiment:
+    def open(self, scratch: Path, told: Recording | None = None, **train: str) -> Experiment:
         scratch.mkdir(parents=True, exist_ok=True)
         self.directory.mkdir(parents=True, exist_ok=True)
         names = dict.fromkeys(run.model for run in self.runs)
         keys = {"MODEL_NAMES": ", ".join(f"./{name}" for name in names), **train}
         lines = "\n".join(f"{key} = {value}" for key, value in keys.items())
         (self.directory / "settings.ini").write_text(f"{SETTINGS}{lines}\n")
-        return open_experiment(self.directory, (), told or Told(), scratch)
+        return open_experiment(self.directory, (), told or Recording(), scratch)
 
     def model(
         self,

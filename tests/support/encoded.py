@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from handful.experiment.context import Experiment, open_experiment
-from handful.progress import Scalar, Silent
 from handful.records import Prepared
+from tests.support.progress import Recording
 
 LABELS = ("invoice", "letter", "report")
 VOCABULARY = 60
@@ -43,31 +43,6 @@ def encode_data():
 """
 
 
-@dataclass
-class Told(Silent):
-    """A `Progress` that remembers."""
-
-    notes: list[str] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
-    advances: list[tuple[str, int, int | None, dict[str, Scalar]]] = field(default_factory=list)
-
-    def note(self, message: str) -> None:
-        self.notes.append(message)
-
-    def warn(self, message: str) -> None:
-        self.warnings.append(message)
-
-    def advance(
-        self,
-        task: str,
-        done: int,
-        total: int | None,
-        unit: str = "",
-        figures: Mapping[str, Scalar] | None = None,
-    ) -> None:
-        self.advances.append((task, done, total, dict(figures or {})))
-
-
 @dataclass(frozen=True)
 class Encoded:
     """The experiment's directory, and the record that prepare would have written."""
@@ -75,9 +50,9 @@ class Encoded:
     directory: Path
     prepared: Prepared
 
-    def open(self, scratch: Path, progress: Told | None = None) -> Experiment:
+    def open(self, scratch: Path, progress: Recording | None = None) -> Experiment:
         scratch.mkdir(parents=True, exist_ok=True)
-        return open_experiment(self.directory, (), progress or Told(), scratch)
+        return open_experiment(self.directory, (), progress or Recording(), scratch)
 
     @property
     def store(self) -> Path:

@@ -7,7 +7,7 @@ import io
 import json
 import random
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,9 +19,9 @@ import pyarrow.parquet as pq
 
 from handful import layout
 from handful.experiment.context import Experiment, open_experiment
-from handful.progress import Scalar, Silent
 from handful.records import Fate, Prepared, Reconciled
 from handful.steps.prepare import prepare
+from tests.support.progress import Recording
 
 SETTINGS = """
 [experiment]
@@ -65,31 +65,6 @@ WORDS = [f"word{number}" for number in range(400)]
 NO_LEDGER: dict[str, Any] = {"label_source": "query", "reason": "", "repaired": False}
 
 
-@dataclass
-class Told(Silent):
-    """A `Progress` that remembers."""
-
-    notes: list[str] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
-    advances: list[tuple[str, int, int | None]] = field(default_factory=list)
-
-    def note(self, message: str) -> None:
-        self.notes.append(message)
-
-    def warn(self, message: str) -> None:
-        self.warnings.append(message)
-
-    def advance(
-        self,
-        task: str,
-        done: int,
-        total: int | None,
-        unit: str = "",
-        figures: Mapping[str, Scalar] | None = None,
-    ) -> None:
-        self.advances.append((task, done, total))
-
-
 def random_text(number: int, words: int = 60) -> str:
     return " ".join(random.Random(number).choices(WORDS, k=words))
 
@@ -101,7 +76,7 @@ class Bench:
     root: Path
     artifacts: dict[str, dict[str, Any]] = field(default_factory=dict)
     """Artifact id → label, files (name → bytes), row (the label row's other columns)."""
-    told: Told = field(default_factory=Told)
+    told: Recording = field(default_factory=Recording)
     url: str | None = None
     """Of the store, if it is not a directory below `root`."""
     endpoint_url: str | None = None

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import sqlite3
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +18,10 @@ from handful.experiment.context import Experiment, open_experiment
 from handful.labels.base import LabelSource
 from handful.labels.database import DatabaseLabels
 from handful.pipeline.production import production_files
-from handful.progress import Scalar
 from handful.records import Reconciled
 from handful.steps.reconcile import reconcile
 from handful.storage.base import Source, Store
+from tests.support.progress import Recording
 
 FUNCTIONS = """
 def get_dataset_features(): ...
@@ -37,44 +37,12 @@ def process_func(artifact, files, artifact_path, experiment_path, overwrite, set
 
 
 @dataclass
-class Heard:
-    """A `Progress` that remembers."""
-
-    notes: list[str] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
-    tables: dict[str, list[Sequence[Scalar]]] = field(default_factory=dict)
-    steps: list[str] = field(default_factory=list)
-    """What happened in which order: tasks by their first word, tables by their title."""
-
-    def note(self, message: str) -> None:
-        self.notes.append(message)
-
-    def warn(self, message: str) -> None:
-        self.warnings.append(message)
-
-    def advance(
-        self,
-        task: str,
-        done: int,
-        total: int | None,
-        unit: str = "",
-        figures: Mapping[str, Scalar] | None = None,
-    ) -> None:
-        if task not in self.steps:
-            self.steps.append(task)
-
-    def table(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[Scalar]]) -> None:
-        self.tables[title] = [tuple(row) for row in rows]
-        self.steps.append(title)
-
-
-@dataclass
 class Outcome:
     """What a run of reconcile left."""
 
     record: Reconciled
     store: Store
-    heard: Heard
+    heard: Recording
 
     @property
     def ledger(self) -> pl.DataFrame:
@@ -145,7 +113,7 @@ class Business:
         for number in range(count):
             self.artifact(f"good-{number}", "cat" if number % 2 else "dog")
 
-    def open(self, heard: Heard, scratch: Path) -> Experiment:
+    def open(self, heard: Recording, scratch: Path) -> Experiment:
         """Write settings.ini and functions.py, and open the experiment."""
         production = {
             "DATABASE_URL": f"sqlite:///{self.database}",
@@ -172,7 +140,7 @@ class Business:
         labels: LabelSource | None = None,
     ) -> Outcome:
         """Reconcile; the record is saved as the pipeline would."""
-        heard = Heard()
+        heard = Recording()
         with tempfile.TemporaryDirectory() as scratch:
             experiment = self.open(heard, Path(scratch))
             if store is not None:

@@ -19,23 +19,15 @@ import pytest
 
 from handful.errors import DataError, Full, Unreachable, UserError
 from handful.labels.database import BATCH, DatabaseLabels
-from handful.progress import Silent
+from tests.support.progress import Recording
 
 QUERY = "SELECT * FROM labels ORDER BY 1"
 
 
-class Heard(Silent):
-    def __init__(self) -> None:
-        self.notes: list[str] = []
-
-    def note(self, message: str) -> None:
-        self.notes.append(message)
-
-
 def rows(
-    path: Path, query: str = QUERY, heard: Heard | None = None, options: str = ""
+    path: Path, query: str = QUERY, heard: Recording | None = None, options: str = ""
 ) -> list[str]:
-    labels = DatabaseLabels(f"sqlite:///{path}{options}", query, progress=heard or Heard())
+    labels = DatabaseLabels(f"sqlite:///{path}{options}", query, progress=heard or Recording())
     return [row["artifact_id"] for batch in labels.rows() for row in batch.to_pylist()]
 
 
@@ -82,7 +74,7 @@ CRASH = "c.execute(\"INSERT INTO labels VALUES ('b', 'y')\"); c.commit(); os._ex
 
 
 def test_wal_mode_without_a_wal_is_read_and_nothing_appears(wal: Path) -> None:
-    before, heard = contents(wal.parent), Heard()
+    before, heard = contents(wal.parent), Recording()
     assert rows(wal, heard=heard) == ["a"]
     assert contents(wal.parent) == before
     assert heard.notes == []
@@ -90,7 +82,7 @@ def test_wal_mode_without_a_wal_is_read_and_nothing_appears(wal: Path) -> None:
 
 def test_a_wal_that_a_crash_left_is_read_from_a_private_copy(wal: Path, tmp_path: Path) -> None:
     in_another_process(CRASH, wal)
-    before, heard = contents(wal.parent), Heard()
+    before, heard = contents(wal.parent), Recording()
     assert "labels.db-wal" in before
     scratch = tmp_path / "scratch"
     scratch.mkdir()
@@ -158,7 +150,7 @@ def test_a_journal_that_a_crash_left_is_rolled_back_in_a_private_copy(database: 
         "c.execute(\"DELETE FROM labels WHERE artifact_id = 'a'\")\nos._exit(0)"
     )
     in_another_process(program, database)
-    before, heard = contents(database.parent), Heard()
+    before, heard = contents(database.parent), Recording()
     assert "labels.db-journal" in before
     assert rows(database, heard=heard) == ["a"]
     assert contents(database.parent) == before

@@ -12,7 +12,7 @@ from sqlalchemy.engine import make_url
 from handful.errors import DataError
 from handful.labels.plain_select import is_plain_select
 from handful.labels.statements import check_statement
-from handful.progress import Silent
+from tests.support.progress import Recording
 
 URLS = {
     "duckdb": "duckdb:///file.db",
@@ -246,18 +246,8 @@ WRITES = {
 }
 
 
-class Heard(Silent):
-    """What a person is warned of."""
-
-    def __init__(self) -> None:
-        self.warnings: list[str] = []
-
-    def warn(self, message: str) -> None:
-        self.warnings.append(message)
-
-
 def check(kind: str, query: str) -> list[str]:
-    heard = Heard()
+    heard = Recording()
     check_statement(query, make_url(URLS.get(kind, f"{kind}://me:pw@host/db")), heard)
     return heard.warnings
 

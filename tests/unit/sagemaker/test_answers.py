@@ -26,7 +26,7 @@ from handful.sagemaker.jobs.control import Control, Status, make_client
 from handful.sagemaker.jobs.costs import readiness
 from handful.sagemaker.jobs.logs import Logs
 from handful.settings import Settings
-from tests.support.encoded import Told
+from tests.support.progress import Recording
 from tests.support.sagemaker_works import settings as settings_of
 
 PAGE = """<!DOCTYPE html>
@@ -102,7 +102,7 @@ def test_a_job_that_is_followed_meets_them_in_words(error: Exception) -> None:
     with pytest.raises(HandfulError) as caught:
         Control(Raising()).status("training", "x")
     assert "<" not in str(caught.value)
-    progress = Told()
+    progress = Recording()
     if isinstance(error, botocore.exceptions.BotoCoreError | ResponseParserError | LookupError):
         Logs(Raising(), "training", "x", progress).tell()
         assert len(progress.warnings) == 1
@@ -152,7 +152,7 @@ def test_check_goes_on_whatever_one_service_raises(service: str, tmp_path: Path)
 
 def shown(found: tuple[Finding, ...]) -> None:
     """As a person sees them; markup is nowhere."""
-    progress = Told()
+    progress = Recording()
     readiness.show(found, progress)
     try:
         readiness.refuse(found)

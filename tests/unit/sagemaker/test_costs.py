@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 from handful.errors import Unreachable, UserError
 from handful.experiment.context import Experiment
 from handful.layout import RECONCILED, Layout
-from handful.progress import Silent
 from handful.sagemaker.account.clients import Clients
 from handful.sagemaker.jobs.costs import forecast as costs
 from handful.sagemaker.jobs.costs.cost_check import Purse, forecast_of
@@ -32,6 +31,7 @@ from handful.sagemaker.jobs.costs.forecast import START, Forecast, Line, Price
 from handful.sagemaker.jobs.costs.instances import Jobs, jobs_of
 from handful.settings import Range, Settings
 from handful.storage.local.store import LocalStore
+from tests.support.progress import Recording
 from tests.support.sagemaker_works import settings as settings_of
 from tests.support.sagemaker_works import tuned
 
@@ -43,23 +43,11 @@ PRICES = {
 }
 
 
-class Told(Silent):
-    def __init__(self) -> None:
-        self.warnings: list[str] = []
-        self.tables: list[tuple[str, Any]] = []
-
-    def warn(self, message: str) -> None:
-        self.warnings.append(message)
-
-    def table(self, title: str, columns: Any, rows: Any) -> None:
-        self.tables.append((title, rows))
-
-
 def experiment(directory: Path, settings: Settings | None = None, **keys: Any) -> Experiment:
     found = settings or settings_of(directory / "EXP-1", **keys)
     store = LocalStore(directory / "store")
     layout = Layout(found.prepare.ENCODED_DATA_DIR)
-    return Experiment(directory / "EXP-1", found, store, layout, Told(), directory / "scratch")
+    return Experiment(directory / "EXP-1", found, store, layout, Recording(), directory / "scratch")
 
 
 def keep(where: Experiment, key: str, record: Mapping[str, Any]) -> None:
@@ -161,7 +149,7 @@ def test_the_forecast_adds_up(tmp_path: Path) -> None:
     # Three instances prepare, two train (the dearer of the two types counts), one tests.
     assert found.dollars == pytest.approx(3 * 0.2 + 2 * 1.0 + 0.2)
     assert found.is_whole
-    told = Told()
+    told = Recording()
     costs.show(found, told)
     ((title, rows),) = told.tables
     assert title == "what it will cost: $2.80"
@@ -245,12 +233,12 @@ def test_the_price_list_or_the_settings(tmp_path: Path, monkeypatch: pytest.Monk
         raise Unreachable("nobody answered")
 
     monkeypatch.setattr(costs, "price_of", away)
-    told = Told()
+    told = Recording()
     found = forecast_of(replace(here, progress=told), clients=clients)
     assert {one.price.source for one in found.lines if one.price} == {"PRICE_PER_HOUR"}
     assert len(told.warnings) == 1
     assert "PRICE_PER_HOUR is used" in told.warnings[0]
-    told = Told()
+    told = Recording()
     without = experiment(tmp_path, PRICE_PER_HOUR=None)
     found = forecast_of(replace(without, progress=told), clients=clients)
     assert not any(one.price for one in found.lines)

@@ -16,13 +16,13 @@ from handful.cli.aws import bootstrap_stack, show_standing, teardown_stack
 from handful.errors import Denied, StepError, UserError
 from handful.experiment.context import Experiment
 from handful.layout import Layout
-from handful.progress import Silent
 from handful.sagemaker.account.rights import rights_of_driver, rights_of_jobs
 from handful.sagemaker.account.stack import Stack
 from handful.sagemaker.account.template import stack_name, template
 from handful.settings import Settings
 from handful.storage.local.store import LocalStore
 from tests.support.clouds import ACCOUNT, REGION, client, reset, running_moto
+from tests.support.progress import Recording
 from tests.support.sagemaker_works import settings as settings_of
 
 WILD = {"*", "s3:*", "iam:*", "ec2:*", "sagemaker:*", "kms:*", "logs:*", "ecr:*"}
@@ -230,23 +230,10 @@ def test_what_is_missing_is_told(tmp_path: Path, cloud: str) -> None:
         Stack(replace(read(tmp_path, cloud), experiment=nobody)).look()
 
 
-class Told(Silent):
-    def __init__(self) -> None:
-        self.said: list[str] = []
-
-    def note(self, message: str) -> None:
-        self.said.append(message)
-
-    warn = note
-
-    def table(self, title: str, columns: Any, rows: Any) -> None:
-        self.said += [title, *(" ".join(map(str, row)) for row in rows)]
-
-
 def test_the_command_prints_first_asks_and_removes(
     cloud: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings, told = read(tmp_path, cloud, IMAGE_URI=None), Told()
+    settings, told = read(tmp_path, cloud, IMAGE_URI=None), Recording()
     experiment = Experiment(
         tmp_path, settings, LocalStore(tmp_path / "s"), Layout("full"), told, tmp_path
     )
@@ -268,18 +255,18 @@ def test_the_command_prints_first_asks_and_removes(
     assert stack.look().state == ""
     bootstrap_stack(experiment, stack, as_json=False, yes=True, only_print=False)
     assert any(
-        one.startswith("write into [sagemaker]: ROLE_ARN = arn:aws:iam") for one in told.said
+        one.startswith("write into [sagemaker]: ROLE_ARN = arn:aws:iam") for one in told.lines
     )
     uri = f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com/handful:1"
-    assert f"write into [sagemaker]: IMAGE_URI = {uri}" in told.said
-    told.said.clear()
+    assert f"write into [sagemaker]: IMAGE_URI = {uri}" in told.lines
+    told.lines.clear()
     bootstrap_stack(experiment, stack, as_json=False, yes=False, only_print=False)
-    assert any("nothing is changed" in one for one in told.said)
+    assert any("nothing is changed" in one for one in told.lines)
     show_standing(experiment, stack.look())
-    assert any("CREATE_COMPLETE" in one for one in told.said)
+    assert any("CREATE_COMPLETE" in one for one in told.lines)
     with pytest.raises(UserError, match="remove the stack"):
         teardown_stack(experiment, stack, as_json=False, yes=False)
     teardown_stack(experiment, stack, as_json=False, yes=True)
-    assert "removed: S3::Bucket research" in told.said
+    assert "removed: S3::Bucket research" in told.lines
     teardown_stack(experiment, stack, as_json=False, yes=True)
-    assert any("nothing is removed" in one for one in told.said)
+    assert any("nothing is removed" in one for one in told.lines)

@@ -11,7 +11,8 @@ from datasets import Features, List, Value
 from handful.errors import SettingsError, UserError
 from handful.training.check import CheckResult, try_steps
 from handful.user_functions.load import load_functions
-from tests.support.encoded import Encoded, Told, examples, make
+from tests.support.encoded import Encoded, examples, make
+from tests.support.progress import Recording
 
 FEATURES = Features(
     {
@@ -133,8 +134,8 @@ def mean(shown: str = MASKED, norm: str = "torch.nn.Identity()", how: str = "") 
     return MEAN.format(shown=shown, norm=norm, how=how)
 
 
-def tried_rows(one: Encoded, scratch: Path, lengths: tuple[int, ...]) -> Told:
-    told = Told()
+def tried_rows(one: Encoded, scratch: Path, lengths: tuple[int, ...]) -> Recording:
+    told = Recording()
     experiment = one.open(scratch, told)
     rows = [
         {

@@ -11,10 +11,10 @@ import polars as pl
 import pytest
 
 from handful.errors import StoreError
-from handful.progress import Silent
 from handful.steps.reconcile.snapshot import contents
 from handful.steps.reconcile.snapshot.contents import hash_artifacts, hasher
 from handful.storage.open import open_store
+from tests.support.progress import Recording
 
 FILES = {
     "artifact_id": pl.String,
@@ -23,16 +23,6 @@ FILES = {
     "size": pl.Int64,
     "etag": pl.String,
 }
-
-
-class Recorded(Silent):
-    """Remembers what was told."""
-
-    def __init__(self) -> None:
-        self.told: list[tuple[Any, ...]] = []
-
-    def advance(self, *what: Any, **more: Any) -> None:
-        self.told.append(what)
 
 
 class Read:
@@ -61,7 +51,7 @@ def experiment(tmp_path: Path) -> Any:
     return SimpleNamespace(
         store=open_store(str(tmp_path / "store")),
         scratch=tmp_path / "scratch",
-        progress=Recorded(),
+        progress=Recording(),
     )
 
 
@@ -99,8 +89,8 @@ def test_the_hash_is_over_names_and_contents(experiment: Any, source: Any) -> No
         "b": expected("content", ("y", sha(b"1"))),
     }
     assert (found.absent, found.failed) == ({}, {})
-    done = [("reading contents", n, 3, "files") for n in (1, 2, 3)]
-    assert experiment.progress.told == done
+    done = [("reading contents", n, 3, "files", {}) for n in (1, 2, 3)]
+    assert experiment.progress.advances == done
 
 
 def test_etags_that_tell_the_content_are_enough(experiment: Any, source: Any) -> None:

@@ -17,7 +17,6 @@ from hypothesis import strategies as st
 
 from handful import layout
 from handful.errors import DataError, StepError
-from handful.progress import Silent
 from handful.records import Fate
 from handful.settings import Limit
 from handful.steps.reconcile.artifacts import Listing
@@ -32,6 +31,7 @@ from handful.steps.reconcile.snapshot.contents import Hashes
 from handful.steps.reconcile.snapshot.snapshot import About
 from handful.storage.base import Store
 from handful.storage.open import open_store
+from tests.support.progress import Recording
 
 ROWS = {
     "artifact_id": pl.String,
@@ -321,17 +321,6 @@ def test_a_ledger_that_does_not_add_up_is_never_written() -> None:
 # --- what the ledger leaves, and tells ------------------------------------------------------------
 
 
-class Recorded(Silent):
-    def __init__(self) -> None:
-        self.told: list[Any] = []
-
-    def note(self, message: str) -> None:
-        self.told.append(message)
-
-    def table(self, title: str, columns: Any, rows: Any) -> None:
-        self.told.append(rows)
-
-
 def ledger_of(rows: list[Row], keys: list[Key]) -> Ledger:
     found = matched(rows, keys)
     here = found.files.select("artifact_id", "file", "size", "etag")
@@ -358,7 +347,7 @@ def test_the_hash_is_over_all_that_later_steps_read_in_any_order() -> None:
 
 
 def test_stale_files_are_named_and_removed_only_if_told_so(tmp_path: Path) -> None:
-    store, progress = open_store(str(tmp_path)), Recorded()
+    store, progress = open_store(str(tmp_path)), Recording()
     experiment: Any = SimpleNamespace(store=store, progress=progress)
     stale = pl.DataFrame(
         [("a", "x", 1, "e"), ("a", "y", 1, "e"), ("b", "x", 1, "e")], PRESENT, orient="row"
@@ -369,13 +358,13 @@ def test_stale_files_are_named_and_removed_only_if_told_so(tmp_path: Path) -> No
         store.write(key, b"")
     there = sorted(keys_of(store))
     assert prune(experiment, stale.clear(), remove=True).is_empty()
-    assert progress.told == []
+    assert progress.lines == []
     assert prune(experiment, stale, remove=False).equals(stale)
     assert sorted(keys_of(store)) == there
     assert prune(experiment, stale, remove=True).equals(stale.clear())
     assert keys_of(store) == [kept]
     what = "3 stale files of 2 artifacts"
-    assert progress.told == [
+    assert progress.notes == [
         f"{what} are in the store and not used; --prune removes them",
         f"removed {what}",
     ]
@@ -386,7 +375,7 @@ def keys_of(store: Store) -> list[str]:
 
 
 def test_the_table_has_the_fates_of_either_side_in_the_order_of_the_fates() -> None:
-    progress = Recorded()
+    progress = Recording()
     summary = {
         "label_rows": {"total": 3, "fates": {"kept": 1, "duplicate_row": 2}},
         "artifacts": {"total": 5, "fates": {"no_label_row": 4, "kept": 1}},
@@ -398,7 +387,7 @@ def test_the_table_has_the_fates_of_either_side_in_the_order_of_the_fates() -> N
         "no_label_row": ("no_label_row", 0, 4),
     }
     order = [expected[fate.value] for fate in Fate if fate.value in expected]
-    assert progress.told == [[*order, ("total", 3, 5)]]
+    assert [rows for _, rows in progress.tables] == [[*order, ("total", 3, 5)]]
 
 
 # --- what a person reads -------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from handful.experiment.context import Experiment, open_experiment
 from handful.progress import Progress
 from handful.settings import Range
 from handful.steps.tune import tune
-from tests.support.encoded import Told
+from tests.support.progress import Recording
 from tests.support.sagemaker_works import TEXT
 
 MODEL = "bert-base-uncased"
@@ -70,7 +70,7 @@ def experiment(tmp_path: Path) -> Experiment:
     (directory / "functions.py").write_text(functions)
     overrides = (f"experiment.STORE={tmp_path / 'store'}",)
     (tmp_path / "s").mkdir()
-    found = open_experiment(directory, overrides, Told(), tmp_path / "s")
+    found = open_experiment(directory, overrides, Recording(), tmp_path / "s")
     settings = replace(
         found.settings,
         compute=replace(found.settings.compute, BACKEND="sagemaker"),

@@ -25,7 +25,7 @@ from handful.training.data.collation import (
 from handful.training.data.splits import SplitData, as_split
 from handful.training.model.capabilities import check_forward, check_trainable
 from tests.support.classifiers import classifier
-from tests.support.encoded import Told
+from tests.support.progress import Recording
 
 LENGTHS = (3, 7, 5, 11)
 
@@ -44,7 +44,7 @@ def rows(*, mask: bool = True, lengths: tuple[int, ...] = LENGTHS, high: int = 4
     return as_split(Dataset.from_dict(columns, features=Features(features)))
 
 
-def found(model: nn.Module, data: SplitData, told: Told, tokenizer: Any = None) -> Collator:
+def found(model: nn.Module, data: SplitData, told: Recording, tokenizer: Any = None) -> Collator:
     return collation(model, tokenizer, Trial(data, 3, Path(), told, "m"))
 
 
@@ -61,7 +61,7 @@ def alone_and_together(model: nn.Module, data: SplitData, collate: Collator) -> 
 @pytest.mark.parametrize("kind", ["Bert", "Roberta", "DistilBert", "Electra", "ModernBert"])
 @pytest.mark.parametrize("mask", [True, False])
 def test_a_row_does_not_mind_its_neighbours(kind: str, mask: bool) -> None:
-    model, data, told = classifier(kind), rows(mask=mask), Told()
+    model, data, told = classifier(kind), rows(mask=mask), Recording()
     collate = found(model, data, told)
     assert collate.adds_mask is not mask
     assert collate.side == "right"
@@ -81,7 +81,7 @@ def xlnet() -> nn.Module:
 @pytest.mark.parametrize("side", ["left", "right"])
 def test_xlnet_is_padded_on_the_left_whatever_its_tokenizer_says(side: str) -> None:
     model, data = xlnet(), rows()
-    collate = found(model, data, Told(), SimpleNamespace(padding_side=side, pad_token_id=5))
+    collate = found(model, data, Recording(), SimpleNamespace(padding_side=side, pad_token_id=5))
     assert collate.side == "left"
     assert alone_and_together(model, data, collate) < 1e-4
 
@@ -99,12 +99,12 @@ def test_a_decoder_without_a_padding_token_takes_its_tokenizers() -> None:
     assert model.config.pad_token_id is None
     give_padding_token(model, SimpleNamespace(pad_token_id=7))
     assert model.config.pad_token_id == 7
-    assert alone_and_together(model, rows(), found(model, rows(), Told())) < 1e-4
+    assert alone_and_together(model, rows(), found(model, rows(), Recording())) < 1e-4
 
 
 def test_where_nobody_names_one_the_line_to_write_is_said() -> None:
     with pytest.raises(UserError, match="pad_token_id, for a decoder usually to its eos_token_id"):
-        found(gpt2(), rows(), Told())
+        found(gpt2(), rows(), Recording())
 
 
 def fnet() -> nn.Module:
@@ -116,7 +116,7 @@ def fnet() -> nn.Module:
 
 
 def test_a_model_that_sees_padding_gets_batches_of_one_length() -> None:
-    model, told = fnet(), Told()
+    model, told = fnet(), Recording()
     collate = found(model, rows(mask=False), told)
     assert collate.equal_lengths
     assert any("FNetForSequenceClassification sees padding" in note for note in told.notes)
@@ -141,7 +141,7 @@ def big_bird(length: int) -> tuple[nn.Module, SplitData]:
 @pytest.mark.parametrize(("length", "kind"), [(20, "original_full"), (40, "block_sparse")])
 def test_big_bird_keeps_the_attention_that_it_begins_with(length: int, kind: str) -> None:
     model, data = big_bird(length)
-    collate = found(model, data, Told())
+    collate = found(model, data, Recording())
     assert (collate.least > 0) is (kind == "block_sparse")
     with torch.inference_mode():
         for number in range(2):
@@ -172,7 +172,7 @@ def test_reformer_gets_whole_chunks(axial: bool) -> None:
         pad_token_id=0,
     )
     model, data = transformers.ReformerForSequenceClassification(config), rows()
-    collate = found(model, data, Told())
+    collate = found(model, data, Recording())
     assert collate.multiple == (32 if axial else 8)
     batch = collate(data.batch(np.arange(len(data))))
     assert batch["input_ids"].shape == (4, 32 if axial else 16)
@@ -208,19 +208,21 @@ class Maskless(Own):
 
 
 def test_an_own_model_that_reads_padding_in_spite_of_a_mask_is_told() -> None:
-    told = Told()
+    told = Recording()
     assert not found(Own(masked=False), rows(), told).equal_lengths
     assert any("reads padding; let forward ignore what the mask" in w for w in told.warnings)
-    told = Told()
+    told = Recording()
     found(Own(masked=True), rows(), told)
     assert not told.warnings
 
 
 def test_an_own_model_that_takes_no_mask_and_reads_padding_is_refused() -> None:
     with pytest.raises(UserError, match="no attention_mask, and Maskless reads the padding") as e:
-        found(Maskless(masked=False), rows(mask=False), Told())
+        found(Maskless(masked=False), rows(mask=False), Recording())
     assert "get_dataset_features" in str(e.value)
-    found(Maskless(masked=False), rows(mask=False, lengths=(5, 5)), Told())  # nothing is padded
+    found(
+        Maskless(masked=False), rows(mask=False, lengths=(5, 5)), Recording()
+    )  # nothing is padded
 
 
 def test_the_collation_stands_in_the_record() -> None:

@@ -16,7 +16,8 @@ from handful.evaluation.label_review import Source, by_model, review
 from handful.experiment.context import Experiment
 from handful.training.evaluation import baselines, label_noise
 from handful.user_functions.load import load_functions
-from tests.support.encoded import LABELS, ROWS, Encoded, Told, make
+from tests.support.encoded import LABELS, ROWS, Encoded, make
+from tests.support.progress import Recording
 
 LABEL2ID = {label: number for number, label in enumerate(LABELS)}
 
@@ -26,8 +27,8 @@ def one(tmp_path: Path) -> Encoded:
     return make(tmp_path / "experiment")
 
 
-def opened(one: Encoded, tmp_path: Path) -> tuple[Experiment, Told]:
-    told = Told()
+def opened(one: Encoded, tmp_path: Path) -> tuple[Experiment, Recording]:
+    told = Recording()
     return one.open(tmp_path / "scratch", told), told
 
 

@@ -32,7 +32,7 @@ from handful.training.evaluation.metrics import (
     replace_non_finite_metrics,
 )
 from handful.user_functions.load import load_functions
-from tests.support.encoded import Told
+from tests.support.progress import Recording
 
 LABEL2ID = {"a": 0, "b": 1, "c c": 2, "never": 3}
 DRAW = np.random.default_rng(0)
@@ -225,7 +225,7 @@ def test_the_brier_score_is_that_of_scikit_learn() -> None:
 def told_of(tmp_path: Path, source: str, metric: str, goal: str = "max") -> tuple[bool, list[str]]:
     """Does compute_metrics give it, and what is warned of?"""
     metrics = Metrics(functions_of(tmp_path, source), LABEL2ID, settings=None)  # type: ignore[arg-type]
-    section, told = SimpleNamespace(METRIC=metric, METRIC_GOAL=goal), Told()
+    section, told = SimpleNamespace(METRIC=metric, METRIC_GOAL=goal), Recording()
     given = check_metric(metrics, section, REFERENCES, told)  # type: ignore[arg-type]
     return given, told.warnings
 

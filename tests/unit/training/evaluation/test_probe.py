@@ -36,7 +36,8 @@ from handful.training.model.heads import Head, compute_cpu_logits, find_head, wi
 from handful.training.model.load import Built
 from handful.training.model.pretrained import load_pretrained
 from tests.support.architectures import LABELS, tiny_config
-from tests.support.encoded import Encoded, Told, make, tiny_bert
+from tests.support.encoded import Encoded, make, tiny_bert
+from tests.support.progress import Recording
 
 RECIPE = Recipe(3.0, 32, 1e-4)
 LABEL2ID = {"invoice": 0, "letter": 1, "report": 2}
@@ -139,7 +140,7 @@ def one(tmp_path: Path) -> Encoded:
     return make(tmp_path / "EXP-1")
 
 
-def frozen(one: Encoded, scratch: Path, told: Told | None = None) -> Frozen:
+def frozen(one: Encoded, scratch: Path, told: Recording | None = None) -> Frozen:
     experiment = one.open(scratch, told)
     model = load_pretrained(str(one.directory / "model"), LABEL2ID, "mean").model
     rows = {str(name): one.prepared.rows["model"][name] for name in (Split.TRAIN, Split.VALIDATION)}
@@ -165,7 +166,7 @@ def accuracy(logits: np.ndarray, references: np.ndarray) -> float:
 def test_vectors_are_what_the_head_is_given_and_are_computed_once(
     one: Encoded, tmp_path: Path
 ) -> None:
-    told = Told()
+    told = Recording()
     first = features(frozen(one, tmp_path / "s", told))
     given = frozen(one, tmp_path / "t", told)
     with torch.inference_mode(), without_head(given.model, "label_head"):

@@ -16,7 +16,7 @@ from handful.storage.local.store import LocalStore
 from handful.storage.open import open_store
 from handful.training.loop.checkpoints import MARKER, RUN, TENSORS, WEIGHTS, Checkpoints
 from handful.training.loop.state import RunState, random_state, set_random_state
-from tests.support.encoded import Told
+from tests.support.progress import Recording
 
 PREFIX = "models/m/seed-0/checkpoints"
 
@@ -31,12 +31,12 @@ class Shared(torch.nn.Module):
 
 
 @pytest.fixture
-def told() -> Told:
-    return Told()
+def told() -> Recording:
+    return Recording()
 
 
 @pytest.fixture
-def checkpoints(tmp_path: Path, told: Told) -> Checkpoints:
+def checkpoints(tmp_path: Path, told: Recording) -> Checkpoints:
     store = open_store(str(tmp_path / "store"))
     return Checkpoints(store, PREFIX, tmp_path / "scratch", {"EPOCHS": "3"}, told)
 
@@ -93,7 +93,7 @@ def flip(path: Path) -> None:
 @pytest.mark.parametrize("damage", [cut_off, flip, Path.unlink])
 @pytest.mark.parametrize("name", [WEIGHTS, TENSORS, RUN])
 def test_a_damaged_one_is_passed_over_for_the_one_before(
-    tmp_path: Path, checkpoints: Checkpoints, told: Told, damage, name: str
+    tmp_path: Path, checkpoints: Checkpoints, told: Recording, damage, name: str
 ) -> None:
     save(checkpoints, 10)
     save(checkpoints, 20)
@@ -115,7 +115,7 @@ def test_one_without_its_marker_is_not_there(tmp_path: Path, checkpoints: Checkp
 
 @pytest.mark.parametrize("text", ["", "{}", "[]", '{"format": 1, "step": 20}', "null"])
 def test_a_marker_that_says_nothing_is_passed_over(
-    tmp_path: Path, checkpoints: Checkpoints, told: Told, text: str
+    tmp_path: Path, checkpoints: Checkpoints, told: Recording, text: str
 ) -> None:
     save(checkpoints, 10)
     save(checkpoints, 20)
@@ -178,7 +178,7 @@ def test_the_best_validation_and_how_long_ago_it_was(goal: str, best: int) -> No
 # --- whose they are ------------------------------------------------------------------------------
 
 
-def of(tmp_path: Path, owner: str, told: Told) -> Checkpoints:
+def of(tmp_path: Path, owner: str, told: Recording) -> Checkpoints:
     store = open_store(str(tmp_path / "store"))
     return Checkpoints(store, PREFIX, tmp_path / f"scratch-{owner}", {"EPOCHS": "3"}, told, owner)
 
@@ -192,7 +192,7 @@ def names(tmp_path: Path) -> set[str]:
 
 
 @pytest.mark.parametrize("before", ["", "another"], ids=["an earlier build", "another holder"])
-def test_who_goes_on_makes_them_its_own(tmp_path: Path, told: Told, before: str) -> None:
+def test_who_goes_on_makes_them_its_own(tmp_path: Path, told: Recording, before: str) -> None:
     theirs, mine = of(tmp_path, before, told), of(tmp_path, "me", told)
     theirs.begin(None)
     for step in (10, 20, 30):
@@ -214,7 +214,7 @@ def test_who_goes_on_makes_them_its_own(tmp_path: Path, told: Told, before: str)
 
 
 def test_killed_while_it_makes_them_its_own(
-    tmp_path: Path, told: Told, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, told: Recording, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """After any of the moves the next one goes on from the same checkpoint, with its best."""
     theirs = of(tmp_path, "first", told)
@@ -255,7 +255,9 @@ def test_killed_while_it_makes_them_its_own(
     assert not told.warnings
 
 
-def test_what_two_have_left_is_gone_when_a_third_begins_anew(tmp_path: Path, told: Told) -> None:
+def test_what_two_have_left_is_gone_when_a_third_begins_anew(
+    tmp_path: Path, told: Recording
+) -> None:
     for owner in ("", "one", "other"):
         theirs = of(tmp_path, owner, told)
         theirs.begin(None)
@@ -267,7 +269,7 @@ def test_what_two_have_left_is_gone_when_a_third_begins_anew(tmp_path: Path, tol
     assert names(tmp_path) == {"owner.json"}
 
 
-def test_the_same_owner_finds_its_own_where_they_were(tmp_path: Path, told: Told) -> None:
+def test_the_same_owner_finds_its_own_where_they_were(tmp_path: Path, told: Recording) -> None:
     """A job that is started again elsewhere has the same name."""
     first = of(tmp_path, "job-1", told)
     first.begin(None)

@@ -24,7 +24,8 @@ from handful.training.model.load import (
 )
 from handful.training.model.pretrained import load_pretrained
 from handful.user_functions.load import Functions, load_functions
-from tests.support.encoded import Encoded, Told, make
+from tests.support.encoded import Encoded, make
+from tests.support.progress import Recording
 
 LABEL2ID = {"invoice": 0, "letter": 1, "report": 2}
 RECORD = {
@@ -190,7 +191,7 @@ def test_no_tokenizer_asks_whether_its_code_may_be_run(
     for name, more in (("config", {"model_type": "of_nobody"}), ("tokenizer_config", {})):
         (tmp_path / f"{name}.json").write_text(json.dumps({"auto_map": own, **more}))
     (tmp_path / "own.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\n")
-    told = Told()
+    told = Recording()
     assert load_tokenizer(ModelSource("m", str(tmp_path)), PLAIN, told) is None
     assert "wants code of its own" in told.warnings[0]
     assert not asked
@@ -232,14 +233,14 @@ def test_the_hub_is_asked_only_for_what_is_the_hubs(
         return "a tokenizer"
 
     monkeypatch.setattr(transformers.AutoTokenizer, "from_pretrained", from_pretrained)
-    told = Told()
+    told = Recording()
     found = load_tokenizer(ModelSource(name, name), functions, told)
     assert (found, names) == (("a tokenizer", [name]) if asked else (None, []))
     assert not told.warnings
 
 
 def test_a_tokenizer_that_cannot_be_loaded_is_told_and_does_not_stop(tmp_path: Path) -> None:
-    told = Told()
+    told = Recording()
     assert load_tokenizer(ModelSource("m", str(tmp_path)), PLAIN, told) is None
     assert not told.warnings  # a model without a tokenizer is nothing to warn about
     (tmp_path / "tokenizer.json").write_text("{")
