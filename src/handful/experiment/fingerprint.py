@@ -67,7 +67,6 @@ def of_tune(directory: Path, settings: Settings, prepared: Prepared) -> Fingerpr
         **of_train(directory, settings, prepared),
         **_own(directory, settings, "tune", TRAINING_FUNCTIONS),
         "[train] SEEDS": str(settings.train.SEEDS[0]),
-        "[experiment] SEED": str(settings.experiment.SEED),
     }
 
 
@@ -111,9 +110,7 @@ def of_compare(
         for r in trained.runs
     }
     return {
-        "[train] METRIC": settings.train.METRIC,
-        "[train] METRIC_GOAL": settings.train.METRIC_GOAL,
-        "[experiment] SEED": str(settings.experiment.SEED),
+        **list_counted_settings(settings, "compare"),
         **measured,
         **{
             f"the predictions of {e.model}, seed {e.seed}": e.predictions_hash

@@ -10,7 +10,7 @@ from typing import Any
 
 from handful.settings.values.parse import Parser
 
-STEPS = ("reconcile", "prepare", "tune", "train", "test", "report")
+STEPS = ("reconcile", "prepare", "tune", "train", "test", "compare", "report")
 
 
 @dataclass(frozen=True)

@@ -103,6 +103,8 @@ def test_each_step_counts_what_changes_its_result(folder: Path) -> None:
     assert "[train] EPOCHS" in names["train"] - names["prepare"] - names["reconcile"]
     assert all("[user] POOLING" in found for found in names.values())
     assert list_counted_settings(settings, "report") == {"[report] SHOW_DOCUMENTS": "true"}
+    ranked_by = {"[train] METRIC", "[train] METRIC_GOAL", "[experiment] SEED"}
+    assert set(list_counted_settings(settings, "compare")) == ranked_by
     never = {
         "[reconcile] NUM_PROCESSES",
         "[reconcile] COPY_CONCURRENCY",

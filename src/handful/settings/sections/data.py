@@ -56,7 +56,7 @@ class ExperimentSection:
         whole(0, SEED_MAX, "seed"),
         "0",
         "The seed of every draw: samples, splits, and training unless SEEDS is given.",
-        counts="prepare",
+        counts="prepare tune compare",
     )
     S3_ENDPOINT_URL: str | None = key(
         optional(text("URL", names.server_url)),

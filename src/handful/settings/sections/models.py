@@ -123,7 +123,7 @@ class TrainSection:
         "macro_f1",
         "The validation metric that picks the best checkpoint and model: one that compute_metrics "
         "returns, or any figure of the report (log_loss, brier, roc_auc, f1.<label>, …), or loss.",
-        counts="train",
+        counts="train compare",
     )
     METRIC_GOAL: str = key(
         choice("max", "min"),
@@ -131,7 +131,7 @@ class TrainSection:
         "Whether METRIC is better when it is higher or lower; to be written only for a metric of "
         "your own.",
         said="as METRIC is; max for one of your own",
-        counts="train",
+        counts="train compare",
     )
     EARLY_STOPPING_PATIENCE: int | None = key(
         optional(whole(1, 100_000, "evaluations")),
