@@ -6,15 +6,30 @@ A table of kinds of exceptions by places; with real processes in test_guards.
 from __future__ import annotations
 
 import errno
+import json
 import os
 import signal
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from handful.errors import DataError, Full, FunctionsError, OutOfResources, UserError, exceptions
+from handful.errors import (
+    DataError,
+    Fault,
+    Full,
+    FunctionsError,
+    HandfulError,
+    ManyFaults,
+    NotReady,
+    OutOfResources,
+    SettingsError,
+    StepError,
+    UserError,
+    exceptions,
+)
 from handful.experiment.context import Experiment, open_experiment
 from handful.inference.works import Copy, EncodeBatch, ProcessBatch
 from handful.layout import ARTIFACTS
@@ -28,7 +43,7 @@ from handful.steps.reconcile.processing.processor import Place, Task, process
 from handful.training.calls import call
 from handful.user_functions.load import Functions, load_functions
 from handful.user_functions.workers.heartbeat import Gauge
-from handful.user_functions.workers.messages import Desk
+from handful.user_functions.workers.messages import Desk, Done, Loss
 from tests.support.preparing import bench
 
 CLASSES = """
@@ -217,6 +232,36 @@ def told_process_when_predicting(experiment: Experiment, _: Functions) -> str:
     copies = (Copy("one", None, folder, ()),)
     work = ProcessBatch(copies=copies, store=experiment.store, patience=60)
     return str(work.do(desk(experiment, experiment.directory))["one"])
+
+
+def test_a_document_pays_for_a_worker_only_if_it_was_in_hand() -> None:
+    task = Task("one", "letter", None, "{}", ("raw.txt",), 2.0)
+
+    def loss(status: int, *, is_late: bool = False, is_ready: bool = True) -> Loss:
+        return Loss("it is gone", is_late, is_ready, status, "")
+
+    told = [
+        task.without(range(1), one)
+        for one in (loss(-9, is_late=True), loss(-9), loss(-99), loss(3))
+    ]
+    assert [one.result.failure for one in told if isinstance(one, Done)] == [
+        "process_func took longer than PROCESS_TIMEOUT = 2 s and was stopped",
+        "process_func ended its process with signal 9 (SIGKILL); "
+        "signal 9 often means that memory ran out",
+        "process_func ended its process with signal 99 (unknown)",
+        "process_func ended its process with status 3",
+    ]
+    assert task.without(range(0), loss(3)) == replace(task, losses=1)
+    with pytest.raises(StepError, match=r"status 3 while it loaded functions\.py"):
+        task.without(range(0), loss(3, is_ready=False))
+
+
+@pytest.mark.parametrize("kind", [SettingsError, FunctionsError, NotReady, Full, HandfulError])
+def test_an_error_crosses_a_process_as_it_is(kind: type[HandfulError]) -> None:
+    faults = [Fault("here", "one", "do it"), Fault("there", "two")]
+    error: Any = kind(faults) if issubclass(kind, ManyFaults) else kind("one", where="here")
+    again = exceptions.error_from_json(json.loads(json.dumps(exceptions.error_to_json(error))))
+    assert (type(again), str(again)) == (type(error), str(error))
 
 
 PLACES: dict[str, Callable[[Experiment, Functions], str]] = {
