@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 Scalar = str | int | float | bool | None
 
@@ -90,6 +90,34 @@ class Discreet:
 
     def table(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[Scalar]]) -> None:
         self.listener.table(title, columns, rows)
+
+
+class Events:
+    """A `Progress` that tells each call as an event, by its name, with values for JSON."""
+
+    def __init__(self, tell: Callable[[str, Mapping[str, Any]], None]) -> None:
+        self._tell = tell
+
+    def note(self, message: str) -> None:
+        self._tell("note", {"message": message})
+
+    def warn(self, message: str) -> None:
+        self._tell("warn", {"message": message})
+
+    def advance(
+        self,
+        task: str,
+        done: int,
+        total: int | None,
+        unit: str = "",
+        figures: Mapping[str, Scalar] | None = None,
+    ) -> None:
+        told = {"task": task, "done": done, "total": total, "unit": unit}
+        self._tell("advance", {**told, "figures": dict(figures or {})})
+
+    def table(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[Scalar]]) -> None:
+        told = {"title": title, "columns": list(columns), "rows": [list(row) for row in rows]}
+        self._tell("table", told)
 
 
 def printable(text: str, most: int = 0) -> str:

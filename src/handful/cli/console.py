@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
-from handful.progress import Progress, Scalar, printable
+from handful.progress import Events, Progress, Scalar, printable
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bars
@@ -88,20 +88,15 @@ class Paces:
         return pace
 
 
-class JsonLines:
+class JsonLines(Events):
     """One JSON object a line, for machines."""
 
     def __init__(self) -> None:
+        super().__init__(self._write)
         self._paces = Paces()
 
-    def _write(self, event: str, **values: Any) -> None:
+    def _write(self, event: str, values: Mapping[str, Any]) -> None:
         print(json.dumps({"event": event, "at": round(time.time(), 3), **values}), flush=True)
-
-    def note(self, message: str) -> None:
-        self._write("note", message=message)
-
-    def warn(self, message: str) -> None:
-        self._write("warn", message=message)
 
     def advance(
         self,
@@ -115,19 +110,16 @@ class JsonLines:
         if not pace.due(EVENT_EVERY_SECONDS):
             return
         left = pace.left(done, total)
-        self._write(
-            "progress",
-            task=task,
-            done=done,
-            total=total,
-            unit=unit,
-            per_second=round(pace.rate(done), 3),
-            seconds_left=None if left is None else round(left, 1),
-            figures=dict(figures or {}),
-        )
-
-    def table(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[Scalar]]) -> None:
-        self._write("table", title=title, columns=list(columns), rows=[list(row) for row in rows])
+        told = {
+            "task": task,
+            "done": done,
+            "total": total,
+            "unit": unit,
+            "per_second": round(pace.rate(done), 3),
+            "seconds_left": None if left is None else round(left, 1),
+            "figures": dict(figures or {}),
+        }
+        self._write("progress", told)
 
     def close(self) -> None: ...
 
