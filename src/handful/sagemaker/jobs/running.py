@@ -9,9 +9,9 @@ from typing import Any
 
 from handful.errors import LeftRunning
 from handful.sagemaker.jobs.control import NoRoom
+from handful.system.threads import run_side_by_side
 
 _FOLLOW = "run the same command to follow it again"
-_TICK = 0.2
 
 
 class Running:
@@ -67,31 +67,14 @@ class Running:
 
     def side_by_side(self, works: Sequence[Callable[[], Any]]) -> list[Any]:
         """What each work returns; the first error is raised when all have ended."""
-        results: list[Any] = [None] * len(works)
-        errors: list[BaseException | None] = [None] * len(works)
-
-        def do(number: int) -> None:
-            try:
-                results[number] = works[number]()
-            except BaseException as error:  # noqa: BLE001 - raised again by the main thread
-                errors[number] = error
-
-        # Daemons: whoever leaves does not wait for their ends.
-        threads = [
-            threading.Thread(target=do, args=(number,), daemon=True) for number in range(len(works))
-        ]
         try:
-            for thread in threads:
-                thread.start()
-            for thread in threads:
-                while thread.is_alive():
-                    thread.join(_TICK)  # a signal is only heard between two waits
+            found = run_side_by_side(works)
         except KeyboardInterrupt:
             raise self._leave_running_jobs() from None
-        for error in errors:
-            if error is not None:
-                raise error
-        return results
+        for one in found:
+            if isinstance(one, BaseException):
+                raise one
+        return found
 
     def _leave_running_jobs(self) -> LeftRunning:
         with self._change:

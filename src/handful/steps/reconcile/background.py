@@ -6,8 +6,8 @@ wait for it.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Generic, TypeVar
 
 from handful.progress import Progress, Scalar, Silent
@@ -19,27 +19,17 @@ class Meanwhile(Generic[T]):
     """Begins at once. `get` waits for the result, or raises what went wrong."""
 
     def __init__(self, do: Callable[[], T]) -> None:
-        self._result: list[T] = []
-        self._error: BaseException | None = None
         # No daemon: an interpreter that ends while a client library is at work may crash.
-        self._thread = threading.Thread(target=self._run, args=(do,), name="handful-meanwhile")
-        self._thread.start()
+        thread = ThreadPoolExecutor(1, thread_name_prefix="handful-meanwhile")
+        self._future = thread.submit(do)
+        thread.shutdown(wait=False)
 
     def get(self) -> T:
-        self.wait()
-        if self._error is not None:
-            raise self._error
-        return self._result[0]
+        return self._future.result()
 
     def wait(self) -> None:
         """Until it has ended, well or not: then nothing of it touches files or the store."""
-        self._thread.join()
-
-    def _run(self, do: Callable[[], T]) -> None:
-        try:
-            self._result.append(do())
-        except BaseException as error:  # noqa: BLE001 - raised again by whoever asks
-            self._error = error
+        wait([self._future])
 
 
 class _BackgroundEndError(Exception):

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from handful.backends.base import Backend, Job, lock_of
 from handful.errors import HandfulError, Interrupted, StoreError
@@ -14,6 +14,7 @@ from handful.records import Prepared
 from handful.steps.train import processes_for, run_fingerprint
 from handful.steps.tune import trials
 from handful.steps.tune.trials import State, Trial
+from handful.system.threads import run_side_by_side
 
 
 @dataclass(frozen=True)
@@ -54,31 +55,19 @@ def run_round(
     A trial that fails is written down as failed. Raises what no trial is to blame for: an
     interruption, or a store that does not answer.
     """
-    ended: dict[int, Trial | HandfulError | BaseException] = {}
-
-    def one(number: int) -> None:
-        try:
-            ended[number] = _run_trial_job(search, number, drawn[number], before)
-        except Exception as error:  # noqa: BLE001 - handed to the main thread, which judges it
-            ended[number] = error
-
-    if len(drawn) == 1:
+    works = [partial(_run_trial_job, search, number, drawn[number], before) for number in drawn]
+    if len(works) == 1:
         # Here and not in a thread: Ctrl-C reaches the worker's backend, which lets it finish well.
-        one(next(iter(drawn)))
+        try:
+            ended: list[Trial | BaseException] = [works[0]()]
+        except Exception as error:  # noqa: BLE001 - judged as those of many are
+            ended = [error]
     else:
-        _run_trial_threads([threading.Thread(target=one, args=(n,), daemon=True) for n in drawn])
+        ended = run_side_by_side(works)
     return [
-        _resolve_trial_outcome(search, number, drawn[number], ended[number])
-        for number in sorted(drawn)
+        _resolve_trial_outcome(search, number, drawn[number], found)
+        for number, found in sorted(zip(drawn, ended, strict=True))
     ]
-
-
-def _run_trial_threads(threads: Sequence[threading.Thread]) -> None:
-    """Daemons: when this process is told to go, it goes, and each worker's leash ends it."""
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
 
 
 def _resolve_trial_outcome(
