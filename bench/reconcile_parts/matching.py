@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from handful.steps.reconcile.copying.overwrite_journal import Journal
     from handful.steps.reconcile.matching import Matched
     from handful.steps.reconcile.snapshot.snapshot import Snapshot
+    from handful.steps.reconcile.snapshot.tables import TableStore
 
 PAGE = 1_000
 ROWS_AT_ONCE = 10_000
@@ -145,6 +146,7 @@ def match_taken(folder: str) -> dict[str, Any]:
     from handful.steps.reconcile.copying.failures import Troubles
     from handful.steps.reconcile.copying.overwrite_journal import Journal
     from handful.steps.reconcile.snapshot.snapshot import snapshot
+    from handful.steps.reconcile.snapshot.tables import TableStore
 
     nobody: Any = None
     idle, parts, plan_file = peak_mb(), Parts(), Path(folder) / PLAN
@@ -155,11 +157,13 @@ def match_taken(folder: str) -> dict[str, Any]:
             matched = _match(experiment, production)
             troubles = Troubles.of(experiment.settings.reconcile.MAX_FAILED, matched.rows)
         with parts.timed("copy plan"):
-            journal = Journal(experiment, production.about.taken_at)
-            planned = _plan(experiment, matched, journal, plan_file)
+            kept = TableStore(experiment.store, experiment.scratch, experiment.progress)
+            moment, again = production.about.taken_at, experiment.settings.reconcile.OVERWRITE
+            journal = Journal(kept, experiment.progress, moment, overwrites=again)
+            planned = _plan(kept, matched, journal, plan_file)
         arrived = pl.read_parquet(plan_file).select(copies.PRESENT.names())
         with parts.timed("ledger"):
-            book = _conclude(experiment, production, matched, arrived, troubles)
+            book = _conclude(kept, production, matched, arrived, troubles)
     fates = dict(book.rows.group_by("fate").len().sort("fate").iter_rows())
     sizes = {"plan_mb": plan_file.stat().st_size / 1e6, "idle_mb": idle}
     return {**parts.told(), **sizes, "fates": fates, "planned": planned}
@@ -180,18 +184,19 @@ def _match(experiment: Experiment, production: Snapshot) -> Matched:
     return reconcile._match(experiment, production, wanted, nobody)[1]
 
 
-def _plan(experiment: Experiment, matched: Matched, journal: Journal, path: Path) -> int:
+def _plan(kept: TableStore, matched: Matched, journal: Journal, path: Path) -> int:
     """How many files are to be copied; the plan goes to `path`."""
     from handful.steps.reconcile.copying import copies
 
-    here, memory = copies.present(experiment), copies.load_arrived_copies(experiment)
+    here = copies.present(kept.store, kept.progress)
+    memory = copies.load_arrived_copies(kept)
     plan = copies.plan(matched.files, here, memory, journal)
     plan.write_parquet(path)
     return plan.height
 
 
 def _conclude(
-    experiment: Experiment,
+    kept: TableStore,
     production: Snapshot,
     matched: Matched,
     arrived: pl.DataFrame,
@@ -205,6 +210,6 @@ def _conclude(
     made = pl.DataFrame(schema={**arrived.schema, "content": pl.String})
     book = ledger.conclude(matched, Verified(arrived, made, 0), troubles)
     listed = production.files.select(pl.col("artifact_id").n_unique()).collect().item()
-    ledger.write(experiment, book, ledger.summarise(book, production.about, int(listed)))
+    ledger.write(kept, book, ledger.summarise(book, production.about, int(listed)))
     book.hash()
     return book

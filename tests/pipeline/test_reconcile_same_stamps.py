@@ -215,7 +215,7 @@ def test_killed_on_the_way_it_is_copied_all_the_same(
 ) -> None:
     business.run()
     in_place(business.files / KEY)
-    where = "copying.copy" if when == "before the copy" else "ledger.conclude"
+    where = "copying.copies.Copier.copy" if when == "before the copy" else "ledger.conclude"
 
     def killed(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt

@@ -25,7 +25,7 @@ def list_referenced_artifacts(
     `rows`: label rows that can be used. Looks at the files of `enough` artifacts, and no more.
     `DataError` if there are candidates, and none of them is whole.
     """
-    production = experiment.settings.production
+    settings, production = experiment.settings, experiment.settings.production
     given = references(rows, production.FILE_KEY_COLUMN or "")
     wanted = [matches(pl.col("file"), name) for name in production.FILES_FROM_PROD]
     names = pl.Series([name_of(one) for one in given["reference"]], dtype=pl.String)
@@ -41,7 +41,7 @@ def list_referenced_artifacts(
     named = given.join(ids, on="artifact_id", how="semi").select("artifact_id", "reference")
     if named.is_empty():
         return pl.DataFrame(schema={"artifact_id": pl.String, "key": pl.String})
-    looks = look(experiment, files, named, Troubles(_SOME, ids.height))
+    looks = look(files, named, Troubles(_SOME, ids.height), settings, experiment.progress)
     found = named.join(looks, on="reference")
     whole = named.join(found.filter(pl.col("fate").is_not_null()), on="artifact_id", how="anti")
     if whole.is_empty():

@@ -16,14 +16,16 @@ itself tells what has arrived, and the record comes last.
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
 
 import polars as pl
 
 from handful import layout
 from handful.experiment.context import Experiment
 from handful.labels.base import LabelSource
+from handful.progress import Progress
 from handful.records import Fingerprint, Reconciled
 from handful.records.moments import current_moment
 from handful.steps.reconcile import ledger
@@ -32,28 +34,22 @@ from handful.steps.reconcile.background import Hushed, Meanwhile
 from handful.steps.reconcile.copying import copies, sums
 from handful.steps.reconcile.copying.failures import Troubles
 from handful.steps.reconcile.copying.file_system import keep_apart
-from handful.steps.reconcile.copying.moving import move_folders
+from handful.steps.reconcile.copying.moving import FolderMover
 from handful.steps.reconcile.copying.overwrite_journal import Journal
 from handful.steps.reconcile.copying.verify import Verifier
-from handful.steps.reconcile.keys import key_column
-from handful.steps.reconcile.keys.id_format import describe, normalize_listing, normalize_rows
+from handful.steps.reconcile.keys import id_format, key_column
 from handful.steps.reconcile.keys.names import Wanted
 from handful.steps.reconcile.matching import Matched, match
 from handful.steps.reconcile.pool import freeze_garbage_collector
 from handful.steps.reconcile.processing.process import Processing, function_key, inputs_of
-from handful.steps.reconcile.snapshot import tables
-from handful.steps.reconcile.snapshot.contents import hasher
+from handful.steps.reconcile.processing.processor import Place
+from handful.steps.reconcile.snapshot import report_labels, tables
+from handful.steps.reconcile.snapshot.contents import ContentHasher
 from handful.steps.reconcile.snapshot.difference import show_difference
 from handful.steps.reconcile.snapshot.file_rows import Named
 from handful.steps.reconcile.snapshot.overrides import override
-from handful.steps.reconcile.snapshot.report_labels import (
-    announce,
-    label_counts,
-    warn_of_kept_text,
-    write_counts,
-)
 from handful.steps.reconcile.snapshot.snapshot import Snapshot, replace_kept, snapshot
-from handful.storage.base import Source
+from handful.storage.base import Source, Store
 from handful.user_functions.settings_usage import settings_usage
 from handful.user_functions.source_hash import function_hashes
 
@@ -82,11 +78,13 @@ def reconcile(
         DataError: the labels or files cannot be used as they are.
         StepError: more artifacts failed than MAX_FAILED allows, or the store did.
     """
-    settings = experiment.settings
+    settings, progress = experiment.settings, experiment.progress
+    store, scratch, asked = experiment.store, experiment.scratch, settings.reconcile
+    table_store = tables.TableStore(store, scratch, progress)
     process = function_hashes(experiment.directory).get("process_func")
     wanted = Wanted.of(
         settings.production.FILES_FROM_PROD,
-        settings.reconcile.FILES_ON_RESEARCH,
+        asked.FILES_ON_RESEARCH,
         has_process=process is not None,
     )
     begun = _prepare_reconciliation(
@@ -98,31 +96,36 @@ def reconcile(
         ),
         every=compare_contents,
     )
-    production, matched, troubles = begun.production, begun.matched, begun.troubles
-    here, memory = begun.here, begun.memory
+    taken_at, matched, troubles = begun.production.about.taken_at, begun.matched, begun.troubles
 
-    journal = Journal(experiment, production.about.taken_at)
-    delivery = _copy(experiment, files, begun, journal)
+    journal = Journal(table_store, progress, taken_at, overwrites=asked.OVERWRITE)
+    copier = copies.Copier(files, store, asked.COPY_CONCURRENCY, troubles, journal, progress)
+    delivery = _copy(copier, begun)
 
     processing = None
     if process is not None:
         usage = settings_usage(experiment.directory, ("process_func",))
         key = function_key(process, settings, usage)
-        processing = Processing(experiment, key, inputs_of(matched), journal)
-        processing.run_where_needed(here, delivery, troubles)
-    verifier = Verifier(
-        experiment, files, matched.files, wanted, memory, processing, troubles, journal
-    )
+        place = Place(experiment.directory.absolute(), settings, store, scratch)
+        processing = Processing(place, key, inputs_of(matched), journal, progress)
+        processing.run_where_needed(begun.here, delivery, troubles)
+    stop = asked.ON_MISSING_FILES == "stop"
+    verifier = Verifier(copier, matched.files, wanted, begun.memory, processing, troubles, stop)
     verified = verifier.verify(delivery)
 
     book = ledger.conclude(matched, verified, troubles)
-    sums.remember(experiment, book.copies, verified.made, verified.contents)
-    labels_kept = _write_reconciliation(experiment, book, begun, prune=prune)
+    sums.remember(table_store, progress, verified)
+    summary = _summarise(book, begun, progress)
+    # Only of a ledger that adds up anything is removed; what is gone is stale no more.
+    left = ledger.prune(store, progress, book.stale, remove=prune)
+    summary["stale"] = ledger.summarise_stale_files(left)
+    labels_kept = ledger.write(table_store, book, summary)
+    ledger.show(progress, summary)
     journal.end()
     return Reconciled(
         made_from=made_from,
         finished_at=current_moment(),
-        snapshot_at=production.about.taken_at,
+        snapshot_at=taken_at,
         ledger_hash=book.hash(),
         fates=dict(book.rows.group_by("fate").len().sort("fate").iter_rows()),
         labels=labels_kept,
@@ -156,17 +159,21 @@ def _prepare_reconciliation(
 
     `every`: every file of it is read, to see whether it is as it arrived.
     """
+    store, scratch, settings = experiment.store, experiment.scratch, experiment.settings
+    table_store = tables.TableStore(store, scratch, experiment.progress)
     hushed = Hushed(experiment.progress)
-    standing = Meanwhile(lambda: copies.standing(replace(experiment, progress=hushed)))
+    standing = Meanwhile(lambda: copies.standing(store, scratch, hushed))
     trying = keeping = None
     try:
         production = taken()
         keeping = production.keeping
-        trying = Meanwhile(lambda: _try_out(experiment, production, files))
+        trying = Meanwhile(lambda: _try_out(store, production, files))
         if production.replaces:
             show_difference(experiment.progress, production.replaces, production)
         listing, matched = _match(experiment, production, wanted, files)
-        troubles = _begin(experiment, production, matched)
+        troubles = Troubles.of(settings.reconcile.MAX_FAILED, matched.rows)
+        troubles.check()
+        _begin(table_store, production, report_labels.label_counts(matched.rows))
     except BaseException:
         hushed.enough = True
         # Whatever is wrong with the snapshot, it is kept: production need not be asked again.
@@ -176,19 +183,20 @@ def _prepare_reconciliation(
         raise
     gc.freeze()  # what was imported meanwhile, too: this is in `freeze_garbage_collector`
     hushed.loud = True  # from now on it is waited for
-    here, memory = move_folders(experiment, matched.files, *standing.get())
-    here = sums.without_damaged(experiment, here, every=every)
+    here, memory = standing.get()
+    if id_format.is_guid(settings):
+        mover = FolderMover(table_store, settings.reconcile.COPY_CONCURRENCY, experiment.progress)
+        here, memory = mover.move(matched.files, here, memory)
+    here = sums.without_damaged(table_store, experiment.progress, here, every=every)
     return _Begun(production, listing, matched, troubles, here, memory, trying)
 
 
-def _copy(
-    experiment: Experiment, files: Source, begun: _Begun, journal: Journal
-) -> copies.Delivery:
+def _copy(copier: copies.Copier, begun: _Begun) -> copies.Delivery:
     """Copy what is missing or different, and note what was lost and is back."""
-    plan = copies.plan(begun.matched.files, begun.here, begun.memory, journal)
-    copies.tell(experiment, plan, begun.matched.files)
+    plan = copies.plan(begun.matched.files, begun.here, begun.memory, copier.journal)
+    copies.tell(copier.progress, plan, begun.matched.files)
     try:
-        delivery = copies.copy(experiment, files, plan, begun.troubles, journal)
+        delivery = copier.copy(plan)
     finally:  # whatever happened, nothing of it is left when the lock is given back
         begun.trying.wait()
     begun.trying.get()
@@ -196,66 +204,58 @@ def _copy(
     return delivery
 
 
-def _try_out(experiment: Experiment, production: Snapshot, files: Source) -> None:
+def _try_out(store: Store, production: Snapshot, files: Source) -> None:
     """Of a new snapshot there is much to copy; of an old one perhaps nothing."""
     if production.is_new or production.keeping:
-        copies.try_out(experiment, files, production.files)
+        copies.try_out(store, files, production.files)
 
 
 def _match(
     experiment: Experiment, production: Snapshot, wanted: Wanted, files: Source
 ) -> tuple[Listing, Matched]:
     """Give fates, and announce them before the first copy."""
-    settings = experiment.settings
+    settings, progress, scratch = experiment.settings, experiment.progress, experiment.scratch
+    table_store = tables.TableStore(experiment.store, scratch, progress)
     rows = pl.read_parquet(production.labels)
-    warn_of_kept_text(experiment, rows)
-    rows = override(normalize_rows(rows, settings), settings)
-    keys = normalize_listing(production.files, settings, experiment.scratch)
-    keys = copies.without_copied_archives(experiment, keys)
-    for line in describe(rows, keys):
-        experiment.progress.note(line)
+    report_labels.warn_of_kept_text(progress, rows)
+    rows = override(id_format.normalize_rows(rows, settings), settings)
+    keys = id_format.normalize_listing(production.files, settings, scratch)
+    keys = copies.without_copied_archives(table_store, keys)
+    for line in id_format.describe(rows, keys):
+        progress.note(line)
     column, named = settings.production.FILE_KEY_COLUMN, None
     if column and production.file_keys:
         named = Named(column, pl.scan_parquet(production.file_keys))
     listing = Listing(keys, production.about.keys_read_two_ways > 0, named)
-    matched = match(rows, listing, wanted, settings, hasher(experiment, files))
+    hasher = ContentHasher(files, table_store, scratch, progress)
+    matched = match(rows, listing, wanted, settings, hasher)
     matched = keep_apart(matched, experiment.store)
-    announce(experiment, matched, listing)
+    report_labels.announce(progress, settings, matched, listing)
     return listing, matched
 
 
-def _begin(experiment: Experiment, production: Snapshot, matched: Matched) -> Troubles:
+def _begin(table_store: tables.TableStore, production: Snapshot, counts: Mapping[str, int]) -> None:
     """From here on the store changes: the old record no longer speaks of what is there."""
-    troubles = Troubles.of(experiment.settings.reconcile.MAX_FAILED, matched.rows)
-    troubles.check()
-    counts = label_counts(matched.rows)
+    store = table_store.store
     if production.is_new:
-        experiment.store.delete([layout.RECONCILED])
-        replace_kept(experiment, production)
-        write_counts(experiment, counts)
+        store.delete([layout.RECONCILED])
+        replace_kept(table_store, production)
+        report_labels.write_counts(store, counts)
     else:  # of the same snapshot: where the counts differ, the old record is out of date anyway
         tables.together(
             production.kept,
-            lambda: experiment.store.delete([layout.RECONCILED]),
-            lambda: write_counts(experiment, counts),
+            lambda: store.delete([layout.RECONCILED]),
+            lambda: report_labels.write_counts(store, counts),
         )
-    return troubles
 
 
-def _write_reconciliation(
-    experiment: Experiment, book: ledger.Ledger, begun: _Begun, *, prune: bool
-) -> dict[str, int]:
-    """Write the ledger and its summary, and show it; kept artifacts per label."""
+def _summarise(book: ledger.Ledger, begun: _Begun, progress: Progress) -> dict[str, Any]:
+    """For summary.json; `StepError` if the ledger does not add up."""
     production = begun.production
     listed = begun.listing.files.select(pl.col("artifact_id").n_unique()).collect().item()
     summary = ledger.summarise(book, production.about, int(listed))
     if production.file_keys:
         looked = pl.scan_parquet(production.file_keys)
         summary["keys"] = key_column.told(looked, production.about.made_from)
-        experiment.progress.note(f"no_label_row {key_column.NOT_KNOWN}")
-    # Only of a ledger that adds up anything is removed; what is gone is stale no more.
-    left = ledger.prune(experiment, book.stale, remove=prune)
-    summary["stale"] = ledger.summarise_stale_files(left)
-    counts = ledger.write(experiment, book, summary)
-    ledger.show(experiment, summary)
-    return counts
+        progress.note(f"no_label_row {key_column.NOT_KNOWN}")
+    return summary

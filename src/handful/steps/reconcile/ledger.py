@@ -12,7 +12,7 @@ import polars as pl
 
 from handful import layout
 from handful.errors import StepError
-from handful.experiment.context import Experiment
+from handful.progress import Progress
 from handful.records import Fate
 from handful.steps.reconcile.copying.copies import COPIES, FILE
 from handful.steps.reconcile.copying.failures import Troubles
@@ -22,6 +22,7 @@ from handful.steps.reconcile.matching import Matched
 from handful.steps.reconcile.snapshot import tables
 from handful.steps.reconcile.snapshot.report_labels import label_counts, write_counts
 from handful.steps.reconcile.snapshot.snapshot import About
+from handful.storage.base import Store
 
 LEDGER = pl.Schema(
     [
@@ -184,21 +185,23 @@ def summarise_stale_files(stale: pl.DataFrame) -> dict[str, Any]:
     }
 
 
-def write(experiment: Experiment, ledger: Ledger, summary: Mapping[str, Any]) -> dict[str, int]:
+def write(
+    table_store: tables.TableStore, ledger: Ledger, summary: Mapping[str, Any]
+) -> dict[str, int]:
     """Write the ledger, the summary, the final label counts, and what the next run should remember;
     kept artifacts per label."""
     labels = label_counts(ledger.rows)
     text = json.dumps(summary, indent=2, ensure_ascii=False) + "\n"
     tables.together(
-        lambda: write_counts(experiment, labels),
-        lambda: tables.save(experiment, ledger.rows, layout.LEDGER),
-        lambda: tables.save(experiment, ledger.copies, layout.COPIES),
-        lambda: experiment.store.write(layout.SUMMARY, text.encode()),
+        lambda: write_counts(table_store.store, labels),
+        lambda: table_store.save(ledger.rows, layout.LEDGER),
+        lambda: table_store.save(ledger.copies, layout.COPIES),
+        lambda: table_store.store.write(layout.SUMMARY, text.encode()),
     )
     return labels
 
 
-def show(experiment: Experiment, summary: Mapping[str, Any]) -> None:
+def show(progress: Progress, summary: Mapping[str, Any]) -> None:
     """The summary, as a table that a person reads in ten seconds."""
     rows, artifacts = summary["label_rows"]["fates"], summary["artifacts"]["fates"]
     lines = [
@@ -207,21 +210,19 @@ def show(experiment: Experiment, summary: Mapping[str, Any]) -> None:
         if fate.value in rows or fate.value in artifacts
     ]
     total = ("total", summary["label_rows"]["total"], summary["artifacts"]["total"])
-    experiment.progress.table(
-        "what became of them", ("fate", "label rows", "artifacts"), [*lines, total]
-    )
+    progress.table("what became of them", ("fate", "label rows", "artifacts"), [*lines, total])
 
 
-def prune(experiment: Experiment, stale: pl.DataFrame, *, remove: bool) -> pl.DataFrame:
+def prune(store: Store, progress: Progress, stale: pl.DataFrame, *, remove: bool) -> pl.DataFrame:
     """Name what the ledger no longer keeps, or remove it; what of it is left."""
     if stale.is_empty():
         return stale
     ids = stale["artifact_id"].n_unique()
     what = f"{stale.height:,} stale files of {ids:,} artifacts"
     if not remove:
-        experiment.progress.note(f"{what} are in the store and not used; --prune removes them")
+        progress.note(f"{what} are in the store and not used; --prune removes them")
         return stale
     keys = (layout.artifact_file(i, file) for i, file in stale.select(FILE).iter_rows())
-    experiment.store.delete(keys)
-    experiment.progress.note(f"removed {what}")
+    store.delete(keys)
+    progress.note(f"removed {what}")
     return stale.clear()

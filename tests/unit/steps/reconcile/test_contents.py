@@ -12,7 +12,8 @@ import pytest
 
 from handful.errors import StoreError
 from handful.steps.reconcile.snapshot import contents
-from handful.steps.reconcile.snapshot.contents import hash_artifacts, hasher
+from handful.steps.reconcile.snapshot.contents import ContentHasher
+from handful.steps.reconcile.snapshot.tables import TableStore
 from handful.storage.open import open_store
 from tests.support.progress import Recording
 
@@ -60,6 +61,11 @@ def source(tmp_path: Path) -> Any:
     return Read(open_store(str(tmp_path / "production")), local=False)
 
 
+def hasher(experiment: Any, source: Any) -> ContentHasher:
+    mine = TableStore(experiment.store, experiment.scratch, experiment.progress)
+    return ContentHasher(source, mine, experiment.scratch, experiment.progress)
+
+
 def listed(
     source: Any, *rows: tuple[str, str, bytes | None], etag: str = "mtime-1"
 ) -> pl.DataFrame:
@@ -96,7 +102,7 @@ def test_the_hash_is_over_names_and_contents(experiment: Any, source: Any) -> No
 def test_etags_that_tell_the_content_are_enough(experiment: Any, source: Any) -> None:
     files = listed(source, ("a", "x", b"2"), ("b", "x", b"2"), etag="an-md5")
     mixed = listed(source, ("b", "y", b"3"))
-    found = hash_artifacts(experiment, source, pl.concat([files, mixed])).found
+    found = hasher(experiment, source)(pl.concat([files, mixed])).found
     assert dict(found.rows()) == {
         "a": expected("etags", ("x", "an-md5")),
         "b": expected("content", ("x", sha(b"2")), ("y", sha(b"3"))),
@@ -106,14 +112,14 @@ def test_etags_that_tell_the_content_are_enough(experiment: Any, source: Any) ->
 
 def test_what_was_read_once_is_remembered(experiment: Any, source: Any) -> None:
     files = listed(source, ("a", "x", b"1"))
-    first = hash_artifacts(experiment, source, files).found
+    first = hasher(experiment, source)(files).found
     more = pl.concat([files, listed(source, ("b", "x", b"2"))])
-    again = hash_artifacts(experiment, source, more).found
+    again = hasher(experiment, source)(more).found
     assert set(first.rows()) < set(again.rows())
     assert source.keys == ["a/x", "b/x"]
     changed = files.with_columns(etag=pl.lit("mtime-2"))
     source._store.write("a/x", b"3")
-    assert hash_artifacts(experiment, source, changed).found.rows() != first.rows()
+    assert hasher(experiment, source)(changed).found.rows() != first.rows()
     assert source.keys == ["a/x", "b/x", "a/x"]
 
 
@@ -135,7 +141,7 @@ def test_what_cannot_be_read_is_told_and_has_no_hash(experiment: Any, source: An
         return read(key)
 
     source.read = fail
-    found = hash_artifacts(experiment, source, files)
+    found = hasher(experiment, source)(files)
     assert found.found["artifact_id"].to_list() == ["b"]
     assert found.absent == {"a": "y", "c": "y"}
     assert found.failed == {"c": f"x cannot be read: {StoreError('the disk is broken')}"}

@@ -348,7 +348,6 @@ def test_the_hash_is_over_all_that_later_steps_read_in_any_order() -> None:
 
 def test_stale_files_are_named_and_removed_only_if_told_so(tmp_path: Path) -> None:
     store, progress = open_store(str(tmp_path)), Recording()
-    experiment: Any = SimpleNamespace(store=store, progress=progress)
     stale = pl.DataFrame(
         [("a", "x", 1, "e"), ("a", "y", 1, "e"), ("b", "x", 1, "e")], PRESENT, orient="row"
     )
@@ -357,11 +356,11 @@ def test_stale_files_are_named_and_removed_only_if_told_so(tmp_path: Path) -> No
     for key in [*keys, kept]:
         store.write(key, b"")
     there = sorted(keys_of(store))
-    assert prune(experiment, stale.clear(), remove=True).is_empty()
+    assert prune(store, progress, stale.clear(), remove=True).is_empty()
     assert progress.lines == []
-    assert prune(experiment, stale, remove=False).equals(stale)
+    assert prune(store, progress, stale, remove=False).equals(stale)
     assert sorted(keys_of(store)) == there
-    assert prune(experiment, stale, remove=True).equals(stale.clear())
+    assert prune(store, progress, stale, remove=True).equals(stale.clear())
     assert keys_of(store) == [kept]
     what = "3 stale files of 2 artifacts"
     assert progress.notes == [
@@ -380,7 +379,7 @@ def test_the_table_has_the_fates_of_either_side_in_the_order_of_the_fates() -> N
         "label_rows": {"total": 3, "fates": {"kept": 1, "duplicate_row": 2}},
         "artifacts": {"total": 5, "fates": {"no_label_row": 4, "kept": 1}},
     }
-    show(SimpleNamespace(progress=progress), summary)  # type: ignore[arg-type]
+    show(progress, summary)
     expected = {
         "kept": ("kept", 1, 1),
         "duplicate_row": ("duplicate_row", 2, 0),

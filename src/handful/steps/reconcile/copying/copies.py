@@ -13,19 +13,20 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import polars as pl
 
 from handful import layout
 from handful.errors import Archived, Full, StoreError
-from handful.experiment.context import Experiment
+from handful.progress import Progress
 from handful.steps.reconcile.copying.failures import Troubles
 from handful.steps.reconcile.copying.overwrite_journal import Journal
 from handful.steps.reconcile.copying.same_stamps import stamp, tells_more
 from handful.steps.reconcile.keys.key_pattern import PAGE, seams
 from handful.steps.reconcile.pool import in_threads
 from handful.steps.reconcile.snapshot import tables
-from handful.storage.base import Source
+from handful.storage.base import Source, Store
 
 PRESENT = pl.Schema(
     {"artifact_id": pl.String, "file": pl.String, "size": pl.Int64, "etag": pl.String}
@@ -53,16 +54,16 @@ class Delivery:
     """artifact id, file, and what tells the content of a local copy."""
 
 
-def present(experiment: Experiment, near: Sequence[str] = ()) -> pl.DataFrame:
+def present(store: Store, progress: Progress, near: Sequence[str] = ()) -> pl.DataFrame:
     """The destination's listing, as `PRESENT`; `near`: ids about a page of it apart."""
     prefix = f"{layout.ARTIFACTS}/"
     found = [pl.DataFrame(schema={"key": pl.String, "size": pl.Int64, "etag": pl.String})]
     seen = 0
-    for batch in experiment.store.list(prefix, near=[prefix + seam for seam in near]):
+    for batch in store.list(prefix, near=[prefix + seam for seam in near]):
         found.append(pl.DataFrame(pl.from_arrow(batch)).select("key", "size", "etag"))
         seen += batch.num_rows
-        experiment.progress.advance("listing the store", seen, None, "files")
-    experiment.progress.advance("listing the store", seen, seen, "files")
+        progress.advance("listing the store", seen, None, "files")
+    progress.advance("listing the store", seen, seen, "files")
     parts = pl.col("key").str.strip_prefix(prefix).str.splitn("/", 2).struct
     listed = pl.concat(found).select(
         parts.field("field_0").alias("artifact_id"),
@@ -74,12 +75,12 @@ def present(experiment: Experiment, near: Sequence[str] = ()) -> pl.DataFrame:
     return listed.with_columns(pl.col("file").fill_null("")).unique(FILE, keep="last")
 
 
-def load_arrived_copies(experiment: Experiment) -> pl.DataFrame:
+def load_arrived_copies(table_store: tables.TableStore) -> pl.DataFrame:
     """Which copy of which source etag arrived, in earlier runs."""
-    return tables.load(experiment, layout.COPIES, COPIES)
+    return table_store.load(layout.COPIES, COPIES)
 
 
-def without_copied_archives(experiment: Experiment, files: pl.LazyFrame) -> pl.LazyFrame:
+def without_copied_archives(table_store: tables.TableStore, files: pl.LazyFrame) -> pl.LazyFrame:
     """The listing, in which a file that was archived after its copy had arrived is as any other.
 
     Nothing has to be read for it as long as the copy stands; if that is lost, the attempt to copy
@@ -87,7 +88,7 @@ def without_copied_archives(experiment: Experiment, files: pl.LazyFrame) -> pl.L
     """
     if "archived" not in files.collect_schema():
         return files
-    arrived = load_arrived_copies(experiment).select(
+    arrived = load_arrived_copies(table_store).select(
         *FILE, etag="source_etag", arrived=pl.lit(True)
     )
     known = files.join(arrived.lazy(), on=[*FILE, "etag"], how="left", maintain_order="left")
@@ -101,10 +102,10 @@ def to_remember(files: pl.DataFrame, here: pl.DataFrame) -> pl.DataFrame:
     return table.select(COPIES.names()).sort(FILE)
 
 
-def standing(experiment: Experiment) -> tuple[pl.DataFrame, pl.DataFrame]:
+def standing(store: Store, scratch: Path, progress: Progress) -> tuple[pl.DataFrame, pl.DataFrame]:
     """`present`, quicker for what `load_arrived_copies` gives, and that."""
-    memory = load_arrived_copies(experiment)
-    return present(experiment, seams(memory["artifact_id"], PAGE)), memory
+    memory = load_arrived_copies(tables.TableStore(store, scratch, progress))
+    return present(store, progress, seams(memory["artifact_id"], PAGE)), memory
 
 
 def compare(files: pl.DataFrame, here: pl.DataFrame, memory: pl.DataFrame) -> pl.DataFrame:
@@ -150,7 +151,7 @@ def compare_arrived(files: pl.DataFrame, here: pl.DataFrame, memory: pl.DataFram
     )
 
 
-def try_out(experiment: Experiment, source: Source, listing: pl.LazyFrame) -> None:
+def try_out(store: Store, source: Source, listing: pl.LazyFrame) -> None:
     """Let the store find out how it can best copy from `source`, before hundreds of copies wait.
 
     `listing`: key, size; a small one of its first files is used.
@@ -158,7 +159,7 @@ def try_out(experiment: Experiment, source: Source, listing: pl.LazyFrame) -> No
     first = listing.select("key", "size").head(_COPY_TRIAL_FILES).collect()
     key, size = first.sort("size", "key").row(0)
     with suppress(StoreError):  # the copies themselves will tell, and be recorded
-        experiment.store.expect_copies(source, key, size)
+        store.expect_copies(source, key, size)
 
 
 def plan(
@@ -176,14 +177,14 @@ def plan(
     return again.filter(~pl.col("same") | pl.col("done").is_null()).drop("done")
 
 
-def tell(experiment: Experiment, planned: pl.DataFrame, files: pl.DataFrame) -> None:
+def tell(progress: Progress, planned: pl.DataFrame, files: pl.DataFrame) -> None:
     """Say what will be copied: nothing, what is missing, or what is to be replaced as well."""
     if planned.is_empty():
-        experiment.progress.note(f"copies: all {files.height:,} files are there")
+        progress.note(f"copies: all {files.height:,} files are there")
         return
     there = planned.filter(pl.col("size_here").is_not_null()).height
     megabytes = int(planned["size"].sum()) / 1e6
-    experiment.progress.note(
+    progress.note(
         f"copies: {planned.height:,} of {files.height:,} files "
         f"({megabytes:,.1f} MB); {there:,} of them are there and are replaced"
     )
@@ -196,54 +197,59 @@ def note_repairs(planned: pl.DataFrame, delivery: Delivery, troubles: Troubles) 
             troubles.repair(artifact_id, f"{file} was lost from the store and was fetched again")
 
 
-def copy(
-    experiment: Experiment,
-    source: Source,
-    files: pl.DataFrame,
-    troubles: Troubles,
-    journal: Journal,
-) -> Delivery:
-    """Copy `files` (artifact_id, file, key, size) into the store.
+@dataclass(frozen=True)
+class Copier:
+    """Brings files of production into the store."""
 
-    A file that cannot be copied is recorded with its cause. Raises `Full` at once, and `StepError`
-    when more artifacts have failed than MAX_FAILED allows.
-    """
-    delivery = Delivery()
-    if files.is_empty():
+    source: Source
+    store: Store
+    concurrency: int
+    troubles: Troubles
+    journal: Journal
+    progress: Progress
+
+    def copy(self, files: pl.DataFrame) -> Delivery:
+        """Copy `files` (artifact_id, file, key, size) into the store.
+
+        A file that cannot be copied is recorded with its cause. Raises `Full` at once, and
+        `StepError` when more artifacts have failed than MAX_FAILED allows.
+        """
+        delivery = Delivery()
+        if files.is_empty():
+            return delivery
+        tables.give_back()
+        rows = files.select("artifact_id", "file", "key", "size").iter_rows()
+        threads = min(self.concurrency, files.height)
+        failing: set[str] = set()
+        told = began = time.monotonic()
+        for done, (row, content, error) in enumerate(
+            in_threads(self._copy_one, rows, threads), start=1
+        ):
+            artifact_id, file, _, size = row
+            if error is None:
+                if content:
+                    delivery.contents.append((artifact_id, file, content))
+                delivery.copied += 1
+                delivery.bytes += size
+                self.journal.add(artifact_id, file)
+            elif isinstance(error, Full):
+                raise error
+            else:
+                delivery.errors[artifact_id, file] = error
+                if not isinstance(error, Archived):  # that is nobody's failure
+                    failing.add(artifact_id)
+                    _check_copy_failure_limit(delivery, failing, self.troubles)
+            now = time.monotonic()
+            if now - told > TELL_SECONDS or done == files.height:
+                told = now
+                rate = {"MB/s": round(delivery.bytes / 1e6 / max(now - began, 1e-3), 1)}
+                self.progress.advance("copying", done, files.height, "files", rate)
+        self.journal.save()
         return delivery
-    tables.give_back()
-    rows = files.select("artifact_id", "file", "key", "size").iter_rows()
-    threads = min(experiment.settings.reconcile.COPY_CONCURRENCY, files.height)
-    failing: set[str] = set()
-    began = time.monotonic()
 
-    def one(row: tuple[str, str, str, int]) -> str | None:
+    def _copy_one(self, row: tuple[str, str, str, int]) -> str | None:
         artifact_id, file, key, _ = row
-        return experiment.store.copy_from(source, key, layout.artifact_file(artifact_id, file))
-
-    told = began
-    for done, (row, content, error) in enumerate(in_threads(one, rows, threads), start=1):
-        artifact_id, file, _, size = row
-        if error is None:
-            if content:
-                delivery.contents.append((artifact_id, file, content))
-            delivery.copied += 1
-            delivery.bytes += size
-            journal.add(artifact_id, file)
-        elif isinstance(error, Full):
-            raise error
-        else:
-            delivery.errors[artifact_id, file] = error
-            if not isinstance(error, Archived):  # that is nobody's failure
-                failing.add(artifact_id)
-                _check_copy_failure_limit(delivery, failing, troubles)
-        now = time.monotonic()
-        if now - told > TELL_SECONDS or done == files.height:
-            told = now
-            rate = {"MB/s": round(delivery.bytes / 1e6 / max(now - began, 1e-3), 1)}
-            experiment.progress.advance("copying", done, files.height, "files", rate)
-    journal.save()
-    return delivery
+        return self.store.copy_from(self.source, key, layout.artifact_file(artifact_id, file))
 
 
 def _check_copy_failure_limit(delivery: Delivery, failing: set[str], troubles: Troubles) -> None:

@@ -12,39 +12,63 @@ process_func runs again on what was moved: the id is among the things that it is
 
 from __future__ import annotations
 
-from functools import partial
+from dataclasses import dataclass
 
 import polars as pl
 
 from handful import layout
-from handful.experiment.context import Experiment
+from handful.progress import Progress
 from handful.steps.reconcile.copying.copies import COPIES, FILE, present
 from handful.steps.reconcile.keys.guids import guids, normalize_guid_ids
-from handful.steps.reconcile.keys.id_format import is_guid
 from handful.steps.reconcile.keys.key_pattern import PAGE, seams
 from handful.steps.reconcile.pool import in_threads
-from handful.steps.reconcile.snapshot import tables
+from handful.steps.reconcile.snapshot.tables import TableStore
 
 
-def move_folders(
-    experiment: Experiment, files: pl.DataFrame, here: pl.DataFrame, memory: pl.DataFrame
-) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """`here` and `memory` (see `copies`) by the form of their ids, with every folder in its place.
+@dataclass(frozen=True)
+class FolderMover:
+    """Puts the folders of artifacts where the form of their ids has them."""
 
-    `files`: what is to be copied; folders of other artifacts stay where they are.
-    """
-    if not is_guid(experiment.settings):
-        return here, memory
-    moves = _moves(files, here)
-    if moves.is_empty():
-        return here, _normalize_copy_ids(memory, here)
-    _move(experiment, moves)
-    known = _normalize_copy_ids(memory, here)
-    after = present(experiment, seams(known["artifact_id"], PAGE))
-    known = _normalize_copy_ids(_with_new_etags(memory, here, after), after)
-    # A copy may stand with another etag than before; who is killed now must not forget which.
-    tables.save(experiment, known, layout.COPIES)
-    return after, known
+    table_store: TableStore
+    concurrency: int
+    progress: Progress
+
+    def move(
+        self, files: pl.DataFrame, here: pl.DataFrame, memory: pl.DataFrame
+    ) -> tuple[pl.DataFrame, pl.DataFrame]:
+        """`here` and `memory` (see `copies`) by the form of their ids, every folder in its place.
+
+        `files`: what is to be copied; folders of other artifacts stay where they are.
+        """
+        moves = _moves(files, here)
+        known = _normalize_copy_ids(memory, here)
+        if moves.is_empty():
+            return here, known
+        self._move(moves)
+        after = present(self.table_store.store, self.progress, seams(known["artifact_id"], PAGE))
+        known = _normalize_copy_ids(_with_new_etags(memory, here, after), after)
+        # A copy may stand with another etag than before; who is killed now must not forget which.
+        self.table_store.save(known, layout.COPIES)
+        return after, known
+
+    def _move(self, moves: pl.DataFrame) -> None:
+        """One artifact after the other where two folders become one; else many at once."""
+
+        def one(row: tuple[str, list[str]]) -> None:
+            new, old = row
+            for folder in old:
+                self.table_store.store.move_tree(layout.artifact(folder), layout.artifact(new))
+
+        count, rows = moves.height, moves.iter_rows()
+        moved = in_threads(one, rows, min(self.concurrency, count))
+        for done, (_, _, error) in enumerate(moved, start=1):
+            if error is not None:
+                raise error
+            self.progress.advance("moving folders", done, count, "artifacts")
+        self.progress.note(
+            f"ID_FORMAT = guid: {count:,} artifacts that were copied under another spelling of "
+            "their id have been moved to their new folders; nothing of them is copied again"
+        )
 
 
 def _moves(files: pl.DataFrame, here: pl.DataFrame) -> pl.DataFrame:
@@ -58,26 +82,6 @@ def _moves(files: pl.DataFrame, here: pl.DataFrame) -> pl.DataFrame:
         .group_by("artifact_id")
         .agg(pl.col("old").sort())
         .sort("artifact_id")
-    )
-
-
-def _move(experiment: Experiment, moves: pl.DataFrame) -> None:
-    """One artifact after the other where two folders become one; else many at once."""
-
-    def one(row: tuple[str, list[str]]) -> None:
-        new, old = row
-        for folder in old:
-            experiment.store.move_tree(layout.artifact(folder), layout.artifact(new))
-
-    threads = min(experiment.settings.reconcile.COPY_CONCURRENCY, moves.height)
-    tell = partial(experiment.progress.advance, "moving folders", total=moves.height)
-    for done, (_, _, error) in enumerate(in_threads(one, moves.iter_rows(), threads), start=1):
-        if error is not None:
-            raise error
-        tell(done=done, unit="artifacts")
-    experiment.progress.note(
-        f"ID_FORMAT = guid: {moves.height:,} artifacts that were copied under another spelling of "
-        "their id have been moved to their new folders; nothing of them is copied again"
     )
 
 

@@ -16,8 +16,8 @@ import polars as pl
 
 from handful import layout
 from handful.errors import Absent
-from handful.experiment.context import Experiment
-from handful.steps.reconcile.snapshot import tables
+from handful.progress import Progress
+from handful.steps.reconcile.snapshot.tables import TableStore
 
 SAVE_SECONDS = 5.0
 _DONE = pl.Schema({"artifact_id": pl.String, "file": pl.String})
@@ -29,25 +29,24 @@ PROCESSED = ""
 class Journal:
     """What this OVERWRITE has done, in this run and in those that were interrupted."""
 
-    def __init__(self, experiment: Experiment, snapshot: str) -> None:
-        """`snapshot`: the moment of the one that is copied."""
-        self._experiment = experiment
+    def __init__(
+        self, table_store: TableStore, progress: Progress, snapshot: str, *, overwrites: bool
+    ) -> None:
+        """`snapshot`: the moment of the one that is copied; `overwrites`: OVERWRITE."""
+        self._table_store, self._store = table_store, table_store.store
+        self.overwrites = overwrites
         self._rows: list[tuple[str, str]] = []
         self._saved = time.monotonic()
         self._parts = 0
         self.done = pl.DataFrame(schema=_DONE)
         """Of the interrupted runs: artifact_id, file."""
-        if not self.overwrites:
+        if not overwrites:
             return
         if self._read_journal_snapshot() == snapshot:
-            self._resume()
+            self._resume(progress)
         else:
-            experiment.store.delete_tree(layout.OVERWRITING)
-            experiment.store.write(_BEGUN, json.dumps({"snapshot": snapshot}).encode())
-
-    @property
-    def overwrites(self) -> bool:
-        return self._experiment.settings.reconcile.OVERWRITE
+            self._store.delete_tree(layout.OVERWRITING)
+            self._store.write(_BEGUN, json.dumps({"snapshot": snapshot}).encode())
 
     def note(self, artifact_id: str, file: str) -> None:
         """It is done; without OVERWRITE nobody will ask."""
@@ -56,10 +55,8 @@ class Journal:
 
     def add(self, artifact_id: str, file: str) -> None:
         """`note`, and write down from time to time."""
-        if not self.overwrites:
-            return
-        self._rows.append((artifact_id, file))
-        if time.monotonic() - self._saved > SAVE_SECONDS:
+        self.note(artifact_id, file)
+        if self._rows and time.monotonic() - self._saved > SAVE_SECONDS:
             self.save()
 
     def save(self) -> None:
@@ -67,7 +64,7 @@ class Journal:
         if not self._rows:
             return
         table = pl.DataFrame(self._rows, _DONE, orient="row")
-        tables.save(self._experiment, table, f"{layout.OVERWRITING}/{self._parts}.parquet")
+        self._table_store.save(table, f"{layout.OVERWRITING}/{self._parts}.parquet")
         self._parts += 1
         self._rows = []
         self._saved = time.monotonic()
@@ -77,28 +74,25 @@ class Journal:
         if not self.overwrites:
             return  # what an interrupted one did stays true, should it ever go on
         # The mark goes first: without it the rest means nothing.
-        self._experiment.store.delete([_BEGUN])
-        self._experiment.store.delete_tree(layout.OVERWRITING)
+        self._store.delete([_BEGUN])
+        self._store.delete_tree(layout.OVERWRITING)
 
     def _read_journal_snapshot(self) -> str | None:
         try:
-            return str(json.loads(self._experiment.store.read(_BEGUN))["snapshot"])
-        except Absent:
-            return None
-        except (ValueError, KeyError, TypeError):
-            return None  # damaged: copying again from the start is never wrong
+            return str(json.loads(self._store.read(_BEGUN))["snapshot"])
+        except (Absent, ValueError, KeyError, TypeError):
+            return None  # none, or damaged: copying again from the start is never wrong
 
-    def _resume(self) -> None:
+    def _resume(self, progress: Progress) -> None:
         found = [self.done]
         while True:
-            part = tables.load(
-                self._experiment, f"{layout.OVERWRITING}/{self._parts}.parquet", _DONE
-            )
+            key = f"{layout.OVERWRITING}/{self._parts}.parquet"
+            part = self._table_store.load(key, _DONE)
             if part.is_empty():
                 break
             found.append(part)
             self._parts += 1
         self.done = pl.concat(found).unique()
-        self._experiment.progress.note(
+        progress.note(
             f"OVERWRITE goes on: {self.done.height:,} files and artifacts were done before"
         )

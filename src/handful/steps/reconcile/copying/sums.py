@@ -8,17 +8,18 @@ with `--redo` all of them are. What is not as it arrived counts as lost.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import polars as pl
 
 from handful import layout
-from handful.experiment.context import Experiment
 from handful.files import checksums
+from handful.progress import Progress
 from handful.steps.reconcile.copying.copies import FILE
+from handful.steps.reconcile.copying.verify import Verified
 from handful.steps.reconcile.pool import in_threads
-from handful.steps.reconcile.snapshot import tables
+from handful.steps.reconcile.snapshot.tables import TableStore
+from handful.storage.base import Store
 
 CHECKSUMS = pl.Schema(
     {
@@ -33,23 +34,25 @@ _DAMAGED = "damaged"
 _CHECKSUM_THREADS = 8
 
 
-def without_damaged(experiment: Experiment, here: pl.DataFrame, *, every: bool) -> pl.DataFrame:
+def without_damaged(
+    table_store: TableStore, progress: Progress, here: pl.DataFrame, *, every: bool
+) -> pl.DataFrame:
     """`here` (see `copies.PRESENT`), in which what is not as it arrived has neither size nor etag.
 
     `every`: read all files, not just those whose time stamp is another.
     """
-    root = _root(experiment)
+    root = _root(table_store.store)
     if root is None or here.is_empty():
         return here
-    known = tables.load(experiment, layout.CHECKSUMS, CHECKSUMS)
+    known = table_store.load(layout.CHECKSUMS, CHECKSUMS)
     both = known.join(here.select(*FILE, now="etag"), on=FILE)
     if not every:
         both = both.filter(pl.col("etag") != pl.col("now"))
-    found = _hash_file_contents(experiment, root, both)
+    found = _hash_file_contents(root, both, progress)
     wrong = found.filter(pl.col("content") != pl.col("found")).select(*FILE, wrong=pl.lit(True))
     if wrong.is_empty():
         return here
-    experiment.progress.warn(
+    progress.warn(
         f"{wrong.height:,} files of artifacts are damaged in the store (such as "
         f"{layout.artifact_file(*wrong.select(FILE).row(0))}); they are fetched or made again"
     )
@@ -61,40 +64,32 @@ def without_damaged(experiment: Experiment, here: pl.DataFrame, *, every: bool) 
     ).drop("wrong")
 
 
-def remember(
-    experiment: Experiment,
-    copies: pl.DataFrame,
-    made: pl.DataFrame,
-    arrived: Sequence[tuple[str, str, str]],
-) -> None:
-    """Keep what the verified files hold: `copies` as in copies.parquet, `made` by process_func.
-
-    `arrived`: what was copied just now, with its content. What stands as it did is not read again.
-    """
-    root = _root(experiment)
+def remember(table_store: TableStore, progress: Progress, verified: Verified) -> None:
+    """Keep what the verified files hold. What stands as it did is not read again."""
+    root = _root(table_store.store)
     if root is None:
         return
-    before = tables.load(experiment, layout.CHECKSUMS, CHECKSUMS)
-    known = copies.join(before, on=[*FILE, "source_etag", "etag"], how="left")
-    now = pl.DataFrame(
-        arrived, {"artifact_id": pl.String, "file": pl.String, "now": pl.String}, orient="row"
-    ).unique(FILE, keep="last")
+    before = table_store.load(layout.CHECKSUMS, CHECKSUMS)
+    known = verified.copies.join(before, on=[*FILE, "source_etag", "etag"], how="left")
+    arrived = {"artifact_id": pl.String, "file": pl.String, "now": pl.String}
+    now = pl.DataFrame(verified.contents, arrived, orient="row").unique(FILE, keep="last")
     known = known.join(now, on=FILE, how="left").with_columns(content=pl.coalesce("now", "content"))
-    new = _hash_file_contents(experiment, root, known.filter(pl.col("content").is_null()))
+    new = _hash_file_contents(root, known.filter(pl.col("content").is_null()), progress)
     fresh = new.with_columns(content="found").select(CHECKSUMS.names())
-    own = made.select(*FILE, "etag", "content", source_etag=pl.lit("")).select(CHECKSUMS.names())
+    made = verified.made.select(*FILE, "etag", "content", source_etag=pl.lit(""))
+    own = made.select(CHECKSUMS.names())
     old = known.filter(pl.col("content").is_not_null()).select(CHECKSUMS.names())
     table = pl.concat([old, fresh, own]).sort(FILE)
     if not table.equals(before):
-        tables.save(experiment, table, layout.CHECKSUMS)
+        table_store.save(table, layout.CHECKSUMS)
 
 
-def _root(experiment: Experiment) -> Path | None:
-    place = experiment.store.path(layout.ARTIFACTS)
+def _root(store: Store) -> Path | None:
+    place = store.path(layout.ARTIFACTS)
     return place if isinstance(place, Path) else None
 
 
-def _hash_file_contents(experiment: Experiment, root: Path, files: pl.DataFrame) -> pl.DataFrame:
+def _hash_file_contents(root: Path, files: pl.DataFrame, progress: Progress) -> pl.DataFrame:
     """`files` with the content of each as `found`, by the same hash as `content` is.
 
     Null for one that cannot be read.
@@ -110,6 +105,6 @@ def _hash_file_contents(experiment: Experiment, root: Path, files: pl.DataFrame)
     rows = files.select(*FILE, "content").iter_rows()
     for done, (row, digest, _) in enumerate(in_threads(one, rows, _CHECKSUM_THREADS), start=1):
         found[row] = digest
-        experiment.progress.advance("reading contents", done, files.height, "files")
+        progress.advance("reading contents", done, files.height, "files")
     digests = [found[row] for row in files.select(*FILE, "content").iter_rows()]
     return files.with_columns(found=pl.Series(digests, dtype=pl.String))

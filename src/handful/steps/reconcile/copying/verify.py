@@ -13,24 +13,22 @@ from dataclasses import dataclass, field
 import polars as pl
 
 from handful.errors import Absent, Archived, DataError, StoreError
-from handful.experiment.context import Experiment
 from handful.records import Fate
 from handful.steps.reconcile.copying.copies import (
     COPIES,
     FILE,
+    Copier,
     Delivery,
     compare_arrived,
-    copy,
     present,
     to_remember,
 )
 from handful.steps.reconcile.copying.failures import Troubles
-from handful.steps.reconcile.copying.overwrite_journal import Journal
 from handful.steps.reconcile.keys.key_pattern import PAGE, seams
 from handful.steps.reconcile.keys.names import Wanted, matches, quote_names
 from handful.steps.reconcile.pool import in_threads
 from handful.steps.reconcile.processing.process import Processing
-from handful.storage.base import Entry, Source
+from handful.storage.base import Entry
 
 Errors = Mapping[tuple[str, str], StoreError]
 """(artifact id, file) → why it could not be copied."""
@@ -66,8 +64,7 @@ class Verified:
 class Verifier:
     """Compares the store with what it should hold."""
 
-    experiment: Experiment
-    source: Source
+    copier: Copier
     files: pl.DataFrame
     """Of the artifacts that matching kept: artifact_id, file, key, size, etag."""
     wanted: Wanted
@@ -76,7 +73,8 @@ class Verifier:
     processing: Processing | None
     """None: there is no process_func."""
     troubles: Troubles
-    journal: Journal
+    stop_on_missing: bool
+    """ON_MISSING_FILES = stop."""
 
     def verify(self, delivery: Delivery) -> Verified:
         """Look, mend, look again; failures go to `troubles`.
@@ -84,18 +82,18 @@ class Verifier:
         `StepError` when more artifacts failed than MAX_FAILED allows.
         """
         near = self._near()
-        here = present(self.experiment, near)
+        here = present(self.copier.store, self.copier.progress, near)
         wrong = self._wrong(here, delivery.errors)
         unmade = self._unmade(here)
         mended = Delivery()
         if wrong.height or unmade.height:
-            self.experiment.progress.note(
+            self.copier.progress.note(
                 f"verification: {wrong.height:,} files to fetch again, "
                 f"{unmade.height:,} artifacts to process again"
             )
-            mended = copy(self.experiment, self.source, wrong, self.troubles, self.journal)
+            mended = self.copier.copy(wrong)
             self._process_again(unmade, wrong, mended.errors)
-            here = present(self.experiment, near)
+            here = present(self.copier.store, self.copier.progress, near)
             self._judge(wrong, unmade, here, mended.errors)
         self.troubles.check()
         made = self.processing.made() if self.processing else pl.DataFrame(schema=_NOTHING_MADE)
@@ -202,7 +200,7 @@ class Verifier:
     def _stop_where_told(self) -> None:
         """What matching could not know yet: process_func might have made the file."""
         dropped = sorted(self.troubles.dropped)
-        if dropped and self.experiment.settings.reconcile.ON_MISSING_FILES == "stop":
+        if dropped and self.stop_on_missing:
             first = dropped[0]
             raise DataError(
                 f"{len(dropped):,} artifacts lack files: {quote_names(dropped)}; of the first: "
@@ -234,7 +232,7 @@ class Verifier:
 
     def _head(self, row: dict[str, object]) -> Entry | None:
         try:
-            return self.source.head(str(row["key"]))
+            return self.copier.source.head(str(row["key"]))
         except StoreError:
             return None
 

@@ -24,8 +24,8 @@ import polars as pl
 import pyarrow as pa
 
 from handful.errors import Absent, DataError, Full, StoreError, Unreachable
-from handful.experiment.context import Experiment
 from handful.labels.base import LabelSource
+from handful.progress import Progress
 from handful.records import Fate
 from handful.settings import Settings
 from handful.steps.reconcile.copying.failures import Troubles
@@ -121,15 +121,15 @@ def references(rows: pl.DataFrame, column: str) -> pl.DataFrame:
     return pl.concat([told.filter(~is_list), many.filter(pl.col("reference").is_not_null())])
 
 
-def take_named(experiment: Experiment, files: Source, watched: Watched) -> Found:
+def take_named(files: Source, watched: Watched, settings: Settings, progress: Progress) -> Found:
     """Look at every file that the label rows name.
 
     `DataError` if none of them can be had; `StepError` if too many looks fail.
     """
     named = watched.references()
     artifacts = named["artifact_id"].n_unique()
-    troubles = Troubles(experiment.settings.reconcile.MAX_FAILED, artifacts)
-    looks = look(experiment, files, named, troubles)
+    troubles = Troubles(settings.reconcile.MAX_FAILED, artifacts)
+    looks = look(files, named, troubles, settings, progress)
     _check_some(looks, files.url)
     return Found(files_of(named, looks), looks.select(KEPT).sort("reference"))
 
@@ -141,19 +141,19 @@ def files_of(named: pl.DataFrame, looks: pl.DataFrame) -> pl.DataFrame:
 
 
 def look(
-    experiment: Experiment, files: Source, named: pl.DataFrame, troubles: Troubles
+    files: Source, named: pl.DataFrame, troubles: Troubles, settings: Settings, progress: Progress
 ) -> pl.DataFrame:
     """`Look`, for every reference of `named`: artifact_id, reference.
 
     Raises what nobody answered, and `StepError` when MAX_FAILED does not allow so many failures.
     """
-    resolve = resolver_of(experiment.settings, files)
+    resolve = resolver_of(settings, files)
     todo = named["reference"].unique()
     tables_found = [pl.DataFrame(schema=LOOKS)]
     found: list[Look] = []
     failed: list[Look] = []
     told = time.monotonic()
-    threads = min(THREADS, experiment.settings.reconcile.COPY_CONCURRENCY, todo.len())
+    threads = min(THREADS, settings.reconcile.COPY_CONCURRENCY, todo.len())
     looks = in_threads(
         lambda reference: _look_up_file_key(resolve, files, reference), todo, threads
     )
@@ -170,7 +170,7 @@ def look(
                 _stop_if_too_many(failed, named, troubles)
         if time.monotonic() - told > _TELL_SECONDS or done == todo.len():
             told = time.monotonic()
-            experiment.progress.advance("looking at files", done, todo.len(), "files")
+            progress.advance("looking at files", done, todo.len(), "files")
     _stop_if_too_many(failed, named, troubles)
     return pl.concat([*tables_found, pl.DataFrame(found, LOOKS, orient="row")])
 

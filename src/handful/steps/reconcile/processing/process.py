@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from handful import layout
-from handful.experiment.context import Experiment
+from handful.progress import Progress
 from handful.records import Fate
 from handful.settings import Settings, Usage, list_settings_read_beside
 from handful.steps.reconcile.copying.copies import FILE, Delivery
@@ -24,7 +24,7 @@ from handful.steps.reconcile.copying.overwrite_journal import PROCESSED as PROCE
 from handful.steps.reconcile.copying.overwrite_journal import Journal
 from handful.steps.reconcile.matching import Matched
 from handful.steps.reconcile.processing.processor import Place, Result, Task, clean
-from handful.steps.reconcile.snapshot import tables
+from handful.steps.reconcile.snapshot.tables import TableStore
 from handful.system.machine import cores
 from handful.user_functions.workers.messages import Setup
 from handful.user_functions.workers.pool import Workers
@@ -92,14 +92,19 @@ class Processing:
     """process_func over the kept artifacts of one run."""
 
     def __init__(
-        self, experiment: Experiment, function: FunctionKey, tasks: pl.DataFrame, journal: Journal
+        self,
+        place: Place,
+        function: FunctionKey,
+        tasks: pl.DataFrame,
+        journal: Journal,
+        progress: Progress,
     ) -> None:
         """`function`: see `function_key`; `tasks`: see `inputs_of`."""
-        self._experiment = experiment
-        self._journal = journal
+        self._place, self._journal, self._progress = place, journal, progress
+        self._table_store = TableStore(place.store, place.scratch, progress)
         self._function = function.now
         self._tasks = tasks
-        known = tables.load(experiment, layout.PROCESSED, PROCESSED)
+        known = self._table_store.load(layout.PROCESSED, PROCESSED)
         self._known = known.with_columns(pl.col("function").replace(function.before, function.now))
         self._fresh: list[dict[str, object]] = []
         self._notes = 0
@@ -157,13 +162,8 @@ class Processing:
         """
         if tasks.is_empty():
             return
-        settings = self._experiment.settings.reconcile
-        place = Place(
-            self._experiment.directory.absolute(),
-            self._experiment.settings,
-            self._experiment.store,
-            self._experiment.scratch,
-        )
+        place = self._place
+        settings = place.settings.reconcile
         setup = Setup(place.directory, place.settings, libraries=(), beside=place)
         count = min(settings.NUM_PROCESSES or cores(), tasks.height)
         inputs = dict(tasks.select("artifact_id", "inputs").iter_rows())
@@ -176,9 +176,7 @@ class Processing:
                         clean(place.store, task)
                     self._note(task, result)
                     self._record(task.artifact_id, inputs[task.artifact_id], result, troubles)
-                    self._experiment.progress.advance(
-                        "process_func", done, tasks.height, "artifacts"
-                    )
+                    self._progress.advance("process_func", done, tasks.height, "artifacts")
                     if time.monotonic() - saved > SAVE_SECONDS:
                         self._save()
                         saved = time.monotonic()
@@ -209,7 +207,7 @@ class Processing:
                 self._journal.note(str(row["artifact_id"]), PROCESSED_AGAIN)
             self._known = self.processed.sort("artifact_id")
             self._fresh = []
-            tables.save(self._experiment, self._known, layout.PROCESSED)
+            self._table_store.save(self._known, layout.PROCESSED)
             # Only now may an interrupted OVERWRITE believe that they have run.
             self._journal.save()
 
@@ -217,9 +215,9 @@ class Processing:
         for line in result.said:
             self._notes += 1
             if self._notes <= MOST_NOTES:
-                self._experiment.progress.note(f"process_func of {task.artifact_id}: {line}")
+                self._progress.note(f"process_func of {task.artifact_id}: {line}")
             elif self._notes == MOST_NOTES + 1:
-                self._experiment.progress.note("process_func prints on; it is no longer shown")
+                self._progress.note("process_func prints on; it is no longer shown")
 
 
 def _tasks(tasks: pl.DataFrame, patience: float) -> Iterator[Task]:

@@ -25,9 +25,9 @@ import polars as pl
 
 from handful import layout
 from handful.errors import Absent
-from handful.experiment.context import Experiment
+from handful.progress import Progress
 from handful.steps.reconcile.pool import in_threads
-from handful.steps.reconcile.snapshot import tables
+from handful.steps.reconcile.snapshot.tables import TableStore
 from handful.storage.base import Source
 
 CONTENTS = pl.Schema({"key": pl.String, "size": pl.Int64, "etag": pl.String, "content": pl.String})
@@ -51,29 +51,74 @@ class Hashes:
     """Artifact id → why a file could not be read."""
 
 
-def hasher(experiment: Experiment, source: Source) -> Hasher:
-    """The function that matching asks for the hashes of artifacts."""
-    return lambda files: hash_artifacts(experiment, source, files)
-
-
 def tells_content(etag: pl.Expr) -> pl.Expr:
     """Is this etag made from the content (S3), not from a modification time (a directory)?"""
     return (etag != "") & ~etag.str.starts_with("mtime-")
 
 
-def hash_artifacts(experiment: Experiment, source: Source, files: pl.DataFrame) -> Hashes:
-    """One hash for every artifact of `files`, except those that cannot be read."""
-    by_etag = files.group_by("artifact_id").agg(by_etag=tells_content(pl.col("etag")).all())
-    files = files.join(by_etag, on="artifact_id")
-    told = files.filter("by_etag").with_columns(content=pl.col("etag"))
-    read, absent, failed = _read_content_hashes(
-        experiment, source, files.filter(~pl.col("by_etag"))
-    )
-    lost = [*absent, *failed]
-    whole = read.filter(~pl.col("artifact_id").is_in(lost)) if lost else read
-    columns = ["artifact_id", "file", "content", "by_etag"]
-    pairs = pl.concat([told.select(columns), whole.select(columns)])
-    return Hashes(_over_pairs(pairs), absent, failed)
+@dataclass(frozen=True)
+class ContentHasher:
+    """What matching asks for the hashes of artifacts. Satisfies `Hasher`."""
+
+    source: Source
+    table_store: TableStore
+    scratch: Path
+    progress: Progress
+
+    def __call__(self, files: pl.DataFrame) -> Hashes:
+        """One hash for every artifact of `files`, except those that cannot be read."""
+        by_etag = files.group_by("artifact_id").agg(by_etag=tells_content(pl.col("etag")).all())
+        files = files.join(by_etag, on="artifact_id")
+        told = files.filter("by_etag").with_columns(content=pl.col("etag"))
+        read, absent, failed = self._read_hashes(files.filter(~pl.col("by_etag")))
+        lost = [*absent, *failed]
+        whole = read.filter(~pl.col("artifact_id").is_in(lost)) if lost else read
+        columns = ["artifact_id", "file", "content", "by_etag"]
+        pairs = pl.concat([told.select(columns), whole.select(columns)])
+        return Hashes(_over_pairs(pairs), absent, failed)
+
+    def _read_hashes(
+        self, files: pl.DataFrame
+    ) -> tuple[pl.DataFrame, dict[str, str], dict[str, str]]:
+        """`files` with their content's hash, and the artifacts whose files could not be read."""
+        if files.is_empty():
+            return files.with_columns(content=pl.lit("")), {}, {}
+        known = self.table_store.load(layout.CONTENTS, CONTENTS)
+        joined = files.join(known, on=["key", "size", "etag"], how="left")
+        missing = joined.filter(pl.col("content").is_null())
+        new, absent, failed = self._read_all(missing)
+        if new:
+            fresh = pl.DataFrame(
+                {"key": list(new), "content": list(new.values())},
+                {"key": pl.String, "content": pl.String},
+            ).join(missing.select("key", "size", "etag").unique("key"), on="key")
+            known = pl.concat([known, fresh.select(CONTENTS.names())]).sort("key", "etag")
+            self.table_store.save(known, layout.CONTENTS)
+            joined = files.join(known, on=["key", "size", "etag"], how="left")
+        return joined, absent, failed
+
+    def _read_all(
+        self, files: pl.DataFrame
+    ) -> tuple[dict[str, str], dict[str, str], dict[str, str]]:
+        contents: dict[str, str] = {}
+        absent: dict[str, str] = {}
+        failed: dict[str, str] = {}
+        rows = files.select("artifact_id", "file", "key", "size").iter_rows(named=True)
+
+        def one(row: dict[str, str]) -> str:
+            return sha256(self.source, row["key"], int(row["size"]), self.scratch)
+
+        for done, (row, digest, error) in enumerate(
+            in_threads(one, rows, _CONTENT_HASH_THREADS), start=1
+        ):
+            self.progress.advance("reading contents", done, files.height, "files")
+            if digest is not None:
+                contents[row["key"]] = digest
+            elif isinstance(error, Absent):
+                absent.setdefault(row["artifact_id"], row["file"])
+            else:
+                failed.setdefault(row["artifact_id"], f"{row['file']} cannot be read: {error}")
+        return contents, absent, failed
 
 
 def _over_pairs(pairs: pl.DataFrame) -> pl.DataFrame:
@@ -89,51 +134,6 @@ def _over_pairs(pairs: pl.DataFrame) -> pl.DataFrame:
     return joined.select(
         "artifact_id", file_hash=prefix + pl.Series("digest", digests, dtype=pl.String)
     )
-
-
-def _read_content_hashes(
-    experiment: Experiment, source: Source, files: pl.DataFrame
-) -> tuple[pl.DataFrame, dict[str, str], dict[str, str]]:
-    """`files` with their content's hash, and the artifacts whose files could not be read."""
-    if files.is_empty():
-        return files.with_columns(content=pl.lit("")), {}, {}
-    known = tables.load(experiment, layout.CONTENTS, CONTENTS)
-    joined = files.join(known, on=["key", "size", "etag"], how="left")
-    missing = joined.filter(pl.col("content").is_null())
-    new, absent, failed = _read_all(experiment, source, missing)
-    if new:
-        fresh = pl.DataFrame(
-            {"key": list(new), "content": list(new.values())},
-            {"key": pl.String, "content": pl.String},
-        ).join(missing.select("key", "size", "etag").unique("key"), on="key")
-        known = pl.concat([known, fresh.select(CONTENTS.names())]).sort("key", "etag")
-        tables.save(experiment, known, layout.CONTENTS)
-        joined = files.join(known, on=["key", "size", "etag"], how="left")
-    return joined, absent, failed
-
-
-def _read_all(
-    experiment: Experiment, source: Source, files: pl.DataFrame
-) -> tuple[dict[str, str], dict[str, str], dict[str, str]]:
-    contents: dict[str, str] = {}
-    absent: dict[str, str] = {}
-    failed: dict[str, str] = {}
-    rows = files.select("artifact_id", "file", "key", "size").iter_rows(named=True)
-
-    def one(row: dict[str, str]) -> str:
-        return sha256(source, row["key"], int(row["size"]), experiment.scratch)
-
-    for done, (row, digest, error) in enumerate(
-        in_threads(one, rows, _CONTENT_HASH_THREADS), start=1
-    ):
-        experiment.progress.advance("reading contents", done, files.height, "files")
-        if digest is not None:
-            contents[row["key"]] = digest
-        elif isinstance(error, Absent):
-            absent.setdefault(row["artifact_id"], row["file"])
-        else:
-            failed.setdefault(row["artifact_id"], f"{row['file']} cannot be read: {error}")
-    return contents, absent, failed
 
 
 def sha256(source: Source, key: str, size: int, scratch: Path) -> str:

@@ -10,8 +10,9 @@ import polars as pl
 import pyarrow as pa
 
 from handful.errors import DataError
-from handful.experiment.context import Experiment
 from handful.labels.base import LABELS_SCHEMA, LabelSource
+from handful.progress import Progress
+from handful.settings import Settings
 from handful.steps.reconcile.keys import key_column
 from handful.steps.reconcile.keys.key_names import check_apart
 from handful.steps.reconcile.keys.key_pattern import KeyPattern
@@ -51,33 +52,35 @@ class Taken:
     """See `key_column`."""
 
 
-def take(experiment: Experiment, labels: LabelSource, files: Source) -> Taken:
+def take(
+    labels: LabelSource, files: Source, settings: Settings, scratch: Path, progress: Progress
+) -> Taken:
     """Ask production for everything; nothing is kept in the store yet.
 
     `DataError` if there is no label row, no key, or no key that KEY_PATTERN fits; with
     FILE_KEY_COLUMN, if the rows name no file that can be had.
     """
-    label_file = experiment.scratch / "taken-labels.parquet"
-    listing_file = experiment.scratch / "taken-listing.parquet"
-    column = experiment.settings.production.FILE_KEY_COLUMN
-    if column:
-        watched = key_column.Watched(labels, column)
-        rows, _ = _take_labels(experiment, watched, label_file)
-        found = key_column.take_named(experiment, files, watched)
+    label_file = scratch / "taken-labels.parquet"
+    listing_file = scratch / "taken-listing.parquet"
+    production = settings.production
+    if production.FILE_KEY_COLUMN:
+        watched = key_column.Watched(labels, production.FILE_KEY_COLUMN)
+        rows, _ = _take_labels(watched, label_file, progress)
+        found = key_column.take_named(files, watched, settings, progress)
         with tables.writing(listing_file, FILES_SCHEMA) as writer:
             writer.add(found.listing)
-        keys_file = experiment.scratch / "taken-file-keys.parquet"
+        keys_file = scratch / "taken-file-keys.parquet"
         with tables.on_this_machine(keys_file):
             found.keys.write_parquet(keys_file, compression="zstd")
         return Taken(label_file, listing_file, rows, writer.rows, 0, 0, file_keys=keys_file)
-    rows, known = _take_labels(experiment, labels, label_file)
-    check_apart(label_file, experiment.settings.production.KEY_PATTERN)
-    counts = _take_listing(experiment, files, listing_file, known)
+    rows, known = _take_labels(labels, label_file, progress)
+    check_apart(label_file, production.KEY_PATTERN)
+    counts = _take_listing(files, production.KEY_PATTERN, listing_file, known, progress)
     return Taken(label_file, listing_file, rows, *counts)
 
 
 def _take_labels(
-    experiment: Experiment, labels: LabelSource, path: Path
+    labels: LabelSource | key_column.Watched, path: Path, progress: Progress
 ) -> tuple[int, pl.DataFrame]:
     """Rows written, and their artifact ids, each once."""
     ids = [pl.Series("artifact_id", [], pl.String)]
@@ -87,8 +90,8 @@ def _take_labels(
             # As a frame: a Series of Arrow's own array has polars import pyarrow.compute, 9 MB.
             frame = pl.DataFrame(pl.from_arrow(batch.select(["artifact_id"])))
             ids.append(frame["artifact_id"].drop_nulls().unique())
-            experiment.progress.advance("label rows", writer.rows, None, "rows")
-    experiment.progress.advance("label rows", writer.rows, writer.rows, "rows")
+            progress.advance("label rows", writer.rows, None, "rows")
+    progress.advance("label rows", writer.rows, writer.rows, "rows")
     if not writer.rows:
         raise DataError(
             "the query gives no label rows",
@@ -99,17 +102,16 @@ def _take_labels(
 
 
 def _take_listing(
-    experiment: Experiment, files: Source, path: Path, known: pl.DataFrame
+    files: Source, pattern_text: str, path: Path, known: pl.DataFrame, progress: Progress
 ) -> tuple[int, int, int, int]:
     """Rows written, keys that do not fit, that can be read in two ways, and folders' markers."""
-    pattern_text = experiment.settings.production.KEY_PATTERN
     pattern = KeyPattern.of(pattern_text)
     seen = unmatched = two_ways = folder_markers = 0
     examples = KeySample()
     archived = [pl.DataFrame(schema={"key": pl.String, "archived": pl.String})]
     with tables.writing(path, pattern.schema(FILES_SCHEMA)) as writer:
         for batches in _batch_listing_pages(
-            experiment, files.list(pattern.folder, near=pattern.near(known))
+            files.list(pattern.folder, near=pattern.near(known)), progress
         ):
             keys = pl.concat([pl.DataFrame(pl.from_arrow(batch)) for batch in batches])
             read = pattern.read(keys, known)
@@ -120,7 +122,7 @@ def _take_listing(
             unmatched += read.unmatched
             two_ways += read.two_ways
             examples.add(keys["key"])
-    experiment.progress.advance("listing", seen, seen, "keys")
+    progress.advance("listing", seen, seen, "keys")
     where = f"{files.url.rstrip('/')}/{pattern.folder}"
     if not seen:
         raise no_file(files, pattern_text, known, where)
@@ -131,7 +133,7 @@ def _take_listing(
 
 
 def _batch_listing_pages(
-    experiment: Experiment, listing: Iterable[pa.RecordBatch]
+    listing: Iterable[pa.RecordBatch], progress: Progress
 ) -> Iterator[list[pa.RecordBatch]]:
     """Pages of a listing, some at a time: a pattern reads ten thousand keys as soon as a page."""
     waiting: list[pa.RecordBatch] = []
@@ -140,7 +142,7 @@ def _batch_listing_pages(
         waiting.append(batch)
         seen += batch.num_rows
         waiting_keys += batch.num_rows
-        experiment.progress.advance("listing", seen, None, "keys")
+        progress.advance("listing", seen, None, "keys")
         if waiting_keys >= KEYS_TOGETHER:
             yield waiting
             waiting, waiting_keys = [], 0

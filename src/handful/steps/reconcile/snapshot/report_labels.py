@@ -12,13 +12,15 @@ import polars as pl
 
 from handful import layout
 from handful.errors import DataError
-from handful.experiment.context import Experiment
+from handful.progress import Progress
 from handful.records import Fate
+from handful.settings import Settings
 from handful.steps.reconcile.artifacts import Listing
 from handful.steps.reconcile.keys import pattern_hint
 from handful.steps.reconcile.keys.id_hints import Hint, hints
 from handful.steps.reconcile.keys.names import quote_names
 from handful.steps.reconcile.matching import Matched
+from handful.storage.base import Store
 
 _MOST_LABELS = 30
 EXAMPLES = 3
@@ -32,24 +34,22 @@ def label_counts(rows: pl.DataFrame) -> dict[str, int]:
     return dict(counts.iter_rows())
 
 
-def announce(experiment: Experiment, matched: Matched, listing: Listing) -> None:
+def announce(progress: Progress, settings: Settings, matched: Matched, listing: Listing) -> None:
     """Show the labels; `DataError` if no artifact is left, or only one label."""
-    near = hints(matched.rows, backend_of(experiment.settings.production.DATABASE_URL))
+    near = hints(matched.rows, backend_of(settings.production.DATABASE_URL))
     labels = label_counts(matched.rows)
     fates = Counter(dict(matched.rows.group_by("fate").len().iter_rows()))
     if len(labels) < 2:
-        pattern = experiment.settings.production.KEY_PATTERN
+        pattern = settings.production.KEY_PATTERN
         raise _nothing_to_learn(matched.rows, listing, labels, fates, pattern, near)
     shown = list(labels.items())[:_MOST_LABELS]
     rest = len(labels) - len(shown)
     if rest:
         shown.append((f"({rest:,} more labels)", sum(list(labels.values())[_MOST_LABELS:])))
-    experiment.progress.table(
-        f"labels of {sum(labels.values()):,} artifacts", ("label", "artifacts"), shown
-    )
-    warn_of_lookalikes(experiment, matched.rows)
+    progress.table(f"labels of {sum(labels.values()):,} artifacts", ("label", "artifacts"), shown)
+    warn_of_lookalikes(progress, matched.rows, settings.prepare.LABEL_ALIASES)
     for hint in near:
-        experiment.progress.warn(f"{hint}; {hint.remedy}")
+        progress.warn(f"{hint}; {hint.remedy}")
 
 
 def backend_of(url: str) -> str:
@@ -57,17 +57,16 @@ def backend_of(url: str) -> str:
     return url.partition("://")[0].partition("+")[0].lower()
 
 
-def write_counts(experiment: Experiment, labels: Mapping[str, int]) -> None:
+def write_counts(store: Store, labels: Mapping[str, int]) -> None:
     """`unique_labels_and_counts.json`."""
     text = json.dumps(labels, indent=2, ensure_ascii=False) + "\n"
-    experiment.store.write(layout.LABEL_COUNTS, text.encode())
+    store.write(layout.LABEL_COUNTS, text.encode())
 
 
-def warn_of_lookalikes(experiment: Experiment, rows: pl.DataFrame) -> None:
+def warn_of_lookalikes(progress: Progress, rows: pl.DataFrame, aliases: Mapping[str, str]) -> None:
     """Name labels that only differ in case, spaces or Unicode form, and how to join them."""
     labelled = rows.filter(pl.col("label").str.strip_chars() != "")
     counts = dict(labelled.group_by("label").len().iter_rows())
-    aliases = experiment.settings.prepare.LABEL_ALIASES
     for group in lookalikes(counts, aliases):
         new, *others = group
         told = ", ".join(f"{quote_names([label])} ({counts[label]:,} rows)" for label in group)
@@ -77,12 +76,12 @@ def warn_of_lookalikes(experiment: Experiment, rows: pl.DataFrame) -> None:
             if len(lines) == len(others)
             else "settings.ini cannot name spaces at a label's ends: TRIM it in LABEL_QUERY"
         )
-        experiment.progress.warn(
+        progress.warn(
             f"labels that look alike: {told} differ only in case, spaces or Unicode form; {remedy}"
         )
 
 
-def warn_of_kept_text(experiment: Experiment, rows: pl.DataFrame) -> None:
+def warn_of_kept_text(progress: Progress, rows: pl.DataFrame) -> None:
     """Count the labels that are the database's own text of what no type here holds."""
     if "kept_as_text" not in rows.columns:  # of a snapshot that was taken before there was one
         return
@@ -90,7 +89,7 @@ def warn_of_kept_text(experiment: Experiment, rows: pl.DataFrame) -> None:
     kept = rows.filter(is_kept)["label"].drop_nulls()
     if kept.len():
         examples = quote_names(kept.unique().sort().head(EXAMPLES))
-        experiment.progress.warn(
+        progress.warn(
             f"{kept.len():,} labels are no ordinary values of their type and stand as the "
             f"database's own text: {examples}; leave them out in LABEL_QUERY if they mean nothing"
         )

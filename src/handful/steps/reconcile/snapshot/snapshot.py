@@ -36,7 +36,7 @@ from handful.steps.reconcile.copying import same_stamps
 from handful.steps.reconcile.keys import key_column
 from handful.steps.reconcile.snapshot import tables
 from handful.steps.reconcile.snapshot.fetch import take
-from handful.storage.base import Source
+from handful.storage.base import Source, Store
 
 
 @dataclass(frozen=True)
@@ -111,14 +111,24 @@ def snapshot(
         UserError: the one that is there was made from other settings.
         DataError: production has no label rows or no usable keys, or the snapshot is damaged.
     """
-    kept = _load_or_delete_snapshot(experiment) if refresh else _load_stored_snapshot(experiment)
+    store, scratch, progress = experiment.store, experiment.scratch, experiment.progress
+    table_store = tables.TableStore(store, scratch, progress)
+    stamps = same_stamps.StampCheck(files, table_store, scratch, progress)
+    try:
+        kept = _load_stored_snapshot(store, scratch)
+    except (Damaged, DataError) as error:
+        if not refresh:
+            raise
+        progress.warn(f"the snapshot that stood there is not compared: {error}")
+        store.delete([layout.SNAPSHOT, layout.RECONCILED])  # a new one replaces it
+        kept = None
     made_from = describe_snapshot_sources(experiment.settings)
     if kept and not refresh:
-        _check_same(experiment, kept.about, made_from)
+        _check_same(kept.about, made_from, store.url, experiment.directory)
         told = f"{format_snapshot_moment(kept.about.taken_at)}, {age(kept.about.taken_at)}"
-        experiment.progress.note(f"production as of {told} (--refresh takes it anew)")
-        return _with_contents(experiment, files, kept, kept) if compare_contents else kept
-    taken = take(experiment, labels, files)
+        progress.note(f"production as of {told} (--refresh takes it anew)")
+        return _with_contents(stamps, kept, kept) if compare_contents else kept
+    taken = take(labels, files, experiment.settings, scratch, progress)
     new = Snapshot(
         About(
             taken_at=current_moment(),
@@ -136,25 +146,23 @@ def snapshot(
     )
     if kept is None:
         new = replace(new, stats=same_stamps.stats_of(files, new.files))
-        return replace(new, is_new=False, keeping=Meanwhile(lambda: _keep(experiment, new)))
-    return replace(_with_contents(experiment, files, new, kept), replaces=kept)
+        return replace(new, is_new=False, keeping=Meanwhile(lambda: _keep(table_store, new)))
+    return replace(_with_contents(stamps, new, kept), replaces=kept)
 
 
 def _with_contents(
-    experiment: Experiment, files: Source, snapshot: Snapshot, before: Snapshot
+    stamps: same_stamps.StampCheck, snapshot: Snapshot, before: Snapshot
 ) -> Snapshot:
     """The snapshot with etags that tell which local files changed behind their time stamps."""
-    stats = same_stamps.stats_of(files, snapshot.files)
+    stats = same_stamps.stats_of(stamps.files, snapshot.files)
     if stats.is_empty():
         return snapshot
     # Of one that is there, all files: whoever asks for it mistrusts what is known of them.
     taken_at = before.about.taken_at if snapshot.is_new else None
-    listing = same_stamps.settle_stamp_etags(
-        experiment, files, snapshot.files, before.files, stats, taken_at
-    )
+    listing = stamps.settle_etags(snapshot.files, before.files, stats, taken_at)
     if listing is None:
         return replace(snapshot, stats=stats)
-    path = experiment.scratch / "settled-listing.parquet"
+    path = stamps.scratch / "settled-listing.parquet"
     # The pattern's own names are columns, too, and what a server archived.
     with tables.writing(path, pq.read_schema(snapshot.listing)) as writer:
         writer.add(listing)
@@ -199,7 +207,7 @@ def format_snapshot_moment(moment: str) -> str:
     return datetime.fromisoformat(moment).astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
-def _check_same(experiment: Experiment, about: About, made_from: Mapping[str, str]) -> None:
+def _check_same(about: About, made_from: Mapping[str, str], url: str, directory: Path) -> None:
     changed = [
         name
         for name in {**made_from, **about.made_from}
@@ -210,26 +218,26 @@ def _check_same(experiment: Experiment, about: About, made_from: Mapping[str, st
             f"the snapshot of production ({format_snapshot_moment(about.taken_at)}) "
             "was made before "
             f"{' and '.join(changed)} changed",
-            where=f"{experiment.store.url}/{layout.SNAPSHOT}",
-            remedy=f"take production anew: `handful reconcile {experiment.directory} --refresh`",
+            where=f"{url}/{layout.SNAPSHOT}",
+            remedy=f"take production anew: `handful reconcile {directory} --refresh`",
         )
 
 
-def replace_kept(experiment: Experiment, new: Snapshot) -> None:
+def replace_kept(table_store: tables.TableStore, new: Snapshot) -> None:
     """Replace the snapshot in the store: the marker goes first and comes last."""
-    experiment.store.delete([layout.SNAPSHOT])
-    _keep(experiment, new)
+    table_store.store.delete([layout.SNAPSHOT])
+    _keep(table_store, new)
 
 
-def _keep(experiment: Experiment, new: Snapshot) -> None:
+def _keep(table_store: tables.TableStore, new: Snapshot) -> None:
     """Put the snapshot into a store that has no marker of one."""
-    store = experiment.store
+    store = table_store.store
     parts = {layout.LABELS: new.labels, layout.LISTING: new.listing}
     if new.file_keys:
         parts[layout.FILE_KEYS] = new.file_keys
     tables.together(*(partial(store.send, path, key) for key, path in parts.items()))
     if new.stats is not None and new.stats.height:
-        tables.save(experiment, new.stats.drop("stamp"), layout.STATS)
+        table_store.save(new.stats.drop("stamp"), layout.STATS)
     told = asdict(new.about)
     files = {key: checksums.of_file(path) for key, path in parts.items()}
     told[checksums.FILES] = checksums.to_json(files)
@@ -237,18 +245,7 @@ def _keep(experiment: Experiment, new: Snapshot) -> None:
     store.write(layout.SNAPSHOT, f"{text}\n".encode())
 
 
-def _load_or_delete_snapshot(experiment: Experiment) -> Snapshot | None:
-    """The snapshot that is there; one that is damaged is removed, since a new one replaces it."""
-    try:
-        return _load_stored_snapshot(experiment)
-    except (Damaged, DataError) as error:
-        experiment.progress.warn(f"the snapshot that stood there is not compared: {error}")
-        experiment.store.delete([layout.SNAPSHOT, layout.RECONCILED])
-        return None
-
-
-def _load_stored_snapshot(experiment: Experiment) -> Snapshot | None:
-    store = experiment.store
+def _load_stored_snapshot(store: Store, scratch: Path) -> Snapshot | None:
     try:
         raw = json.loads(store.read(layout.SNAPSHOT))
         raw.setdefault("folder_markers", 0)  # unknown to snapshots of before
@@ -256,28 +253,28 @@ def _load_stored_snapshot(experiment: Experiment) -> Snapshot | None:
     except Absent:
         return None
     except (ValueError, KeyError, TypeError) as error:
-        raise _snapshot_damage_error(experiment, layout.SNAPSHOT) from error
+        raise _snapshot_damage_error(store, layout.SNAPSHOT) from error
     places: dict[str, Path] = {}
     parts: dict[str, int | None] = {layout.LABELS: about.label_rows, layout.LISTING: about.keys}
     if about.by_column:
         parts[layout.FILE_KEYS] = None  # nobody counted them
     for key, rows in parts.items():
-        path = experiment.scratch / f"kept-{key.rsplit('/', 1)[-1]}"
+        path = scratch / f"kept-{key.rsplit('/', 1)[-1]}"
         try:
             store.fetch(key, path)
             found: Any = pq.read_metadata(path).num_rows
         except (Absent, OSError, ValueError) as error:
-            raise _snapshot_damage_error(experiment, key) from error
+            raise _snapshot_damage_error(store, key) from error
         if rows is not None and found != rows:
-            raise _snapshot_damage_error(experiment, key)
+            raise _snapshot_damage_error(store, key)
         places[key] = path
     file_keys = places.get(layout.FILE_KEYS)
     return Snapshot(about, places[layout.LABELS], places[layout.LISTING], file_keys)
 
 
-def _snapshot_damage_error(experiment: Experiment, key: str) -> DataError:
+def _snapshot_damage_error(store: Store, key: str) -> DataError:
     return DataError(
         "the snapshot of production is damaged",
-        where=f"{experiment.store.url}/{key}",
+        where=f"{store.url}/{key}",
         remedy=f"remove {layout.SNAPSHOT} from the store; production is then asked again",
     )

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
@@ -14,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from handful.errors import Absent, Damaged, DataError, Full
-from handful.experiment.context import Experiment
+from handful.progress import Progress
 from handful.steps.reconcile.pool import in_threads
 from handful.storage.base import Store
 
@@ -25,15 +26,52 @@ _SAYS_NO_ROOM = re.compile(rf"(?:os error|errno) (?:{'|'.join(map(str, sorted(_N
 """polars and pyarrow put the number into their words."""
 
 
-def save(experiment: Experiment, table: pl.DataFrame, key: str) -> None:
-    """Put `table` at `key` of the store, whole."""
-    path = experiment.scratch / key.rsplit("/", 1)[-1]
-    try:
-        with on_this_machine(path):
-            table.write_parquet(path, compression="zstd")
-        experiment.store.send(path, key)
-    finally:
-        path.unlink(missing_ok=True)
+@dataclass(frozen=True)
+class TableStore:
+    """The store, as a place for the step's own tables."""
+
+    store: Store
+    scratch: Path
+    """A local directory that they pass through."""
+    progress: Progress
+
+    def save(self, table: pl.DataFrame, key: str) -> None:
+        """Put `table` at `key` of the store, whole."""
+        path = self.scratch / key.rsplit("/", 1)[-1]
+        try:
+            with on_this_machine(path):
+                table.write_parquet(path, compression="zstd")
+            self.store.send(path, key)
+        finally:
+            path.unlink(missing_ok=True)
+
+    def load(self, key: str, schema: pl.Schema) -> pl.DataFrame:
+        """The table at `key`, or an empty one of `schema` if there is none.
+
+        `DataError` if what is there is no table of that schema.
+        """
+        path = self.scratch / f"loaded-{key.rsplit('/', 1)[-1]}"
+        try:
+            self.store.fetch(key, path)
+        except Absent:
+            return pl.DataFrame(schema=schema)
+        except Damaged as error:  # this step's own memory: without it there is more to do
+            self.progress.warn(f"{error.fault.where} {error.fault.what}; it is made again")
+            self.store.delete([key])
+            return pl.DataFrame(schema=schema)
+        try:
+            table = pl.read_parquet(path, memory_map=False)
+            if table.schema != schema:
+                raise pl.exceptions.SchemaError("the columns are others")
+        except (pl.exceptions.PolarsError, OSError) as error:
+            raise DataError(
+                "the file cannot be read as what it should be",
+                where=f"{self.store.url}/{key}",
+                remedy="remove it; the step will make it again",
+            ) from error
+        finally:
+            path.unlink(missing_ok=True)
+        return table
 
 
 @contextmanager
@@ -61,39 +99,6 @@ def together(*writes: Callable[[], None]) -> None:
 def give_back() -> None:
     """Return the memory that reading and writing tables took, before something that takes long."""
     pa.default_memory_pool().release_unused()
-
-
-def load(experiment: Experiment, key: str, schema: pl.Schema) -> pl.DataFrame:
-    """The table at `key`, or an empty one of `schema` if there is none.
-
-    `DataError` if what is there is no table of that schema.
-    """
-    path = experiment.scratch / f"loaded-{key.rsplit('/', 1)[-1]}"
-    try:
-        experiment.store.fetch(key, path)
-    except Absent:
-        return pl.DataFrame(schema=schema)
-    except Damaged as error:  # this step's own memory: without it there is more to do
-        experiment.progress.warn(f"{error.fault.where} {error.fault.what}; it is made again")
-        experiment.store.delete([key])
-        return pl.DataFrame(schema=schema)
-    try:
-        table = pl.read_parquet(path, memory_map=False)
-    except (pl.exceptions.PolarsError, OSError) as error:
-        raise table_damage_error(experiment.store, key) from error
-    finally:
-        path.unlink(missing_ok=True)
-    if table.schema != schema:
-        raise table_damage_error(experiment.store, key)
-    return table
-
-
-def table_damage_error(store: Store, key: str) -> DataError:
-    return DataError(
-        "the file cannot be read as what it should be",
-        where=f"{store.url}/{key}",
-        remedy="remove it; the step will make it again",
-    )
 
 
 class Writer:
