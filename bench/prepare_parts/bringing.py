@@ -99,7 +99,7 @@ async def _fetch_all(experiment: Any, inputs: Path) -> float:
         endpoint=section.S3_ENDPOINT_URL,
         client_options=options,
     )
-    ids = [one.id for one in load_kept_artifacts(experiment)]
+    ids = [one.id for one in load_kept_artifacts(experiment.store)]
     began = time.perf_counter()
     waiting = iter(ids)
 

@@ -160,8 +160,9 @@ def ours(root: Path, batched: bool, kind: str = "lists") -> Taken:
     with tempfile.TemporaryDirectory(dir=root) as scratch:
         experiment = open_experiment(root / "experiment", settings, Silent(), Path(scratch))
         reconciled = Reconciled.from_json(experiment.store.read(layout.RECONCILED))
-        model = experiment.settings.train.MODEL_NAMES[0]
-        with workers_of(experiment) as workers:
+        asked, mine = experiment.settings, experiment.layout
+        model = asked.train.MODEL_NAMES[0]
+        with workers_of(experiment.directory, asked, experiment.scratch) as workers:
             workers.start_early()
             with pause_garbage_collection():
                 plan = prepare._plan(experiment, reconciled, workers, redo=True)
@@ -176,11 +177,15 @@ def ours(root: Path, batched: bool, kind: str = "lists") -> Taken:
                 patience=60,
             )
             found = [result for _, result in workers.run([work] * PROCESSES)]
-            shards = ShardStore(experiment, model, "measured")
+            shards = ShardStore(
+                experiment.store, mine.encoded(model), "measured", experiment.scratch, root
+            )
             try:
                 shards.keep_features(found[0].features)
                 clock = Clock()
-                ModelEncoder(experiment, model, plan, shards).run(workers)
+                ModelEncoder(model, plan, shards, asked.prepare, Silent(), prepare.Share()).run(
+                    workers
+                )
                 taken = clock.taken()
             finally:
                 shards.remove()

@@ -44,20 +44,29 @@ def group(root: Path) -> dict[str, Any]:
     from handful.records import Reconciled
     from handful.steps.prepare.artifacts import load_kept_artifacts
     from handful.steps.prepare.encoding.inputs import Inputs
+    from handful.steps.prepare.similarity.near_duplicate_index import Reader
     from handful.steps.prepare.splitting.group_edges import links_between
     from handful.steps.prepare.workers import workers_of
     from handful.system.machine import pause_garbage_collection
 
-    with tempfile.TemporaryDirectory(dir=root) as scratch:
-        experiment = open_experiment(root / "experiment", (), Silent(), Path(scratch))
+    with tempfile.TemporaryDirectory(dir=root) as folder:
+        experiment = open_experiment(root / "experiment", (), Silent(), Path(folder))
         reconciled = Reconciled.from_json(experiment.store.read(layout.RECONCILED))
         began = time.perf_counter()
         with pause_garbage_collection():  # as `prepare` plans
-            artifacts = load_kept_artifacts(experiment)
-            inputs = Inputs(experiment)
+            artifacts = load_kept_artifacts(experiment.store)
+            store, asked, told = experiment.store, experiment.settings, experiment.progress
+            directory, scratch = experiment.directory, experiment.scratch
+            named, most = asked.prepare.MODEL_INPUT_FILES, asked.prepare.MAX_INSTANCE_BYTES
+            inputs = Inputs(store, directory, scratch, named, most)
             documents = inputs.documents(artifacts)
-        with workers_of(experiment, to_encode=False) as workers, pause_garbage_collection():
-            links, _ = links_between(experiment, reconciled, artifacts, documents, inputs, workers)
+        with (
+            workers_of(directory, asked, scratch, to_encode=False) as workers,
+            pause_garbage_collection(),
+        ):
+            reader = Reader(inputs, workers, artifacts, documents, asked.prepare, told)
+            found = reader.likeness(store, reconciled.ledger_hash)
+            links = links_between(artifacts, asked, reader, found)
         seconds = time.perf_counter() - began
     alike = zip(artifacts, links.family, strict=True)
     return {"seconds": seconds, "family": {a.id: f for a, f in alike if f is not None}}

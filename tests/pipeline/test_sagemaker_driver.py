@@ -380,7 +380,7 @@ def test_preparing_anew_begins_once_and_not_below_a_job_that_runs(
 
     def anew() -> None:
         begun.append(1)
-        start_over(experiment)
+        start_over(experiment.store, mine, ["bert-base-uncased"])
 
     for key in (*draw, shard, kept):
         experiment.store.write(key, b"{}")

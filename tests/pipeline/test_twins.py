@@ -12,7 +12,7 @@ import io
 import json
 import random
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,10 +20,14 @@ import polars as pl
 import pytest
 
 from handful.errors import SettingsError
-from handful.steps.prepare.artifacts import load_kept_artifacts
+from handful.experiment.context import Experiment
+from handful.records import Reconciled
+from handful.steps.prepare.artifacts import Artifact, load_kept_artifacts
 from handful.steps.prepare.encoding.inputs import Inputs
 from handful.steps.prepare.labels import apply_label_aliases
+from handful.steps.prepare.similarity.near_duplicate_index import Reader
 from handful.steps.prepare.splitting.group_edges import links_between
+from handful.steps.prepare.splitting.groups import Links
 from handful.steps.prepare.splitting.union_find import Components
 from handful.steps.prepare.workers import workers_of
 from tests.support.preparing import Bench, bench
@@ -196,15 +200,27 @@ def documents(name: str) -> list[Made]:
     return found
 
 
+def links_of(
+    experiment: Experiment, reconciled: Reconciled, artifacts: Sequence[Artifact]
+) -> Links:
+    """Those of `artifacts`, by what their documents hold."""
+    store, settings, progress = experiment.store, experiment.settings, experiment.progress
+    directory, scratch = experiment.directory, experiment.scratch
+    named, most = settings.prepare.MODEL_INPUT_FILES, settings.prepare.MAX_INSTANCE_BYTES
+    inputs = Inputs(store, directory, scratch, named, most)
+    found = inputs.documents(artifacts)
+    with workers_of(directory, settings, scratch, to_encode=False) as workers:
+        reader = Reader(inputs, workers, artifacts, found, settings.prepare, progress)
+        alike = reader.likeness(store, reconciled.ledger_hash)
+        return links_between(artifacts, settings, reader, alike)
+
+
 def grouped(made: Bench, **settings: str) -> dict[str, set[str]]:
     """Artifact id → all that hang together with it."""
     with made.open(**settings) as experiment:
         reconciled = made.write(experiment)
-        artifacts = load_kept_artifacts(experiment)
-        inputs = Inputs(experiment)
-        found = inputs.documents(artifacts)
-        with workers_of(experiment, to_encode=False) as workers:
-            links, _ = links_between(experiment, reconciled, artifacts, found, inputs, workers)
+        artifacts = load_kept_artifacts(experiment.store)
+        links = links_of(experiment, reconciled, artifacts)
     components = Components(len(artifacts))
     for number, (shared, family) in enumerate(zip(links.shared, links.family, strict=True)):
         for key in [*shared, *([("family", family)] if family else [])]:
@@ -340,11 +356,8 @@ def test_either_name_of_a_label_is_taken_out(tmp_path: Path) -> None:
         made.add(f"artifact {number}", label, files=files)
     with made.open(prepare_LABEL_ALIASES="memo = letter") as experiment:
         reconciled = made.write(experiment)
-        artifacts = apply_label_aliases(load_kept_artifacts(experiment), {"memo": "letter"})
-        inputs = Inputs(experiment)
-        found = inputs.documents(artifacts)
-        with workers_of(experiment, to_encode=False) as workers:
-            links, _ = links_between(experiment, reconciled, artifacts, found, inputs, workers)
+        artifacts = apply_label_aliases(load_kept_artifacts(experiment.store), {"memo": "letter"})
+        links = links_of(experiment, reconciled, artifacts)
     assert links.family == ["artifact 0", "artifact 0"]
 
 

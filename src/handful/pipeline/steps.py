@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from handful import layout
 from handful.experiment import fingerprint
 from handful.experiment.context import Experiment
@@ -50,7 +52,9 @@ def _prepare(
     if experiment.settings.compute.BACKEND == "sagemaker":
         from handful.sagemaker.jobs.shares import encode_shares
 
-        encode_shares(experiment, made_from, (lambda: start_over(experiment)) if redo else None)
+        mine, models = experiment.layout, experiment.settings.train.MODEL_NAMES
+        anew = partial(start_over, experiment.store, mine, models) if redo else None
+        encode_shares(experiment, made_from, anew)
         redo = False  # the instances began anew, and here their shards are joined
     return prepare(experiment, get_record(records, Reconciled), made_from=made_from, redo=redo)
 
@@ -134,7 +138,7 @@ def _second_try(experiment: Experiment, prepared: Prepared) -> list[str]:
         return []
     from handful.steps.prepare.second_try import reasons
 
-    return reasons(experiment, prepared)
+    return reasons(experiment.store, experiment.layout, prepared)
 
 
 def _of_compare(experiment: Experiment, records: Records) -> Fingerprint:

@@ -219,8 +219,7 @@ def test_what_encode_data_made_is_encoded_again_if_it_reads_the_key(
         usage = settings_usage(tmp_path, ("encode_data",))
         hashes = set()
         for one in (settings, changed(tmp_path, settings, key)):
-            experiment: Any = SimpleNamespace(settings=one, directory=tmp_path)
-            hashes.add(model._hash(experiment, "one", plan, usage))
+            hashes.add(model._hash(one, tmp_path, "one", plan, usage))
         assert (len(hashes) == 1) == same
 
 

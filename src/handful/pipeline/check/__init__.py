@@ -69,8 +69,8 @@ def rehearse(experiment: Experiment, *, offline: bool = False) -> None:
     refuse_overlap(experiment)
     stage = _stage(experiment, offline=offline)
     aliases = experiment.settings.prepare.LABEL_ALIASES
-    artifacts = apply_label_aliases(load_kept_artifacts(stage), aliases)
-    check_group_by(artifacts, stage)
+    artifacts = apply_label_aliases(load_kept_artifacts(stage.store), aliases)
+    check_group_by(artifacts, stage.settings)
     label2id = label_map((artifact.label for artifact in artifacts), None)
     instances = _instances(stage, _over_labels(artifacts, CANDIDATES))
     paces = {
@@ -193,7 +193,9 @@ def _select_check_artifacts(
 
 
 def _instances(stage: Experiment, candidates: Sequence[Artifact]) -> list[Instance]:
-    inputs = Inputs(stage)
+    asked = stage.settings.prepare
+    names, most = asked.MODEL_INPUT_FILES, asked.MAX_INSTANCE_BYTES
+    inputs = Inputs(stage.store, stage.directory, stage.scratch, names, most)
     every = inputs.documents(candidates)
     tried = _select_check_artifacts(candidates, every)
     artifacts, documents = [candidates[n] for n in tried], [every[n] for n in tried]
@@ -201,7 +203,7 @@ def _instances(stage: Experiment, candidates: Sequence[Artifact]) -> list[Instan
         if document.fault:
             where = f"artifact {document.id}"
             raise DataError(document.fault, where=where, remedy="see [prepare] MODEL_INPUT_FILES")
-    inputs.bring(documents)
+    inputs.bring(documents, stage.progress)
     return list(inputs.instances(documents, [artifact.label for artifact in artifacts]))
 
 

@@ -11,9 +11,9 @@ from typing import Any
 
 from handful import layout
 from handful.errors import Absent, DataError
-from handful.experiment.context import Experiment
 from handful.files.paths import leads_outside
 from handful.records import Fate
+from handful.storage.base import Store
 
 """What a part of a name may not be."""
 _ARTIFACT_LEDGER_COLUMNS = [
@@ -51,14 +51,14 @@ class Artifact:
         return ("file_hash", *json.loads(self.row))
 
 
-def load_kept_artifacts(experiment: Experiment) -> tuple[Artifact, ...]:
+def load_kept_artifacts(store: Store) -> tuple[Artifact, ...]:
     """Every kept artifact of the ledger, sorted by id. `DataError` if there is none."""
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
-    where = f"{experiment.store.url}/{layout.LEDGER}"
+    where = f"{store.url}/{layout.LEDGER}"
     try:
-        data = experiment.store.read(layout.LEDGER)
+        data = store.read(layout.LEDGER)
     except Absent as error:
         remedy = "run `handful reconcile` first"
         raise DataError("there is no ledger yet", where=where, remedy=remedy) from error

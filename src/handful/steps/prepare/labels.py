@@ -13,10 +13,11 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from handful.errors import Absent, DataError, UserError
-from handful.experiment.context import Experiment
+from handful.layout import Layout
 from handful.progress import printable
 from handful.settings import Settings
 from handful.steps.prepare.artifacts import Artifact
+from handful.storage.base import Store
 
 LETTERS = 60
 """Of a label in a message."""
@@ -199,35 +200,31 @@ def _format_label_names(labels: Sequence[str]) -> str:
     return ", ".join(printable(label, LETTERS) for label in labels[:_MAX_LABELS_LISTED]) + more
 
 
-def read_frozen_label_map(experiment: Experiment) -> dict[str, int] | None:
+def read_frozen_label_map(store: Store, layout: Layout) -> dict[str, int] | None:
     """The label map in the store, None if there is none yet. `DataError` if it is damaged."""
     try:
-        data = experiment.store.read(experiment.layout.label2id)
+        data = store.read(layout.label2id)
     except Absent:
         return None
     try:
         found = {str(label): int(number) for label, number in json.loads(data).items()}
+        if sorted(found.values()) != list(range(len(found))):
+            raise ValueError("there are holes")
     except (ValueError, TypeError, AttributeError) as error:
-        raise _build_label_map_error(experiment) from error
-    if sorted(found.values()) != list(range(len(found))):
-        raise _build_label_map_error(experiment)
+        raise DataError(
+            "the label map is damaged: its ids are not 0, 1, 2, …",
+            where=f"{store.url}/{layout.label2id}",
+            remedy="restore the file, or make it anew with `--redo prepare`",
+        ) from error
     return dict(sorted(found.items(), key=lambda item: item[1]))
 
 
-def keep_label_map(experiment: Experiment, label2id: Mapping[str, int]) -> None:
+def keep_label_map(store: Store, layout: Layout, label2id: Mapping[str, int]) -> None:
     """Write both label maps. label2id.json comes last: it is the one that is read again."""
     names = {str(number): label for label, number in label2id.items()}
-    experiment.store.write(experiment.layout.id2label, _encode_label_json(names))
-    experiment.store.write(experiment.layout.label2id, _encode_label_json(label2id))
+    store.write(layout.id2label, _encode_label_json(names))
+    store.write(layout.label2id, _encode_label_json(label2id))
 
 
 def _encode_label_json(mapping: Mapping[str, object]) -> bytes:
     return (json.dumps(mapping, indent=2, ensure_ascii=False) + "\n").encode()
-
-
-def _build_label_map_error(experiment: Experiment) -> DataError:
-    return DataError(
-        "the label map is damaged: its ids are not 0, 1, 2, …",
-        where=f"{experiment.store.url}/{experiment.layout.label2id}",
-        remedy="restore the file, or make it anew with `--redo prepare`",
-    )

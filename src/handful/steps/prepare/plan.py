@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
 
 from handful.steps.prepare.encoding.inputs import Document, Inputs
 from handful.steps.prepare.selection import Used
@@ -48,17 +47,11 @@ class Plan:
     inputs: Inputs
     ledger_hash: str
     """Of reconcile's ledger: it covers the files' content."""
+    labels_seen: tuple[str, ...]
+    """As the ledger keeps them."""
     draw: Callable[[], Splits]
-    """Draws the splits, which takes a look into every document."""
-
-    @cached_property
-    def splits(self) -> Splits:
-        """Drawn when somebody first asks: encoding can begin without them."""
-        return self.draw()
-
-    @property
-    def ledger(self) -> Ledger:
-        return self.splits.ledger
+    """Draws the splits when it is first called, which takes a look into every document: encoding
+    can begin without them."""
 
 
 @dataclass(frozen=True)

@@ -12,11 +12,11 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from handful import layout
 from handful.errors import Absent, StoreError
-from handful.experiment.context import Experiment
-from handful.files.paths import is_glob
+from handful.layout import QUARANTINE, Layout, artifact_file
 from handful.records import Prepared
+from handful.settings.values.names import is_glob
+from handful.storage.base import Store
 
 _MISSING = "missing input: "
 _UNREAD = re.compile(
@@ -42,45 +42,42 @@ class _QuarantineRow:
         return _UNREAD.match(self.error) is not None
 
 
-def worth_a_second_try(experiment: Experiment, model: str) -> list[str]:
-    """Artifact ids of the model's (its folder's) quarantine."""
-    rows, tried_again = _read_quarantine_rows(experiment, model)
+def worth_a_second_try(store: Store, encoded: str) -> list[str]:
+    """Artifact ids of the quarantine in `encoded`, a model's folder in the store."""
+    rows, tried_again = _read_quarantine_rows(store, encoded)
     unread = [
         row.artifact_id for row in rows if row.is_unread and row.artifact_id not in tried_again
     ]
     others = [row for row in rows if row.artifact_id not in unread][:_LOOKED_AT]
-    return [*unread, *(row.artifact_id for row in others if _has_changed(experiment, row))]
+    return [*unread, *(row.artifact_id for row in others if _has_changed(store, row))]
 
 
-def list_unread_twice(experiment: Experiment, model: str, errors: Mapping[str, str]) -> list[str]:
+def list_unread_twice(store: Store, encoded: str, errors: Mapping[str, str]) -> list[str]:
     """Those of `errors` (artifact id → error) that could not be read the last time, either."""
-    rows, _ = _read_quarantine_rows(experiment, model)
+    rows, _ = _read_quarantine_rows(store, encoded)
     before = {row.artifact_id for row in rows if row.is_unread}
     return sorted(one for one, error in errors.items() if one in before and _UNREAD.match(error))
 
 
-def reasons(experiment: Experiment, prepared: Prepared) -> list[str]:
+def reasons(store: Store, layout: Layout, prepared: Prepared) -> list[str]:
     """Why prepare has to run again although nothing that it is made of changed."""
     found = []
     for model, count in prepared.quarantined.items():
-        ids = worth_a_second_try(experiment, model) if count else []
+        ids = worth_a_second_try(store, layout.encoded(model)) if count else []
         if ids:
             what = "instance is" if len(ids) == 1 else "instances are"
             found.append(f"{len(ids)} quarantined {what} tried again for {model} ({ids[0]})")
     return found
 
 
-def _read_quarantine_rows(
-    experiment: Experiment, model: str
-) -> tuple[list[_QuarantineRow], set[str]]:
+def _read_quarantine_rows(store: Store, encoded: str) -> tuple[list[_QuarantineRow], set[str]]:
     """The rows of quarantine.parquet, and who was tried twice; nothing of one that is damaged."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    key = f"{experiment.layout.encoded(model)}/{layout.QUARANTINE}"
     columns = ["artifact_id", "error", "files", "file_sizes"]
     try:
-        table = pq.read_table(io.BytesIO(experiment.store.read(key)), columns=columns)
+        table = pq.read_table(io.BytesIO(store.read(f"{encoded}/{QUARANTINE}")), columns=columns)
         told = [table.column(name).to_pylist() for name in columns]
     except (StoreError, OSError, pa.ArrowException):
         return [], set()
@@ -94,19 +91,17 @@ def _read_quarantine_rows(
     return rows, set(tried.decode().splitlines())
 
 
-def _has_changed(experiment: Experiment, row: _QuarantineRow) -> bool:
+def _has_changed(store: Store, row: _QuarantineRow) -> bool:
     """Is a file now of another size than when it was tried, or there, or gone?"""
     missing = row.error.removeprefix(_MISSING).split(", ") if row.error.startswith(_MISSING) else ()
     names = [*row.sizes, *(name for name in missing if not is_glob(name))]
-    now = dict(_sizes(experiment, row.artifact_id, names))
+    now = dict(_sizes(store, row.artifact_id, names))
     return now != row.sizes
 
 
-def _sizes(
-    experiment: Experiment, artifact_id: str, names: Iterable[str]
-) -> Iterable[tuple[str, int]]:
+def _sizes(store: Store, artifact_id: str, names: Iterable[str]) -> Iterable[tuple[str, int]]:
     for name in dict.fromkeys(names):
         try:
-            yield name, experiment.store.head(layout.artifact_file(artifact_id, name)).size
+            yield name, store.head(artifact_file(artifact_id, name)).size
         except Absent:
             continue

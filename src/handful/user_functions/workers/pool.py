@@ -69,7 +69,8 @@ class Workers:
         self._setup, self._memory = setup, memory
         self._environment = _ONE_THREAD if one_thread else {}
         scratch.mkdir(parents=True, exist_ok=True)
-        self._scratch = Path(tempfile.mkdtemp(dir=scratch))
+        self.scratch = Path(tempfile.mkdtemp(dir=scratch))
+        """Their own folder on this machine."""
         self._most = most
         self._started = 0
         self._warm_ups = _WarmUps()
@@ -134,7 +135,7 @@ class Workers:
 
     def _start(self) -> _Process:
         self._started += 1
-        base = self._scratch / f"worker-{self._started}"
+        base = self.scratch / f"worker-{self._started}"
         return _Process(self._setup, base, self._warm_ups, self._memory, self._environment)
 
     def _answers(self) -> Iterator[tuple[Any, Any]]:

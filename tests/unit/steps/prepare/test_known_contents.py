@@ -21,9 +21,8 @@ ONE, OTHER = "0" * 32, "f" * 32
 def known(then: str) -> KnownEtags:
     file = io.BytesIO()
     pl.DataFrame({"artifact_id": ["a"], "file": ["t.txt"], "etag": [then]}).write_parquet(file)
-    store = SimpleNamespace(read=lambda _: file.getvalue(), url="s3://store/EXP-1")
-    experiment: Any = SimpleNamespace(store=store, directory="EXP-1")
-    return KnownEtags(experiment)
+    store: Any = SimpleNamespace(read=lambda _: file.getvalue(), url="s3://store/EXP-1")
+    return KnownEtags(store, layout.remedy_for(f"{layout.ARTIFACTS}/", "EXP-1"))
 
 
 @pytest.mark.parametrize(

@@ -44,14 +44,14 @@ def put(experiment: Experiment, name: str, file: str, size: int) -> None:
 def test_what_stands_as_it_did_is_not_tried_again(experiment: Experiment) -> None:
     put(experiment, "a", "text.txt", 5)
     set_aside(experiment, one("a", CONTENT, text_txt=5))
-    assert worth_a_second_try(experiment, "bert") == []
+    assert worth_a_second_try(experiment.store, experiment.layout.encoded("bert")) == []
 
 
 def test_a_file_of_another_size_is_tried_again(experiment: Experiment) -> None:
     put(experiment, "a", "text.txt", 10)
     put(experiment, "b", "text.txt", 5)
     set_aside(experiment, one("a", CONTENT, text_txt=5), one("b", CONTENT, text_txt=5))
-    assert worth_a_second_try(experiment, "bert") == ["a"]
+    assert worth_a_second_try(experiment.store, experiment.layout.encoded("bert")) == ["a"]
 
 
 def test_a_file_that_was_missing_and_is_there_is_tried_again(experiment: Experiment) -> None:
@@ -60,17 +60,19 @@ def test_a_file_that_was_missing_and_is_there_is_tried_again(experiment: Experim
     put(experiment, "b", "more.txt", 1)
     missing = "missing input: more.txt"
     set_aside(experiment, one("a", missing, text_txt=5), one("b", missing, text_txt=5))
-    assert worth_a_second_try(experiment, "bert") == ["b"]
+    assert worth_a_second_try(experiment.store, experiment.layout.encoded("bert")) == ["b"]
 
 
 def test_what_could_not_be_read_is_tried_once_more_and_no_more(experiment: Experiment) -> None:
     put(experiment, "a", "text.txt", 5)
     set_aside(experiment, one("a", UNREAD, text_txt=5))
-    assert worth_a_second_try(experiment, "bert") == ["a"]
-    twice = list_unread_twice(experiment, "bert", {"a": UNREAD, "b": UNREAD})
+    assert worth_a_second_try(experiment.store, experiment.layout.encoded("bert")) == ["a"]
+    twice = list_unread_twice(
+        experiment.store, experiment.layout.encoded("bert"), {"a": UNREAD, "b": UNREAD}
+    )
     assert twice == ["a"]
     set_aside(experiment, one("a", UNREAD, text_txt=5), twice=tuple(twice))
-    assert worth_a_second_try(experiment, "bert") == []
+    assert worth_a_second_try(experiment.store, experiment.layout.encoded("bert")) == []
 
 
 def test_what_an_earlier_build_could_not_read_stays(experiment: Experiment) -> None:
@@ -84,10 +86,10 @@ def test_what_an_earlier_build_could_not_read_stays(experiment: Experiment) -> N
     pq.write_table(table.replace_schema_metadata(None), file)
     key = f"{experiment.layout.encoded('bert')}/{layout.QUARANTINE}"
     experiment.store.write(key, file.getvalue())
-    assert worth_a_second_try(experiment, "bert") == []
+    assert worth_a_second_try(experiment.store, experiment.layout.encoded("bert")) == []
 
 
 def test_one_that_is_damaged_or_gone_gives_nothing(experiment: Experiment) -> None:
-    assert worth_a_second_try(experiment, "bert") == []
+    assert worth_a_second_try(experiment.store, experiment.layout.encoded("bert")) == []
     experiment.store.write(f"{experiment.layout.encoded('bert')}/{layout.QUARANTINE}", b"PAR1")
-    assert worth_a_second_try(experiment, "bert") == []
+    assert worth_a_second_try(experiment.store, experiment.layout.encoded("bert")) == []

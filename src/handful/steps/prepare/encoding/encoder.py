@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import chain
 from operator import itemgetter
 from typing import Any
 
 from handful import layout
-from handful.experiment.context import Experiment
-from handful.layout import remedy_for
+from handful.progress import Progress
+from handful.settings.sections.data import PrepareSection
 from handful.steps.prepare import quarantine
 from handful.steps.prepare.encoding import schema
 from handful.steps.prepare.encoding.encode import EncodeShard, Shard
@@ -39,11 +39,12 @@ class _Piece:
 class ModelEncoder:
     """Encodes what the store does not have yet of the shards of `share`."""
 
-    experiment: Experiment
     model: str
     plan: Plan
     shards: ShardStore
-    share: Share = field(default_factory=Share)
+    settings: PrepareSection
+    progress: Progress
+    share: Share
 
     @property
     def name(self) -> str:
@@ -60,17 +61,17 @@ class ModelEncoder:
         if finished:
             done = len(mine) - len(todo)
             told = f"{self.name}: {done} of {len(mine)} shards were encoded before"
-            self.experiment.progress.note(told)
+            self.progress.note(told)
         documents = self.plan.documents
         bad = [row for piece in mine for row in piece.rows if documents[row.artifact_id].fault]
-        self._check([self._faulty(row) for row in bad])
+        self.check([self._faulty(row) for row in bad])
         counts = sum(len(p.rows) for p in mine), sum(len(p.rows) for p in todo)
         kept = self.shards.features()
         sample = [] if kept is not None else select_encode_sample(self.plan)
         early = {row.artifact_id for row in sample}
         later = (row for piece in todo for row in piece.rows if row.artifact_id not in early)
         in_order = (documents[row.artifact_id] for row in chain(sample, later))
-        with self.plan.inputs.bringing(in_order) as wait_for:
+        with self.plan.inputs.bringing(in_order, self.progress) as wait_for:
             wait_for([documents[row.artifact_id] for row in sample])
             features, guilty = (
                 (kept, {}) if kept is not None else self._encode_sample(workers, sample)
@@ -80,10 +81,8 @@ class ModelEncoder:
 
     def _pieces(self) -> list[_Piece]:
         """All shards, as they are cut. Their works are made when a worker is free for them."""
-        return [_Piece(*piece) for piece in enumerate(cut(self.plan.used, self._bytes))]
-
-    def _bytes(self, row: Used) -> int:
-        return self.plan.documents[row.artifact_id].bytes
+        pieces = cut(self.plan.used, lambda row: self.plan.documents[row.artifact_id].bytes)
+        return [_Piece(*piece) for piece in enumerate(pieces)]
 
     def _work(
         self,
@@ -102,13 +101,13 @@ class ModelEncoder:
             model=self.model,
             label2id=self.plan.label2id,
             instances=self._instances(piece.rows),
-            patience=self.experiment.settings.prepare.ENCODE_TIMEOUT,
+            patience=self.settings.ENCODE_TIMEOUT,
             set_aside=aside,
             number=piece.number,
             features=features,
             path=self.shards.path(piece.number),
             contents=self.plan.inputs.contents(documents),
-            remedy=remedy_for(f"{layout.ARTIFACTS}/", str(self.experiment.directory)),
+            remedy=self.plan.inputs.remedy,
         )
 
     def _instances(self, rows: Sequence[Used]) -> Instances:
@@ -127,7 +126,7 @@ class ModelEncoder:
             model=self.model,
             label2id=self.plan.label2id,
             instances=self._instances(sample),
-            patience=self.experiment.settings.prepare.ENCODE_TIMEOUT,
+            patience=self.settings.ENCODE_TIMEOUT,
         )
         ((work, result),) = workers.run([work])
         schema.refuse(schema.functions_at_fault(result.checks))
@@ -149,7 +148,7 @@ class ModelEncoder:
         def watch(in_flight: int) -> None:
             # The end is told once all is known: who is quarantined comes with a whole shard.
             reached = min(done + in_flight, total - 1) if in_flight else done
-            self.experiment.progress.advance(
+            self.progress.advance(
                 f"encoding for {self.name}",
                 reached,
                 total,
@@ -159,20 +158,21 @@ class ModelEncoder:
 
         def quarantine_lost_work(retry: EncodeShard) -> None:
             quarantined.update(retry.set_aside)
-            self._check(list(quarantined.values()))
+            self.check(list(quarantined.values()))
 
         for work, shard in workers.run(works, watch=watch, lost=quarantine_lost_work):
             self.shards.keep(work.number, shard)
             finished[work.number] = shard
             done += len(work.instances)
             quarantined.update((q.artifact_id, q) for q in shard.quarantined)
-            self._check(list(quarantined.values()))
+            self.check(list(quarantined.values()))
         watch(0)
         self.shards.settle()
         return finished
 
-    def _check(self, quarantined: Sequence[Quarantined]) -> None:
-        limit = self.experiment.settings.prepare.MAX_QUARANTINED
+    def check(self, quarantined: Sequence[Quarantined]) -> None:
+        """`DataError` if MAX_QUARANTINED does not allow so many."""
+        limit = self.settings.MAX_QUARANTINED
         quarantine.check_limit(quarantined, len(self.plan.used), limit, self.name)
 
 

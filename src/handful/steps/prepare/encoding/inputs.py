@@ -18,11 +18,12 @@ from pathlib import Path
 
 from handful import layout
 from handful.errors import Full
-from handful.experiment.context import Experiment
 from handful.files.paths import fits
+from handful.progress import Progress
 from handful.steps.prepare.artifacts import Artifact
 from handful.steps.prepare.encoding.instance import Instances
 from handful.steps.prepare.similarity.known_contents import Contents, KnownContents, KnownEtags
+from handful.storage.base import Store
 
 _INPUT_FETCH_THREADS = 96
 """At once: a server that answers after 30 ms sends some 2,000 small files a second then. Each
@@ -54,23 +55,31 @@ Wait = Callable[[Sequence[Document]], None]
 class Inputs:
     """The input files of an experiment's artifacts."""
 
-    def __init__(self, experiment: Experiment, named: Sequence[str] | None = None) -> None:
-        """Of MODEL_INPUT_FILES; or the files that are `named`, however large they are."""
-        self._store = experiment.store
-        self._progress = experiment.progress
-        settings = experiment.settings.prepare
-        self._patterns = settings.MODEL_INPUT_FILES if named is None else named
-        self._limit = settings.MAX_INSTANCE_BYTES if named is None else math.inf
-        place = experiment.store.path(layout.ARTIFACTS)
+    def __init__(
+        self, store: Store, directory: Path, scratch: Path, names: Sequence[str], most: float
+    ) -> None:
+        """Of files with these names or globs, no more than `most` bytes of an artifact.
+
+        `directory`: the experiment's, as messages name it.
+        """
+        self._made_of = store, directory, scratch
+        self._store = store
+        self.remedy = layout.remedy_for(f"{layout.ARTIFACTS}/", str(directory))
+        """Of a file that is damaged."""
+        self._patterns, self._limit = names, most
+        place = store.path(layout.ARTIFACTS)
         self.is_local = isinstance(place, Path)
-        self._root = place if isinstance(place, Path) else experiment.scratch / "inputs"
+        self._root = place if isinstance(place, Path) else scratch / "inputs"
         self._remote_sizes: Mapping[str, int] | None = None
-        self._experiment = experiment
         self._contents: KnownContents | None = None
         # Most artifacts have files of the same names: they share one mapping.
         self._files: dict[
             tuple[str, ...], tuple[Mapping[str, tuple[str, ...]], tuple[str, ...]]
         ] = {}
+
+    def of_files(self, named: Sequence[str]) -> Inputs:
+        """The files that are `named` instead, however large they are."""
+        return Inputs(*self._made_of, named, math.inf)
 
     def documents(self, artifacts: Iterable[Artifact]) -> list[Document]:
         """One document an artifact, in their order; looks at every file's size."""
@@ -93,23 +102,23 @@ class Inputs:
         if not self.is_local or not documents:
             return {}
         if self._contents is None:
-            self._contents = KnownContents(self._experiment)
+            self._contents = KnownContents(self._store)
         return self._contents.between(documents[0].id, documents[-1].id)
 
     def paths(self, document: Document) -> list[str]:
         """Its files on this machine, by name."""
         return [f"{self._root}/{document.id}/{name}" for name in sorted(document.sizes)]
 
-    def bring(self, documents: Sequence[Document]) -> None:
+    def bring(self, documents: Sequence[Document], progress: Progress) -> None:
         """Have the files of `documents` on this machine, but for those that have a fault.
 
         Raises `Full` before the first byte if the disk is too small, and what the store raises.
         """
-        with self.bringing(documents) as wait_for:
+        with self.bringing(documents, progress) as wait_for:
             wait_for(documents)
 
     @contextmanager
-    def bringing(self, documents: Iterable[Document]) -> Iterator[Wait]:
+    def bringing(self, documents: Iterable[Document], progress: Progress) -> Iterator[Wait]:
         """The same, begun: they come in their order, and the function waits for some of them."""
         if self.is_local:
             yield lambda _: None
@@ -129,8 +138,7 @@ class Inputs:
                 for number in sorted({part_of[one.id] for one in some if one.id in part_of}):
                     fetches[number].result()
                     done = min((number + 1) * _ARTIFACTS_PER_FETCH, len(missing))
-                    told = "fetching input files", done, len(missing), "artifacts"
-                    self._progress.advance(*told)
+                    progress.advance("fetching input files", done, len(missing), "artifacts")
 
             yield wait_for
         finally:
@@ -187,7 +195,7 @@ class Inputs:
     def _list_input_files(self) -> dict[str, int]:
         """Key → bytes of the store's input files, from one listing."""
         found: dict[str, int] = {}
-        known = KnownEtags(self._experiment)
+        known = KnownEtags(self._store, self.remedy)
         for batch in self._store.list(f"{layout.ARTIFACTS}/"):
             known.check(batch)
             keys, sizes = batch.column("key").to_pylist(), batch.column("size").to_pylist()

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from handful import layout
 from handful.errors import Absent, Damaged, DataError
-from handful.experiment.context import Experiment
-from handful.progress import printable
+from handful.layout import Layout
+from handful.progress import Progress, printable
 from handful.records import Prepared
 from handful.steps.prepare import quarantine
 from handful.steps.prepare.encoding import merge_shards, truncation
@@ -25,47 +25,48 @@ from handful.steps.prepare.plan import EncodedModel, Plan
 from handful.steps.prepare.quarantine import Quarantined
 from handful.steps.prepare.second_try import list_unread_twice
 from handful.steps.prepare.splitting.splits import SPLITS
+from handful.storage.base import Store
 
 
 @dataclass
 class ModelJoiner:
     """Turns a model's shards into what the next steps read."""
 
-    experiment: Experiment
     model: str
     plan: Plan
     shards: ShardStore
+    store: Store
+    layout: Layout
+    progress: Progress
 
     @property
     def name(self) -> str:
         """The model, as people are told of it."""
         return layout.model_folder(self.model)
 
-    def run(self, found: Mapping[int, Shard], made_from: str) -> EncodedModel:
-        quarantined = [q for number in sorted(found) for q in found[number].quarantined]
+    def run(
+        self, found: Mapping[int, Shard], quarantined: Sequence[Quarantined], made_from: str
+    ) -> EncodedModel:
         left_out = sum(len(shard.left_out) for shard in found.values())
-        limit = self.experiment.settings.prepare.MAX_QUARANTINED
-        total = len(self.plan.used)
-        quarantine.check_limit(quarantined, total, limit, self.name)
         features = self.shards.features()
         if features is None:
             raise DataError(
                 "the features of the shards are gone",
-                where=f"{self.experiment.store.url}/{self.experiment.layout.encoded(self.model)}",
+                where=f"{self.store.url}/{self.layout.encoded(self.model)}",
                 remedy="prepare again with `--redo prepare`",
             )
         folders = merge_shards.join(
             (self.shards.local(number) for number in sorted(found)),
             features,
-            {row.artifact_id: row.split for row in self.plan.ledger.used()},
-            Path(tempfile.mkdtemp(prefix="joined-", dir=self.experiment.scratch)),
+            {row.artifact_id: row.split for row in self.plan.draw().ledger.used()},
+            Path(tempfile.mkdtemp(prefix="joined-", dir=self.shards.scratch)),
         )
         self._check_rows(folders, quarantined, left_out)
         self._send(folders, quarantined, found)
         hashes = "".join(folders[split].hash() for split in SPLITS)
         return EncodedModel(
             made_from,
-            self.plan.ledger.hash(),
+            self.plan.draw().ledger.hash(),
             {split: folders[split].rows for split in SPLITS},
             len(quarantined),
             left_out,
@@ -86,7 +87,7 @@ class ModelJoiner:
 
     def _read_prepared_record(self) -> Prepared | None:
         try:
-            data = self.experiment.store.read(self.experiment.layout.prepared_record)
+            data = self.store.read(self.layout.prepared_record)
             return Prepared.from_json(data)
         except (Absent, Damaged, ValueError, TypeError):
             return None
@@ -106,7 +107,7 @@ class ModelJoiner:
             )
         for split in SPLITS:
             if not folders[split].rows:
-                self.experiment.progress.warn(f"{self.name}: the {split} split has no row")
+                self.progress.warn(f"{self.name}: the {split} split has no row")
 
     def _send(
         self,
@@ -114,9 +115,9 @@ class ModelJoiner:
         quarantined: Sequence[Quarantined],
         found: Mapping[int, Shard],
     ) -> None:
-        store, place = self.experiment.store, self.experiment.layout.encoded(self.model)
+        store, place = self.store, self.layout.encoded(self.model)
         for split in SPLITS:
-            key = self.experiment.layout.encoded_split(self.model, split)
+            key = self.layout.encoded_split(self.model, split)
             store.send_tree(folders[split].path, key, last=merge_shards.MARKER)
         tallies: Tallies = {}
         for number in sorted(found):
@@ -124,21 +125,21 @@ class ModelJoiner:
         self._tell_lost(tallies)
         sized = [self._with_sizes(one) for one in quarantined]
         errors = {one.artifact_id: one.error for one in quarantined}
-        twice = list_unread_twice(self.experiment, self.model, errors) if errors else []
+        twice = list_unread_twice(store, place, errors) if errors else []
         store.write(f"{place}/{layout.QUARANTINE}", quarantine.as_parquet(sized, twice))
         lengths = {split: folders[split].lengths for split in SPLITS}
         told = truncation.report(tallies, longest_rows_by_split(lengths))
         store.write(f"{place}/{layout.TRUNCATION}", told)
         warning = too_long(self.model, lengths)
         if warning:
-            self.experiment.progress.warn(f"{self.name}: {warning}")
+            self.progress.warn(f"{self.name}: {warning}")
 
     def _tell_lost(self, tallies: Tallies) -> None:
         lost = sorted({row.label for row in self.plan.used} - tallies.keys())
         if lost:
             names = ", ".join(printable(label, LETTERS) for label in lost)
             told = f"{self.name}: no instance of these labels could be encoded: {names}"
-            self.experiment.progress.warn(told)
+            self.progress.warn(told)
 
     def _with_sizes(self, one: Quarantined) -> Quarantined:
         sizes = sorted(self.plan.documents[one.artifact_id].sizes.items())

@@ -18,9 +18,9 @@ from typing import Any, TypeVar
 
 from handful import layout
 from handful.errors import Absent, Damaged, StoreError
-from handful.experiment.context import Experiment
 from handful.files import checksums
 from handful.steps.prepare.encoding.encode import Shard
+from handful.storage.base import Store
 
 SIZE = 4096
 """Artifacts in a shard, at most."""
@@ -58,37 +58,35 @@ def _cut_by() -> str:
     return "-".join(map(str, (SIZE, FEW, BYTES, LEAST, TAPER, EACH)))
 
 
-def _all(experiment: Experiment, model: str) -> str:
-    return f"{experiment.layout.encoded(model)}/{layout.SHARDS}"
+def _folder(encoded: str, fingerprint: str) -> str:
+    return f"{encoded}/{layout.SHARDS}/{fingerprint[:16]}-{_cut_by()}"
 
 
-def _folder(experiment: Experiment, model: str, fingerprint: str) -> str:
-    return f"{_all(experiment, model)}/{fingerprint[:16]}-{_cut_by()}"
-
-
-def has_encoding_shards(experiment: Experiment, model: str, fingerprint: str) -> bool:
-    """Are there shards that were made from that?"""
-    batches = experiment.store.list(f"{_folder(experiment, model, fingerprint)}/")
-    return any(len(batch) for batch in batches)
+def has_encoding_shards(store: Store, encoded: str, fingerprint: str) -> bool:
+    """Are there shards that were made from that? `encoded`: the model's folder in the store."""
+    return any(len(batch) for batch in store.list(f"{_folder(encoded, fingerprint)}/"))
 
 
 class ShardStore:
     """One model's shards in the store, while it is being prepared."""
 
-    def __init__(self, experiment: Experiment, model: str, fingerprint: str) -> None:
-        self._store = experiment.store
-        self._all = _all(experiment, model)
-        self._folder = _folder(experiment, model, fingerprint)
-        self._scratch = experiment.scratch / "shards" / layout.model_folder(model) / fingerprint
-        self._directory = str(experiment.directory)
+    def __init__(
+        self, store: Store, encoded: str, fingerprint: str, scratch: Path, directory: Path
+    ) -> None:
+        """`encoded`: the model's folder in the store; `directory`: the experiment's."""
+        self._store = store
+        self._all = f"{encoded}/{layout.SHARDS}"
+        self._folder = _folder(encoded, fingerprint)
+        self.scratch = scratch / "shards" / encoded.rpartition("/")[2] / fingerprint
+        self.scratch.mkdir(parents=True, exist_ok=True)
+        self._directory = str(directory)
         self._sums: dict[int, str] = {}
         self._sending: list[Future[None]] = []
         self._senders = ThreadPoolExecutor(_SENDERS, thread_name_prefix="handful-shards")
 
     def path(self, number: int) -> Path:
         """Where a worker writes a shard."""
-        self._scratch.mkdir(parents=True, exist_ok=True)
-        return self._scratch / f"{number:06d}.arrow"
+        return self.scratch / f"{number:06d}.arrow"
 
     def features(self) -> dict[str, Any] | None:
         """The features that the shards here were encoded with; None before the first sample."""
@@ -160,7 +158,7 @@ class ShardStore:
     def remove(self) -> None:
         """Remove all of the model's shards, here and in the store."""
         self._store.delete_tree(self._all)
-        for path in self._scratch.glob("*.arrow"):
+        for path in self.scratch.glob("*.arrow"):
             path.unlink()
 
     def _send(self, number: int, shard: Shard) -> None:

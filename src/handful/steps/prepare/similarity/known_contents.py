@@ -14,10 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from handful import layout
 from handful.errors import Absent, Damaged
-from handful.experiment.context import Experiment
 from handful.files import checksums
-from handful.layout import remedy_for
 from handful.steps.prepare.encoding.instance import Instance
+from handful.storage.base import Store
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -32,10 +31,9 @@ _PARTS = r"-(\d+)$"
 class KnownContents:
     """Of a local store: the content of every file, as reconcile left it."""
 
-    def __init__(self, experiment: Experiment) -> None:
-        self._table = _read_contents_table(
-            experiment, layout.CHECKSUMS, ["artifact_id", "file", "content"]
-        )
+    def __init__(self, store: Store) -> None:
+        columns = ["artifact_id", "file", "content"]
+        self._table = _read_contents_table(store, layout.CHECKSUMS, columns)
         self._ids = _Column(self._table.column("artifact_id")) if self._table else None
 
     def between(self, first: str, last: str) -> Contents:
@@ -67,9 +65,9 @@ class _Column(Sequence[Any]):
 class KnownEtags:
     """Of a bucket: the ETag of every copy, as reconcile left it."""
 
-    def __init__(self, experiment: Experiment) -> None:
-        self._experiment = experiment
-        table = _read_contents_table(experiment, layout.COPIES, ["artifact_id", "file", "etag"])
+    def __init__(self, store: Store, remedy: str) -> None:
+        self._url, self._remedy = store.url, remedy
+        table = _read_contents_table(store, layout.COPIES, ["artifact_id", "file", "etag"])
         self._known: Any = None
         if table is not None:
             import polars as pl
@@ -94,9 +92,8 @@ class KnownEtags:
         if other.height:
             key, more = str(other["key"][0]), other.height - 1
             words = f" ({more:,} more files, too)" if more else ""
-            remedy = remedy_for(key, str(self._experiment.directory))
             what = f"it is not what reconcile copied{words}"
-            raise build_artifact_damage(f"{self._experiment.store.url}/{key}", what, remedy)
+            raise build_artifact_damage(f"{self._url}/{key}", what, self._remedy)
 
 
 def check_contents(
@@ -119,12 +116,10 @@ def build_artifact_damage(where: str, what: str, remedy: str) -> Damaged:
     return Damaged(f"is damaged: {what}", where=where, remedy=remedy)
 
 
-def _read_contents_table(experiment: Experiment, key: str, columns: list[str]) -> Any:
+def _read_contents_table(store: Store, key: str, columns: list[str]) -> Any:
     import pyarrow.parquet as pq
 
     try:
-        return pq.read_table(
-            io.BytesIO(experiment.store.read(key)), columns=columns, read_dictionary=["file"]
-        )
+        return pq.read_table(io.BytesIO(store.read(key)), columns=columns, read_dictionary=["file"])
     except Absent:
         return None

@@ -12,8 +12,8 @@ from typing import Any
 
 from handful import layout
 from handful.errors import Absent
-from handful.experiment.context import Experiment
 from handful.steps.prepare.similarity.near_duplicates import Pairs
+from handful.storage.base import Store
 
 _METADATA = b"made_from"
 _UNCOUNTED = b"uncounted"
@@ -38,10 +38,10 @@ class Alike:
     pairs: Pairs
 
 
-def read_stored_likeness(experiment: Experiment, made_from: str) -> Alike | None:
+def read_stored_likeness(store: Store, made_from: str) -> Alike | None:
     """What stands in the store, if it was made from that."""
-    rows = _read_likeness_table(experiment, layout.NEAR_DUPLICATES, made_from)
-    pairs = _read_likeness_table(experiment, layout.NEAR_DUPLICATE_PAIRS, made_from)
+    rows = _read_likeness_table(store, layout.NEAR_DUPLICATES, made_from)
+    pairs = _read_likeness_table(store, layout.NEAR_DUPLICATE_PAIRS, made_from)
     if rows is None or pairs is None:
         return None
     each = zip(rows["content"].to_pylist(), rows["family"].to_pylist(), strict=True)
@@ -56,13 +56,13 @@ def read_stored_likeness(experiment: Experiment, made_from: str) -> Alike | None
     )
 
 
-def _read_likeness_table(experiment: Experiment, key: str, made_from: str) -> Any:
+def _read_likeness_table(store: Store, key: str, made_from: str) -> Any:
     """The table at `key`, if it was made from that."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
-        data = io.BytesIO(experiment.store.read(key))
+        data = io.BytesIO(store.read(key))
         table = pq.read_table(data, page_checksum_verification=True)
     except (Absent, OSError, pa.ArrowException):
         return None  # not there, or no longer readable: it is found again
@@ -70,7 +70,7 @@ def _read_likeness_table(experiment: Experiment, key: str, made_from: str) -> An
     return table if same else None
 
 
-def keep_likeness(experiment: Experiment, made_from: str, ids: Sequence[str], found: Alike) -> None:
+def keep_likeness(store: Store, made_from: str, ids: Sequence[str], found: Alike) -> None:
     import pyarrow as pa
 
     each = pa.table(
@@ -86,7 +86,7 @@ def keep_likeness(experiment: Experiment, made_from: str, ids: Sequence[str], fo
         {_METADATA: made_from.encode(), _UNCOUNTED: str(found.pairs.uncounted).encode()}
     )
     for key, table in ((layout.NEAR_DUPLICATE_PAIRS, pairs), (layout.NEAR_DUPLICATES, each)):
-        experiment.store.write(key, _encode_likeness_parquet(table))
+        store.write(key, _encode_likeness_parquet(table))
 
 
 def _encode_likeness_parquet(table: Any) -> bytes:

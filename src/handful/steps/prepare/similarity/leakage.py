@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from handful.experiment.context import Experiment
 from handful.progress import printable
 from handful.records import Split
 from handful.steps.prepare.artifacts import Artifact
@@ -23,6 +22,7 @@ from handful.steps.prepare.similarity.near_duplicates import THRESHOLD, Pairs
 from handful.steps.prepare.splitting.groups import Links
 from handful.steps.prepare.splitting.ledger import Ledger
 from handful.steps.prepare.splitting.splits import draw
+from handful.storage.base import Store
 
 _EXAMPLES = 20
 
@@ -117,10 +117,10 @@ def leakage(ledger: Ledger, pairs: Pairs | None) -> Leakage:
     )
 
 
-def keep_leakage(experiment: Experiment, found: Leakage) -> None:
+def keep_leakage(store: Store, key: str, found: Leakage) -> None:
     """Write leakage.json."""
     told = json.dumps(asdict(found), indent=2, ensure_ascii=False)
-    experiment.store.write(experiment.layout.leakage, f"{told}\n".encode())
+    store.write(key, f"{told}\n".encode())
 
 
 def _those(pairs: Pairs, chosen: NDArray[np.bool_]) -> Pairs:

@@ -16,8 +16,8 @@ from typing import Self
 import numpy as np
 
 from handful.errors.exceptions import shortage
-from handful.experiment.context import Experiment
-from handful.records import Reconciled
+from handful.progress import Progress
+from handful.settings.sections.data import PrepareSection
 from handful.steps.prepare.artifacts import Artifact
 from handful.steps.prepare.encoding.inputs import Document, Inputs
 from handful.steps.prepare.similarity import near_duplicates, short_texts
@@ -35,8 +35,10 @@ from handful.steps.prepare.similarity.own_values import own_values
 from handful.steps.prepare.similarity.shingles import SHINGLE, hash_text_words
 from handful.steps.prepare.similarity.short_texts import ShortTexts
 from handful.steps.prepare.splitting.union_find import Components
-from handful.user_functions.workers.messages import Desk, Loss
-from handful.user_functions.workers.pool import Workers
+from handful.steps.prepare.workers.messages import Desk
+from handful.steps.prepare.workers.pool import Workers
+from handful.storage.base import Store
+from handful.user_functions.workers.messages import Loss
 
 _RULE = 3
 """Grows when other words count, or other documents are alike for them."""
@@ -116,31 +118,34 @@ class Reader:
 
     def __init__(
         self,
-        experiment: Experiment,
         inputs: Inputs,
         workers: Workers,
         artifacts: Sequence[Artifact],
         documents: Sequence[Document],
+        settings: PrepareSection,
+        progress: Progress,
     ) -> None:
         """`documents`: the input files of `artifacts`, in the same order."""
-        self._experiment = experiment
-        self._scratch = experiment.scratch / "words"
+        self._settings, self._progress = settings, progress
         self._workers = workers
         self._artifacts = artifacts
-        self._named = experiment.settings.prepare.NEAR_DUPLICATE_FILES
+        self._named = settings.NEAR_DUPLICATE_FILES
         if self._named is not None:
-            inputs = Inputs(experiment, self._named)
+            inputs = inputs.of_files(self._named)
             documents = inputs.documents(artifacts)
         self._inputs, self._documents = inputs, documents
         self._kinds: dict[tuple[tuple[str, ...], tuple[str, ...]], _Kinds] = {}
 
-    def likeness(self, reconciled: Reconciled) -> Alike:
-        """Which are alike: from the store if nothing changed, else found and kept there."""
-        made_from = self._hash_index_inputs(reconciled)
-        found = read_stored_likeness(self._experiment, made_from)
+    def likeness(self, store: Store, ledger_hash: str) -> Alike:
+        """Which are alike: from the store if nothing changed, else found and kept there.
+
+        `ledger_hash`: of reconcile's ledger, which covers the files' content.
+        """
+        made_from = self._hash_index_inputs(ledger_hash)
+        found = read_stored_likeness(store, made_from)
         if found is None:
             found = self._alike()
-            keep_likeness(self._experiment, made_from, [one.id for one in self._artifacts], found)
+            keep_likeness(store, made_from, [one.id for one in self._artifacts], found)
         self._warn_of_a_large_group(found)
         return found
 
@@ -166,10 +171,9 @@ class Reader:
         return Alike(each, pairs)
 
     def _read(self, members: Sequence[int], *, told: bool) -> _Read:
-        self._inputs.bring([self._documents[member] for member in members])
-        self._scratch.mkdir(parents=True, exist_ok=True)
+        self._inputs.bring([self._documents[member] for member in members], self._progress)
         starts = range(0, len(members), _DOCUMENTS_PER_WORK)
-        paths = [self._scratch / f"{first}.npz" for first in starts]
+        paths = [self._workers.scratch / f"{first}.npz" for first in starts]
         works = (
             self._work(members[first : first + _DOCUMENTS_PER_WORK], path)
             for first, path in zip(starts, paths, strict=True)
@@ -180,8 +184,7 @@ class Reader:
             contents[work.path] = result
             done += len(result)
             if told:
-                task = "reading documents", done, len(members), "documents"
-                self._experiment.progress.advance(*task)
+                self._progress.advance("reading documents", done, len(members), "documents")
         each = [content for path in paths for content in contents[path]]
         return _Read(each, *_load_shingle_parts(paths))
 
@@ -190,7 +193,7 @@ class Reader:
         return ReadWords(
             tuple([self._files(member) for member in members]),
             tuple([(one.id, one.label, (), one.row, one.file_hash) for one in some]),
-            self._experiment.settings.prepare.LABEL_ALIASES,
+            self._settings.LABEL_ALIASES,
             path,
         )
 
@@ -218,10 +221,10 @@ class Reader:
             self._kinds[key] = _Kinds(made, not all(map(may_be_text, others)))
         return self._kinds[key]
 
-    def _hash_index_inputs(self, reconciled: Reconciled) -> str:
-        settings = self._experiment.settings.prepare
+    def _hash_index_inputs(self, ledger_hash: str) -> str:
+        settings = self._settings
         told = [
-            reconciled.ledger_hash,
+            ledger_hash,
             list(settings.MODEL_INPUT_FILES if self._named is None else self._named),
             sorted(settings.LABEL_ALIASES.items()),
             [_RULE, SHINGLE, TEXT_LIMIT, near_duplicates.THRESHOLD, near_duplicates.PERMUTATIONS],
@@ -238,7 +241,7 @@ class Reader:
         largest = max((n for counts in shared for key, n in counts.items() if key), default=0)
         if largest <= max(near_duplicates.LARGE_FAMILY, _LARGE * len(found.each)):
             return
-        self._experiment.progress.warn(
+        self._progress.warn(
             f"{largest:,} of {len(found.each):,} documents hang together as near-duplicates, and "
             "go to one split; if other files tell them apart, name these in "
             "[prepare] NEAR_DUPLICATE_FILES"

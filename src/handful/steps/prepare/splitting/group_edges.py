@@ -5,50 +5,36 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable, Sequence
 
 from handful.errors import UserError
-from handful.experiment.context import Experiment
-from handful.records import Reconciled
 from handful.settings import Settings
 from handful.settings.values.key_patterns import parse
 from handful.steps.prepare.artifacts import Artifact
-from handful.steps.prepare.encoding.inputs import Document, Inputs
 from handful.steps.prepare.labels import nearest
-from handful.steps.prepare.similarity.known_likeness import Likeness
+from handful.steps.prepare.similarity.known_likeness import Alike, Likeness
 from handful.steps.prepare.similarity.near_duplicate_index import Reader
-from handful.steps.prepare.similarity.near_duplicates import Pairs
 from handful.steps.prepare.splitting.groups import Links
-from handful.user_functions.workers.pool import Workers
 
 
-def check_group_by(artifacts: Sequence[Artifact], experiment: Experiment) -> None:
+def check_group_by(artifacts: Sequence[Artifact], settings: Settings) -> None:
     """`UserError` if the label rows have no column GROUP_BY."""
-    _group_by_values(artifacts, experiment.settings)
+    _group_by_values(artifacts, settings)
 
 
 def links_between(
-    experiment: Experiment,
-    reconciled: Reconciled,
-    artifacts: Sequence[Artifact],
-    documents: Sequence[Document],
-    inputs: Inputs,
-    workers: Workers,
-) -> tuple[Links, Pairs | None]:
-    """The links that GROUP_BY and NEAR_DUPLICATES ask for, and the pairs of near-duplicates.
+    artifacts: Sequence[Artifact], settings: Settings, reader: Reader, found: Alike | None
+) -> Links:
+    """The links that GROUP_BY asks for, and likeness, if anybody looked for it.
 
-    The pairs are None where NEAR_DUPLICATES has nobody look for them. `UserError` if the label rows
+    `found`: which of `artifacts` are alike, as `reader` has found. `UserError` if the label rows
     have no column GROUP_BY.
     """
-    settings = experiment.settings.prepare
-    reader = Reader(experiment, inputs, workers, artifacts, documents)
-    found = reader.likeness(reconciled) if settings.NEAR_DUPLICATES == "group" else None
-    values = _group_by_values(artifacts, experiment.settings)
+    values = _group_by_values(artifacts, settings)
     alike = found.each if found else (Likeness(None, None),) * len(artifacts)
 
     def direct_links(settled: Sequence[int], arriving: Sequence[int]) -> Iterable[tuple[int, int]]:
         return reader.direct_links(settled, arriving) if found else []
 
     shared = [tuple(_group_link_keys(value, one)) for value, one in zip(values, alike, strict=True)]
-    links = Links(shared, [one.family for one in alike], direct_links)
-    return links, found.pairs if found else None
+    return Links(shared, [one.family for one in alike], direct_links)
 
 
 def _group_link_keys(values: Sequence[str], alike: Likeness) -> Iterable[Hashable]:

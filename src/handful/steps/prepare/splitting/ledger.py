@@ -16,7 +16,6 @@ from dataclasses import astuple, dataclass
 from typing import Any
 
 from handful.errors import Absent, DataError, UserError
-from handful.experiment.context import Experiment
 from handful.layout import PREPARED_DATA, Layout
 from handful.records import Split
 from handful.settings import Settings
@@ -85,17 +84,17 @@ def ledger_draw_settings(settings: Settings) -> dict[str, Any]:
     }
 
 
-def previous_ledger(experiment: Experiment) -> Ledger | None:
+def previous_ledger(store: Store, layout: Layout, settings: Settings) -> Ledger | None:
     """The ledger to honour, None if there is none.
 
     It is this dataset's own; before there is one, that of another dataset of the experiment which
     was drawn with the same settings, so that a partial dataset's test split is a part of the full
     one's. `UserError` if this dataset's own was drawn with other settings.
     """
-    now = ledger_draw_settings(experiment.settings)
-    own = read_ledger(experiment.store, experiment.layout.splits)
+    now = ledger_draw_settings(settings)
+    own = read_ledger(store, layout.splits)
     if own is None:
-        others = [read_ledger(experiment.store, key) for key in _others(experiment)]
+        others = [read_ledger(store, key) for key in _others(store, layout)]
         same = [ledger for ledger in others if ledger and ledger.drawn_with == now]
         return max(same, key=lambda ledger: len(ledger.rows), default=None)
     changed = [key for key in now if own.drawn_with.get(key) != now[key]]
@@ -112,7 +111,7 @@ def previous_ledger(experiment: Experiment) -> Ledger | None:
     return own
 
 
-def keep_ledger(experiment: Experiment, ledger: Ledger) -> None:
+def keep_ledger(store: Store, layout: Layout, ledger: Ledger) -> None:
     """Write split_metadata.json and splits.parquet, the ledger last."""
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -128,8 +127,8 @@ def keep_ledger(experiment: Experiment, ledger: Ledger) -> None:
     file = io.BytesIO()
     pq.write_table(table, file)
     metadata = json.dumps(_metadata(ledger), indent=2, ensure_ascii=False)
-    experiment.store.write(experiment.layout.split_metadata, f"{metadata}\n".encode())
-    experiment.store.write(experiment.layout.splits, file.getvalue())
+    store.write(layout.split_metadata, f"{metadata}\n".encode())
+    store.write(layout.splits, file.getvalue())
 
 
 def _metadata(ledger: Ledger) -> dict[str, Any]:
@@ -151,12 +150,12 @@ def _metadata(ledger: Ledger) -> dict[str, Any]:
     }
 
 
-def _others(experiment: Experiment) -> Iterable[str]:
+def _others(store: Store, layout: Layout) -> Iterable[str]:
     """The keys of other datasets' ledgers."""
-    for batch in experiment.store.list(f"{PREPARED_DATA}/"):
+    for batch in store.list(f"{PREPARED_DATA}/"):
         for key in batch.column("key").to_pylist():
             dataset = key.removeprefix(f"{PREPARED_DATA}/").split("/")[0]
-            if key == Layout(dataset).splits != experiment.layout.splits:
+            if key == Layout(dataset).splits != layout.splits:
                 yield key
 
 
