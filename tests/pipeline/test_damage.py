@@ -50,7 +50,7 @@ def name_files(experiment: Experiment) -> None:
     for step in STEPS:
         record = load_step_record(experiment, step)
         assert record is not None
-        named = replace(record, files=files_of(experiment, record, {}))
+        named = replace(record, files=files_of(store, experiment.layout, record, {}))
         store.write(step.kept_at(experiment), named.to_json())
 
 
@@ -106,8 +106,8 @@ def test_each_file_that_a_record_names_is_told(whole: Experiment, step: Step, ha
     for key in keys:
         with Harmed(whole, key, HARMS[harm]):
             outputs = step.outputs(whole, record)
-            gone, sizes = check_files(whole, record, outputs)
-            _, contents = check_files(whole, record, outputs, verify=True)
+            gone, sizes = check_files(whole.store, record, outputs)
+            _, contents = check_files(whole.store, record, outputs, verify=whole.progress)
             if harm == "removed" and key in outputs:
                 assert gone == [key]  # as ever: the step makes it again by itself
                 continue

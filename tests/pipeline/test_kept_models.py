@@ -20,7 +20,8 @@ from handful import Classifier
 from handful.backends.base import Job
 from handful.backends.inline import Inline
 from handful.errors import UserError
-from handful.experiment.kept_models import list_replaced_models, list_trained_models
+from handful.experiment.context import Experiment
+from handful.experiment.kept_models import ModelStore, TrainedModel
 from handful.layout import FINAL_RECORD
 from handful.records import Best, Trained, Tuned
 from handful.settings import list_counted_model_settings, read_settings
@@ -49,6 +50,14 @@ def load_model(model_name, label2id, id2label):
     return BertForSequenceClassification.from_pretrained(model_name, **more)
 """
 )
+
+
+def models_of(experiment: Experiment) -> ModelStore:
+    return ModelStore(experiment.store, experiment.layout)
+
+
+def replaced_models(experiment: Experiment) -> list[TrainedModel]:
+    return models_of(experiment).list_replaced()
 
 
 def train(
@@ -126,7 +135,7 @@ def test_whatever_changed_the_old_model_is_kept_whole_and_told_of(
     assert contents(one.store / RUN / "final") != before
     assert [note for note in told.notes if f"--run {name}`" in note and "kept" in note]
     experiment = one.open(tmp_path / "s3")
-    assert [(m.fingerprint == name, m.kept) for m in list_replaced_models(experiment)] == [
+    assert [(m.fingerprint == name, m.kept) for m in replaced_models(experiment)] == [
         (False, False),
         (True, True),
     ]
@@ -149,7 +158,7 @@ def test_done_again_to_the_same_weights_nothing_is_kept(tmp_path: Path) -> None:
     second, _ = train(one, tmp_path / "s2", Anew.EVERYTHING)
     assert second.runs[0].weights_hash == first.runs[0].weights_hash
     assert kept(one) == []
-    assert list_replaced_models(one.open(tmp_path / "s3")) == []
+    assert replaced_models(one.open(tmp_path / "s3")) == []
 
 
 def test_done_again_to_other_weights_the_old_ones_are_kept(
@@ -172,7 +181,7 @@ def test_so_many_stay_the_last_ones(tmp_path: Path, most: int) -> None:
     names = []
     for epochs in ("1", "2", "3", "4"):
         _, told = train(one, tmp_path / epochs, EPOCHS=epochs, MODELS_KEPT=str(most))
-        found = list_trained_models(one.open(tmp_path / "s"))
+        found = models_of(one.open(tmp_path / "s")).list_trained()
         names.append(found[0].fingerprint)
         # In one second they would seem to be of one time.
         path = one.store / RUN / "final" / FINAL_RECORD
@@ -212,7 +221,7 @@ def test_each_seed_keeps_its_own(tmp_path: Path) -> None:
     one = make(tmp_path / "EXP-1", ROWS)
     train(one, tmp_path / "s1", SEEDS="0, 1")
     train(one, tmp_path / "s2", SEEDS="0, 1", EPOCHS="2")
-    found = list_replaced_models(one.open(tmp_path / "s3"))
+    found = replaced_models(one.open(tmp_path / "s3"))
     assert [(m.seed, m.kept) for m in found] == [(0, False), (0, True), (1, False), (1, True)]
 
 

@@ -18,14 +18,7 @@ from typing import Any
 import pytest
 
 from handful.experiment.context import Experiment, open_experiment
-from handful.experiment.kept_models import (
-    TrainedModel,
-    find_model_by_fingerprint,
-    fingerprint_of,
-    list_trained_models,
-    remove_older,
-    replace_final,
-)
+from handful.experiment.kept_models import ModelStore, TrainedModel, fingerprint_of
 from handful.layout import FINAL_RECORD
 from tests.support.encoded import SETTINGS, TRAIN
 from tests.support.faults import Request, faulty
@@ -77,15 +70,28 @@ def opened(directory: Path, store: str, *more: str, told: Recording | None = Non
     return open_experiment(directory, more, told or Recording(), scratch)
 
 
+def models_of(experiment: Experiment) -> ModelStore:
+    return ModelStore(experiment.store, experiment.layout)
+
+
+def replace_final(experiment: Experiment, folder: Path, name: str) -> None:
+    most = experiment.settings.train.MODELS_KEPT
+    models_of(experiment).replace_final(folder, record(name), most, experiment.progress)
+
+
+def remove_older(experiment: Experiment) -> None:
+    most = experiment.settings.train.MODELS_KEPT
+    models_of(experiment).remove_older("./model", 0, most, experiment.progress)
+
+
 def put(experiment: Experiment, name: str) -> None:
-    folder = folder_of(experiment.scratch, name)
-    replace_final(experiment, "./model", 0, folder, record(name))
+    replace_final(experiment, folder_of(experiment.scratch, name), name)
 
 
 def standing(experiment: Experiment) -> dict[str, bool]:
     """Letter → is it kept? Each one is seen to be whole."""
     found = {}
-    for one in list_trained_models(experiment):
+    for one in models_of(experiment).list_trained():
         name = one.record["made_from"]["[train] EPOCHS"]
         assert one.fingerprint == fingerprint(name)
         for file in FILES:
@@ -103,7 +109,7 @@ def check_what_a_kill_left(experiment: Experiment) -> None:
     """B was about to be replaced by C, and A to go for it."""
     found = standing(experiment)
     assert "B" in found
-    assert find_model_by_fingerprint(experiment, fingerprint("B")).record == record("B")
+    assert models_of(experiment).find_by_fingerprint(fingerprint("B")).record == record("B")
     if "C" in found:
         assert found["B"]
     else:
@@ -147,7 +153,7 @@ def killed_before(number: int, experiment: Experiment) -> bool:
 
         sys.addaudithook(hook)
         try:
-            replace_final(experiment, "./model", 0, folder, record("C"))
+            replace_final(experiment, folder, "C")
         except BaseException:  # noqa: BLE001 - nothing of pytest may run on in the child
             os._exit(3)
         os._exit(0)
@@ -167,7 +173,7 @@ def test_killed_before_any_change_of_a_local_store(tmp_path: Path) -> None:
         put(experiment, "C")
         if "A" in standing(experiment):
             # The new one stood already: nothing is trained, and the driver tidies up.
-            remove_older(experiment, "./model", 0)
+            remove_older(experiment)
         check_end(experiment)
         number += 1
     assert number > 20
@@ -182,7 +188,7 @@ def test_killed_and_then_undone(tmp_path: Path) -> None:
         killed_before(number, experiment)
         before = standing(experiment)
         put(experiment, "B")
-        remove_older(experiment, "./model", 0)
+        remove_older(experiment)
         kept = "C" if "C" in before else "A"
         assert standing(experiment) == {"B": False, kept: True}
 
@@ -193,12 +199,11 @@ CHILD = """
 import sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[4])
-from tests.pipeline.test_kept_models_killed import opened, folder_of, record
-from handful.experiment.kept_models import replace_final
+from tests.pipeline.test_kept_models_killed import opened, folder_of, replace_final
 
 experiment = opened(Path(sys.argv[1]), sys.argv[2], f"experiment.S3_ENDPOINT_URL={sys.argv[3]}")
 folder = folder_of(experiment.scratch, "C")
-replace_final(experiment, "./model", 0, folder, record("C"))
+replace_final(experiment, folder, "C")
 """
 ROOT = str(Path(__file__).parents[2])
 
@@ -242,7 +247,7 @@ def test_killed_at_any_request_that_changes_a_bucket(
             break
         check_what_a_kill_left(experiment)
         put(experiment, "C")
-        remove_older(experiment, "./model", 0)
+        remove_older(experiment)
         check_end(experiment)
         number += 1
     assert number > 8
@@ -254,7 +259,7 @@ def test_what_is_kept_in_a_bucket_can_be_fetched(tmp_path: Path, s3_server: S3Se
     experiment = opened(tmp_path / "EXP-1", s3_server.place(), there)
     put(experiment, "A")
     put(experiment, "B")
-    found: TrainedModel = find_model_by_fingerprint(experiment, fingerprint("A")[:5])
+    found: TrainedModel = models_of(experiment).find_by_fingerprint(fingerprint("A")[:5])
     folder = experiment.store.fetch_tree(found.key, tmp_path / "fetched")
     assert {path.name for path in folder.rglob("*") if path.is_file()} == {
         Path(name).name for name in (*FILES, FINAL_RECORD)

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from handful.errors import DataError, UserError
+from handful.experiment.context import Experiment
 from handful.records import Prepared
 from handful.steps.empty_split import empty_split
 from tests.support.preparing import FUNCTIONS, Bench, bench
@@ -21,6 +22,11 @@ MERGED = {"prepare_LABEL_ALIASES": "letter = report"}
 def prepare(made: Bench, *, redo: bool = False, **settings: Any) -> Prepared:
     """Without a look for near-duplicates, which takes longer than all the rest."""
     return made.prepare(redo=redo, prepare_NEAR_DUPLICATES="ignore", **settings)
+
+
+def empty_split_of(experiment: Experiment, split: str) -> str:
+    mine = experiment.layout
+    return str(empty_split(experiment.store, mine, experiment.settings, "tiny", split))
 
 
 def labels_of(made: Bench) -> dict[str, int]:
@@ -183,7 +189,7 @@ def test_sixty_labels_with_few_documents_are_split_in_the_shares_asked(
     )
     assert sorted(few.label2id.values()) == list(range(20)), "no output for what is not there"
     with made.open(prepare_MAX_ARTIFACTS=20, prepare_ENCODED_DATA_DIR="few") as experiment:
-        error = str(empty_split(experiment, "tiny", "test"))
+        error = empty_split_of(experiment, "test")
     assert "of 20 artifacts with 20 labels none is in it" in error
     assert "take more than MAX_ARTIFACTS = 20" in error
 
@@ -197,7 +203,7 @@ def test_what_would_fill_an_empty_split_is_told(tmp_path: Path) -> None:
 
     def told(**more: Any) -> str:
         with made.open(**{**settings, **more}) as experiment:
-            return str(empty_split(experiment, "tiny", "validation"))
+            return empty_split_of(experiment, "validation")
 
     assert "of 12 artifacts with 12 labels none is in it; 12 of the labels have one" in told()
     for word in ("label more", "larger share", "LABEL_ALIASES", "NUM_LABELS_THRESHOLD"):

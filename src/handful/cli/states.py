@@ -56,7 +56,7 @@ def _state_damage_key(experiment: Experiment, damage: Damaged) -> str:
 
 def _show_replaced(experiment: Experiment) -> None:
     """The trained models that newer ones have replaced, behind those; nothing if there is none."""
-    from handful.experiment.kept_models import list_replaced_models
+    from handful.experiment.kept_models import ModelStore
     from handful.records.moments import age
 
     metric = experiment.settings.train.METRIC
@@ -69,7 +69,7 @@ def _show_replaced(experiment: Experiment) -> None:
             age(one.finished_at) if one.finished_at else "",
             one.record["metrics"].get(metric),
         )
-        for one in list_replaced_models(experiment)
+        for one in ModelStore(experiment.store, experiment.layout).list_replaced()
     ]
     if rows:
         title = "trained models; `handful predict EXP PATH --run RUN` uses one that is kept"

@@ -12,10 +12,10 @@ from typing import Any, TypeVar
 
 from handful import layout
 from handful.errors import Absent, Damaged
-from handful.experiment.context import Experiment
 from handful.files import checksums
 from handful.files.checksums import Checksum, Files
-from handful.layout import checks_itself
+from handful.layout import Layout, checks_itself
+from handful.progress import Progress
 from handful.records import Compared, Prepared, Record, Reported, Tested, Trained, Tuned
 from handful.storage.base import Store
 from handful.storage.checked import CheckedStore, bare, list_written_files
@@ -29,29 +29,31 @@ _SMALL = 4 << 20
 """Bytes that are held in memory."""
 
 
-def files_of(experiment: Experiment, record: Record, before: Files) -> dict[str, tuple[int, str]]:
+def files_of(
+    store: Store, mine: Layout, record: Record, before: Files
+) -> dict[str, tuple[int, str]]:
     """What `record` is to say of its step's files.
 
     What nobody noted when it was written, `before` (an older record) says, or the store.
     """
-    noted, store = list_written_files(experiment.store), bare(experiment.store)
-    keys, logs = _step_file_keys(experiment, record), _logs(experiment, record)
+    noted = list_written_files(store)
+    keys, logs = _step_file_keys(store, mine, record), _logs(store, mine, record)
     # What a worker wrote line by line, nobody noted.
     new = [key for key in keys if key in logs or (key not in noted and key not in before)]
-    found = _at_once(partial(checksum_of, store, experiment.scratch), new)
+    found = _at_once(partial(checksum_of, bare(store)), new)
     told = dict(zip(new, found, strict=True))
     return checksums.to_json({**before, **noted, **told}, keys)
 
 
 def check_files(
-    experiment: Experiment, record: Record, outputs: Sequence[str], *, verify: bool = False
+    store: Store, record: Record, outputs: Sequence[str], *, verify: Progress | None = None
 ) -> tuple[list[str], list[Damaged]]:
     """Those of `outputs` that are gone, and what is wrong with the record's files otherwise.
 
-    One question a file, for its size; with `verify` each is read. A marker that checks itself is
-    read either way.
+    One question a file, for its size; with `verify`, which is told of it, each is read. A marker
+    that checks itself is read either way.
     """
-    known, store = checksums.from_json(record.files), experiment.store
+    known = checksums.from_json(record.files)
     own = [key for key in outputs if checks_itself(key)]
     markers = dict(zip(own, _at_once(partial(_marker, store), own), strict=True))
     damage = [one for one in markers.values() if isinstance(one, Damaged)]
@@ -70,7 +72,7 @@ def check_files(
                 store.head(key)
                 return ""
             if verify:
-                found = checksum_of(bare(store), experiment.scratch, key)
+                found = checksum_of(bare(store), key)
                 return checksums.difference(known[key], found)
             return checksums.size_difference(known[key], store.head(key).size)
         except Absent:
@@ -78,7 +80,7 @@ def check_files(
 
     for done, (key, wrong) in enumerate(zip(keys, _at_once(check, keys), strict=True), start=1):
         if verify:
-            experiment.progress.advance("verifying", done, len(keys), "files")
+            verify.advance("verifying", done, len(keys), "files")
         if wrong == _GONE and key in outputs:
             gone.append(key)
         elif wrong and isinstance(store, CheckedStore):
@@ -97,7 +99,7 @@ def _marker(store: Store, key: str) -> Mapping[str, Any] | Damaged | None:
     return found
 
 
-def checksum_of(store: Store, scratch: Path, key: str) -> Checksum:
+def checksum_of(store: Store, key: str) -> Checksum:
     """How the file stands in the store."""
     path = store.path(key)
     if isinstance(path, Path):
@@ -105,7 +107,7 @@ def checksum_of(store: Store, scratch: Path, key: str) -> Checksum:
         return checksums.of_file(path)
     if store.head(key).size <= _SMALL:
         return checksums.of_bytes(store.read(key))
-    with tempfile.TemporaryDirectory(dir=scratch) as folder:
+    with tempfile.TemporaryDirectory(prefix="handful-") as folder:
         store.fetch(key, Path(folder) / "file")
         return checksums.of_file(Path(folder) / "file")
 
@@ -115,50 +117,49 @@ def _at_once(do: Callable[[T], R], things: Iterable[T]) -> Iterator[R]:
         yield from pool.map(do, things)
 
 
-def _step_file_keys(experiment: Experiment, record: Record) -> list[str]:
+def _step_file_keys(store: Store, mine: Layout, record: Record) -> list[str]:
     """The files of the step that made `record`, as they stand."""
-    mine = experiment.layout
     if isinstance(record, Prepared):
         maps = {mine.label2id, mine.id2label, mine.splits, mine.split_metadata, mine.leakage}
         parts = (*(f"{split}/" for split in layout.SPLITS), layout.QUARANTINE, layout.TRUNCATION)
         encoded = [f"{mine.encoded(model)}/{part}" for model in record.rows for part in parts]
-        return _list_keys_by_prefix(experiment, mine.prepared, (*maps, *encoded))
+        return _list_keys_by_prefix(store, mine.prepared, (*maps, *encoded))
     if isinstance(record, Tuned):
         folders = [mine.tuning(best.model) for best in record.best]
         return [f"{folder}/{name}" for folder in folders for name in (layout.TUNING, layout.BEST)]
     if isinstance(record, Trained):
-        return _logs(experiment, record)
+        return _logs(store, mine, record)
     if isinstance(record, Tested):
         every = (*record.evaluations, *record.baselines)
         folders = [f"{mine.evaluated(one.model, one.seed)}/" for one in every]
-        return _list_keys_by_prefix(experiment, mine.evaluation, (*folders, mine.looks))
+        return _list_keys_by_prefix(store, mine.evaluation, (*folders, mine.looks))
     if isinstance(record, Compared):
-        return _there(experiment.store, mine.comparison, mine.label_review_notes)
+        return _there(store, mine.comparison, mine.label_review_notes)
     if isinstance(record, Reported):
         return [record.key]
-    counts = _there(experiment.store, layout.LABEL_COUNTS)
+    counts = _there(store, layout.LABEL_COUNTS)
     return [
         *counts,
-        *_list_keys_by_prefix(experiment, layout.RECONCILIATION, layout.RECONCILE_FILES),
+        *_list_keys_by_prefix(store, layout.RECONCILIATION, layout.RECONCILE_FILES),
     ]
 
 
-def _list_keys_by_prefix(experiment: Experiment, folder: str, wanted: tuple[str, ...]) -> list[str]:
+def _list_keys_by_prefix(store: Store, folder: str, wanted: tuple[str, ...]) -> list[str]:
     """The keys below `folder` that begin as one of the `wanted`."""
     return sorted(
         key
-        for batch in experiment.store.list(f"{folder.rstrip('/')}/")
+        for batch in store.list(f"{folder.rstrip('/')}/")
         for key in batch.column("key").to_pylist()
         if key.startswith(wanted)
     )
 
 
-def _logs(experiment: Experiment, record: Record) -> list[str]:
+def _logs(store: Store, mine: Layout, record: Record) -> list[str]:
     """The learning curves; what is in final/ is named by its own marker."""
     if not isinstance(record, Trained):
         return []
-    keys = [experiment.layout.metrics_log(run.model, run.seed) for run in record.runs]
-    return _there(experiment.store, *keys)
+    keys = [mine.metrics_log(run.model, run.seed) for run in record.runs]
+    return _there(store, *keys)
 
 
 def _there(store: Store, *keys: str) -> list[str]:

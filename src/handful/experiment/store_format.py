@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 
 from handful import layout
 from handful.errors import Absent, DataError
-from handful.experiment.context import Experiment
 from handful.settings import public_text
 from handful.storage.base import Store
 from handful.storage.tree import each
@@ -45,15 +45,14 @@ def is_marked(store: Store) -> bool:
     return True
 
 
-def keep_what_runs(experiment: Experiment) -> None:
+def keep_what_runs(store: Store, directory: Path, overrides: tuple[str, ...]) -> None:
     """Mark the store, and keep settings (no secrets) and functions beside what they make.
 
     For whoever holds the lock of the step that runs: so a call that has to stop at a lock has
     not replaced what the one at work runs with.
     """
-    store = experiment.store
-    settings = public_text(experiment.directory, experiment.overrides).encode()
-    functions = (experiment.directory / layout.FUNCTIONS).read_bytes()
+    settings = public_text(directory, overrides).encode()
+    functions = (directory / layout.FUNCTIONS).read_bytes()
 
     def mark() -> None:
         if not is_marked(store):

@@ -12,7 +12,7 @@ from typing import Any
 from handful import layout
 from handful.errors import Absent, DataError, UserError
 from handful.experiment.context import Experiment
-from handful.experiment.kept_models import TrainedModel, find_model_by_fingerprint
+from handful.experiment.kept_models import ModelStore, TrainedModel
 from handful.files.checksums import read_marker
 from handful.inference.probes import PROBE_SEED, Probe, data_hash, standing_probes
 from handful.layout import Layout, probe_folder
@@ -63,7 +63,7 @@ def choose(
     """
     store, mine, section = experiment.store, experiment.layout, experiment.settings.train
     if run is not None:
-        found = find_model_by_fingerprint(experiment, run)
+        found = ModelStore(store, mine).find_by_fingerprint(run)
         folder = probe_folder(found.model) if found.probe else found.model
         if (model and layout.model_folder(model) != folder) or seed not in (None, found.seed):
             what = f"the run {run} is another than --model and --seed name"

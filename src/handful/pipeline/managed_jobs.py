@@ -47,7 +47,7 @@ def run_managed_reconcile(experiment: Experiment, step: Step, choice: Choice) ->
     doing = "noting what reconcile is made from"
     with hold_lock(experiment.store, step.locked_at(experiment), doing) as held:
         mine = replace(experiment, store=held.store)
-        keep_what_runs(mine)
+        keep_what_runs(mine.store, mine.directory, mine.overrides)
         record = load_step_record(mine, step)
         if record is None:
             raise StepError(

@@ -50,7 +50,8 @@ def run(experiment: Experiment, choice: Choice) -> Mapping[str, Record]:
             experiment.progress.note(f"{step.name}: up to date{told(state.record)}")
             records[step.name] = state.record
             if index == last:
-                tell_again(experiment, state.record)
+                mine, settings = experiment.layout, experiment.settings
+                tell_again(experiment.store, mine, settings, experiment.progress, state.record)
             continue
         why = state.reason or "asked to do it again"
         experiment.progress.note(f"{step.name}: {why}")
@@ -77,14 +78,14 @@ def _run_pipeline_step(
     with hold_lock(experiment.store, step.locked_at(experiment), doing) as held:
         # Should the lock be lost, this process stops at its next write.
         mine = replace(experiment, store=held.store)
-        keep_what_runs(mine)
+        keep_what_runs(mine.store, mine.directory, mine.overrides)
         before = begin(mine, step, again=step.name in choice.again)
         record = step.run(mine, records, step.made_from(mine, records), choice)
         record = replace(
             record,
             seconds=round(time.monotonic() - started, 3),
             finished_at=current_moment(),
-            files=files_of(mine, record, before),
+            files=files_of(mine.store, mine.layout, record, before),
         )
         mine.store.write(step.kept_at(mine), record.to_json())
         held.check()  # who slept meanwhile shall know that this record may not be the last

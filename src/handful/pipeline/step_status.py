@@ -52,7 +52,8 @@ def look(experiment: Experiment, step: Step, records: Records, *, verify: bool =
     if kept is None:
         return State(step.name, None, ("not done yet",))
     reasons = fingerprint.differences(kept.made_from, step.made_from(experiment, records))
-    gone, damage = check_files(experiment, kept, step.outputs(experiment, kept), verify=verify)
+    outputs, told = step.outputs(experiment, kept), experiment.progress if verify else None
+    gone, damage = check_files(experiment.store, kept, outputs, verify=told)
     reasons += [f"{key} is gone from the store" for key in gone]
     reasons += step.again(experiment, kept)
     return State(step.name, kept, tuple(reasons), tuple(damage))
@@ -176,7 +177,7 @@ def begin(experiment: Experiment, step: Step, *, again: bool) -> Files:
         return {}
     if kept is None or not isinstance(store, CheckedStore):
         return {}
-    gone, _ = check_files(experiment, replace(kept, files={}), step.outputs(experiment, kept))
+    gone, _ = check_files(store, replace(kept, files={}), step.outputs(experiment, kept))
     store.overlook(gone)
     return checksums.from_json(kept.files)
 

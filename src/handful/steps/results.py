@@ -10,33 +10,35 @@ from collections.abc import Mapping
 from typing import Any
 
 from handful.errors import Absent
-from handful.experiment.context import Experiment
-from handful.layout import model_folder
-from handful.progress import Scalar
-from handful.records import Compared, Evaluation, Record, Tested
+from handful.layout import Layout, model_folder
+from handful.progress import Progress, Scalar
+from handful.records import Compared, Record, Tested
+from handful.settings import Settings
+from handful.storage.base import Store
 
 SHOWN = ("accuracy", "macro_f1", "log_loss")
 """Beside METRIC."""
 SAME = 1e-9
 
 
-def tell_again(experiment: Experiment, record: Record) -> None:
+def tell_again(
+    store: Store, layout: Layout, settings: Settings, progress: Progress, record: Record
+) -> None:
     """What the step of this record found; nothing for one that has nothing to say."""
     if isinstance(record, Tested):
-        tell_tested(experiment, record)
+        tell_tested(store, layout, settings, progress, record)
     elif isinstance(record, Compared):
         from handful.steps.compare.written import tell
 
-        tell(experiment.progress, json.loads(experiment.store.read(experiment.layout.comparison)))
+        tell(progress, json.loads(store.read(layout.comparison)))
 
 
-def tell_tested(experiment: Experiment, tested: Tested) -> None:
+def tell_tested(
+    store: Store, layout: Layout, settings: Settings, progress: Progress, tested: Tested
+) -> None:
     """The figures of every model and baseline, with 95 % intervals where they have some."""
-    train = experiment.settings.train
-    wanted = {
-        model_folder(model): experiment.settings.train_for(model).METRIC
-        for model in train.MODEL_NAMES
-    }
+    train = settings.train
+    wanted = {model_folder(model): settings.train_for(model).METRIC for model in train.MODEL_NAMES}
     every = (*tested.evaluations, *tested.baselines)
     asked = (train.METRIC, *wanted.values(), *SHOWN)
     names = [
@@ -46,18 +48,14 @@ def tell_tested(experiment: Experiment, tested: Tested) -> None:
     ]
     models = {f"{one.model} seed {one.seed}": one for one in tested.evaluations}
     models |= {one.model: one for one in tested.baselines}
-    rows: list[list[Scalar]] = [
-        [name, one.artifacts, *_format_result_cells(experiment, one, names)]
-        for name, one in models.items()
-    ]
+    rows: list[list[Scalar]] = []
+    for shown, one in models.items():
+        intervals = _read_metric_intervals(store, layout.metrics(one.model, one.seed))
+        cells = [_cell(one.metrics.get(name), intervals.get(name)) for name in names]
+        rows.append([shown, one.artifacts, *cells])
     times = "once" if tested.looks == 1 else f"{tested.looks} times"
     title = f"On the held-out split, which was looked at {times} (with 95 % intervals)"
-    experiment.progress.table(title, ("model", "artifacts", *names), rows)
-
-
-def _format_result_cells(experiment: Experiment, one: Evaluation, names: list[str]) -> list[str]:
-    intervals = _read_metric_intervals(experiment, one)
-    return [_cell(one.metrics.get(name), intervals.get(name)) for name in names]
+    progress.table(title, ("model", "artifacts", *names), rows)
 
 
 def _cell(value: float | None, interval: Mapping[str, Any] | None) -> str:
@@ -70,9 +68,9 @@ def _cell(value: float | None, interval: Mapping[str, Any] | None) -> str:
     return f"{value:.3f} ({interval['low']:.3f} to {interval['high']:.3f})"
 
 
-def _read_metric_intervals(experiment: Experiment, one: Evaluation) -> Mapping[str, Any]:
+def _read_metric_intervals(store: Store, key: str) -> Mapping[str, Any]:
     try:
-        told = json.loads(experiment.store.read(experiment.layout.metrics(one.model, one.seed)))
+        told = json.loads(store.read(key))
     except (Absent, ValueError):
         return {}
     intervals: Mapping[str, Any] = told.get("intervals", {})

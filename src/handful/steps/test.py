@@ -45,9 +45,10 @@ def test(
 
     Raises `DataError` if the test split is empty, and what the job raises.
     """
+    mine, settings = experiment.layout, experiment.settings
     for run in trained.runs:
         if not prepared.rows[run.model].get("test"):
-            raise empty_split(experiment, run.model, "test")
+            raise empty_split(experiment.store, mine, settings, run.model, "test")
     names = {model_folder(name): name for name in experiment.settings.train.MODEL_NAMES}
     look = _describe_test_look(trained, made_from)
     arguments = {
@@ -84,7 +85,7 @@ def test(
     looks = finish_look(store, mine, progress, look, answer.get("look", 0))
     now = current_moment()
     tested = Tested(evaluations, looks, baselines, made_from=made_from, finished_at=now)
-    tell_tested(experiment, tested)
+    tell_tested(experiment.store, mine, settings, experiment.progress, tested)
     return tested
 
 

@@ -13,7 +13,7 @@ from handful.backends.base import Backend, Job, lock_of, run_each
 from handful.errors import Absent, Damaged, DataError, UserError
 from handful.experiment.context import Experiment
 from handful.experiment.fingerprint import TRAINING_FUNCTIONS, difference, of_functions
-from handful.experiment.kept_models import remove_older
+from handful.experiment.kept_models import ModelStore
 from handful.experiment.model_identity import model_identity
 from handful.layout import FINAL_RECORD, check_model_folders, model_folder
 from handful.records import Fingerprint, Prepared, Run, Trained, Tuned, finite_metrics
@@ -142,7 +142,8 @@ def check_rows(experiment: Experiment, prepared: Prepared, models: tuple[str, ..
             )
         for split in ("train", "validation"):
             if not prepared.rows[model_folder(model)].get(split):
-                raise empty_split(experiment, model, split)
+                mine, settings = experiment.layout, experiment.settings
+                raise empty_split(experiment.store, mine, settings, model, split)
 
 
 def _standing_or_job(
@@ -165,7 +166,9 @@ def _standing_or_job(
         experiment.progress.note(f"train: {name}: up to date")
         # Left behind if the run was killed after its last write.
         experiment.store.delete_tree(experiment.layout.checkpoints(model, seed))
-        remove_older(experiment, model, seed)
+        kept = ModelStore(experiment.store, experiment.layout)
+        most = experiment.settings.train_for(model).MODELS_KEPT
+        kept.remove_older(model, seed, most, experiment.progress)
         return as_run(standing)
     experiment.progress.note(f"train: {name}: {reason}")
     arguments = {

@@ -13,7 +13,7 @@ import torch
 from handful.errors import Locked, UserError
 from handful.experiment.context import Experiment
 from handful.experiment.fingerprint import difference
-from handful.experiment.kept_models import final_fingerprint, replace_final
+from handful.experiment.kept_models import ModelStore
 from handful.jobs.train_args import Order
 from handful.layout import CHECKPOINTS, METRICS_LOG, TRIAL, Layout, model_folder
 from handful.progress import Progress
@@ -163,7 +163,8 @@ def _run(
             experiment.progress.warn(f"{order.name}: {told}")
     if ready.team.leads:
         checkpoints.begin(found)
-        replaces = final_fingerprint(experiment, order.model, order.seed)
+        models = ModelStore(experiment.store, experiment.layout)
+        replaces = models.final_fingerprint(order.model, order.seed)
     loop.fit()
     _report_training_start(experiment.progress, loop, found)
     loop.run()
@@ -363,15 +364,17 @@ def _store_final_model(
         "encoded_by": encoding_functions(store, mine.prepared_record),
         "finished_at": current_moment(),
     }
-    now = final_fingerprint(experiment, order.model, order.seed)
+    models = ModelStore(store, mine)
+    now = models.final_fingerprint(order.model, order.seed)
     if now and now != replaces:
         raise Locked(
             f"{order.name}: another training has put its model ({now}) there meanwhile",
             where=f"{store.url}/{mine.final(order.model, order.seed)}",
             remedy="that one is kept; run again, or `--redo train` to train it anew",
         )
-    full = save_final(experiment.scratch / "final", model, tokenizer, named)
-    replace_final(experiment, order.model, order.seed, experiment.scratch / "final", full)
+    folder, most = experiment.scratch / "final", loop.work.section.MODELS_KEPT
+    full = save_final(folder, model, tokenizer, named)
+    models.replace_final(folder, full, most, experiment.progress)
     return full
 
 

@@ -12,7 +12,7 @@ import pytest
 from handful import layout
 from handful.errors import DataError, UserError
 from handful.experiment.context import Experiment
-from handful.experiment.kept_models import fingerprint_of, list_replaced_models, list_trained_models
+from handful.experiment.kept_models import ModelStore, fingerprint_of
 from handful.files.checksums import seal
 from handful.inference.choosing import choose, choose_final, folder_of, record_of, temperature_of
 from tests.support.compared import Compared
@@ -145,20 +145,24 @@ def test_a_final_folder_says_itself_that_it_is_a_probes(store: Store) -> None:
     assert not choose_final(results / "seed-0/final", *named(store)).probe
 
 
+def models_of(store: Store) -> ModelStore:
+    return ModelStore(store.experiment.store, store.experiment.layout)
+
+
 def test_by_its_fingerprint_and_it_is_nobodys_successor(store: Store) -> None:
     store.model("a", 0.7)
     store.probe("a", 0.2)
-    (probe,) = [one for one in list_trained_models(store.experiment) if one.probe]
+    (probe,) = [one for one in models_of(store).list_trained() if one.probe]
     assert probe.name == f"{probe.fingerprint} (baseline-probe--a, in use)"
     chosen = choose(store.experiment, run=probe.fingerprint)
     assert (chosen.probe, chosen.pinned, chosen.kept) == (True, True, None)
     assert choose(store.experiment, "baseline-probe--a", run=probe.fingerprint) == chosen
     with pytest.raises(UserError, match="another than --model and --seed name"):
         choose(store.experiment, "a", run=probe.fingerprint)
-    assert list_replaced_models(store.experiment) == []
+    assert models_of(store).list_replaced() == []
     old = {"model": "a", "seed": 0, "made_from": {}, "weights_hash": "old"}
     store.final(store.experiment.layout.kept("a", 0, fingerprint_of(old)), **old)
-    assert [one.state for one in list_replaced_models(store.experiment)] == ["in use", "kept"]
+    assert [one.state for one in models_of(store).list_replaced()] == ["in use", "kept"]
 
 
 def test_a_probe_is_made_again_by_the_test_and_no_record_is_asked_for_it() -> None:

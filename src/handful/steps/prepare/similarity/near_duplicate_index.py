@@ -35,10 +35,9 @@ from handful.steps.prepare.similarity.own_values import own_values
 from handful.steps.prepare.similarity.shingles import SHINGLE, hash_text_words
 from handful.steps.prepare.similarity.short_texts import ShortTexts
 from handful.steps.prepare.splitting.union_find import Components
-from handful.steps.prepare.workers.messages import Desk
-from handful.steps.prepare.workers.pool import Workers
 from handful.storage.base import Store
-from handful.user_functions.workers.messages import Loss
+from handful.user_functions.workers.messages import Desk, Loss
+from handful.user_functions.workers.pool import Workers
 
 _RULE = 3
 """Grows when other words count, or other documents are alike for them."""
