@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from handful.backends.base import Job
+from handful.backends.base import Backend, Job
 from handful.errors import DataError, UserError
 from handful.evaluation.baseline.review import Review, from_csv, to_csv
 from handful.report.gather import read_comparison
@@ -216,7 +216,7 @@ def test_looks_are_counted_and_those_after_a_verdict_are_marked(
     assert "One look came after a verdict" in whole["remarks"][0]
 
 
-class Answering:
+class Answering(Backend):
     """A backend whose `test` job is done already."""
 
     def __init__(self, one: Compared) -> None:

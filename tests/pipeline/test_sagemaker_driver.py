@@ -25,7 +25,6 @@ from handful.sagemaker.jobs import following
 from handful.sagemaker.jobs.backend import SageMaker
 from handful.sagemaker.jobs.control import make_client
 from handful.sagemaker.jobs.requests.build import Request
-from handful.sagemaker.jobs.shares import encode_shares
 from handful.steps.prepare import start_over
 from tests.support.progress import Recording
 from tests.support.sagemaker_host import Host
@@ -385,7 +384,7 @@ def test_preparing_anew_begins_once_and_not_below_a_job_that_runs(
     for key in (*draw, shard, kept):
         experiment.store.write(key, b"{}")
     with pytest.raises(LeftRunning):
-        encode_shares(replace(experiment, progress=Leaves()), {"it": "1"}, anew)
+        SageMaker(replace(experiment, progress=Leaves())).encode_shares({"it": "1"}, anew)
     assert len(begun) == 1
     for key in (*draw, shard):
         with pytest.raises(Absent):
@@ -393,10 +392,10 @@ def test_preparing_anew_begins_once_and_not_below_a_job_that_runs(
     experiment.store.head(kept)
     experiment.store.write(shard, b"of the job that runs")
     hold.unlink()
-    encode_shares(experiment, {"it": "1"}, anew)
+    SageMaker(experiment).encode_shares({"it": "1"}, anew)
     assert len(begun) == 1
     experiment.store.head(shard)
-    encode_shares(experiment, {"it": "1"}, anew)
+    SageMaker(experiment).encode_shares({"it": "1"}, anew)
     assert len(begun) == 2
     assert len(cloud.jobs) == 2
 

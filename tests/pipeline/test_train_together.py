@@ -493,7 +493,7 @@ def test_two_nodes_train_together_over_the_loopback(
     experiment = replace(one_seed(nodes, tmp_path), overrides=("train.SEEDS=0, 1",))
     settings = replace(experiment.settings.train, SEEDS=(0, 1))
     experiment = replace(experiment, settings=replace(experiment.settings, train=settings))
-    found = run_train(experiment, nodes.prepared, backend, made_from={}, machines=2)
+    found = run_train(experiment, nodes.prepared, backend, made_from={})
     backend.part(nodes.directory, Recording(), 1)
     following.join(timeout=60)
     assert answer == [2], "the jobs in which it took part"
@@ -540,7 +540,7 @@ def test_hosts_with_other_settings_do_not_train_together(
     thread.start()
     backend = Nodes(leader, port)
     with pytest.raises(UserError, match="not the same on all hosts"):
-        run_train(one_seed(one, tmp_path), one.prepared, backend, made_from={}, machines=2)
+        run_train(one_seed(one, tmp_path), one.prepared, backend, made_from={})
     thread.join(timeout=60)
     assert raised
 

@@ -6,12 +6,13 @@ The same worker (`handful.backends.worker`) runs a job everywhere; a backend onl
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, Protocol, Self, runtime_checkable
+from typing import Any, Protocol, Self
 
 from handful.progress import Progress
 from handful.storage.base import Store
+from handful.system.machine import gpus
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class Job:
     arguments: Mapping[str, Any] = field(default_factory=dict)
     """What the task needs beside the settings: JSON values only."""
     processes: int = 1
-    """How many processes do it together, on this machine."""
+    """How many processes do it together."""
     lock: Mapping[str, Any] | None = None
     """What the worker writes under (see `lock_of`): it stops when its driver has lost that.
     None for a job that goes on without its driver, or that writes nothing."""
@@ -52,7 +53,14 @@ def lock_of(store: Store) -> Mapping[str, Any] | None:
 
 
 class Backend(Protocol):
-    """Runs jobs."""
+    """Runs jobs; and all that differs by who runs them. What stands here holds at home."""
+
+    machines: int = 1
+    """How many do a training together."""
+    managed_steps: Sequence[str] = ()
+    """The steps that run on machines that are started for them, and paid for."""
+    searches: bool = False
+    """A whole search is one job, "tune": it draws the trials too, and answers `{"trials": […]}`."""
 
     def run(self, job: Job, progress: Progress) -> Any:
         """Run `job` to its end and return what its task returned (JSON values).
@@ -62,23 +70,25 @@ class Backend(Protocol):
         `StepError` with its last words.
         """
 
+    def run_all(self, jobs: Iterable[Job], progress: Progress) -> list[Any]:
+        """What each of `jobs`, which do not depend on each other, returned, in their order.
 
-@runtime_checkable
-class SideBySide(Protocol):
-    """A backend that has machines enough for several jobs at once."""
-
-    def run_all(self, jobs: Sequence[Job], progress: Progress) -> list[Any]:
-        """What each of `jobs` returned, in their order; see `Backend.run`.
-
-        If one fails the others are still run to their end; then its error is raised.
+        One after the other, each drawn when its turn has come; the first error ends it. A backend
+        that has machines enough runs them side by side, all to their end, and then raises.
         """
+        return [self.run(job, progress) for job in jobs]
 
+    def gpus(self) -> int | None:
+        """How many each of its machines has; None: only they know."""
+        return gpus()
 
-def run_each(backend: Backend, jobs: Iterable[Job], progress: Progress) -> list[Any]:
-    """Run jobs that do not depend on each other, side by side if the backend can.
+    def encode_shares(
+        self,
+        made_from: Mapping[str, str],  # noqa: ARG002 - for those that do it
+        before_anew: Callable[[], object] | None,  # noqa: ARG002
+    ) -> bool:
+        """Encode all shards of prepare, of which nothing is joined; False: that is to be done here.
 
-    Else one after the other, each drawn when its turn has come; the first error ends it.
-    """
-    if isinstance(backend, SideBySide):
-        return backend.run_all(list(jobs), progress)
-    return [backend.run(job, progress) for job in jobs]
+        `before_anew` is called before that begins anew, and not before it goes on.
+        """
+        return False

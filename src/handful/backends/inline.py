@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from handful.backends.base import Job
+from handful.backends.base import Backend, Job
 from handful.errors import UserError
 from handful.progress import Progress
 
 
-class Inline:
+class Inline(Backend):
     """A real backend, without a process between: a debugger's breakpoints work in it."""
 
     def run(self, job: Job, progress: Progress) -> Any:

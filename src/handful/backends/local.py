@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from handful.backends import launch
-from handful.backends.base import Job
+from handful.backends.base import Backend, Job
 from handful.errors import Interrupted, StepError
 from handful.errors.exceptions import error_from_json
 from handful.jobs.events import replay
@@ -35,7 +35,7 @@ _KILLED = re.compile(r"failed \(exitcode: -(\d+)\) local_rank: (\d+)")
 _POLITE = {signal.SIGTERM, signal.SIGINT}
 
 
-class Local:
+class Local(Backend):
     """Each job a fresh process: its memory is gone when it ends."""
 
     def run(self, job: Job, progress: Progress) -> Any:

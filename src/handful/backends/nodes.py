@@ -10,10 +10,11 @@ from __future__ import annotations
 import socket
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from handful.backends.base import Job
+from handful.backends.base import Backend, Job
 from handful.backends.launch import Hosts
 from handful.backends.local import run_here
 from handful.errors import StepError
@@ -28,21 +29,23 @@ JOIN_SECONDS = 15 * 60.0
 _LOOK_SECONDS = 1.0
 
 
-class Nodes:
+class Nodes(Backend):
     """The leader's backend."""
 
     def __init__(self, hosts: Hosts, port: int) -> None:
         """`port` and the one above it have to be free on the leader, and open to the others."""
         self.machines = len(hosts.hosts)
-        """Each of them runs `Job.processes`."""
         self._hosts, self._ports = hosts, Ports(port)
 
     def run(self, job: Job, progress: Progress) -> Any:
-        return _together(job, progress, self._hosts, self._ports.next())["result"]
+        return self._run_share(replace(job, processes=job.processes // self.machines), progress)
 
     def part(self, directory: Path, progress: Progress, processes: int) -> None:
-        """Let the others go home."""
-        self.run(Job(PART, str(directory), processes=processes), progress)
+        """Let the others go home. `processes`: of each machine."""
+        self._run_share(Job(PART, str(directory), processes=processes), progress)
+
+    def _run_share(self, job: Job, progress: Progress) -> Any:
+        return _together(job, progress, self._hosts, self._ports.next())["result"]
 
 
 class Ports:

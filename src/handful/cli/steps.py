@@ -53,14 +53,8 @@ def run(
             where="run --refresh",
             remedy="leave --from out; steps that are up to date are not done again",
         )
-    if dry_run and experiment.settings.compute.BACKEND == "sagemaker":
-        from handful.cli.managed import show_requests
-
-        show_requests(experiment, choice, as_json)
-    elif dry_run:
-        from handful.cli.states import show_states
-
-        show_states(experiment, choice)
+    if dry_run:
+        _show_plan(experiment, choice, as_json)
     else:
         _run(experiment, choice)
 
@@ -184,6 +178,17 @@ def _must_be_a_step(word: str | None) -> None:
 
     if word is not None and word not in STEP_NAMES:
         raise UserError(f"there is no step {word!r}", remedy=f"steps: {', '.join(STEP_NAMES)}")
+
+
+def _show_plan(experiment: Experiment, choice: Choice, as_json: bool) -> None:
+    from handful.cli.managed import show_requests
+    from handful.cli.states import show_states
+    from handful.pipeline.open_backend import open_backend
+
+    if open_backend(experiment).managed_steps:
+        show_requests(experiment, choice, as_json)
+    else:
+        show_states(experiment, choice)
 
 
 def _run(experiment: Experiment, choice: Choice) -> None:

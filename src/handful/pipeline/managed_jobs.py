@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from handful.errors import StepError
 from handful.experiment.context import Experiment
 from handful.experiment.store_format import keep_what_runs
+from handful.pipeline.open_backend import open_backend
 from handful.pipeline.step import Choice, Step
 from handful.pipeline.step_status import load_step_record, states
 from handful.records import Record
@@ -22,15 +23,14 @@ def purse_of(
     experiment: Experiment, steps: Sequence[Step], chosen: Sequence[Step], choice: Choice
 ) -> Purse | None:
     """What a run of the `chosen` of all `steps` may cost; None at home, which costs nothing."""
-    if experiment.settings.compute.BACKEND != "sagemaker":
+    managed = open_backend(experiment).managed_steps
+    if not managed:
         return None
     from handful.sagemaker.jobs.costs.cost_check import Purse
-    from handful.sagemaker.jobs.costs.instances import STEPS as MANAGED
 
     to_do = {one.step for one in states(experiment, steps) if not one.up_to_date} | choice.again
     names = [step.name for step in chosen if step.name in to_do]
-    there = ("reconcile",) if experiment.settings.sagemaker.RECONCILE_AS_JOB else ()
-    return Purse(experiment, names, managed=(*there, *MANAGED))
+    return Purse(experiment, names, managed=managed)
 
 
 def run_managed_reconcile(experiment: Experiment, step: Step, choice: Choice) -> Record:
@@ -38,12 +38,14 @@ def run_managed_reconcile(experiment: Experiment, step: Step, choice: Choice) ->
 
     The job sees other places than this machine does (a path, a login), so it would say otherwise.
     """
-    from handful.sagemaker.jobs.shares import reconcile_there
+    from handful.sagemaker.jobs.shares import reconcile_job
     from handful.storage.lock import hold_lock
 
     made_from = step.made_from(experiment, {})
     wishes = {"refresh": choice.refresh, "prune": choice.prune, "redo": step.name in choice.redo}
-    reconcile_there(experiment, made_from, {word for word, asked in wishes.items() if asked})
+    asked = {word for word, wanted in wishes.items() if wanted}
+    # It takes the store's lock itself.
+    open_backend(experiment).run(reconcile_job(experiment, made_from, asked), experiment.progress)
     doing = "noting what reconcile is made from"
     with hold_lock(experiment.store, step.locked_at(experiment), doing) as held:
         mine = replace(experiment, store=held.store)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from handful.errors import UserError
 from handful.experiment.context import Experiment
+from handful.pipeline.open_backend import open_backend
 from handful.pipeline.production import refuse_overlap
 from handful.pipeline.run import run
 from handful.pipeline.step import Choice, get_record
@@ -54,13 +55,13 @@ def train_together(experiment: Experiment, choice: Choice, hosts_file: Path, por
     from handful.backends.nodes import Nodes, follow
     from handful.steps.train import processes_here
 
-    if experiment.settings.compute.BACKEND != "local":
+    if open_backend(experiment).managed_steps:
         raise UserError(
             "starts its machines by itself",
             where="[compute] BACKEND",
             remedy="leave --hosts out, or --set compute.BACKEND=local",
         )
-    hosts, here = Hosts.read(hosts_file), processes_here(experiment)
+    hosts, here = Hosts.read(hosts_file), processes_here(experiment.settings)
     if hosts.rank:
         function_hashes(experiment.directory)
         jobs = follow(experiment.directory, hosts, port, here, experiment.progress)

@@ -7,7 +7,7 @@ from handful.experiment.context import Experiment
 
 
 def open_backend(experiment: Experiment) -> Backend:
-    """Who runs the experiment's jobs. Raises what the backend's clients raise without a region."""
+    """Who runs the experiment's jobs."""
     if experiment.settings.compute.BACKEND == "sagemaker":
         from handful.sagemaker.jobs.backend import SageMaker
 

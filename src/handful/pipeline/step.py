@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from handful.backends.base import Backend
 from handful.errors import Damaged
 from handful.experiment.context import Experiment
 from handful.records import Fingerprint, Record
@@ -33,7 +34,7 @@ class Choice:
     """Go on with an interrupted training although something changed."""
     verify: bool = False
     """Compare the content of every file that a record names."""
-    trainers: Any = None
+    trainers: Backend | None = None
     """The backend that trains; None: this machine."""
 
     @property

@@ -7,6 +7,7 @@ from functools import partial
 from handful import layout
 from handful.experiment import fingerprint
 from handful.experiment.context import Experiment
+from handful.pipeline.open_backend import open_backend
 from handful.pipeline.production import production_files, production_labels
 from handful.pipeline.step import Choice, Records, Step, get_record
 from handful.records import (
@@ -49,20 +50,16 @@ def _prepare(
     from handful.steps.prepare import prepare, start_over
 
     redo = "prepare" in choice.redo
-    if experiment.settings.compute.BACKEND == "sagemaker":
-        from handful.sagemaker.jobs.shares import encode_shares
-
-        mine, models = experiment.layout, experiment.settings.train.MODEL_NAMES
-        anew = partial(start_over, experiment.store, mine, models) if redo else None
-        encode_shares(experiment, made_from, anew)
-        redo = False  # the instances began anew, and here their shards are joined
+    mine, models = experiment.layout, experiment.settings.train.MODEL_NAMES
+    before_anew = partial(start_over, experiment.store, mine, models) if redo else None
+    if open_backend(experiment).encode_shares(made_from, before_anew):
+        redo = False  # that began anew, and here its shards are joined
     return prepare(experiment, get_record(records, Reconciled), made_from=made_from, redo=redo)
 
 
 def _tune(
     experiment: Experiment, records: Records, made_from: Fingerprint, choice: Choice
 ) -> Record:
-    from handful.pipeline.open_backend import open_backend
     from handful.steps.tune import tune
 
     prepared, backend = get_record(records, Prepared), open_backend(experiment)
@@ -72,7 +69,6 @@ def _tune(
 def _train(
     experiment: Experiment, records: Records, made_from: Fingerprint, choice: Choice
 ) -> Record:
-    from handful.pipeline.open_backend import open_backend
     from handful.steps.train import Anew, train
 
     anew = Anew.WHAT_CHANGED
@@ -87,12 +83,10 @@ def _train(
         made_from=made_from,
         anew=anew,
         tuned=get_record(records, Tuned),
-        machines=choice.trainers.machines if choice.trainers else 1,
     )
 
 
 def _test(experiment: Experiment, records: Records, made_from: Fingerprint, _: Choice) -> Record:
-    from handful.pipeline.open_backend import open_backend
     from handful.steps.test import test
 
     return test(

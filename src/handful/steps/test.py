@@ -25,8 +25,8 @@ from handful.records import (
 from handful.records.moments import current_moment
 from handful.steps.empty_split import empty_split
 from handful.steps.results import tell_tested
+from handful.steps.train import processes_here
 from handful.storage.checked import note_files
-from handful.system.machine import gpus
 
 LOOKED_AT = (Split.VALIDATION, Split.TEST)
 """Validation as well: the temperature is fitted on it, and labels are judged."""
@@ -73,7 +73,7 @@ def test(
         "best_run": _best_run(experiment, trained),
         "look": look,
     }
-    processes = experiment.settings.compute.TRAIN_PROCESSES or max(1, gpus())
+    processes = processes_here(experiment.settings)
     directory, lock = str(experiment.directory), lock_of(experiment.store)
     job = Job("test", directory, experiment.overrides, arguments, processes, lock)
     answer = backend.run(job, experiment.progress)

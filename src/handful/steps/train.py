@@ -9,7 +9,7 @@ from enum import Enum
 from statistics import fmean, stdev
 from typing import Any
 
-from handful.backends.base import Backend, Job, lock_of, run_each
+from handful.backends.base import Backend, Job, lock_of
 from handful.errors import Absent, Damaged, DataError, UserError
 from handful.experiment.context import Experiment
 from handful.experiment.fingerprint import TRAINING_FUNCTIONS, difference, of_functions
@@ -18,7 +18,7 @@ from handful.experiment.model_identity import model_identity
 from handful.layout import FINAL_RECORD, check_model_folders, model_folder
 from handful.records import Fingerprint, Prepared, Run, Trained, Tuned, finite_metrics
 from handful.records.moments import current_moment
-from handful.settings import list_counted_model_settings
+from handful.settings import Settings, list_counted_model_settings
 from handful.steps.empty_split import empty_split
 from handful.steps.tuned import for_model
 from handful.system.machine import gpus
@@ -42,12 +42,10 @@ def train(
     made_from: Fingerprint,
     anew: Anew = Anew.WHAT_CHANGED,
     tuned: Tuned | None = None,
-    machines: int = 1,
 ) -> Trained:
     """Train `MODEL_NAMES` × `SEEDS`; those whose final/ stands and is up to date are passed over.
 
-    The values in `tuned` take the place of a model's own. `backend` runs each job on so many
-    `machines` at once.
+    The values in `tuned` take the place of a model's own.
 
     Raises `DataError` if there is nothing to train or to validate on, `UserError` if the batch
     cannot be shared among the processes, and what the jobs raise.
@@ -64,12 +62,12 @@ def train(
         for model in models:
             mine = for_model(experiment, tuned, model)
             for seed in experiment.settings.train.SEEDS:
-                found = _standing_or_job(mine, prepared, (model, seed), anew, machines)
+                found = _standing_or_job(mine, prepared, backend, (model, seed), anew)
                 runs.append(found if isinstance(found, Run) else None)
                 if isinstance(found, Job):
                     yield found
 
-    answers = iter(run_each(backend, to_do(), experiment.progress))
+    answers = iter(backend.run_all(to_do(), experiment.progress))
     trained = tuple(run or as_run(next(answers)) for run in runs)
     for model in models:
         experiment.store.delete_tree(experiment.layout.activations(model))
@@ -103,20 +101,18 @@ def run_fingerprint(
     }
 
 
-def processes_here(experiment: Experiment) -> int:
+def processes_here(settings: Settings) -> int:
     """How many training processes one machine has."""
-    return experiment.settings.compute.TRAIN_PROCESSES or max(1, gpus())
+    return settings.compute.TRAIN_PROCESSES or max(1, gpus())
 
 
-def processes_for(experiment: Experiment, model: str, machines: int = 1) -> int:
+def processes_for(settings: Settings, backend: Backend, model: str) -> int:
     """How many train together; `UserError` if they cannot share a batch evenly."""
-    settings = experiment.settings
-    section, given = settings.train_for(model), settings.compute.TRAIN_PROCESSES
-    there = settings.compute.BACKEND == "sagemaker"
-    # GPUs are counted over there, where the worker looks again; nothing of this machine counts.
-    processes = (given or 1) * settings.sagemaker.TRAIN_INSTANCE_COUNT if there else 0
-    processes = processes or processes_here(experiment) * machines
-    if section.SHARDING != "none" and processes == 1 and not (there and given is None):
+    section = settings.train_for(model)
+    each = settings.compute.TRAIN_PROCESSES or backend.gpus()
+    # Where only the machines know their GPUs, the worker looks again.
+    processes = (each or 1) * backend.machines
+    if section.SHARDING != "none" and processes == 1 and each is not None:
         raise UserError(
             "a model can be spread over several processes only; there is one",
             where="[train] SHARDING",
@@ -149,14 +145,14 @@ def check_rows(experiment: Experiment, prepared: Prepared, models: tuple[str, ..
 def _standing_or_job(
     experiment: Experiment,
     prepared: Prepared,
+    backend: Backend,
     which: tuple[str, int],
     anew: Anew,
-    machines: int,
 ) -> Run | Job:
     """The run as it stands if it is up to date; else the job that trains it."""
     model, seed = which
     name = f"{model_folder(model)} seed {seed}"
-    processes = processes_for(experiment, model, machines)
+    processes = processes_for(experiment.settings, backend, model)
     own = run_fingerprint(experiment, prepared, model, seed)
     standing, reason = _find_current_final_record(experiment, model, seed, own)
     if anew is Anew.EVERYTHING:
@@ -182,7 +178,7 @@ def _standing_or_job(
         "resume_anyway": anew is Anew.NOTHING_THAT_WAS_BEGUN,
     }
     directory, lock = str(experiment.directory), lock_of(experiment.store)
-    return Job("train", directory, experiment.overrides, arguments, processes // machines, lock)
+    return Job("train", directory, experiment.overrides, arguments, processes, lock)
 
 
 def _find_current_final_record(

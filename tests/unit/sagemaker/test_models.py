@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 
 import pytest
 
-from handful.backends.base import Job
+from handful.backends.base import Backend, Job
 from handful.experiment.context import Experiment
 from handful.progress import Progress
 from handful.records import Run, Trained
@@ -24,7 +24,7 @@ class Sent(Exception):
     """The job that a step wanted to be done."""
 
 
-class Catching:
+class Catching(Backend):
     """A backend that runs nothing."""
 
     def run(self, job: Job, progress: Progress) -> NoReturn:

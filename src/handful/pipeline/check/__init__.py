@@ -17,6 +17,7 @@ from handful import layout
 from handful.errors import Absent, DataError, Unreachable, UserError
 from handful.experiment.context import Experiment
 from handful.pipeline.check.sample import Chosen, Rows, Sample, take_sample
+from handful.pipeline.open_backend import open_backend
 from handful.pipeline.production import production_files, production_labels, refuse_overlap
 from handful.pipeline.step_status import states
 from handful.pipeline.steps import STEPS
@@ -83,12 +84,10 @@ def rehearse(experiment: Experiment, *, offline: bool = False) -> None:
         for state in found
     ]
     progress.table("what `handful run` will do", ("step", "what"), plan)
-    if experiment.settings.compute.BACKEND == "sagemaker":
+    managed = open_backend(experiment).managed_steps
+    if managed:
         from handful.sagemaker.jobs.costs.cost_check import check_before_paying
-        from handful.sagemaker.jobs.costs.instances import STEPS as MANAGED
 
-        there = ("reconcile",) if experiment.settings.sagemaker.RECONCILE_AS_JOB else ()
-        managed = (*there, *MANAGED)
         to_do = [one.step for one in found if one.step in managed and not one.up_to_date]
         check_before_paying(experiment, to_do, paces)
 

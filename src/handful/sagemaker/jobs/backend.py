@@ -10,24 +10,26 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from enum import Enum
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 from handful import layout
-from handful.backends.base import Job
+from handful.backends.base import Backend, Job
 from handful.errors import Absent, StepError, UserError
 from handful.experiment.context import Experiment
 from handful.progress import Progress
 from handful.sagemaker.jobs import answers
 from handful.sagemaker.jobs.control import Control, NameTaken, NoRoom, make_client
 from handful.sagemaker.jobs.costs.forecast import settings_with_job_limit
+from handful.sagemaker.jobs.costs.instances import STEPS
 from handful.sagemaker.jobs.following import Following, Sent, failure
 from handful.sagemaker.jobs.requests.build import KINDS, TRAINING, TUNING, request
 from handful.sagemaker.jobs.requests.plan import Plan, plan, upload, work_of
 from handful.sagemaker.jobs.requests.shapes import refuse
 from handful.sagemaker.jobs.running import Running
+from handful.sagemaker.jobs.shares import prepare_job
 
 
 class Found(Enum):
@@ -38,12 +40,14 @@ class Found(Enum):
     WAITING = "its answer waits to be taken"
 
 
-class SageMaker:
-    """A `Backend` for the jobs of one experiment.
+class SageMaker(Backend):
+    """For the jobs of one experiment.
 
-    `client` and `logs` are boto3 clients of SageMaker and CloudWatch; None: as the settings say.
-    `pause` waits between two looks at a job.
+    `client` and `logs` are boto3 clients of SageMaker and CloudWatch; None: as the settings say,
+    made when they are needed. `pause` waits between two looks at a job.
     """
+
+    searches = True
 
     def __init__(
         self,
@@ -53,15 +57,28 @@ class SageMaker:
         logs: Any = None,
     ) -> None:
         self._experiment = experiment
-        self._control = Control(client or make_client(experiment.settings))
+        self._given = (client, logs)
         self._pause = pause or threading.Event().wait
-        self._logs = logs or make_client(experiment.settings, "logs")
         self._running = Running()
+        section = experiment.settings.sagemaker
+        self.machines = section.TRAIN_INSTANCE_COUNT
+        self.managed_steps = (*(("reconcile",) if section.RECONCILE_AS_JOB else ()), *STEPS)
+
+    @cached_property
+    def _control(self) -> Control:
+        return Control(self._given[0] or make_client(self._experiment.settings))
+
+    @cached_property
+    def _logs(self) -> Any:
+        return self._given[1] or make_client(self._experiment.settings, "logs")
+
+    def gpus(self) -> None:
+        """Nothing of this machine counts."""
 
     def run(self, job: Job, progress: Progress) -> Any:
         """Run `job`, or go on with it; see `Backend`.
 
-        A job "tune" answers `{"trials": […]}`; see `answers.of_trials`.
+        What a job "tune" answers: see `answers.of_trials`.
 
         `UserError` if a job of other content is still at this work; `LeftRunning` on Ctrl-C, which
         leaves the job running.
@@ -76,16 +93,22 @@ class SageMaker:
             return self._follow_to_answer(planned, sent, progress, from_start=False)
         return self._send_and_follow(planned, sent, progress)
 
-    def run_all(self, jobs: Sequence[Job], progress: Progress) -> list[Any]:
-        """Run jobs side by side; see `SideBySide`. `LeftRunning` stops them all."""
+    def run_all(self, jobs: Iterable[Job], progress: Progress) -> list[Any]:
+        """Run jobs side by side. `LeftRunning` stops them all."""
+        jobs = list(jobs)
         if len(jobs) < 2:
-            return [self.run(job, progress) for job in jobs]
+            return super().run_all(jobs, progress)
         return self._running.side_by_side([partial(self.run, job, progress) for job in jobs])
 
-    def begun(self, job: Job) -> str | None:
-        """The name of the job that runs, or whose answer waits; None if there is none."""
-        found, sent = self._find_or_name_job(plan(self._experiment, job))
-        return None if found is Found.NEW else sent.name
+    def encode_shares(
+        self, made_from: Mapping[str, str], before_anew: Callable[[], object] | None
+    ) -> bool:
+        """By one job, or going on with it: each of its instances encodes a share."""
+        job = prepare_job(self._experiment, made_from)
+        if before_anew and self._find_or_name_job(plan(self._experiment, job))[0] is Found.NEW:
+            before_anew()
+        self.run(job, self._experiment.progress)
+        return True
 
     def stop(self, job: Job) -> str | None:
         """Ask for the end of the job that is at this work; its name, or None if none is."""

@@ -61,7 +61,7 @@ def tune(
 
 def _tune_one_model(search: Search) -> Best:
     settings, progress = search.experiment.settings, search.experiment.progress
-    if settings.compute.BACKEND == "sagemaker":
+    if search.backend.searches:
         standing, count = _standing(search), settings.tune.most_trials
         found = [standing[n] for n in range(count)] if len(standing) == count else None
         found = found or search_elsewhere(search)

@@ -44,7 +44,7 @@ def forget_search(search: Search) -> None:
 
 def _job(search: Search) -> Job:
     mine, prepared = search.experiment, search.prepared
-    processes = processes_for(mine, search.model)
+    processes = processes_for(mine.settings, search.backend, search.model)
     rows = prepared.rows[search.folder]
     settings = mine.settings
     arguments = {

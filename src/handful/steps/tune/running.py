@@ -96,7 +96,7 @@ def _run_trial_job(
     search: Search, number: int, values: Mapping[str, str], before: Sequence[Trial]
 ) -> Trial:
     mine = with_values(search.experiment, search.model, values)
-    processes = processes_for(mine, search.model)
+    processes = processes_for(mine.settings, search.backend, search.model)
     prepared = search.prepared
     rows = prepared.rows[search.folder]
     arguments = {

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from handful import records
-from handful.backends.base import Job
+from handful.backends.base import Backend, Job
 from handful.errors import StepError
 from handful.experiment.context import Experiment, open_experiment
 from handful.progress import Progress
@@ -32,8 +32,10 @@ PREPARED = records.Prepared(
 )
 
 
-class Search:
+class Search(Backend):
     """Whoever makes the search: answers with these values of METRIC; None is a failure."""
+
+    searches = True
 
     def __init__(self, *values: float | None) -> None:
         self.values = values
