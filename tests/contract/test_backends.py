@@ -10,7 +10,6 @@ import textwrap
 import threading
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -18,6 +17,7 @@ from handful.backends.base import Backend, Job
 from handful.backends.inline import Inline
 from handful.backends.local import Local
 from handful.errors import FunctionsError, SettingsError, StepError
+from handful.jobs.arguments import LookAroundArgs
 from tests.support.progress import Recording
 
 SETTINGS = """
@@ -51,12 +51,12 @@ def experiment(folder: Path, settings: str = SETTINGS, functions: str = FUNCTION
     return folder
 
 
-def job(folder: Path, **arguments: Any) -> Job:
-    return Job("look_around", str(folder), arguments=arguments)
+def job(folder: Path, *libraries: str) -> Job:
+    return Job(LookAroundArgs(libraries), str(folder))
 
 
 def test_a_result_comes_home(backend: Backend, tmp_path: Path) -> None:
-    result = backend.run(job(experiment(tmp_path / "EXP"), libraries=["polars"]), Recording())
+    result = backend.run(job(experiment(tmp_path / "EXP"), "polars"), Recording())
     assert result["functions"] == ["encode_data", "get_dataset_features"]
     assert result["cores"] >= 1
     assert set(result["versions"]) == {"polars"}
@@ -79,7 +79,7 @@ def test_faults_of_functions_come_home(backend: Backend, tmp_path: Path) -> None
 def test_overrides_reach_the_worker(backend: Backend, tmp_path: Path) -> None:
     folder = experiment(tmp_path / "EXP")
     with pytest.raises(SettingsError, match=r"--set train\.EPOCHS"):
-        backend.run(Job("look_around", str(folder), ("train.EPOCHS=none-at-all",)), Recording())
+        backend.run(Job(LookAroundArgs(), str(folder), ("train.EPOCHS=none-at-all",)), Recording())
 
 
 def test_what_functions_print_is_heard(tmp_path: Path) -> None:
@@ -123,8 +123,9 @@ def test_no_worker_outlives_its_driver(tmp_path: Path) -> None:
     script = textwrap.dedent(f"""
         from handful.backends.base import Job
         from handful.backends.local import Local
+        from handful.jobs.arguments import LookAroundArgs
         from handful.progress import Silent
-        Local().run(Job("look_around", {str(folder)!r}), Silent())
+        Local().run(Job(LookAroundArgs(), {str(folder)!r}), Silent())
     """)
     driver = subprocess.Popen([sys.executable, "-c", script])
     worker = int(_wait_for(mark))

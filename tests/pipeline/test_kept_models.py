@@ -22,6 +22,7 @@ from handful.backends.inline import Inline
 from handful.errors import UserError
 from handful.experiment.context import Experiment
 from handful.experiment.kept_models import ModelStore, TrainedModel
+from handful.jobs.arguments import TrainArgs, TrialArgs
 from handful.layout import FINAL_RECORD
 from handful.records import Best, Trained, Tuned
 from handful.settings import list_counted_model_settings, read_settings
@@ -229,17 +230,17 @@ def test_a_trial_keeps_nothing(tmp_path: Path) -> None:
     one = make(tmp_path / "EXP-1", ROWS)
     for epochs in ("1", "2"):
         one.settings(EPOCHS=epochs)
-        arguments = {
+        arguments: dict[str, Any] = {
             "model": "./model",
             "seed": 0,
             "label2id": dict(one.prepared.label2id),
             "rows": ROWS,
             "data_hash": "0" * 64,
             "made_from": {"[train] EPOCHS": epochs},
-            "trial": {"number": 0, "values": {}, "before": []},
+            "trial": TrialArgs(0, {}),
         }
         arguments["model"] = str(one.directory / "model")
-        Inline().run(Job("train", str(one.directory), (), arguments), Recording())
+        Inline().run(Job(TrainArgs(**arguments), str(one.directory)), Recording())
     names = {path.name for path in one.store.rglob("*")}
     assert "trial.json" in names
     assert not {"kept", "final"} & names

@@ -18,6 +18,8 @@ from moto.sagemaker.models import sagemaker_backends
 from handful.backends.base import Job
 from handful.errors import Denied, Interrupted, StepError, Unreachable, UserError
 from handful.experiment.context import Experiment
+from handful.jobs import arguments
+from handful.jobs.arguments import PrepareArgs, TrainArgs
 from handful.layout import job_result, job_sent
 from handful.sagemaker.jobs import backend as backends
 from handful.sagemaker.jobs.backend import SageMaker
@@ -81,8 +83,8 @@ def experiment(one: Encoded, tmp_path: Path) -> Experiment:
 
 
 def job(experiment: Experiment, **more: Any) -> Job:
-    arguments = {"model": str(experiment.directory / "model"), "seed": 0, **more}
-    return Job("train", str(experiment.directory), (), arguments)
+    told = TrainArgs(str(experiment.directory / "model"), 0, **more)
+    return Job(told, str(experiment.directory))
 
 
 def driver(experiment: Experiment, cloud: Cloud, *happenings: Callable[[], object]) -> SageMaker:
@@ -242,7 +244,7 @@ def test_the_answer_of_a_test_may_be_taken_until_it_is_recorded(
     """A driver killed between the two would start the job again, and look at the test split."""
     one = {"model": "model", "seed": 0}
     result = {"evaluations": [one], "baselines": [{"model": "baseline-tfidf", "seed": 0}]}
-    test = Job("test", str(experiment.directory))
+    test = Job(arguments.TestArgs(), str(experiment.directory))
     mine = experiment.layout
 
     def done() -> None:
@@ -269,7 +271,7 @@ def test_the_error_of_a_test_is_told_once(experiment: Experiment, cloud: Cloud) 
     fault = ["", "it broke", ""]
     error = {"class": "StepError", "faults": [fault], "traceback": "Traceback"}
     done = lambda: answered(experiment, cloud, {"error": error})  # noqa: E731
-    test = Job("test", str(experiment.directory))
+    test = Job(arguments.TestArgs(), str(experiment.directory))
     for jobs in (1, 2):
         with pytest.raises(StepError, match="it broke"):
             driver(experiment, cloud, done).run(test, Recording())
@@ -332,7 +334,7 @@ def test_a_processing_job_can_be_stopped(experiment: Experiment, cloud: Cloud) -
     def killed() -> None:
         raise Killed
 
-    prepare = Job("prepare", str(experiment.directory))
+    prepare = Job(PrepareArgs(), str(experiment.directory))
     run = driver(experiment, cloud, killed)
     assert run.stop(prepare) is None
     with pytest.raises(Killed):

@@ -19,6 +19,8 @@ from handful import errors
 from handful.backends.base import Job
 from handful.backends.local import Local
 from handful.experiment.context import Experiment
+from handful.jobs import arguments
+from handful.jobs.arguments import PrepareArgs, RunToTest, TrainArgs
 from handful.jobs.log_metrics import metric_patterns
 from handful.layout import job_result
 from handful.sagemaker.jobs.requests.build import request
@@ -31,7 +33,7 @@ from tests.support.sagemaker_works import PLAIN, RANGES
 
 
 def train_job(one: Encoded, **more: Any) -> Job:
-    arguments = {
+    arguments: dict[str, Any] = {
         "model": str(one.directory / "model"),
         "seed": 0,
         "label2id": dict(one.prepared.label2id),
@@ -40,7 +42,7 @@ def train_job(one: Encoded, **more: Any) -> Job:
         "made_from": {"it": "always the same"},
         "processes": 1,
     }
-    return Job("train", str(one.directory), (), {**arguments, **more})
+    return Job(TrainArgs(**{**arguments, **more}), str(one.directory))
 
 
 def host(experiment: Experiment, job: Job, root: Path, **sagemaker: Any) -> Host:
@@ -296,15 +298,15 @@ def test_testing_runs_as_a_processing_job(tmp_path: Path) -> None:
     one = make(tmp_path / "EXP-1")
     trained = Local().run(train_job(one), Recording())
     experiment = one.open(tmp_path / "s")
-    run = {
+    run: dict[str, Any] = {
         "model": str(one.directory / "model"),
         "seed": 0,
         "weights_hash": trained["weights_hash"],
         "rows": {name: one.prepared.rows["model"][name] for name in ("validation", "test")},
     }
     look = {"runs": [], "settings": {}, "settings_hash": ""}
-    arguments = {"label2id": dict(one.prepared.label2id), "runs": [run], "look": look}
-    job = Job("test", str(one.directory), (), arguments)
+    told = arguments.TestArgs(dict(one.prepared.label2id), [RunToTest(**run)], look=look)
+    job = Job(told, str(one.directory))
     container = host(experiment, job, tmp_path / "ml")
     done = container.run()
     assert done.returncode == 0, (done.stderr, container.failure)
@@ -336,7 +338,7 @@ def test_prepare_on_two_instances_and_the_joining(reconciled: tiny.Tiny, tmp_pat
 
     (tmp_path / "s").mkdir()
     experiment = open_experiment(reconciled.experiment, (), Recording(), tmp_path / "s")
-    job = Job("prepare", str(reconciled.experiment))
+    job = Job(PrepareArgs(), str(reconciled.experiment))
     container = host(experiment, job, tmp_path / "ml-0")
     names = ("algo-1", "algo-2")
     for name in names:
@@ -418,7 +420,7 @@ def test_a_verb_that_fails_leaves_its_last_words(reconciled: tiny.Tiny, tmp_path
     (tmp_path / "s").mkdir()
     overrides = ("prepare.ENCODED_DATA_DIR=other", "prepare.SPLIT_FROM=EXP-9")
     experiment = open_experiment(reconciled.experiment, overrides, Recording(), tmp_path / "s")
-    job = Job("prepare", str(reconciled.experiment), overrides)
+    job = Job(PrepareArgs(), str(reconciled.experiment), overrides)
     container = host(experiment, job, tmp_path / "ml")
     assert container.run().returncode in {1, 2}
     assert "SPLIT_FROM" in container.failure

@@ -20,6 +20,7 @@ import pytest
 from handful.backends.base import Job
 from handful.errors import Absent, Denied, LeftRunning, StepError, UserError
 from handful.experiment.context import Experiment, open_experiment
+from handful.jobs.arguments import TrainArgs
 from handful.layout import job_result
 from handful.sagemaker.jobs import following
 from handful.sagemaker.jobs.backend import SageMaker
@@ -112,8 +113,8 @@ def experiment(cloud: StandIn, s3_server: S3Server, tmp_path: Path) -> Experimen
 
 
 def train(experiment: Experiment, **more: Any) -> Job:
-    arguments = {"model": "bert-base-uncased", "seed": 0, **more}
-    return Job("train", str(experiment.directory), experiment.overrides, arguments)
+    arguments = TrainArgs("bert-base-uncased", **{"seed": 0, **more})
+    return Job(arguments, str(experiment.directory), experiment.overrides)
 
 
 def quick(_: float) -> None:
@@ -410,13 +411,14 @@ from handful.backends.base import Job
 from handful.sagemaker.jobs import following
 from handful.sagemaker.jobs.backend import SageMaker
 from handful.experiment.context import open_experiment
+from handful.jobs.arguments import TrainArgs
 from handful.progress import Silent
 
 given = json.loads(sys.argv[1])
 directory = Path(given["directory"])
 with tempfile.TemporaryDirectory() as scratch:
     found = open_experiment(directory, tuple(given["overrides"]), Silent(), Path(scratch))
-    job = Job("train", str(directory), found.overrides, given["arguments"])
+    job = Job(TrainArgs(**given["arguments"]), str(directory), found.overrides)
     pause = lambda _: threading.Event().wait(0.05)
     print("awake", flush=True)
     print(json.dumps(SageMaker(found, pause=pause).run(job, Silent())), flush=True)
@@ -439,7 +441,7 @@ def test_a_driver_killed_at_ten_random_moments_finds_its_job_each_time(
             "compute.BACKEND=sagemaker",
             *(f"sagemaker.{key}={value}" for key, value in keys.items()),
         ],
-        "arguments": dict(train(experiment).arguments),
+        "arguments": train(experiment).arguments.to_json(),
     }
     command = [sys.executable, "-c", textwrap.dedent(DRIVER), json.dumps(given)]
     chance = random.Random(7)

@@ -25,6 +25,7 @@ import pytest
 from handful.backends.base import Job
 from handful.backends.local import Local
 from handful.experiment.context import Experiment
+from handful.jobs.arguments import TrainArgs
 from handful.layout import job_result
 from handful.sagemaker.image.building import Wish, build, push
 from handful.sagemaker.image.engine import Engine
@@ -160,7 +161,7 @@ def hosts(experiment: Experiment, image: str, tmp_path: Path, count: int) -> lis
 
 
 def train_job(directory: Path, processes: int = 1) -> Job:
-    arguments = {
+    arguments: dict[str, Any] = {
         "model": str(directory / "model"),
         "seed": 0,
         "label2id": {label: number for number, label in enumerate(LABELS)},
@@ -169,7 +170,7 @@ def train_job(directory: Path, processes: int = 1) -> Job:
         "made_from": {"processes": str(processes)},
         "processes": processes,
     }
-    return Job("train", str(directory), (), arguments, processes)
+    return Job(TrainArgs(**arguments), str(directory), processes=processes)
 
 
 def test_the_image_is_what_it_should_be(image: str) -> None:

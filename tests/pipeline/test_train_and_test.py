@@ -23,6 +23,8 @@ from handful.backends.base import Job
 from handful.backends.inline import Inline
 from handful.errors import DataError, SettingsError, StepError, UserError
 from handful.experiment.context import Experiment
+from handful.jobs import arguments
+from handful.jobs.arguments import RunToTest, TrainArgs
 from handful.progress import Scalar
 from handful.records import Tested as Results
 from handful.records import Trained
@@ -261,7 +263,7 @@ class Counting(Inline):
 def seeds_trained(one: Encoded, scratch: Path, told: Recording | None = None) -> list[int]:
     backend = Counting()
     run_train(one.open(scratch, told), one.prepared, backend, made_from=MADE_FROM)
-    return [job.arguments["seed"] for job in backend.jobs]
+    return [job.arguments.to_json()["seed"] for job in backend.jobs]
 
 
 def test_a_run_is_done_once_and_again_for_a_reason(tmp_path: Path) -> None:
@@ -465,7 +467,7 @@ class Worker:
 
     def __init__(self, one: Encoded, folder: Path, **environment: str) -> None:
         folder.mkdir(exist_ok=True)
-        arguments = {
+        told: dict[str, Any] = {
             "model": str(one.directory / "model"),
             "seed": 0,
             "label2id": dict(one.prepared.label2id),
@@ -474,7 +476,7 @@ class Worker:
             "made_from": {"it": "always the same"},
         }
         job = folder / "job.json"
-        job.write_text(Job("train", str(one.directory), (), arguments).to_json())
+        job.write_text(Job(TrainArgs(**told), str(one.directory)).to_json())
         self.trace, self.result = folder / "trace", folder / "result.json"
         self.events = folder / "events"
         self.process = subprocess.Popen(
@@ -753,10 +755,10 @@ def test_an_artifact_that_stands_twice_in_the_test_split_is_refused(tmp_path: Pa
     folder = one.store / "data/prepared_data/full_dataset/model/test"
     shutil.rmtree(folder)
     write_split(folder, "test", rows)
-    run = {"model": "./model", "seed": 0, "weights_hash": "", "rows": dict(ROWS)}
-    arguments = {"label2id": dict(one.prepared.label2id), "runs": [run], "look": {}}
+    run = RunToTest("./model", 0, "", dict(ROWS))
+    told = arguments.TestArgs(dict(one.prepared.label2id), [run])
     with pytest.raises(DataError, match="1 artifacts stand in it more than once: test-0003"):
-        Inline().run(Job("test", str(one.directory), (), arguments), Recording())
+        Inline().run(Job(told, str(one.directory)), Recording())
     assert not (one.store / "results").exists()
 
 

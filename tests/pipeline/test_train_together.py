@@ -32,6 +32,7 @@ from handful.backends.local import Local
 from handful.backends.nodes import Nodes, follow
 from handful.errors import StepError, UserError
 from handful.experiment.context import Experiment
+from handful.jobs.arguments import LookAroundArgs, TrainArgs
 from handful.records import Trained
 from handful.steps.test import test as run_test
 from handful.steps.train import Anew
@@ -330,7 +331,7 @@ class Team:
 
 
 def job_of(one: Encoded, processes: int) -> Job:
-    arguments = {
+    arguments: dict[str, Any] = {
         "model": str(one.directory / "model"),
         "seed": 0,
         "label2id": dict(one.prepared.label2id),
@@ -339,7 +340,7 @@ def job_of(one: Encoded, processes: int) -> Job:
         "made_from": {"it": "always the same"},
         "processes": processes,
     }
-    return Job("train", str(one.directory), (), arguments)
+    return Job(TrainArgs(**arguments), str(one.directory))
 
 
 @pytest.mark.slow
@@ -401,7 +402,7 @@ def test_the_words_of_a_worker_that_died_are_told_and_not_torchruns(tmp_path: Pa
     dying = "import os, sys\nprint('my last words', file=sys.stderr, flush=True)\nos.abort()\n"
     one = make(tmp_path / "EXP-1", {"train": 1}, functions=dying)
     with pytest.raises(StepError, match=r"was ended by signal 6 \(SIGABRT\)") as error:
-        Local().run(Job("look_around", str(one.directory), processes=2), Recording())
+        Local().run(Job(LookAroundArgs(), str(one.directory), processes=2), Recording())
     assert "    | my last words" in str(error.value)
     assert "failed (exitcode: -6)" in str(error.value)
     assert "ChildFailedError" not in str(error.value)

@@ -19,6 +19,7 @@ from handful.backends.inline import Inline
 from handful.backends.local import Local
 from handful.errors import StepError
 from handful.experiment.context import with_values
+from handful.jobs.arguments import TrainArgs, TrialArgs
 from handful.progress import Progress
 from handful.records import Tuned
 from handful.settings import read_settings
@@ -52,6 +53,17 @@ user.POOLING = choice cls mean
 POOLING = none
 """
 FOLDER = "results/full_dataset/tuning/model"
+
+
+def training(job: Job) -> TrainArgs:
+    assert isinstance(job.arguments, TrainArgs)
+    return job.arguments
+
+
+def trial(job: Job) -> TrialArgs:
+    found = training(job).trial
+    assert found is not None
+    return found
 
 
 class Jobs(Inline):
@@ -103,7 +115,7 @@ def test_the_best_trial_by_validation_is_found_without_a_test_split(
     best = max(trials, key=lambda trial: trial["value"])
     assert (tuned.best[0].trial, tuned.best[0].value) == (best["number"], best["value"])
     assert tuned.values_for("model") == best["values"]
-    assert all(set(job.arguments["rows"]) == {"train", "validation"} for job in backend.jobs)
+    assert all(set(training(job).rows) == {"train", "validation"} for job in backend.jobs)
     assert Tuned.from_json(tuned.to_json()) == tuned
 
 
@@ -166,7 +178,7 @@ def test_a_second_search_keeps_the_trials_and_adds_more(
     # The directory moved with its relative paths, and with it its trials.
     backend = Jobs()
     tune(copy, tmp_path / "s", backend)
-    assert [job.arguments["trial"]["number"] for job in backend.jobs] == [3]
+    assert [trial(job).number for job in backend.jobs] == [3]
     assert trials_of(copy)[:3] == before
 
 
@@ -256,7 +268,7 @@ def test_when_every_trial_fails_the_first_failures_are_told_and_the_next_run_tri
             tune(one, tmp_path / "s", backend)
         assert "trial 0" in str(error.value)
         assert "no such pooling: m" in str(error.value)
-    assert [job.arguments["trial"]["number"] for job in backend.jobs] == [0, 1, 2] * 2
+    assert [trial(job).number for job in backend.jobs] == [0, 1, 2] * 2
 
 
 class Hopeless(Inline):
@@ -267,13 +279,13 @@ class Hopeless(Inline):
         self.asked: list[int] = []
 
     def run(self, job: Job, progress: Progress) -> Any:
-        told = job.arguments["trial"]
-        self.asked.append(told["number"])
-        if self.states[told["number"]] is State.FAILED:
+        told = trial(job)
+        self.asked.append(told.number)
+        if self.states[told.number] is State.FAILED:
             raise StepError("it broke")
-        made_from, values = job.arguments["made_from"], told["values"]
-        trial = Trial(told["number"], values, State.PRUNED, made_from, value=0.1, seen=(0.1,))
-        trials.write(self.experiment, job.arguments["model"], trial)
+        made_from, values = training(job).made_from, told.values
+        pruned = Trial(told.number, values, State.PRUNED, made_from, value=0.1, seen=(0.1,))
+        trials.write(self.experiment, training(job).model, pruned)
         return {}
 
 
@@ -308,16 +320,18 @@ def test_a_hopeless_trial_is_given_up_and_so_again_after_an_interruption(tmp_pat
     values = {"LEARNING_RATE": "1e-05", "BATCH_SIZE": "8", "user.POOLING": "cls"}
     model = experiment.settings.train.MODEL_NAMES[0]
     mine = with_values(experiment, model, values)
-    arguments = {
+    arguments: dict[str, Any] = {
         "model": model,
         "seed": 0,
         "label2id": dict(one.prepared.label2id),
         "rows": {"train": 90, "validation": 24},
         "data_hash": "0" * 64,
         "made_from": {},
-        "trial": {"number": 6, "values": values, "before": [[0.99, 1.0, 1.0]] * 5},
+        "trial": TrialArgs(6, values, before=[[0.99, 1.0, 1.0]] * 5),
     }
-    answer = Inline().run(Job("train", str(one.directory), mine.overrides, arguments), Recording())
+    answer = Inline().run(
+        Job(TrainArgs(**arguments), str(one.directory), mine.overrides), Recording()
+    )
     assert answer["state"] == "pruned"
     assert len(answer["seen"]) == 1
     folder = one.store / FOLDER / "trial-0006"

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from handful.backends.base import Job
+from handful.jobs.arguments import ARGUMENTS, ModelArgs
 from handful.sagemaker.jobs.requests.request_context import Channel, Work
 from handful.settings import Range, Settings, read_settings
 
@@ -60,10 +61,11 @@ def encrypted(read: Settings) -> Settings:
 
 
 def work(task: str, name: str = "it-1", **changed: Any) -> Work:
-    arguments = {"model": "bert-base-uncased", "seed": 0, "label2id": {"a": 0, "b": 1}}
+    kind = ARGUMENTS[task]
+    of_one = ("bert-base-uncased", 0, {"a": 0, "b": 1}) if issubclass(kind, ModelArgs) else ()
     plain = Work(
         name=name,
-        job=Job(task, "experiment", (), arguments),
+        job=Job(kind(*of_one), "experiment"),
         bundle_hash="ab" * 16,
         settings_text=TEXT,
         folder=FOLDER,

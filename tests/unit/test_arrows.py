@@ -42,7 +42,7 @@ ARROWS: dict[str, set[str]] = {
     "report": LEAVES | {"storage.base", "evaluation"},
     "training": LEAVES | STORE | USERS | {"settings", "experiment", "evaluation", "jobs"},
     "backends": LEAVES
-    | {"storage.base", "storage.lock", "user_functions.load", "experiment.context", "jobs.events"}
+    | {"storage.base", "storage.lock", "user_functions.load", "experiment.context", "jobs"}
     | {"training.loop.process_group"},
     "sagemaker": LEAVES
     | {"settings", "storage.base", "experiment.context", "experiment.model_identity"}
@@ -51,11 +51,11 @@ ARROWS: dict[str, set[str]] = {
     | STORE
     | USERS
     | {"settings", "storage.keys", "labels.base", "experiment", "evaluation", "report"}
-    | {"backends.base", "__init__"},
+    | {"backends.base", "jobs", "__init__"},
     "pipeline": LEAVES
     | USERS
     | {"settings", "storage", "labels", "experiment", "training.calls", "training.check"}
-    | {"steps", "backends", "sagemaker.jobs"},
+    | {"steps", "backends", "jobs.arguments", "sagemaker.jobs"},
     "inference": LEAVES
     | USERS
     | {"settings", "storage", "experiment", "pipeline.production"}

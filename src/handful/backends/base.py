@@ -7,12 +7,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from typing import Any, Protocol, Self
 
+from handful.errors import StepError
+from handful.jobs.arguments import ARGUMENTS, Arguments, ModelArgs
 from handful.progress import Progress
 from handful.storage.base import Store
 from handful.system.machine import gpus
+
+FORMAT = 1
+"""Of a job file; builds before it had a number wrote the same."""
 
 
 @dataclass(frozen=True)
@@ -20,31 +25,59 @@ class Job:
     """One piece of work for a worker. Everything in it is JSON; a secret may be in `overrides`,
     which stay on this machine."""
 
-    task: str
-    """A name that `handful.backends.worker.TASKS` knows: "train", "test", …"""
+    arguments: Arguments
+    """What is to be done, and all that the task needs beside the settings."""
     experiment: str
     """The experiment's directory, where the worker finds settings.ini and functions.py."""
     overrides: tuple[str, ...] = ()
     """The `--set section.KEY=value` of the command line."""
-    arguments: Mapping[str, Any] = field(default_factory=dict)
-    """What the task needs beside the settings: JSON values only."""
     processes: int = 1
     """How many processes do it together."""
     lock: Mapping[str, Any] | None = None
     """What the worker writes under (see `lock_of`): it stops when its driver has lost that.
     None for a job that goes on without its driver, or that writes nothing."""
 
+    @property
+    def task(self) -> str:
+        return self.arguments.task
+
+    @property
+    def model(self) -> str | None:
+        """The one that it trains; None if it is no training."""
+        return self.arguments.model if isinstance(self.arguments, ModelArgs) else None
+
+    def content(self) -> dict[str, Any]:
+        """All that it says. A job that is followed is known by this, from build to build: what has
+        come later is left out where it says nothing."""
+        told = {
+            "task": self.task,
+            "experiment": self.experiment,
+            "overrides": self.overrides,
+            "arguments": self.arguments.to_json(),
+            "processes": self.processes,
+        }
+        return told if self.lock is None else {**told, "lock": self.lock}
+
     def to_json(self) -> str:
-        told = asdict(self)
-        if self.lock is None:  # a job that is followed is known by this text
-            del told["lock"]
-        return json.dumps(told, indent=2)
+        return json.dumps({"format": FORMAT, **self.content()}, indent=2)
 
     @classmethod
     def from_json(cls, text: str) -> Self:
-        raw = json.loads(text)
-        raw["overrides"] = tuple(raw["overrides"])
-        return cls(**raw)
+        """`StepError` if a later build has written it; ValueError, KeyError or TypeError if it is
+        no job."""
+        raw = dict(json.loads(text))
+        if raw.get("format", FORMAT) > FORMAT:
+            raise StepError(
+                f"the job is written in format {raw['format']}, and {FORMAT} is the last one known",
+                remedy="let the version of handful be the same where jobs are sent and done",
+            )
+        return cls(
+            ARGUMENTS[raw["task"]].from_json(raw["arguments"]),
+            raw["experiment"],
+            tuple(raw["overrides"]),
+            raw["processes"],
+            raw.get("lock"),
+        )
 
 
 def lock_of(store: Store) -> Mapping[str, Any] | None:

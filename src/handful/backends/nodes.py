@@ -18,11 +18,8 @@ from handful.backends.base import Backend, Job
 from handful.backends.launch import Hosts
 from handful.backends.local import run_here
 from handful.errors import StepError
+from handful.jobs.arguments import FollowArgs, PartArgs
 from handful.progress import Progress
-
-FOLLOW, PART = "follow", "part"
-"""Of the jobs of those that follow: whatever the leader has; and of the last one of all."""
-
 
 JOIN_SECONDS = 15 * 60.0
 """How long those that follow wait for the leader, before the first job and between two."""
@@ -42,7 +39,7 @@ class Nodes(Backend):
 
     def part(self, directory: Path, progress: Progress, processes: int) -> None:
         """Let the others go home. `processes`: of each machine."""
-        self._run_share(Job(PART, str(directory), processes=processes), progress)
+        self._run_share(Job(PartArgs(), str(directory), processes=processes), progress)
 
     def _run_share(self, job: Job, progress: Progress) -> Any:
         return _together(job, progress, self._hosts, self._ports.next())["result"]
@@ -67,7 +64,7 @@ def follow(directory: Path, hosts: Hosts, port: int, processes: int, progress: P
     ports, count = Ports(port), 0
     while True:
         progress.note(f"train: waiting for {hosts.hosts[0]} (as {hosts.current})")
-        job = Job(FOLLOW, str(directory), processes=processes)
+        job = Job(FollowArgs(), str(directory), processes=processes)
         turn = ports.next()
         _wait_for(hosts, turn)
         try:
@@ -78,7 +75,7 @@ def follow(directory: Path, hosts: Hosts, port: int, processes: int, progress: P
                 where=error.fault.where,
                 remedy=f"look at what {hosts.hosts[0]} says, then start all machines again",
             ) from error
-        if told["task"] == PART:
+        if told["task"] == PartArgs.task:
             return count
         count += 1
         progress.note(f"train: took part in {told['about']}")

@@ -42,6 +42,7 @@ from handful.errors.exceptions import (
     wrap_unexpected_error,
 )
 from handful.experiment.context import Experiment, open_experiment
+from handful.jobs.arguments import Arguments, LookAroundArgs, PartArgs, TestArgs, TrainArgs
 from handful.jobs.events import EventWriter
 from handful.progress import Progress, Silent
 from handful.storage.lock import attach_lock_watch
@@ -49,13 +50,13 @@ from handful.system.machine import cores, pause_garbage_collection
 from handful.system.processes import end_with_parent
 from handful.user_functions.load import MENUS, load_functions
 
-TASKS: Mapping[str, str] = {
-    "look_around": "handful.backends.worker:look_around",
-    "part": "handful.backends.worker:part",
-    "train": "handful.training.trainer:train",
-    "test": "handful.training.evaluation.test:evaluate",
+TASKS: Mapping[type[Arguments], str] = {
+    LookAroundArgs: "handful.backends.worker:look_around",
+    PartArgs: "handful.backends.worker:part",
+    TrainArgs: "handful.training.trainer:train",
+    TestArgs: "handful.training.evaluation.test:evaluate",
 }
-"""A job's task → "module:function"; the function takes the experiment and the arguments."""
+"""A task's arguments → "module:function"; the function takes the experiment and these."""
 
 
 PARENT_LOOK_SECONDS = 1.0
@@ -64,7 +65,7 @@ PARENT_LOOK_SECONDS = 1.0
 
 def run_job(job: Job, progress: Progress) -> Any:
     """Run `job` here and now; what its task returns (JSON values)."""
-    module, _, function = TASKS[job.task].partition(":")
+    module, _, function = TASKS[type(job.arguments)].partition(":")
     with tempfile.TemporaryDirectory(prefix="handful-") as scratch:
         experiment = open_experiment(Path(job.experiment), job.overrides, progress, Path(scratch))
         if job.lock is not None:
@@ -109,7 +110,7 @@ def _hide_secrets_in_error(
     return told
 
 
-def look_around(experiment: Experiment, arguments: Mapping[str, Any]) -> dict[str, Any]:
+def look_around(experiment: Experiment, arguments: LookAroundArgs) -> dict[str, Any]:
     """What a worker finds where it runs: cores, versions, and which functions load.
 
     The smallest task: it shows that a backend can start a worker that can work.
@@ -118,12 +119,12 @@ def look_around(experiment: Experiment, arguments: Mapping[str, Any]) -> dict[st
     return {
         "cores": cores(),
         "python": platform.python_version(),
-        "versions": {name: version(name) for name in arguments.get("libraries", ())},
+        "versions": {name: version(name) for name in arguments.libraries},
         "functions": sorted(menu.name for menu in MENUS if functions.has(menu.name)),
     }
 
 
-def part(_: Experiment, __: Mapping[str, Any]) -> dict[str, Any]:
+def part(_: Experiment, __: PartArgs) -> dict[str, Any]:
     """The last job of those that worked together on several machines: there is nothing left."""
     from handful.training.loop.process_group import left
 
@@ -180,8 +181,7 @@ def main(argv: list[str] | None = None) -> int:
             if has_lost_others(error):
                 answer["left"] = True
     if rank == 0 or options.together or "error" in answer:
-        about = f"{job.arguments.get('model', '')} seed {job.arguments.get('seed', '')}"
-        answer |= {"task": job.task, "about": about}
+        answer |= {"task": job.task, "about": job.arguments.about}
         try:
             _write_first(options.result, answer, rank)
         except OSError as error:

@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from handful.backends.base import Job
 from handful.errors import StepError
 from handful.experiment.context import Experiment
 from handful.experiment.store_format import keep_what_runs
+from handful.jobs.arguments import ReconcileArgs
 from handful.pipeline.open_backend import open_backend
 from handful.pipeline.step import Choice, Step
 from handful.pipeline.step_status import load_step_record, states
@@ -38,14 +40,13 @@ def run_managed_reconcile(experiment: Experiment, step: Step, choice: Choice) ->
 
     The job sees other places than this machine does (a path, a login), so it would say otherwise.
     """
-    from handful.sagemaker.jobs.shares import reconcile_job
     from handful.storage.lock import hold_lock
 
     made_from = step.made_from(experiment, {})
-    wishes = {"refresh": choice.refresh, "prune": choice.prune, "redo": step.name in choice.redo}
-    asked = {word for word, wanted in wishes.items() if wanted}
-    # It takes the store's lock itself.
-    open_backend(experiment).run(reconcile_job(experiment, made_from, asked), experiment.progress)
+    redo = step.name in choice.redo
+    arguments = ReconcileArgs(dict(made_from), choice.refresh, choice.prune, redo)
+    job = Job(arguments, str(experiment.directory), experiment.overrides)
+    open_backend(experiment).run(job, experiment.progress)
     doing = "noting what reconcile is made from"
     with hold_lock(experiment.store, step.locked_at(experiment), doing) as held:
         mine = replace(experiment, store=held.store)

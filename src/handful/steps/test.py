@@ -11,6 +11,7 @@ from handful.backends.base import Backend, Job, lock_of
 from handful.evaluation.test_access_log import finish_look
 from handful.experiment.context import Experiment
 from handful.experiment.fingerprint import USAGE
+from handful.jobs.arguments import RunToTest, TestArgs
 from handful.layout import model_folder
 from handful.records import (
     Evaluation,
@@ -51,31 +52,30 @@ def test(
             raise empty_split(experiment.store, mine, settings, run.model, "test")
     names = {model_folder(name): name for name in experiment.settings.train.MODEL_NAMES}
     look = _describe_test_look(trained, made_from)
-    arguments = {
-        "label2id": dict(prepared.label2id),
-        "runs": [
-            {
-                "model": names.get(run.model, run.model),
-                "seed": run.seed,
-                "weights_hash": run.weights_hash,
-                "rows": {name: prepared.rows[run.model][name] for name in LOOKED_AT},
-                "values": dict(tuned.values_for(run.model)) if tuned else {},
-            }
+    arguments = TestArgs(
+        label2id=dict(prepared.label2id),
+        runs=[
+            RunToTest(
+                names.get(run.model, run.model),
+                run.seed,
+                run.weights_hash,
+                {name: prepared.rows[run.model][name] for name in LOOKED_AT},
+                dict(tuned.values_for(run.model)) if tuned else {},
+            )
             for run in trained.runs
         ],
-        # Names, in the settings' order: the baselines stand on the first data that allow it.
-        "baseline_rows": {
+        baseline_rows={
             names.get(run.model, run.model): dict(prepared.rows[run.model]) for run in trained.runs
         },
-        "data_hash": {
+        data_hash={
             names.get(run.model, run.model): prepared.data_hash[run.model] for run in trained.runs
         },
-        "best_run": _best_run(experiment, trained),
-        "look": look,
-    }
+        best_run=_best_run(experiment, trained),
+        look=look,
+    )
     processes = processes_here(experiment.settings)
     directory, lock = str(experiment.directory), lock_of(experiment.store)
-    job = Job("test", directory, experiment.overrides, arguments, processes, lock)
+    job = Job(arguments, directory, experiment.overrides, processes, lock)
     answer = backend.run(job, experiment.progress)
     note_files(experiment.store, answer.get("files"))
     evaluations = tuple(Evaluation(**one) for one in answer["evaluations"])

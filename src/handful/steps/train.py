@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from enum import Enum
 from statistics import fmean, stdev
 from typing import Any
@@ -15,6 +16,8 @@ from handful.experiment.context import Experiment
 from handful.experiment.fingerprint import TRAINING_FUNCTIONS, difference, of_functions
 from handful.experiment.kept_models import ModelStore
 from handful.experiment.model_identity import model_identity
+from handful.jobs.arguments import ModelArgs, TrainArgs
+from handful.jobs.prefetched_splits import SPLITS_OF_TRAINING
 from handful.layout import FINAL_RECORD, check_model_folders, model_folder
 from handful.records import Fingerprint, Prepared, Run, Trained, Tuned, finite_metrics
 from handful.records.moments import current_moment
@@ -152,7 +155,7 @@ def _standing_or_job(
     """The run as it stands if it is up to date; else the job that trains it."""
     model, seed = which
     name = f"{model_folder(model)} seed {seed}"
-    processes = processes_for(experiment.settings, backend, model)
+    processes_for(experiment.settings, backend, model)  # what cannot be is told before all else
     own = run_fingerprint(experiment, prepared, model, seed)
     standing, reason = _find_current_final_record(experiment, model, seed, own)
     if anew is Anew.EVERYTHING:
@@ -167,18 +170,29 @@ def _standing_or_job(
         kept.remove_older(model, seed, most, experiment.progress)
         return as_run(standing)
     experiment.progress.note(f"train: {name}: {reason}")
-    arguments = {
-        "model": model,
-        "seed": seed,
-        "label2id": dict(prepared.label2id),
-        "rows": dict(prepared.rows[model_folder(model)]),
-        "data_hash": prepared.data_hash[model_folder(model)],
-        "made_from": own,
-        "processes": processes,
-        "resume_anyway": anew is Anew.NOTHING_THAT_WAS_BEGUN,
-    }
-    directory, lock = str(experiment.directory), lock_of(experiment.store)
-    return Job("train", directory, experiment.overrides, arguments, processes, lock)
+    resume_anyway = anew is Anew.NOTHING_THAT_WAS_BEGUN
+    arguments = TrainArgs(model, seed, made_from=own, resume_anyway=resume_anyway)
+    return training_job(experiment, prepared, backend, arguments)
+
+
+def training_job(
+    experiment: Experiment, prepared: Prepared, backend: Backend, arguments: ModelArgs
+) -> Job:
+    """The job for a training, a trial or a search: told of its data and of its processes."""
+    processes = processes_for(experiment.settings, backend, arguments.model)
+    folder = model_folder(arguments.model)
+    rows = prepared.rows[folder]
+    whole = isinstance(arguments, TrainArgs) and arguments.trial is None
+    told = replace(
+        arguments,
+        label2id=dict(prepared.label2id),
+        # A trial is told of no test split.
+        rows={split: rows[split] for split in (rows if whole else SPLITS_OF_TRAINING)},
+        data_hash=prepared.data_hash[folder],
+        processes=processes,
+    )
+    lock = lock_of(experiment.store)
+    return Job(told, str(experiment.directory), experiment.overrides, processes, lock)
 
 
 def _find_current_final_record(

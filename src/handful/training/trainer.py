@@ -14,7 +14,7 @@ from handful.errors import Locked, UserError
 from handful.experiment.context import Experiment
 from handful.experiment.fingerprint import difference
 from handful.experiment.kept_models import ModelStore
-from handful.jobs.train_args import Order
+from handful.jobs.arguments import TrainArgs, TrialArgs
 from handful.layout import CHECKPOINTS, METRICS_LOG, TRIAL, Layout, model_folder
 from handful.progress import Progress
 from handful.records.moments import current_moment
@@ -66,12 +66,11 @@ from handful.user_functions.load import load_functions
 _OWNER_DIGITS = 16
 
 
-def train(experiment: Experiment, arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Train as `arguments` (those of `Order`) say; what final/handful.json holds.
+def train(experiment: Experiment, order: TrainArgs) -> dict[str, Any]:
+    """Train one model with one seed; what final/handful.json holds.
 
     Goes on from the last good checkpoint of the same settings, data and functions.
     """
-    order = Order(**arguments)
     functions = load_functions(experiment.directory)
     store, mine, progress = experiment.store, experiment.layout, experiment.progress
     settings = settings_for(experiment.settings, order.model)
@@ -119,7 +118,7 @@ def train(experiment: Experiment, arguments: Mapping[str, Any]) -> dict[str, Any
 
 
 def _open_data(
-    store: Store, mine: Layout, scratch: Path, order: Order
+    store: Store, mine: Layout, scratch: Path, order: TrainArgs
 ) -> tuple[SplitData, SplitData]:
     """Train and validation."""
     check_label_map(store, mine.label2id, order.label2id)
@@ -129,7 +128,7 @@ def _open_data(
 
 
 def _open_checkpoints(
-    store: Store, mine: Layout, scratch: Path, progress: Progress, order: Order
+    store: Store, mine: Layout, scratch: Path, progress: Progress, order: TrainArgs
 ) -> Checkpoints:
     """They are a job's of managed machines, else the lock's holder's."""
     owner = order.owner or (store.fence.token[:_OWNER_DIGITS] if store.fence is not None else "")
@@ -138,7 +137,11 @@ def _open_checkpoints(
 
 
 def _settle_environment(
-    order: Order, section: TrainSection, source: ModelSource, found: Checkpoint | None, team: Team
+    order: TrainArgs,
+    section: TrainSection,
+    source: ModelSource,
+    found: Checkpoint | None,
+    team: Team,
 ) -> dict[str, Any]:
     """What the run is computed on. `UserError` if `found` cannot go on there, or at all."""
     precision = precision_of(section, found, source.name)
@@ -248,7 +251,7 @@ def _check_trainer_metric(
 
 
 def _as_it_began(
-    order: Order, model: torch.nn.Module, found: Checkpoint | None, progress: Progress
+    order: TrainArgs, model: torch.nn.Module, found: Checkpoint | None, progress: Progress
 ) -> None:
     told = as_they_were(model, found.weights) if found else ""
     if told:
@@ -308,16 +311,16 @@ def _describe_batch_parts(loop: Loop) -> str:
     return f" ({team} processes x {loop.per_device}{accumulated})"
 
 
-def _pruning(order: Order, section: TrainSection) -> Pruning | None:
+def _pruning(order: TrainArgs, section: TrainSection) -> Pruning | None:
     if order.trial is None:
         return None
     finished, given_up = (
-        tuple(tuple(line) for line in order.trial.get(name, ())) for name in ("before", "given_up")
+        tuple(map(tuple, lines)) for lines in (order.trial.before, order.trial.given_up)
     )
     return Pruning(finished, section.METRIC_GOAL, given_up)
 
 
-def _build_training_record(order: Order, loop: Loop) -> dict[str, Any]:
+def _build_training_record(order: TrainArgs, loop: Loop) -> dict[str, Any]:
     state = loop.state
     return {
         "model": model_folder(order.model),
@@ -379,11 +382,11 @@ def _store_final_model(
 
 
 def _send_trial(
-    store: Store, key: str, trial: Mapping[str, Any], loop: Loop, record: Mapping[str, Any]
+    store: Store, key: str, trial: TrialArgs, loop: Loop, record: Mapping[str, Any]
 ) -> dict[str, Any]:
     told = {
-        "number": trial["number"],
-        "values": dict(trial["values"]),
+        "number": trial.number,
+        "values": dict(trial.values),
         "state": "pruned" if loop.pruned else "complete",
         "value": loop.state.best_value,
         "loss": loop.state.best_loss(),

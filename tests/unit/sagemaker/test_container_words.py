@@ -16,6 +16,7 @@ from handful.backends.base import Job
 from handful.backends.worker import has_lost_others
 from handful.errors import DataError, Interrupted, StepError, UserError
 from handful.errors.exceptions import error_from_json, error_to_json
+from handful.jobs.arguments import FollowArgs, TrainArgs
 from handful.layout import job_result
 from handful.sagemaker.container import run
 from handful.sagemaker.container.environment import MOST_WORDS, tell_failure
@@ -84,7 +85,7 @@ def job(tmp_path: Path) -> Job:
         TEXT.replace("STORE = s3://research/experiments", store)
     )
     (directory / "functions.py").write_text("")
-    return Job("train", str(directory))
+    return Job(TrainArgs("model", 0), str(directory))
 
 
 def answer_of(error: Exception, **more: Any) -> dict[str, Any]:
@@ -234,15 +235,15 @@ def test_a_full_disk_does_not_cost_the_error(
     """Neither the worker's words nor their class: the answer goes to the store without its file."""
     handler = signal.getsignal(signal.SIGTERM)
     request.addfinalizer(lambda: signal.signal(signal.SIGTERM, handler))
-    (tmp_path / "job.json").write_text(Job("no such task", job.experiment).to_json())
+    (tmp_path / "job.json").write_text(Job(FollowArgs(), job.experiment).to_json())
     nowhere = tmp_path / "no-such-folder" / "result.json"
     words = [str(tmp_path / "job.json"), str(nowhere)]
-    with pytest.raises(worker.Unwritten, match=r"KeyError: 'no such task'; besides, the result"):
+    with pytest.raises(worker.Unwritten, match=r"KeyError: .*FollowArgs.*; besides, the result"):
         worker.main(words)
     root = ["--root", str(tmp_path / "ml"), "--name", "it-1"]
     assert run.main([*words, *root]) == 1
-    assert reason(tmp_path / "ml").startswith("KeyError: 'no such task'")
-    assert "KeyError: 'no such task'" in kept(tmp_path)["error"]["faults"][0][1]
+    assert reason(tmp_path / "ml").startswith("KeyError: ")
+    assert "FollowArgs" in kept(tmp_path)["error"]["faults"][0][1]
 
 
 def test_a_verbs_error_keeps_its_class(job: Job, tmp_path: Path) -> None:

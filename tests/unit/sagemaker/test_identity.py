@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
 from handful.backends.base import Job
+from handful.errors import StepError
 from handful.experiment.context import open_experiment
+from handful.jobs.arguments import ARGUMENTS, ModelArgs, PrepareArgs, TrainArgs, TrialArgs
 from handful.progress import Silent
 from handful.sagemaker.jobs.requests.plan import Plan, plan
 from handful.settings import travelling_text
@@ -82,9 +85,9 @@ def planned(folder: Path, changes: list[Change], *overrides: str) -> dict[str, P
     experiment = open_experiment(directory, overrides, Silent(), folder / "scratch")
     found = {}
     for task in TASKS:
-        of_one = {"model": "bert-base-uncased", "seed": 0} if task in {"tune", "train"} else {}
-        arguments = {**of_one, "made_from": {}}
-        found[task] = plan(experiment, Job(task, str(directory), overrides, arguments))
+        kind = ARGUMENTS[task]
+        of_one = ("bert-base-uncased", 0) if issubclass(kind, ModelArgs) else ()
+        found[task] = plan(experiment, Job(kind(*of_one), str(directory), overrides))
     return found
 
 
@@ -183,6 +186,48 @@ def test_arguments_and_tasks_are_works_of_their_own(before: dict[str, Plan]) -> 
     assert len({one.work for one in before.values()}) == len(TASKS)
     for task, one in before.items():
         assert [name for name, other in before.items() if other.is_work_of(one.note)] == [task]
+
+
+OF_ONE = '"label2id": {"a": 0, "b": 1}, "rows": {"train": 8, "validation": 4}, '
+TEXTS = {
+    "train": f'{{"model": "m", "seed": 0, {OF_ONE}"data_hash": "00", "made_from": {{"x": "y"}}, '
+    '"processes": 2, "resume_anyway": false}',
+    "tune": f'{{"model": "m", "seed": 0, {OF_ONE}"data_hash": "00", "made_from": {{"x": "y"}}, '
+    '"processes": 2}',
+    "test": '{"label2id": {"a": 0, "b": 1}, "runs": [{"model": "m", "seed": 0, "weights_hash": '
+    '"00", "rows": {"validation": 4, "test": 4}, "values": {}}], "baseline_rows": {"m": '
+    '{"train": 8, "validation": 4, "test": 4}}, "data_hash": {"m": "00"}, "best_run": 0, "look": '
+    '{"runs": [{"model": "m", "seed": 0, "weights_hash": "00"}], "settings": {}}}',
+    "prepare": '{"made_from": {"x": "y"}}',
+    "reconcile": '{"made_from": {"x": "y"}, "refresh": false, "prune": true, "redo": false}',
+}
+"""What the steps' jobs were told by builds whose job files had no number of their format."""
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_a_job_reads_as_before_and_is_known_by_the_same_text(task: str) -> None:
+    """Else a driver of today would pay for a second job beside one that runs."""
+    text = (
+        f'{{"task": "{task}", "experiment": "", "overrides": ["a.B=1"], '
+        f'"arguments": {TEXTS[task]}, "processes": 2}}'
+    )
+    job = Job.from_json(text)
+    assert type(job.arguments) is ARGUMENTS[task]
+    assert json.dumps(job.content()) == text
+    assert list(json.loads(job.to_json())) == ["format", *json.loads(text)]
+    assert Job.from_json(job.to_json()) == job
+
+
+def test_a_trial_and_whose_it_is_come_through_a_job_file() -> None:
+    trial = TrialArgs(3, {"EPOCHS": "2"}, before=[[0.5, 0.75]], given_up=[[0.25]])
+    job = Job(TrainArgs("m", 0, owner="it-1", trial=trial), "EXP", lock={"token": "x"})
+    assert Job.from_json(job.to_json()) == job
+
+
+def test_a_job_of_a_later_build_is_refused() -> None:
+    told = {**json.loads(Job(PrepareArgs(), "EXP").to_json()), "format": 2, "more": 1}
+    with pytest.raises(StepError, match="format 2, and 1 is the last one known"):
+        Job.from_json(json.dumps(told))
 
 
 def test_a_job_of_an_earlier_build_is_known_again(before: dict[str, Plan], tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import pytest
 
@@ -13,7 +13,6 @@ from handful.backends.base import Backend, Job
 from handful.experiment.context import Experiment
 from handful.progress import Progress
 from handful.records import Run, Trained
-from handful.sagemaker.jobs.requests.request_context import with_models
 from handful.steps.test import test as run_test
 from handful.steps.train import train
 from handful.steps.tune import tune
@@ -55,8 +54,8 @@ def test_no_model_keeps_its_name_of_here(
         step(one.open(tmp_path / "s"), one)
     (job,) = caught.value.args
     (name,) = one.open(tmp_path / "t").settings.train.MODEL_NAMES
-    told: Any = with_models(job.arguments, lambda model: "there" if model == name else model)
-    assert f'"{name}"' in json.dumps(job.arguments), "it stands in there as it is"
+    told = job.arguments.with_models(lambda model: "there" if model == name else model).to_json()
+    assert f'"{name}"' in json.dumps(job.arguments.to_json()), "it stands in there as it is"
     # What it was made from names the model for people, by its folder.
     assert f'"{name}"' not in json.dumps(told)
     assert '"there"' in json.dumps(told)

@@ -19,6 +19,7 @@ from handful.experiment.context import open_experiment
 from handful.experiment.fingerprint import differences
 from handful.inference.as_trained import as_trained
 from handful.inference.choosing import Chosen
+from handful.jobs.arguments import ARGUMENTS, ModelArgs
 from handful.labels.database import DatabaseLabels
 from handful.pipeline.production import describe_production_database
 from handful.progress import Silent
@@ -453,7 +454,9 @@ def test_no_request_and_no_bundle_holds_a_secret(jobs: Path, tmp_path: Path, ste
         for name in ("settings", "job"):
             carried = one.get("HyperParameters") or one.get("StaticHyperParameters") or {}
             assert SECRET not in (join_pieces(name, carried) or "")
-    packed = plan(experiment, Job(step, str(jobs), overrides, {"model": "org/model", "seed": 0}))
+    kind = ARGUMENTS[step]
+    of_one = ("org/model", 0) if issubclass(kind, ModelArgs) else ()
+    packed = plan(experiment, Job(kind(*of_one), str(jobs), overrides))
     assert SECRET.encode() not in packed.bundle.content
     assert SECRET not in packed.job.to_json()
 
@@ -474,10 +477,11 @@ def test_a_job_whose_secrets_would_not_arrive_is_refused(
 
 def test_a_job_that_a_build_before_has_sent_is_the_same_work(jobs: Path, tmp_path: Path) -> None:
     experiment = open_experiment(jobs, (SECRETS,), Silent(), tmp_path)
-    found = plan(experiment, Job("test", str(jobs), (SECRETS,)))
+    found = plan(experiment, Job(ARGUMENTS["test"](), str(jobs), (SECRETS,)))
     before = make_bundle(jobs, text_before(jobs, (SECRETS,), {}))
     assert SECRET.encode() in before.content
-    content = hashlib.sha256((before.digest + found.job.to_json()).encode()).hexdigest()
+    told = json.dumps(found.job.content(), indent=2)
+    content = hashlib.sha256((before.digest + told).encode()).hexdigest()
     assert found.is_work_of({"content": content})
     assert found.is_work_of(found.note)
     assert found.content != content

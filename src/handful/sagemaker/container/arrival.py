@@ -9,12 +9,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
 
 from handful import layout
 from handful.backends.base import Job
 from handful.errors import StepError, UserError
 from handful.experiment import model_identity
+from handful.jobs.arguments import TrainArgs, TrialArgs, TuneArgs
 from handful.sagemaker.container.environment import Container
 from handful.sagemaker.jobs.requests import pieces
 from handful.sagemaker.jobs.requests.bundle import FILE, unpack
@@ -27,7 +27,6 @@ from handful.sagemaker.jobs.requests.request_context import (
     MODEL_CHANNEL,
     ORIGIN,
     REMOTE_CHANNEL,
-    with_models,
 )
 from handful.settings import read_settings
 from handful.system.machine import gpus
@@ -128,47 +127,35 @@ def _read_container_job(container: Container) -> Job:
 
 def _adapt_job_to_container(job: Job, container: Container, directory: Path) -> Here:
     """The job with what only this place knows: its directory, its processes, its trial's values."""
-    arguments = with_models(job.arguments, lambda name: _model_here(name, directory))
-    # By the model's name in the settings of over here, so that a value there is replaced.
-    trial = overrides_of(container.parameters, str(job.arguments.get("model", "")))
-    overrides = (*job.overrides, *trial)
-    if job.task == "tune":
-        arguments |= _trial(container, arguments)
+    arguments = job.arguments.with_models(lambda name: _model_here(name, directory))
+    overrides = job.overrides
+    if isinstance(arguments, TuneArgs):
+        # By the model's name in the settings of over here, so that a value there is replaced.
+        overrides += overrides_of(container.parameters, job.model or "")
+        arguments = _trial(container, arguments)
     if job.task != "reconcile":
         # Only reconcile asks production, so only its job is given the database's password.
         overrides = (*overrides, "production.DATABASE_URL=sqlite:///stays-at-home.sqlite")
     per_host = 1
-    if job.task in {"train", "tune"}:
-        # The same when SageMaker starts it again: its checkpoints are still its own.
-        arguments["owner"] = container.name
+    if isinstance(arguments, TrainArgs):
         settings = read_settings(directory, overrides)
         per_host = settings.compute.TRAIN_PROCESSES or max(1, gpus())
         processes = per_host * len(container.hosts.hosts)
-        settings.train_for(str(arguments.get("model", ""))).check_shared(processes)
-        arguments["processes"] = processes
-    task = "train" if job.task == "tune" else job.task
-    made = replace(
-        job,
-        task=task,
-        experiment=str(directory),
-        overrides=overrides,
-        arguments=arguments,
-        processes=per_host,
-    )
-    return Here(made, per_host)
+        settings.train_for(arguments.model).check_shared(processes)
+        # The owner is the same when SageMaker starts it again: its checkpoints are still its own.
+        arguments = replace(arguments, processes=processes, owner=container.name)
+    return Here(Job(arguments, str(directory), overrides, per_host), per_host)
 
 
-def _trial(container: Container, arguments: Mapping[str, Any]) -> dict[str, Any]:
+def _trial(container: Container, search: TuneArgs) -> TrainArgs:
     """What makes this job of a tuning job a trial of its own: its number, values and checkpoints.
 
     A trial that is started again has the same name, and so finds its checkpoints.
     """
     values = values_of(container.parameters)
     tried = {f"[tune] {key} tried": text for key, text in values.items()}
-    return {
-        "trial": {"number": trial_number(container.name), "values": values, "before": []},
-        "made_from": {**arguments.get("made_from", {}), **tried},
-    }
+    told = {**vars(search), "made_from": {**search.made_from, **tried}}
+    return TrainArgs(**told, trial=TrialArgs(trial_number(container.name), values))
 
 
 def _model_here(name: str, directory: Path) -> str:

@@ -23,6 +23,7 @@ from typing import IO, Any
 from handful.backends import launch
 from handful.errors.exceptions import error_to_json, note_signal
 from handful.jobs import prefetched_splits
+from handful.jobs.arguments import PrepareArgs, ReconcileArgs
 from handful.sagemaker.container import secrets
 from handful.sagemaker.container.arrival import Here, job_here
 from handful.sagemaker.container.environment import (
@@ -35,10 +36,8 @@ from handful.sagemaker.container.environment import (
 )
 from handful.sagemaker.container.run import STOPPED, deliver
 from handful.sagemaker.jobs.logs import event_of
-from handful.sagemaker.jobs.requests.request_context import RECONCILE_WORDS
 
 RUN = "handful.sagemaker.container.run"
-_VERBS = frozenset({"reconcile", "prepare"})
 _COMMAND_LINE = "from handful.cli import main; main()"
 _COMMAND_LOG_TAIL_LINES = 15
 
@@ -56,7 +55,7 @@ def main(argv: list[str] | None = None) -> int:
         secrets.fetch()
         work = _work_folder(container)
         here = job_here(container, work)
-        if here.job.task in _VERBS:
+        if isinstance(here.job.arguments, PrepareArgs | ReconcileArgs):
             return _verb(here, container)
         _become(here, container, work, options.port)
     except SystemExit:
@@ -99,11 +98,11 @@ def _verb(here: Here, container: Container) -> int:
     """Run a verb of the command line; its last words are the reason if it fails."""
     # Its lines are JSON, as a worker's are: whoever follows the job reads them.
     words = [here.job.task, here.job.experiment, "--json"]
-    if here.job.task == "prepare":  # the driver's own `prepare` joins the shares
+    if isinstance(here.job.arguments, ReconcileArgs):
+        words += here.job.arguments.options
+    else:  # the driver's own `prepare` joins the shares
         hosts = container.hosts
         words += ["--worker", str(hosts.rank), "--of", str(len(hosts.hosts)), "--sent"]
-    else:
-        words += [f"--{word}" for word in RECONCILE_WORDS if here.job.arguments.get(word)]
     for override in here.job.overrides:
         words += ["--set", override]
     child = subprocess.Popen(

@@ -32,7 +32,7 @@ def of_job(store: Store, name: str, task: str) -> Any:
             remedy="can its role write to the STORE? Run again to start it anew",
         )
     if "error" in answer:
-        raise error_from_json(dict(answer["error"]))
+        raise error_from_json(answer["error"])
     return answer["result"]
 
 
@@ -86,7 +86,7 @@ def _trial_answer(store: Store, job: TrialJob) -> dict[str, Any]:
     if answer is not None and "result" in answer:
         return {"result": answer["result"]}
     if answer is not None:
-        return {"error": str(error_from_json(dict(answer["error"])))}
+        return {"error": str(error_from_json(answer["error"]))}
     return {"error": job.reason or f"the job {job.name} ended as {job.state} without an answer"}
 
 

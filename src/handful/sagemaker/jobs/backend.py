@@ -19,6 +19,7 @@ from handful import layout
 from handful.backends.base import Backend, Job
 from handful.errors import Absent, StepError, UserError
 from handful.experiment.context import Experiment
+from handful.jobs.arguments import PrepareArgs
 from handful.progress import Progress
 from handful.sagemaker.jobs import answers
 from handful.sagemaker.jobs.control import Control, NameTaken, NoRoom, make_client
@@ -29,7 +30,6 @@ from handful.sagemaker.jobs.requests.build import KINDS, TRAINING, TUNING, reque
 from handful.sagemaker.jobs.requests.plan import Plan, plan, upload, work_of
 from handful.sagemaker.jobs.requests.shapes import refuse
 from handful.sagemaker.jobs.running import Running
-from handful.sagemaker.jobs.shares import prepare_job
 
 
 class Found(Enum):
@@ -104,10 +104,11 @@ class SageMaker(Backend):
         self, made_from: Mapping[str, str], before_anew: Callable[[], object] | None
     ) -> bool:
         """By one job, or going on with it: each of its instances encodes a share."""
-        job = prepare_job(self._experiment, made_from)
-        if before_anew and self._find_or_name_job(plan(self._experiment, job))[0] is Found.NEW:
+        mine, arguments = self._experiment, PrepareArgs(dict(made_from))
+        job = Job(arguments, str(mine.directory), mine.overrides)
+        if before_anew and self._find_or_name_job(plan(mine, job))[0] is Found.NEW:
             before_anew()
-        self.run(job, self._experiment.progress)
+        self.run(job, mine.progress)
         return True
 
     def stop(self, job: Job) -> str | None:

@@ -13,8 +13,9 @@ from typing import Any
 
 from handful.backends.base import Job
 from handful.errors import Absent, HandfulError
+from handful.jobs.arguments import TuneArgs
 from handful.layout import SEARCH
-from handful.steps.train import processes_for, run_fingerprint
+from handful.steps.train import run_fingerprint, training_job
 from handful.steps.tune import trials
 from handful.steps.tune.running import Search
 from handful.steps.tune.trials import State, Trial
@@ -43,26 +44,15 @@ def forget_search(search: Search) -> None:
 
 
 def _job(search: Search) -> Job:
-    mine, prepared = search.experiment, search.prepared
-    processes = processes_for(mine.settings, search.backend, search.model)
-    rows = prepared.rows[search.folder]
-    settings = mine.settings
-    arguments = {
-        "model": search.model,
-        "seed": search.seed,
-        "label2id": dict(prepared.label2id),
-        # A trial is told of no test split.
-        "rows": {split: rows[split] for split in ("train", "validation")},
-        "data_hash": prepared.data_hash[search.folder],
-        "made_from": {
-            **run_fingerprint(mine, prepared, search.model, search.seed),
-            **{f"[tune] {one.key}": str(one) for one in settings.tune.ranges},
-            "[tune] TRIALS": str(settings.tune.TRIALS),
-            "the search": _token(search),
-        },
-        "processes": processes,
+    mine, prepared, section = search.experiment, search.prepared, search.experiment.settings.tune
+    made_from = {
+        **run_fingerprint(mine, prepared, search.model, search.seed),
+        **{f"[tune] {one.key}": str(one) for one in section.ranges},
+        "[tune] TRIALS": str(section.TRIALS),
+        "the search": _token(search),
     }
-    return Job("tune", str(mine.directory), mine.overrides, arguments, processes)
+    arguments = TuneArgs(search.model, search.seed, made_from=made_from)
+    return training_job(mine, prepared, search.backend, arguments)
 
 
 def _token(search: Search) -> str:

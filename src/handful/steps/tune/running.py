@@ -6,12 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from handful.backends.base import Backend, Job, lock_of
+from handful.backends.base import Backend
 from handful.errors import HandfulError, Interrupted, StoreError
 from handful.experiment.context import Experiment, with_values
+from handful.jobs.arguments import TrainArgs, TrialArgs
 from handful.layout import model_folder
 from handful.records import Prepared
-from handful.steps.train import processes_for, run_fingerprint
+from handful.steps.train import run_fingerprint, training_job
 from handful.steps.tune import trials
 from handful.steps.tune.trials import State, Trial
 from handful.system.threads import run_side_by_side
@@ -96,27 +97,15 @@ def _run_trial_job(
     search: Search, number: int, values: Mapping[str, str], before: Sequence[Trial]
 ) -> Trial:
     mine = with_values(search.experiment, search.model, values)
-    processes = processes_for(mine.settings, search.backend, search.model)
-    prepared = search.prepared
-    rows = prepared.rows[search.folder]
-    arguments = {
-        "model": search.model,
-        "seed": search.seed,
-        "label2id": dict(prepared.label2id),
-        # A trial is told of no test split.
-        "rows": {split: rows[split] for split in ("train", "validation")},
-        "data_hash": prepared.data_hash[search.folder],
-        "made_from": search.made_from(values),
-        "processes": processes,
-        "trial": {
-            "number": number,
-            "values": dict(values),
-            "before": [list(one.seen) for one in before if one.state is State.COMPLETE],
-            "given_up": [list(one.seen) for one in before if one.state is State.PRUNED],
-        },
-    }
-    lock = lock_of(mine.store)
-    job = Job("train", str(mine.directory), mine.overrides, arguments, processes, lock)
+    trial = TrialArgs(
+        number,
+        dict(values),
+        before=[one.seen for one in before if one.state is State.COMPLETE],
+        given_up=[one.seen for one in before if one.state is State.PRUNED],
+    )
+    made_from = search.made_from(values)
+    arguments = TrainArgs(search.model, search.seed, made_from=made_from, trial=trial)
+    job = training_job(mine, search.prepared, search.backend, arguments)
     search.backend.run(job, search.experiment.progress)
     found = trials.read(search.experiment, search.model, number)
     if found is None:

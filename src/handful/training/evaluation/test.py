@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from handful.evaluation.label_review import Source, by_model, review
 from handful.evaluation.test_access_log import begin_look
 from handful.experiment.context import Experiment, with_values
 from handful.files import checksums
+from handful.jobs.arguments import RunToTest, TestArgs
 from handful.layout import FINAL_RECORD, Layout, model_folder, probe_folder
 from handful.progress import Progress
 from handful.records import Split
@@ -56,16 +57,9 @@ VALIDATION = "validation_predictions.parquet"
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """One trained model to evaluate."""
+class Wanted(RunToTest):
+    """One trained model to evaluate, or its probe."""
 
-    model: str
-    seed: int
-    weights_hash: str
-    rows: Mapping[str, int]
-    """Rows of the validation and of the test split, as prepare wrote them."""
-    values: Mapping[str, str] = field(default_factory=dict)
-    """The settings that tune found for it."""
     probe: Probed | None = None
     """Of the model's probe: what its metrics tell beside the others'."""
 
@@ -113,11 +107,8 @@ class Written:
     temperature: float
 
 
-def evaluate(experiment: Experiment, arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """`arguments`: `label2id`, `runs` (a list of what `Wanted` holds) and `look` (see
-    `test_access_log`); `baseline_rows` (see `baselines.grounds`), without which there are no
-    baselines; `data_hash`, by model, without which there are no probes; and `best_run`, the number
-    of the run that judges labels. Several processes share the work if torchrun has started them.
+def evaluate(experiment: Experiment, arguments: TestArgs) -> dict[str, Any]:
+    """Several processes share the work if torchrun has started them.
 
     Returns `evaluations`: what `records.Evaluation` holds, one for each run; `baselines`, the same
     of those; and `look`, the number of this look. Raises `DataError` for a test split that is empty
@@ -125,7 +116,7 @@ def evaluate(experiment: Experiment, arguments: Mapping[str, Any]) -> dict[str, 
     artifact was not evaluated exactly once.
     """
     store, mine, progress = experiment.store, experiment.layout, experiment.progress
-    label2id = arguments["label2id"]
+    label2id = arguments.label2id
     check_label_map(store, mine.label2id, label2id)
     functions = load_functions(experiment.directory)
     # As many as there are: where one process was started for the work of two, one does it all.
@@ -133,7 +124,7 @@ def evaluate(experiment: Experiment, arguments: Mapping[str, Any]) -> dict[str, 
     if team.size == 1:
         runtime.use_threads()
     try:
-        runs = [Wanted(**run) for run in arguments["runs"]]
+        runs = [Wanted(**vars(run)) for run in arguments.runs]
         runs += _probes(experiment, functions, arguments, team)
         opened = [_answer(experiment, functions, run, len(label2id), team) for run in runs]
     finally:
@@ -141,19 +132,19 @@ def evaluate(experiment: Experiment, arguments: Mapping[str, Any]) -> dict[str, 
     if not team.leads:
         return {}
     # All files are written here first; then the look is noted; then they leave.
-    simple = baselines.made(experiment, functions, label2id, arguments.get("baseline_rows", {}))
+    simple = baselines.made(experiment, functions, label2id, arguments.baseline_rows)
     written = [
         _write_run_test(one, functions, label2id, experiment.scratch / f"evaluated-{n}", progress)
         for n, one in enumerate(opened)
     ]
-    look = begin_look(store, mine, progress, arguments["look"])
+    look = begin_look(store, mine, progress, arguments.look)
     for one in written:
         where = mine.evaluated(one.wanted.name, one.wanted.seed)
         store.send_tree(one.folder, where, last=METRICS)
         _keep_temperature(store, f"{one.wanted.final(mine)}/{FINAL_RECORD}", one.temperature)
     if simple:
         baselines.send(store, mine, simple)
-        best, seed = opened[arguments.get("best_run", 0)], experiment.settings.experiment.SEED
+        best, seed = opened[arguments.best_run], experiment.settings.experiment.SEED
         judges = [by_baseline(store, mine.splits, simple.data, seed), best.judge_labels()]
         review(store, mine, progress, judges, sorted(label2id, key=label2id.__getitem__))
     return {
@@ -166,14 +157,14 @@ def evaluate(experiment: Experiment, arguments: Mapping[str, Any]) -> dict[str, 
 
 
 def _probes(
-    experiment: Experiment, functions: Functions, arguments: Mapping[str, Any], team: Team
+    experiment: Experiment, functions: Functions, arguments: TestArgs, team: Team
 ) -> list[Wanted]:
     """The probe of every model whose data the baselines may use, put where predict finds it."""
-    values = {run["model"]: run.get("values", {}) for run in arguments["runs"]}
-    found, labels, hashes = [], arguments["label2id"], arguments.get("data_hash")
-    if hashes is None:
-        return []  # asked by a build that knew no probes
-    for model, rows in arguments.get("baseline_rows", {}).items():
+    values = {run.model: run.values for run in arguments.runs}
+    found, labels, hashes = [], arguments.label2id, arguments.data_hash
+    if not hashes:
+        return []
+    for model, rows in arguments.baseline_rows.items():
         mine = with_values(experiment, model, values.get(model, {}))
         ground = Ground(mine, functions, labels, model, rows, hashes[model], team)
         probed = ready_probe(ground)

@@ -7,7 +7,7 @@ from typing import Any
 
 from handful.errors import UserError
 from handful.experiment.fingerprint import differences
-from handful.jobs.train_args import Order
+from handful.jobs.arguments import TrainArgs
 from handful.settings import TrainSection
 from handful.training.data.batches import Indices, Plan, epoch_batches
 from handful.training.loop import runtime
@@ -22,7 +22,7 @@ _MUST_MATCH = ("device", "precision", "threads", "processes")
 """What the bits of a result depend on; another version of torch is only warned about."""
 
 
-def to_resume(order: Order, checkpoints: Checkpoints) -> Checkpoint | None:
+def to_resume(order: TrainArgs, checkpoints: Checkpoints) -> Checkpoint | None:
     """The checkpoint to go on from. `UserError` if it was made from something else."""
     before = checkpoints.made_from()
     if before is None:
@@ -52,7 +52,7 @@ def share_leader_checkpoint(
 
 
 def check_environment(
-    order: Order, environment: Mapping[str, Any], found: Checkpoint | None
+    order: TrainArgs, environment: Mapping[str, Any], found: Checkpoint | None
 ) -> None:
     """`UserError` if the interrupted run would go on to another end here."""
     if found is None:
@@ -87,7 +87,7 @@ def precision_of(section: TrainSection, found: Checkpoint | None, model: str) ->
     return runtime.resolve_model_precision(section.PRECISION, model)
 
 
-def check_labels(order: Order, found: Checkpoint | None) -> None:
+def check_labels(order: TrainArgs, found: Checkpoint | None) -> None:
     """`UserError` if the checkpoint's outputs stand for other labels: no flag can mend that."""
     before = found.label2id if found else {}
     if not before or dict(before) == dict(order.label2id):
@@ -103,7 +103,7 @@ def check_labels(order: Order, found: Checkpoint | None) -> None:
     )
 
 
-def go_on(loop: Loop, order: Order, found: Checkpoint) -> str:
+def go_on(loop: Loop, order: TrainArgs, found: Checkpoint) -> str:
     """Put `found` into `loop`; what to warn of. `UserError` if the weights do not fit the model."""
     work = loop.work
     told = adapt_state_to_batch_size(

@@ -8,7 +8,7 @@ import numpy as np
 
 from handful.errors import HandfulError, Locked, StepError
 from handful.experiment.context import Experiment
-from handful.jobs.train_args import Order
+from handful.jobs.arguments import TrainArgs
 from handful.settings.recipe import Recipe
 from handful.training.data.collate import Collator
 from handful.training.data.padding_trial import short_and_longer
@@ -42,7 +42,7 @@ class Ready:
 
     experiment: Experiment
     functions: Functions
-    order: Order
+    order: TrainArgs
     data: tuple[SplitData, SplitData]
     built: Built
     collate: Collator

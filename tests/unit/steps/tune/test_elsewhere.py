@@ -13,6 +13,7 @@ from handful import records
 from handful.backends.base import Backend, Job
 from handful.errors import StepError
 from handful.experiment.context import Experiment, open_experiment
+from handful.jobs.arguments import TuneArgs
 from handful.progress import Progress
 from handful.settings import Range
 from handful.steps.tune import tune
@@ -90,7 +91,8 @@ def test_the_best_of_one_jobs_trials_is_taken(experiment: Experiment) -> None:
     assert (best.trial, best.value, best.values) == (2, 0.75, {"LEARNING_RATE": "3e-5"})
     (job,) = search.jobs
     assert job.task == "tune"
-    assert "test" not in job.arguments["rows"], "a trial is told of no test split"
+    assert isinstance(job.arguments, TuneArgs)
+    assert "test" not in job.arguments.rows, "a trial is told of no test split"
     folder = experiment.layout.tuning(MODEL)
     told = json.loads(experiment.store.read(f"{folder}/tuning.json"))
     assert [one["state"] for one in told["trials"]] == ["complete", "failed", "complete"]

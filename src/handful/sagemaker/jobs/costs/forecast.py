@@ -194,8 +194,7 @@ def longest_seconds(found: Forecast, settings: Settings) -> dict[tuple[str, str]
 
 def settings_with_job_limit(experiment: Experiment, job: Job) -> Settings:
     """The settings for the request of `job`: with its own limit, where the run has given it one."""
-    model = job.arguments.get("model")
-    place = (job.task, model_folder(str(model)) if model else "")
+    place = (job.task, model_folder(job.model) if job.model else "")
     longest = experiment.longest.get(place)
     return experiment.settings if longest is None else cap_max_runtime(experiment.settings, longest)
 

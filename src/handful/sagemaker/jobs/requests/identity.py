@@ -44,7 +44,7 @@ def work_hash(settings_text: str, files: Mapping[str, bytes], job: Job) -> str:
     what = {
         "settings": sorted(_entries(settings_text, job)),
         "files": {name: _hash_identity_bytes(data) for name, data in normal.items()},
-        "job": json.loads(job.to_json()),
+        "job": job.content(),
     }
     return _hash_identity_bytes(json.dumps(what, sort_keys=True).encode())
 
@@ -67,11 +67,10 @@ def _matters(section: str, name: str, job: Job) -> bool:
     kind, _, model = section.partition(":")
     if kind not in _SECTIONS_OF_TASK.get(job.task, {kind}):
         return False
-    of_one_model = job.task in {"train", "tune"}
     if section == "train":
-        return not (of_one_model and name in _OF_ALL_RUNS)
+        return not (job.model and name in _OF_ALL_RUNS)
     if model:
-        return not of_one_model or model == job.arguments.get("model")
+        return job.model in {None, model}
     return not (section == "production" and job.task != "reconcile" and name in _FOR_RECONCILE)
 
 

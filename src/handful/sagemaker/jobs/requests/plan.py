@@ -16,6 +16,7 @@ from handful.backends.base import Job
 from handful.errors import Absent
 from handful.experiment.context import Experiment
 from handful.experiment.model_identity import LOCAL, model_identity
+from handful.jobs.arguments import ModelArgs
 from handful.jobs.prefetched_splits import SPLITS_OF_TRAINING
 from handful.layout import model_folder
 from handful.sagemaker.jobs.requests import names
@@ -29,7 +30,6 @@ from handful.sagemaker.jobs.requests.request_context import (
     REMOTE_CHANNEL,
     Channel,
     Work,
-    with_models,
 )
 from handful.settings import text_before, travelling_text
 
@@ -83,7 +83,7 @@ def plan(experiment: Experiment, job: Job) -> Plan:
     remote = [name for name in settings.train.MODEL_NAMES if name.startswith("s3://")]
     there = {name: f"../models/{model_folder(name)}" for name in (*local, *remote)}
     text, bundle = _pack_job_bundle(experiment, job, there)
-    arguments = with_models(job.arguments, lambda name: there.get(name, name))
+    arguments = job.arguments.with_models(lambda name: there.get(name, name))
     # It goes on without this driver, and so without its lock (see `training.loop.checkpoints`).
     travelling = replace(job, experiment="", overrides=(), arguments=arguments, lock=None)
     return Plan(
@@ -118,7 +118,8 @@ def _pack_job_bundle(
 
 
 def _hash_job_content(bundle: Bundle, travelling: Job) -> str:
-    return hashlib.sha256((bundle.digest + travelling.to_json()).encode()).hexdigest()
+    told = json.dumps(travelling.content(), indent=2)
+    return hashlib.sha256((bundle.digest + told).encode()).hexdigest()
 
 
 def _folder_of(model: str) -> str:
@@ -129,16 +130,18 @@ def _folder_of(model: str) -> str:
 
 def _stem(experiment: Experiment, job: Job) -> names.Stem:
     """By the place of the results alone: who changed the code still finds what runs there."""
-    model, seed = job.arguments.get("model"), job.arguments.get("seed")
-    dataset = experiment.layout.encoded_data_dir
+    one, dataset = job.arguments, experiment.layout.encoded_data_dir
+    what, model, seed = dataset, "", None
+    if isinstance(one, ModelArgs):
+        model, seed = model_folder(one.model), one.seed
+        what = f"{model}-s{seed}"
     place = {
         "store": experiment.store.url,
         "dataset": dataset,
         "task": job.task,
-        "model": model_folder(str(model)) if model else "",
+        "model": model,
         "seed": seed,
     }
-    what = dataset if model is None else f"{model_folder(str(model))}-s{seed}"
     words = {"experiment": experiment.settings.experiment.NAME, "task": job.task, "what": what}
     limit = names.TUNING_LIMIT if job.task == "tune" else names.JOB_LIMIT
     return names.stem(words, place, limit)
@@ -178,16 +181,14 @@ def _offline(environment: Mapping[str, str]) -> dict[str, str]:
 
 def _data(experiment: Experiment, job: Job) -> list[Channel]:
     """The encoded splits that a training or its trials read."""
-    if job.task not in {"train", "tune"}:
+    one = job.arguments
+    if not isinstance(one, ModelArgs):
         return []
     mode = _MODES[experiment.settings.sagemaker.TRAIN_INPUT_MODE]
-    rows, model = job.arguments.get("rows", {}), str(job.arguments["model"])
     # A channel that brings nothing would end the job before the worker could say what is missing.
-    wanted = [split for split in SPLITS_OF_TRAINING if rows.get(split, 1)]
-    folder = experiment.layout.encoded_split
-    return [
-        Channel(split, f"{experiment.store.url}/{folder(model, split)}", mode) for split in wanted
-    ]
+    wanted = [split for split in SPLITS_OF_TRAINING if one.rows.get(split, 1)]
+    url, folder = experiment.store.url, experiment.layout.encoded_split
+    return [Channel(split, f"{url}/{folder(one.model, split)}", mode) for split in wanted]
 
 
 def upload(experiment: Experiment, planned: Plan, name: str) -> None:

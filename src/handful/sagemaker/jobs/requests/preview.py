@@ -8,11 +8,18 @@ from typing import Any, ClassVar
 
 from handful.backends.base import Job
 from handful.experiment.context import Experiment
+from handful.jobs.arguments import (
+    Arguments,
+    PrepareArgs,
+    ReconcileArgs,
+    TestArgs,
+    TrainArgs,
+    TuneArgs,
+)
 from handful.progress import Scalar
 from handful.sagemaker.jobs.requests.build import request
 from handful.sagemaker.jobs.requests.plan import plan, work_of
 from handful.sagemaker.jobs.requests.shapes import refuse
-from handful.sagemaker.jobs.shares import prepare_job, reconcile_job
 
 
 @dataclass(frozen=True)
@@ -57,19 +64,16 @@ def preview_requests(experiment: Experiment, steps: Sequence[str]) -> list[Plann
 def _jobs(experiment: Experiment, task: str) -> list[Job]:
     """Those of a step; there are none of steps that run here."""
     settings, where = experiment.settings, str(experiment.directory)
-
-    def job(**arguments: Any) -> Job:
-        return Job(task, where, experiment.overrides, arguments)
-
-    models = settings.train.MODEL_NAMES
-    if task == "reconcile":
-        elsewhere = settings.sagemaker.RECONCILE_AS_JOB
-        return [reconcile_job(experiment, {}, frozenset())] if elsewhere else []
-    if task == "prepare":
-        return [prepare_job(experiment, {})]
-    if task == "tune":
-        tuned = models if settings.tune.TRIALS else ()
-        return [job(model=model, seed=settings.train.SEEDS[0]) for model in tuned]
-    if task == "train":
-        return [job(model=model, seed=seed) for model in models for seed in settings.train.SEEDS]
-    return [job()] if task == "test" else []
+    models, seeds = settings.train.MODEL_NAMES, settings.train.SEEDS
+    found: Sequence[Arguments] = ()
+    if task == "reconcile" and settings.sagemaker.RECONCILE_AS_JOB:
+        found = [ReconcileArgs()]
+    elif task == "prepare":
+        found = [PrepareArgs()]
+    elif task == "tune" and settings.tune.TRIALS:
+        found = [TuneArgs(model, seeds[0]) for model in models]
+    elif task == "train":
+        found = [TrainArgs(model, seed) for model in models for seed in seeds]
+    elif task == "test":
+        found = [TestArgs()]
+    return [Job(arguments, where, experiment.overrides) for arguments in found]

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from handful.backends.base import Job
 
@@ -15,8 +14,6 @@ REMOTE_CHANNEL = "weights-"
 ORIGIN = "HANDFUL_ORIGIN_"
 MODEL_CHANNEL = "model-"
 """A local model's files arrive as `model-0`, `model-1`, …, each in a folder of the model's name."""
-RECONCILE_WORDS = ("refresh", "prune", "redo")
-"""The options of `handful reconcile` that travel as arguments of its job."""
 JOB_CHANNEL = "job"
 """A processing job, which has no hyperparameters, finds its job file here."""
 JOB_FILE = "job.json"
@@ -60,26 +57,3 @@ class Work:
     """The `s3://` models, in the order of their channels."""
     variables: Mapping[str, str] = field(default_factory=dict)
     """What of the caller's environment holds over there, too."""
-
-
-_BY_MODEL = ("baseline_rows", "data_hash")
-
-
-def with_models(value: Any, renamed: Callable[[str], str]) -> Any:
-    """A job's arguments with every model renamed.
-
-    A model's name stands under "model", at any depth, and as the keys of what is in `_BY_MODEL`.
-    """
-    if isinstance(value, Mapping):
-        return {key: _with_model(key, one, renamed) for key, one in value.items()}
-    if isinstance(value, list | tuple):
-        return [with_models(one, renamed) for one in value]
-    return value
-
-
-def _with_model(key: str, value: Any, renamed: Callable[[str], str]) -> Any:
-    if key == "model" and isinstance(value, str):
-        return renamed(value)
-    if key in _BY_MODEL and isinstance(value, Mapping):
-        return {renamed(model): one for model, one in value.items()}
-    return with_models(value, renamed)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from handful.errors import UserError
+from handful.jobs.arguments import ModelArgs
 from handful.jobs.log_metrics import best_name, metric_patterns
 from handful.sagemaker.jobs.requests import common, pieces
 from handful.sagemaker.jobs.requests.ranges import parameter_ranges
@@ -38,7 +39,7 @@ def tuning_request(settings: Settings, work: Work) -> dict[str, Any]:
 
     A tuning job cannot name an entry point: the image's own `train` runs.
     """
-    tune, section = settings.tune, settings.train_for(str(work.job.arguments["model"]))
+    tune, section = settings.tune, settings.train_for(work.job.model or "")
     ranges = parameter_ranges(tune.ranges)
     static = _hyperparameters(work)
     if len(static) + len(tune.ranges) > _HYPERPARAMETERS:
@@ -81,7 +82,8 @@ def _hyperparameters(work: Work) -> dict[str, str]:
         **pieces.cut("settings", work.settings_text),
     }
     pieces.check_count(len(carried), "job with its settings")
-    told = {name: str(work.job.arguments.get(name, "")) for name in ("model", "seed")}
+    one = work.job.arguments
+    told = {"model": one.model, "seed": str(one.seed)} if isinstance(one, ModelArgs) else {}
     return {**{name: value[: pieces.PIECE] for name, value in told.items()}, **carried}
 
 
@@ -91,7 +93,7 @@ def _definition(settings: Settings, work: Work, *, static: bool) -> dict[str, An
     types = section.TRAIN_INSTANCE_TYPE
     wanted = work.instance_type or (types[0] if types else None)
     kind = common.instance_type(wanted, "TRAIN_INSTANCE_TYPE")
-    metric = settings.train_for(str(work.job.arguments["model"])).METRIC
+    metric = settings.train_for(work.job.model or "").METRIC
     spot = section.USE_SPOT
     longest = common.seconds(settings, common.LONGEST_TRAINING)
     waiting = {"MaxWaitTimeInSeconds": min(2 * longest, common.LONGEST_TRAINING)} if spot else {}
