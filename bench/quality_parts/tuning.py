@@ -40,7 +40,10 @@ def search(directory: Path, *, pruning: bool) -> Search:
         found = tune(opened, prepared, Inline(), made_from={}, anew=True)
         seconds = time.monotonic() - started
         (model,) = opened.settings.train.MODEL_NAMES
-        each = [trials.read(opened, model, number) for number in trials.numbers(opened, model)]
+        each = [
+            trials.read(opened, model, number)
+            for number in trials.numbers(opened.store, opened.layout, model)
+        ]
     epochs = sum(len(trial.seen) for trial in each if trial)
     return Search(seconds, found.best[0].value, epochs)
 

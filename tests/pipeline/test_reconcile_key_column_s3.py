@@ -245,7 +245,7 @@ def test_keys_as_people_spell_them_are_found(
 def test_a_source_of_several_buckets_reads_the_right_one(
     business: Business, tmp_path: Path, s3_server: S3Server
 ) -> None:
-    source = production_files(business.open(Recording(), tmp_path))
+    source = production_files(business.open(Recording(), tmp_path).settings)
     assert source.url == business.settings["production"]["FILES_URL"]
     key = f"s3://{archive(business)}/7/more.txt"
     assert source.read("2024/7/body.txt") == b"body 7"

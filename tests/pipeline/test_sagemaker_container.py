@@ -49,7 +49,7 @@ def host(experiment: Experiment, job: Job, root: Path, **sagemaker: Any) -> Host
     """A job's container, from the very request that would be sent."""
     planned = plan(experiment, job)
     name = planned.stem.attempt(1)
-    upload(experiment, planned, name)
+    upload(experiment.store, planned, name)
     settings = experiment.settings
     section = replace(settings.sagemaker, **{**PLAIN, "TRAIN_INSTANCE_COUNT": 1, **sagemaker})
     tune = replace(settings.tune, ranges=RANGES[:2], TRIALS=2)

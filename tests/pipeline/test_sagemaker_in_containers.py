@@ -148,7 +148,7 @@ def network() -> Iterator[None]:
 def hosts(experiment: Experiment, image: str, tmp_path: Path, count: int) -> list[ContainerHost]:
     planned = plan(experiment, train_job(experiment.directory, count))
     name = planned.stem.attempt(1)
-    upload(experiment, planned, name)
+    upload(experiment.store, planned, name)
     section = replace(experiment.settings.sagemaker, TRAIN_INSTANCE_COUNT=count)
     settings = replace(experiment.settings, sagemaker=section)
     sent = request(settings, work_of(experiment, planned, name))

@@ -285,7 +285,8 @@ class Hopeless(Inline):
             raise StepError("it broke")
         made_from, values = training(job).made_from, told.values
         pruned = Trial(told.number, values, State.PRUNED, made_from, value=0.1, seen=(0.1,))
-        trials.write(self.experiment, training(job).model, pruned)
+        mine = self.experiment
+        trials.write(mine.store, mine.layout, training(job).model, pruned)
         return {}
 
 

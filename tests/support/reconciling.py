@@ -149,7 +149,7 @@ class Business:
             record = reconcile(
                 experiment,
                 labels or DatabaseLabels(production.DATABASE_URL, production.LABEL_QUERY),
-                source or production_files(experiment),
+                source or production_files(experiment.settings),
                 made_from={},
                 refresh=refresh,
                 prune=prune,

@@ -13,6 +13,7 @@ from handful.errors import UserError
 
 if TYPE_CHECKING:
     from handful.experiment.context import Experiment
+    from handful.progress import Progress
     from handful.sagemaker.account.stack import Stack, Standing
 
 aws = typer.Typer(
@@ -45,7 +46,7 @@ def status(experiment: Experiment) -> None:
     """Show what bootstrap has made, and whether it still fits the settings."""
     from handful.sagemaker.account.stack import Stack
 
-    show_standing(experiment, Stack(experiment.settings).look())
+    show_standing(experiment.progress, Stack(experiment.settings).look())
 
 
 @aws.command()
@@ -58,7 +59,7 @@ def teardown(
     """Remove what bootstrap has made. A bucket with data in it stays."""
     from handful.sagemaker.account.stack import Stack
 
-    teardown_stack(experiment, Stack(experiment.settings), as_json, yes)
+    teardown_stack(experiment.progress, Stack(experiment.settings), as_json, yes)
 
 
 def bootstrap_stack(
@@ -78,7 +79,7 @@ def bootstrap_stack(
         verb = "change" if standing.state else "make"
         _ask(f"{verb} the stack {stack.name} from this template?", yes)
     made = stack.bootstrap(standing)
-    show_standing(experiment, made)
+    show_standing(experiment.progress, made)
     role, named = made.outputs.get("RoleArn", ""), experiment.settings.sagemaker.ROLE_ARN
     if role != named:
         experiment.progress.note(f"write into [sagemaker]: ROLE_ARN = {role}")
@@ -87,9 +88,8 @@ def bootstrap_stack(
         experiment.progress.note(f"write into [sagemaker]: IMAGE_URI = {repository}:1")
 
 
-def show_standing(experiment: Experiment, standing: Standing) -> None:
+def show_standing(progress: Progress, standing: Standing) -> None:
     """A row for each thing that was made."""
-    progress = experiment.progress
     if not standing.state:
         progress.note(f"there is no stack {standing.name}: `handful aws bootstrap` makes it")
         return
@@ -105,22 +105,22 @@ def show_standing(experiment: Experiment, standing: Standing) -> None:
         progress.warn("the settings ask for another template: `handful aws bootstrap` changes it")
 
 
-def teardown_stack(experiment: Experiment, stack: Stack, as_json: bool, yes: bool) -> None:
+def teardown_stack(progress: Progress, stack: Stack, as_json: bool, yes: bool) -> None:
     """Show what will go, ask, and remove it."""
     standing = stack.look()
     if not standing.state:
-        experiment.progress.note(f"there is no stack {stack.name}; nothing is removed")
+        progress.note(f"there is no stack {stack.name}; nothing is removed")
         return
-    show_standing(experiment, standing)
+    show_standing(progress, standing)
     _ask(f"remove the stack {stack.name}, with the images of its repository?", yes)
     removed = stack.teardown()
     if as_json:
         said = {"stack": removed.name, "removed": removed.resources, "kept": removed.kept}
         print(json.dumps({"event": "removed", **said}))
     for one in removed.resources:
-        experiment.progress.note(f"removed: {one}")
+        progress.note(f"removed: {one}")
     for one in removed.kept:
-        experiment.progress.warn(f"kept: {one}")
+        progress.warn(f"kept: {one}")
 
 
 def _ask(question: str, yes: bool) -> None:

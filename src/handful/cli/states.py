@@ -33,25 +33,25 @@ def show_states(experiment: Experiment, choice: Choice) -> None:
     from handful.records.moments import age
 
     is_marked(experiment.store)  # what another program's store holds is not "up to date"
-    rows, busy = [], in_progress(experiment, STEPS)
+    rows, busy, url = [], in_progress(experiment, STEPS), experiment.store.url
     found = states(experiment, STEPS, verify=choice.verify)
     for state in found:
         done = age(state.record.finished_at) if state.record else "never"
         asked = ("asked to do it again",) if state.step in choice.again else ()
-        damage = [f"{_state_damage_key(experiment, one)} {one.fault.what}" for one in state.damage]
+        damage = [f"{_key_of_fault(one, url)} {one.fault.what}" for one in state.damage]
         reasons = [*damage, *(f"to do: {one}" for one in (*asked, *state.reasons))]
         reasons = reasons or ["up to date"]
         first, *others = [*reasons, *busy.get(state.step, [])]
         rows.append((state.step, done, first))
         rows += [("", "", other) for other in others]
-    experiment.progress.table(str(experiment.store.url), ("step", "last done", "state"), rows)
+    experiment.progress.table(url, ("step", "last done", "state"), rows)
     for state in found:
         if state.step not in choice.again:
             state.check()
 
 
-def _state_damage_key(experiment: Experiment, damage: Damaged) -> str:
-    return damage.fault.where.removeprefix(f"{experiment.store.url}/")
+def _key_of_fault(damage: Damaged, url: str) -> str:
+    return damage.fault.where.removeprefix(f"{url}/")
 
 
 def _show_replaced(experiment: Experiment) -> None:

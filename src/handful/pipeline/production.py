@@ -36,11 +36,10 @@ def describe_production_database(settings: Settings) -> str:
     return told if variables_in(told) else ""
 
 
-def production_files(experiment: Experiment) -> Source:
+def production_files(settings: Settings) -> Source:
     """Production's file store, to read from; nothing is asked yet."""
     from handful.storage.several import Several
 
-    settings = experiment.settings
     own = open_in_production(settings, settings.production.FILES_URL)
     others = tuple(open_in_production(settings, url) for url in settings.production.FILE_BUCKETS)
     return Several(own, others) if others else own
@@ -82,6 +81,7 @@ def refuse_overlap(experiment: Experiment) -> None:
 
     fixed = KeyPattern.of(settings.production.KEY_PATTERN).before
     if overlap(store, files, fixed):
+        over = _way_over(settings.experiment.NAME, experiment.store.url, experiment.directory)
         below = f"{files.url.rstrip('/')}/{fixed}".rstrip("/")
         raise UserError(
             f"the experiment would keep its data in {_describe_place_with_links(store.url)}, and "
@@ -89,7 +89,7 @@ def refuse_overlap(experiment: Experiment) -> None:
             "neither may lie inside the other, since production is "
             "never written to",
             where="settings.ini [experiment] STORE",
-            remedy=f"let STORE name a place outside of {below}{_way_over(experiment)}",
+            remedy=f"let STORE name a place outside of {below}{over}",
         )
 
 
@@ -101,12 +101,11 @@ def _describe_place_with_links(place: str) -> str:
     return place if real == place else f"{place} (which is {real})"
 
 
-def _way_over(experiment: Experiment) -> str:
+def _way_over(name: str, url: str, directory: Path) -> str:
     """What becomes of what was kept so far, unless there is no such folder."""
-    name, url = experiment.settings.experiment.NAME, experiment.store.url
     if "://" not in url and not Path(url).is_dir():
         return ""
     return (
         f"; what {name} has kept so far is found again when {url} is moved there, and "
-        f"`handful reconcile {experiment.directory} --refresh` forgets what was listed wrongly"
+        f"`handful reconcile {directory} --refresh` forgets what was listed wrongly"
     )

@@ -20,6 +20,7 @@ from handful.files.checksums import Files
 from handful.pipeline.step import Records, State, Step
 from handful.records import Reconciled, Record
 from handful.records.moments import age, seconds_since
+from handful.storage.base import Store
 from handful.storage.checked import CheckedStore
 from handful.storage.lock import EXPIRES, Holder, holders
 from handful.system.machine import is_alive
@@ -88,7 +89,7 @@ def in_progress(experiment: Experiment, steps: Sequence[Step]) -> dict[str, list
     found: dict[str, list[str]] = {}
     for folder in dict.fromkeys(step.locked_at(experiment) for step in steps):
         names = [step.name for step in steps if step.locked_at(experiment) == folder]
-        for holder in _holders(experiment, folder):
+        for holder in _holders(experiment.store, folder):
             words = re.findall(r"\w+", holder.doing)
             # The lock of a folder that nobody knows the words of: its first step's.
             step = next((word for word in words if word in names), names[0])
@@ -96,9 +97,9 @@ def in_progress(experiment: Experiment, steps: Sequence[Step]) -> dict[str, list
     return found
 
 
-def _holders(experiment: Experiment, folder: str) -> list[Holder]:
+def _holders(store: Store, folder: str) -> list[Holder]:
     try:
-        return holders(experiment.store, folder)
+        return holders(store, folder)
     except Absent:  # there is no store yet
         return []
 

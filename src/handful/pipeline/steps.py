@@ -36,7 +36,7 @@ def _reconcile(
     return reconcile(
         experiment,
         production_labels(experiment),
-        production_files(experiment),
+        production_files(experiment.settings),
         made_from=made_from,
         refresh=choice.refresh,
         prune=choice.prune,
@@ -147,9 +147,9 @@ def _of_compare(experiment: Experiment, records: Records) -> Fingerprint:
     return fingerprint.of_compare(experiment.settings, trained, tested, simple)
 
 
-def _of_test(experiment: Experiment, tested: Tested) -> list[str]:
+def _of_test(mine: layout.Layout, tested: Tested) -> list[str]:
     """The predictions, and each probe as a trained model."""
-    mine, head = experiment.layout, f"{layout.BASELINE_PROBE}--"
+    head = f"{layout.BASELINE_PROBE}--"
     probes = [x.model.removeprefix(head) for x in tested.baselines if x.model.startswith(head)]
     return [
         *(mine.predictions(x.model, x.seed) for x in (*tested.evaluations, *tested.baselines)),
@@ -220,7 +220,7 @@ STEPS: tuple[Step, ...] = (
             **fingerprint.of_tuned(get_record(r, Tuned)),
         },
         locked_at=lambda e: e.layout.results_lock,
-        outputs=_of_test,
+        outputs=lambda e, tested: _of_test(e.layout, tested),
         run=_test,
     ),
     Step(

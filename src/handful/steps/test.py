@@ -24,6 +24,7 @@ from handful.records import (
     finite_metrics,
 )
 from handful.records.moments import current_moment
+from handful.settings import TrainSection
 from handful.steps.empty_split import empty_split
 from handful.steps.results import tell_tested
 from handful.steps.train import processes_here
@@ -70,7 +71,7 @@ def test(
         data_hash={
             names.get(run.model, run.model): prepared.data_hash[run.model] for run in trained.runs
         },
-        best_run=_best_run(experiment, trained),
+        best_run=_best_run(experiment.settings.train, trained),
         look=look,
     )
     processes = processes_here(experiment.settings)
@@ -89,9 +90,8 @@ def test(
     return tested
 
 
-def _best_run(experiment: Experiment, trained: Trained) -> int:
+def _best_run(train: TrainSection, trained: Trained) -> int:
     """The number of the run that is best on validation: it judges labels, never on its own data."""
-    train = experiment.settings.train
     sign = 1.0 if train.METRIC_GOAL == "max" else -1.0
     worst = -sign * math.inf
     scores = [sign * finite_metrics(run.metrics).get(train.METRIC, worst) for run in trained.runs]

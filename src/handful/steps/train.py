@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from enum import Enum
+from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
@@ -19,11 +20,13 @@ from handful.experiment.model_identity import model_identity
 from handful.jobs.arguments import ModelArgs, TrainArgs
 from handful.jobs.prefetched_splits import SPLITS_OF_TRAINING
 from handful.layout import FINAL_RECORD, check_model_folders, model_folder
+from handful.progress import Progress
 from handful.records import Fingerprint, Prepared, Run, Trained, Tuned, finite_metrics
 from handful.records.moments import current_moment
 from handful.settings import Settings, list_counted_model_settings
 from handful.steps.empty_split import empty_split
 from handful.steps.tuned import for_model
+from handful.storage.base import Store
 from handful.system.machine import gpus
 from handful.user_functions.settings_usage import settings_usage
 
@@ -74,30 +77,34 @@ def train(
     trained = tuple(run or as_run(next(answers)) for run in runs)
     for model in models:
         experiment.store.delete_tree(experiment.layout.activations(model))
-        _tell_spread(experiment, model, [r for r in trained if r.model == model_folder(model)])
+        metric = experiment.settings.train_for(model).METRIC
+        own = [run for run in trained if run.model == model_folder(model)]
+        _tell_spread(experiment.progress, metric, own)
     finished = current_moment()
     return Trained(runs=trained, made_from=made_from, finished_at=finished)
 
 
-def _tell_spread(experiment: Experiment, model: str, runs: Sequence[Run]) -> None:
-    metric = experiment.settings.train_for(model).METRIC
+def _tell_spread(progress: Progress, metric: str, runs: Sequence[Run]) -> None:
     found = [finite_metrics(run.metrics)[metric] for run in runs]
     if len(found) < 2:
         return
-    experiment.progress.note(
-        f"train: {model_folder(model)}: {metric} {fmean(found):.4f} ± {stdev(found):.4f} on "
+    progress.note(
+        f"train: {runs[0].model}: {metric} {fmean(found):.4f} ± {stdev(found):.4f} on "
         f"validation, over {len(found)} seeds ({min(found):.4f} to {max(found):.4f})"
     )
 
 
 def run_fingerprint(
-    experiment: Experiment, prepared: Prepared, model: str, seed: int
+    directory: Path, settings: Settings, prepared: Prepared, model: str, seed: int
 ) -> dict[str, str]:
-    """What one run is made from: independent of the other models and seeds."""
-    usage = settings_usage(experiment.directory, TRAINING_FUNCTIONS)
+    """What one run is made from: independent of the other models and seeds.
+
+    `directory`: the experiment's own, with functions.py.
+    """
+    usage = settings_usage(directory, TRAINING_FUNCTIONS)
     return {
-        **list_counted_model_settings(experiment.settings, model, usage),
-        **of_functions(experiment.directory, TRAINING_FUNCTIONS, usage),
+        **list_counted_model_settings(settings, model, usage),
+        **of_functions(directory, TRAINING_FUNCTIONS, usage),
         "the encoded data": prepared.data_hash[model_folder(model)],
         "the model it starts from": model_identity(model),
         "the seed": str(seed),
@@ -155,9 +162,12 @@ def _standing_or_job(
     """The run as it stands if it is up to date; else the job that trains it."""
     model, seed = which
     name = f"{model_folder(model)} seed {seed}"
-    processes_for(experiment.settings, backend, model)  # what cannot be is told before all else
-    own = run_fingerprint(experiment, prepared, model, seed)
-    standing, reason = _find_current_final_record(experiment, model, seed, own)
+    own = run_fingerprint(experiment.directory, experiment.settings, prepared, model, seed)
+    resume_anyway = anew is Anew.NOTHING_THAT_WAS_BEGUN
+    arguments = TrainArgs(model, seed, made_from=own, resume_anyway=resume_anyway)
+    job = training_job(experiment, prepared, backend, arguments)
+    final = f"{experiment.layout.final(model, seed)}/{FINAL_RECORD}"
+    standing, reason = _find_current_final_record(experiment.store, final, own)
     if anew is Anew.EVERYTHING:
         reason = reason or "asked to do it again"
         experiment.store.delete_tree(experiment.layout.checkpoints(model, seed))
@@ -170,9 +180,7 @@ def _standing_or_job(
         kept.remove_older(model, seed, most, experiment.progress)
         return as_run(standing)
     experiment.progress.note(f"train: {name}: {reason}")
-    resume_anyway = anew is Anew.NOTHING_THAT_WAS_BEGUN
-    arguments = TrainArgs(model, seed, made_from=own, resume_anyway=resume_anyway)
-    return training_job(experiment, prepared, backend, arguments)
+    return job
 
 
 def training_job(
@@ -196,12 +204,11 @@ def training_job(
 
 
 def _find_current_final_record(
-    experiment: Experiment, model: str, seed: int, own: Fingerprint
+    store: Store, key: str, own: Fingerprint
 ) -> tuple[Mapping[str, Any] | None, str]:
     """What final/handful.json says if it is up to date; else why the run has to be done."""
-    key = f"{experiment.layout.final(model, seed)}/{FINAL_RECORD}"
     try:
-        record = json.loads(experiment.store.read(key))
+        record = json.loads(store.read(key))
         before = record["made_from"]
         as_run(record)
     except Absent:

@@ -25,5 +25,5 @@ def test_the_forecast_takes_the_rules_epochs_for_auto() -> None:
         tune=SimpleNamespace(ranges=(parse_range("EPOCHS", "choice auto 3"),))
     )
     experiment: Any = SimpleNamespace(settings=settings)
-    assert _most_epochs(experiment, 7.0) == 7.0
-    assert _most_epochs(experiment, 2.0) == 3.0
+    assert _most_epochs(experiment.settings.tune.ranges, 7.0) == 7.0
+    assert _most_epochs(experiment.settings.tune.ranges, 2.0) == 3.0

@@ -251,4 +251,4 @@ def test_a_digest_is_nothing_to_build(tmp_path: Path) -> None:
     for uri, word in ((None, "is required"), (f"{IMAGE}@sha256:{'a' * 64}", "built before")):
         section = replace(one.settings.sagemaker, IMAGE_URI=uri)
         with pytest.raises(UserError, match=word):
-            image_name(replace(one, settings=replace(one.settings, sagemaker=section)))
+            image_name(replace(one.settings, sagemaker=section))

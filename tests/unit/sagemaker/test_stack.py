@@ -262,11 +262,11 @@ def test_the_command_prints_first_asks_and_removes(
     told.lines.clear()
     bootstrap_stack(experiment, stack, as_json=False, yes=False, only_print=False)
     assert any("nothing is changed" in one for one in told.lines)
-    show_standing(experiment, stack.look())
+    show_standing(experiment.progress, stack.look())
     assert any("CREATE_COMPLETE" in one for one in told.lines)
     with pytest.raises(UserError, match="remove the stack"):
-        teardown_stack(experiment, stack, as_json=False, yes=False)
-    teardown_stack(experiment, stack, as_json=False, yes=True)
+        teardown_stack(experiment.progress, stack, as_json=False, yes=False)
+    teardown_stack(experiment.progress, stack, as_json=False, yes=True)
     assert "removed: S3::Bucket research" in told.lines
-    teardown_stack(experiment, stack, as_json=False, yes=True)
+    teardown_stack(experiment.progress, stack, as_json=False, yes=True)
     assert any("nothing is removed" in one for one in told.lines)

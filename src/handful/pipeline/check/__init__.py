@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from handful import layout
@@ -21,8 +22,9 @@ from handful.pipeline.open_backend import open_backend
 from handful.pipeline.production import production_files, production_labels, refuse_overlap
 from handful.pipeline.step_status import states
 from handful.pipeline.steps import STEPS
-from handful.progress import Scalar, Silent
+from handful.progress import Progress, Scalar, Silent
 from handful.sagemaker.jobs.costs.durations import Pace
+from handful.settings import User
 from handful.steps.prepare.artifacts import Artifact, load_kept_artifacts
 from handful.steps.prepare.encoding.columns import Columns
 from handful.steps.prepare.encoding.inputs import Document, Inputs
@@ -66,7 +68,7 @@ def rehearse(experiment: Experiment, *, offline: bool = False) -> None:
         progress.warn(
             f"{line} cannot be followed by reading: a change behind it redoes no step by itself"
         )
-    _tell_what_is_read(experiment)
+    _tell_what_is_read(experiment.directory, experiment.settings.user, progress)
     refuse_overlap(experiment)
     stage = _stage(experiment, offline=offline)
     aliases = experiment.settings.prepare.LABEL_ALIASES
@@ -92,18 +94,14 @@ def rehearse(experiment: Experiment, *, offline: bool = False) -> None:
         check_before_paying(experiment, to_do, paces)
 
 
-def _tell_what_is_read(experiment: Experiment) -> None:
+def _tell_what_is_read(directory: Path, user: User, progress: Progress) -> None:
     """Keys of `[user]` that change nothing, and why all of them may count."""
-    usage = settings_usage(experiment.directory, tuple(menu.name for menu in MENUS))
-    for key in experiment.settings.user.values:
+    usage = settings_usage(directory, tuple(menu.name for menu in MENUS))
+    for key in user.values:
         if not usage.reads("user", key):
-            experiment.progress.warn(
-                f"[user] {key} is read by none of the functions, so it changes nothing"
-            )
+            progress.warn(f"[user] {key} is read by none of the functions, so it changes nothing")
     if usage.why("user"):
-        experiment.progress.note(
-            f"[user]: every key counts for what is up to date, since {usage.why('user')}"
-        )
+        progress.note(f"[user]: every key counts for what is up to date, since {usage.why('user')}")
 
 
 def _stage(experiment: Experiment, *, offline: bool) -> Experiment:
@@ -126,7 +124,7 @@ def _stage(experiment: Experiment, *, offline: bool) -> Experiment:
 
 def _ask_production(experiment: Experiment) -> None:
     """A sample of it, to find what broke since the snapshot; a run does without the answer."""
-    files = production_files(experiment)
+    files = production_files(experiment.settings)
     try:
         sample = _sample(experiment, files)
         first = sample.listing["key"][0].as_py()
@@ -148,7 +146,7 @@ def _sample(experiment: Experiment, files: Source) -> Sample:
 def _private_stage(experiment: Experiment) -> Experiment:
     from handful.steps.reconcile import reconcile
 
-    files = production_files(experiment)
+    files = production_files(experiment.settings)
     sample = _sample(experiment, files)
     told = f"artifacts: {sample.artifacts} of production's, copied to a private folder"
     experiment.progress.note(told)

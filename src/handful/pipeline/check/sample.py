@@ -15,6 +15,7 @@ from handful.errors import DataError
 from handful.experiment.context import Experiment
 from handful.labels.base import LABELS_SCHEMA, LabelSource
 from handful.pipeline.check.named import list_referenced_artifacts
+from handful.settings import Settings
 from handful.steps.reconcile.keys import pattern_hint
 from handful.steps.reconcile.keys.guids import normalize_guid_ids
 from handful.steps.reconcile.keys.id_format import ORIGINAL_ID, is_guid, normalize_rows
@@ -60,10 +61,10 @@ def take_sample(
         usable = first.filter(_usable())
         found = list_referenced_artifacts(experiment, usable, files, artifacts * SPARE * 10)
     else:
-        found = _complete_artifacts(experiment, first, files, artifacts * SPARE, seen)
+        found = _complete_artifacts(experiment.settings, first, files, artifacts * SPARE, seen)
     chosen = _balance_sample_labels(first.filter(_usable()), found, artifacts * SPARE)
     if chosen["artifact_id"].n_unique() < artifacts or chosen["label"].n_unique() < 2:
-        raise _too_few(experiment, files, first, chosen, seen)
+        raise _too_few(experiment.settings, files, first, chosen, seen)
     kept = found.filter(pl.col("artifact_id").is_in(chosen["artifact_id"].implode()))
     if by_column:  # each row of an artifact names files of it
         kept_ids = pl.col("artifact_id").is_in(chosen["artifact_id"].implode())
@@ -84,9 +85,13 @@ class _Seen:
 
 
 def _too_few(
-    experiment: Experiment, files: Source, rows: pl.DataFrame, chosen: pl.DataFrame, seen: _Seen
+    settings: Settings,
+    files: Source,
+    rows: pl.DataFrame,
+    chosen: pl.DataFrame,
+    seen: _Seen,
 ) -> DataError:
-    column = experiment.settings.production.FILE_KEY_COLUMN
+    column = settings.production.FILE_KEY_COLUMN
     few = (
         f"only {chosen['artifact_id'].n_unique()} artifacts of {chosen['label'].n_unique()} labels "
         "have a label and all of FILES_FROM_PROD"
@@ -98,7 +103,7 @@ def _too_few(
             where=where,
             remedy=f"compare the column {column} with the keys of the file store",
         )
-    pattern = experiment.settings.production.KEY_PATTERN
+    pattern = settings.production.KEY_PATTERN
     ids = rows.filter(_usable()).select("artifact_id").unique()
     some = seen.some.keys or pattern_hint.first_keys(files)
     return DataError(
@@ -134,10 +139,10 @@ def _usable() -> pl.Expr:
 
 
 def _complete_artifacts(
-    experiment: Experiment, rows: pl.DataFrame, files: Source, enough: int, seen: _Seen
+    settings: Settings, rows: pl.DataFrame, files: Source, enough: int, seen: _Seen
 ) -> pl.DataFrame:
     """artifact_id, file, key, size, etag of artifacts that have all of FILES_FROM_PROD."""
-    production = experiment.settings.production
+    production = settings.production
     pattern = KeyPattern.of(production.KEY_PATTERN)
     usable = rows.filter(_usable())
     ids = usable.select("artifact_id").unique()
@@ -152,7 +157,7 @@ def _complete_artifacts(
             raise TypeError("a listing is a table")
         readings = pattern.read(keys, known)
         read = readings.files
-        if is_guid(experiment.settings):
+        if is_guid(settings):
             read = read.with_columns(normalize_guid_ids(pl.col("artifact_id")))
         readable = keys.filter(pl.col("archived").is_null()).select("key")
         read = read.join(ids, on="artifact_id", how="semi").join(readable, on="key", how="semi")

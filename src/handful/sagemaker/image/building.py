@@ -17,6 +17,7 @@ from pathlib import Path
 from handful.errors import StepError, UserError
 from handful.experiment.context import Experiment
 from handful.layout import SETTINGS
+from handful.progress import Progress
 from handful.sagemaker.account.clients import Clients
 from handful.sagemaker.account.places import ecr_image
 from handful.sagemaker.account.registry import login_of
@@ -25,6 +26,7 @@ from handful.sagemaker.image.context import DOCKERFILE, base_context
 from handful.sagemaker.image.engine import Engine
 from handful.sagemaker.jobs.requests.bundle import make_bundle
 from handful.sagemaker.jobs.requests.plan import VERSIONS
+from handful.settings import Settings
 
 BASE = "BASE"
 """The build argument of both Dockerfiles: what they begin with."""
@@ -58,11 +60,11 @@ class Built:
 
 def build(experiment: Experiment, engine: Engine, wish: Wish) -> Built:
     """Build the image that IMAGE_URI names. `UserError` if its versions are not those of here."""
-    name = image_name(experiment)
-    base = _own_image(experiment, engine, wish)
+    name = image_name(experiment.settings)
+    base = _own_image(experiment.progress, experiment.scratch, engine, wish)
     dockerfile = experiment.directory / DOCKERFILE
     if dockerfile.is_file():
-        folder = _experiment_context(experiment, dockerfile)
+        folder = _experiment_context(experiment.settings, dockerfile, experiment.scratch)
         engine.build(folder, folder / DOCKERFILE, name, {BASE: base}, wish.more)
     else:
         experiment.progress.note(f"there is no {dockerfile.name}: handful's own image it is")
@@ -77,7 +79,7 @@ def push(experiment: Experiment, engine: Engine, wish: Wish) -> str:
     To ECR with a login of its own, elsewhere with the engine's logins. `Denied` if the identity
     may not push.
     """
-    name = image_name(experiment)
+    name = image_name(experiment.settings)
     if not engine.has(name):
         where = str(experiment.directory)
         raise UserError(f"there is no image {name} here", where=where, remedy="build it first")
@@ -88,9 +90,9 @@ def push(experiment: Experiment, engine: Engine, wish: Wish) -> str:
     return f"{_repository_of_image(name)}@{digest}" if digest else ""
 
 
-def image_name(experiment: Experiment) -> str:
+def image_name(settings: Settings) -> str:
     """IMAGE_URI, by a tag. `UserError` if it is not set, or names a digest."""
-    name, where = experiment.settings.sagemaker.IMAGE_URI, "[sagemaker] IMAGE_URI"
+    name, where = settings.sagemaker.IMAGE_URI, "[sagemaker] IMAGE_URI"
     if not name:
         remedy = "write <account>.dkr.ecr.<region>.amazonaws.com/handful:1"
         raise UserError("is required", where=where, remedy=remedy)
@@ -117,13 +119,13 @@ def _repository_of_image(name: str) -> str:
     return name.rpartition(":")[0]
 
 
-def _own_image(experiment: Experiment, engine: Engine, wish: Wish) -> str:
-    context = base_context(experiment.scratch / "image-base")
+def _own_image(progress: Progress, scratch: Path, engine: Engine, wish: Wish) -> str:
+    context = base_context(scratch / "image-base")
     words = " ".join((wish.base or "", *wish.more)).strip()
     content = _short_image_hash(context.digest + words)
     name = f"localhost/handful-base:{content}"
     if engine.has(name) and not wish.rebuild:
-        experiment.progress.note(f"handful's own image is there: {name}")
+        progress.note(f"handful's own image is there: {name}")
         return name
     arguments = {BASE: wish.base} if wish.base else {}
     engine.build(context.folder, context.dockerfile, name, arguments, wish.more)
@@ -134,18 +136,18 @@ def _short_image_hash(text: str) -> str:
     return sha256(text.encode()).hexdigest()[:_HEX]
 
 
-def _experiment_context(experiment: Experiment, dockerfile: Path) -> Path:
+def _experiment_context(settings: Settings, dockerfile: Path, scratch: Path) -> Path:
     """The files that would travel with a job, and no settings: no secret gets into a layer."""
-    models = [name for name in experiment.settings.train.MODEL_NAMES if Path(name).is_absolute()]
+    models = [name for name in settings.train.MODEL_NAMES if Path(name).is_absolute()]
     apart = [Path(name) for name in models]
-    store = experiment.settings.experiment.STORE
+    store = settings.experiment.STORE
     if "://" not in store:
         apart.append(Path(store))
-    bundle = make_bundle(experiment.directory, "", apart)
-    folder = experiment.scratch / "image-experiment"
+    bundle = make_bundle(dockerfile.parent, "", apart)
+    folder = scratch / "image-experiment"
     for name in _without_settings(bundle.names):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(experiment.directory / name, folder / name)
+        shutil.copyfile(dockerfile.parent / name, folder / name)
     if not (folder / DOCKERFILE).is_file():
         raise StepError("the Dockerfile did not come along", where=str(dockerfile))
     return folder

@@ -10,7 +10,7 @@ from typing import Any
 from handful import layout
 from handful.errors import Absent, StepError
 from handful.errors.exceptions import error_from_json
-from handful.experiment.context import Experiment
+from handful.layout import Layout
 from handful.sagemaker.jobs.control import TrialJob
 from handful.sagemaker.jobs.requests.names import trial_number
 from handful.sagemaker.jobs.requests.ranges import values_of
@@ -36,34 +36,35 @@ def of_job(store: Store, name: str, task: str) -> Any:
     return answer["result"]
 
 
-def taking(experiment: Experiment, task: str) -> bytes:
+def taking(store: Store, place: Layout, task: str) -> bytes:
     """The mark of an answer that is being taken: which record of the step stood at that moment."""
-    return json.dumps({"record": _record_hash(experiment)} if task == "test" else {}).encode()
+    record = {"record": _record_hash(store, place)} if task == "test" else {}
+    return json.dumps(record).encode()
 
 
-def was_recorded(experiment: Experiment, name: str, task: str, mark: bytes) -> bool:
+def was_recorded(store: Store, place: Layout, name: str, task: str, mark: bytes) -> bool:
     """Has the answer that was taken with this `mark` become the step's record?
 
     If not, its driver was killed in between, and it may be taken again, as long as the results
     that it tells of are there. Other tasks but "test" leave records of their own.
     """
     before = json.loads(mark).get("record")
-    if task != "test" or before is None or before != _record_hash(experiment):
+    if task != "test" or before is None or before != _record_hash(store, place):
         return True
-    result = (_read_job_answer(experiment.store, name) or {}).get("result")
+    result = (_read_job_answer(store, name) or {}).get("result")
     if result is None:
         return True  # an error is told once
     try:
         for one in (*result["evaluations"], *result["baselines"]):
-            experiment.store.head(experiment.layout.predictions(one["model"], one["seed"]))
+            store.head(place.predictions(one["model"], one["seed"]))
     except Absent:
         return True
     return False
 
 
-def _record_hash(experiment: Experiment) -> str:
+def _record_hash(store: Store, place: Layout) -> str:
     try:
-        return hashlib.sha256(experiment.store.read(experiment.layout.tested_record)).hexdigest()
+        return hashlib.sha256(store.read(place.tested_record)).hexdigest()
     except Absent:
         return ""
 

@@ -181,15 +181,18 @@ class SageMaker(Backend):
             mark = self._experiment.store.read(layout.job_taken(sent.name))
         except Absent:
             return False
-        return answers.was_recorded(self._experiment, sent.name, sent.task, mark)
+        mine = self._experiment
+        return answers.was_recorded(mine.store, mine.layout, sent.name, sent.task, mark)
 
     # --- sending and following ---------------------------------------------------------------
 
     def _send(self, planned: Plan, sent: Sent, instance_type: str, progress: Progress) -> None:
         work = work_of(self._experiment, planned, sent.name, instance_type)
-        made = request(settings_with_job_limit(self._experiment, planned.job), work)
-        refuse(made.operation, made.parameters, self._experiment.settings.sagemaker.REGION)
-        upload(self._experiment, planned, sent.name)
+        settings = self._experiment.settings
+        limited = settings_with_job_limit(settings, self._experiment.longest, planned.job)
+        made = request(limited, work)
+        refuse(made.operation, made.parameters, settings.sagemaker.REGION)
+        upload(self._experiment.store, planned, sent.name)
         note = {**planned.note, "operation": made.operation}
         self._experiment.store.write(layout.job_sent(sent.name), json.dumps(note).encode())
         try:
@@ -226,5 +229,5 @@ class SageMaker(Backend):
         try:
             return answers.of_job(store, sent.name, planned.job.task)
         finally:
-            mark = answers.taking(self._experiment, planned.job.task)
+            mark = answers.taking(store, self._experiment.layout, planned.job.task)
             store.create(layout.job_taken(sent.name), mark)

@@ -185,7 +185,7 @@ def _standing(search: Search) -> dict[int, Trial]:
     If none of them was finished, none stands: what was wrong may have been mended.
     """
     found = {}
-    for number in trials.numbers(search.experiment, search.model):
+    for number in trials.numbers(search.experiment.store, search.experiment.layout, search.model):
         if number >= search.experiment.settings.tune.most_trials:
             break
         trial = trials.read(search.experiment, search.model, number)

@@ -29,7 +29,7 @@ def search_elsewhere(search: Search) -> list[Trial]:
     found = []
     for number, one in enumerate(answer["trials"]):
         trial = _build_trial_from_job(search, number, one)
-        trials.write(search.experiment, search.model, trial)
+        trials.write(search.experiment.store, search.experiment.layout, search.model, trial)
         if trial.state is State.FAILED:
             progress.warn(f"tune: {search.folder} trial {number} failed: {trial.error}")
         found.append(trial)
@@ -46,7 +46,7 @@ def forget_search(search: Search) -> None:
 def _job(search: Search) -> Job:
     mine, prepared, section = search.experiment, search.prepared, search.experiment.settings.tune
     made_from = {
-        **run_fingerprint(mine, prepared, search.model, search.seed),
+        **run_fingerprint(mine.directory, mine.settings, prepared, search.model, search.seed),
         **{f"[tune] {one.key}": str(one) for one in section.ranges},
         "[tune] TRIALS": str(section.TRIALS),
         "the search": _token(search),

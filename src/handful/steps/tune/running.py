@@ -42,7 +42,7 @@ class Search:
         mine = with_values(self.experiment, self.model, values)
         settings = self.experiment.settings
         return {
-            **run_fingerprint(mine, self.prepared, self.model, self.seed),
+            **run_fingerprint(mine.directory, mine.settings, self.prepared, self.model, self.seed),
             "[experiment] SEED": str(settings.experiment.SEED),
             **{f"[tune] {one.key}": str(one) for one in settings.tune.ranges},
         }
@@ -80,7 +80,7 @@ def _resolve_trial_outcome(
         raise found
     made_from = _trial_fingerprint_or_empty(search, values)
     trial = Trial(number, values, State.FAILED, made_from, error=str(found))
-    trials.write(search.experiment, search.model, trial)
+    trials.write(search.experiment.store, search.experiment.layout, search.model, trial)
     search.experiment.progress.warn(f"tune: {search.folder} trial {number} failed: {found}")
     return trial
 
@@ -111,7 +111,7 @@ def _run_trial_job(
     if found is None:
         raise StoreError(
             "the trial ended without its record",
-            where=trials.key(search.experiment, search.model, number),
+            where=trials.key(search.experiment.layout, search.model, number),
             remedy="run again",
         )
     return found

@@ -12,7 +12,8 @@ from typing import Any, Self
 
 from handful.errors import Absent, Damaged
 from handful.experiment.context import Experiment
-from handful.layout import TRIAL
+from handful.layout import TRIAL, Layout
+from handful.storage.base import Store
 
 
 class State(StrEnum):
@@ -75,26 +76,27 @@ def _finite(trial: Trial) -> bool:
 
 def read(experiment: Experiment, model: str, number: int) -> Trial | None:
     """The trial as it stands; None if it has not ended, or its record is damaged."""
+    where = key(experiment.layout, model, number)
     try:
-        return Trial.from_json(experiment.store.read(key(experiment, model, number)))
+        return Trial.from_json(experiment.store.read(where))
     except Absent:
         return None
     except (Damaged, ValueError, KeyError, TypeError) as error:
-        experiment.progress.warn(f"{key(experiment, model, number)} is damaged: {error}")
+        experiment.progress.warn(f"{where} is damaged: {error}")
         return None
 
 
-def numbers(experiment: Experiment, model: str) -> list[int]:
+def numbers(store: Store, layout: Layout, model: str) -> list[int]:
     """Of the trials that have ended, in order."""
-    home = f"{experiment.layout.tuning(model)}/"
-    keys = (k for rows in experiment.store.list(home) for k in rows.column("key").to_pylist())
+    home = f"{layout.tuning(model)}/"
+    keys = (k for rows in store.list(home) for k in rows.column("key").to_pylist())
     named = (re.fullmatch(rf"trial-(\d+)/{re.escape(TRIAL)}", k.removeprefix(home)) for k in keys)
     return sorted(int(match[1]) for match in named if match)
 
 
-def write(experiment: Experiment, model: str, trial: Trial) -> None:
-    experiment.store.write(key(experiment, model, trial.number), trial.to_json())
+def write(store: Store, layout: Layout, model: str, trial: Trial) -> None:
+    store.write(key(layout, model, trial.number), trial.to_json())
 
 
-def key(experiment: Experiment, model: str, number: int) -> str:
-    return f"{experiment.layout.trial(model, number)}/{TRIAL}"
+def key(layout: Layout, model: str, number: int) -> str:
+    return f"{layout.trial(model, number)}/{TRIAL}"

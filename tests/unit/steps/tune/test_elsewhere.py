@@ -14,8 +14,10 @@ from handful.backends.base import Backend, Job
 from handful.errors import StepError
 from handful.experiment.context import Experiment, open_experiment
 from handful.jobs.arguments import TuneArgs
+from handful.pipeline.open_backend import open_backend
 from handful.progress import Progress
 from handful.settings import Range
+from handful.steps.train import processes_for
 from handful.steps.tune import tune
 from tests.support.progress import Recording
 from tests.support.sagemaker_works import TEXT
@@ -121,3 +123,20 @@ def test_if_all_trials_failed_the_next_run_searches_anew(experiment: Experiment)
         with pytest.raises(StepError, match="it broke"):
             tune(experiment, PREPARED, search, made_from={})
     assert search.jobs[1] != search.jobs[0]
+
+
+def test_what_differs_by_backend_is_the_backends(experiment: Experiment) -> None:
+    """And nothing is asked of a cloud before the first job."""
+    section = replace(experiment.settings.sagemaker, TRAIN_INSTANCE_COUNT=2)
+    settings = replace(experiment.settings, sagemaker=section)
+    there = open_backend(replace(experiment, settings=settings))
+    assert there.managed_steps == ("prepare", "tune", "train", "test")
+    assert there.searches
+    assert there.gpus() is None, "those of this machine do not count"
+    assert processes_for(settings, there, MODEL) == 2
+    four = replace(settings, compute=replace(settings.compute, TRAIN_PROCESSES=4))
+    assert processes_for(four, there, MODEL) == 8
+    home = replace(settings, compute=replace(settings.compute, BACKEND="local"))
+    here = open_backend(replace(experiment, settings=home))
+    assert (here.managed_steps, here.machines, here.searches) == ((), 1, False)
+    assert not here.encode_shares({}, None)

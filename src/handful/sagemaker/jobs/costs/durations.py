@@ -8,16 +8,18 @@ if they shared the work evenly.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from handful import layout
 from handful.errors import Absent
 from handful.experiment.context import Experiment
-from handful.layout import model_folder
+from handful.layout import Layout, model_folder
 from handful.sagemaker.jobs.costs.instances import Jobs
+from handful.settings import Range
 from handful.settings.recipe import Facts, by_data
+from handful.storage.base import Store
 
 FORWARD_SHARE = 1 / 3
 """A pass without gradients costs about a third of a training step: one pass of three."""
@@ -56,31 +58,33 @@ def duration_of(
 ) -> Duration | None:
     """Of one of `jobs`; None if nothing was measured yet. `paces` by the model's folder."""
     if jobs.step in {"reconcile", "prepare", "test"}:
-        return _as_before(jobs, experiment) or _estimate_test_duration(jobs, paces, sizes)
+        return _as_before(jobs, experiment.store, experiment.layout) or _estimate_test_duration(
+            jobs, paces, sizes
+        )
     pace = paces.get(jobs.what)
     if pace is None or not sizes.train:
         return None
-    model = _model(experiment, jobs.what)
+    settings = experiment.settings
+    model = next(name for name in settings.train.MODEL_NAMES if model_folder(name) == jobs.what)
     # A trial trains no longer than the most epochs that are searched.
-    section = experiment.settings.train_for(model)
+    section = settings.train_for(model)
     epochs = section.EPOCHS or by_data(Facts(sizes.train, 0)).epochs
     if jobs.step == "tune":
-        epochs = _most_epochs(experiment, epochs)
-    planned = jobs.instances * (experiment.settings.compute.TRAIN_PROCESSES or 1)
+        epochs = _most_epochs(settings.tune.ranges, epochs)
+    planned = jobs.instances * (settings.compute.TRAIN_PROCESSES or 1)
     rate = pace.examples_per_second * planned / pace.processes
     examples = epochs * (sizes.train + FORWARD_SHARE * sizes.validation)
     return Duration(max(_LEAST_SECONDS, examples / rate), pace.source)
 
 
-def _as_before(jobs: Jobs, experiment: Experiment) -> Duration | None:
+def _as_before(jobs: Jobs, store: Store, here: Layout) -> Duration | None:
     """As long as the step took the last time, shared among its instances."""
-    here = experiment.layout
     key = {
         "reconcile": layout.RECONCILED,
         "prepare": here.prepared_record,
         "test": here.tested_record,
     }[jobs.step]
-    record = _json(experiment, key)
+    record = _json(store, key)
     seconds = float(record.get("seconds") or 0)
     if not seconds:
         return None
@@ -99,13 +103,8 @@ def _estimate_test_duration(jobs: Jobs, paces: Mapping[str, Pace], sizes: Sizes)
     return Duration(max(_LEAST_SECONDS, seconds), "; ".join(sources))
 
 
-def _model(experiment: Experiment, folder: str) -> str:
-    names = experiment.settings.train.MODEL_NAMES
-    return next(name for name in names if model_folder(name) == folder)
-
-
-def _most_epochs(experiment: Experiment, otherwise: float) -> float:
-    for one in experiment.settings.tune.ranges:
+def _most_epochs(ranges: Sequence[Range], otherwise: float) -> float:
+    for one in ranges:
         if one.key == "EPOCHS":
             values = [otherwise if value is None else float(str(value)) for value in one.choices]
             values = values or [one.high or otherwise]
@@ -115,14 +114,14 @@ def _most_epochs(experiment: Experiment, otherwise: float) -> float:
 
 def sizes_of(experiment: Experiment) -> Sizes:
     """From the prepared datasets, else from what reconcile kept and SPLIT shares out."""
-    prepared = _json(experiment, experiment.layout.prepared_record).get("rows", {})
+    prepared = _json(experiment.store, experiment.layout.prepared_record).get("rows", {})
     if prepared:
         most = {
             split: max(int(rows.get(split, 0)) for rows in prepared.values())
             for split in layout.SPLITS
         }
         return Sizes(**most)
-    kept = int(_json(experiment, layout.RECONCILED).get("kept", 0))
+    kept = int(_json(experiment.store, layout.RECONCILED).get("kept", 0))
     section = experiment.settings.prepare
     if section.MAX_ARTIFACTS:
         kept = min(kept, section.MAX_ARTIFACTS)
@@ -135,7 +134,9 @@ def paces_of(experiment: Experiment, tried: Mapping[str, Pace]) -> dict[str, Pac
     Of several trainings the longest counts, whichever dataset it was on: starting weighs least.
     """
     found = dict(tried)
-    for folder, record in _longest_trainings(experiment).items():
+    wanted = {model_folder(name) for name in experiment.settings.train.MODEL_NAMES}
+    results = experiment.layout.results.rpartition("/")[0]
+    for folder, record in _longest_trainings(experiment.store, results, wanted).items():
         environment: Mapping[str, Any] = record.get("environment", {})
         seconds = float(record["seconds"])
         rows = record["rows"]
@@ -150,11 +151,11 @@ def paces_of(experiment: Experiment, tried: Mapping[str, Pace]) -> dict[str, Pac
     return found
 
 
-def _longest_trainings(experiment: Experiment) -> dict[str, dict[str, Any]]:
-    wanted = {model_folder(name) for name in experiment.settings.train.MODEL_NAMES}
-    results = experiment.layout.results.rpartition("/")[0]
+def _longest_trainings(
+    store: Store, results: str, wanted: Collection[str]
+) -> dict[str, dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
-    for batch in experiment.store.list(f"{results}/"):
+    for batch in store.list(f"{results}/"):
         for key in batch.column("key").to_pylist():
             # results/<dataset>/models/<model>/seed-<n>/final/handful.json
             parts = key.split("/")
@@ -163,16 +164,16 @@ def _longest_trainings(experiment: Experiment) -> dict[str, dict[str, Any]]:
             folder = parts[-4]
             if folder not in wanted:
                 continue
-            record = _json(experiment, key)
+            record = _json(store, key)
             if float(record.get("seconds") or 0) > float(found.get(folder, {}).get("seconds") or 0):
                 found[folder] = record
     return found
 
 
-def _json(experiment: Experiment, key: str) -> dict[str, Any]:
+def _json(store: Store, key: str) -> dict[str, Any]:
     """Empty if it is not there, or is no object: then nothing was measured."""
     try:
-        found = json.loads(experiment.store.read(key))
+        found = json.loads(store.read(key))
     except (Absent, ValueError):
         return {}
     return found if isinstance(found, dict) else {}

@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 
 from handful.backends.base import Job
 from handful.errors import HandfulError, UserError
-from handful.experiment.context import Experiment
 from handful.layout import model_folder
 from handful.progress import Progress, Scalar
 from handful.sagemaker.account.clients import Clients
@@ -192,11 +191,15 @@ def longest_seconds(found: Forecast, settings: Settings) -> dict[tuple[str, str]
     return longest
 
 
-def settings_with_job_limit(experiment: Experiment, job: Job) -> Settings:
-    """The settings for the request of `job`: with its own limit, where the run has given it one."""
+def settings_with_job_limit(
+    settings: Settings, longest: Mapping[tuple[str, str], float], job: Job
+) -> Settings:
+    """The settings for the request of `job`: with its own limit, where the run has given it one.
+
+    `longest`: (step, the model's folder or "") → seconds.
+    """
     place = (job.task, model_folder(job.model) if job.model else "")
-    longest = experiment.longest.get(place)
-    return experiment.settings if longest is None else cap_max_runtime(experiment.settings, longest)
+    return cap_max_runtime(settings, longest[place]) if place in longest else settings
 
 
 def cap_max_runtime(settings: Settings, seconds: float) -> Settings:

@@ -32,6 +32,7 @@ from handful.sagemaker.jobs.requests.request_context import (
     Work,
 )
 from handful.settings import text_before, travelling_text
+from handful.storage.base import Store
 
 _MODES = {"file": "File", "fastfile": "FastFile"}
 OFFLINE = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
@@ -82,7 +83,17 @@ def plan(experiment: Experiment, job: Job) -> Plan:
     local = [name for name in settings.train.MODEL_NAMES if name.startswith(LOCAL)]
     remote = [name for name in settings.train.MODEL_NAMES if name.startswith("s3://")]
     there = {name: f"../models/{model_folder(name)}" for name in (*local, *remote)}
-    text, bundle = _pack_job_bundle(experiment, job, there)
+    apart = [Path(name) for name in local]
+    if "://" not in settings.experiment.STORE:
+        apart.append(Path(settings.experiment.STORE))
+
+    def packed(text: str) -> Bundle:
+        return make_bundle(experiment.directory, text, apart)
+
+    text = travelling_text(
+        experiment.directory, job.overrides, there, asks_production=job.task == "reconcile"
+    )
+    bundle = packed(text)
     arguments = job.arguments.with_models(lambda name: there.get(name, name))
     # It goes on without this driver, and so without its lock (see `training.loop.checkpoints`).
     travelling = replace(job, experiment="", overrides=(), arguments=arguments, lock=None)
@@ -92,29 +103,15 @@ def plan(experiment: Experiment, job: Job) -> Plan:
         settings_text=text,
         models={name: _folder_of(name) for name in local},
         remote=tuple(remote),
-        stem=_stem(experiment, job),
+        stem=_stem(
+            settings.experiment.NAME, experiment.store.url, experiment.layout.encoded_data_dir, job
+        ),
         content=_hash_job_content(bundle, travelling),
         work=work_hash(text, bundle.files, travelling),
         content_before=lambda: _hash_job_content(
-            _pack_job_bundle(experiment, job, there, as_before=True)[1], travelling
+            packed(text_before(experiment.directory, job.overrides, there)), travelling
         ),
     )
-
-
-def _pack_job_bundle(
-    experiment: Experiment, job: Job, there: Mapping[str, str], *, as_before: bool = False
-) -> tuple[str, Bundle]:
-    """The settings and the bundle. `there`: the models that come along, and their names there."""
-    if as_before:
-        text = text_before(experiment.directory, job.overrides, there)
-    else:
-        text = travelling_text(
-            experiment.directory, job.overrides, there, asks_production=job.task == "reconcile"
-        )
-    apart = [Path(name) for name in there if name.startswith(LOCAL)]
-    if "://" not in experiment.settings.experiment.STORE:
-        apart.append(Path(experiment.settings.experiment.STORE))
-    return text, make_bundle(experiment.directory, text, apart)
 
 
 def _hash_job_content(bundle: Bundle, travelling: Job) -> str:
@@ -128,21 +125,24 @@ def _folder_of(model: str) -> str:
     return f"{layout.BUNDLES}/model-{what[:32]}/{model_folder(model)}"
 
 
-def _stem(experiment: Experiment, job: Job) -> names.Stem:
-    """By the place of the results alone: who changed the code still finds what runs there."""
-    one, dataset = job.arguments, experiment.layout.encoded_data_dir
+def _stem(experiment: str, store: str, dataset: str, job: Job) -> names.Stem:
+    """By the place of the results alone: who changed the code still finds what runs there.
+
+    `experiment`: its name; `store`: its URL.
+    """
+    one = job.arguments
     what, model, seed = dataset, "", None
     if isinstance(one, ModelArgs):
         model, seed = model_folder(one.model), one.seed
         what = f"{model}-s{seed}"
     place = {
-        "store": experiment.store.url,
+        "store": store,
         "dataset": dataset,
         "task": job.task,
         "model": model,
         "seed": seed,
     }
-    words = {"experiment": experiment.settings.experiment.NAME, "task": job.task, "what": what}
+    words = {"experiment": experiment, "task": job.task, "what": what}
     limit = names.TUNING_LIMIT if job.task == "tune" else names.JOB_LIMIT
     return names.stem(words, place, limit)
 
@@ -157,7 +157,11 @@ def work_of(experiment: Experiment, planned: Plan, name: str, instance_type: str
     models += [
         Channel(f"{REMOTE_CHANNEL}{number}", name) for number, name in enumerate(planned.remote)
     ]
-    data = _data(experiment, planned.job)
+    mode = _MODES[experiment.settings.sagemaker.TRAIN_INPUT_MODE]
+    data = [
+        Channel(split, f"{url}/{experiment.layout.encoded_split(model, split)}", mode)
+        for model, split in _list_splits_to_bring(planned.job)
+    ]
     bundle = Channel(EXPERIMENT_CHANNEL, f"{url}/{_bundle_folder(planned)}")
     return Work(
         name=name,
@@ -179,21 +183,17 @@ def _offline(environment: Mapping[str, str]) -> dict[str, str]:
     return {OFFLINE[0]: "1"} if asked else {}
 
 
-def _data(experiment: Experiment, job: Job) -> list[Channel]:
-    """The encoded splits that a training or its trials read."""
+def _list_splits_to_bring(job: Job) -> list[tuple[str, str]]:
+    """(model, split) of the encoded data that a training or its trials read."""
     one = job.arguments
     if not isinstance(one, ModelArgs):
         return []
-    mode = _MODES[experiment.settings.sagemaker.TRAIN_INPUT_MODE]
     # A channel that brings nothing would end the job before the worker could say what is missing.
-    wanted = [split for split in SPLITS_OF_TRAINING if one.rows.get(split, 1)]
-    url, folder = experiment.store.url, experiment.layout.encoded_split
-    return [Channel(split, f"{url}/{folder(one.model, split)}", mode) for split in wanted]
+    return [(one.model, split) for split in SPLITS_OF_TRAINING if one.rows.get(split, 1)]
 
 
-def upload(experiment: Experiment, planned: Plan, name: str) -> None:
+def upload(store: Store, planned: Plan, name: str) -> None:
     """Bring to the store what is not there yet: by content hash, so nothing is sent twice."""
-    store = experiment.store
     store.create(f"{_bundle_folder(planned)}/{FILE}", planned.bundle.content)
     for local, folder in planned.models.items():
         # Beside the folder: a channel would bring it along.

@@ -20,6 +20,7 @@ from handful.progress import Scalar
 from handful.sagemaker.jobs.requests.build import request
 from handful.sagemaker.jobs.requests.plan import plan, work_of
 from handful.sagemaker.jobs.requests.shapes import refuse
+from handful.settings import Settings
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,8 @@ def preview_requests(experiment: Experiment, steps: Sequence[str]) -> list[Plann
     """
     found = []
     for step in steps:
-        for job in _jobs(experiment, step):
+        for arguments in _arguments_of_jobs(experiment.settings, step):
+            job = Job(arguments, str(experiment.directory), experiment.overrides)
             planned = plan(experiment, job)
             work = work_of(experiment, planned, planned.stem.attempt(1))
             made = request(experiment.settings, work)
@@ -61,19 +63,15 @@ def preview_requests(experiment: Experiment, steps: Sequence[str]) -> list[Plann
     return found
 
 
-def _jobs(experiment: Experiment, task: str) -> list[Job]:
+def _arguments_of_jobs(settings: Settings, task: str) -> Sequence[Arguments]:
     """Those of a step; there are none of steps that run here."""
-    settings, where = experiment.settings, str(experiment.directory)
     models, seeds = settings.train.MODEL_NAMES, settings.train.SEEDS
-    found: Sequence[Arguments] = ()
     if task == "reconcile" and settings.sagemaker.RECONCILE_AS_JOB:
-        found = [ReconcileArgs()]
-    elif task == "prepare":
-        found = [PrepareArgs()]
-    elif task == "tune" and settings.tune.TRIALS:
-        found = [TuneArgs(model, seeds[0]) for model in models]
-    elif task == "train":
-        found = [TrainArgs(model, seed) for model in models for seed in seeds]
-    elif task == "test":
-        found = [TestArgs()]
-    return [Job(arguments, where, experiment.overrides) for arguments in found]
+        return [ReconcileArgs()]
+    if task == "prepare":
+        return [PrepareArgs()]
+    if task == "tune" and settings.tune.TRIALS:
+        return [TuneArgs(model, seeds[0]) for model in models]
+    if task == "train":
+        return [TrainArgs(model, seed) for model in models for seed in seeds]
+    return [TestArgs()] if task == "test" else []
