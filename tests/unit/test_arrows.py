@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import cache
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -72,9 +73,15 @@ def module_name(file: Path) -> str:
     return ".".join(parts[:-1] if len(parts) > 1 and parts[-1] == "__init__" else parts)
 
 
+@cache
+def nodes(file: Path) -> Sequence[ast.AST]:
+    """All of a module, parsed once for all that look at it."""
+    return tuple(ast.walk(ast.parse(file.read_text())))
+
+
 def imports(file: Path) -> Iterator[tuple[int, str]]:
     """Every module of handful that `file` imports, wherever in it, with the line."""
-    for node in ast.walk(ast.parse(file.read_text())):
+    for node in nodes(file):
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
@@ -91,6 +98,7 @@ def imports(file: Path) -> Iterator[tuple[int, str]]:
                 yield node.lineno, name.removeprefix("handful.")
 
 
+@cache
 def is_module(name: str) -> bool:
     path = SOURCE.parent.joinpath(*name.split("."))
     return path.with_suffix(".py").is_file() or (path / "__init__.py").is_file()
@@ -121,7 +129,7 @@ def test_only_the_training_room_imports_torch() -> None:
     for file in FILES:
         if module_name(file).startswith("training"):
             continue
-        for node in ast.walk(ast.parse(file.read_text())):
+        for node in nodes(file):
             names = (
                 [alias.name for alias in node.names]
                 if isinstance(node, ast.Import)
@@ -172,7 +180,7 @@ def test_the_command_line_alone_prints() -> None:
         f"{file.relative_to(SOURCE)}:{node.lineno}"
         for file in FILES
         if not module_name(file).startswith("cli")
-        for node in ast.walk(ast.parse(file.read_text()))
+        for node in nodes(file)
         if isinstance(node, ast.Call)
         and isinstance(node.func, ast.Name)
         and node.func.id == "print"

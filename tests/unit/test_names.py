@@ -8,6 +8,7 @@ import sys
 from collections import Counter
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -27,14 +28,17 @@ def house() -> ModuleType:
     return module
 
 
-def test_functions_are_named_for_what_they_do(house: ModuleType) -> None:
-    trees = house.package_trees()
+@pytest.fixture(scope="module")
+def trees(house: ModuleType) -> Any:
+    return house.package_trees()
+
+
+def test_functions_are_named_for_what_they_do(house: ModuleType, trees: Any) -> None:
     found = sorted(house.functions_named_by_participle(trees))
     assert house.participles(trees) <= MOST_PARTICIPLES, found
 
 
-def test_a_name_stands_for_one_thing(house: ModuleType) -> None:
-    trees = house.package_trees()
+def test_a_name_stands_for_one_thing(house: ModuleType, trees: Any) -> None:
     files: Counter[str] = Counter()
     for tree in trees.values():
         files.update(set(house.top_names(tree)))
