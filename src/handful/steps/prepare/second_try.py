@@ -13,9 +13,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from handful.errors import Absent, StoreError
+from handful.files.paths import is_glob
 from handful.layout import QUARANTINE, Layout, artifact_file
 from handful.records import Prepared
-from handful.settings.values.names import is_glob
 from handful.storage.base import Store
 
 _MISSING = "missing input: "
