@@ -56,16 +56,6 @@ def _cgroup_cores(cgroup: Path) -> int | None:
     return None if quota == "max" else max(1, int(quota) // int(period))
 
 
-def cpu_maker() -> str:
-    """The processor's maker, as "GenuineIntel" or "AuthenticAMD"; empty if it is not known."""
-    try:
-        lines = (PROC / "cpuinfo").read_text().splitlines()
-    except OSError:  # no such file outside Linux
-        return ""
-    told = (line.partition(":") for line in lines)
-    return next((maker.strip() for name, _, maker in told if name.strip() == "vendor_id"), "")
-
-
 def gpus() -> int:
     """NVIDIA GPUs that this process may use, without asking torch; 0 if there is none."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")

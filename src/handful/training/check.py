@@ -14,7 +14,7 @@ from handful.layout import model_folder
 from handful.settings import TrainSection
 from handful.settings.recipe import by_data
 from handful.training.calls import settings_for
-from handful.training.cpu.kernels import quicker
+from handful.training.cpu.kernels import cpu_kernels, use_cpu_kernels
 from handful.training.cpu.micro_batches import has_batch_norm
 from handful.training.data.collate import Collator
 from handful.training.data.collation import Trial, collation, give_padding_token
@@ -78,6 +78,7 @@ def try_steps(
     settings, progress = settings_for(experiment.settings, model_name), experiment.progress
     section = settings.train
     runtime.use_threads()
+    kernels = use_cpu_kernels(section.CPU_KERNELS, progress)
     source = find_model(settings, experiment.scratch, model_name)
     precision = runtime.resolve_model_precision(section.PRECISION, source.name)
     metrics = Metrics(functions, label2id, settings)
@@ -98,8 +99,10 @@ def try_steps(
         trial = Trial(data, labels, experiment.directory, progress, name, precision)
         collate = collation(model, tokenizer, trial)
         with telling(model, experiment.directory):
-            prepared, losses, seconds = _steps(accelerator, model, data, collate, section, labels)
-        predicted = predict(prepared, data, collate, len(data), labels)
+            prepared, losses, seconds = _steps(
+                accelerator, model, data, collate, section, labels, kernels
+            )
+        predicted = predict(prepared, data, collate, len(data), labels, kernels=kernels)
         logits, references, loss = predicted.logits, data.references, predicted.loss
         return CheckResult(
             model=model_folder(model_name),
@@ -119,6 +122,7 @@ def _steps(
     collate: Collator,
     section: TrainSection,
     labels: int,
+    kernels: bool,
 ) -> tuple[torch.nn.Module, list[float], float]:
     """The model as Accelerate has it, the loss of each step, and how long the last one took."""
     device, objective = accelerator.device, make_objective(section, data.references, labels)
@@ -134,7 +138,7 @@ def _steps(
         started = time.perf_counter()
         batch = collate(data.batch(taken))
         batch = {name: tensor.to(device) for name, tensor in batch.items()}
-        with quicker(device, compiled=section.COMPILE):
+        with cpu_kernels(device, compiled=section.COMPILE, on=kernels):
             output = prepared(**batch)
             check_output(output, batch, labels)  # some return another loss while they are trained
             loss = objective(output, batch)

@@ -15,6 +15,7 @@ from handful.errors import StepError, UserError
 from handful.evaluation.metrics.calibration import softmax
 from handful.experiment.context import Experiment
 from handful.training.cpu.inference import judging
+from handful.training.cpu.kernels import use_cpu_kernels
 from handful.training.cpu.micro_batches import inference_position_limit
 from handful.training.cpu.side_by_side import map_in_threads
 from handful.training.data.batches import Indices, length_order
@@ -55,6 +56,8 @@ class Scorer:
     device: torch.device
     dtype: torch.dtype | None = None
     """Of autocast; None: the arithmetic is that of the weights."""
+    kernels: bool = True
+    """See `use_cpu_kernels`."""
     labels: int = field(init=False)
 
     def __post_init__(self) -> None:
@@ -73,7 +76,7 @@ class Scorer:
         most = inference_position_limit(self.device)
         own, equal = np.asarray(lengths, dtype=np.int64), self.collate.equal_lengths
         waiting = length_order(own, BATCH_SIZE, most, equal=equal)
-        with judging(self.model, self.device) as workers:
+        with judging(self.model, self.device, on=self.kernels) as workers:
             while waiting:
                 halves: list[Indices] = []
                 found = map_in_threads(lambda some: self._forward(table, some), waiting, workers)
@@ -144,6 +147,7 @@ def open_scorer(
         collator_from_record(opened.record, opened.model, tokenizer),
         device,
         _AUTOCAST_SERVING_DTYPES.get(trained),
+        use_cpu_kernels(experiment.settings.train_for(model).CPU_KERNELS, experiment.progress),
     )
 
 

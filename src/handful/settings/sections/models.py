@@ -70,6 +70,14 @@ class TrainSection:
         "the mean of its examples' (stock classifiers of Transformers).",
         counts="train",
     )
+    CPU_KERNELS: str = key(
+        choice("auto", "off"),
+        "auto",
+        "On a CPU: draw dropout, compute attention with it, and validate, test and predict by "
+        "handful's own, faster ways. auto: once they were compared with the plain formulas. off: "
+        "all by torch's; its random numbers are others.",
+        counts="train",
+    )
     LEARNING_RATE: float | None = key(
         or_auto(real(Bounds(1e-38, FLOAT32))), "2e-5", "The highest learning rate.", counts="train"
     )

@@ -21,7 +21,6 @@ import torch
 from handful.errors import HandfulError, Interrupted, Locked
 from handful.files import checksums
 from handful.layout import ACTIVATIONS_RECORD, model_folder
-from handful.training.cpu.linear import quick_linear
 from handful.training.data.batches import Indices, length_order
 from handful.training.data.splits import SplitData
 from handful.training.loop.auto_batch import is_out_of_memory
@@ -251,7 +250,7 @@ def _compute(wanted: Wanted, split: str, local: Path) -> None:
     name = f"frozen layers of {model_folder(untrained.name)}, {split}"
     model.eval()
     try:
-        with quick_linear(model, device), (local / f"{split}.states").open("wb") as file:
+        with (local / f"{split}.states").open("wb") as file:
             for indices in batches[team.rank :: team.size]:
                 if team.size == 1:  # of a team one may have failed, and would answer no more
                     untrained.heed()

@@ -81,57 +81,57 @@ class Attention(torch.autograd.Function):
         rate: float,
         scale: float,
     ) -> torch.Tensor:
-        ctx.save_for_backward(
-            q, k, v, mask, kept := torch.empty(_attention_score_shape(q, k), dtype=torch.int8)
-        )
+        kept = torch.empty(_attention_score_shape(q, k), dtype=torch.int8)  # (B, H, L, S)
+        ctx.save_for_backward(q, k, v, mask, kept)
         sizes = _Sizes(q.shape[0], q.shape[1], q.shape[2], k.shape[2])
         told = ctx.told = _Told(sizes, scale, scale_of(rate), _is_blind(mask))
         exact_q, exact_k, v = _exact(q).mul(scale), _exact(k), v.contiguous()
-        answer = q.new_empty(*q.shape[:3], v.shape[3])
-        scores, other = (sizes.room(exact_q.dtype) for _ in range(2))
-        narrow = scores if scores.dtype == q.dtype else sizes.room(q.dtype)
-        words = words_for(narrow.numel())
+        answer = q.new_empty(*q.shape[:3], v.shape[3])  # (B, H, L, E)
+        scores, scratch = (sizes.room(exact_q.dtype) for _ in range(2))  # (n, L, S)
+        rounded = scores if scores.dtype == q.dtype else sizes.room(q.dtype)  # (n, L, S)
+        words = words_for(rounded.numel())
         for part in sizes.parts():
-            some = slice(0, _heads_of(part))
-            weights = _weights(exact_q, exact_k, mask, part, told, scores[some], other[some])
-            drawn = kept[part].flatten(0, 1)
+            chunk = slice(0, _heads_of(part))  # of n: examples × heads at once
+            weights = _weights(exact_q, exact_k, mask, part, told, scores[chunk], scratch[chunk])
+            drawn = kept[part].flatten(0, 1)  # (n, L, S)
             draw(drawn, rate, words[: words_for(drawn.numel()).numel()])
-            thinned = torch.mul(weights, scores[some].copy_(drawn), out=narrow[some])
+            thinned = torch.mul(weights, scores[chunk].copy_(drawn), out=rounded[chunk])
             torch.bmm(thinned, v[part].flatten(0, 1), out=answer[part].flatten(0, 1))
         return answer.mul_(told.kept_scale)
 
     @staticmethod
     def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        q, k, v, mask, kept = ctx.saved_tensors
+        q, k, v, mask, kept = ctx.saved_tensors  # (B, H, L, D), (B, H, S, D), (B, H, S, E), …
         told: _Told = ctx.told
         # Who wants to go on from the gradient, or has many at once, gets it by torch's own means.
         many = torch._C._functorch.is_legacy_batchedtensor(gradient)
         if many or torch.is_grad_enabled() or torch._C._are_functorch_transforms_active():
             return (*_by_the_formula((q, k, v), mask, kept, told, gradient), None, None, None)
         sizes = told.sizes
-        come = gradient.mul(told.kept_scale).contiguous()
-        exact_q, exact_k = _exact(q).mul(told.scale), _exact(k)
-        narrow_q, k, v = exact_q.to(q.dtype), k.contiguous(), v.contiguous()
-        of_q, of_k, of_v = (torch.empty_like(one) for one in (narrow_q, k, v))
-        scores, other, third = (sizes.room(exact_q.dtype) for _ in range(3))
-        narrow = scores if scores.dtype == q.dtype else sizes.room(q.dtype)
+        grad_out = gradient.mul(told.kept_scale).contiguous()  # (B, H, L, E)
+        exact_q, exact_k = _exact(q).mul(told.scale), _exact(k)  # (B, H, L, D), (B, H, S, D)
+        scaled_q, k, v = exact_q.to(q.dtype), k.contiguous(), v.contiguous()
+        grad_q = torch.empty_like(scaled_q)  # (B, H, L, D)
+        grad_k, grad_v = torch.empty_like(k), torch.empty_like(v)  # (B, H, S, D), (B, H, S, E)
+        scores, scratch, drawn = (sizes.room(exact_q.dtype) for _ in range(3))  # (n, L, S)
+        rounded = scores if scores.dtype == q.dtype else sizes.room(q.dtype)  # (n, L, S)
         for part in sizes.parts():
-            some = slice(0, _heads_of(part))
-            weights = _weights(exact_q, exact_k, mask, part, told, scores[some], other[some])
-            drawn = third[some].copy_(kept[part].flatten(0, 1))
-            thinned = torch.mul(weights, drawn, out=narrow[some])
-            there = come[part].flatten(0, 1)
-            torch.bmm(thinned.mT, there, out=of_v[part].flatten(0, 1))
-            of_thinned = torch.bmm(there, v[part].flatten(0, 1).mT, out=narrow[some])
-            of_weights = torch.mul(of_thinned, drawn, out=scores[some])
-            of_scores = torch._softmax_backward_data(
-                of_weights, weights, -1, weights.dtype, grad_input=drawn
+            chunk = slice(0, _heads_of(part))  # of n: examples × heads at once
+            weights = _weights(exact_q, exact_k, mask, part, told, scores[chunk], scratch[chunk])
+            thinning = drawn[chunk].copy_(kept[part].flatten(0, 1))  # (n, L, S)
+            thinned = torch.mul(weights, thinning, out=rounded[chunk])
+            grad_chunk = grad_out[part].flatten(0, 1)  # (n, L, E)
+            torch.bmm(thinned.mT, grad_chunk, out=grad_v[part].flatten(0, 1))
+            grad_thinned = torch.bmm(grad_chunk, v[part].flatten(0, 1).mT, out=rounded[chunk])
+            grad_weights = torch.mul(grad_thinned, thinning, out=scores[chunk])
+            grad_scores = torch._softmax_backward_data(
+                grad_weights, weights, -1, weights.dtype, grad_input=thinning
             )
-            if narrow is not scores:
-                of_scores = narrow[some].copy_(of_scores)
-            torch.bmm(of_scores, k[part].flatten(0, 1), out=of_q[part].flatten(0, 1))
-            torch.bmm(of_scores.mT, narrow_q[part].flatten(0, 1), out=of_k[part].flatten(0, 1))
-        return of_q.mul_(told.scale), of_k, of_v, None, None, None
+            if rounded is not scores:
+                grad_scores = rounded[chunk].copy_(grad_scores)
+            torch.bmm(grad_scores, k[part].flatten(0, 1), out=grad_q[part].flatten(0, 1))
+            torch.bmm(grad_scores.mT, scaled_q[part].flatten(0, 1), out=grad_k[part].flatten(0, 1))
+        return grad_q.mul_(told.scale), grad_k, grad_v, None, None, None
 
 
 def _by_the_formula(
@@ -146,7 +146,7 @@ def _by_the_formula(
         # Names of their own: q, k and v may be one tensor.
         q, k, v = (one.view_as(one) for one in inputs)
         scores = _exact(q) @ _exact(k).mT * told.scale
-        weights = torch._safe_softmax(scores if mask is None else scores + mask, -1)
+        weights = _softmax(scores if mask is None else scores + mask, told.blind)
         answer = (weights * kept * told.kept_scale).to(v.dtype) @ v
         return torch.autograd.grad(answer, (q, k, v), gradient, create_graph=True)
 
@@ -176,9 +176,9 @@ def _weights(
     part: _Part,
     told: _Told,
     scores: torch.Tensor,
-    room: torch.Tensor,
+    scratch: torch.Tensor,
 ) -> torch.Tensor:
-    """[n, L, S] of a part; q is scaled. `scores` is overwritten, and so may `room` be, which the
+    """[n, L, S] of a part; q is scaled. `scores` is overwritten, and so may `scratch` be, which the
     answer lies in."""
     torch.bmm(q[part].flatten(0, 1), k[part].flatten(0, 1).mT, out=scores)
     if mask is not None:
@@ -186,9 +186,15 @@ def _weights(
             one if size > 1 else slice(0, 1) for one, size in zip(part, mask.shape, strict=False)
         )
         scores.view(_attention_score_shape(q[part], k[part])).add_(mask[wanted])
-    if told.blind:
-        return torch._safe_softmax(scores, -1)
-    return torch._softmax(scores, -1, False, out=room)
+    return _softmax(scores, blind=True) if told.blind else torch.softmax(scores, -1, out=scratch)
+
+
+def _softmax(scores: torch.Tensor, blind: bool) -> torch.Tensor:
+    """Along the keys, [·, L, S]; if some query may be `blind`, its weights are 0, and no NaN."""
+    if not blind:
+        return torch.softmax(scores, -1)
+    unseen = (scores == -math.inf).all(-1, keepdim=True)
+    return torch.softmax(scores.masked_fill(unseen, 0), -1).masked_fill(unseen, 0)
 
 
 def attention(

@@ -1,7 +1,7 @@
 """What a model asks of torch while it trains on a CPU, done faster: dropout, and attention with it.
 
-Nothing of the model is changed. While `quicker` is entered, two of torch's functions, where they
-draw, are done by `dropout.py` and `attention.py`: the same distribution, other random numbers.
+Nothing of the model is changed. While `cpu_kernels` is entered, two of torch's functions, where
+they draw, are done by `dropout.py` and `attention.py`: the same distribution, other random numbers.
 Whatever these do not know goes to torch as it came. A function of torch's own kind that looks at
 calls (`TorchFunctionMode`) would not do: gradient checkpointing goes forward once more inside of
 `backward`, where such a mode is not asked, and would draw otherwise there.
@@ -18,31 +18,62 @@ import torch
 from torch.autograd import forward_ad
 from torch.nn import functional
 
+from handful.progress import Progress
 from handful.training.cpu.attention import attention
 from handful.training.cpu.dropout import dropout, is_drawn
+from handful.training.cpu.kernel_check import find_kernel_fault
+
+Functions = Mapping[str, Callable[..., Any]]
+_TOLD: set[str] = set()
+
+
+def use_cpu_kernels(wanted: str, progress: Progress) -> bool:
+    """Is what stands in this room to be used? `wanted`: CPU_KERNELS, "auto" or "off".
+
+    `progress` is told, once a process, if it would be and cannot.
+    """
+    if wanted == "off":
+        return False
+    fault = find_kernel_fault()
+    if fault and fault not in _TOLD:
+        _TOLD.add(fault)
+        progress.warn(f"CPU_KERNELS are off, torch does it all in its own, slower way: {fault}")
+    return not fault
 
 
 @contextmanager
-def quicker(device: torch.device, *, compiled: bool) -> Iterator[None]:
+def cpu_kernels(device: torch.device, *, compiled: bool, on: bool = True) -> Iterator[None]:
     """Around forward and backward; a compiled model has ways of its own."""
-    if device.type != "cpu" or compiled:
+    if device.type != "cpu" or compiled or not on:
         yield
         return
-    before = {name: getattr(functional, name) for name in _CPU_KERNELS}
+    before = replace_torch_functions()
     try:
-        for name, quick in _CPU_KERNELS.items():
-            setattr(functional, name, _either(quick, before[name]))
         yield
     finally:
-        for name, function in before.items():
-            setattr(functional, name, function)
+        restore_torch_functions(before)
+
+
+def replace_torch_functions() -> Functions:
+    """For the whole process; what they were until now, by name."""
+    before = {name: getattr(functional, name) for name in _CPU_KERNELS}
+    for name, quick in _CPU_KERNELS.items():
+        setattr(functional, name, _either(quick, before[name]))
+    return before
+
+
+def restore_torch_functions(before: Functions) -> None:
+    """Undo `replace_torch_functions`, which gave `before`."""
+    for name, function in before.items():
+        setattr(functional, name, function)
 
 
 def _either(quick: Callable[..., torch.Tensor | None], own: Callable[..., Any]) -> Any:
     @functools.wraps(own)
     def either(*args: Any, **kwargs: Any) -> Any:
         # Whoever compiles or traces a model looks into what it calls; torch's own is known there.
-        watched = torch.compiler.is_compiling() or torch._C._get_tracing_state()
+        traced = torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
+        watched = torch.compiler.is_compiling() or traced
         answer = None if watched else quick(*args, **kwargs)
         return own(*args, **kwargs) if answer is None else answer
 
@@ -124,7 +155,7 @@ def _is_plain_cpu_float(tensor: torch.Tensor) -> bool:
         and tensor.is_floating_point()
         and tensor.numel() > 0
         and not torch._C._are_functorch_transforms_active()
-        and forward_ad._current_level < 0
+        and forward_ad.unpack_dual(tensor).tangent is None  # type: ignore[no-untyped-call]
     )
 
 

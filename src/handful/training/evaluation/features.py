@@ -22,6 +22,7 @@ from handful.errors import Absent, Damaged, HandfulError, Locked, StepError
 from handful.files import checksums
 from handful.layout import FEATURES_RECORD, model_folder
 from handful.storage.base import Store
+from handful.training.cpu.kernels import use_cpu_kernels
 from handful.training.evaluation.prediction import answers_of
 from handful.training.loop.auto_batch import is_out_of_memory
 from handful.training.loop.stopping import Stopped
@@ -149,7 +150,10 @@ def _compute_split_features(frozen: Frozen, split: str, local: Path) -> Vectors:
 
     with without_head(frozen.model, frozen.head.name):
         size = min(BATCH_SIZE, frozen.batch_size)
-        answers_of(frozen.model, data, frozen.collate, size, into, answer, tick, team)
+        kernels = use_cpu_kernels(frozen.cpu_kernels, frozen.experiment.progress)
+        answers_of(
+            frozen.model, data, frozen.collate, size, into, answer, tick, team, kernels=kernels
+        )
     if team.leads:
         into.flush()
     found: Vectors = into

@@ -46,12 +46,14 @@ def predict(
     labels: int,
     tick: Callable[[int], None] = lambda _: None,
     team: Team | None = None,
+    *,
+    kernels: bool = True,
 ) -> Predicted:
     """Run `model` over `data` in length order; `tick` is told how many examples are done.
 
     In a `team` each process takes every n-th batch and keeps its own part of the answer, until the
     leader puts the parts together: elsewhere `logits` is empty. `tick` is called by all of them,
-    as often as by the others.
+    as often as by the others. `kernels`: see `use_cpu_kernels`.
 
     `StepError` if an example was met twice or never, or if a logit is no finite number. What
     `tick` raises is raised; the model is left in the mode in which it was.
@@ -69,7 +71,7 @@ def predict(
         with mode():
             return _predict_batch(model, batch, labels)
 
-    loss = answers_of(model, data, collate, batch_size, logits, answer, tick, team)
+    loss = answers_of(model, data, collate, batch_size, logits, answer, tick, team, kernels=kernels)
     return Predicted(logits, loss, time.monotonic() - started)
 
 
@@ -82,6 +84,8 @@ def answers_of(
     answer: Callable[[Mapping[str, torch.Tensor]], tuple[torch.Tensor, float]],
     tick: Callable[[int], None],
     team: Team,
+    *,
+    kernels: bool,
 ) -> float:
     """Fill `into` [N, W] with what `answer` gives for every batch of `data`; the mean of its loss.
 
@@ -100,7 +104,7 @@ def answers_of(
     loss, done = 0.0, 0
     model.eval()
     try:
-        with judging(model, device) as workers:
+        with judging(model, device, on=kernels) as workers:
             read = (data.tensors(indices, collate) for indices in mine)
             with closing(map_in_threads(answer, read, workers)) as found:
                 for number in range(math.ceil(len(batches) / team.size)):

@@ -25,6 +25,7 @@ from handful.settings.recipe import BATCH_SIZE
 from handful.storage.base import Store
 from handful.storage.checked import list_written_files
 from handful.training.calls import settings_for
+from handful.training.cpu.kernels import use_cpu_kernels
 from handful.training.data.collation import collator_from_record
 from handful.training.data.lengths import check_lengths, read_encoded_lengths
 from handful.training.data.splits import SplitData, check_label_map, open_splits
@@ -185,6 +186,7 @@ def _answer(
     settings = settings_for(with_values(experiment, model, wanted.values).settings, model)
     rows = {str(split): wanted.rows[split] for split in (Split.VALIDATION, Split.TEST)}
     data = open_splits(store, mine, scratch, model, rows)
+    kernels = use_cpu_kernels(settings.train.CPU_KERNELS, progress)
     source = find_model(settings, scratch, model)
     folder = store.fetch_tree(wanted.final(mine), scratch / "trained")
     trained = open_final(functions, source, folder, wanted.weights_hash, settings, progress)
@@ -202,7 +204,7 @@ def _answer(
         size = settings.train.BATCH_SIZE or BATCH_SIZE
         for split, part in data.items():
             check_features(trained.model, part.features)
-            found[split] = predict(module, part, collate, size, labels, tick, team)
+            found[split] = predict(module, part, collate, size, labels, tick, team, kernels=kernels)
             before += len(part)
     return Opened(wanted, settings, data, found)
 

@@ -25,7 +25,7 @@ from handful.jobs.log_metrics import best_line, validation_line
 from handful.progress import Progress
 from handful.settings import Steps
 from handful.training.cpu.compiling import compile_torch_model
-from handful.training.cpu.kernels import quicker
+from handful.training.cpu.kernels import cpu_kernels, use_cpu_kernels
 from handful.training.cpu.micro_batches import positions_at_once
 from handful.training.data.batches import Indices, epoch_batches, parts, share
 from handful.training.evaluation.metrics import (
@@ -75,6 +75,7 @@ class Loop:
         """Was it a trial that is not worth its remaining epochs?"""
         section = work.section
         self._team = work.team
+        self._kernels = use_cpu_kernels(section.CPU_KERNELS, progress)
         self._positions = 0
         # All go through a sharded model together, and a compiled one is so for shapes.
         parted = section.SHARDING == WHOLE and not section.COMPILE
@@ -161,7 +162,7 @@ class Loop:
 
         def attempt(indices: Indices) -> None:
             batch = self._batch(indices)
-            with self._quicker():
+            with self._cpu_kernels():
                 self._accelerator.backward(
                     self.work.objective(call_with_states(module, batch), batch)
                 )
@@ -257,7 +258,7 @@ class Loop:
         """Add the gradient of a part of the batch; its part of the batch's loss."""
         batch = self._batch(indices)
         try:
-            with self._held.exchanging(exchange), self._quicker():
+            with self._held.exchanging(exchange), self._cpu_kernels():
                 loss = self.work.objective(call_with_states(self._forward, batch), batch) * weight
                 # The processes' gradients are averaged, but they are parts of a sum.
                 self._accelerator.backward(loss * self._team.size)
@@ -268,8 +269,9 @@ class Loop:
             raise clear from error
         return loss.detach()
 
-    def _quicker(self) -> AbstractContextManager[object]:
-        return quicker(self._accelerator.device, compiled=self.work.section.COMPILE)
+    def _cpu_kernels(self) -> AbstractContextManager[object]:
+        device, compiled = self._accelerator.device, self.work.section.COMPILE
+        return cpu_kernels(device, compiled=compiled, on=self._kernels)
 
     def _rate(self) -> float:
         shift = self.plan.shift
@@ -361,6 +363,7 @@ class Loop:
             self.work.labels,
             tick,
             self._team,
+            kernels=self._kernels,
         )
 
     # --- checkpoints -------------------------------------------------------------------------

@@ -49,6 +49,11 @@ class Untrained:
     stopping: Stopping | None = None
     """Of a training; the test has none."""
 
+    @property
+    def cpu_kernels(self) -> str:
+        """CPU_KERNELS for this model."""
+        return self.experiment.settings.train_for(self.name).CPU_KERNELS
+
     def heed(self) -> None:
         """Leave, all of the team together, if one of them was told to go."""
         if self.stopping and self.team.any(self.stopping.heard is not None)[0]:
@@ -77,6 +82,8 @@ def hash_of(untrained: Untrained, left_out: Collection[str], more: Mapping[str, 
         "collation": untrained.collate.to_json(),
         "precision": untrained.precision,
     }
+    if untrained.cpu_kernels == "off":
+        told["cpu_kernels"] = "off"
     digest.update(json.dumps(told, sort_keys=True, default=str).encode())
     for name, tensor in sorted(model.state_dict().items()):
         if name in left_out:

@@ -1,23 +1,18 @@
-"""Judging sooner: several batches at once, and linear layers by oneDNN."""
+"""Judging sooner: several batches at once."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
 from contextlib import closing
-from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 import torch
 from datasets import Dataset
-from torch import nn
-from torch.nn import functional
 
 from handful.errors import StepError
-from handful.system import machine
-from handful.training.cpu import linear
 from handful.training.cpu.inference import judging
 from handful.training.cpu.side_by_side import MOST, at_once, map_in_threads
 from handful.training.data.collate import Collator
@@ -134,6 +129,9 @@ def test_a_split_is_judged_alike_by_any_number_of_threads(
         threads(count)
         with judging(model, CPU) as workers:
             assert workers == count
+        with judging(model, CPU, on=False) as workers:
+            assert workers == 1
+            assert not any("forward" in vars(part) for part in model.modules())
         ticks: list[int] = []
         found.append(predict(model, data, collate, 8, 3, ticks.append))
         assert ticks == sorted(ticks)
@@ -158,104 +156,6 @@ def test_a_tick_that_raises_ends_it_all(data: SplitData, model: Any, threads: An
     assert not [t for t in threading.enumerate() if "judging" in t.name]
     assert torch.get_num_threads() == 2
     assert not any("forward" in vars(part) for part in model.modules())
-
-
-# --- linear layers -------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def won(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As if this were a processor on which it is worth while."""
-    if linear._by_onednn() is None:
-        pytest.skip("this torch has no oneDNN: nothing of it was tested")
-    monkeypatch.setattr(linear, "_is_won", lambda: True)
-
-
-def asked(layer: nn.Module, states: torch.Tensor) -> tuple[torch.Tensor, int]:
-    """What it answers, and how often oneDNN did."""
-    by, calls = linear._by_onednn(), []
-    assert by is not None
-
-    def counted(*told: Any) -> Any:
-        calls.append(told)
-        return by(*told)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(linear, "_by_onednn", lambda: counted)
-        with linear.quick_linear(layer, CPU) as quick:
-            assert quick
-            found = layer(states)
-    assert not any("forward" in vars(part) for part in layer.modules())
-    return found, len(calls)
-
-
-@pytest.mark.usefixtures("won")
-@pytest.mark.parametrize("bias", [True, False])
-@pytest.mark.parametrize("shape", [(128, 12), (384, 12), (2, 64, 12), (2, 2, 32, 12)])
-def test_onednn_gives_the_same(shape: tuple[int, ...], bias: bool) -> None:
-    torch.manual_seed(0)
-    layer, states = nn.Linear(12, 9, bias=bias), torch.randn(shape)
-    for view in (states, states.transpose(0, -2), states[..., ::1].flip(0)):
-        with torch.inference_mode():
-            found, calls = asked(layer, view)
-            assert calls == 1
-            torch.testing.assert_close(found, functional.linear(view, layer.weight, layer.bias))
-
-
-@pytest.mark.usefixtures("won")
-def test_what_is_left_to_torch() -> None:
-    layer = nn.Linear(12, 9)
-    with torch.inference_mode():
-        # oneDNN keeps something for every number of rows: it does not get to see all of them.
-        rows = (1, 127, 129, linear.MOST_ROWS + linear.ROWS)
-        for states in (torch.randn(12), torch.randn(0, 12), *(torch.randn(n, 12) for n in rows)):
-            found, calls = asked(layer, states)
-            assert (calls, found.shape) == (0, (*states.shape[:-1], 9))
-        with torch.autocast("cpu", torch.bfloat16):
-            found, calls = asked(layer, torch.randn(128, 12))
-            assert (calls, found.dtype) == (0, torch.bfloat16)
-        found, calls = asked(nn.Linear(12, 9).bfloat16(), torch.randn(128, 12).bfloat16())
-        assert (calls, found.dtype) == (0, torch.bfloat16)
-    found, calls = asked(layer, torch.randn(128, 12))
-    assert calls == 0
-    assert found.requires_grad
-    for bias in (torch.randn(18)[::2], torch.randn(1).expand(9), torch.randn(1)):
-        layer.bias = nn.Parameter(bias)
-        with torch.inference_mode():
-            found, calls = asked(layer, states := torch.randn(128, 12))
-            assert calls == 0
-            torch.testing.assert_close(found, functional.linear(states, layer.weight, bias))
-    with torch.no_grad(), linear.quick_linear(layer, CPU):
-        states = torch.randn(128, 12)
-        found, tangent = torch.func.jvp(layer, (states,), (torch.ones(128, 12),))
-        own = torch.ones(128, 12) @ layer.weight.T
-        torch.testing.assert_close(tangent, own)
-        torch.testing.assert_close(layer(input=states), found)  # by its name, as torch has it
-    subclass = type("Own", (nn.Linear,), {})(12, 9)
-    with linear.quick_linear(subclass, CPU) as quick:
-        assert not quick
-
-
-def test_it_is_for_cpus_that_mkl_does_not_know(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setattr(machine, "PROC", tmp_path)
-    assert machine.cpu_maker() == ""
-    (tmp_path / "cpuinfo").write_text(
-        "processor\t: 0\nvendor_id\t: AuthenticAMD\nmodel name\t: x\n\nprocessor\t: 1\n"
-    )
-    assert machine.cpu_maker() == "AuthenticAMD"
-    for maker, wide, won in (
-        ("AuthenticAMD", "AVX512", linear._by_onednn() is not None),
-        ("AuthenticAMD", "AVX2", False),
-        ("GenuineIntel", "AVX512", False),
-        ("", "AVX512", False),
-    ):
-        monkeypatch.setattr(linear, "cpu_maker", lambda maker=maker: maker)
-        monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda wide=wide: wide)
-        assert linear._is_won.__wrapped__() is won
-    with linear.quick_linear(nn.Linear(3, 3), torch.device("cuda")) as quick:
-        assert not quick
 
 
 # --- a team --------------------------------------------------------------------------------------

@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from operator import attrgetter
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
+from encoded import Told
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
 from handful.training.cpu import attention as attending
+from handful.training.cpu import kernel_check, kernels
 from handful.training.cpu.dropout import dropout, is_drawn, scale_of
-from handful.training.cpu.kernels import quicker
+from handful.training.cpu.kernels import cpu_kernels, use_cpu_kernels
 
 CPU = torch.device("cpu")
 Tensor = torch.Tensor
 
 
 def quick() -> Any:
-    return quicker(CPU, compiled=False)
+    return cpu_kernels(CPU, compiled=False)
 
 
 # --- dropout -------------------------------------------------------------------------------------
@@ -367,7 +371,7 @@ def test_elsewhere_and_compiled_nothing_is_looked_at() -> None:
     expected = functional.dropout(torch.ones(100))
     for device, compiled in ((CPU, True), (torch.device("cuda"), False)):
         torch.manual_seed(9)
-        with quicker(device, compiled=compiled):
+        with cpu_kernels(device, compiled=compiled):
             assert torch.equal(functional.dropout(torch.ones(100)), expected)
 
 
@@ -384,3 +388,118 @@ def test_gradient_checkpointing_draws_the_same_on_the_way_back() -> None:
         gradients.append([p.grad.clone() for p in layer.parameters() if p.grad is not None])
     assert len(gradients[0]) == 2
     assert all(map(torch.equal, *gradients))
+
+
+# --- the door ------------------------------------------------------------------------------------
+
+REPLACED = "dropout", "scaled_dot_product_attention"
+
+
+@pytest.fixture
+def fresh() -> Iterator[None]:
+    """As in a process that has not looked at them yet."""
+    kernel_check.find_kernel_fault.cache_clear()
+    kernels._TOLD.clear()
+    yield
+    kernel_check.find_kernel_fault.cache_clear()
+    kernels._TOLD.clear()
+
+
+def replaced() -> list[bool]:
+    with cpu_kernels(CPU, compiled=False, on=use_cpu_kernels("auto", Told())):
+        return [getattr(functional, name) is not own for name, own in OWN.items()]
+
+
+OWN = {name: getattr(functional, name) for name in REPLACED}
+
+
+def steps_by_torch() -> list[Tensor]:
+    """One draw of each kind, and its gradient."""
+    found = []
+    for run in (
+        lambda x: functional.dropout(x, 0.3),
+        lambda x: functional.scaled_dot_product_attention(x, x, x, None, 0.3),
+    ):
+        torch.manual_seed(16)
+        x = torch.randn(1, 2, 4, 8, requires_grad=True)
+        found += [answer := run(x), *torch.autograd.grad(answer.sum(), x)]
+    return found
+
+
+@pytest.mark.usefixtures("fresh")
+def test_they_stand_their_test_here_and_leave_no_trace_in_the_random_numbers(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    told = Told()
+    state = torch.get_rng_state()
+    # It seeds all GPUs, which would begin another training.
+    monkeypatch.setattr(torch, "manual_seed", lambda _: pytest.fail("all devices are seeded"))
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+        assert use_cpu_kernels("auto", told)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert not told.warnings
+    assert replaced() == [True, True]
+    assert [getattr(functional, name) for name in REPLACED] == list(OWN.values())
+
+
+@pytest.mark.usefixtures("fresh")
+def test_off_leaves_torchs_functions_untouched(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kernels, "find_kernel_fault", lambda: pytest.fail("nobody asks"))
+    with cpu_kernels(CPU, compiled=False, on=use_cpu_kernels("off", Told())):
+        assert all(getattr(functional, name) is own for name, own in OWN.items())
+
+
+@pytest.mark.usefixtures("fresh")
+@pytest.mark.parametrize("name", [*kernel_check.PRIVATE_NAMES, "_forward_hooks"])
+def test_without_a_private_name_of_torchs_all_goes_by_torch(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected, told = steps_by_torch(), Told()
+    with monkeypatch.context() as patch:
+        if name in kernel_check.PRIVATE_HOOKS:
+            patch.setattr(kernel_check, "nn", SimpleNamespace(Module=object))
+        else:
+            owner, _, last = name.rpartition(".")
+            patch.delattr(attrgetter(owner)(torch) if owner else torch, last)
+        for _ in range(2):
+            on = use_cpu_kernels("auto", told)
+            with cpu_kernels(CPU, compiled=False, on=on):
+                assert all(map(torch.equal, steps_by_torch(), expected))
+    [warning] = told.warnings
+    assert name in warning
+    assert "CPU_KERNELS are off" in warning
+
+
+def wrong_dropout(values: Tensor, rate: float) -> Tensor:
+    return dropout(values, rate) * 1.01
+
+
+def wrong_gradient(*told: Any) -> Tensor:
+    """The right answer, from which the wrong thing is learned."""
+    answer = attending.attention(*told)
+    return answer.detach() + 2 * (answer - answer.detach())
+
+
+def broken(*told: Any) -> Tensor:
+    raise RuntimeError("no such kernel")
+
+
+@pytest.mark.usefixtures("fresh")
+@pytest.mark.parametrize(
+    ("name", "kernel", "fault"),
+    [
+        ("dropout", wrong_dropout, "dropout does not give what the formula gives"),
+        ("attention", wrong_gradient, "attention does not give what the formula gives"),
+        ("attention", broken, "attention fails: no such kernel"),
+    ],
+)
+def test_what_does_not_stand_its_test_is_told_once_and_not_used(
+    name: str, kernel: Callable[..., Tensor], fault: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kernel_check, name, kernel)
+    told = Told()
+    assert not use_cpu_kernels("auto", told)
+    assert not use_cpu_kernels("auto", told)
+    [warning] = told.warnings
+    assert fault in warning
+    assert replaced() == [False, False]
