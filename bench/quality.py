@@ -3,6 +3,8 @@
     python bench/quality.py rules [SET …] [--checkpoints NAME …] [--rates RATE …] …
     python bench/quality.py tune [SET …] [--trials N] [--documents N] [--held N] [--lengths EPOCHS]
     python bench/quality.py frozen [SET …] --old SRC [--documents N] [--tokens N] [--rounds N]
+    python bench/quality.py few [SET …] [--counts N …] [--seeds N] [--tokens N] [--held N]
+                                [--who WHO …] [--setfit PYTHON]
     python bench/quality.py heads [SET …] [--documents N] [--tokens N] [--epochs N] [--rate RATE]
                                   [--checkpoint NAME] [--seeds N] [--folder DIR]
 
@@ -15,6 +17,9 @@ tune: a search of so many trials, with bad ones given up and with none, in turn;
 `--checkpoints` and of `--lengths`, in batches of 16.
 frozen: a model whose lowest four of six layers are frozen, beside another build (the `src` of a
 worktree), in turn: the seconds of the first epoch and of those after it.
+few: so many documents a label to train on, and as many to choose by; each WHO in turn: `ours`,
+as `init` writes it, and `setfit`, which is run by the Python that `--setfit` names, with as many
+documents, by its own defaults. One core each: the CPU seconds are told.
 Figures are macro-F1 and accuracy on the test split, means over the seeds; the epoch is chosen on
 validation. Sets: see `quality_parts/datasets.py`; `--documents` takes the first so many of train.
 With `--folder` the work stays there, and the same command goes on with it.
@@ -35,7 +40,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from quality_parts import checkpoints, datasets, tuning
+from quality_parts import checkpoints, datasets, few_labels, tuning
 from train_parts import encoded
 
 VARIANTS: Mapping[str, Mapping[str, str]] = {
@@ -64,7 +69,7 @@ RATES = ("5e-5", "1e-4", "3e-4")
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else "")
-    parser.add_argument("what", choices=("heads", "rules", "tune", "frozen"))
+    parser.add_argument("what", choices=("heads", "rules", "tune", "frozen", "few"))
     parser.add_argument("sets", nargs="*", default=CHOSEN)
     parser.add_argument("--documents", type=int)
     parser.add_argument("--tokens", type=int, default=128)
@@ -79,6 +84,9 @@ def main() -> int:
     parser.add_argument("--lengths", nargs="*", default=("auto",), help="EPOCHS")
     parser.add_argument("--sizes", nargs="*", default=("auto",), help="BATCH_SIZE")
     parser.add_argument("--trials", type=int, default=8)
+    parser.add_argument("--counts", nargs="*", type=int, default=(8, 16, 64))
+    parser.add_argument("--who", nargs="*", default=("ours", "setfit"))
+    parser.add_argument("--setfit", type=Path, help="the Python of a virtual environment with it")
     parser.add_argument("--old", type=Path)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--folder", type=Path)
@@ -91,6 +99,8 @@ def main() -> int:
                 _tune(name, asked, asked.folder or Path(scratch))
             if asked.what == "frozen":
                 _frozen(name, asked, asked.folder or Path(scratch))
+            for count in asked.counts if asked.what == "few" else ():
+                _few_labels(name, count, asked)
             if asked.what == "heads":
                 _heads(name, asked, asked.folder or Path(scratch))
     return 0
@@ -189,6 +199,66 @@ def _frozen(name: str, asked: argparse.Namespace, home: Path) -> None:
     )
 
 
+def _few_labels(name: str, count: int, asked: argparse.Namespace) -> None:
+    """A line for each seed and contestant, as soon as it is known."""
+    model = checkpoints.checkpoint(asked.checkpoint)
+    for seed in range(asked.seeds):
+        parts = few_labels.few(name, count, seed)
+        parts["test"] = parts["test"][: asked.held]
+        for who in asked.who:
+            with tempfile.TemporaryDirectory() as scratch:
+                told = (
+                    _run_setfit(model, parts, asked, seed, Path(scratch))
+                    if who == "setfit"
+                    else _run_few(model, parts, asked, seed, Path(scratch))
+                )
+            print(
+                f"{name}, {asked.checkpoint}, {count} a label, seed {seed}, {who}: accuracy "
+                f"{told['accuracy']:.4f}, {told['cpu']:.1f} CPU seconds",
+                flush=True,
+            )
+
+
+def _run_few(
+    model: Path,
+    parts: Mapping[str, list[encoded.Text]],
+    asked: argparse.Namespace,
+    seed: int,
+    scratch: Path,
+) -> Mapping[str, float]:
+    text = f"EPOCHS = auto\nBATCH_SIZE = auto\nLEARNING_RATE = auto\nSEEDS = {seed}\n"
+    text += "EARLY_STOPPING_PATIENCE = 3\n"
+    encoded.write(scratch / "EXP", model, parts, asked.tokens, text)
+    (run,), baselines = _run(scratch / "EXP")
+    for baseline, metrics in baselines.items():
+        print(f"  {baseline}: accuracy {metrics['accuracy']:.4f}")
+    print(f"  epoch {run['epoch']:g}, {run['chosen_by']:.3f} on validation")
+    return run
+
+
+def _run_setfit(
+    model: Path,
+    parts: Mapping[str, list[encoded.Text]],
+    asked: argparse.Namespace,
+    seed: int,
+    scratch: Path,
+) -> Mapping[str, float]:
+    texts = scratch / "texts.json"
+    told = {split: [[one.text, one.label] for one in some] for split, some in parts.items()}
+    texts.write_text(json.dumps(told))
+    script = Path(__file__).parent / "quality_parts/setfit_run.py"
+    words = [script, texts, model, asked.tokens, seed]
+    done = subprocess.run(
+        [asked.setfit, *map(str, words)],
+        env={**os.environ, "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"},
+        check=True,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    found: Mapping[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
 def _rules(name: str, checkpoint: str, asked: argparse.Namespace, home: Path) -> None:
     """A line of each training is kept in `rules.jsonl`; what stands there is not done again."""
     model = checkpoints.checkpoint(checkpoint)
@@ -247,6 +317,7 @@ def _run(directory: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     from handful.progress import Silent
     from handful.steps.test import test
     from handful.steps.train import train
+    from handful.training import trainer  # noqa: F401 - its imports are not to be timed
 
     prepared = encoded.prepared(directory)
     made_from = {"[train]": (directory / "settings.ini").read_text()}
@@ -254,16 +325,17 @@ def _run(directory: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
         home = Path(scratch)
         opened = open_experiment(directory, (), Silent(), home / "train")
         (home / "train").mkdir()
-        started = time.monotonic()
+        started, cpu = time.monotonic(), time.process_time()
         trained = train(opened, prepared, Inline(), made_from=made_from)
         seconds = (time.monotonic() - started) / len(trained.runs)
+        cpu = (time.process_time() - cpu) / len(trained.runs)
         (home / "test").mkdir()
         again = open_experiment(directory, (), Silent(), home / "test")
         tested = test(again, prepared, trained, Inline(), made_from=made_from)
     epochs = [run.best_epoch for run in trained.runs]
     values = [run.metrics["macro_f1"] for run in trained.runs]
     runs = [
-        {**one.metrics, "epoch": float(epoch), "chosen_by": best, "seconds": seconds}
+        {**one.metrics, "epoch": float(epoch), "chosen_by": best, "seconds": seconds, "cpu": cpu}
         for one, epoch, best in zip(tested.evaluations, epochs, values, strict=True)
     ]
     folder = directory.parent / "store" / directory.name / "results/full_dataset/evaluation"
