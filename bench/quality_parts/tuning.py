@@ -41,7 +41,7 @@ def search(directory: Path, *, pruning: bool) -> Search:
         seconds = time.monotonic() - started
         (model,) = opened.settings.train.MODEL_NAMES
         each = [
-            trials.read(opened, model, number)
+            trials.read(opened.store, opened.layout, model, number, opened.progress)
             for number in trials.numbers(opened.store, opened.layout, model)
         ]
     epochs = sum(len(trial.seen) for trial in each if trial)

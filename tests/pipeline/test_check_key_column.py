@@ -76,7 +76,7 @@ def test_a_sample_holds_all_rows_of_its_artifacts_and_looks_at_few_files(
     production = experiment.settings.production
     labels = DatabaseLabels(production.DATABASE_URL, production.LABEL_QUERY)
     files = Counting(production_files(experiment.settings))
-    sample = take_sample(experiment, labels, files, 3)  # type: ignore[arg-type]
+    sample = take_sample(experiment.settings, experiment.progress, labels, files, 3)  # type: ignore[arg-type]
     assert sample.artifacts == 3 * SPARE
     assert sample.rows.num_rows == 3 * 3 * SPARE
     assert sample.listing.num_rows == 2 * 3 * SPARE
@@ -92,4 +92,10 @@ def test_where_no_artifact_is_whole_the_reasons_are_told(
     production = experiment.settings.production
     labels = DatabaseLabels(production.DATABASE_URL, production.LABEL_QUERY)
     with pytest.raises(DataError, match="lies outside FILES_URL"):
-        take_sample(experiment, labels, production_files(experiment.settings), 3)
+        take_sample(
+            experiment.settings,
+            experiment.progress,
+            labels,
+            production_files(experiment.settings),
+            3,
+        )

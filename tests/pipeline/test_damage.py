@@ -48,7 +48,7 @@ def name_files(experiment: Experiment) -> None:
         data = checksums.seal(json.dumps(record, indent=2).encode())
         (final / layout.FINAL_RECORD).write_bytes(data)
     for step in STEPS:
-        record = load_step_record(experiment, step)
+        record = load_step_record(experiment.store, step.kept_at(experiment), step)
         assert record is not None
         named = replace(record, files=files_of(store, experiment.layout, record, {}))
         store.write(step.kept_at(experiment), named.to_json())
@@ -86,7 +86,7 @@ class Harmed:
 
 
 def record_of(experiment: Experiment, step: Step) -> Record:
-    found = load_step_record(experiment, step)
+    found = load_step_record(experiment.store, step.kept_at(experiment), step)
     assert found is not None
     return found
 

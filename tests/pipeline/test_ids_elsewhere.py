@@ -142,7 +142,9 @@ def test_check_takes_its_sample_by_the_form(tmp_path: Path) -> None:
     experiment = business.open(Recording(), tmp_path / "scratch")
     production = experiment.settings.production
     labels = DatabaseLabels(production.DATABASE_URL, production.LABEL_QUERY)
-    sample = take_sample(experiment, labels, open_source(production.FILES_URL), 3)
+    sample = take_sample(
+        experiment.settings, experiment.progress, labels, open_source(production.FILES_URL), 3
+    )
     assert sample.artifacts >= 3
     assert set(sample.rows["artifact_id"].to_pylist()) <= {guid(number) for number in range(6)}
     assert all(key.endswith("/raw.txt") for key in sample.listing["key"].to_pylist())

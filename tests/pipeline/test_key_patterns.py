@@ -121,7 +121,9 @@ def sampled(business: Business) -> Sample:
         experiment = business.open(Recording(), Path(scratch))
         settings = experiment.settings.production
         labels = DatabaseLabels(settings.DATABASE_URL, settings.LABEL_QUERY)
-        return take_sample(experiment, labels, open_source(settings.FILES_URL), 3)
+        return take_sample(
+            experiment.settings, experiment.progress, labels, open_source(settings.FILES_URL), 3
+        )
 
 
 def listing(outcome: Outcome) -> pl.DataFrame:

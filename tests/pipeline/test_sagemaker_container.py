@@ -54,7 +54,9 @@ def host(experiment: Experiment, job: Job, root: Path, **sagemaker: Any) -> Host
     section = replace(settings.sagemaker, **{**PLAIN, "TRAIN_INSTANCE_COUNT": 1, **sagemaker})
     tune = replace(settings.tune, ranges=RANGES[:2], TRIALS=2)
     full = replace(settings, sagemaker=section, tune=tune)
-    return Host(root, request(full, work_of(replace(experiment, settings=full), planned, name)))
+    return Host(
+        root, request(full, work_of(full, experiment.store.url, experiment.layout, planned, name))
+    )
 
 
 def answer(experiment: Experiment, container: Host) -> dict[str, Any]:

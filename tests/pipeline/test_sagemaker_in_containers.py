@@ -151,7 +151,10 @@ def hosts(experiment: Experiment, image: str, tmp_path: Path, count: int) -> lis
     upload(experiment.store, planned, name)
     section = replace(experiment.settings.sagemaker, TRAIN_INSTANCE_COUNT=count)
     settings = replace(experiment.settings, sagemaker=section)
-    sent = request(settings, work_of(experiment, planned, name))
+    sent = request(
+        settings,
+        work_of(experiment.settings, experiment.store.url, experiment.layout, planned, name),
+    )
     names = [f"algo-{number + 1}" for number in range(count)]
     store = experiment.directory.parent / "store"
     return [
@@ -254,7 +257,7 @@ def test_the_image_is_pushed_and_found_by_its_digest(
     section = replace(experiment.settings.sagemaker, IMAGE_URI=name)
     there = replace(experiment, settings=replace(experiment.settings, sagemaker=section))
     engine = Engine("podman", experiment.progress)
-    pinned = push(there, engine, Wish(more=("--tls-verify=false",)))
+    pinned = push(there.settings, there.directory, engine, Wish(more=("--tls-verify=false",)))
     assert pinned.startswith(f"{registry}/handful@sha256:")
     podman("rmi", name)
     podman("pull", "--tls-verify=false", pinned)

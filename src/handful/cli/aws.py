@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from handful.experiment.context import Experiment
     from handful.progress import Progress
     from handful.sagemaker.account.stack import Stack, Standing
+    from handful.settings.sections.aws import SagemakerSection
 
 aws = typer.Typer(
     help="What jobs on SageMaker need in your account: made, shown and removed.",
@@ -37,7 +38,10 @@ def bootstrap(
     """Make the jobs' role, the STORE's bucket and the image's repository; printed first."""
     from handful.sagemaker.account.stack import Stack
 
-    bootstrap_stack(experiment, Stack(experiment.settings), as_json, yes, only_print)
+    settings = experiment.settings
+    bootstrap_stack(
+        experiment.progress, settings.sagemaker, Stack(settings), as_json, yes, only_print
+    )
 
 
 @aws.command()
@@ -63,7 +67,12 @@ def teardown(
 
 
 def bootstrap_stack(
-    experiment: Experiment, stack: Stack, as_json: bool, yes: bool, only_print: bool
+    progress: Progress,
+    section: SagemakerSection,
+    stack: Stack,
+    as_json: bool,
+    yes: bool,
+    only_print: bool,
 ) -> None:
     """Print the template, ask, and make it."""
     standing = stack.look()
@@ -74,18 +83,18 @@ def bootstrap_stack(
     if only_print:
         return
     if standing.fits and not standing.state.startswith("ROLLBACK"):
-        experiment.progress.note(f"the stack {stack.name} has just that; nothing is changed")
+        progress.note(f"the stack {stack.name} has just that; nothing is changed")
     else:
         verb = "change" if standing.state else "make"
         _ask(f"{verb} the stack {stack.name} from this template?", yes)
     made = stack.bootstrap(standing)
-    show_standing(experiment.progress, made)
-    role, named = made.outputs.get("RoleArn", ""), experiment.settings.sagemaker.ROLE_ARN
+    show_standing(progress, made)
+    role, named = made.outputs.get("RoleArn", ""), section.ROLE_ARN
     if role != named:
-        experiment.progress.note(f"write into [sagemaker]: ROLE_ARN = {role}")
+        progress.note(f"write into [sagemaker]: ROLE_ARN = {role}")
     repository = made.outputs.get("RepositoryUri")
-    if repository and not (experiment.settings.sagemaker.IMAGE_URI or "").startswith(repository):
-        experiment.progress.note(f"write into [sagemaker]: IMAGE_URI = {repository}:1")
+    if repository and not (section.IMAGE_URI or "").startswith(repository):
+        progress.note(f"write into [sagemaker]: IMAGE_URI = {repository}:1")
 
 
 def show_standing(progress: Progress, standing: Standing) -> None:

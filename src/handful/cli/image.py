@@ -65,7 +65,9 @@ def push(
     from handful.sagemaker.image.engine import find_engine
 
     wish = Wish(more=tuple(more or ()))
-    pinned = push_image(experiment, find_engine(experiment.progress, engine), wish)
+    pinned = push_image(
+        experiment.settings, experiment.directory, find_engine(experiment.progress, engine), wish
+    )
     experiment.progress.note(f"pushed {experiment.settings.sagemaker.IMAGE_URI}")
     if pinned:
         experiment.progress.note(f"to keep to just this image: IMAGE_URI = {pinned}")

@@ -10,16 +10,23 @@ from handful.cli.options import Verify
 if TYPE_CHECKING:
     from handful.errors import Damaged
     from handful.experiment.context import Experiment
+    from handful.experiment.kept_models import ModelStore
     from handful.pipeline.step import Choice
+    from handful.progress import Progress
 
 
 @on_experiment
 def status(experiment: Experiment, verify: Verify = False) -> None:
     """Show how far the experiment is, and what a run would do."""
+    from handful.experiment.kept_models import ModelStore
     from handful.pipeline.step import Choice
 
     show_states(experiment, Choice(verify=verify))
-    _show_replaced(experiment)
+    _show_replaced(
+        ModelStore(experiment.store, experiment.layout),
+        experiment.settings.train.METRIC,
+        experiment.progress,
+    )
 
 
 def show_states(experiment: Experiment, choice: Choice) -> None:
@@ -54,12 +61,10 @@ def _key_of_fault(damage: Damaged, url: str) -> str:
     return damage.fault.where.removeprefix(f"{url}/")
 
 
-def _show_replaced(experiment: Experiment) -> None:
+def _show_replaced(models: ModelStore, metric: str, progress: Progress) -> None:
     """The trained models that newer ones have replaced, behind those; nothing if there is none."""
-    from handful.experiment.kept_models import ModelStore
     from handful.records.moments import age
 
-    metric = experiment.settings.train.METRIC
     rows = [
         (
             one.fingerprint,
@@ -69,9 +74,9 @@ def _show_replaced(experiment: Experiment) -> None:
             age(one.finished_at) if one.finished_at else "",
             one.record["metrics"].get(metric),
         )
-        for one in ModelStore(experiment.store, experiment.layout).list_replaced()
+        for one in models.list_replaced()
     ]
     if rows:
         title = "trained models; `handful predict EXP PATH --run RUN` uses one that is kept"
         columns = ("run", "model", "seed", "state", "trained", metric)
-        experiment.progress.table(title, columns, rows)
+        progress.table(title, columns, rows)

@@ -51,7 +51,7 @@ def run_managed_reconcile(experiment: Experiment, step: Step, choice: Choice) ->
     with hold_lock(experiment.store, step.locked_at(experiment), doing) as held:
         mine = replace(experiment, store=held.store)
         keep_what_runs(mine.store, mine.directory, mine.overrides)
-        record = load_step_record(mine, step)
+        record = load_step_record(mine.store, step.kept_at(mine), step)
         if record is None:
             raise StepError(
                 "the job is done, but left no record",

@@ -33,7 +33,7 @@ def prepare_share(experiment: Experiment, worker: int, of: int, *, sent: bool = 
             where="--worker",
             remedy=f"workers are counted from 0, so the last one is {max(of - 1, 0)}",
         )
-    refuse_overlap(experiment)
+    refuse_overlap(experiment.settings, experiment.store, experiment.directory)
     first = STEPS[0]
     reconciled = get_record(
         {first.name: as_it_stands(experiment, first, {}, judged=sent)}, Reconciled

@@ -7,26 +7,26 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from handful.errors import UserError
-from handful.experiment.context import Experiment
+from handful.progress import Progress
 from handful.settings import Settings
 from handful.settings.secrets import drop_login, variables_in
-from handful.storage.base import Source
+from handful.storage.base import Source, Store
 
 if TYPE_CHECKING:
     from handful.labels.base import LabelSource
 
 
-def production_labels(experiment: Experiment) -> LabelSource:
+def production_labels(settings: Settings, scratch: Path, progress: Progress) -> LabelSource:
     """Production's label rows; nothing is asked yet."""
     from handful.labels.database import DatabaseLabels
 
-    production = experiment.settings.production
+    production = settings.production
     return DatabaseLabels(
         production.DATABASE_URL,
         production.LABEL_QUERY,
-        progress=experiment.progress,
-        scratch=experiment.scratch,
-        shown_as=describe_production_database(experiment.settings),
+        progress=progress,
+        scratch=scratch,
+        shown_as=describe_production_database(settings),
     )
 
 
@@ -62,16 +62,15 @@ def open_in_production(settings: Settings, url: str) -> Source:
     )
 
 
-def refuse_overlap(experiment: Experiment) -> None:
-    """`UserError` where the experiment's store and production's files lie in one another.
+def refuse_overlap(settings: Settings, store: Store, directory: Path) -> None:
+    """`UserError` where the experiment's `store` and production's files lie in one another.
 
     Production is read-only, and what is copied must not be listed as production's own.
     """
     from handful.storage.checked import bare
     from handful.storage.overlap import overlap
 
-    settings = experiment.settings
-    store = bare(experiment.store)
+    url, store = store.url, bare(store)
     files = open_in_production(settings, settings.production.FILES_URL)
     if not overlap(store, files):
         return
@@ -81,7 +80,7 @@ def refuse_overlap(experiment: Experiment) -> None:
 
     fixed = KeyPattern.of(settings.production.KEY_PATTERN).before
     if overlap(store, files, fixed):
-        over = _way_over(settings.experiment.NAME, experiment.store.url, experiment.directory)
+        over = _way_over(settings.experiment.NAME, url, directory)
         below = f"{files.url.rstrip('/')}/{fixed}".rstrip("/")
         raise UserError(
             f"the experiment would keep its data in {_describe_place_with_links(store.url)}, and "

@@ -34,7 +34,7 @@ def run(experiment: Experiment, choice: Choice) -> Mapping[str, Record]:
     # Before the first write: is functions.py there and whole, and may this store be ours?
     function_hashes(experiment.directory)
     if first == 0:  # later steps, if there is nothing to do, only read
-        refuse_overlap(experiment)
+        refuse_overlap(experiment.settings, experiment.store, experiment.directory)
     is_marked(experiment.store)
     records: Records = {}
     purse = purse_of(experiment, STEPS, select_pipeline_steps(choice), choice)
@@ -70,7 +70,7 @@ def _run_pipeline_step(
 ) -> Record:
     from handful.storage.lock import hold_lock
 
-    refuse_overlap(experiment)
+    refuse_overlap(experiment.settings, experiment.store, experiment.directory)
     if step.name == "reconcile" and experiment.settings.sagemaker.RECONCILE_AS_JOB:
         return run_managed_reconcile(experiment, step, choice)
     started = time.monotonic()

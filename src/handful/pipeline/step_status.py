@@ -47,7 +47,7 @@ def states(experiment: Experiment, steps: Sequence[Step], *, verify: bool = Fals
 def look(experiment: Experiment, step: Step, records: Records, *, verify: bool = False) -> State:
     """Is `step` up to date, given the records of those before it?"""
     try:
-        kept = load_step_record(experiment, step)
+        kept = load_step_record(experiment.store, step.kept_at(experiment), step)
     except Damaged as error:
         return State(step.name, None, (), (error,))
     if kept is None:
@@ -74,7 +74,9 @@ def _behind(
     """
     first = (f"{before[-1].step} has to run first",)
     try:
-        own = State(step.name, load_step_record(experiment, step), ())
+        own = State(
+            step.name, load_step_record(experiment.store, step.kept_at(experiment), step), ()
+        )
     except Damaged as error:
         own = State(step.name, None, (), (error,))
     if own.record and len(records) == len(before):
@@ -129,7 +131,7 @@ def as_it_stands(
     of a job. `UserError` if there is no record, `Damaged` if a file of the step is.
     """
     state = (
-        State(step.name, load_step_record(experiment, step), ())
+        State(step.name, load_step_record(experiment.store, step.kept_at(experiment), step), ())
         if judged
         else look(experiment, step, records, verify=verify)
     )
@@ -145,9 +147,9 @@ def as_it_stands(
     return state.record
 
 
-def load_step_record(experiment: Experiment, step: Step) -> Record | None:
+def load_step_record(store: Store, key: str, step: Step) -> Record | None:
     try:
-        data = experiment.store.read(step.kept_at(experiment))
+        data = store.read(key)
     except Absent:
         return None
     try:
@@ -155,7 +157,7 @@ def load_step_record(experiment: Experiment, step: Step) -> Record | None:
     except (ValueError, TypeError) as error:
         raise DataError(
             f"the record of {step.name} cannot be read: {error}",
-            where=f"{experiment.store.url}/{step.kept_at(experiment)}",
+            where=f"{store.url}/{key}",
             remedy="remove that file; the step will be done again",
         ) from error
 
@@ -167,7 +169,7 @@ def begin(experiment: Experiment, step: Step, *, again: bool) -> Files:
     """
     key, store = step.kept_at(experiment), experiment.store
     try:
-        kept = load_step_record(experiment, step)
+        kept = load_step_record(store, key, step)
     except Damaged:
         if not again or not isinstance(store, CheckedStore):
             raise

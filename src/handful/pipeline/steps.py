@@ -35,7 +35,7 @@ def _reconcile(
     load_functions(experiment.directory)
     return reconcile(
         experiment,
-        production_labels(experiment),
+        production_labels(experiment.settings, experiment.scratch, experiment.progress),
         production_files(experiment.settings),
         made_from=made_from,
         refresh=choice.refresh,

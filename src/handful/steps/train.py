@@ -19,7 +19,7 @@ from handful.experiment.kept_models import ModelStore
 from handful.experiment.model_identity import model_identity
 from handful.jobs.arguments import ModelArgs, TrainArgs
 from handful.jobs.prefetched_splits import SPLITS_OF_TRAINING
-from handful.layout import FINAL_RECORD, check_model_folders, model_folder
+from handful.layout import FINAL_RECORD, Layout, check_model_folders, model_folder
 from handful.progress import Progress
 from handful.records import Fingerprint, Prepared, Run, Trained, Tuned, finite_metrics
 from handful.records.moments import current_moment
@@ -58,7 +58,7 @@ def train(
     """
     models = experiment.settings.train.MODEL_NAMES
     check_model_folders(models)
-    check_rows(experiment, prepared, models)
+    check_rows(experiment.store, experiment.layout, experiment.settings, prepared)
     for best in tuned.best if tuned else ():
         values = ", ".join(f"{key} = {text}" for key, text in best.values.items())
         experiment.progress.note(f"train: {best.model} with the settings that tune found: {values}")
@@ -132,24 +132,23 @@ def processes_for(settings: Settings, backend: Backend, model: str) -> int:
     return processes
 
 
-def check_rows(experiment: Experiment, prepared: Prepared, models: tuple[str, ...]) -> None:
+def check_rows(store: Store, layout: Layout, settings: Settings, prepared: Prepared) -> None:
     if len(prepared.label2id) < 2:
         raise DataError(
             f"there is only the label {', '.join(prepared.label2id)!r}, so nothing can be learnt",
-            where=f"{experiment.store.url}/{experiment.layout.label2id}",
+            where=f"{store.url}/{layout.label2id}",
             remedy="two labels at least must remain: see IGNORED_LABELS and LABEL_ALIASES",
         )
-    for model in models:
+    for model in settings.train.MODEL_NAMES:
         if model_folder(model) not in prepared.rows:
             raise DataError(
                 f"{model} has no encoded data",
-                where=f"{experiment.store.url}/{experiment.layout.encoded(model)}",
+                where=f"{store.url}/{layout.encoded(model)}",
                 remedy="run `handful prepare` for it first",
             )
         for split in ("train", "validation"):
             if not prepared.rows[model_folder(model)].get(split):
-                mine, settings = experiment.layout, experiment.settings
-                raise empty_split(experiment.store, mine, settings, model, split)
+                raise empty_split(store, layout, settings, model, split)
 
 
 def _standing_or_job(

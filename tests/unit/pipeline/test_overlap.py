@@ -48,7 +48,8 @@ def refused(folder: Path, **values: str) -> str:
     before = sorted(folder.rglob("*"))
     found = None
     try:
-        refuse_overlap(open_experiment(directory, (), Silent(), folder / "scratch"))
+        one = open_experiment(directory, (), Silent(), folder / "scratch")
+        refuse_overlap(one.settings, one.store, one.directory)
     except UserError as error:
         found = error
     assert sorted(folder.rglob("*")) == before

@@ -76,7 +76,7 @@ def test_jobs_are_those_of_the_settings(tmp_path: Path) -> None:
 def test_time_comes_from_an_earlier_training_first(tmp_path: Path) -> None:
     here = experiment(tmp_path)
     tried = {MODEL: Pace(3.0, 1, "a step of 3 examples here, on cpu")}
-    assert paces_of(here, tried) == tried
+    assert paces_of(here.settings, here.store, here.layout, tried) == tried
     record = {
         "rows": {"train": 900, "validation": 300},
         "epochs": 2,
@@ -87,7 +87,7 @@ def test_time_comes_from_an_earlier_training_first(tmp_path: Path) -> None:
     shorter = {**record, "seconds": 1.0}
     keep(here, f"results/partial/models/{MODEL}/seed-1/final/handful.json", shorter)
     keep(here, "results/partial/models/other/seed-1/final/handful.json", record)
-    found = paces_of(here, tried)[MODEL]
+    found = paces_of(here.settings, here.store, here.layout, tried)[MODEL]
     assert found.examples_per_second == pytest.approx(2 * (900 + 300 * FORWARD_SHARE) / 100)
     assert (found.processes, found.source) == (2, "an earlier training, 2 processes on cuda")
 
@@ -96,44 +96,48 @@ def test_time_of_a_training(tmp_path: Path) -> None:
     here = experiment(tmp_path)
     (jobs,) = jobs_of(here.settings, ["train"])
     paces = {MODEL: Pace(10.0, 1, "here")}
-    assert duration_of(jobs, here, paces, Sizes()) is None
-    assert duration_of(jobs, here, {}, Sizes(800, 100, 100)) is None
-    found = duration_of(jobs, here, paces, Sizes(800, 90, 100))
+    assert duration_of(jobs, here.settings, here.store, here.layout, paces, Sizes()) is None
+    assert (
+        duration_of(jobs, here.settings, here.store, here.layout, {}, Sizes(800, 100, 100)) is None
+    )
+    found = duration_of(jobs, here.settings, here.store, here.layout, paces, Sizes(800, 90, 100))
     # Three epochs of 800 and a third of 90, by two instances as fast as the one measured.
     assert found == Duration(pytest.approx(3 * 830 / 20), "here")
     longer = replace(here.settings.tune, ranges=(Range("EPOCHS", "int", 2, 5),), TRIALS=2)
     searching = replace(here, settings=replace(here.settings, tune=longer))
     (jobs,) = jobs_of(searching.settings, ["tune"])
-    found = duration_of(jobs, searching, paces, Sizes(800, 90, 100))
+    found = duration_of(
+        jobs, searching.settings, searching.store, searching.layout, paces, Sizes(800, 90, 100)
+    )
     assert found == Duration(pytest.approx(5 * 830 / 20), "here")
 
 
 def test_time_of_the_other_steps_is_the_last_ones(tmp_path: Path) -> None:
     here = experiment(tmp_path)
     prepare, test = jobs_of(here.settings, ["prepare", "test"])
-    assert duration_of(prepare, here, {}, Sizes(8, 1, 1)) is None
+    assert duration_of(prepare, here.settings, here.store, here.layout, {}, Sizes(8, 1, 1)) is None
     done = {"finished_at": "2026-11-02T10:00:00+00:00"}
     keep(here, here.layout.prepared_record, {**done, "seconds": 90.0})
-    found = duration_of(prepare, here, {}, Sizes())
+    found = duration_of(prepare, here.settings, here.store, here.layout, {}, Sizes())
     assert found == Duration(30.0, "the last prepare, 2026-11-02")  # three instances
     paces = {MODEL: Pace(10.0, 1, "here")}
-    found = duration_of(test, here, paces, Sizes(800, 100, 300))
+    found = duration_of(test, here.settings, here.store, here.layout, paces, Sizes(800, 100, 300))
     assert found == Duration(pytest.approx(300 * FORWARD_SHARE / 10), "here")
     keep(here, here.layout.tested_record, {**done, "seconds": 7.0})
-    found = duration_of(test, here, paces, Sizes(800, 100, 300))
+    found = duration_of(test, here.settings, here.store, here.layout, paces, Sizes(800, 100, 300))
     assert found == Duration(7.0, "the last test, 2026-11-02")
 
 
 def test_sizes(tmp_path: Path) -> None:
     here = experiment(tmp_path)
-    assert sizes_of(here) == Sizes()
+    assert sizes_of(here.settings, here.store, here.layout) == Sizes()
     keep(here, RECONCILED, {"kept": 1000})
-    assert sizes_of(here) == Sizes(800, 100, 100)
+    assert sizes_of(here.settings, here.store, here.layout) == Sizes(800, 100, 100)
     few = replace(here.settings.prepare, MAX_ARTIFACTS=50)
-    assert sizes_of(replace(here, settings=replace(here.settings, prepare=few))) == Sizes(40, 5, 5)
+    assert sizes_of(replace(here.settings, prepare=few), here.store, here.layout) == Sizes(40, 5, 5)
     rows = {"a": {"train": 7, "validation": 2, "test": 1}, "b": {"train": 8}}
     keep(here, here.layout.prepared_record, {"rows": rows})
-    assert sizes_of(here) == Sizes(8, 2, 1)
+    assert sizes_of(here.settings, here.store, here.layout) == Sizes(8, 2, 1)
 
 
 def line(step: str, dollars_an_hour: float | None, seconds: float | None, number: int = 1) -> Line:

@@ -181,7 +181,7 @@ def test_an_image_of_other_versions_is_refused(engines: Engines, tmp_path: Path)
         build(one, Engine("docker", one.progress), Wish())
     assert "--rebuild" in str(error.value)
     with pytest.raises(UserError, match=r"torch 1\.0"):
-        push(one, Engine("docker", one.progress), Wish())
+        push(one.settings, one.directory, Engine("docker", one.progress), Wish())
     assert not any("push" in verb for verb in engines.verbs())
 
 
@@ -211,7 +211,7 @@ class TestPushing:
         digest = "sha256:" + "ab" * 32
         engines.plan(image=(0, f"{IMAGE.rpartition(':')[0]}@{digest}"))
         one = experiment(tmp_path, ENDPOINT_URL=server)
-        pinned = push(one, Engine(name, one.progress), Wish())
+        pinned = push(one.settings, one.directory, Engine(name, one.progress), Wish())
         assert pinned == f"{IMAGE.rpartition(':')[0]}@{digest}"
         (login,) = [call for call in engines.calls() if "login" in call["words"]]
         (pushed,) = [call for call in engines.calls() if "push" in call["words"]]
@@ -229,7 +229,7 @@ class TestPushing:
         one = experiment(tmp_path)
         section = replace(one.settings.sagemaker, IMAGE_URI="registry.example/handful")
         one = replace(one, settings=replace(one.settings, sagemaker=section))
-        push(one, Engine("podman", one.progress), Wish())
+        push(one.settings, one.directory, Engine("podman", one.progress), Wish())
         assert not any("login" in call["words"] for call in engines.calls())
         assert engines.calls()[-1]["words"][-1] == "registry.example/handful:latest"
 
@@ -237,13 +237,13 @@ class TestPushing:
         engines.plan(image=(1, ""))
         one = experiment(tmp_path)
         with pytest.raises(UserError, match="build it first"):
-            push(one, Engine("docker", one.progress), Wish())
+            push(one.settings, one.directory, Engine("docker", one.progress), Wish())
 
     def test_a_login_that_is_refused(self, server: str, engines: Engines, tmp_path: Path) -> None:
         engines.plan(image=(0, "1"), login=(1, ""))
         one = experiment(tmp_path, ENDPOINT_URL=server)
         with pytest.raises(StepError, match="could not log in"):
-            push(one, Engine("podman", one.progress), Wish())
+            push(one.settings, one.directory, Engine("podman", one.progress), Wish())
 
 
 def test_a_digest_is_nothing_to_build(tmp_path: Path) -> None:

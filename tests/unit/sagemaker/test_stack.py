@@ -239,7 +239,14 @@ def test_the_command_prints_first_asks_and_removes(
     )
     stack = Stack(settings)
     monkeypatch.setattr("sys.stdin", io.StringIO())
-    bootstrap_stack(experiment, stack, as_json=False, yes=False, only_print=True)
+    bootstrap_stack(
+        experiment.progress,
+        experiment.settings.sagemaker,
+        stack,
+        as_json=False,
+        yes=False,
+        only_print=True,
+    )
     printed = json.loads(capsys.readouterr().out)
     assert set(printed["Resources"]) == {
         "JobRole",
@@ -249,18 +256,39 @@ def test_the_command_prints_first_asks_and_removes(
         "Repository",
     }
     with pytest.raises(UserError, match="--yes"):
-        bootstrap_stack(experiment, stack, as_json=True, yes=False, only_print=False)
+        bootstrap_stack(
+            experiment.progress,
+            experiment.settings.sagemaker,
+            stack,
+            as_json=True,
+            yes=False,
+            only_print=False,
+        )
     event = json.loads(capsys.readouterr().out)
     assert (event["event"], event["template"]) == ("template", printed)
     assert stack.look().state == ""
-    bootstrap_stack(experiment, stack, as_json=False, yes=True, only_print=False)
+    bootstrap_stack(
+        experiment.progress,
+        experiment.settings.sagemaker,
+        stack,
+        as_json=False,
+        yes=True,
+        only_print=False,
+    )
     assert any(
         one.startswith("write into [sagemaker]: ROLE_ARN = arn:aws:iam") for one in told.lines
     )
     uri = f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com/handful:1"
     assert f"write into [sagemaker]: IMAGE_URI = {uri}" in told.lines
     told.lines.clear()
-    bootstrap_stack(experiment, stack, as_json=False, yes=False, only_print=False)
+    bootstrap_stack(
+        experiment.progress,
+        experiment.settings.sagemaker,
+        stack,
+        as_json=False,
+        yes=False,
+        only_print=False,
+    )
     assert any("nothing is changed" in one for one in told.lines)
     show_standing(experiment.progress, stack.look())
     assert any("CREATE_COMPLETE" in one for one in told.lines)

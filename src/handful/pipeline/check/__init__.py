@@ -69,13 +69,16 @@ def rehearse(experiment: Experiment, *, offline: bool = False) -> None:
             f"{line} cannot be followed by reading: a change behind it redoes no step by itself"
         )
     _tell_what_is_read(experiment.directory, experiment.settings.user, progress)
-    refuse_overlap(experiment)
+    refuse_overlap(experiment.settings, experiment.store, experiment.directory)
     stage = _stage(experiment, offline=offline)
     aliases = experiment.settings.prepare.LABEL_ALIASES
     artifacts = apply_label_aliases(load_kept_artifacts(stage.store), aliases)
     check_group_by(artifacts, stage.settings)
     label2id = label_map((artifact.label for artifact in artifacts), None)
-    instances = _instances(stage, _over_labels(artifacts, CANDIDATES))
+    asked = stage.settings.prepare
+    names, most = asked.MODEL_INPUT_FILES, asked.MAX_INSTANCE_BYTES
+    inputs = Inputs(stage.store, stage.directory, stage.scratch, names, most)
+    instances = _instances(inputs, _over_labels(artifacts, CANDIDATES), progress)
     paces = {
         layout.model_folder(model): _try_model(stage, functions, instances, model, label2id)
         for model in experiment.settings.train.MODEL_NAMES
@@ -140,7 +143,9 @@ def _ask_production(experiment: Experiment) -> None:
 
 
 def _sample(experiment: Experiment, files: Source) -> Sample:
-    return take_sample(experiment, production_labels(experiment), files, ARTIFACTS)
+    settings, progress = experiment.settings, experiment.progress
+    labels = production_labels(settings, experiment.scratch, progress)
+    return take_sample(settings, progress, labels, files, ARTIFACTS)
 
 
 def _private_stage(experiment: Experiment) -> Experiment:
@@ -189,10 +194,9 @@ def _select_check_artifacts(
     return [*chosen, *others[: ARTIFACTS - len(chosen)]]
 
 
-def _instances(stage: Experiment, candidates: Sequence[Artifact]) -> list[Instance]:
-    asked = stage.settings.prepare
-    names, most = asked.MODEL_INPUT_FILES, asked.MAX_INSTANCE_BYTES
-    inputs = Inputs(stage.store, stage.directory, stage.scratch, names, most)
+def _instances(
+    inputs: Inputs, candidates: Sequence[Artifact], progress: Progress
+) -> list[Instance]:
     every = inputs.documents(candidates)
     tried = _select_check_artifacts(candidates, every)
     artifacts, documents = [candidates[n] for n in tried], [every[n] for n in tried]
@@ -200,7 +204,7 @@ def _instances(stage: Experiment, candidates: Sequence[Artifact]) -> list[Instan
         if document.fault:
             where = f"artifact {document.id}"
             raise DataError(document.fault, where=where, remedy="see [prepare] MODEL_INPUT_FILES")
-    inputs.bring(documents, stage.progress)
+    inputs.bring(documents, progress)
     return list(inputs.instances(documents, [artifact.label for artifact in artifacts]))
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import polars as pl
 
 from handful.errors import DataError
-from handful.experiment.context import Experiment
-from handful.settings import Limit
+from handful.progress import Progress
+from handful.settings import Limit, Settings
 from handful.steps.reconcile.copying.failures import Troubles
 from handful.steps.reconcile.keys.key_column import files_of, look, references
 from handful.steps.reconcile.keys.names import matches
@@ -18,14 +18,14 @@ _SOME = Limit(0.5, is_share=True)
 
 
 def list_referenced_artifacts(
-    experiment: Experiment, rows: pl.DataFrame, files: Source, enough: int
+    rows: pl.DataFrame, files: Source, settings: Settings, enough: int, progress: Progress
 ) -> pl.DataFrame:
     """artifact_id, file, key, size, etag of artifacts that have all of FILES_FROM_PROD.
 
     `rows`: label rows that can be used. Looks at the files of `enough` artifacts, and no more.
     `DataError` if there are candidates, and none of them is whole.
     """
-    settings, production = experiment.settings, experiment.settings.production
+    production = settings.production
     given = references(rows, production.FILE_KEY_COLUMN or "")
     wanted = [matches(pl.col("file"), name) for name in production.FILES_FROM_PROD]
     names = pl.Series([name_of(one) for one in given["reference"]], dtype=pl.String)
@@ -41,7 +41,7 @@ def list_referenced_artifacts(
     named = given.join(ids, on="artifact_id", how="semi").select("artifact_id", "reference")
     if named.is_empty():
         return pl.DataFrame(schema={"artifact_id": pl.String, "key": pl.String})
-    looks = look(files, named, Troubles(_SOME, ids.height), settings, experiment.progress)
+    looks = look(files, named, Troubles(_SOME, ids.height), settings, progress)
     found = named.join(looks, on="reference")
     whole = named.join(found.filter(pl.col("fate").is_not_null()), on="artifact_id", how="anti")
     if whole.is_empty():

@@ -12,9 +12,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from handful.errors import DataError
-from handful.experiment.context import Experiment
 from handful.labels.base import LABELS_SCHEMA, LabelSource
 from handful.pipeline.check.named import list_referenced_artifacts
+from handful.progress import Progress
 from handful.settings import Settings
 from handful.steps.reconcile.keys import pattern_hint
 from handful.steps.reconcile.keys.guids import normalize_guid_ids
@@ -48,23 +48,23 @@ class Sample:
 
 
 def take_sample(
-    experiment: Experiment, labels: LabelSource, files: Source, artifacts: int
+    settings: Settings, progress: Progress, labels: LabelSource, files: Source, artifacts: int
 ) -> Sample:
     """At least `artifacts` complete artifacts of two labels or more.
 
     `DataError` if the first rows and keys of production hold too few of them.
     """
-    first = normalize_rows(_first_rows(labels), experiment.settings)
+    first = normalize_rows(_first_rows(labels), settings)
     seen = _Seen()
-    by_column = bool(experiment.settings.production.FILE_KEY_COLUMN)
+    by_column = bool(settings.production.FILE_KEY_COLUMN)
     if by_column:
         usable = first.filter(_usable())
-        found = list_referenced_artifacts(experiment, usable, files, artifacts * SPARE * 10)
+        found = list_referenced_artifacts(usable, files, settings, artifacts * SPARE * 10, progress)
     else:
-        found = _complete_artifacts(experiment.settings, first, files, artifacts * SPARE, seen)
+        found = _complete_artifacts(settings, first, files, artifacts * SPARE, seen)
     chosen = _balance_sample_labels(first.filter(_usable()), found, artifacts * SPARE)
     if chosen["artifact_id"].n_unique() < artifacts or chosen["label"].n_unique() < 2:
-        raise _too_few(experiment.settings, files, first, chosen, seen)
+        raise _too_few(settings, files, first, chosen, seen)
     kept = found.filter(pl.col("artifact_id").is_in(chosen["artifact_id"].implode()))
     if by_column:  # each row of an artifact names files of it
         kept_ids = pl.col("artifact_id").is_in(chosen["artifact_id"].implode())

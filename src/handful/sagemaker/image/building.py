@@ -73,19 +73,19 @@ def build(experiment: Experiment, engine: Engine, wish: Wish) -> Built:
     return Built(name, engine.size(name))
 
 
-def push(experiment: Experiment, engine: Engine, wish: Wish) -> str:
+def push(settings: Settings, directory: Path, engine: Engine, wish: Wish) -> str:
     """Push it; the URI by its digest, which never changes, or empty if the engine tells none.
 
     To ECR with a login of its own, elsewhere with the engine's logins. `Denied` if the identity
     may not push.
     """
-    name = image_name(experiment.settings)
+    name = image_name(settings)
     if not engine.has(name):
-        where = str(experiment.directory)
+        where = str(directory)
         raise UserError(f"there is no image {name} here", where=where, remedy="build it first")
     check(engine, name)
     image = ecr_image(name)
-    login = login_of(Clients(experiment.settings), image) if image else None
+    login = login_of(Clients(settings), image) if image else None
     digest = engine.push(name, login, wish.more)
     return f"{_repository_of_image(name)}@{digest}" if digest else ""
 

@@ -187,8 +187,9 @@ class SageMaker(Backend):
     # --- sending and following ---------------------------------------------------------------
 
     def _send(self, planned: Plan, sent: Sent, instance_type: str, progress: Progress) -> None:
-        work = work_of(self._experiment, planned, sent.name, instance_type)
-        settings = self._experiment.settings
+        settings, mine = self._experiment.settings, self._experiment.layout
+        url = self._experiment.store.url
+        work = work_of(settings, url, mine, planned, sent.name, instance_type)
         limited = settings_with_job_limit(settings, self._experiment.longest, planned.job)
         made = request(limited, work)
         refuse(made.operation, made.parameters, settings.sagemaker.REGION)

@@ -50,7 +50,7 @@ def tune(
         experiment.progress.note("tune: no [tune] TRIALS, so the settings stay as they are")
     else:
         check_model_folders(settings.train.MODEL_NAMES)
-        check_rows(experiment, prepared, settings.train.MODEL_NAMES)
+        check_rows(experiment.store, experiment.layout, settings, prepared)
         for model in settings.train.MODEL_NAMES:
             if anew:
                 experiment.store.delete_tree(experiment.layout.tuning(model))
@@ -185,10 +185,11 @@ def _standing(search: Search) -> dict[int, Trial]:
     If none of them was finished, none stands: what was wrong may have been mended.
     """
     found = {}
-    for number in trials.numbers(search.experiment.store, search.experiment.layout, search.model):
-        if number >= search.experiment.settings.tune.most_trials:
+    mine = search.experiment
+    for number in trials.numbers(mine.store, mine.layout, search.model):
+        if number >= mine.settings.tune.most_trials:
             break
-        trial = trials.read(search.experiment, search.model, number)
+        trial = trials.read(mine.store, mine.layout, search.model, number, mine.progress)
         if trial is None:
             continue
         change = _describe_trial_change(search, trial)

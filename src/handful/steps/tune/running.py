@@ -107,7 +107,8 @@ def _run_trial_job(
     arguments = TrainArgs(search.model, search.seed, made_from=made_from, trial=trial)
     job = training_job(mine, search.prepared, search.backend, arguments)
     search.backend.run(job, search.experiment.progress)
-    found = trials.read(search.experiment, search.model, number)
+    store, layout, progress = mine.store, mine.layout, mine.progress
+    found = trials.read(store, layout, search.model, number, progress)
     if found is None:
         raise StoreError(
             "the trial ended without its record",

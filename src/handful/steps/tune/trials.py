@@ -11,8 +11,8 @@ from enum import StrEnum
 from typing import Any, Self
 
 from handful.errors import Absent, Damaged
-from handful.experiment.context import Experiment
 from handful.layout import TRIAL, Layout
+from handful.progress import Progress
 from handful.storage.base import Store
 
 
@@ -74,15 +74,15 @@ def _finite(trial: Trial) -> bool:
     return trial.value is not None and all(map(math.isfinite, (trial.value, *trial.seen)))
 
 
-def read(experiment: Experiment, model: str, number: int) -> Trial | None:
+def read(store: Store, layout: Layout, model: str, number: int, progress: Progress) -> Trial | None:
     """The trial as it stands; None if it has not ended, or its record is damaged."""
-    where = key(experiment.layout, model, number)
+    where = key(layout, model, number)
     try:
-        return Trial.from_json(experiment.store.read(where))
+        return Trial.from_json(store.read(where))
     except Absent:
         return None
     except (Damaged, ValueError, KeyError, TypeError) as error:
-        experiment.progress.warn(f"{where} is damaged: {error}")
+        progress.warn(f"{where} is damaged: {error}")
         return None
 
 

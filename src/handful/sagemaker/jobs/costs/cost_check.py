@@ -9,9 +9,9 @@ from handful.errors import UserError
 from handful.experiment.context import Experiment
 from handful.sagemaker.account.clients import Clients
 from handful.sagemaker.jobs.costs import forecast, readiness
-from handful.sagemaker.jobs.costs.durations import Pace, duration_of, paces_of, sizes_of
+from handful.sagemaker.jobs.costs.durations import Duration, Pace, duration_of, paces_of, sizes_of
 from handful.sagemaker.jobs.costs.forecast import Forecast
-from handful.sagemaker.jobs.costs.instances import STEPS, jobs_of
+from handful.sagemaker.jobs.costs.instances import STEPS, Jobs, jobs_of
 
 
 def forecast_of(
@@ -27,9 +27,14 @@ def forecast_of(
     """
     settings = experiment.settings
     jobs = jobs_of(settings, steps)
-    paces, sizes = paces_of(experiment, tried or {}), sizes_of(experiment)
+    store, here = experiment.store, experiment.layout
+    paces, sizes = paces_of(settings, store, here, tried or {}), sizes_of(settings, store, here)
     prices = forecast.prices_of(settings, jobs, clients or Clients(settings), experiment.progress)
-    return forecast.forecast(jobs, lambda one: duration_of(one, experiment, paces, sizes), prices)
+
+    def duration(one: Jobs) -> Duration | None:
+        return duration_of(one, settings, store, here, paces, sizes)
+
+    return forecast.forecast(jobs, duration, prices)
 
 
 def check_before_paying(

@@ -14,10 +14,9 @@ from typing import Any
 
 from handful import layout
 from handful.errors import Absent
-from handful.experiment.context import Experiment
 from handful.layout import Layout, model_folder
 from handful.sagemaker.jobs.costs.instances import Jobs
-from handful.settings import Range
+from handful.settings import Range, Settings
 from handful.settings.recipe import Facts, by_data
 from handful.storage.base import Store
 
@@ -54,17 +53,19 @@ class Duration:
 
 
 def duration_of(
-    jobs: Jobs, experiment: Experiment, paces: Mapping[str, Pace], sizes: Sizes
+    jobs: Jobs,
+    settings: Settings,
+    store: Store,
+    here: Layout,
+    paces: Mapping[str, Pace],
+    sizes: Sizes,
 ) -> Duration | None:
     """Of one of `jobs`; None if nothing was measured yet. `paces` by the model's folder."""
     if jobs.step in {"reconcile", "prepare", "test"}:
-        return _as_before(jobs, experiment.store, experiment.layout) or _estimate_test_duration(
-            jobs, paces, sizes
-        )
+        return _as_before(jobs, store, here) or _estimate_test_duration(jobs, paces, sizes)
     pace = paces.get(jobs.what)
     if pace is None or not sizes.train:
         return None
-    settings = experiment.settings
     model = next(name for name in settings.train.MODEL_NAMES if model_folder(name) == jobs.what)
     # A trial trains no longer than the most epochs that are searched.
     section = settings.train_for(model)
@@ -112,31 +113,33 @@ def _most_epochs(ranges: Sequence[Range], otherwise: float) -> float:
     return otherwise
 
 
-def sizes_of(experiment: Experiment) -> Sizes:
+def sizes_of(settings: Settings, store: Store, here: Layout) -> Sizes:
     """From the prepared datasets, else from what reconcile kept and SPLIT shares out."""
-    prepared = _json(experiment.store, experiment.layout.prepared_record).get("rows", {})
+    prepared = _json(store, here.prepared_record).get("rows", {})
     if prepared:
         most = {
             split: max(int(rows.get(split, 0)) for rows in prepared.values())
             for split in layout.SPLITS
         }
         return Sizes(**most)
-    kept = int(_json(experiment.store, layout.RECONCILED).get("kept", 0))
-    section = experiment.settings.prepare
+    kept = int(_json(store, layout.RECONCILED).get("kept", 0))
+    section = settings.prepare
     if section.MAX_ARTIFACTS:
         kept = min(kept, section.MAX_ARTIFACTS)
     return Sizes(*(round(kept * share) for share in section.SPLIT))
 
 
-def paces_of(experiment: Experiment, tried: Mapping[str, Pace]) -> dict[str, Pace]:
+def paces_of(
+    settings: Settings, store: Store, here: Layout, tried: Mapping[str, Pace]
+) -> dict[str, Pace]:
     """By the model's folder: an earlier training of it in this store, else what `check` tried.
 
     Of several trainings the longest counts, whichever dataset it was on: starting weighs least.
     """
     found = dict(tried)
-    wanted = {model_folder(name) for name in experiment.settings.train.MODEL_NAMES}
-    results = experiment.layout.results.rpartition("/")[0]
-    for folder, record in _longest_trainings(experiment.store, results, wanted).items():
+    wanted = {model_folder(name) for name in settings.train.MODEL_NAMES}
+    results = here.results.rpartition("/")[0]
+    for folder, record in _longest_trainings(store, results, wanted).items():
         environment: Mapping[str, Any] = record.get("environment", {})
         seconds = float(record["seconds"])
         rows = record["rows"]

@@ -18,7 +18,7 @@ from handful.experiment.context import Experiment
 from handful.experiment.model_identity import LOCAL, model_identity
 from handful.jobs.arguments import ModelArgs
 from handful.jobs.prefetched_splits import SPLITS_OF_TRAINING
-from handful.layout import model_folder
+from handful.layout import Layout, model_folder
 from handful.sagemaker.jobs.requests import names
 from handful.sagemaker.jobs.requests.bundle import FILE, Bundle, make_bundle
 from handful.sagemaker.jobs.requests.identity import work_hash
@@ -31,7 +31,7 @@ from handful.sagemaker.jobs.requests.request_context import (
     Channel,
     Work,
 )
-from handful.settings import text_before, travelling_text
+from handful.settings import Settings, text_before, travelling_text
 from handful.storage.base import Store
 
 _MODES = {"file": "File", "fastfile": "FastFile"}
@@ -147,9 +147,10 @@ def _stem(experiment: str, store: str, dataset: str, job: Job) -> names.Stem:
     return names.stem(words, place, limit)
 
 
-def work_of(experiment: Experiment, planned: Plan, name: str, instance_type: str = "") -> Work:
-    """The work that is sent under `name`; its channels lead into the experiment's store."""
-    url = experiment.store.url
+def work_of(
+    settings: Settings, url: str, mine: Layout, planned: Plan, name: str, instance_type: str = ""
+) -> Work:
+    """The work that is sent under `name`; its channels lead into the store, at `url`."""
     models = [
         Channel(f"{MODEL_CHANNEL}{number}", f"{url}/{folder.rpartition('/')[0]}")
         for number, folder in enumerate(planned.models.values())
@@ -157,9 +158,9 @@ def work_of(experiment: Experiment, planned: Plan, name: str, instance_type: str
     models += [
         Channel(f"{REMOTE_CHANNEL}{number}", name) for number, name in enumerate(planned.remote)
     ]
-    mode = _MODES[experiment.settings.sagemaker.TRAIN_INPUT_MODE]
+    mode = _MODES[settings.sagemaker.TRAIN_INPUT_MODE]
     data = [
-        Channel(split, f"{url}/{experiment.layout.encoded_split(model, split)}", mode)
+        Channel(split, f"{url}/{mine.encoded_split(model, split)}", mode)
         for model, split in _list_splits_to_bring(planned.job)
     ]
     bundle = Channel(EXPERIMENT_CHANNEL, f"{url}/{_bundle_folder(planned)}")

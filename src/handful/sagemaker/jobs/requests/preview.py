@@ -51,14 +51,15 @@ def preview_requests(experiment: Experiment, steps: Sequence[str]) -> list[Plann
     Labels, row counts and what tune will find are not in them yet. `UserError` names the key of
     the settings that does not fit, or that SageMaker would refuse.
     """
-    found = []
+    found, settings = [], experiment.settings
     for step in steps:
-        for arguments in _arguments_of_jobs(experiment.settings, step):
+        for arguments in _arguments_of_jobs(settings, step):
             job = Job(arguments, str(experiment.directory), experiment.overrides)
             planned = plan(experiment, job)
-            work = work_of(experiment, planned, planned.stem.attempt(1))
-            made = request(experiment.settings, work)
-            refuse(made.operation, made.parameters, experiment.settings.sagemaker.REGION)
+            name = planned.stem.attempt(1)
+            work = work_of(settings, experiment.store.url, experiment.layout, planned, name)
+            made = request(settings, work)
+            refuse(made.operation, made.parameters, settings.sagemaker.REGION)
             found.append(Planned(step, made.operation, made.parameters))
     return found
 
