@@ -17,9 +17,9 @@ tune: a search of so many trials, with bad ones given up and with none, in turn;
 `--checkpoints` and of `--lengths`, in batches of 16.
 frozen: a model whose lowest four of six layers are frozen, beside another build (the `src` of a
 worktree), in turn: the seconds of the first epoch and of those after it.
-few: so many documents a label to train on, and as many to choose by; each WHO in turn: `ours`,
-as `init` writes it, and `setfit`, which is run by the Python that `--setfit` names, with as many
-documents, by its own defaults. One core each: the CPU seconds are told.
+few: so many documents a label to train on, and as many to choose by; each WHO in turn: `off`, `on`
+(CONTRASTIVE, the rest as `init` writes it) and `setfit`, which is run by the Python that `--setfit`
+names, with as many documents, by its own defaults. One core each: the CPU seconds are told.
 Figures are macro-F1 and accuracy on the test split, means over the seeds; the epoch is chosen on
 validation. Sets: see `quality_parts/datasets.py`; `--documents` takes the first so many of train.
 With `--folder` the work stays there, and the same command goes on with it.
@@ -85,7 +85,7 @@ def main() -> int:
     parser.add_argument("--sizes", nargs="*", default=("auto",), help="BATCH_SIZE")
     parser.add_argument("--trials", type=int, default=8)
     parser.add_argument("--counts", nargs="*", type=int, default=(8, 16, 64))
-    parser.add_argument("--who", nargs="*", default=("ours", "setfit"))
+    parser.add_argument("--who", nargs="*", default=("off", "on", "setfit"))
     parser.add_argument("--setfit", type=Path, help="the Python of a virtual environment with it")
     parser.add_argument("--old", type=Path)
     parser.add_argument("--rounds", type=int, default=3)
@@ -210,7 +210,7 @@ def _few_labels(name: str, count: int, asked: argparse.Namespace) -> None:
                 told = (
                     _run_setfit(model, parts, asked, seed, Path(scratch))
                     if who == "setfit"
-                    else _run_few(model, parts, asked, seed, Path(scratch))
+                    else _run_few(model, parts, asked, seed, Path(scratch), who)
                 )
             print(
                 f"{name}, {asked.checkpoint}, {count} a label, seed {seed}, {who}: accuracy "
@@ -225,9 +225,10 @@ def _run_few(
     asked: argparse.Namespace,
     seed: int,
     scratch: Path,
+    contrastive: str,
 ) -> Mapping[str, float]:
     text = f"EPOCHS = auto\nBATCH_SIZE = auto\nLEARNING_RATE = auto\nSEEDS = {seed}\n"
-    text += "EARLY_STOPPING_PATIENCE = 3\n"
+    text += f"EARLY_STOPPING_PATIENCE = 3\nCONTRASTIVE = {contrastive}\n"
     encoded.write(scratch / "EXP", model, parts, asked.tokens, text)
     (run,), baselines = _run(scratch / "EXP")
     for baseline, metrics in baselines.items():

@@ -333,6 +333,7 @@ def _build_training_record(order: TrainArgs, loop: Loop) -> dict[str, Any]:
         "best_epoch": state.best_epoch,
         "best_step": state.best_step,
         "recipe": loop.work.recipe.to_json(),
+        "contrastive_steps": loop.work.about["beginning"]["contrastive"],
         "steps": state.step,
         "epochs": loop.plan.epoch_at(state.step),
         "seconds": round(state.seconds, 3),

@@ -36,9 +36,9 @@ REDONE: Mapping[str, str] = {
     "prepare tune compare": "experiment.SEED",
     "prepare tune train": "train.MODEL_NAMES",
     "tune train": "train.EPOCHS train.BATCH_SIZE train.MICRO_BATCHES train.CPU_KERNELS "
-    "train.LEARNING_RATE train.HEAD_LEARNING_RATE train.HEAD_INIT train.POOLING train.WARMUP "
-    "train.WEIGHT_DECAY train.LABEL_SMOOTHING train.CLASS_WEIGHTS train.EARLY_STOPPING_PATIENCE "
-    "train.PRECISION train.FINAL_DTYPE train.COMPILE train.SEEDS",
+    "train.LEARNING_RATE train.HEAD_LEARNING_RATE train.HEAD_INIT train.CONTRASTIVE train.POOLING "
+    "train.WARMUP train.WEIGHT_DECAY train.LABEL_SMOOTHING train.CLASS_WEIGHTS "
+    "train.EARLY_STOPPING_PATIENCE train.PRECISION train.FINAL_DTYPE train.COMPILE train.SEEDS",
     "tune train compare": "train.METRIC train.METRIC_GOAL",
     "tune": "tune.TRIALS tune.TUNE_TIME tune.PARALLEL",
     "report": "report.SHOW_DOCUMENTS",

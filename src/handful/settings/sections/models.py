@@ -97,6 +97,14 @@ class TrainSection:
         "auto: probe for the default model, random for load_model's.",
         counts="train",
     )
+    CONTRASTIVE: str = key(
+        choice("off", "auto", "on"),
+        "off",
+        "A stage before the head is fitted: the encoder learns from pairs of training documents "
+        "which are of one label (SetFit), for EPOCHS at LEARNING_RATE. auto: with at most 16 "
+        "training documents a label, where the default model pools (POOLING).",
+        counts="train",
+    )
     POOLING: str = key(
         choice("auto", "model", "cls", "mean", "max", "last"),
         "auto",

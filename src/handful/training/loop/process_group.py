@@ -70,6 +70,13 @@ class Team:
         torch.distributed.broadcast(found, 0, group=self.group)
         return int(found.item())
 
+    def take_leaders(self, tensor: torch.Tensor) -> None:
+        """Put the leader's values into `tensor`, which all have in one shape."""
+        if self.size > 1:
+            theirs = tensor.detach().cpu()
+            torch.distributed.broadcast(theirs, 0, group=self.group)
+            tensor.copy_(theirs)
+
     def collect(self, state: Mapping[str, Any]) -> list[dict[str, Any]]:
         """Everybody's tensors and plain values, by rank, on each."""
         if self.size == 1:

@@ -20,6 +20,7 @@ from handful.training.loop.parallel_strategy import WHOLE
 from handful.training.loop.process_group import Team
 from handful.training.loop.state import random_state, set_random_state
 from handful.training.loop.stopping import Stopped, Stopping
+from handful.training.model.contrastive import tune_encoder
 from handful.training.model.frozen_layers import FrozenLayers, find_frozen_layers
 from handful.training.model.head_start import (
     PROBE,
@@ -53,9 +54,11 @@ class Ready:
 
 
 def begin(ready: Ready) -> Beginning:
-    """How it begins; the probe's weights are in the model then. Random numbers go on as before."""
+    """How it begins; what the contrastive stage and the probe have found is in the model then.
+    Random numbers go on as before."""
     order, experiment, before = ready.order, ready.experiment, random_state()
     layers = agree_on_frozen_layers(ready)
+    steps = tune_encoder(ready)
     section = experiment.settings.train_for(order.model)
     labels = len(order.label2id)
     known = Headed(ready.built, None, ready.collate)
@@ -85,7 +88,7 @@ def begin(ready: Ready) -> Beginning:
             experiment.progress.warn(f"{order.name} begins with a random head: {fault}")
             beginning = replace(beginning, head=RANDOM)
     set_random_state(before)
-    return replace(beginning, frozen=layers.to_json() if layers else None)
+    return replace(beginning, frozen=layers.to_json() if layers else None, contrastive=steps)
 
 
 def agree_on_frozen_layers(ready: Ready) -> FrozenLayers | None:

@@ -54,6 +54,8 @@ class Beginning:
     """Is what they give computed once?"""
     recipe: Mapping[str, Any] | None = None
     """As `Recipe` has it."""
+    contrastive: int = 0
+    """Steps of the contrastive stage before it."""
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
