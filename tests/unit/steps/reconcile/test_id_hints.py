@@ -342,7 +342,6 @@ def test_postgresqls_sql_does_it(name: str, postgres: str) -> None:
 
 @pytest.mark.parametrize("name", cases(""))
 def test_mariadbs_sql_does_it(name: str, request: pytest.FixtureRequest) -> None:
-    pytest.importorskip("databases", reason="the tests' servers of MariaDB and Firebird")
     import pymysql
     from sqlalchemy import make_url
 
@@ -369,7 +368,6 @@ def test_mariadbs_sql_does_it(name: str, request: pytest.FixtureRequest) -> None
 
 @pytest.mark.parametrize("name", cases(""))
 def test_firebirds_sql_does_it(name: str, request: pytest.FixtureRequest) -> None:
-    pytest.importorskip("databases", reason="the tests' servers of MariaDB and Firebird")
     from firebird.driver import connect
     from sqlalchemy import make_url
 

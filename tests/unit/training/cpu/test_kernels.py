@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 import torch
-from encoded import Told
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
@@ -18,6 +17,7 @@ from handful.training.cpu import attention as attending
 from handful.training.cpu import kernel_check, kernels
 from handful.training.cpu.dropout import dropout, is_drawn, scale_of
 from handful.training.cpu.kernels import cpu_kernels, use_cpu_kernels
+from tests.support.progress import Recording
 
 CPU = torch.device("cpu")
 Tensor = torch.Tensor
@@ -406,7 +406,7 @@ def fresh() -> Iterator[None]:
 
 
 def replaced() -> list[bool]:
-    with cpu_kernels(CPU, compiled=False, on=use_cpu_kernels("auto", Told())):
+    with cpu_kernels(CPU, compiled=False, on=use_cpu_kernels("auto", Recording())):
         return [getattr(functional, name) is not own for name, own in OWN.items()]
 
 
@@ -430,7 +430,7 @@ def steps_by_torch() -> list[Tensor]:
 def test_they_stand_their_test_here_and_leave_no_trace_in_the_random_numbers(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    told = Told()
+    told = Recording()
     state = torch.get_rng_state()
     # It seeds all GPUs, which would begin another training.
     monkeypatch.setattr(torch, "manual_seed", lambda _: pytest.fail("all devices are seeded"))
@@ -445,7 +445,7 @@ def test_they_stand_their_test_here_and_leave_no_trace_in_the_random_numbers(
 @pytest.mark.usefixtures("fresh")
 def test_off_leaves_torchs_functions_untouched(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kernels, "find_kernel_fault", lambda: pytest.fail("nobody asks"))
-    with cpu_kernels(CPU, compiled=False, on=use_cpu_kernels("off", Told())):
+    with cpu_kernels(CPU, compiled=False, on=use_cpu_kernels("off", Recording())):
         assert all(getattr(functional, name) is own for name, own in OWN.items())
 
 
@@ -454,7 +454,7 @@ def test_off_leaves_torchs_functions_untouched(monkeypatch: pytest.MonkeyPatch) 
 def test_without_a_private_name_of_torchs_all_goes_by_torch(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    expected, told = steps_by_torch(), Told()
+    expected, told = steps_by_torch(), Recording()
     with monkeypatch.context() as patch:
         if name in kernel_check.PRIVATE_HOOKS:
             patch.setattr(kernel_check, "nn", SimpleNamespace(Module=object))
@@ -497,7 +497,7 @@ def test_what_does_not_stand_its_test_is_told_once_and_not_used(
     name: str, kernel: Callable[..., Tensor], fault: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(kernel_check, name, kernel)
-    told = Told()
+    told = Recording()
     assert not use_cpu_kernels("auto", told)
     assert not use_cpu_kernels("auto", told)
     [warning] = told.warnings
