@@ -53,6 +53,7 @@ def made(outcome: Any) -> set[str]:
         ("sys.exit(3)", "SystemExit: 3"),
         ("os._exit(3)", "ended its process with status 3"),
         ("os.abort()", "SIGABRT"),
+        ("os.kill(os.getpid(), 2); time.sleep(9)", "process"),
         ('(artifact_path / "raw.txt").write_text("changed")', "process_func changed raw.txt"),
         ('(artifact_path / "raw.txt").unlink()', "process_func removed raw.txt"),
         ('(artifact_path / "a\\nb").write_text("x")', "whose name holds"),

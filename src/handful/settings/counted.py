@@ -37,6 +37,9 @@ HASHED_AT_DEFAULT: Mapping[str, frozenset[str]] = {
 """The keys of the first stores, which hold them whatever their value. Nothing is added here: any
 other key is left out while it is at its default, so that a store made before it stays up to date.
 """
+CAME_LATER = frozenset({("train", "CPU_KERNELS"), ("train", "CONTRASTIVE")})
+"""Keys that came after sections began to count where functions hand them on whole: at their default
+they are left out there, too. Every new key belongs here."""
 USER_COUNTS = frozenset({"reconcile", "prepare", "tune", "train", "test"})
 """Any function of the user may read `[user]`; the report calls none."""
 READ_BY_FUNCTIONS = " (which the functions read)"
@@ -171,6 +174,9 @@ def _read_beside(
             if not (named or handed) or (step in key.counts_for and not (own and named)):
                 continue
             value = getattr(getattr(settings, section), key.name)
+            came_later = (section, key.name) in CAME_LATER
+            if came_later and not named and value == key.default_value():
+                continue
             entry = f"[{section}] {key.name}{READ_BY_FUNCTIONS}"
             found[entry] = _describe_counted_value(settings, section, key, value, for_hash)
             for model, changed in settings.for_models.items() if section == "train" else ():

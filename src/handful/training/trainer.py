@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -105,12 +106,15 @@ def train(experiment: Experiment, order: TrainArgs) -> dict[str, Any]:
         ready = Ready(
             experiment, functions, order, data, built, collate, team, precision, recipe, stopping
         )
+        started = time.monotonic()
         beginning = before or begin(ready)
+        took = time.monotonic() - started if beginning.contrastive and not before else 0.0
         beginning, data = skip_frozen_layers(ready, beginning, stack, resumed=before is not None)
         work = _work(ready, data, followed, beginning)
         _prepare_memory(model, settings.train)
         runtime.seed_dropout(order.seed, team.rank)
         loop = Loop(work, model, accelerator, checkpoints, environment, progress, stopping)
+        loop.state.seconds += took  # what the encoder learned there is training, too
         record = _run(ready, loop, checkpoints, found, tokenizer)
     if team.leads:
         checkpoints.remove_all()
@@ -333,7 +337,7 @@ def _build_training_record(order: TrainArgs, loop: Loop) -> dict[str, Any]:
         "best_epoch": state.best_epoch,
         "best_step": state.best_step,
         "recipe": loop.work.recipe.to_json(),
-        "contrastive_steps": loop.work.about["beginning"]["contrastive"],
+        "contrastive_steps": loop.work.about["beginning"].get("contrastive", 0),
         "steps": state.step,
         "epochs": loop.plan.epoch_at(state.step),
         "seconds": round(state.seconds, 3),

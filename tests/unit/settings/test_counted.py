@@ -173,6 +173,16 @@ def test_settings_that_are_handed_on_whole_count_whole_and_the_reason_says_so(
     ]
 
 
+def test_a_key_that_came_later_counts_there_only_where_it_is_written(tmp_path: Path) -> None:
+    """Else a store that was made before it would be made anew."""
+    settings = with_functions(tmp_path, encode_data="print(settings)")
+    found = fingerprint.of_prepare(tmp_path, settings, RECONCILED)
+    entries = sorted(name for name in found if name.endswith(fingerprint.READ_BY_FUNCTIONS))
+    seen = hashlib.sha256("\n".join(entries).encode()).hexdigest()[:16]
+    assert seen == "93864007d7f9699d", "a new key of settings.ini belongs into CAME_LATER"
+    assert not any("CPU_KERNELS" in name or "CONTRASTIVE" in name for name in entries)
+
+
 def test_one_models_section_counts_where_a_function_reads_its_key(tmp_path: Path) -> None:
     settings = with_functions(tmp_path, encode_data="settings.train_for('one').EPOCHS")
     after = replace(settings, for_models=FrozenMap({"one": FrozenMap({"EPOCHS": 5.0})}))

@@ -15,7 +15,6 @@ from handful.files.paths import leads_outside
 from handful.records import Fate
 from handful.storage.base import Store
 
-"""What a part of a name may not be."""
 _ARTIFACT_LEDGER_COLUMNS = [
     "artifact_id",
     "label",

@@ -71,7 +71,8 @@ def _check_dropout() -> Pairs:
     values = torch.arange(1, 4097, dtype=torch.float32, requires_grad=True)
     thinned = dropout(values, _RATE)
     kept = (thinned != 0).float()
-    yield kept.mean().sub(1 - _RATE).div(0.05).trunc(), torch.tensor(0.0)  # 7 deviations
+    nothing = torch.tensor(0.0, dtype=torch.float32)
+    yield kept.mean().sub(1 - _RATE).div(0.05).trunc(), nothing  # 7 deviations
     yield thinned, values * kept * scale_of(_RATE)
     yield torch.autograd.grad(thinned.sum(), values)[0], kept * scale_of(_RATE)
 
@@ -86,7 +87,7 @@ def _check_attention() -> Pairs:
         return attention(q, k, values, seen, _RATE, None)
 
     # Where the values are a unit matrix, the answer is what was kept of the weights.
-    kept = (run(torch.eye(7, dtype=torch.float32).expand(2, 3, 7, 7)) > 0) * scale_of(_RATE)
+    kept = (run(torch.eye(7, dtype=torch.float32).expand(2, 3, 7, 7)) > 0).float() * scale_of(_RATE)
     scores = (q @ k.mT / math.sqrt(q.shape[-1])).masked_fill(~seen, -math.inf)
     ours, plain = run(v), (torch.softmax(scores, -1) * kept) @ v
     yield ours, plain

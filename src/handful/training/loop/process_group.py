@@ -73,7 +73,7 @@ class Team:
     def take_leaders(self, tensor: torch.Tensor) -> None:
         """Put the leader's values into `tensor`, which all have in one shape."""
         if self.size > 1:
-            theirs = tensor.detach().cpu()
+            theirs = tensor.detach().cpu().contiguous()
             torch.distributed.broadcast(theirs, 0, group=self.group)
             tensor.copy_(theirs)
 

@@ -123,7 +123,9 @@ def _train(ready: Ready) -> int:
                 clear = out_of_memory(error, len(indices), batch)
                 if clear is None:
                     raise
-                raise clear from error
+                what, where = clear.fault.what, clear.fault.where
+                remedy = "the contrastive stage takes it at once: lower BATCH_SIZE, or write "
+                raise StepError(what, where=where, remedy=f"{remedy}CONTRASTIVE = off") from error
             if not bool(torch.isfinite(loss)):
                 raise StepError(
                     f"{name}: the loss of step {step + 1} is {loss.item()}",

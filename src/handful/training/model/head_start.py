@@ -58,7 +58,8 @@ class Beginning:
     """Steps of the contrastive stage before it."""
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self)
+        told = asdict(self)
+        return told if self.contrastive else {k: told[k] for k in told if k != "contrastive"}
 
     @classmethod
     def from_json(cls, told: Mapping[str, Any]) -> Beginning:

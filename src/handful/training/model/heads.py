@@ -91,7 +91,8 @@ def compute_cpu_logits(model: nn.Module, batch: Mapping[str, torch.Tensor]) -> t
     """
     takes = inspect.signature(model.forward).parameters
     needed = LABELS in takes and takes[LABELS].default is inspect.Parameter.empty
-    given = {name: value for name, value in batch.items() if needed or name != LABELS}
+    device = next(model.parameters()).device
+    given = {key: value.to(device) for key, value in batch.items() if needed or key != LABELS}
     found: torch.Tensor = model(**given).logits
     return found.float().cpu()
 

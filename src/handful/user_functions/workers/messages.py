@@ -87,6 +87,8 @@ class Setup:
     """What it imports with functions.py before any work comes; None: not even that."""
     beside: Any = None
     """What else all works need."""
+    step: str = "prepare"
+    """Whose NUM_PROCESSES rules how many there are."""
 
 
 @dataclass(frozen=True)

@@ -39,7 +39,7 @@ _UNTOLD_LOSSES = 2
 """How often one work may lose its worker with no instance in hand."""
 _NOT_READY = "did not get ready"
 _SILENT = (
-    "SIGKILL often means that memory ran out: lower [prepare] NUM_PROCESSES; else look for what "
+    "SIGKILL often means that memory ran out: lower [{}] NUM_PROCESSES; else look for what "
     "ends processes in functions.py and on this machine"
 )
 _ONE_THREAD = {
@@ -222,7 +222,7 @@ class _Process:
         memory: int | None,
         environment: Mapping[str, str],
     ) -> None:
-        self._warm_ups, self._most_memory = warm_ups, memory
+        self._warm_ups, self._most_memory, self._step = warm_ups, memory, setup.step
         gauge = base.with_suffix(".gauge")
         self._gauge = Gauge(gauge)
         self._process = GuardedProcess(
@@ -308,8 +308,8 @@ class _Process:
         if not reading.in_hand and self.work.losses >= _UNTOLD_LOSSES:
             raise StepError(
                 f"{self._why()}, {_UNTOLD_LOSSES + 1} times in a row, with no instance in hand",
-                where="prepare",
-                remedy=f"its last words:\n{said}" if said else _SILENT,
+                where=self._step,
+                remedy=f"its last words:\n{said}" if said else _SILENT.format(self._step),
             )
         is_late, is_ready = self._ended.startswith("took"), bool(reading.ticket)
         loss = Loss(self._why(), is_late, is_ready, self._process.status or 0, said)

@@ -63,13 +63,13 @@ def _get_ready(desk: Desk, libraries: tuple[str, ...]) -> None:
 def _run_worker_task(work: Work, desk: Desk) -> Done | Failed:
     heard = signals_heard()
     try:
-        return Done(work.do(desk))
+        answer: Done | Failed = Done(work.do(desk))
     except BaseException as error:  # every end of a work goes home
         if is_from_outside(error, heard):
-            raise
-        return Failed.of(error)
-    finally:
-        desk.gauge.rest()
+            raise  # what is in hand stays told
+        answer = Failed.of(error)
+    desk.gauge.rest()
+    return answer
 
 
 if __name__ == "__main__":

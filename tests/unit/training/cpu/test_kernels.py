@@ -485,6 +485,19 @@ def broken(*told: Any) -> Tensor:
 
 
 @pytest.mark.usefixtures("fresh")
+@pytest.mark.parametrize("kind", [torch.float64, torch.bfloat16])
+def test_the_self_check_stands_whatever_type_a_model_has_made_the_default(
+    kind: torch.dtype,
+) -> None:
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(kind)
+    try:
+        assert kernel_check.find_kernel_fault() == ""
+    finally:
+        torch.set_default_dtype(before)
+
+
+@pytest.mark.usefixtures("fresh")
 @pytest.mark.parametrize(
     ("name", "kernel", "fault"),
     [

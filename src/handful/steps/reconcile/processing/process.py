@@ -164,7 +164,7 @@ class Processing:
             return
         place = self._place
         settings = place.settings.reconcile
-        setup = Setup(place.directory, place.settings, libraries=(), beside=place)
+        setup = Setup(place.directory, place.settings, (), beside=place, step="reconcile")
         count = min(settings.NUM_PROCESSES or cores(), tasks.height)
         inputs = dict(tasks.select("artifact_id", "inputs").iter_rows())
         saved = time.monotonic()
