@@ -153,6 +153,13 @@ def test_a_model_that_pools_in_its_own_way_has_none(tmp_path: Path) -> None:
     assert final(one)["contrastive_steps"] == 0
 
 
+@pytest.mark.parametrize("key", ["AUTO_BATCH", "GRADIENT_CHECKPOINTING"])
+def test_batches_that_fit_in_parts_alone_have_none(tmp_path: Path, key: str) -> None:
+    one = experiment(tmp_path / "a", **{key: "true"})
+    with pytest.raises(UserError, match="whole"):
+        train(one, tmp_path / "a/s")
+
+
 def test_each_seed_learns_from_pairs_of_its_own(tmp_path: Path) -> None:
     one = experiment(tmp_path, SEEDS="0, 1", LEARNING_RATE="1e-3", EPOCHS="1")
     train(one, tmp_path / "s")

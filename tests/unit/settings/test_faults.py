@@ -12,37 +12,7 @@ from hypothesis import strategies as st
 
 from handful.errors import Fault, SettingsError
 from handful.settings import read_settings
-
-MINIMAL = """\
-[production]
-DATABASE_URL = sqlite:///labels.db
-LABEL_QUERY = SELECT artifact_id, label FROM labels
-FILES_URL = files
-FILES_FROM_PROD = raw_text.json
-[train]
-MODEL_NAMES = org/model, ./mine
-"""
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    folder = tmp_path / "EXP-0001-licences"
-    folder.mkdir()
-    return folder
-
-
-def faults_of(folder: Path, text: str, *overrides: str) -> tuple[Fault, ...]:
-    (folder / "settings.ini").write_text(text)
-    with pytest.raises(SettingsError) as error:
-        read_settings(folder, overrides)
-    assert error.value.exit_status == 2
-    return error.value.faults
-
-
-def only_fault(folder: Path, text: str, *overrides: str) -> Fault:
-    faults = faults_of(folder, text, *overrides)
-    assert len(faults) == 1, faults
-    return faults[0]
+from tests.support.settings_ini import MINIMAL, faults_of, only_fault
 
 
 def test_all_faults_are_told_at_once_with_their_lines(

@@ -75,7 +75,10 @@ def _obstacle(ready: Ready) -> str:
     model = ready.built.model
     if not isinstance(model, PooledClassifier):
         return f"{type(model).__name__} pools in a way of its own; see POOLING"
-    if ready.experiment.settings.train_for(ready.order.model).SHARDING != WHOLE:
+    section = ready.experiment.settings.train_for(ready.order.model)
+    if section.AUTO_BATCH or section.GRADIENT_CHECKPOINTING:
+        return "its pairs need a batch whole: no AUTO_BATCH, no GRADIENT_CHECKPOINTING"
+    if section.SHARDING != WHOLE:
         return "it needs the model whole on every process (SHARDING = none)"
     lengths = ready.data[0].lengths
     if ready.collate.equal_lengths and lengths.min() != lengths.max():

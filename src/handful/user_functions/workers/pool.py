@@ -233,7 +233,6 @@ class _Process:
         )
         self.connection = self._process.connection
         self.work: Any = None
-        self._losses: dict[int, int] = {}
         self._seen = self._gauge.read()
         self._began = self._since = time.monotonic()
         self._ended = ""
