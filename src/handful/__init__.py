@@ -12,9 +12,10 @@ from handful.user_functions.load import Encoded, batched
 
 if TYPE_CHECKING:
     from handful.inference.classifier import Classifier, Prediction
+    from handful.pipeline.notebook import Experiment
 
 __version__ = "0.1.0"
-__all__ = ["Classifier", "Encoded", "Prediction", "__version__", "batched"]
+__all__ = ["Classifier", "Encoded", "Experiment", "Prediction", "__version__", "batched"]
 
 
 def __getattr__(name: str) -> Any:
@@ -22,4 +23,8 @@ def __getattr__(name: str) -> Any:
         from handful.inference import classifier
 
         return getattr(classifier, name)
+    if name == "Experiment":
+        from handful.pipeline import notebook
+
+        return notebook.Experiment
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -22,7 +22,7 @@ MOST_ROOMS = 25
 MOST_ARROWS = 130
 
 ARROWS: dict[str, set[str]] = {
-    "__init__": {"user_functions.load", "inference.classifier"},
+    "__init__": {"user_functions.load", "inference.classifier", "pipeline.notebook"},
     "__main__": {"cli"},
     # The names by which others import them.
     "functions": {"user_functions.load"},
@@ -55,6 +55,7 @@ ARROWS: dict[str, set[str]] = {
     | {"backends.base", "jobs", "__init__"},
     "pipeline": LEAVES
     | USERS
+    | {"user_functions.write_source"}
     | {"settings", "storage", "labels", "experiment", "training.calls", "training.check"}
     | {"steps", "backends", "jobs.arguments", "sagemaker.jobs"},
     "inference": LEAVES

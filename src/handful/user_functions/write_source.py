@@ -1,0 +1,208 @@
+"""functions.py from functions that live elsewhere, such as in the cells of a notebook.
+
+Their sources are taken as `inspect` gives them, and with them whatever of their module they name:
+helpers and classes of the same module by their sources, modules and what belongs to other modules
+by an import, plain values as they are. What cannot be told by source is refused in words: lambdas,
+closures, objects that were made at run time.
+"""
+
+from __future__ import annotations
+import __future__
+
+import functools
+import importlib
+import inspect
+import math
+import symtable
+import sys
+import textwrap
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from importlib.metadata import packages_distributions
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from handful.errors import Fault, FunctionsError
+from handful.user_functions.load import MENUS
+
+_HEAD = '"""The functions of this experiment, written by handful.Experiment.create."""'
+_PLAIN = (str, bytes, int, float, bool, type(None))
+
+
+def format_functions(functions: Iterable[Callable[..., Any]]) -> str:
+    """The source of a functions.py that defines `functions`, each by its own name.
+
+    `FunctionsError` with all faults together: a name that is none of the five, a lambda, a closure,
+    a function or a value without a source.
+    """
+    collected = _Collected()
+    known = {menu.name for menu in MENUS}
+    for function in functions:
+        name = getattr(function, "__name__", repr(function))
+        if name not in known:
+            collected.refuse(name, "is none of the functions that handful calls", sorted(known))
+        else:
+            collected.take(name, function)
+    if collected.faults:
+        raise FunctionsError(collected.faults)
+    return collected.text()
+
+
+@dataclass
+class _Collected:
+    """Sources by name, in the order in which they have to stand."""
+
+    imports: dict[str, None] = field(default_factory=dict)
+    values: dict[str, str] = field(default_factory=dict)
+    sources: dict[str, str] = field(default_factory=dict)
+    faults: list[Fault] = field(default_factory=list)
+    _seen: dict[str, int] = field(default_factory=dict)
+
+    def text(self) -> str:
+        imports = sorted(self.imports, key=lambda line: ("__future__" not in line, line))
+        parts = [_HEAD, "\n".join(imports), "\n".join(self.values.values())]
+        return "\n\n".join(part for part in [*parts, *self.sources.values()] if part) + "\n"
+
+    def refuse(self, name: str, what: str, remedy: list[str] | str) -> None:
+        told = remedy if isinstance(remedy, str) else f"known: {', '.join(remedy)}"
+        self.faults.append(Fault(f"functions, {name}", what, told))
+
+    def take(self, name: str, thing: Any) -> None:
+        """`thing`, which goes by `name` where it is used, and all that it names."""
+        if self._seen.setdefault(name, id(thing)) != id(thing):
+            self.refuse(name, "means two things in two modules", "rename one of them")
+            return
+        if name in self.sources or name in self.values:
+            return
+        if isinstance(thing, ModuleType) and not _is_installed(thing):
+            remedy = f"write from {thing.__name__} import …: what is named is taken with it"
+            self.refuse(name, "is a module of your own, which would be missing", remedy)
+        elif isinstance(thing, ModuleType):
+            self._import(name, thing.__name__, "")
+        elif _is_plain(thing):
+            self.values[name] = f"{name} = {thing!r}"
+        elif _has_own_source(thing):
+            self._source(name, thing)
+        else:
+            self._imported(name, thing)
+
+    def _source(self, name: str, thing: Any) -> None:
+        bare = inspect.unwrap(thing)
+        if inspect.isfunction(bare) and bare.__code__.co_name == "<lambda>":
+            self.refuse(name, "is a lambda", "write it with def")
+            return
+        if getattr(bare, "__closure__", None) and "__class__" not in bare.__code__.co_freevars:
+            held = ", ".join(bare.__code__.co_freevars)
+            self.refuse(name, f"is a closure over {held}", "define it at the top level")
+            return
+        if "." in bare.__qualname__ or bare.__name__ != name:
+            what = f"is {bare.__qualname__} of another place, under another name"
+            self.refuse(name, what, "define it at the top level, by the name that is used")
+            return
+        try:
+            source = textwrap.dedent(inspect.getsource(bare))
+            names = _names(source)
+        except (OSError, TypeError, SyntaxError):
+            self.refuse(name, "has no source to be read", "define it in a file or a cell")
+            return
+        self.sources[name] = ""  # its place; whatever it names stands before it
+        scope = _scope(bare)
+        for used in names:
+            if used != name and used in scope:
+                self.take(used, scope[used])
+        del self.sources[name]
+        self.sources[name] = source.rstrip() + "\n"
+        if _annotations_are_texts(bare):
+            self.imports["from __future__ import annotations"] = None
+
+    def _imported(self, name: str, thing: Any) -> None:
+        """What belongs to another module, by the names it says of itself."""
+        module = getattr(thing, "__module__", None)
+        qualified = getattr(thing, "__qualname__", None) or getattr(thing, "__name__", None)
+        if isinstance(module, str) and isinstance(qualified, str) and "." not in qualified:
+            for place in _public_places(module):
+                if getattr(importlib.import_module(place), qualified, None) is thing:
+                    self._import(name, place, qualified)
+                    return
+        self.refuse(
+            name,
+            f"is {type(thing).__name__!r} made at run time, which no source tells",
+            "make it inside a function (functools.cache keeps it)",
+        )
+
+    def _import(self, name: str, module: str, thing: str) -> None:
+        if not thing:
+            plain = name == module
+            self.imports[f"import {module}" + ("" if plain else f" as {name}")] = None
+            return
+        self.imports[f"from {module} import {thing}" + ("" if thing == name else f" as {name}")] = (
+            None
+        )
+
+
+def _is_plain(thing: Any) -> bool:
+    """A value whose repr is its source."""
+    if type(thing) in _PLAIN:
+        return not isinstance(thing, float) or math.isfinite(thing)
+    if type(thing) in (list, tuple, set, frozenset):
+        return all(_is_plain(one) for one in thing)
+    return type(thing) is dict and all(_is_plain(one) for pair in thing.items() for one in pair)
+
+
+def _has_own_source(thing: Any) -> bool:
+    """A function or a class of a notebook or a script: nothing that could be imported elsewhere."""
+    bare = inspect.unwrap(thing) if callable(thing) else thing
+    if not (inspect.isfunction(bare) or inspect.isclass(bare)):
+        return False
+    module = inspect.getmodule(bare)
+    return module is None or not _is_installed(module)
+
+
+def _is_installed(module: ModuleType) -> bool:
+    """Is it of Python or of a package, not of a notebook or a file beside it?"""
+    top = module.__name__.partition(".")[0]
+    if top == "__main__":
+        return False
+    if top in sys.stdlib_module_names or top in _installed():
+        return True
+    file = getattr(module, "__file__", None)
+    return file is None or bool({"site-packages", "dist-packages"} & set(Path(file).parts))
+
+
+@functools.cache
+def _installed() -> frozenset[str]:
+    return frozenset({"handful", *packages_distributions()})
+
+
+def _scope(thing: Any) -> Mapping[str, Any]:
+    """The names that the source of `thing` may mean."""
+    if inspect.isfunction(thing):
+        return thing.__globals__
+    module = inspect.getmodule(thing)
+    return vars(module) if module else {}
+
+
+def _names(source: str) -> list[str]:
+    """The module's names that a source reads, each once, in a stable order."""
+    tables = [symtable.symtable(source, "functions.py", "exec")]
+    read: dict[str, None] = {}
+    while tables:
+        table = tables.pop(0)
+        outermost = table.get_type() == "module"
+        for symbol in table.get_symbols():
+            if symbol.is_referenced() and (outermost or symbol.is_global()):
+                read[symbol.get_name()] = None
+        tables += table.get_children()
+    return list(read)
+
+
+def _public_places(module: str) -> list[str]:
+    """`datasets`, `datasets.features`, …: the shortest path that has it is the public one."""
+    parts = module.split(".")
+    return [".".join(parts[: number + 1]) for number in range(len(parts))]
+
+
+def _annotations_are_texts(thing: Any) -> bool:
+    code = getattr(thing, "__code__", None)
+    return bool(code and code.co_flags & __future__.annotations.compiler_flag)
