@@ -260,7 +260,7 @@ def source_of(production: Snapshot, files: Source, store: Store, scratch: Path) 
         try:
             store.fetch(layout.DOCUMENTS, path)
             whole = pq.read_metadata(path).num_rows == production.about.keys
-        except (Absent, OSError, ValueError) as error:
+        except (Absent, Damaged, OSError, ValueError) as error:
             raise _snapshot_damage_error(store, layout.DOCUMENTS) from error
         if not whole:
             raise _snapshot_damage_error(store, layout.DOCUMENTS)
