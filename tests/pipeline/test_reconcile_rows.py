@@ -260,3 +260,43 @@ def test_a_damaged_snapshot_is_told(business: Business) -> None:
     with pytest.raises(DataError, match="snapshot of production is damaged") as error:
         again(business)
     assert layout.DOCUMENTS in str(error.value)
+
+
+def test_two_spellings_of_one_guid_are_one_artifact(tmp_path: Path) -> None:
+    business = without_files(tmp_path)
+    business.settings["production"]["ID_FORMAT"] = "guid"
+    guid = "8f14e45f-ceea-467f-9e0b-1c0a5c8d3f11"
+    add(business, guid, "cat", "one text")
+    add(business, "{" + guid.upper() + "}", "cat", "one text")
+    add(business, "other", "dog", "another text")
+    outcome = business.run()
+    assert sorted(outcome.fate(guid)) == ["duplicate_row", "kept"]
+    assert tree(artifacts(business)) == {
+        f"{guid}/text.txt": b"one text",
+        "other/text.txt": b"another text",
+    }
+
+
+def test_an_override_gives_a_label_to_a_row_without_one(business: Business) -> None:
+    add(business, "unsure", None, "text of unsure")
+    (business.directory / "labels.csv").write_text("artifact_id,label\nunsure,cat\n")
+    business.settings["reconcile"]["LABEL_OVERRIDES"] = "labels.csv"
+    assert business.run().fate("unsure") == ["kept"]
+    assert (artifacts(business) / "unsure" / "text.txt").read_text() == "text of unsure"
+
+
+def test_from_files_to_rows_and_back(business: Business) -> None:
+    """Another FILES_URL asks for a new snapshot; documents of an old one are not left behind."""
+    business.run()
+    documents = artifacts(business).parent / "reconciliation" / "documents.parquet"
+    assert documents.exists()
+    for number in range(4):
+        business.file(f"good-{number}/text.txt", f"text of good-{number}")
+    business.settings["production"] |= {"FILES_URL": str(business.files)}
+    with pytest.raises(UserError, match="FILES_URL"):
+        business.run()
+    assert business.run(refresh=True).record.kept == 4
+    assert not documents.exists()
+    business.settings["production"] |= {"FILES_URL": "none"}
+    assert business.run(refresh=True).record.kept == 4
+    assert documents.exists()

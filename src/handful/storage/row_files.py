@@ -194,7 +194,7 @@ class _Documents:
         import pyarrow.parquet as pq
 
         with _undamaged():
-            file = pq.ParquetFile(path, memory_map=True)
+            file = pq.ParquetFile(path)
         parts = range(file.metadata.num_row_groups)
         return cls(file, list(accumulate(file.metadata.row_group(n).num_rows for n in parts)))
 
