@@ -164,3 +164,49 @@ def test_killed_while_it_copies_it_ends_the_same(tmp_path: Path) -> None:
     assert tree(copies) == {f"id-{n}/text.txt": (f"{n} " * 2000).encode() for n in range(1500)}
     fresh = _large(tmp_path / "fresh")
     assert fresh.run().record.ledger_hash == outcome.record.ledger_hash
+
+
+@pytest.mark.parametrize("driver", ["pymysql", "mysqlconnector"])
+def test_mariadb_gives_bytes_json_and_text(tmp_path: Path, mariadb: str, driver: str) -> None:
+    import sqlalchemy
+
+    business = without_files(tmp_path, "body.txt, photo.jpg, payload.json, size.txt")
+    business.settings["production"] |= {
+        "DATABASE_URL": mariadb.replace("mysql:", f"mysql+{driver}:"),
+        "LABEL_QUERY": "SELECT id AS artifact_id, label, body, photo, payload, size FROM d",
+    }
+    body, photo = "tab\t, \\back\\slash, é 𝒳\r\n", bytes(range(256)) * 200
+    engine = sqlalchemy.create_engine(mariadb.replace("mysql:", "mysql+pymysql:"))
+    with engine.begin() as connection:
+        connection.exec_driver_sql(
+            "CREATE TABLE d (id INT, label VARCHAR(9), body LONGTEXT CHARACTER SET utf8mb4, "
+            "photo LONGBLOB, payload JSON, size DECIMAL(5, 2))"
+        )
+        for number in range(6):
+            connection.exec_driver_sql(
+                "INSERT INTO d VALUES (%s, %s, %s, %s, %s, 2.50)",
+                (number, "ab"[number % 2], f"{number}{body}", photo, '{"a": [1, null]}'),
+            )
+    engine.dispose()
+    assert business.run().record.kept == 6
+    found = tree(artifacts(business))
+    assert found["0/body.txt"] == f"0{body}".encode()
+    assert found["0/photo.jpg"] == photo
+    assert found["0/payload.json"] == b'{"a": [1, null]}'
+    assert found["0/size.txt"] == b"2.50"
+
+
+def test_a_driver_of_postgres_that_reads_by_rows_gives_the_same(
+    tmp_path: Path, postgres: str
+) -> None:
+    business = without_files(tmp_path, "photo.jpg, payload.json")
+    business.settings["production"] |= {
+        "DATABASE_URL": postgres.replace("postgresql:", "postgresql+psycopg2:"),
+        "LABEL_QUERY": "SELECT n AS artifact_id, 'label ' || n % 2 AS label, "
+        "decode('00ff27', 'hex') AS photo, json_build_object('a', n) AS payload "
+        "FROM generate_series(0, 250) AS s (n)",
+    }
+    assert business.run().record.kept == 251
+    found = tree(artifacts(business))
+    assert found["250/photo.jpg"] == b"\x00\xff'"
+    assert found["250/payload.json"] == b'{"a" : 250}'
