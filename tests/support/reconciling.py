@@ -16,8 +16,7 @@ import pyarrow as pa
 from handful import layout
 from handful.experiment.context import Experiment, open_experiment
 from handful.labels.base import LabelSource
-from handful.labels.database import DatabaseLabels
-from handful.pipeline.production import production_files
+from handful.pipeline.production import production_files, production_labels
 from handful.records import Reconciled
 from handful.steps.reconcile import reconcile
 from handful.storage.base import Source, Store
@@ -145,10 +144,9 @@ class Business:
             experiment = self.open(heard, Path(scratch))
             if store is not None:
                 experiment = replace(experiment, store=store)
-            production = experiment.settings.production
             record = reconcile(
                 experiment,
-                labels or DatabaseLabels(production.DATABASE_URL, production.LABEL_QUERY),
+                labels or production_labels(experiment.settings, Path(scratch), heard),
                 source or production_files(experiment.settings),
                 made_from={},
                 refresh=refresh,

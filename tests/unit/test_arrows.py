@@ -51,7 +51,15 @@ ARROWS: dict[str, set[str]] = {
     "steps": LEAVES
     | STORE
     | USERS
-    | {"settings", "storage.keys", "labels.base", "experiment", "evaluation", "report"}
+    | {
+        "settings",
+        "storage.keys",
+        "storage.row_files",
+        "labels.base",
+        "experiment",
+        "evaluation",
+        "report",
+    }
     | {"backends.base", "jobs", "__init__"},
     "pipeline": LEAVES
     | USERS

@@ -22,6 +22,8 @@ database's own text of a value that no type here can hold (an infinite date, byt
 text)."""
 BATCH = 10_000
 """Rows that are held at once as Python's values."""
+BATCH_OF_DOCUMENTS = 100
+"""The same where columns are documents: each may be a megabyte."""
 BATCH_OF_BYTES = 20_000
 """Rows that are held at once as bytes, which take a tenth of that room."""
 MOST_BYTES = 16_000_000
@@ -33,6 +35,9 @@ class LabelSource(Protocol):
 
     def rows(self) -> Iterator[pa.RecordBatch]:
         """All label rows, streamed, as batches of `LABELS_SCHEMA`, in a read-only transaction.
+
+        Where the rows hold documents (FILES_URL = none), a column of bytes for each follows, named
+        as its file is.
 
         Raises `DataError` when the query fails or gives no columns `artifact_id` and `label`,
         `Denied` when the login is refused, `Unreachable` when nobody answers or the connection

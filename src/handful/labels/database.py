@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from handful.labels.base import BATCH
+from handful.labels.base import BATCH, BATCH_OF_DOCUMENTS
 from handful.progress import Discreet, Progress, Silent
 
 __all__ = ["BATCH", "DatabaseLabels"]
@@ -30,6 +30,8 @@ class DatabaseLabels:
     """A folder on this machine, for private copies and a database's temporary files."""
     shown_as: str = ""
     """How messages name the database, if its address is not to be shown."""
+    documents: tuple[str, ...] = ()
+    """Files whose contents are columns of the query: `text.txt` is the column `text`."""
 
     def rows(self) -> Iterator[pa.RecordBatch]:
         from handful.labels.failures import hider, without_address
@@ -44,7 +46,7 @@ class DatabaseLabels:
         from handful.labels.batches import label_batches
         from handful.labels.connection import open_read_only_connection, parse_database_url
         from handful.labels.failures import translate_database_error
-        from handful.labels.reading import open_rows
+        from handful.labels.reading import ROWS_AT_ONCE, open_rows
         from handful.labels.statements import check_statement
 
         url = parse_database_url(self.url)
@@ -53,7 +55,9 @@ class DatabaseLabels:
         try:
             with open_read_only_connection(url, progress, self.scratch) as connection:
                 connected = True
-                yield from label_batches(open_rows(connection, self.query))
+                if self.documents:
+                    connection.execution_options(**{ROWS_AT_ONCE: BATCH_OF_DOCUMENTS})
+                yield from label_batches(open_rows(connection, self.query), self.documents)
         except DBAPIError as error:
             # The cause is left out: drivers may put the whole connection string into theirs.
             raise translate_database_error(error, url, connected=connected) from None

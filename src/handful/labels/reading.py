@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection, CursorResult
 
 _QUERY_READING_PLACE = "[production] LABEL_QUERY"
+ROWS_AT_ONCE = "handful_rows_at_once"
+"""An option of a connection: see `rows_at_once`."""
 
 
 Batch = Callable[[], Sequence[Column]]
@@ -76,12 +78,18 @@ def _way(connection: Connection) -> Callable[[Connection, str], Rows]:
             return open_objects
 
 
+def rows_at_once(connection: Connection) -> int:
+    """How many rows may be held as Python's values: `BATCH`, or fewer where they are long."""
+    found: int = connection.get_execution_options().get(ROWS_AT_ONCE, BATCH)
+    return found
+
+
 def open_objects(connection: Connection, query: str) -> Rows:
     """Rows as the driver reads them: Python's values."""
     result = execute(connection, query)
 
     def batches() -> Generator[Batch]:
-        for rows in result.partitions(BATCH):
+        for rows in result.partitions(rows_at_once(connection)):
             yield of_objects(by_column(rows))
 
     return Rows(list(result.keys()), batches())
@@ -108,7 +116,7 @@ def _with_lobs_read(values: Sequence[Any]) -> Sequence[Any]:
 
 def execute(connection: Connection, query: str) -> CursorResult[Any]:
     """The result of `query`, streamed."""
-    options: dict[str, Any] = {"no_parameters": True, "yield_per": BATCH}
+    options: dict[str, Any] = {"no_parameters": True, "yield_per": rows_at_once(connection)}
     result = connection.exec_driver_sql(query, execution_options=options)
     check_gives_rows(result.returns_rows)
     return result

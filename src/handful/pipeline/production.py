@@ -27,6 +27,7 @@ def production_labels(settings: Settings, scratch: Path, progress: Progress) -> 
         progress=progress,
         scratch=scratch,
         shown_as=describe_production_database(settings),
+        documents=production.FILES_FROM_PROD if production.holds_documents else (),
     )
 
 
@@ -40,6 +41,10 @@ def production_files(settings: Settings) -> Source:
     """Production's file store, to read from; nothing is asked yet."""
     from handful.storage.several import Several
 
+    if settings.production.holds_documents:
+        from handful.storage.row_files import RowFiles
+
+        return RowFiles()
     own = open_in_production(settings, settings.production.FILES_URL)
     others = tuple(open_in_production(settings, url) for url in settings.production.FILE_BUCKETS)
     return Several(own, others) if others else own
@@ -70,6 +75,8 @@ def refuse_overlap(settings: Settings, store: Store, directory: Path) -> None:
     from handful.storage.checked import bare
     from handful.storage.overlap import overlap
 
+    if settings.production.holds_documents:
+        return  # they lie in no place
     url, store = store.url, bare(store)
     files = open_in_production(settings, settings.production.FILES_URL)
     if not overlap(store, files):

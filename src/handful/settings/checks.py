@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from handful.errors import Fault, SettingsError
-from handful.files.paths import from_home, is_file, path_fault
+from handful.files.paths import from_home, is_file, is_glob, path_fault
 from handful.layout import check_model_folders
 from handful.records.metric_names import own_goal
 from handful.settings.declare import keys_of
@@ -20,7 +20,7 @@ from handful.settings.reading.state import OVERRIDES, Reading, shown
 from handful.settings.reading.unknown import nearest, section_key_spellings
 from handful.settings.secrets import variables_in
 from handful.settings.sections.all import SECTIONS
-from handful.settings.values.names import covers, folder_name
+from handful.settings.values.names import NO_PLACE, covers, folder_name
 from handful.settings.values.parse import Wrong
 from handful.system.certificates import BadCertificates, read_certificates
 
@@ -43,6 +43,7 @@ def check(reading: Reading, directory: Path) -> None:
     _production(reading, directory)
     _check_label_query(reading, directory)
     _file_keys(reading)
+    _check_documents_in_rows(reading)
     _certificates(reading, directory)
     _check_file_keys(reading)
     _check_label_keys(reading, directory)
@@ -125,8 +126,11 @@ def _metric_goal(reading: Reading) -> None:
 
 
 def _production(reading: Reading, directory: Path) -> None:
-    _resolve(reading, directory, "production", "FILES_URL")
     values = reading.of("production")
+    if str(values.get("FILES_URL", "")).lower() == NO_PLACE:
+        values["FILES_URL"] = NO_PLACE
+    else:
+        _resolve(reading, directory, "production", "FILES_URL")
     match = _SQLITE.fullmatch(values.get("DATABASE_URL", ""))
     if match and match[2] != ":memory:" and not match[2].startswith("file:"):
         reading.as_written["[production] DATABASE_URL"] = values["DATABASE_URL"]
@@ -180,7 +184,7 @@ def _file_keys(reading: Reading) -> None:
         if not by_column:
             what = "only keys that FILE_KEY_COLUMN gives can lead to other buckets"
             reading.fault_of("production", "FILE_BUCKETS", what, "remove it, or name the column")
-        elif not str(values.get("FILES_URL", "s3://")).lower().startswith("s3://"):
+        elif not str(values.get("FILES_URL", "s3://")).lower().startswith(("s3://", NO_PLACE)):
             what = "FILES_URL is a directory, and from there no key leads to a bucket"
             reading.fault_of("production", "FILE_BUCKETS", what, "write s3://bucket as FILES_URL")
     if not by_column:
@@ -193,6 +197,24 @@ def _file_keys(reading: Reading) -> None:
             name = shown(reading.places["production", "FILES_FROM_PROD"], name)
             what = f"{name} holds a /, but with FILE_KEY_COLUMN a file's name is what follows it"
             remedy = "write the last segment of the key, or a glob that fits it"
+            reading.fault_of("production", "FILES_FROM_PROD", what, remedy)
+
+
+def _check_documents_in_rows(reading: Reading) -> None:
+    """What FILES_URL = none asks of the other keys: no file has a key there."""
+    values = reading.of("production")
+    if values.get("FILES_URL") != NO_PLACE:
+        return
+    for key in ("KEY_PATTERN", "FILE_KEY_COLUMN"):
+        if reading.has_text("production", key):
+            what = "FILES_URL = none: the documents are in the label rows, and no file has a key"
+            reading.fault_of("production", key, what, "remove it, or name the place of the files")
+    for name in values.get("FILES_FROM_PROD") or ():
+        column, _, extension = name.rpartition(".")
+        if not column or not extension or "/" in name or is_glob(name):
+            name = shown(reading.places["production", "FILES_FROM_PROD"], name)
+            what = f"{name} names no column: with FILES_URL = none a file is <column>.<extension>"
+            remedy = "write text.txt for the column `text`, photo.jpg for the column `photo`"
             reading.fault_of("production", "FILES_FROM_PROD", what, remedy)
 
 

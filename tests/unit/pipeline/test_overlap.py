@@ -9,7 +9,7 @@ import pytest
 
 from handful.errors import UserError
 from handful.experiment.context import open_experiment
-from handful.pipeline.production import refuse_overlap
+from handful.pipeline.production import production_files, refuse_overlap
 from handful.progress import Silent
 
 PLAIN = "{artifact_id}/{file}"
@@ -174,3 +174,16 @@ def test_the_server_may_come_from_a_profile(
     one, two = "AWS_PROFILE = one", "AWS_PROFILE = two"
     assert refused(tmp_path, **places, store_keys=one, production_keys=one)
     assert not refused(tmp_path, **places, store_keys=one, production_keys=two)
+
+
+def test_documents_of_the_label_rows_lie_nowhere(tmp_path: Path) -> None:
+    directory = tmp_path / "EXP"
+    directory.mkdir()
+    text = SETTINGS.replace("KEY_PATTERN = {pattern}\n", "")
+    (directory / "settings.ini").write_text(
+        text.format(store="./none", store_keys="", files="none", production_keys="")
+    )
+    (directory / "functions.py").write_text("")
+    experiment = open_experiment(directory, (), Silent(), tmp_path / "scratch")
+    refuse_overlap(experiment.settings, experiment.store, directory)
+    assert production_files(experiment.settings).url == "none"

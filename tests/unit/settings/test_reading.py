@@ -183,3 +183,15 @@ def test_the_scan_reads_what_configparser_reads() -> None:
     lines = text.split("\n")
     for entry in found.entries:
         assert lines[entry.line - 1].strip().startswith(entry.key)
+
+
+def test_no_files_is_no_place(folder: Path) -> None:
+    (folder / "settings.ini").write_text(MINIMAL)
+    written = "production.FILES_FROM_PROD=text.txt", "reconcile.FILES_ON_RESEARCH=text.txt"
+    for told in ("none", "None"):
+        settings = read_settings(folder, (f"production.FILES_URL={told}", *written))
+        assert settings.production.FILES_URL == "none"
+        assert settings.production.holds_documents
+    settings = read_settings(folder, ("production.FILES_URL=./none", *written))
+    assert str(folder / "none") == settings.production.FILES_URL
+    assert not settings.production.holds_documents

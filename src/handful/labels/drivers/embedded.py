@@ -9,7 +9,6 @@ from itertools import islice
 from operator import methodcaller
 from typing import TYPE_CHECKING, Any
 
-from handful.labels.base import BATCH
 from handful.labels.columns import Column
 from handful.labels.drivers.text_values import Kind
 from handful.labels.reading import (
@@ -22,6 +21,7 @@ from handful.labels.reading import (
     execute,
     of_objects,
     open_objects,
+    rows_at_once,
 )
 from handful.labels.values import Verbatim
 
@@ -39,10 +39,11 @@ def open_sqlite(connection: Connection, query: str) -> Rows:
     with as_sqlalchemy(connection, query):
         cursor = raw.execute(query)
     check_gives_rows(cursor.description is not None)
+    most = rows_at_once(connection)
 
     def batches() -> Generator[Batch]:
         with as_sqlalchemy(connection, query):
-            while rows := _fetch(cursor):
+            while rows := _fetch(cursor, most):
                 yield partial(_build_object_columns, rows)
 
     return Rows([column[0] for column in cursor.description], batches())
@@ -52,17 +53,17 @@ def _build_object_columns(rows: Sequence[Sequence[Any]]) -> list[Column]:
     return [Column(Kind.OBJECT, values) for values in by_column(rows)]
 
 
-def _fetch(cursor: sqlite3.Cursor) -> list[Any]:
-    """Up to `BATCH` rows. From the first text on that is no UTF-8, its bytes come as surrogates,
+def _fetch(cursor: sqlite3.Cursor, most: int) -> list[Any]:
+    """Up to `most` rows. From the first text on that is no UTF-8, its bytes come as surrogates,
     which takes longer; the cursor still stands at the row that it could not read."""
     rows: list[Any] = []
     try:
-        rows.extend(islice(cursor, BATCH))  # those before an error stay
+        rows.extend(islice(cursor, most))  # those before an error stay
     except sqlite3.OperationalError as error:
         if "decode" not in str(error) or cursor.connection.text_factory is not str:
             raise
         cursor.connection.text_factory = _SQLITE_TEXT_DECODER
-        rows.extend(islice(cursor, BATCH - len(rows)))
+        rows.extend(islice(cursor, most - len(rows)))
     return rows
 
 
@@ -78,7 +79,7 @@ def open_duckdb(connection: Connection, query: str) -> Rows:
     result = execute(connection, f"SELECT *, {told} FROM ({query}\n) AS q({aliases})")  # nosec B608
 
     def batches() -> Generator[Batch]:
-        for rows in result.partitions(BATCH):
+        for rows in result.partitions(rows_at_once(connection)):
             columns = by_column(rows)
             for at, text in zip(places, columns[len(names) :], strict=True):
                 columns[at] = [

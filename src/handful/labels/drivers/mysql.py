@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from handful.labels.base import BATCH
 from handful.labels.columns import Column, text_of
 from handful.labels.drivers.server_types import of_mysql
 from handful.labels.drivers.text_values import Kind
@@ -21,6 +20,7 @@ from handful.labels.reading import (
     check_gives_rows,
     driver_connection,
     execute,
+    rows_at_once,
 )
 
 if TYPE_CHECKING:
@@ -57,7 +57,9 @@ def open_pymysql(connection: Connection, query: str) -> Rows:
     fields = cursor._result.fields
     kinds = [of_mysql(field.type_code, field.charsetnr) for field in fields]
     batches = (
-        packet_columns(raw, cursor, kinds) if can_read_packets(raw) else _by_rows(cursor, kinds)
+        packet_columns(raw, cursor, kinds)
+        if can_read_packets(raw)
+        else _by_rows(cursor, kinds, rows_at_once(connection))
     )
     return Rows(names, _translating(connection, query, batches))
 
@@ -79,7 +81,9 @@ def open_mysqldb(connection: Connection, query: str) -> Rows:
     check_gives_rows(bool(cursor.description))
     names = [column[0] for column in cursor.description]
     kinds = [of_mysql(column[1], _TEXT) for column in cursor.description]
-    return Rows(names, _translating(connection, query, _by_rows(cursor, kinds)))
+    return Rows(
+        names, _translating(connection, query, _by_rows(cursor, kinds, rows_at_once(connection)))
+    )
 
 
 def open_mysqlconnector(connection: Connection, query: str) -> Rows:
@@ -93,7 +97,9 @@ def open_mysqlconnector(connection: Connection, query: str) -> Rows:
     check_gives_rows(bool(cursor.description))
     names = [column[0] for column in cursor.description]
     kinds = [of_mysql(column[1], column[8]) for column in cursor.description]
-    return Rows(names, _translating(connection, query, _by_rows(cursor, kinds)))
+    return Rows(
+        names, _translating(connection, query, _by_rows(cursor, kinds, rows_at_once(connection)))
+    )
 
 
 def open_mariadb(connection: Connection, query: str) -> Rows:
@@ -116,7 +122,7 @@ def open_mariadb(connection: Connection, query: str) -> Rows:
     names, kinds = list(result.keys()), kinds or [Kind.OBJECT] * len(result.keys())
 
     def batches() -> Generator[Batch]:
-        for rows in result.partitions(BATCH):
+        for rows in result.partitions(rows_at_once(connection)):
             yield partial(_columns, rows, kinds)
 
     return Rows(names, batches())
@@ -141,8 +147,8 @@ def _translating(connection: Connection, query: str, batches: Generator[Batch]) 
         yield from batches
 
 
-def _by_rows(cursor: Any, kinds: Sequence[Kind]) -> Generator[Batch]:
-    while rows := cursor.fetchmany(BATCH):
+def _by_rows(cursor: Any, kinds: Sequence[Kind], most: int) -> Generator[Batch]:
+    while rows := cursor.fetchmany(most):
         yield partial(_columns, rows, kinds)
 
 

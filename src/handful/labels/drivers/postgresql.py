@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from handful.labels.base import BATCH, BATCH_OF_BYTES, MOST_BYTES
+from handful.labels.base import BATCH_OF_BYTES, MOST_BYTES
 from handful.labels.columns import Column
 from handful.labels.drivers.server_types import of_postgresql
 from handful.labels.reading import (
@@ -29,6 +29,7 @@ from handful.labels.reading import (
     check_gives_rows,
     driver_connection,
     execute,
+    rows_at_once,
 )
 from handful.labels.values import decode_database_text
 
@@ -208,7 +209,7 @@ def open_by_rows(connection: Connection, query: str) -> Rows:
     oids = [int(column[1]) for column in _description(result)]
 
     def batches() -> Generator[Batch]:
-        for rows in result.partitions(BATCH):
+        for rows in result.partitions(rows_at_once(connection)):
             yield partial(_of_rows, rows, oids)
 
     return Rows(names, batches())

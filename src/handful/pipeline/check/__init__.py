@@ -130,8 +130,9 @@ def _ask_production(experiment: Experiment) -> None:
     files = production_files(experiment.settings)
     try:
         sample = _sample(experiment, files)
-        first = sample.listing["key"][0].as_py()
-        files.fetch(first, experiment.scratch / "one-of-production")
+        if sample.listing.num_rows:  # else they are in the label rows, which were read
+            first = sample.listing["key"][0].as_py()
+            files.fetch(first, experiment.scratch / "one-of-production")
     except Unreachable as error:
         experiment.progress.warn(
             f"production cannot be asked; runs use the snapshot until --refresh: {error}"
@@ -139,6 +140,8 @@ def _ask_production(experiment: Experiment) -> None:
     else:
         experiment.progress.note(
             f"production: {sample.artifacts} artifacts were found, and a file of one was read"
+            if sample.listing.num_rows
+            else f"production: {sample.artifacts} artifacts were found in the label rows and read"
         )
 
 

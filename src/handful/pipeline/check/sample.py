@@ -12,7 +12,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from handful.errors import DataError
-from handful.labels.base import LABELS_SCHEMA, LabelSource
+from handful.labels.base import LabelSource
+from handful.labels.batches import with_documents
 from handful.pipeline.check.named import list_referenced_artifacts
 from handful.progress import Progress
 from handful.settings import Settings
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 
 LABEL_ROWS = 20_000
 """How many label rows are read, at most."""
+LABEL_BYTES = 256 * 1024 * 1024
+"""Of these, at most: they may hold documents."""
 LISTED_KEYS = 200_000
 """How many keys are listed, at most."""
 SPARE = 3
@@ -41,7 +44,7 @@ class Sample:
     """Label rows and files of a few artifacts."""
 
     rows: pa.Table
-    """`LABELS_SCHEMA`"""
+    """`LABELS_SCHEMA`, and the documents that are columns of the query."""
     listing: pa.Table
     """`LISTING_SCHEMA`"""
     artifacts: int
@@ -57,7 +60,11 @@ def take_sample(
     first = normalize_rows(_first_rows(labels), settings)
     seen = _Seen()
     by_column = bool(settings.production.FILE_KEY_COLUMN)
-    if by_column:
+    documents = settings.production.FILES_FROM_PROD if settings.production.holds_documents else ()
+    if documents:
+        whole = _usable() & pl.all_horizontal(pl.col(name).is_not_null() for name in documents)
+        found = first = first.filter(whole)
+    elif by_column:
         usable = first.filter(_usable())
         found = list_referenced_artifacts(usable, files, settings, artifacts * SPARE * 10, progress)
     else:
@@ -69,9 +76,12 @@ def take_sample(
     if by_column:  # each row of an artifact names files of it
         kept_ids = pl.col("artifact_id").is_in(chosen["artifact_id"].implode())
         chosen = first.filter(kept_ids & _usable())
+    schema = with_documents(documents)
+    rows = chosen.select(schema.names).to_arrow().cast(schema)
+    if documents:
+        return Sample(rows, LISTING_SCHEMA.empty_table(), rows.num_rows)
     kept = kept.with_columns(archived=pl.lit(None, pl.String))
     listing = kept.select(LISTING_SCHEMA.names).to_arrow().cast(LISTING_SCHEMA)
-    rows = chosen.select(LABELS_SCHEMA.names).to_arrow().cast(LABELS_SCHEMA)
     return Sample(rows, listing, chosen["artifact_id"].n_unique())
 
 
@@ -92,11 +102,18 @@ def _too_few(
     seen: _Seen,
 ) -> DataError:
     column = settings.production.FILE_KEY_COLUMN
+    names = settings.production.FILES_FROM_PROD
     few = (
         f"only {chosen['artifact_id'].n_unique()} artifacts of {chosen['label'].n_unique()} labels "
         "have a label and all of FILES_FROM_PROD"
     )
     where = f"[production] FILES_URL = {files.url}"
+    if settings.production.holds_documents:
+        return DataError(
+            f"among the first label rows {few}",
+            where="settings.ini [production] FILES_FROM_PROD",
+            remedy=f"are the columns of {', '.join(names)} filled, and is there more than a label?",
+        )
     if column:
         return DataError(
             f"among {rows.height:,} label rows {few}",
@@ -116,11 +133,12 @@ def _too_few(
 
 
 def _first_rows(labels: LabelSource) -> pl.DataFrame:
-    batches, count = [], 0
+    batches, count, size = [], 0, 0
     for batch in labels.rows():
         batches.append(batch)
         count += batch.num_rows
-        if count >= LABEL_ROWS:
+        size += batch.nbytes
+        if count >= LABEL_ROWS or size >= LABEL_BYTES:
             break
     if not count:
         where = "[production] LABEL_QUERY"

@@ -114,9 +114,10 @@ class ProductionSection:
         optional(text("path")), None, "A file that holds the label query, instead of LABEL_QUERY."
     )
     FILES_URL: str = key(
-        text("s3://… or directory", names.place),
+        text("s3://… or directory | none", names.place),
         None,
-        "The root of the artifacts' files.",
+        "The root of the artifacts' files; `none`: there are none, and the documents are columns "
+        "of the label rows, which FILES_FROM_PROD names.",
         required=True,
         counts="reconcile",
     )
@@ -149,7 +150,12 @@ class ProductionSection:
         counts="reconcile",
     )
     FILES_FROM_PROD: tuple[str, ...] = key(
-        _FILES, None, "The files of each artifact to copy.", required=True, counts="reconcile"
+        _FILES,
+        None,
+        "The files of each artifact to copy. With FILES_URL = none, `text.txt` is the column "
+        "`text`.",
+        required=True,
+        counts="reconcile",
     )
     S3_ENDPOINT_URL: str | None = key(
         optional(text("URL", names.server_url)),
@@ -173,6 +179,11 @@ class ProductionSection:
         "The certificates to trust when FILES_URL is opened, a company's own among them.",
         said="AWS_CA_BUNDLE, else the profile's, else the public ones",
     )
+
+    @property
+    def holds_documents(self) -> bool:
+        """Are the documents columns of the label rows, and are there no files?"""
+        return self.FILES_URL == names.NO_PLACE
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,8 @@ from handful.settings.values.parse import Wrong
 _ILLEGAL_NAME_CHARACTERS = set('/\\<>:"|?*')
 _BUCKET_NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,253}[A-Za-z0-9]")
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
+NO_PLACE = "none"
+"""FILES_URL where there are no files: a folder of this name is `./none`."""
 
 
 def _printable(name: str) -> bool:

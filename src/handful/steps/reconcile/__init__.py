@@ -48,7 +48,7 @@ from handful.steps.reconcile.snapshot.contents import ContentHasher
 from handful.steps.reconcile.snapshot.difference import show_difference
 from handful.steps.reconcile.snapshot.file_rows import Named
 from handful.steps.reconcile.snapshot.overrides import override
-from handful.steps.reconcile.snapshot.snapshot import Snapshot, replace_kept, snapshot
+from handful.steps.reconcile.snapshot.snapshot import Snapshot, replace_kept, snapshot, source_of
 from handful.storage.base import Source, Store
 from handful.user_functions.settings_usage import settings_usage
 from handful.user_functions.source_hash import function_hashes
@@ -99,7 +99,7 @@ def reconcile(
     taken_at, matched, troubles = begun.production.about.taken_at, begun.matched, begun.troubles
 
     journal = Journal(table_store, progress, taken_at, overwrites=asked.OVERWRITE)
-    copier = copies.Copier(files, store, asked.COPY_CONCURRENCY, troubles, journal, progress)
+    copier = copies.Copier(begun.files, store, asked.COPY_CONCURRENCY, troubles, journal, progress)
     delivery = _copy(copier, begun)
 
     processing = None
@@ -139,6 +139,8 @@ class _Begun:
     """What is known before the first copy."""
 
     production: Snapshot
+    files: Source
+    """Where its files are read."""
     listing: Listing
     matched: Matched
     troubles: Troubles
@@ -167,6 +169,7 @@ def _prepare_reconciliation(
     try:
         production = taken()
         keeping = production.keeping
+        files = source_of(production, files, store, scratch)
         trying = Meanwhile(lambda: _try_out(store, production, files))
         if production.replaces:
             show_difference(experiment.progress, production.replaces, production)
@@ -188,7 +191,7 @@ def _prepare_reconciliation(
         mover = FolderMover(table_store, settings.reconcile.COPY_CONCURRENCY, experiment.progress)
         here, memory = mover.move(matched.files, here, memory)
     here = sums.without_damaged(table_store, experiment.progress, here, every=every)
-    return _Begun(production, listing, matched, troubles, here, memory, trying)
+    return _Begun(production, files, listing, matched, troubles, here, memory, trying)
 
 
 def _copy(copier: copies.Copier, begun: _Begun) -> copies.Delivery:
@@ -226,7 +229,8 @@ def _match(
     column, named = settings.production.FILE_KEY_COLUMN, None
     if column and production.file_keys:
         named = Named(column, pl.scan_parquet(production.file_keys))
-    listing = Listing(keys, production.about.keys_read_two_ways > 0, named)
+    about = production.about
+    listing = Listing(keys, about.keys_read_two_ways > 0, named, of_rows=about.of_rows)
     hasher = ContentHasher(files, table_store, scratch, progress)
     matched = match(rows, listing, wanted, settings, hasher)
     matched = keep_apart(matched, experiment.store)

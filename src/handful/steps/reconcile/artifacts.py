@@ -24,6 +24,8 @@ class Listing:
     """Are there keys that stand for files of two artifacts?"""
     named: Named | None = None
     """What the label rows say of files, if they name them (FILE_KEY_COLUMN)."""
+    of_rows: bool = False
+    """Are they documents of the label rows (FILES_URL = none)? Then `files` has `nr`, too."""
 
 
 RESTORE = pl.lit("restore it, wait until it can be read, then --refresh")
@@ -66,6 +68,8 @@ def files_side(
 ) -> pl.DataFrame:
     """The fates that depend on files: from no_files to archived."""
     joined = rows.join(seen, on="artifact_id", how="left", maintain_order="left", suffix="_seen")
+    if listing.of_rows:  # a row without a document lacks that file
+        joined = joined.with_columns(pl.col("copied").fill_null(0))
     joined = give(
         joined,
         pl.col("copied").is_null(),
@@ -153,10 +157,12 @@ def _two_keys(listing: Listing, wanted: Wanted) -> pl.DataFrame:
     pairs = (
         suspects.sort("artifact_id", "key")
         .group_by("artifact_id", "composed", maintain_order=True)
-        .agg("key", "is_copied")
+        .agg("key", "is_copied", pl.col("file").first())
         .filter((pl.col("key").list.len() > 1) & pl.col("is_copied").list.any())
     )
     reason = pl.lit("two keys stand for one file: ") + join_some("key", 2)
+    if listing.of_rows:
+        reason = pl.lit("its label rows give different documents as ") + shown(pl.col("file"))
     found = pairs.select("artifact_id", reason=reason).sort("artifact_id", "reason")
     return found.unique("artifact_id", keep="first", maintain_order=True)
 

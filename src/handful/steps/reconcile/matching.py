@@ -42,6 +42,7 @@ from handful.steps.reconcile.keys.key_names import add_names
 from handful.steps.reconcile.keys.names import Wanted, id_fault, quote_names, row_fault, shown
 from handful.steps.reconcile.snapshot import file_rows
 from handful.steps.reconcile.snapshot.contents import Hasher, Hashes
+from handful.steps.reconcile.snapshot.documents import of_open_rows
 
 EXAMPLES = 5
 _FEW = 4
@@ -57,7 +58,7 @@ class Matched:
     guid original_id: label rows in the snapshot's order, then the artifacts that have none, by
     id."""
     files: pl.DataFrame
-    """What kept artifacts are copied with: artifact_id, file, key, size, etag."""
+    """What kept artifacts are copied with: artifact_id, file, key, size, etag, perhaps nr."""
 
 
 def match(
@@ -80,7 +81,10 @@ def match(
         listing = replace(listing, files=file_rows.files_of(named, rows))
         rows = file_rows.settle(rows, named)
     else:
-        rows = _duplicate_rows(_conflicts(rows))
+        rows = _conflicts(rows)
+        if listing.of_rows:
+            listing = replace(listing, files=of_open_rows(listing.files, rows))
+        rows = _duplicate_rows(rows)
     seen = artifacts.look(listing, wanted)
     rows = artifacts.files_side(rows, listing, seen, wanted)
     files = artifacts.files_of(listing, wanted, rows.filter(OPEN))

@@ -18,6 +18,7 @@ from handful.steps.reconcile.keys.key_names import check_apart
 from handful.steps.reconcile.keys.key_pattern import KeyPattern
 from handful.steps.reconcile.keys.pattern_hint import KeySample, no_file, no_key_fits
 from handful.steps.reconcile.snapshot import tables
+from handful.steps.reconcile.snapshot.documents import set_apart
 from handful.storage.base import Source, markers_left_out
 
 FILES_SCHEMA = pa.schema(
@@ -50,6 +51,8 @@ class Taken:
     """Objects that stand for a folder, and were left out."""
     file_keys: Path | None = None
     """See `key_column`."""
+    documents: Path | None = None
+    """See `documents`."""
 
 
 def take(
@@ -58,11 +61,18 @@ def take(
     """Ask production for everything; nothing is kept in the store yet.
 
     `DataError` if there is no label row, no key, or no key that KEY_PATTERN fits; with
-    FILE_KEY_COLUMN, if the rows name no file that can be had.
+    FILE_KEY_COLUMN, if the rows name no file that can be had; with FILES_URL = none, if they hold
+    no document.
     """
     label_file = scratch / "taken-labels.parquet"
     listing_file = scratch / "taken-listing.parquet"
     production = settings.production
+    if production.holds_documents:
+        documents = scratch / "taken-documents.parquet"
+        with set_apart(labels, documents, listing_file, FILES_SCHEMA) as apart:
+            rows, _ = _take_labels(apart, label_file, progress)
+        keys = apart.listing.rows
+        return Taken(label_file, listing_file, rows, keys, 0, 0, documents=documents)
     if production.FILE_KEY_COLUMN:
         watched = key_column.Watched(labels, production.FILE_KEY_COLUMN)
         rows, _ = _take_labels(watched, label_file, progress)
@@ -79,9 +89,7 @@ def take(
     return Taken(label_file, listing_file, rows, *counts)
 
 
-def _take_labels(
-    labels: LabelSource | key_column.Watched, path: Path, progress: Progress
-) -> tuple[int, pl.DataFrame]:
+def _take_labels(labels: LabelSource, path: Path, progress: Progress) -> tuple[int, pl.DataFrame]:
     """Rows written, and their artifact ids, each once."""
     ids = [pl.Series("artifact_id", [], pl.String)]
     with tables.writing(path, LABELS_SCHEMA) as writer:

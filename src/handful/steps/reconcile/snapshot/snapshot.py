@@ -3,6 +3,7 @@
     labels.parquet    every label row, as the database gave it
     listing.parquet   every key that KEY_PATTERN fits, whatever FILES_FROM_PROD says
     file_keys.parquet with FILE_KEY_COLUMN: what each key of the label rows led to
+    documents.parquet with FILES_URL = none: the documents of the label rows
     stats.parquet     of local files: inode and ctime, see `same_stamps`
     snapshot.json     when, from where, how many; written last, removed first
 
@@ -37,6 +38,10 @@ from handful.steps.reconcile.keys import key_column
 from handful.steps.reconcile.snapshot import tables
 from handful.steps.reconcile.snapshot.fetch import take
 from handful.storage.base import Source, Store
+from handful.storage.row_files import RowFiles
+
+_OF_DOCUMENTS = "[production] FILES_FROM_PROD"
+"""Which columns are documents; other snapshots hold every file, and do not depend on it."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +65,11 @@ class About:
         """Did the label rows name the files, and nothing was listed?"""
         return bool(self.made_from.get(key_column.MADE_FROM))
 
+    @property
+    def of_rows(self) -> bool:
+        """Are the files documents of the label rows (FILES_URL = none)?"""
+        return _OF_DOCUMENTS in self.made_from
+
 
 @dataclass(frozen=True)
 class Snapshot:
@@ -72,6 +82,8 @@ class Snapshot:
     """Parquet: artifact_id, file, key, size, etag."""
     file_keys: Path | None = None
     """Parquet, with FILE_KEY_COLUMN: see `key_column`."""
+    documents: Path | None = None
+    """Parquet, with FILES_URL = none: see `documents`. Of a kept snapshot: see `source_of`."""
     is_new: bool = False
     """It is not in the store yet: see `replace_kept`."""
     replaces: Snapshot | None = None
@@ -142,6 +154,7 @@ def snapshot(
         taken.labels,
         taken.listing,
         taken.file_keys,
+        taken.documents,
         is_new=True,
     )
     if kept is None:
@@ -192,6 +205,8 @@ def describe_snapshot_sources(settings: Settings) -> dict[str, str]:
         key_column.MADE_FROM: production.FILE_KEY_COLUMN or "",
         "[production] FILE_BUCKETS": ", ".join(production.FILE_BUCKETS),
     }
+    if production.holds_documents:
+        column[_OF_DOCUMENTS] = ", ".join(production.FILES_FROM_PROD)
     return {
         **{name: value for name, value in column.items() if value},
         "[production] DATABASE_URL": database,
@@ -225,8 +240,33 @@ def _check_same(about: About, made_from: Mapping[str, str], url: str, directory:
 
 def replace_kept(table_store: tables.TableStore, new: Snapshot) -> None:
     """Replace the snapshot in the store: the marker goes first and comes last."""
-    table_store.store.delete([layout.SNAPSHOT])
+    stale = [] if new.documents else [layout.DOCUMENTS]
+    table_store.store.delete([layout.SNAPSHOT, *stale])
     _keep(table_store, new)
+
+
+def source_of(production: Snapshot, files: Source, store: Store, scratch: Path) -> Source:
+    """Where the files of the snapshot are read: production's, or the documents that it holds.
+
+    Those of a kept snapshot are brought here when the first one is read.
+    """
+    if not production.about.of_rows:
+        return files
+
+    def bring() -> Path:
+        if production.documents:
+            return production.documents
+        path = scratch / "kept-documents.parquet"
+        try:
+            store.fetch(layout.DOCUMENTS, path)
+            whole = pq.read_metadata(path).num_rows == production.about.keys
+        except (Absent, Damaged, OSError, ValueError) as error:
+            raise _snapshot_damage_error(store, layout.DOCUMENTS) from error
+        if not whole:
+            raise _snapshot_damage_error(store, layout.DOCUMENTS)
+        return path
+
+    return RowFiles(production.listing, bring)
 
 
 def _keep(table_store: tables.TableStore, new: Snapshot) -> None:
@@ -235,6 +275,8 @@ def _keep(table_store: tables.TableStore, new: Snapshot) -> None:
     parts = {layout.LABELS: new.labels, layout.LISTING: new.listing}
     if new.file_keys:
         parts[layout.FILE_KEYS] = new.file_keys
+    if new.documents:
+        parts[layout.DOCUMENTS] = new.documents
     tables.together(*(partial(store.send, path, key) for key, path in parts.items()))
     if new.stats is not None and new.stats.height:
         table_store.save(new.stats.drop("stamp"), layout.STATS)

@@ -104,8 +104,13 @@ def give_back() -> None:
 class Writer:
     """Writes a large table batch by batch, in a thread while the next rows are made."""
 
-    def __init__(self, path: Path, schema: pa.Schema) -> None:
-        self._writer = pq.ParquetWriter(path, schema, compression="zstd")
+    def __init__(self, path: Path, schema: pa.Schema, part_bytes: int = 0) -> None:
+        """`part_bytes`: of large values, so many are written together, and nothing is told of
+        their order, or looked for that is twice."""
+        options = {"use_dictionary": False, "write_statistics": False} if part_bytes else {}
+        self._writer = pq.ParquetWriter(path, schema, compression="zstd", **options)
+        self._part_bytes = part_bytes
+        self._bytes_waiting = 0
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="table-writer")
         self._writing: Future[None] | None = None
         self._schema = schema
@@ -124,7 +129,9 @@ class Writer:
         self._waiting.append(batch)
         self._rows_waiting += batch.num_rows
         self.rows += batch.num_rows
-        if self._rows_waiting >= ROWS_TOGETHER:
+        if self._part_bytes:
+            self._bytes_waiting += batch.nbytes
+        if self._rows_waiting >= ROWS_TOGETHER or self._bytes_waiting > self._part_bytes:
             self._flush()
 
     def close(self) -> None:
@@ -138,12 +145,17 @@ class Writer:
 
     def _flush(self) -> None:
         waiting, self._waiting, self._rows_waiting = self._waiting, [], 0
+        self._bytes_waiting = 0
         self._wait()
         self._writing = self._thread.submit(self._write, waiting)
 
     def _write(self, batches: list[pa.RecordBatch]) -> None:
         if batches:
-            self._writer.write_table(pa.Table.from_batches(batches, self._schema))
+            table = pa.Table.from_batches(batches, self._schema)
+            rows = None
+            if self._part_bytes:
+                rows = max(1, table.num_rows * self._part_bytes // max(table.nbytes, 1))
+            self._writer.write_table(table, row_group_size=rows)
 
     def _wait(self) -> None:
         writing, self._writing = self._writing, None
@@ -152,10 +164,10 @@ class Writer:
 
 
 @contextmanager
-def writing(path: Path, schema: pa.Schema) -> Iterator[Writer]:
+def writing(path: Path, schema: pa.Schema, *, part_bytes: int = 0) -> Iterator[Writer]:
     """A `Writer` that is closed at the end, or whose file is removed when something fails."""
     with on_this_machine(path):
-        writer = Writer(path, schema)
+        writer = Writer(path, schema, part_bytes)
         try:
             yield writer
             writer.close()
