@@ -15,6 +15,7 @@ import pytest
 
 import handful
 from handful.errors import UserError
+from handful.user_functions.load import load_functions
 from tests.support.progress import Recording
 from tests.support.tiny import Tiny, make
 
@@ -115,6 +116,67 @@ def test_the_page_of_the_documentation_runs(
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert (home / "store/EXP-0008-small/data/prepared_data").is_dir()
+
+
+CELLS = (
+    """
+import dataclasses
+import xml.etree.ElementTree
+
+from torch import nn
+
+
+@dataclasses.dataclass(frozen=True)
+class Size:
+    wide: int = 7
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.out = nn.Linear(1, 1)
+""",
+    """
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.out = nn.Linear(Size().wide, 2)
+
+
+def load_model(model_name):
+    return Net()
+
+
+def get_dataset_features():
+    return {}
+
+
+def encode_data(instance):
+    return {"x": xml.etree.ElementTree.fromstring("<a>5</a>").text}
+""",
+    """
+from handful.user_functions.write_source import format_functions
+
+print(format_functions([load_model, get_dataset_features, encode_data]))
+""",
+)
+
+
+def test_classes_and_submodules_of_cells_are_written_as_they_were_defined_last(
+    tmp_path: Path,
+) -> None:
+    import nbformat
+    from nbclient import NotebookClient
+
+    cells = [nbformat.v4.new_code_cell(cell) for cell in CELLS]
+    notebook = nbformat.v4.new_notebook(cells=cells)
+    NotebookClient(notebook, timeout=120, kernel_name="python3").execute()
+    (output,) = notebook.cells[-1].outputs
+    (tmp_path / "functions.py").write_text(output["text"])
+
+    functions = load_functions(tmp_path)
+    assert functions.call("load_model", model_name="x").out.in_features == 7
+    assert functions.call("encode_data", instance={}) == {"x": "5"}
 
 
 def test_the_notebook_of_the_examples_runs(tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any, Self
 from handful.errors import Absent, UserError
 from handful.experiment.context import Experiment as Opened
 from handful.experiment.context import open_experiment
+from handful.files.paths import at_home
 from handful.pipeline.bars import NotebookBars
 from handful.progress import Progress
 
@@ -53,7 +54,7 @@ class Experiment:
         progress: Progress | None = None,
     ) -> None:
         """`overrides`: `section.KEY` → value, as `--set` of the commands. See `open`."""
-        self.directory = Path(directory).absolute()
+        self.directory = at_home(str(directory)).absolute()
         self._overrides = tuple(f"{key}={_text(value)}" for key, value in (overrides or {}).items())
         self._progress = progress
         self._scratch: list[tempfile.TemporaryDirectory[str]] = []
@@ -99,7 +100,7 @@ class Experiment:
         """
         from handful.user_functions.write_source import format_functions
 
-        directory = Path(directory).absolute()
+        directory = at_home(str(directory)).absolute()
         source = functions if isinstance(functions, str) else format_functions(functions)
         text = settings if isinstance(settings, str) else format_settings(settings)
         files = {directory / "settings.ini": text, directory / "functions.py": source}

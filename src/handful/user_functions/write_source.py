@@ -9,9 +9,11 @@ closures, objects that were made at run time.
 from __future__ import annotations
 import __future__
 
+import ast
 import functools
 import importlib
 import inspect
+import linecache
 import math
 import symtable
 import sys
@@ -101,7 +103,7 @@ class _Collected:
             self.refuse(name, what, "define it at the top level, by the name that is used")
             return
         try:
-            source = textwrap.dedent(inspect.getsource(bare))
+            source = textwrap.dedent(_source_of(bare))
             names = _names(source)
         except (OSError, TypeError, SyntaxError):
             self.refuse(name, "has no source to be read", "define it in a file or a cell")
@@ -111,6 +113,8 @@ class _Collected:
         for used in names:
             if used != name and used in scope:
                 self.take(used, scope[used])
+                if isinstance(scope[used], ModuleType):
+                    self._import_submodules(used, scope[used], source)
         del self.sources[name]
         self.sources[name] = source.rstrip() + "\n"
         if _annotations_are_texts(bare):
@@ -130,6 +134,16 @@ class _Collected:
             f"is {type(thing).__name__!r} made at run time, which no source tells",
             "make it inside a function (functools.cache keeps it)",
         )
+
+    def _import_submodules(self, name: str, module: ModuleType, source: str) -> None:
+        """`import xml` alone would not do for `xml.etree.ElementTree`."""
+        for chain in _chains(source, name):
+            dotted, found = module.__name__, ""
+            for attribute in chain:
+                dotted = f"{dotted}.{attribute}"
+                found = dotted if dotted in sys.modules else found
+            if found and _is_installed(module):
+                self.imports[f"import {found}"] = None
 
     def _import(self, name: str, module: str, thing: str) -> None:
         if not thing:
@@ -181,6 +195,48 @@ def _scope(thing: Any) -> Mapping[str, Any]:
         return thing.__globals__
     module = inspect.getmodule(thing)
     return vars(module) if module else {}
+
+
+def _source_of(thing: Any) -> str:
+    """`inspect.getsource`, and of a class of a notebook's cell, too; OSError if there is none."""
+    try:
+        return inspect.getsource(thing)
+    except (OSError, TypeError):
+        if not inspect.isclass(thing):
+            raise
+    files = [one.__code__.co_filename for one in vars(thing).values() if inspect.isfunction(one)]
+    for file in [*files, *reversed(list(linecache.cache))]:
+        text = "".join(linecache.getlines(file))
+        if f"class {thing.__name__}" in text and (found := _class_in(text, thing.__name__)):
+            return found
+    raise OSError
+
+
+def _class_in(text: str, name: str) -> str | None:
+    """The source of the last class of that name, with its decorators."""
+    try:
+        body = ast.parse(text).body
+    except SyntaxError:
+        return None
+    classes = [node for node in body if isinstance(node, ast.ClassDef) and node.name == name]
+    if not classes:
+        return None
+    last = classes[-1]
+    first = min([last.lineno, *(one.lineno for one in last.decorator_list)])
+    return "".join(text.splitlines(keepends=True)[first - 1 : last.end_lineno])
+
+
+def _chains(source: str, name: str) -> list[list[str]]:
+    """`["etree", "ElementTree"]` for each `name.etree.ElementTree` of a source."""
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        chain: list[str] = []
+        while isinstance(node, ast.Attribute):
+            chain.insert(0, node.attr)
+            node = node.value
+        if chain and isinstance(node, ast.Name) and node.id == name:
+            found.append(chain)
+    return found
 
 
 def _names(source: str) -> list[str]:
