@@ -123,6 +123,15 @@ def test_functions_cannot_change_the_label_map(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_a_document_that_gives_nothing_to_read_costs_itself_alone(tmp_path: Path) -> None:
+    """Alone in a batch, as batches of like lengths have it, it would end the training."""
+    line = 'if n == 5: return {"input_ids": [], "attention_mask": []}'
+    made = bench(tmp_path, 30, misbehaving(line))
+    assert made.prepare().quarantined == {"tiny": 1}
+    (told,) = errors(made).values()
+    assert "nothing to read: input_ids, attention_mask of length 0" in told
+
+
 def test_too_many_stop_the_run_with_the_most_frequent_errors(tmp_path: Path) -> None:
     line = "assert n % 3, 'a third'\n    if n % 7 == 0: raise KeyError('a seventh')"
     made = bench(tmp_path, 30, misbehaving(line))

@@ -223,12 +223,18 @@ class Columns:
 
     def __init__(self, features: Mapping[str, Any]) -> None:
         self._of = {name: Column(feature, *_shape(feature)) for name, feature in features.items()}
+        self._are_open_lists = bool(features) and all(
+            len(one.levels) == 1 and one.levels[0].size is None for one in self._of.values()
+        )
 
     def __getitem__(self, name: str) -> Column:
         return self._of[name]
 
     def plain(self, row: Mapping[str, Any]) -> dict[str, Plain]:
-        """A row that has all these features. `Misfit` names field, expected and found."""
+        """A row that has all these features. `Misfit` names field, expected and found.
+
+        A row of nothing but empty lists is none: alone in a batch it would end the training.
+        """
         values = {}
         for name, column in self._of.items():
             try:
@@ -236,6 +242,9 @@ class Columns:
             except Misfit as misfit:
                 expected = describe_feature_type(column.feature)
                 raise Misfit(f"field {name}: expected {expected}, found {misfit}") from None
+        if self._are_open_lists and not any(map(len, values.values())):
+            names = ", ".join(values)
+            raise Misfit(f"nothing to read: {names} of length 0 (is the document empty?)")
         return values
 
     def arrays(self, rows: Sequence[Mapping[str, Plain]]) -> dict[str, pa.Array]:
