@@ -140,6 +140,44 @@ def test_what_became_of_each_row(business: Business) -> None:
     assert not (business.folder / "etc").exists()
 
 
+def test_no_artifact_is_put_together_from_halves_of_rows(tmp_path: Path) -> None:
+    business = without_files(tmp_path, "text.txt, more.txt")
+    business.settings["reconcile"] |= {"ON_MISSING_FILES": "drop"}
+    business.sql("ALTER TABLE labels ADD COLUMN more")
+    business.columns += ", more"
+
+    def row(id: str, text: str | None, more: str | None) -> None:
+        business.sql(
+            "INSERT INTO labels VALUES (?, ?, NULL, 0, ?, ?)", id, label_of(id), text, more
+        )
+
+    def label_of(id: str) -> str:
+        return "dog" if id == "same" else "cat"
+
+    given = {
+        "halves": (("t", None), (None, "m")),
+        "more-in-one": (("t2", None), ("t2", "m2")),
+        "same": (("t3", "m3"), ("t3", "m3")),
+        "one-says-nothing": (("t4", "m4"), (None, None)),
+        "swapped": (("t5", "m5"), ("m5", "t5")),
+    }
+    for id, pairs in given.items():
+        for text, more in pairs:
+            row(id, text, more)
+    outcome = business.run()
+    assert {id: outcome.fate(id)[0] for id in given} == {
+        "halves": "ambiguous_key",
+        "more-in-one": "ambiguous_key",
+        "same": "kept",
+        "one-says-nothing": "kept",
+        "swapped": "ambiguous_key",
+    }
+    assert "different documents as 'more.txt'" in outcome.reason("halves")
+    assert set(tree(artifacts(business))) == {
+        f"{id}/{name}" for id in ("same", "one-says-nothing") for name in ("text.txt", "more.txt")
+    }
+
+
 def test_the_order_of_the_rows_changes_nothing(tmp_path: Path) -> None:
     ledgers = []
     for order in ("rowid", "rowid DESC"):

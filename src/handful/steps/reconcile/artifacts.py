@@ -157,12 +157,10 @@ def _two_keys(listing: Listing, wanted: Wanted) -> pl.DataFrame:
     pairs = (
         suspects.sort("artifact_id", "key")
         .group_by("artifact_id", "composed", maintain_order=True)
-        .agg("key", "is_copied", pl.col("file").first())
+        .agg("key", "is_copied")
         .filter((pl.col("key").list.len() > 1) & pl.col("is_copied").list.any())
     )
     reason = pl.lit("two keys stand for one file: ") + join_some("key", 2)
-    if listing.of_rows:
-        reason = pl.lit("its label rows give different documents as ") + shown(pl.col("file"))
     found = pairs.select("artifact_id", reason=reason).sort("artifact_id", "reason")
     return found.unique("artifact_id", keep="first", maintain_order=True)
 

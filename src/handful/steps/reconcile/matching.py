@@ -42,7 +42,7 @@ from handful.steps.reconcile.keys.key_names import add_names
 from handful.steps.reconcile.keys.names import Wanted, id_fault, quote_names, row_fault, shown
 from handful.steps.reconcile.snapshot import file_rows
 from handful.steps.reconcile.snapshot.contents import Hasher, Hashes
-from handful.steps.reconcile.snapshot.documents import of_open_rows
+from handful.steps.reconcile.snapshot.documents import find_contradicting_rows, of_open_rows
 
 EXAMPLES = 5
 _FEW = 4
@@ -82,9 +82,13 @@ def match(
         rows = file_rows.settle(rows, named)
     else:
         rows = _conflicts(rows)
+        contradicting = None
         if listing.of_rows:
+            contradicting = find_contradicting_rows(listing.files, rows)
             listing = replace(listing, files=of_open_rows(listing.files, rows))
         rows = _duplicate_rows(rows)
+        if contradicting is not None:
+            rows = give_by(rows, contradicting, "artifact_id", Fate.AMBIGUOUS_KEY)
     seen = artifacts.look(listing, wanted)
     rows = artifacts.files_side(rows, listing, seen, wanted)
     files = artifacts.files_of(listing, wanted, rows.filter(OPEN))

@@ -20,6 +20,7 @@ import pyarrow as pa
 from handful.errors import DataError
 from handful.labels.base import LABELS_SCHEMA, LabelSource
 from handful.steps.reconcile.assign_fates import OPEN
+from handful.steps.reconcile.keys.names import shown
 from handful.steps.reconcile.snapshot import tables
 from handful.storage.row_files import DOCUMENTS_SCHEMA, PART_BYTES, etag_of
 
@@ -106,3 +107,26 @@ def of_open_rows(listing: pl.LazyFrame, rows: pl.DataFrame) -> pl.LazyFrame:
     mine = listing.join(rows.filter(OPEN).select("nr").lazy(), on="nr", how="semi")
     same = [*_ONE_FILE, "size", "etag"]
     return mine.sort("nr").unique(same, keep="first", maintain_order=True)
+
+
+def find_contradicting_rows(listing: pl.LazyFrame, rows: pl.DataFrame) -> pl.DataFrame:
+    """Artifacts whose open rows give different documents: artifact_id, reason.
+
+    A file that one row gives and another leaves out is a difference, too: nobody puts an artifact
+    together from the halves of two rows. A row that gives no document at all says nothing.
+    """
+    several = rows.filter(OPEN).filter(pl.col("artifact_id").is_duplicated())
+    ids = several.select("nr", "artifact_id").lazy()  # in one form, should they be GUIDs
+    given = listing.drop("artifact_id").join(ids, on="nr")
+    given = given.with_columns(rows=pl.col("nr").n_unique().over("artifact_id"))
+    differing = (
+        given.group_by(_ONE_FILE)
+        .agg(
+            pl.col("rows").first(), givers=pl.col("nr").n_unique(), etags=pl.col("etag").n_unique()
+        )
+        .filter((pl.col("etags") > 1) | (pl.col("givers") < pl.col("rows")))
+        .sort(_ONE_FILE)
+        .unique("artifact_id", keep="first", maintain_order=True)
+    )
+    reason = pl.lit("its label rows give different documents as ") + shown(pl.col("file"))
+    return differing.select("artifact_id", reason=reason).collect()
