@@ -300,7 +300,7 @@ class ReportPage:
 
 
 def format_settings(settings: Settings) -> str:
-    """The text of a settings.ini."""
+    """The text of a settings.ini; `UserError` for a value that would not be read as it is."""
     lines = []
     for section, keys in settings.items():
         lines.append(f"\n[{section}]")
@@ -309,7 +309,28 @@ def format_settings(settings: Settings) -> str:
                 first, *more = _text(value).strip().splitlines() or [""]
                 text = f"\n    {first}" + "".join(f"\n    {one}" for one in more) if more else first
                 lines.append(f"{key} = {text}".rstrip())
-    return "\n".join(lines).lstrip("\n") + "\n"
+    written = "\n".join(lines).lstrip("\n") + "\n"
+    _check_reads_back(settings, written)
+    return written
+
+
+def _check_reads_back(settings: Settings, written: str) -> None:
+    from handful.settings.reading.ini import scan
+
+    read = {(one.section, one.key): _lines(one.text) for one in scan(written).entries}
+    for section, keys in settings.items():
+        for key, value in keys.items():
+            if value is not None and read.get((section, key)) != _lines(_text(value)):
+                raise UserError(
+                    "settings.ini cannot hold this value",
+                    where=f"[{section}] {key}",
+                    remedy="there a line that begins with # or ; is a comment: join it to the line "
+                    "above; a query may stand in a file of its own (LABEL_QUERY_FILE)",
+                )
+
+
+def _lines(text: str) -> list[str]:
+    return [line.strip() for line in text.splitlines() if line.strip()]
 
 
 def _text(value: Value | Iterable[Value]) -> str:
@@ -317,7 +338,11 @@ def _text(value: Value | Iterable[Value]) -> str:
         return "true" if value else "false"
     if isinstance(value, str | int | float | Path):
         return str(value)
-    return ", ".join(_text(one) for one in value)
+    return ", ".join(_list_item(_text(one)) for one in value)
+
+
+def _list_item(text: str) -> str:
+    return '"' + text.replace('"', '""') + '"' if {",", '"', "\n"} & set(text) else text
 
 
 def _write_own(path: Path, content: str) -> None:

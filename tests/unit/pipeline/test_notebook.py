@@ -47,6 +47,26 @@ def test_settings_are_read_as_they_were_given(tmp_path: Path) -> None:
     assert found.user.values["WIDE"] is False
 
 
+@pytest.mark.parametrize(
+    "query",
+    [
+        "SELECT id AS artifact_id, data\n#>> '{kind}' AS label FROM t",
+        "SELECT artifact_id, label\n; FROM t",
+    ],
+)
+def test_a_line_that_would_be_lost_is_refused(query: str) -> None:
+    with pytest.raises(UserError, match=r"\[production\] LABEL_QUERY: settings.ini cannot hold"):
+        format_settings({"production": {"LABEL_QUERY": query}})
+
+
+def test_items_with_commas_and_quotes_come_back(tmp_path: Path) -> None:
+    files = ['a,"b".txt', "c d.txt", "*.eml"]
+    production = {**SETTINGS["production"], "FILES_FROM_PROD": files}
+    (tmp_path / "settings.ini").write_text(format_settings({**SETTINGS, "production": production}))
+    found = read_settings(tmp_path).production.FILES_FROM_PROD
+    assert list(found) == files
+
+
 def test_a_cell_that_is_run_again_replaces_what_it_wrote(tmp_path: Path) -> None:
     mine = tmp_path / "EXP-1"
     handful.Experiment.create(mine, SETTINGS, FUNCTIONS)
