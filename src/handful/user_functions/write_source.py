@@ -2,14 +2,16 @@
 
 Their sources are taken as `inspect` gives them, and with them whatever of their module they name:
 helpers and classes of the same module by their sources, modules and what belongs to other modules
-by an import, plain values as they are. What cannot be told by source is refused in words: lambdas,
-closures, objects that were made at run time.
+by an import, plain values as they are now. What cannot be told by source is refused in words:
+lambdas, closures, objects that were made at run time, and whatever is otherwise by now than its
+source makes it.
 """
 
 from __future__ import annotations
 import __future__
 
 import ast
+import builtins
 import functools
 import importlib
 import inspect
@@ -26,6 +28,7 @@ from types import ModuleType
 from typing import Any
 
 from handful.errors import Fault, FunctionsError
+from handful.user_functions.compare_source import CannotBeImported, find_differences
 from handful.user_functions.load import MENUS
 
 _HEAD = '"""The functions of this experiment, written by handful.Experiment.create."""'
@@ -35,8 +38,9 @@ _PLAIN = (str, bytes, int, float, bool, type(None))
 def format_functions(functions: Iterable[Callable[..., Any]]) -> str:
     """The source of a functions.py that defines `functions`, each by its own name.
 
-    `FunctionsError` with all faults together: a name that is none of the five, a lambda, a closure,
-    a function or a value without a source.
+    It is run once, to be compared with what is here. `FunctionsError` with all faults together: a
+    name that is none of the five, a lambda, a closure, a function or a value without a source, one
+    that its source makes otherwise.
     """
     collected = _Collected()
     known = {menu.name for menu in MENUS}
@@ -46,6 +50,8 @@ def format_functions(functions: Iterable[Callable[..., Any]]) -> str:
             collected.refuse(name, "is none of the functions that handful calls", sorted(known))
         else:
             collected.take(name, function)
+    if not collected.faults:
+        collected.compare()
     if collected.faults:
         raise FunctionsError(collected.faults)
     return collected.text()
@@ -60,11 +66,54 @@ class _Collected:
     sources: dict[str, str] = field(default_factory=dict)
     faults: list[Fault] = field(default_factory=list)
     _seen: dict[str, int] = field(default_factory=dict)
+    _mutable: dict[int, str] = field(default_factory=dict)
+    _here: dict[str, Any] = field(default_factory=dict)
+    """What `sources` are of."""
+    _needed: dict[str, list[str]] = field(default_factory=dict)
+    """A name of `sources` → what its definition itself reads: bases, decorators, defaults."""
+    _builtins: dict[str, str] = field(default_factory=dict)
+    """A builtin that a source means → the name of that source."""
 
     def text(self) -> str:
         imports = sorted(self.imports, key=lambda line: ("__future__" not in line, line))
         parts = [_HEAD, "\n".join(imports), "\n".join(self.values.values())]
-        return "\n\n".join(part for part in [*parts, *self.sources.values()] if part) + "\n"
+        sources = [self.sources[name] for name in self._in_order()]
+        return "\n\n".join(part for part in [*parts, *sources] if part) + "\n"
+
+    def _in_order(self) -> list[str]:
+        ordered: dict[str, None] = {}
+        begun: set[str] = set()
+
+        def place(name: str) -> None:
+            if name in self.sources and name not in begun:
+                begun.add(name)
+                for needed in self._needed[name]:
+                    place(needed)
+                ordered[name] = None
+
+        for name in self.sources:
+            place(name)
+        return list(ordered)
+
+    def compare(self) -> None:
+        """Faults for what the text would make otherwise than it is here."""
+        for name, user in self._builtins.items():
+            if name in self._seen:
+                self.refuse(name, f"is Python's own to {user}, and your own elsewhere", "rename it")
+        try:
+            drifted = find_differences(self.text(), self._here)
+        except CannotBeImported as error:
+            self.faults.append(
+                Fault("functions", f"cannot be imported as written: {error}", "see its own words")
+            )
+            return
+        for name in drifted:
+            self.refuse(
+                name,
+                "is otherwise by now than its source makes it",
+                "run its cell again (a module: restart); what is put on or set later (a wrapper, "
+                "an attribute, a default's value) belongs into its definition",
+            )
 
     def refuse(self, name: str, what: str, remedy: list[str] | str) -> None:
         told = remedy if isinstance(remedy, str) else f"known: {', '.join(remedy)}"
@@ -83,11 +132,18 @@ class _Collected:
         elif isinstance(thing, ModuleType):
             self._import(name, thing.__name__, "")
         elif _is_plain(thing):
-            self.values[name] = f"{name} = {thing!r}"
+            self._value(name, thing)
         elif _has_own_source(thing):
             self._source(name, thing)
         else:
             self._imported(name, thing)
+
+    def _value(self, name: str, thing: Any) -> None:
+        if isinstance(thing, list | dict | set):
+            other = self._mutable.setdefault(id(thing), name)
+            if other != name:
+                self.refuse(name, f"is one object with {other}, and would be two", "use one name")
+        self.values[name] = f"{name} = {thing!r}"
 
     def _source(self, name: str, thing: Any) -> None:
         bare = inspect.unwrap(thing)
@@ -104,13 +160,16 @@ class _Collected:
             return
         try:
             source = textwrap.dedent(_source_of(bare))
-            names = _names(source)
+            names, needed = _names(source)
         except (OSError, TypeError, SyntaxError):
             self.refuse(name, "has no source to be read", "define it in a file or a cell")
             return
         self.sources[name] = ""  # its place; whatever it names stands before it
+        self._here[name], self._needed[name] = thing, needed
         scope = _scope(bare)
         for used in names:
+            if used not in scope and hasattr(builtins, used):
+                self._builtins.setdefault(used, name)
             if used != name and used in scope:
                 self.take(used, scope[used])
                 if isinstance(scope[used], ModuleType):
@@ -239,18 +298,24 @@ def _chains(source: str, name: str) -> list[list[str]]:
     return found
 
 
-def _names(source: str) -> list[str]:
-    """The module's names that a source reads, each once, in a stable order."""
-    tables = [symtable.symtable(source, "functions.py", "exec")]
+def _names(source: str) -> tuple[list[str], list[str]]:
+    """The module's names that a source reads, and those of them that its definition itself needs.
+
+    Each once, in a stable order. What functions read is asked for when they are called.
+    """
+    tables = [(symtable.symtable(source, "functions.py", "exec"), True)]
     read: dict[str, None] = {}
+    needed: dict[str, None] = {}
     while tables:
-        table = tables.pop(0)
+        table, at_once = tables.pop(0)
         outermost = table.get_type() == "module"
         for symbol in table.get_symbols():
             if symbol.is_referenced() and (outermost or symbol.is_global()):
                 read[symbol.get_name()] = None
-        tables += table.get_children()
-    return list(read)
+                if at_once:
+                    needed[symbol.get_name()] = None
+        tables += [(one, at_once and one.get_type() == "class") for one in table.get_children()]
+    return list(read), list(needed)
 
 
 def _public_places(module: str) -> list[str]:
