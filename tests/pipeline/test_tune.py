@@ -352,8 +352,8 @@ def test_the_first_trial_tries_the_settings_as_they_stand(tmp_path: Path) -> Non
 
 
 def test_no_trial_begins_when_the_time_is_over(tmp_path: Path) -> None:
-    # Long enough that one trial takes more than the second, on any machine.
-    one = made(tmp_path, TUNE.replace("TRIALS = 3", "TUNE_TIME = 1s"), EPOCHS="8")
+    # A run that goes on counts the trials' own seconds: long enough that one takes more, anywhere.
+    one = made(tmp_path, TUNE.replace("TRIALS = 3", "TUNE_TIME = 1s"), EPOCHS="40")
     tuned, told = tune(one, tmp_path / "s")
     assert len(trials_of(one)) == 1
     assert any("TUNE_TIME is over after" in note for note in told.notes)
