@@ -14,6 +14,12 @@ Overrides = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Tell everything as JSON, for machines.")]
 Traceback = Annotated[bool, typer.Option("--traceback", help="Show where an error came from.")]
+Quietly = Annotated[
+    bool, typer.Option("--quiet", "-q", help="Tell errors and the result, nothing else.")
+]
+Verbosely = Annotated[
+    bool, typer.Option("--verbose", "-v", help="Tell where time goes and what is tried again, too.")
+]
 
 Refresh = Annotated[bool, typer.Option("--refresh", help="Ask production anew.")]
 Redo = Annotated[bool, typer.Option("--redo", help="Do it although nothing changed.")]

@@ -8,13 +8,24 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from handful.cli.command import experiment_session, on_experiment
-from handful.cli.options import AsJson, Overrides, Redo, Refresh, ResumeAnyway, Traceback, Verify
+from handful.cli.command import Telling, experiment_session, on_experiment
+from handful.cli.options import (
+    AsJson,
+    Overrides,
+    Quietly,
+    Redo,
+    Refresh,
+    ResumeAnyway,
+    Traceback,
+    Verbosely,
+    Verify,
+)
 from handful.errors import UserError
 
 if TYPE_CHECKING:
     from handful.experiment.context import Experiment
     from handful.pipeline.step import Choice
+    from handful.records import Record
 
 
 @on_experiment
@@ -143,12 +154,14 @@ def compare(
     overrides: Overrides = None,
     as_json: AsJson = False,
     traceback: Traceback = False,
+    quiet: Quietly = False,
+    verbose: Verbosely = False,
 ) -> None:
     """Rank the models, or several experiments, and say which differences are real."""
+    telling = Telling(as_json, traceback, quiet, verbose)
     with ExitStack() as stack:
         experiments = [
-            stack.enter_context(experiment_session(one, overrides, as_json, traceback))
-            for one in directories
+            stack.enter_context(experiment_session(one, overrides, telling)) for one in directories
         ]
         if len(experiments) > 1:
             from handful.cli.comparison import show_across
@@ -192,10 +205,38 @@ def _show_plan(experiment: Experiment, choice: Choice, as_json: bool) -> None:
 
 
 def _run(experiment: Experiment, choice: Choice) -> None:
+    from handful.cli.console import tell_result
     from handful.pipeline.run import run as run_steps
     from handful.records import Reported
 
     records = run_steps(experiment, choice)
     last = list(records.values())[-1]
     if isinstance(last, Reported):
-        experiment.progress.note(f"the report: {experiment.store.url}/{last.key}")
+        tell_result(experiment.progress, f"the report: {experiment.store.url}/{last.key}")
+    else:
+        tell_result(experiment.progress, _describe_outcome(last), again=True)
+
+
+def _describe_outcome(record: Record) -> str:
+    """What a step has left, in a line or a few."""
+    from handful.records import Compared, Prepared, Reconciled, Tested, Trained, Tuned
+
+    match record:
+        case Reconciled():
+            return f"{record.kept:,} artifacts are kept"
+        case Prepared():
+            return "\n".join(
+                f"{model}: " + ", ".join(f"{rows:,} {split}" for split, rows in counts.items())
+                for model, counts in record.rows.items()
+            )
+        case Tuned():
+            best = [f"{one.model}: trial {one.trial}, {one.value:.4g}" for one in record.best]
+            return "\n".join(best) or "nothing was to be tuned"
+        case Trained():
+            return f"{len(record.runs):,} trained models stand in the store"
+        case Tested():
+            count = len(record.evaluations)
+            return f"{count:,} trained models are tested on the held-out split"
+        case Compared():
+            return record.verdict
+    return "done"

@@ -9,6 +9,7 @@ whose fingerprint still stands is not run again, and the reason is told either w
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Mapping
 from dataclasses import replace
@@ -26,6 +27,8 @@ from handful.records import Record
 from handful.records.moments import current_moment
 from handful.steps.results import tell_again
 from handful.user_functions.source_hash import function_hashes
+
+_RUN_LOG = logging.getLogger(__name__)
 
 
 def run(experiment: Experiment, choice: Choice) -> Mapping[str, Record]:
@@ -89,6 +92,7 @@ def _run_pipeline_step(
         )
         mine.store.write(step.kept_at(mine), record.to_json())
         held.check()  # who slept meanwhile shall know that this record may not be the last
+    _RUN_LOG.debug("%s took %.1f s", step.name, record.seconds)
     return record
 
 
