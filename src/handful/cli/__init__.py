@@ -22,7 +22,6 @@ app = typer.Typer(
     name="handful",
     help="From labels in a database and files in a bucket to a compared, tested classifier.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )

@@ -7,10 +7,22 @@ from typing import Annotated
 
 import typer
 
-Directory = Annotated[Path, typer.Argument(metavar="EXP", help="The experiment's directory.")]
+from handful.cli.completion import complete_experiment, complete_setting
+
+Directory = Annotated[
+    Path,
+    typer.Argument(
+        metavar="EXP", help="The experiment's directory.", autocompletion=complete_experiment
+    ),
+]
 Overrides = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Override one key for this call."),
+    typer.Option(
+        "--set",
+        metavar="SECTION.KEY=VALUE",
+        help="Override one key for this call.",
+        autocompletion=complete_setting,
+    ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Tell everything as JSON, for machines.")]
 Traceback = Annotated[bool, typer.Option("--traceback", help="Show where an error came from.")]

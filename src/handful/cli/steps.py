@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from handful.cli.command import Telling, experiment_session, on_experiment
+from handful.cli.completion import complete_experiment, complete_step
 from handful.cli.options import (
     AsJson,
     Overrides,
@@ -31,11 +32,22 @@ if TYPE_CHECKING:
 @on_experiment
 def run(
     experiment: Experiment,
-    first: Annotated[str | None, typer.Option("--from", metavar="STEP", help="Begin here.")] = None,
-    last: Annotated[str | None, typer.Option("--until", metavar="STEP", help="End here.")] = None,
+    first: Annotated[
+        str | None,
+        typer.Option("--from", metavar="STEP", help="Begin here.", autocompletion=complete_step),
+    ] = None,
+    last: Annotated[
+        str | None,
+        typer.Option("--until", metavar="STEP", help="End here.", autocompletion=complete_step),
+    ] = None,
     redo: Annotated[
         list[str] | None,
-        typer.Option("--redo", metavar="STEP", help="Do this step although nothing changed."),
+        typer.Option(
+            "--redo",
+            metavar="STEP",
+            help="Do this step although nothing changed.",
+            autocompletion=complete_step,
+        ),
     ] = None,
     refresh: Refresh = False,
     resume_anyway: ResumeAnyway = False,
@@ -148,7 +160,12 @@ def test(experiment: Experiment, redo: Redo = False) -> None:  # noqa: PT028 - a
 
 def compare(
     directories: Annotated[
-        list[Path], typer.Argument(metavar="EXP…", help="One experiment, or several.")
+        list[Path],
+        typer.Argument(
+            metavar="EXP…",
+            help="One experiment, or several.",
+            autocompletion=complete_experiment,
+        ),
     ],
     redo: Redo = False,
     overrides: Overrides = None,
