@@ -16,8 +16,10 @@ from handful.cli.verbosity import Verbosity, draws_bars, fold
 from handful.progress import Discreet, Events, Progress, Scalar, Silent, printable
 
 if TYPE_CHECKING:
+    from rich.live import Live
     from rich.progress import Progress as Bars
     from rich.progress import TaskID
+    from rich.text import Text
 
 LINE_EVERY_SECONDS = 10.0
 EVENT_EVERY_SECONDS = 1.0
@@ -37,6 +39,9 @@ class Line:
 @runtime_checkable
 class Listener(Progress, Protocol):
     """A `Progress` that owns the screen until it is closed."""
+
+    hears_all: bool
+    """Is it told what has not changed, too, since a machine listens?"""
 
     def debug(self, message: str) -> None:
         """Say what only `--verbose` wants to know."""
@@ -129,6 +134,8 @@ class Paces:
 class JsonLines(Events):
     """One JSON object a line, for machines."""
 
+    hears_all = True
+
     def __init__(self) -> None:
         super().__init__(self._write)
         self._paces = Paces()
@@ -182,6 +189,8 @@ class QuietJson(JsonLines):
 class Quiet(Silent):
     """The result alone; errors are told elsewhere."""
 
+    hears_all = False
+
     def debug(self, message: str) -> None: ...
 
     def result(self, message: str, *, again: bool = False) -> None:  # noqa: ARG002
@@ -195,6 +204,8 @@ class Quiet(Silent):
 
 class PlainLines:
     """Plain lines, for a log: a task is told of every ten seconds and when it is done."""
+
+    hears_all = False
 
     def __init__(self) -> None:
         self._paces = Paces(quiet_start=True)
@@ -252,11 +263,14 @@ class PlainLines:
 class Terminal:
     """Bars with rate and time left; notes and tables go above them."""
 
+    hears_all = False
+
     def __init__(self) -> None:
         from rich.console import Console
 
         self._console = Console(highlight=False)
         self._bars: Bars | None = None
+        self._live: Live | None = None
         self._tasks: dict[str, TaskID] = {}
         self._paces = Paces()
 
@@ -274,10 +288,16 @@ class Terminal:
             self.note(message)
 
     def screen(self, event: str, lines: Sequence[Line], values: Mapping[str, Any]) -> None:  # noqa: ARG002
-        from rich.text import Text
+        self._console.print(_rich_lines(lines))
 
-        for line in lines:
-            self._console.print(Text(printable(line.text), style=line.style))
+    def redraw(self, lines: Sequence[Line]) -> None:
+        """Show the lines in the place of those that were drawn before."""
+        from rich.live import Live
+
+        if self._live is None:
+            self._live = Live(console=self._console, auto_refresh=False)
+            self._live.start()
+        self._live.update(_rich_lines(lines), refresh=True)
 
     def advance(
         self,
@@ -312,6 +332,9 @@ class Terminal:
         self._console.print(table)
 
     def close(self) -> None:
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
         if self._bars is not None:
             self._bars.stop()
             self._bars = None
@@ -332,6 +355,13 @@ class Terminal:
             )
             self._bars.start()
         return self._bars
+
+
+def _rich_lines(lines: Sequence[Line]) -> Text:
+    from rich.text import Text
+
+    parts = (Text(printable(line.text), style=line.style) for line in lines)
+    return Text("\n").join(parts)
 
 
 def _print_screen(lines: Sequence[Line]) -> None:

@@ -21,6 +21,7 @@ class Detailed:
 
     def __init__(self, listener: Listener) -> None:
         self.listener = listener
+        self.hears_all = listener.hears_all
         self._opened = time.monotonic()
         self._began: dict[str, float] = {}
 

@@ -20,6 +20,7 @@ from handful.experiment.step_files import files_of
 from handful.experiment.store_format import is_marked, keep_what_runs
 from handful.pipeline.managed_jobs import purse_of, run_managed_reconcile
 from handful.pipeline.production import refuse_overlap
+from handful.pipeline.progress_file import publish_progress
 from handful.pipeline.step import Choice, Records, Step
 from handful.pipeline.step_status import as_it_stands, begin, look, told
 from handful.pipeline.steps import STEP_NAMES, STEPS
@@ -83,7 +84,10 @@ def _run_pipeline_step(
         mine = replace(experiment, store=held.store)
         keep_what_runs(mine.store, mine.directory, mine.overrides)
         before = begin(mine, step, again=step.name in choice.again)
-        record = step.run(mine, records, step.made_from(mine, records), choice)
+        made_from = step.made_from(mine, records)
+        with publish_progress(mine.progress, mine.store, step.name) as published:
+            watched = replace(mine, progress=published)
+            record = step.run(watched, records, made_from, choice)
         record = replace(
             record,
             seconds=round(time.monotonic() - started, 3),
