@@ -10,9 +10,9 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-STEPS = ("reconcile", "prepare", "tune", "train", "test", "compare", "report")
+COMPLETED_STEPS = ("reconcile", "prepare", "tune", "train", "test", "compare", "report")
 """As `pipeline.steps` has them, which would take longer to import than a key press may."""
-_DEPTH = 3
+_FOLDERS_DEEP = 3
 _MOST_ENTRIES = 2_000
 _PLAIN_VALUE = re.compile(r"[\w./%+-]+")
 
@@ -26,7 +26,7 @@ def complete_experiment(incomplete: str) -> list[str]:
     shown = f"{folder}/" if "/" in incomplete else ""
     root = Path(shown or ".").expanduser()
     left = [_MOST_ENTRIES]
-    found = _experiments_below(root, shown, beginning, _DEPTH, left)
+    found = _experiments_below(root, shown, beginning, _FOLDERS_DEEP, left)
     return sorted(found)
 
 
@@ -74,4 +74,4 @@ def complete_setting(incomplete: str) -> list[str]:
 
 def complete_step(incomplete: str) -> list[str]:
     """The steps whose name begins so."""
-    return [step for step in STEPS if step.startswith(incomplete)]
+    return [step for step in COMPLETED_STEPS if step.startswith(incomplete)]

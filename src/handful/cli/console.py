@@ -29,7 +29,7 @@ CELL_LETTERS = 160
 
 
 @dataclass(frozen=True)
-class Line:
+class ScreenLine:
     """One line of a screen, and how a terminal with colours shows it (a style of rich's)."""
 
     text: str
@@ -50,7 +50,7 @@ class Listener(Progress, Protocol):
         """Say what the command was called for. `again`: notes and tables have said it in full, so
         that only those who heard none of these, and machines, are told."""
 
-    def screen(self, event: str, lines: Sequence[Line], values: Mapping[str, Any]) -> None:
+    def screen(self, event: str, lines: Sequence[ScreenLine], values: Mapping[str, Any]) -> None:
         """Show what was asked for: the lines to people, one `event` of `values` to machines."""
 
     def close(self) -> None: ...
@@ -149,7 +149,7 @@ class JsonLines(Events):
     def result(self, message: str, *, again: bool = False) -> None:  # noqa: ARG002
         self._write("result", {"message": message})
 
-    def screen(self, event: str, lines: Sequence[Line], values: Mapping[str, Any]) -> None:  # noqa: ARG002
+    def screen(self, event: str, lines: Sequence[ScreenLine], values: Mapping[str, Any]) -> None:  # noqa: ARG002
         self._write(event, values)
 
     def advance(
@@ -196,7 +196,7 @@ class Quiet(Silent):
     def result(self, message: str, *, again: bool = False) -> None:  # noqa: ARG002
         print(fold(lines(message)), flush=True)
 
-    def screen(self, event: str, lines: Sequence[Line], values: Mapping[str, Any]) -> None:  # noqa: ARG002
+    def screen(self, event: str, lines: Sequence[ScreenLine], values: Mapping[str, Any]) -> None:  # noqa: ARG002
         _print_screen(lines)
 
     def close(self) -> None: ...
@@ -223,7 +223,7 @@ class PlainLines:
         if not again:
             self.note(message)
 
-    def screen(self, event: str, lines: Sequence[Line], values: Mapping[str, Any]) -> None:  # noqa: ARG002
+    def screen(self, event: str, lines: Sequence[ScreenLine], values: Mapping[str, Any]) -> None:  # noqa: ARG002
         _print_screen(lines)
 
     def advance(
@@ -287,10 +287,10 @@ class Terminal:
         if not again:
             self.note(message)
 
-    def screen(self, event: str, lines: Sequence[Line], values: Mapping[str, Any]) -> None:  # noqa: ARG002
+    def screen(self, event: str, lines: Sequence[ScreenLine], values: Mapping[str, Any]) -> None:  # noqa: ARG002
         self._console.print(_rich_lines(lines))
 
-    def redraw(self, lines: Sequence[Line]) -> None:
+    def redraw(self, lines: Sequence[ScreenLine]) -> None:
         """Show the lines in the place of those that were drawn before."""
         from rich.live import Live
 
@@ -357,14 +357,14 @@ class Terminal:
         return self._bars
 
 
-def _rich_lines(lines: Sequence[Line]) -> Text:
+def _rich_lines(lines: Sequence[ScreenLine]) -> Text:
     from rich.text import Text
 
     parts = (Text(printable(line.text), style=line.style) for line in lines)
     return Text("\n").join(parts)
 
 
-def _print_screen(lines: Sequence[Line]) -> None:
+def _print_screen(lines: Sequence[ScreenLine]) -> None:
     for line in lines:
         print(fold(printable(line.text)))
     sys.stdout.flush()

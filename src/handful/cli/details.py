@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from handful.cli.console import Line, Listener
+from handful.cli.console import Listener, ScreenLine
 from handful.progress import Scalar
 
 RETRIES_OF_OTHERS = ("botocore.retries", "urllib3.connectionpool")
@@ -37,7 +37,7 @@ class Detailed:
     def result(self, message: str, *, again: bool = False) -> None:
         self.listener.result(message, again=again)
 
-    def screen(self, event: str, lines: Sequence[Line], values: Mapping[str, Any]) -> None:
+    def screen(self, event: str, lines: Sequence[ScreenLine], values: Mapping[str, Any]) -> None:
         self.listener.screen(event, lines, values)
 
     def table(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[Scalar]]) -> None:

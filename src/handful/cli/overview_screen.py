@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from handful.cli.console import CELL_LETTERS, Line, cell, duration, figure
+from handful.cli.console import CELL_LETTERS, ScreenLine, cell, duration, figure
 from handful.progress import printable
 
 if TYPE_CHECKING:
     from handful.pipeline.overview import BestModel, KeptModels, Overview
     from handful.pipeline.progress_file import TaskProgress
 
-_STYLES = {
+_STATE_STYLES = {
     "up to date": "green",
     "to do": "yellow",
     "in progress": "bold cyan",
@@ -23,29 +23,34 @@ _INDENT = " " * 29
 """As wide as the first two columns of the steps."""
 
 
-def overview_lines(found: Overview, width: int = 0, height: int = 0) -> list[Line]:
+def overview_lines(found: Overview, width: int = 0, height: int = 0) -> list[ScreenLine]:
     """The screen. `width` and `height` in letters and lines that it may take; 0: as it comes."""
-    below = [*_progress_lines(found), *_figures(found)]
-    below.append(Line(f"next: {found.next}", "bold"))
+    below = [*_progress_lines(found), *_figure_lines(found)]
+    below.append(ScreenLine(f"next: {found.next}", "bold"))
     kept = _kept_model_lines(found.models)
     room = height - 2 - len(below) - len(kept) if height else 0
-    lines = [Line(found.url, "bold"), Line(_step_row("step", "last done", "state"), "bold")]
-    lines += [Line(_cut(one.text, width), one.style) for one in _step_lines(found, room)]
+    lines = [
+        ScreenLine(found.url, "bold"),
+        ScreenLine(_step_row("step", "last done", "state"), "bold"),
+    ]
+    lines += [
+        ScreenLine(_cut_to_width(one.text, width), one.style) for one in _step_lines(found, room)
+    ]
     return [*lines, *below, *kept]
 
 
-def _step_lines(found: Overview, room: int) -> list[Line]:
+def _step_lines(found: Overview, room: int) -> list[ScreenLine]:
     """A line a step, and its further reasons as far as there is `room` (0: all of them)."""
     spare = max(0, room - len(found.steps)) if room else None
     lines = []
     for one in found.steps:
         first, *others = _most_telling_first(one.lines)
-        style = _STYLES[one.state]
+        style = _STATE_STYLES[one.state]
         shown = others if spare is None else others[:spare]
         hidden = len(others) - len(shown)
         first = f"{first} (and {hidden} more)" if hidden else first
-        lines.append(Line(_step_row(one.step, one.last_done, first), style))
-        lines += [Line(f"{_INDENT}{other}", style) for other in shown]
+        lines.append(ScreenLine(_step_row(one.step, one.last_done, first), style))
+        lines += [ScreenLine(f"{_INDENT}{other}", style) for other in shown]
         spare = None if spare is None else spare - len(shown)
     return lines
 
@@ -59,11 +64,11 @@ def _step_row(step: str, last_done: str, state: str) -> str:
     return f"  {step:<9}  {last_done:<14}  {printable(state, 10 * CELL_LETTERS)}"
 
 
-def _progress_lines(found: Overview) -> list[Line]:
+def _progress_lines(found: Overview) -> list[ScreenLine]:
     if found.progress is None:
         return []
     return [
-        Line(f"  {found.progress.step}: {describe_task(task)}", "cyan")
+        ScreenLine(f"  {found.progress.step}: {describe_task(task)}", "cyan")
         for task in found.progress.tasks
     ]
 
@@ -80,18 +85,18 @@ def describe_task(task: TaskProgress) -> str:
     return printable(f"{task.task}: {', '.join(parts)}")
 
 
-def _figures(found: Overview) -> list[Line]:
+def _figure_lines(found: Overview) -> list[ScreenLine]:
     lines = []
     if found.kept is not None:
-        lines.append(Line(f"kept: {found.kept:,} artifacts of {found.labels:,} labels"))
-    lines += [Line(f"splits: {words}") for words in _describe_splits(found.splits)]
+        lines.append(ScreenLine(f"kept: {found.kept:,} artifacts of {found.labels:,} labels"))
+    lines += [ScreenLine(f"splits: {words}") for words in _describe_splits(found.splits)]
     if found.best is not None:
         lines += _best_lines(found.best)
     if found.managed:
         known = "nothing yet, or not known" if found.dollars is None else f"${found.dollars:,.2f}"
-        lines.append(Line(f"cost of the jobs so far: about {known}"))
+        lines.append(ScreenLine(f"cost of the jobs so far: about {known}"))
     if found.report:
-        lines.append(Line(f"report: {found.report.removeprefix(f'{found.url}/')}"))
+        lines.append(ScreenLine(f"report: {found.report.removeprefix(f'{found.url}/')}"))
     return lines
 
 
@@ -106,13 +111,13 @@ def _describe_splits(splits: Mapping[str, Mapping[str, int]]) -> list[str]:
     return [f"{words} ({', '.join(names)})" for words, names in models.items()]
 
 
-def _best_lines(best: BestModel) -> list[Line]:
+def _best_lines(best: BestModel) -> list[ScreenLine]:
     validation = "" if best.validation is None else f"{best.validation:.3f} on validation"
     if best.test is None:
-        return [Line(f"best so far: {best.model}, {best.metric} {validation}")]
+        return [ScreenLine(f"best so far: {best.model}, {best.metric} {validation}")]
     interval = "" if best.low is None else f" ({best.low:.3f} to {best.high:.3f})"
     told = f"best: {best.model}, {best.metric} {best.test:.3f}{interval} on test, {validation}"
-    lines = [Line(told)]
+    lines = [ScreenLine(told)]
     values = ", ".join(
         f"{name.removeprefix('baseline-')} {value:.3f}"
         for name, value in best.baselines
@@ -121,11 +126,11 @@ def _best_lines(best: BestModel) -> list[Line]:
     if values:
         verdict = {True: "beaten", False: "NOT beaten", None: "not compared"}[best.beats_baseline]
         style = "bold red" if best.beats_baseline is False else ""
-        lines.append(Line(f"baselines: {values}; {verdict}", style))
+        lines.append(ScreenLine(f"baselines: {values}; {verdict}", style))
     return lines
 
 
-def _kept_model_lines(models: KeptModels | None) -> list[Line]:
+def _kept_model_lines(models: KeptModels | None) -> list[ScreenLine]:
     if models is None:
         return []
     title = "trained models; `handful predict EXP PATH --run RUN` uses one that is kept"
@@ -135,8 +140,8 @@ def _kept_model_lines(models: KeptModels | None) -> list[Line]:
         "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip()
         for row in rows
     )
-    return [Line(title), *(Line(f"  {text}") for text in texts)]
+    return [ScreenLine(title), *(ScreenLine(f"  {text}") for text in texts)]
 
 
-def _cut(text: str, width: int) -> str:
+def _cut_to_width(text: str, width: int) -> str:
     return f"{text[: width - 1]}…" if width and len(text) > width else text

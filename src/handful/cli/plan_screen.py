@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from handful.cli.console import Line, duration, listener_of
+from handful.cli.console import ScreenLine, duration, listener_of
 
 if TYPE_CHECKING:
     from handful.pipeline.check.plan import CheckPlan, DiskNeed, PlannedWork, Span
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 TITLE = "what `handful run` will do"
 _OBVIOUS = ("not done yet", "has to run first")
-_DAY = 86_400
+_SECONDS_A_DAY = 86_400
 
 
 def show_plan(progress: Progress, plan: CheckPlan) -> None:
@@ -28,28 +28,28 @@ def _run_or_nothing(one: PlannedWork) -> str:
     return f"run: {one.reasons[0]}" if one.reasons else "nothing: up to date"
 
 
-def plan_lines(plan: CheckPlan) -> list[Line]:
+def plan_lines(plan: CheckPlan) -> list[ScreenLine]:
     """Steps, time, disk, money, and then the problems, the soonest first."""
-    lines = [Line(f"{TITLE} (times and sizes are estimates)", "bold")]
+    lines = [ScreenLine(f"{TITLE} (times and sizes are estimates)", "bold")]
     for one in plan.steps:
         lines += _work_lines(one)
     if any(one.reasons for one in plan.steps):
-        lines.append(Line(f"time: {_total_time(plan)}"))
+        lines.append(ScreenLine(f"time: {_total_time(plan)}"))
     if plan.is_bounded:
-        lines.append(Line("production was read in part: there may be more than is said here"))
-    lines += [Line(_describe_need(need)) for need in plan.disk if need.needs.high]
+        lines.append(ScreenLine("production was read in part: there may be more than is said here"))
+    lines += [ScreenLine(_describe_need(need)) for need in plan.disk if need.needs.high]
     if plan.dollars is not None:
-        lines.append(Line(f"cost: about ${plan.dollars:,.2f}"))
+        lines.append(ScreenLine(f"cost: about ${plan.dollars:,.2f}"))
     return [*lines, *_problem_lines(plan)]
 
 
-def _work_lines(one: PlannedWork) -> list[Line]:
+def _work_lines(one: PlannedWork) -> list[ScreenLine]:
     if not one.reasons or one.work.startswith("nothing"):
-        return [Line(f"  {one.step:<9}  {one.work}", "green")]
-    lines = [Line(f"  {one.step:<9}  run: {one.work}{_why(one)}", "yellow")]
+        return [ScreenLine(f"  {one.step:<9}  {one.work}", "green")]
+    lines = [ScreenLine(f"  {one.step:<9}  run: {one.work}{_why(one)}", "yellow")]
     if one.seconds is not None:
         source = f", by {one.source}" if one.source else ""
-        lines.append(Line(f"{'':<13}{describe_span(one.seconds)}{source}", "dim"))
+        lines.append(ScreenLine(f"{'':<13}{describe_span(one.seconds)}{source}", "dim"))
     return lines
 
 
@@ -73,13 +73,13 @@ def _total_time(plan: CheckPlan) -> str:
 
 def describe_span(span: Span) -> str:
     """`about 3m20s to 1h02m`."""
-    low, high = _moment(span.low), _moment(span.high)
+    low, high = _describe_seconds(span.low), _describe_seconds(span.high)
     return f"about {high}" if low == high else f"about {low} to {high}"
 
 
-def _moment(seconds: float) -> str:
-    if seconds >= 2 * _DAY:
-        return f"{seconds / _DAY:.1f} days"
+def _describe_seconds(seconds: float) -> str:
+    if seconds >= 2 * _SECONDS_A_DAY:
+        return f"{seconds / _SECONDS_A_DAY:.1f} days"
     return duration(max(1.0, seconds))
 
 
@@ -93,15 +93,15 @@ def _describe_need(need: DiskNeed) -> str:
     return told if need.free is None else f"{told}; {describe_bytes(need.free)} are free"
 
 
-def _problem_lines(plan: CheckPlan) -> list[Line]:
+def _problem_lines(plan: CheckPlan) -> list[ScreenLine]:
     if not plan.problems:
-        return [Line("problems: none seen", "green")]
-    lines = [Line("problems, the soonest first", "bold")]
+        return [ScreenLine("problems: none seen", "green")]
+    lines = [ScreenLine("problems, the soonest first", "bold")]
     for number, one in enumerate(plan.problems, 1):
         when = f"stops {one.step}" if one.stops else f"in {one.step}"
         first, *others = one.what.split("\n")
         style = "bold red" if one.stops else "yellow"
-        lines.append(Line(f"  {number}. {when}: {first}", style))
-        lines += [Line(f"     {other.strip()}") for other in others]
-        lines += [Line(f"     {line}") for line in one.remedy.split("\n") if line]
+        lines.append(ScreenLine(f"  {number}. {when}: {first}", style))
+        lines += [ScreenLine(f"     {other.strip()}") for other in others]
+        lines += [ScreenLine(f"     {line}") for line in one.remedy.split("\n") if line]
     return lines

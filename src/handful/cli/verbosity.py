@@ -10,8 +10,8 @@ from enum import IntEnum
 
 from handful.errors import UserError
 
-VARIABLE = "HANDFUL_VERBOSITY"
-_OFF = {"", "0", "false", "no"}
+VERBOSITY_VARIABLE = "HANDFUL_VERBOSITY"
+_NO_BUILD = {"", "0", "false", "no"}
 
 
 class Verbosity(IntEnum):
@@ -30,11 +30,11 @@ def choose_verbosity(quiet: bool, verbose: bool) -> Verbosity:
         raise UserError("--quiet and --verbose at once", remedy="say one of the two")
     if quiet or verbose:
         return Verbosity.QUIET if quiet else Verbosity.VERBOSE
-    word = os.environ.get(VARIABLE, "").strip().upper() or Verbosity.NORMAL.name
+    word = os.environ.get(VERBOSITY_VARIABLE, "").strip().upper() or Verbosity.NORMAL.name
     if word not in Verbosity.__members__:
         raise UserError(
-            f"{os.environ[VARIABLE]!r} is no verbosity",
-            where=f"the environment's {VARIABLE}",
+            f"{os.environ[VERBOSITY_VARIABLE]!r} is no verbosity",
+            where=f"the environment's {VERBOSITY_VARIABLE}",
             remedy="say quiet, normal or verbose",
         )
     return Verbosity[word]
@@ -45,7 +45,7 @@ def draws_bars() -> bool:
     return (
         sys.stdout.isatty()
         and os.environ.get("TERM", "") not in {"dumb", "unknown"}
-        and os.environ.get("CI", "").lower() in _OFF
+        and os.environ.get("CI", "").lower() in _NO_BUILD
     )
 
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from handful.cli.console import Line, Listener, Terminal, listener_of
+from handful.cli.console import Listener, ScreenLine, Terminal, listener_of
 from handful.cli.details import Detailed
 from handful.cli.overview_screen import describe_task, overview_lines
 from handful.progress import Discreet
@@ -59,7 +59,7 @@ def _base(listener: Listener) -> Listener:
     return listener.listener if isinstance(listener, Detailed) else listener
 
 
-def _lines_for(listener: Listener, found: Overview) -> list[Line]:
+def _lines_for(listener: Listener, found: Overview) -> list[ScreenLine]:
     if isinstance(listener, Detailed) or not isinstance(listener, Terminal):
         return overview_lines(found)
     size = shutil.get_terminal_size()
@@ -79,7 +79,9 @@ def _by_change(listener: Listener, experiment: Experiment) -> Callable[[Overview
 
     def show(found: Overview) -> None:
         now = _what_changes(found)
-        changed = [Line(hide(text)) for place, text in now.items() if before.get(place) != text]
+        changed = [
+            ScreenLine(hide(text)) for place, text in now.items() if before.get(place) != text
+        ]
         if changed or listener.hears_all:
             listener.screen("status", changed, found.to_json())
         before.clear()

@@ -80,7 +80,7 @@ def rehearse(
     found = states(experiment, STEPS)
     foresee_faults(experiment, found, log)
     seen, is_bounded = _measure(experiment, functions, log, found, offline=offline)
-    return _plan(experiment, found, seen, log, show, is_bounded=is_bounded)
+    return _plan_run(experiment, found, seen, log, show, is_bounded=is_bounded)
 
 
 def _measure(
@@ -92,7 +92,7 @@ def _measure(
     offline: bool,
 ) -> tuple[Rehearsed, bool]:
     """What was seen, as far as could be; and whether production was read in part only."""
-    stages: list[Stage] = []
+    stages: list[RehearsalStage] = []
     with log.looking("reconcile"):
         stages.append(_stage(experiment, offline=offline))
     if not stages:
@@ -107,7 +107,7 @@ def _measure(
 
 
 def _try_models(
-    experiment: Experiment, stage: Stage, functions: Functions, log: ProblemLog
+    experiment: Experiment, stage: RehearsalStage, functions: Functions, log: ProblemLog
 ) -> Rehearsed:
     at = stage.experiment
     aliases = experiment.settings.prepare.LABEL_ALIASES
@@ -133,7 +133,7 @@ def _try_models(
     return replace(stage.seen, start_seconds=started, smaller=tried.smaller, models=models)
 
 
-def _plan(
+def _plan_run(
     experiment: Experiment,
     found: Sequence[State],
     seen: Rehearsed,
@@ -177,7 +177,7 @@ def _tell_what_is_read(directory: Path, user: User, progress: Progress) -> None:
 
 
 @dataclass(frozen=True)
-class Stage:
+class RehearsalStage:
     """Where to rehearse."""
 
     experiment: Experiment
@@ -187,7 +187,7 @@ class Stage:
     """Of production, which runs do without that take the copies as they are."""
 
 
-def _stage(experiment: Experiment, *, offline: bool) -> Stage:
+def _stage(experiment: Experiment, *, offline: bool) -> RehearsalStage:
     """The store as it is, or a private one with a sample of production."""
     try:
         kept = json.loads(experiment.store.read(layout.RECONCILED))["kept"]
@@ -211,7 +211,7 @@ def _stage(experiment: Experiment, *, offline: bool) -> Stage:
             fault = error
     experiment.progress.note("artifacts: three of the reconciled ones")
     seen = Rehearsed(kept, artifact_bytes=_artifact_bytes(experiment.store))
-    return Stage(experiment, seen, fault=fault)
+    return RehearsalStage(experiment, seen, fault=fault)
 
 
 def _artifact_bytes(store: Store) -> float | None:
@@ -249,7 +249,7 @@ def _sample(experiment: Experiment, files: Source) -> Sample:
     return take_sample(settings, progress, labels, files, ARTIFACTS)
 
 
-def _private_stage(experiment: Experiment) -> Stage:
+def _private_stage(experiment: Experiment) -> RehearsalStage:
     from handful.steps.reconcile import reconcile
 
     files = production_files(experiment.settings)
@@ -272,7 +272,7 @@ def _private_stage(experiment: Experiment) -> Stage:
         (time.perf_counter() - began) / max(1, done.kept),
         done.kept,
     )
-    return Stage(stage, seen, sample.is_bounded)
+    return RehearsalStage(stage, seen, sample.is_bounded)
 
 
 def _over_labels(artifacts: Sequence[Artifact], most: int) -> list[Artifact]:

@@ -22,7 +22,7 @@ from handful.pipeline.step import State
 from handful.pipeline.step_status import in_progress
 from handful.pipeline.steps import STEPS
 
-_PARTS = {
+_STORE_PARTS = {
     "reconcile": "copies",
     "prepare": "encoded data",
     "tune": "checkpoints",
@@ -42,7 +42,7 @@ def foresee_faults(experiment: Experiment, found: Sequence[State], log: ProblemL
                 remedy = "wait for its end: `handful status EXP --watch` shows it"
                 log.problems.append(ForeseenProblem(step, True, what, remedy))
     first = next((state.step for state in found if not state.up_to_date), None)
-    place = _existing(experiment.store.url)
+    place = _nearest_folder(experiment.store.url)
     if first and place is not None and not os.access(place, os.W_OK | os.X_OK):
         remedy = "give yourself the right, or name another [experiment] STORE"
         log.foresee(first, Denied("nothing can be written", where=str(place), remedy=remedy))
@@ -52,7 +52,7 @@ def disk_needs(
     experiment: Experiment, steps: Sequence[PlannedWork], log: ProblemLog
 ) -> tuple[DiskNeed, ...]:
     """What the store and the scratch folder have to hold; what does not fit is a problem."""
-    store = _existing(experiment.store.url)
+    store = _nearest_folder(experiment.store.url)
     scratch = Path(tempfile.gettempdir())
     nothing = Span(0, 0)
     needs = (
@@ -60,7 +60,7 @@ def disk_needs(
             "store",
             experiment.store.url,
             sum((one.store_bytes for one in steps), nothing),
-            {_PARTS[one.step]: one.store_bytes for one in steps if one.store_bytes.high},
+            {_STORE_PARTS[one.step]: one.store_bytes for one in steps if one.store_bytes.high},
             None if store is None else shutil.disk_usage(store).free,
         ),
         DiskNeed(
@@ -99,7 +99,7 @@ def _foresee_shortage(need: DiskNeed, steps: Sequence[PlannedWork], log: Problem
             return
 
 
-def _existing(url: str) -> Path | None:
+def _nearest_folder(url: str) -> Path | None:
     """The folder that is there, of a local store that may not be; None for a remote one."""
     if "://" in url:
         return None
