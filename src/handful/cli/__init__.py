@@ -13,9 +13,10 @@ from handful.cli.image import image
 from handful.cli.keys import settings
 from handful.cli.output import flush_stdout, guard_output, tell_error
 from handful.cli.predictions import export, predict
+from handful.cli.schema import schema
 from handful.cli.states import status
 from handful.cli.steps import compare, prepare, reconcile, report, run, test, train, tune
-from handful.errors import StepError
+from handful.errors import StepError, UserError
 from handful.errors.exceptions import listen
 
 app = typer.Typer(
@@ -50,7 +51,7 @@ def handful(
 for verb in (
     *(init, check),
     *(run, reconcile, prepare, tune, train, test, compare, report),
-    *(status, settings, predict, export),
+    *(status, settings, schema, predict, export),
 ):
     app.command()(verb)
 app.add_typer(aws, name="aws")
@@ -71,7 +72,7 @@ def _run_cli_app() -> int:
         app()
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else bool(end.code)
-    except StepError as error:  # from a command that is on no experiment
+    except (StepError, UserError) as error:  # from a command that is on no experiment
         tell_error(error)
         return error.exit_status
     return 0

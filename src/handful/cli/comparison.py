@@ -30,7 +30,7 @@ def show_across(experiments: Sequence[Experiment], redo: bool, as_json: bool) ->
         )
     found = compare_across(experiments)
     if as_json:
-        print(json.dumps({"event": "comparison", **found}, ensure_ascii=False), flush=True)
+        print(json.dumps({"event": "comparison", **found}), flush=True)
         return
     progress = experiments[0].progress
     rows = [_format_comparison_row(row, found["metric"]) for row in found["ranking"]]

@@ -67,7 +67,7 @@ def rehearse(
     would come first: what the steps raise, and `DataError` when the three cannot be had or encoded.
     A fault of functions.py, and a store in production, are raised at once.
     """
-    log = ProblemLog(experiment.progress)
+    log = ProblemLog(experiment.progress, experiment.settings.hide)
     experiment = replace(experiment, progress=log)
     functions = load_functions(experiment.directory)
     log.note("settings and functions: read, and no fault seen in them")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -132,6 +132,8 @@ class ProblemLog:
     """A `Progress` that passes everything on, and remembers the warnings as problems."""
 
     progress: Progress
+    hide: Callable[[str], str] = str
+    """Keeps secrets out of what is remembered."""
     step: str = STEP_NAMES[0]
     """In which step what is looked at now would hurt."""
     problems: list[ForeseenProblem] = field(default_factory=list)
@@ -141,7 +143,7 @@ class ProblemLog:
 
     def warn(self, message: str) -> None:
         self.progress.warn(message)
-        self.problems.append(ForeseenProblem(self.step, False, message))
+        self.problems.append(ForeseenProblem(self.step, False, self.hide(message)))
 
     def advance(
         self,
@@ -161,9 +163,8 @@ class ProblemLog:
         nothing."""
         fault = error.fault
         where = f"{fault.where}: " if fault.where else ""
-        self.problems.append(
-            ForeseenProblem(step, stops, f"{where}{fault.what}", fault.remedy, error)
-        )
+        what, remedy = self.hide(f"{where}{fault.what}"), self.hide(fault.remedy)
+        self.problems.append(ForeseenProblem(step, stops, what, remedy, error))
 
     @contextmanager
     def looking(self, step: str) -> Iterator[None]:
