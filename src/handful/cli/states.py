@@ -51,6 +51,7 @@ def show_states(experiment: Experiment, choice: Choice) -> None:
 
     The further lines of a step have no name. `Damaged` behind it, if a file is.
     """
+    from handful.cli.console import tell_result
     from handful.experiment.store_format import is_marked
     from handful.pipeline.step_status import in_progress, states
     from handful.pipeline.steps import STEPS
@@ -69,6 +70,8 @@ def show_states(experiment: Experiment, choice: Choice) -> None:
         rows.append((state.step, done, first))
         rows += [("", "", other) for other in others]
     experiment.progress.table(url, ("step", "last done", "state"), rows)
+    told = "\n".join(f"{step}: {state}" for step, _, state in rows if step)
+    tell_result(experiment.progress, told, again=True)
     for state in found:
         if state.step not in choice.again:
             state.check()
