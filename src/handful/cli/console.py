@@ -73,9 +73,15 @@ def listener_of(progress: Progress) -> Listener:
 
 
 def tell_result(progress: Progress, message: str, *, again: bool = False) -> None:
-    """`Listener.result`, told without secrets."""
+    """`Listener.result`, told without secrets; a note to any other `Progress`."""
     hide = progress.hide if isinstance(progress, Discreet) else str
-    listener_of(progress).result(hide(message), again=again)
+    base = progress
+    while isinstance(base, Discreet):
+        base = base.listener
+    if isinstance(base, Listener):
+        base.result(hide(message), again=again)
+    elif not again:
+        progress.note(message)
 
 
 @dataclass
