@@ -111,7 +111,7 @@ def experiment_session(
 @contextmanager
 def _details(experiment: Experiment, progress: Listener) -> Iterator[None]:
     """What `--verbose` tells besides, during the body."""
-    from handful.cli.details import Detailed, details_told
+    from handful.cli.screens.details import Detailed, details_told
 
     if isinstance(progress, Detailed):
         with details_told(progress, experiment.settings.hide):
@@ -134,7 +134,7 @@ def errors_told(
         raise typer.Exit(error.exit_status) from None
     progress = listener(as_json, verbosity)
     if verbosity is Verbosity.VERBOSE:
-        from handful.cli.details import Detailed
+        from handful.cli.screens.details import Detailed
 
         progress = Detailed(progress)
     try:

@@ -32,7 +32,7 @@ def status(
     verify: Verify = False,
 ) -> None:
     """Show how far the experiment is, and what a run would do."""
-    from handful.cli.watch import show_overview, watch_overview
+    from handful.cli.screens.watch import show_overview, watch_overview
 
     if watch:
         watch_overview(experiment, seconds or WATCH_EVERY, verify=verify)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from handful.cli.plan_screen import describe_span, plan_lines
+from handful.cli.screens.plan import describe_span, plan_lines
 from handful.errors import DataError, Full, HandfulError, Interrupted, UserError
 from handful.experiment.context import Experiment, open_experiment
 from handful.pipeline.check import faults

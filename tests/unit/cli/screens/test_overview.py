@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from handful.cli.overview_screen import describe_task, overview_lines
+from handful.cli.screens.overview import describe_task, overview_lines
 from handful.errors import Damaged
 from handful.pipeline.overview import BestModel, KeptModels, Overview, StepOverview
 from handful.pipeline.progress_file import StepProgress, TaskProgress

@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from handful.cli.console import Listener, ScreenLine, Terminal, listener_of
-from handful.cli.details import Detailed
-from handful.cli.overview_screen import describe_task, overview_lines
+from handful.cli.screens.details import Detailed
+from handful.cli.screens.overview import describe_task, overview_lines
 from handful.progress import Discreet
 
 if TYPE_CHECKING:
