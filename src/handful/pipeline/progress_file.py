@@ -120,12 +120,22 @@ def publish_progress(progress: Progress, store: Store, step: str) -> Iterator[Pr
     thread.start()
     try:
         yield published
-    finally:
+    except BaseException:
         over.set()
-        thread.join(_LAST_WAIT)
-        if written[0] and not thread.is_alive():
-            with suppress(HandfulError):
-                store.delete([layout.PROGRESS])
+        if written[0]:
+            # Whoever interrupts does not want to wait for a store that is gone.
+            leaving = threading.Thread(target=_remove_progress, args=(store,), daemon=True)
+            leaving.start()
+            leaving.join(_LAST_WAIT)
+        raise
+    over.set()
+    thread.join(_LAST_WAIT)
+    _remove_progress(store)  # also what a run has left that was killed
+
+
+def _remove_progress(store: Store) -> None:
+    with suppress(HandfulError):
+        store.delete([layout.PROGRESS])
 
 
 def read_progress(store: Store, step: str, since: str) -> StepProgress | None:

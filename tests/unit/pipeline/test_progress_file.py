@@ -70,10 +70,26 @@ def test_it_says_how_far_each_task_is_and_goes_with_the_step(store: Store) -> No
     assert [one[0] for one in told.advances] == ["over", "train a", "train a", "count"]
 
 
-def test_a_short_step_writes_nothing(store: Store) -> None:
+def test_a_short_step_writes_nothing_and_removes_what_a_killed_one_has_left(store: Store) -> None:
     with publish_progress(Recording(), store, "train") as progress:
         progress.advance("a", 1, 2, "files")
-    assert not Path(store.url).exists()
+        assert not Path(store.url).exists()
+    store.write(layout.PROGRESS, b"{}")
+    with publish_progress(Recording(), store, "train"):
+        pass
+    assert not list(Path(store.url).glob("**/progress.json"))
+
+
+@pytest.mark.usefixtures("often")
+def test_a_step_that_fails_leaves_none_either(store: Store) -> None:
+    with (
+        pytest.raises(ZeroDivisionError),
+        publish_progress(Recording(), store, "train") as progress,
+    ):
+        progress.advance("a", 1, 2, "files")
+        wait_until_written(store, "a")
+        raise ZeroDivisionError
+    assert not list(Path(store.url).glob("**/progress.json"))
 
 
 @pytest.mark.usefixtures("often")
