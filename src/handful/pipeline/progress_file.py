@@ -104,8 +104,13 @@ class _Published:
 
 
 @contextmanager
-def publish_progress(progress: Progress, store: Store, step: str) -> Iterator[Progress]:
-    """What the body tells this `Progress` reaches `progress`, and now and then the store."""
+def publish_progress(
+    progress: Progress, store: Store, step: str, *, after_kill: bool = False
+) -> Iterator[Progress]:
+    """What the body tells this `Progress` reaches `progress`, and now and then the store.
+
+    `after_kill`: a run that was killed may have left its own there, which goes with the step.
+    """
     published, over, since = _Published(progress), threading.Event(), current_moment()
     written = [False]
 
@@ -130,7 +135,8 @@ def publish_progress(progress: Progress, store: Store, step: str) -> Iterator[Pr
         raise
     over.set()
     thread.join(_LAST_WAIT)
-    _remove_progress(store)  # also what a run has left that was killed
+    if written[0] or after_kill:
+        _remove_progress(store)
 
 
 def _remove_progress(store: Store) -> None:

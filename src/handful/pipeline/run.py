@@ -85,8 +85,9 @@ def _run_pipeline_step(
         keep_what_runs(mine.store, mine.directory, mine.overrides)
         before = begin(mine, step, again=step.name in choice.again)
         made_from = step.made_from(mine, records)
-        with publish_progress(mine.progress, mine.store, step.name) as published:
-            watched = replace(mine, progress=published)
+        killed = held.is_taken_over
+        with publish_progress(mine.progress, mine.store, step.name, after_kill=killed) as told_too:
+            watched = replace(mine, progress=told_too)
             record = step.run(watched, records, made_from, choice)
         record = replace(
             record,

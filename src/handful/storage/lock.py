@@ -112,6 +112,11 @@ class Held:
         return self._store.fenced(self)
 
     @property
+    def is_taken_over(self) -> bool:
+        """Did somebody hold it before who did not give it back?"""
+        return self._stolen
+
+    @property
     def token(self) -> str:
         return self._holder.token
 

@@ -75,20 +75,21 @@ def test_a_short_step_writes_nothing_and_removes_what_a_killed_one_has_left(stor
         progress.advance("a", 1, 2, "files")
         assert not Path(store.url).exists()
     store.write(layout.PROGRESS, b"{}")
-    with publish_progress(Recording(), store, "train"):
+    with publish_progress(Recording(), store, "train", after_kill=True):
         pass
     assert not list(Path(store.url).glob("**/progress.json"))
 
 
 @pytest.mark.usefixtures("often")
 def test_a_step_that_fails_leaves_none_either(store: Store) -> None:
-    with (
-        pytest.raises(ZeroDivisionError),
-        publish_progress(Recording(), store, "train") as progress,
-    ):
-        progress.advance("a", 1, 2, "files")
-        wait_until_written(store, "a")
-        raise ZeroDivisionError
+    def fail() -> None:
+        with publish_progress(Recording(), store, "train") as progress:
+            progress.advance("a", 1, 2, "files")
+            wait_until_written(store, "a")
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
     assert not list(Path(store.url).glob("**/progress.json"))
 
 
