@@ -85,7 +85,7 @@ def _run_pipeline_step(
         keep_what_runs(mine.store, mine.directory, mine.overrides)
         before = begin(mine, step, again=step.name in choice.again)
         made_from = step.made_from(mine, records)
-        killed = held.is_taken_over
+        killed = held.after_dead
         with publish_progress(mine.progress, mine.store, step.name, after_kill=killed) as told_too:
             watched = replace(mine, progress=told_too)
             record = step.run(watched, records, made_from, choice)

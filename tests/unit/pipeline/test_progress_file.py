@@ -15,7 +15,9 @@ from handful.pipeline import progress_file
 from handful.pipeline.progress_file import publish_progress, read_progress
 from handful.records.moments import current_moment
 from handful.storage.base import Store
+from handful.storage.lock import Holder, hold_lock
 from handful.storage.open import open_store
+from handful.system.machine import ProcessIdentity, this_process
 from tests.support.progress import Recording
 
 
@@ -113,3 +115,16 @@ def test_a_store_that_does_not_answer_holds_nobody_up(
 def test_what_cannot_be_read_is_as_if_it_were_not_there(store: Store, content: str) -> None:
     store.write(layout.PROGRESS, content.encode())
     assert read_progress(store, "train", "2020-01-01T00:00:00.000+00:00") is None
+
+
+def test_who_takes_a_lock_over_knows_that_its_holder_died(store: Store) -> None:
+    gone = ProcessIdentity(2**22, this_process().machine, "1")
+    moment = current_moment()
+    dead = Holder("t", "train of X", "here", gone, moment, moment)
+    with hold_lock(store, "first/lock", "train of X") as held:
+        assert not held.after_dead
+    with hold_lock(store, "first/lock", "train of X") as held:
+        assert not held.after_dead
+    store.write("second/lock/000003.json", dead.to_json())
+    with hold_lock(store, "second/lock", "train of X") as held:
+        assert held.after_dead
