@@ -56,8 +56,9 @@ def _step_lines(found: Overview, room: int) -> list[ScreenLine]:
 
 
 def _most_telling_first(lines: Sequence[str]) -> list[str]:
-    """Whoever is at work now comes before why that had to be."""
-    return sorted(lines, key=lambda line: not line.startswith("in progress"))
+    """Whoever is at work now, or was and died of it, comes before why that had to be."""
+    at_work = ("in progress", "cut off", "perhaps cut off")
+    return sorted(lines, key=lambda line: not line.startswith(at_work))
 
 
 def _step_row(step: str, last_done: str, state: str) -> str:
