@@ -328,9 +328,8 @@ def cpu_seconds(root: Path, env: Mapping[str, str], *words: str) -> float:
 
 
 def test_a_key_press_is_answered_soon(done: Tiny) -> None:
-    """In 0.3 s where `handful --help` takes its 0.12 s, as on an idle machine."""
+    """In 0.3 s; on a machine that is slower, or busy, in three times what `--help` takes."""
     words = f"handful\ntrain\n{NAME}\n--set\ntrain.EPO"
     env = environment(_HANDFUL_COMPLETE="complete_bash", COMP_WORDS=words, COMP_CWORD="4")
-    assert cpu_seconds(done.root, env) < 0.3 / 0.12 * cpu_seconds(
-        done.root, environment(), "--help"
-    )
+    help_alone = cpu_seconds(done.root, environment(), "--help")
+    assert cpu_seconds(done.root, env) < max(0.3, 3 * help_alone)
