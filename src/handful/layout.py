@@ -12,6 +12,8 @@ from handful.errors import Fault, SettingsError
 STORE = "store.json"
 SETTINGS = "settings.ini"
 FUNCTIONS = "functions.py"
+PROGRESS = "progress.json"
+"""How far the step under way is; only while it lasts, and only if it lasts."""
 
 LABEL_COUNTS = "data/unique_labels_and_counts.json"
 RECONCILIATION = "data/reconciliation"

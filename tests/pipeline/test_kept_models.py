@@ -405,7 +405,8 @@ def test_status_lists_it(replaced: Replaced) -> None:
     assert rows[1][0] == replaced.run
     assert "handful predict EXP PATH --run RUN" in done.stdout
     told = replaced.made.handful("status", "--json").stdout.splitlines()
-    steps, models = (json.loads(line) for line in told)
+    (steps,) = (json.loads(line) for line in told)
+    models = steps["models"]
     assert [row[0] for row in steps["rows"]][:2] == ["reconcile", "prepare"]
     assert models["columns"] == ["run", "model", "seed", "state", "trained", "macro_f1"]
     assert models["rows"][1][:4] == [replaced.run, "model", "0", "kept"]
@@ -415,8 +416,8 @@ def test_status_lists_it(replaced: Replaced) -> None:
 
 @pytest.mark.slow
 def test_the_one_in_use_has_a_fingerprint_too(replaced: Replaced) -> None:
-    told = replaced.made.handful("status", "--json").stdout.splitlines()[1]
-    run = json.loads(told)["rows"][0][0]
+    told = json.loads(replaced.made.handful("status", "--json").stdout)
+    run = told["models"]["rows"][0][0]
     assert run != replaced.run
     assert answers(replaced.made, "--run", run) == answers(replaced.made)
 

@@ -280,7 +280,8 @@ def test_inside_production_what_only_reads_still_works(copy: Tiny) -> None:
 def states_told(text: str) -> dict[str, list[str]]:
     """Step → its lines, out of what `status --json` says."""
     found: dict[str, list[str]] = {}
-    table = next(json.loads(line) for line in text.splitlines() if '"table"' in line)
+    (table,) = (json.loads(line) for line in text.splitlines())
+    assert table["event"] == "status"
     for step, _, state in table["rows"]:
         found.setdefault(step or list(found)[-1], []).append(state)
     return found

@@ -13,16 +13,16 @@ from handful.cli.image import image
 from handful.cli.keys import settings
 from handful.cli.output import flush_stdout, guard_output, tell_error
 from handful.cli.predictions import export, predict
+from handful.cli.schema import schema
 from handful.cli.states import status
 from handful.cli.steps import compare, prepare, reconcile, report, run, test, train, tune
-from handful.errors import StepError
+from handful.errors import StepError, UserError
 from handful.errors.exceptions import listen
 
 app = typer.Typer(
     name="handful",
     help="From labels in a database and files in a bucket to a compared, tested classifier.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
@@ -51,7 +51,7 @@ def handful(
 for verb in (
     *(init, check),
     *(run, reconcile, prepare, tune, train, test, compare, report),
-    *(status, settings, predict, export),
+    *(status, settings, schema, predict, export),
 ):
     app.command()(verb)
 app.add_typer(aws, name="aws")
@@ -72,7 +72,7 @@ def _run_cli_app() -> int:
         app()
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else bool(end.code)
-    except StepError as error:  # from a command that is on no experiment
+    except (StepError, UserError) as error:  # from a command that is on no experiment
         tell_error(error)
         return error.exit_status
     return 0

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from handful.cli.command import on_experiment
+from handful.cli.console import tell_result
 from handful.errors import UserError
 
 if TYPE_CHECKING:
@@ -100,7 +101,9 @@ def bootstrap_stack(
 def show_standing(progress: Progress, standing: Standing) -> None:
     """A row for each thing that was made."""
     if not standing.state:
-        progress.note(f"there is no stack {standing.name}: `handful aws bootstrap` makes it")
+        tell_result(
+            progress, f"there is no stack {standing.name}: `handful aws bootstrap` makes it"
+        )
         return
     rows = [
         (kind.removeprefix("AWS::"), physical, state)
@@ -110,6 +113,7 @@ def show_standing(progress: Progress, standing: Standing) -> None:
     progress.table(f"the stack {standing.name}: {standing.state}", columns, rows)
     outputs = sorted(standing.outputs.items())
     progress.table("what the settings and your people need", ("what", "value"), outputs)
+    tell_result(progress, f"the stack {standing.name}: {standing.state}", again=True)
     if not standing.fits:
         progress.warn("the settings ask for another template: `handful aws bootstrap` changes it")
 

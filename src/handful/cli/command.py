@@ -7,14 +7,16 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from inspect import Parameter, Signature, signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_type_hints
 
 import typer
 
-from handful.cli.options import AsJson, Directory, Overrides, Traceback
+from handful.cli.options import AsJson, Directory, Overrides, Quietly, Traceback, Verbosely
 from handful.cli.output import tell_error
+from handful.cli.verbosity import Verbosity, choose_verbosity
 from handful.errors import HandfulError, Interrupted, LeftRunning
 from handful.errors.exceptions import error_to_json, wrap_unexpected_error
 
@@ -29,6 +31,8 @@ _COMMON = tuple(
         ("overrides", None, Overrides),
         ("as_json", False, AsJson),
         ("traceback", False, Traceback),
+        ("quiet", False, Quietly),
+        ("verbose", False, Verbosely),
     )
 )
 
@@ -48,11 +52,18 @@ def on_experiment(verb: Callable[..., None]) -> Callable[..., None]:
     told = [parameter for parameter in own if parameter.name == "as_json"]
 
     def command(
-        directory: Path, overrides: list[str] | None, as_json: bool, traceback: bool, **words: Any
+        directory: Path,
+        overrides: list[str] | None,
+        as_json: bool,
+        traceback: bool,
+        quiet: bool,
+        verbose: bool,
+        **words: Any,
     ) -> None:
         if told:
             words["as_json"] = as_json
-        with experiment_session(directory, overrides, as_json, traceback) as experiment:
+        telling = Telling(as_json, traceback, quiet, verbose)
+        with experiment_session(directory, overrides, telling) as experiment:
             verb(experiment, **words)
 
     parameters = [_EXP, *(one for one in own if one not in told), *_COMMON]
@@ -62,13 +73,28 @@ def on_experiment(verb: Callable[..., None]) -> Callable[..., None]:
     return command
 
 
+@dataclass(frozen=True)
+class Telling:
+    """How the options of a call want to be told."""
+
+    as_json: bool = False
+    traceback: bool = False
+    quiet: bool = False
+    verbose: bool = False
+
+
 @contextmanager
 def experiment_session(
-    directory: Path, overrides: list[str] | None, as_json: bool, traceback: bool
+    directory: Path, overrides: list[str] | None, telling: Telling
 ) -> Iterator[Experiment]:
     """The experiment in `directory`, during the body; errors are told as `errors_told` does."""
     with (
-        errors_told(traceback=traceback, as_json=as_json) as progress,
+        errors_told(
+            traceback=telling.traceback,
+            as_json=telling.as_json,
+            quiet=telling.quiet,
+            verbose=telling.verbose,
+        ) as progress,
         # What cannot be removed must not hide why the command ended.
         tempfile.TemporaryDirectory(prefix="handful-", ignore_cleanup_errors=True) as scratch,
     ):
@@ -78,16 +104,39 @@ def experiment_session(
         experiment = open_experiment(
             directory.absolute(), tuple(overrides or ()), progress, Path(scratch)
         )
-        with without_secrets(experiment.settings.hide):
+        with without_secrets(experiment.settings.hide), _details(experiment, progress):
             yield experiment
 
 
 @contextmanager
-def errors_told(*, traceback: bool, as_json: bool = False) -> Iterator[Listener]:
+def _details(experiment: Experiment, progress: Listener) -> Iterator[None]:
+    """What `--verbose` tells besides, during the body."""
+    from handful.cli.screens.details import Detailed, details_told
+
+    if isinstance(progress, Detailed):
+        with details_told(progress, experiment.settings.hide):
+            yield
+    else:
+        yield
+
+
+@contextmanager
+def errors_told(
+    *, traceback: bool, as_json: bool = False, quiet: bool = False, verbose: bool = False
+) -> Iterator[Listener]:
     """End with the right status, and with words rather than a traceback."""
     from handful.cli.console import listener
 
-    progress = listener(as_json)
+    try:
+        verbosity = choose_verbosity(quiet, verbose)
+    except HandfulError as error:
+        _tell(error, as_json, traceback)
+        raise typer.Exit(error.exit_status) from None
+    progress = listener(as_json, verbosity)
+    if verbosity is Verbosity.VERBOSE:
+        from handful.cli.screens.details import Detailed
+
+        progress = Detailed(progress)
     try:
         yield progress
     except KeyboardInterrupt:

@@ -19,6 +19,7 @@ def show_across(experiments: Sequence[Experiment], redo: bool, as_json: bool) ->
 
     `UserError` if it is asked to be done again, since nothing of it is kept.
     """
+    from handful.cli.console import tell_result
     from handful.pipeline.compare_experiments import compare_across
 
     if redo:
@@ -29,13 +30,14 @@ def show_across(experiments: Sequence[Experiment], redo: bool, as_json: bool) ->
         )
     found = compare_across(experiments)
     if as_json:
-        print(json.dumps({"event": "comparison", **found}, ensure_ascii=False), flush=True)
+        print(json.dumps({"event": "comparison", **found}), flush=True)
         return
     progress = experiments[0].progress
     rows = [_format_comparison_row(row, found["metric"]) for row in found["ranking"]]
     progress.table(f"On {found['artifacts']:,} artifacts in common", COLUMNS, rows)
     for sentence in (*found["sentences"], *found["remarks"]):
         progress.note(sentence)
+    tell_result(progress, "\n".join(found["sentences"]), again=True)
 
 
 def _format_comparison_row(row: Mapping[str, Any], metric: str) -> tuple[str, ...]:

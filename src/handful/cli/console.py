@@ -1,4 +1,7 @@
-"""The three ways to tell a step's progress: bars on a terminal, lines in a log, JSON lines."""
+"""The ways to tell a step's progress: bars on a terminal, lines in a log, JSON lines, or nothing.
+
+Whichever it is, `result` and `screen` are told: they are what a command was called for.
+"""
 
 from __future__ import annotations
 
@@ -7,13 +10,16 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from handful.progress import Events, Progress, Scalar, printable
+from handful.cli.verbosity import Verbosity, draws_bars, fold
+from handful.progress import Discreet, Events, Progress, Scalar, Silent, printable
 
 if TYPE_CHECKING:
+    from rich.live import Live
     from rich.progress import Progress as Bars
     from rich.progress import TaskID
+    from rich.text import Text
 
 LINE_EVERY_SECONDS = 10.0
 EVENT_EVERY_SECONDS = 1.0
@@ -22,17 +28,60 @@ CELL_LETTERS = 160
 """Of a table's cell, at most."""
 
 
+@dataclass(frozen=True)
+class ScreenLine:
+    """One line of a screen, and how a terminal with colours shows it (a style of rich's)."""
+
+    text: str
+    style: str = ""
+
+
+@runtime_checkable
 class Listener(Progress, Protocol):
     """A `Progress` that owns the screen until it is closed."""
+
+    hears_all: bool
+    """Is it told what has not changed, too, since a machine listens?"""
+
+    def debug(self, message: str) -> None:
+        """Say what only `--verbose` wants to know."""
+
+    def result(self, message: str, *, again: bool = False) -> None:
+        """Say what the command was called for. `again`: notes and tables have said it in full, so
+        that only those who heard none of these, and machines, are told."""
+
+    def screen(self, event: str, lines: Sequence[ScreenLine], values: Mapping[str, Any]) -> None:
+        """Show what was asked for: the lines to people, one `event` of `values` to machines."""
 
     def close(self) -> None: ...
 
 
-def listener(as_json: bool) -> Listener:
+def listener(as_json: bool, verbosity: Verbosity = Verbosity.NORMAL) -> Listener:
     """The right one for where standard output goes."""
     if as_json:
-        return JsonLines()
-    return Terminal() if sys.stdout.isatty() else PlainLines()
+        return QuietJson() if verbosity is Verbosity.QUIET else JsonLines()
+    if verbosity is Verbosity.QUIET:
+        return Quiet()
+    return Terminal() if draws_bars() else PlainLines()
+
+
+def listener_of(progress: Progress) -> Listener:
+    """The command line's own, behind what hides secrets from it; plain lines if there is none."""
+    while isinstance(progress, Discreet):
+        progress = progress.listener
+    return progress if isinstance(progress, Listener) else PlainLines()
+
+
+def tell_result(progress: Progress, message: str, *, again: bool = False) -> None:
+    """`Listener.result`, told without secrets; a note to any other `Progress`."""
+    hide = progress.hide if isinstance(progress, Discreet) else str
+    base = progress
+    while isinstance(base, Discreet):
+        base = base.listener
+    if isinstance(base, Listener):
+        base.result(hide(message), again=again)
+    elif not again:
+        progress.note(message)
 
 
 @dataclass
@@ -91,12 +140,23 @@ class Paces:
 class JsonLines(Events):
     """One JSON object a line, for machines."""
 
+    hears_all = True
+
     def __init__(self) -> None:
         super().__init__(self._write)
         self._paces = Paces()
 
     def _write(self, event: str, values: Mapping[str, Any]) -> None:
         print(json.dumps({"event": event, "at": round(time.time(), 3), **values}), flush=True)
+
+    def debug(self, message: str) -> None:
+        self._write("debug", {"message": message})
+
+    def result(self, message: str, *, again: bool = False) -> None:  # noqa: ARG002
+        self._write("result", {"message": message})
+
+    def screen(self, event: str, lines: Sequence[ScreenLine], values: Mapping[str, Any]) -> None:  # noqa: ARG002
+        self._write(event, values)
 
     def advance(
         self,
@@ -124,17 +184,53 @@ class JsonLines(Events):
     def close(self) -> None: ...
 
 
+class QuietJson(JsonLines):
+    """The result and errors alone."""
+
+    note = warn = debug = Silent.note
+    advance = Silent.advance
+    table = Silent.table
+
+
+class Quiet(Silent):
+    """The result alone; errors are told elsewhere."""
+
+    hears_all = False
+
+    def debug(self, message: str) -> None: ...
+
+    def result(self, message: str, *, again: bool = False) -> None:  # noqa: ARG002
+        print(fold(lines(message)), flush=True)
+
+    def screen(self, event: str, lines: Sequence[ScreenLine], values: Mapping[str, Any]) -> None:  # noqa: ARG002
+        _print_screen(lines)
+
+    def close(self) -> None: ...
+
+
 class PlainLines:
     """Plain lines, for a log: a task is told of every ten seconds and when it is done."""
+
+    hears_all = False
 
     def __init__(self) -> None:
         self._paces = Paces(quiet_start=True)
 
     def note(self, message: str) -> None:
-        print(lines(message), flush=True)
+        print(fold(lines(message)), flush=True)
 
     def warn(self, message: str) -> None:
-        print(f"warning: {lines(message)}", flush=True)
+        print(fold(f"warning: {lines(message)}"), flush=True)
+
+    def debug(self, message: str) -> None:
+        print(fold(f"debug: {lines(message)}"), flush=True)
+
+    def result(self, message: str, *, again: bool = False) -> None:
+        if not again:
+            self.note(message)
+
+    def screen(self, event: str, lines: Sequence[ScreenLine], values: Mapping[str, Any]) -> None:  # noqa: ARG002
+        _print_screen(lines)
 
     def advance(
         self,
@@ -156,7 +252,7 @@ class PlainLines:
         if left:
             parts.append(f"{duration(left)} left")
         parts += [f"{name} {figure(value)}" for name, value in (figures or {}).items()]
-        print(f"  {task}: {', '.join(parts)}", flush=True)
+        print(fold(f"  {printable(task)}: {', '.join(parts)}"), flush=True)
 
     def table(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[Scalar]]) -> None:
         cells = [list(columns), *([cell(value) for value in row] for row in rows)]
@@ -164,7 +260,7 @@ class PlainLines:
         print(title)
         for row in cells:
             texts = (text.ljust(width) for text, width in zip(row, widths, strict=True))
-            print("  " + "  ".join(texts).rstrip())
+            print(fold("  " + "  ".join(texts).rstrip()))
         sys.stdout.flush()
 
     def close(self) -> None: ...
@@ -173,11 +269,14 @@ class PlainLines:
 class Terminal:
     """Bars with rate and time left; notes and tables go above them."""
 
+    hears_all = False
+
     def __init__(self) -> None:
         from rich.console import Console
 
         self._console = Console(highlight=False)
         self._bars: Bars | None = None
+        self._live: Live | None = None
         self._tasks: dict[str, TaskID] = {}
         self._paces = Paces()
 
@@ -186,6 +285,25 @@ class Terminal:
 
     def warn(self, message: str) -> None:
         self._console.print(f"warning: {lines(message)}", markup=False, style="yellow")
+
+    def debug(self, message: str) -> None:
+        self._console.print(f"debug: {lines(message)}", markup=False, style="dim")
+
+    def result(self, message: str, *, again: bool = False) -> None:
+        if not again:
+            self.note(message)
+
+    def screen(self, event: str, lines: Sequence[ScreenLine], values: Mapping[str, Any]) -> None:  # noqa: ARG002
+        self._console.print(_rich_lines(lines))
+
+    def redraw(self, lines: Sequence[ScreenLine]) -> None:
+        """Show the lines in the place of those that were drawn before."""
+        from rich.live import Live
+
+        if self._live is None:
+            self._live = Live(console=self._console, auto_refresh=False)
+            self._live.start()
+        self._live.update(_rich_lines(lines), refresh=True)
 
     def advance(
         self,
@@ -220,6 +338,9 @@ class Terminal:
         self._console.print(table)
 
     def close(self) -> None:
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
         if self._bars is not None:
             self._bars.stop()
             self._bars = None
@@ -240,6 +361,19 @@ class Terminal:
             )
             self._bars.start()
         return self._bars
+
+
+def _rich_lines(lines: Sequence[ScreenLine]) -> Text:
+    from rich.text import Text
+
+    parts = (Text(printable(line.text), style=line.style) for line in lines)
+    return Text("\n").join(parts)
+
+
+def _print_screen(lines: Sequence[ScreenLine]) -> None:
+    for line in lines:
+        print(fold(printable(line.text)))
+    sys.stdout.flush()
 
 
 def figure(value: Scalar) -> str:

@@ -35,6 +35,7 @@ def check(
     ] = False,
 ) -> None:
     """Try everything on three real artifacts, and show what a run would do."""
+    from handful.cli.screens.plan import show_plan
     from handful.pipeline.check import rehearse
 
-    rehearse(experiment, offline=offline)
+    rehearse(experiment, offline=offline, show=lambda plan: show_plan(experiment.progress, plan))

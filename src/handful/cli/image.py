@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from handful.cli.command import on_experiment
+from handful.cli.console import tell_result
 
 if TYPE_CHECKING:
     from handful.experiment.context import Experiment
@@ -50,6 +51,7 @@ def build(
     built = build_image(experiment, find_engine(experiment.progress, engine), wish)
     told = [("image", built.name), ("size, GB", f"{built.size / 1e9:.2f}")]
     experiment.progress.table("built", ("what", "value"), told)
+    tell_result(experiment.progress, f"built: {built.name}", again=True)
 
 
 @image.command()
@@ -68,6 +70,6 @@ def push(
     pinned = push_image(
         experiment.settings, experiment.directory, find_engine(experiment.progress, engine), wish
     )
-    experiment.progress.note(f"pushed {experiment.settings.sagemaker.IMAGE_URI}")
+    tell_result(experiment.progress, f"pushed {experiment.settings.sagemaker.IMAGE_URI}")
     if pinned:
         experiment.progress.note(f"to keep to just this image: IMAGE_URI = {pinned}")

@@ -7,6 +7,7 @@ import sys
 
 import typer
 
+from handful.cli.console import tell_result
 from handful.errors import LeftRunning, StoreError
 from handful.experiment.context import Experiment
 from handful.pipeline.managed_jobs import list_managed_job_requests
@@ -41,6 +42,7 @@ def show_requests(experiment: Experiment, choice: Choice, as_json: bool) -> None
         progress.note("request as JSON: --dry-run --json")
     else:
         progress.note("no job would be sent")
+    tell_result(progress, f"{len(planned)} jobs would be sent", again=True)
 
 
 def ask_to_stop(left: LeftRunning) -> None:

@@ -7,13 +7,31 @@ from typing import Annotated
 
 import typer
 
-Directory = Annotated[Path, typer.Argument(metavar="EXP", help="The experiment's directory.")]
+from handful.cli.completion import complete_experiment, complete_setting
+
+Directory = Annotated[
+    Path,
+    typer.Argument(
+        metavar="EXP", help="The experiment's directory.", autocompletion=complete_experiment
+    ),
+]
 Overrides = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Override one key for this call."),
+    typer.Option(
+        "--set",
+        metavar="SECTION.KEY=VALUE",
+        help="Override one key for this call.",
+        autocompletion=complete_setting,
+    ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Tell everything as JSON, for machines.")]
 Traceback = Annotated[bool, typer.Option("--traceback", help="Show where an error came from.")]
+Quietly = Annotated[
+    bool, typer.Option("--quiet", "-q", help="Tell errors and the result, nothing else.")
+]
+Verbosely = Annotated[
+    bool, typer.Option("--verbose", "-v", help="Tell where time goes and what is tried again, too.")
+]
 
 Refresh = Annotated[bool, typer.Option("--refresh", help="Ask production anew.")]
 Redo = Annotated[bool, typer.Option("--redo", help="Do it although nothing changed.")]

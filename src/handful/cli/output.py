@@ -11,6 +11,7 @@ import os
 import sys
 from typing import TextIO
 
+from handful.cli.verbosity import fold
 from handful.errors import HandfulError, StepError
 
 
@@ -47,7 +48,10 @@ def guard_output() -> None:
     """For the console script: everything that is printed goes through an `_Output`."""
     for name, words in (("stdout", "standard output"), ("stderr", "standard error")):
         stream: TextIO | None = getattr(sys, name)
-        if stream is None or stream.isatty():
+        if stream is None:
+            continue
+        if stream.isatty():
+            _replace_what_it_cannot_show(stream)
             continue
         try:
             descriptor = stream.fileno()
@@ -60,10 +64,20 @@ def guard_output() -> None:
         guarded = io.TextIOWrapper(
             buffered,
             encoding=stream.encoding,
-            errors=stream.errors,
+            errors="replace" if _is_narrow(stream) else stream.errors,
             line_buffering=name == "stderr",
         )
         setattr(sys, name, guarded)
+
+
+def _is_narrow(stream: TextIO) -> bool:
+    """Would a letter that its encoding lacks end the command? Then it is shown as `?`."""
+    return stream.errors == "strict" and not stream.encoding.lower().startswith("utf")
+
+
+def _replace_what_it_cannot_show(stream: TextIO) -> None:
+    if _is_narrow(stream) and isinstance(stream, io.TextIOWrapper):
+        stream.reconfigure(errors="replace")
 
 
 def flush_stdout(status: int) -> int:
@@ -79,8 +93,8 @@ def flush_stdout(status: int) -> int:
 
 
 def tell_error(error: HandfulError) -> None:
-    """On standard error, in words."""
-    print(f"error: {error}", file=sys.stderr)
+    """On standard error, in words; on a terminal as wide as that is."""
+    print(fold(f"error: {error}", error=True), file=sys.stderr)
 
 
 def has_reader() -> bool:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from handful.cli.command import on_experiment
+from handful.cli.console import tell_result
 from handful.cli.options import Model, Run, Seed
 from handful.cli.output import has_reader
 from handful.errors import UserError
@@ -119,7 +120,7 @@ def _write_prediction_lines(
     found = classifier.iterate(paths, skip=lines.done.__contains__)
     for prediction in _count_predictions(classifier, found):
         lines.add([prediction.to_json(every_label=wish.every_label)])
-    progress.note(f"the predictions: {lines.path}")
+    tell_result(progress, f"the predictions: {lines.path}")
 
 
 def _count_predictions(classifier: Classifier, found: Iterable[Prediction]) -> Iterator[Prediction]:
@@ -152,3 +153,4 @@ def _export_model(
         ("bytes", done.size),
     ]
     experiment.progress.table(f"written: {done.path}", ("what", "value"), told)
+    tell_result(experiment.progress, f"written: {done.path}", again=True)

@@ -1,32 +1,49 @@
-"""How far an experiment is, as a table."""
+"""`handful status`, and the table of a dry run."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+import typer
 
 from handful.cli.command import on_experiment
 from handful.cli.options import Verify
+from handful.errors import UserError
 
 if TYPE_CHECKING:
     from handful.errors import Damaged
     from handful.experiment.context import Experiment
-    from handful.experiment.kept_models import ModelStore
     from handful.pipeline.step import Choice
-    from handful.progress import Progress
+
+WATCH_EVERY = 5.0
+"""Seconds."""
 
 
 @on_experiment
-def status(experiment: Experiment, verify: Verify = False) -> None:
+def status(
+    experiment: Experiment,
+    seconds: Annotated[
+        float | None,
+        typer.Argument(metavar="[SECONDS]", min=0.1, help="With --watch: between two looks."),
+    ] = None,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Look again and again, until the run is done.")
+    ] = False,
+    verify: Verify = False,
+) -> None:
     """Show how far the experiment is, and what a run would do."""
-    from handful.experiment.kept_models import ModelStore
-    from handful.pipeline.step import Choice
+    from handful.cli.screens.watch import show_overview, watch_overview
 
-    show_states(experiment, Choice(verify=verify))
-    _show_replaced(
-        ModelStore(experiment.store, experiment.layout),
-        experiment.settings.train.METRIC,
-        experiment.progress,
-    )
+    if watch:
+        watch_overview(experiment, seconds or WATCH_EVERY, verify=verify)
+    elif seconds is not None:
+        raise UserError(
+            f"what is {seconds:g} to be?",
+            where="handful status",
+            remedy="say --watch, too, to look again every so many seconds",
+        )
+    else:
+        show_overview(experiment, verify=verify)
 
 
 def show_states(experiment: Experiment, choice: Choice) -> None:
@@ -34,6 +51,7 @@ def show_states(experiment: Experiment, choice: Choice) -> None:
 
     The further lines of a step have no name. `Damaged` behind it, if a file is.
     """
+    from handful.cli.console import tell_result
     from handful.experiment.store_format import is_marked
     from handful.pipeline.step_status import in_progress, states
     from handful.pipeline.steps import STEPS
@@ -52,6 +70,8 @@ def show_states(experiment: Experiment, choice: Choice) -> None:
         rows.append((state.step, done, first))
         rows += [("", "", other) for other in others]
     experiment.progress.table(url, ("step", "last done", "state"), rows)
+    told = "\n".join(f"{step}: {state}" for step, _, state in rows if step)
+    tell_result(experiment.progress, told, again=True)
     for state in found:
         if state.step not in choice.again:
             state.check()
@@ -59,24 +79,3 @@ def show_states(experiment: Experiment, choice: Choice) -> None:
 
 def _key_of_fault(damage: Damaged, url: str) -> str:
     return damage.fault.where.removeprefix(f"{url}/")
-
-
-def _show_replaced(models: ModelStore, metric: str, progress: Progress) -> None:
-    """The trained models that newer ones have replaced, behind those; nothing if there is none."""
-    from handful.records.moments import age
-
-    rows = [
-        (
-            one.fingerprint,
-            one.model,
-            str(one.seed),
-            one.state,
-            age(one.finished_at) if one.finished_at else "",
-            one.record["metrics"].get(metric),
-        )
-        for one in models.list_replaced()
-    ]
-    if rows:
-        title = "trained models; `handful predict EXP PATH --run RUN` uses one that is kept"
-        columns = ("run", "model", "seed", "state", "trained", metric)
-        progress.table(title, columns, rows)

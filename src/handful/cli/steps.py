@@ -8,23 +8,46 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from handful.cli.command import experiment_session, on_experiment
-from handful.cli.options import AsJson, Overrides, Redo, Refresh, ResumeAnyway, Traceback, Verify
+from handful.cli.command import Telling, experiment_session, on_experiment
+from handful.cli.completion import complete_experiment, complete_step
+from handful.cli.options import (
+    AsJson,
+    Overrides,
+    Quietly,
+    Redo,
+    Refresh,
+    ResumeAnyway,
+    Traceback,
+    Verbosely,
+    Verify,
+)
 from handful.errors import UserError
 
 if TYPE_CHECKING:
     from handful.experiment.context import Experiment
     from handful.pipeline.step import Choice
+    from handful.records import Record
 
 
 @on_experiment
 def run(
     experiment: Experiment,
-    first: Annotated[str | None, typer.Option("--from", metavar="STEP", help="Begin here.")] = None,
-    last: Annotated[str | None, typer.Option("--until", metavar="STEP", help="End here.")] = None,
+    first: Annotated[
+        str | None,
+        typer.Option("--from", metavar="STEP", help="Begin here.", autocompletion=complete_step),
+    ] = None,
+    last: Annotated[
+        str | None,
+        typer.Option("--until", metavar="STEP", help="End here.", autocompletion=complete_step),
+    ] = None,
     redo: Annotated[
         list[str] | None,
-        typer.Option("--redo", metavar="STEP", help="Do this step although nothing changed."),
+        typer.Option(
+            "--redo",
+            metavar="STEP",
+            help="Do this step although nothing changed.",
+            autocompletion=complete_step,
+        ),
     ] = None,
     refresh: Refresh = False,
     resume_anyway: ResumeAnyway = False,
@@ -137,18 +160,25 @@ def test(experiment: Experiment, redo: Redo = False) -> None:  # noqa: PT028 - a
 
 def compare(
     directories: Annotated[
-        list[Path], typer.Argument(metavar="EXP…", help="One experiment, or several.")
+        list[Path],
+        typer.Argument(
+            metavar="EXP…",
+            help="One experiment, or several.",
+            autocompletion=complete_experiment,
+        ),
     ],
     redo: Redo = False,
     overrides: Overrides = None,
     as_json: AsJson = False,
     traceback: Traceback = False,
+    quiet: Quietly = False,
+    verbose: Verbosely = False,
 ) -> None:
     """Rank the models, or several experiments, and say which differences are real."""
+    telling = Telling(as_json, traceback, quiet, verbose)
     with ExitStack() as stack:
         experiments = [
-            stack.enter_context(experiment_session(one, overrides, as_json, traceback))
-            for one in directories
+            stack.enter_context(experiment_session(one, overrides, telling)) for one in directories
         ]
         if len(experiments) > 1:
             from handful.cli.comparison import show_across
@@ -192,10 +222,38 @@ def _show_plan(experiment: Experiment, choice: Choice, as_json: bool) -> None:
 
 
 def _run(experiment: Experiment, choice: Choice) -> None:
+    from handful.cli.console import tell_result
     from handful.pipeline.run import run as run_steps
     from handful.records import Reported
 
     records = run_steps(experiment, choice)
     last = list(records.values())[-1]
     if isinstance(last, Reported):
-        experiment.progress.note(f"the report: {experiment.store.url}/{last.key}")
+        tell_result(experiment.progress, f"the report: {experiment.store.url}/{last.key}")
+    else:
+        tell_result(experiment.progress, _describe_outcome(last), again=True)
+
+
+def _describe_outcome(record: Record) -> str:
+    """What a step has left, in a line or a few."""
+    from handful.records import Compared, Prepared, Reconciled, Tested, Trained, Tuned
+
+    match record:
+        case Reconciled():
+            return f"{record.kept:,} artifacts are kept"
+        case Prepared():
+            return "\n".join(
+                f"{model}: " + ", ".join(f"{rows:,} {split}" for split, rows in counts.items())
+                for model, counts in record.rows.items()
+            )
+        case Tuned():
+            best = [f"{one.model}: trial {one.trial}, {one.value:.4g}" for one in record.best]
+            return "\n".join(best) or "nothing was to be tuned"
+        case Trained():
+            return f"{len(record.runs):,} trained models stand in the store"
+        case Tested():
+            count = len(record.evaluations)
+            return f"{count:,} trained models are tested on the held-out split"
+        case Compared():
+            return record.verdict
+    return "done"

@@ -9,6 +9,7 @@ whose fingerprint still stands is not run again, and the reason is told either w
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Mapping
 from dataclasses import replace
@@ -19,6 +20,7 @@ from handful.experiment.step_files import files_of
 from handful.experiment.store_format import is_marked, keep_what_runs
 from handful.pipeline.managed_jobs import purse_of, run_managed_reconcile
 from handful.pipeline.production import refuse_overlap
+from handful.pipeline.progress_file import publish_progress
 from handful.pipeline.step import Choice, Records, Step
 from handful.pipeline.step_status import as_it_stands, begin, look, told
 from handful.pipeline.steps import STEP_NAMES, STEPS
@@ -26,6 +28,8 @@ from handful.records import Record
 from handful.records.moments import current_moment
 from handful.steps.results import tell_again
 from handful.user_functions.source_hash import function_hashes
+
+_RUN_LOG = logging.getLogger(__name__)
 
 
 def run(experiment: Experiment, choice: Choice) -> Mapping[str, Record]:
@@ -80,7 +84,11 @@ def _run_pipeline_step(
         mine = replace(experiment, store=held.store)
         keep_what_runs(mine.store, mine.directory, mine.overrides)
         before = begin(mine, step, again=step.name in choice.again)
-        record = step.run(mine, records, step.made_from(mine, records), choice)
+        made_from = step.made_from(mine, records)
+        killed = held.after_dead
+        with publish_progress(mine.progress, mine.store, step.name, after_kill=killed) as told_too:
+            watched = replace(mine, progress=told_too)
+            record = step.run(watched, records, made_from, choice)
         record = replace(
             record,
             seconds=round(time.monotonic() - started, 3),
@@ -89,6 +97,7 @@ def _run_pipeline_step(
         )
         mine.store.write(step.kept_at(mine), record.to_json())
         held.check()  # who slept meanwhile shall know that this record may not be the last
+    _RUN_LOG.debug("%s took %.1f s", step.name, record.seconds)
     return record
 
 

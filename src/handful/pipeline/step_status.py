@@ -91,7 +91,7 @@ def in_progress(experiment: Experiment, steps: Sequence[Step]) -> dict[str, list
     found: dict[str, list[str]] = {}
     for folder in dict.fromkeys(step.locked_at(experiment) for step in steps):
         names = [step.name for step in steps if step.locked_at(experiment) == folder]
-        for holder in _holders(experiment.store, folder):
+        for holder in find_holders(experiment.store, folder):
             words = re.findall(r"\w+", holder.doing)
             # The lock of a folder that nobody knows the words of: its first step's.
             step = next((word for word in words if word in names), names[0])
@@ -99,7 +99,7 @@ def in_progress(experiment: Experiment, steps: Sequence[Step]) -> dict[str, list
     return found
 
 
-def _holders(store: Store, folder: str) -> list[Holder]:
+def find_holders(store: Store, folder: str) -> list[Holder]:
     try:
         return holders(store, folder)
     except Absent:  # there is no store yet

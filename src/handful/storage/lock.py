@@ -88,9 +88,18 @@ class Held:
     """The lock in our hands; the `Fence` of what this process writes under it."""
 
     def __init__(
-        self, store: Store, folder: str, number: int, holder: Holder, *, stolen: bool
+        self,
+        store: Store,
+        folder: str,
+        number: int,
+        holder: Holder,
+        *,
+        stolen: bool,
+        after_dead: bool = False,
     ) -> None:
-        """`stolen`: may somebody sleep who held it before?"""
+        """`stolen`: may somebody sleep who held it before? `after_dead`: who did never gave it
+        back."""
+        self.after_dead = after_dead
         self._store = store
         self._folder = folder
         self._number = number
@@ -330,7 +339,8 @@ def _acquire(store: Store, folder: str, doing: str) -> Held:
                 store.delete([_key(folder, n) for n in numbers if n <= number])
                 # Who is known to be dead does not sleep.
                 stolen = dead is not None and (dead.is_released or is_alive(dead.process) is None)
-                return Held(store, folder, number + 1, mine, stolen=stolen)
+                left = dead is not None and not dead.is_released
+                return Held(store, folder, number + 1, mine, stolen=stolen, after_dead=left)
     raise Locked(
         "others were taking the lock at the same moment",
         where=f"{store.url}/{folder}",

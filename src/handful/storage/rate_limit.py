@@ -10,6 +10,7 @@ that where one answer in twenty is a refusal by chance, one request in thousands
 
 from __future__ import annotations
 
+import logging
 import math
 import random
 import threading
@@ -21,6 +22,7 @@ from handful.errors import Unreachable
 from handful.storage.retry import FIRST_WAIT, GIVE_UP_AFTER, LONGEST_WAIT, Throttled
 
 T = TypeVar("T")
+_LOGGER = logging.getLogger(__name__)
 
 LESS = 0.7
 STEP_SECONDS = 0.25
@@ -64,6 +66,7 @@ class Pace:
                     self._slower(now)
                 if now > until:
                     raise
+                _LOGGER.debug("waits up to %.1f s and asks again: %s", wait, error)
             except BaseException:
                 self._end()
                 raise

@@ -9,6 +9,7 @@ for longer: as long as a lock in that store can be believed in (see `handful.sto
 
 from __future__ import annotations
 
+import logging
 import os
 import random
 import time
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from obstore.store import ClientConfig, RetryConfig
 
 T = TypeVar("T")
+_LOG = logging.getLogger(__name__)
 
 RETRIES = 10
 PATIENT_RETRIES = 1_000
@@ -56,7 +58,8 @@ def again(call: Callable[[], T]) -> T:
     for tries in range(RETRIES):
         try:
             return call()
-        except BrokenOff:
+        except BrokenOff as error:
+            _LOG.debug("asked again, try %d: %s", tries + 2, error)
             pause(tries)
     return call()
 
@@ -68,9 +71,10 @@ def patiently(call: Callable[[], T], *, known: bool) -> T:
     while True:
         try:
             return call()
-        except Unreachable:
+        except Unreachable as error:
             if time.monotonic() > until or (tries >= RETRIES and not known):
                 raise
+            _LOG.debug("asked again, try %d: %s", tries + 2, error)
         pause(tries)
         tries += 1
 

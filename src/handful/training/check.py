@@ -23,6 +23,7 @@ from handful.training.data.splits import ID, LENGTH, SplitData, as_split
 from handful.training.evaluation.metrics import Metrics
 from handful.training.evaluation.prediction import predict
 from handful.training.loop import runtime
+from handful.training.loop.checkpoints import KEPT
 from handful.training.loop.optimizer import make_optimizer
 from handful.training.model.capabilities import (
     check_features,
@@ -57,6 +58,10 @@ class CheckResult:
     """Of the last step; the first one warms up."""
     precision: str
     device: str
+    checkpoint_bytes: int
+    """Of one: the weights, and what the optimizer remembers of those that are trained."""
+    checkpoints_at_once: int
+    """So many are there at most, while a training goes on: one is written before one goes."""
 
 
 def try_steps(
@@ -112,7 +117,17 @@ def try_steps(
             seconds_per_step=seconds,
             precision=precision,
             device=accelerator.device.type,
+            checkpoint_bytes=_checkpoint_bytes(model),
+            checkpoints_at_once=KEPT + 2,
         )
+
+
+def _checkpoint_bytes(model: torch.nn.Module) -> int:
+    """AdamW remembers two numbers of each weight that is trained."""
+    weights = [*model.parameters(), *model.buffers()]
+    trained = [one for one in model.parameters() if one.requires_grad]
+    own = sum(one.numel() * one.element_size() for one in weights)
+    return own + 2 * sum(one.numel() * one.element_size() for one in trained)
 
 
 def _steps(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from typer.testing import CliRunner
 from handful.cli import app
 from handful.cli.managed import ask_to_stop
 from handful.errors import LeftRunning
+from tests.support.events import events_of
 from tests.support.sagemaker_shapes import faults
 from tests.support.sagemaker_works import PLAIN, TEXT
 
@@ -41,7 +41,7 @@ def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_a_dry_run_prints_every_request_without_credentials(directory: Path) -> None:
     done = CliRunner().invoke(app, ["run", str(directory), "--dry-run", "--json"])
     assert done.exit_code == 0, done.output
-    told = [json.loads(line) for line in done.stdout.splitlines()]
+    told = events_of(done.stdout)
     sent = [one for one in told if one["event"] == "request"]
     assert [one["step"] for one in sent] == ["prepare", "tune", "train", "test"]
     for one in sent:

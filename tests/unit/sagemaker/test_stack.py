@@ -22,6 +22,7 @@ from handful.sagemaker.account.template import stack_name, template
 from handful.settings import Settings
 from handful.storage.local.store import LocalStore
 from tests.support.clouds import ACCOUNT, REGION, client, reset, running_moto
+from tests.support.events import events_of
 from tests.support.progress import Recording
 from tests.support.sagemaker_works import settings as settings_of
 
@@ -264,7 +265,7 @@ def test_the_command_prints_first_asks_and_removes(
             yes=False,
             only_print=False,
         )
-    event = json.loads(capsys.readouterr().out)
+    (event,) = events_of(capsys.readouterr().out)
     assert (event["event"], event["template"]) == ("template", printed)
     assert stack.look().state == ""
     bootstrap_stack(

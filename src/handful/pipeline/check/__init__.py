@@ -9,43 +9,41 @@ store. With jobs on SageMaker, the account is looked at too, and what the jobs w
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from handful import layout
-from handful.errors import Absent, DataError, Unreachable, UserError
+from handful.errors import Absent, DataError, HandfulError, Interrupted, Unreachable, UserError
 from handful.experiment.context import Experiment
+from handful.pipeline.check.estimate import Reckoning, Rehearsed, RehearsedModel, by_jobs
+from handful.pipeline.check.faults import disk_needs, foresee_faults
+from handful.pipeline.check.plan import CheckPlan, ProblemLog, sort_problems
 from handful.pipeline.check.sample import Chosen, Rows, Sample, take_sample
+from handful.pipeline.check.tried import (
+    describe_encoded,
+    encode_for_check,
+    import_training,
+    train_for_check,
+)
 from handful.pipeline.open_backend import open_backend
 from handful.pipeline.production import production_files, production_labels, refuse_overlap
+from handful.pipeline.step import State
 from handful.pipeline.step_status import states
 from handful.pipeline.steps import STEPS
-from handful.progress import Progress, Scalar, Silent
-from handful.sagemaker.jobs.costs.durations import Pace
+from handful.progress import Progress, Silent
+from handful.sagemaker.jobs.costs.durations import paces_of
 from handful.settings import User
 from handful.steps.prepare.artifacts import Artifact, load_kept_artifacts
-from handful.steps.prepare.encoding.columns import Columns
 from handful.steps.prepare.encoding.inputs import Document, Inputs
 from handful.steps.prepare.encoding.instance import Instance
-from handful.steps.prepare.encoding.sampling import check_sample, features_of
-from handful.steps.prepare.encoding.schema import (
-    ARTIFACT_ID,
-    LABELS,
-    LENGTH,
-    OURS,
-    flat_fields,
-    refuse,
-    table_rows,
-)
-from handful.steps.prepare.encoding.values import Misfit
 from handful.steps.prepare.labels import apply_label_aliases, label_map
 from handful.steps.prepare.splitting.group_edges import check_group_by
-from handful.storage.base import Source
+from handful.storage.base import Source, Store
 from handful.storage.open import open_store
-from handful.training.calls import call
-from handful.user_functions.load import FILE, MENUS, Encoded, Functions, load_functions
+from handful.user_functions.load import MENUS, Functions, load_functions
 from handful.user_functions.settings_usage import settings_usage
 from handful.user_functions.source_hash import not_followed
 
@@ -54,47 +52,118 @@ CANDIDATES = 30
 """Artifacts whose sizes are looked at: the largest show what is too long for a model."""
 
 
-def rehearse(experiment: Experiment, *, offline: bool = False) -> None:
-    """Load everything, encode three artifacts, train two steps on them, and show the plan.
+def rehearse(
+    experiment: Experiment,
+    *,
+    offline: bool = False,
+    show: Callable[[CheckPlan], object] = lambda _: None,
+) -> CheckPlan:
+    """Load everything, encode three artifacts, train two steps on them, and plan the run.
 
-    `offline`: production is not asked; that takes an experiment that was reconciled.
+    `offline`: production is not asked; that takes an experiment that was reconciled. `show` is
+    given the plan before an error is raised, if there is one.
 
-    Raises what the steps raise, and `DataError` when the three cannot be had or encoded.
+    What would stop the run does not stop the check, where the rest does not need it. Raises what
+    would come first: what the steps raise, and `DataError` when the three cannot be had or encoded.
+    A fault of functions.py, and a store in production, are raised at once.
     """
-    progress = experiment.progress
+    log = ProblemLog(experiment.progress, experiment.settings.hide)
+    experiment = replace(experiment, progress=log)
     functions = load_functions(experiment.directory)
-    progress.note("settings and functions: read, and no fault seen in them")
+    log.note("settings and functions: read, and no fault seen in them")
     for line in not_followed(experiment.directory):
-        progress.warn(
+        log.warn(
             f"{line} cannot be followed by reading: a change behind it redoes no step by itself"
         )
-    _tell_what_is_read(experiment.directory, experiment.settings.user, progress)
+    _tell_what_is_read(experiment.directory, experiment.settings.user, log)
     refuse_overlap(experiment.settings, experiment.store, experiment.directory)
-    stage = _stage(experiment, offline=offline)
-    aliases = experiment.settings.prepare.LABEL_ALIASES
-    artifacts = apply_label_aliases(load_kept_artifacts(stage.store), aliases)
-    check_group_by(artifacts, stage.settings)
-    label2id = label_map((artifact.label for artifact in artifacts), None)
-    asked = stage.settings.prepare
-    names, most = asked.MODEL_INPUT_FILES, asked.MAX_INSTANCE_BYTES
-    inputs = Inputs(stage.store, stage.directory, stage.scratch, names, most)
-    instances = _instances(inputs, _over_labels(artifacts, CANDIDATES), progress)
-    paces = {
-        layout.model_folder(model): _try_model(stage, functions, instances, model, label2id)
-        for model in experiment.settings.train.MODEL_NAMES
-    }
     found = states(experiment, STEPS)
-    plan = [
-        (state.step, "nothing: up to date" if state.up_to_date else f"run: {state.reason}")
-        for state in found
-    ]
-    progress.table("what `handful run` will do", ("step", "what"), plan)
+    foresee_faults(experiment, found, log)
+    seen, is_bounded = _measure(experiment, functions, log, found, offline=offline)
+    return _plan_run(experiment, found, seen, log, show, is_bounded=is_bounded)
+
+
+def _measure(
+    experiment: Experiment,
+    functions: Functions,
+    log: ProblemLog,
+    found: Sequence[State],
+    *,
+    offline: bool,
+) -> tuple[Rehearsed, bool]:
+    """What was seen, as far as could be; and whether production was read in part only."""
+    stages: list[RehearsalStage] = []
+    with log.looking("reconcile"):
+        stages.append(_stage(experiment, offline=offline))
+    if not stages:
+        return Rehearsed(), False
+    (stage,) = stages
+    if stage.fault is not None:  # a run that takes the snapshot never meets it
+        log.foresee("reconcile", stage.fault, stops=not found[0].up_to_date)
+    seen = stage.seen
+    with log.looking("prepare"):
+        seen = _try_models(experiment, stage, functions, log)
+    return seen, stage.is_bounded
+
+
+def _try_models(
+    experiment: Experiment, stage: RehearsalStage, functions: Functions, log: ProblemLog
+) -> Rehearsed:
+    at = stage.experiment
+    aliases = experiment.settings.prepare.LABEL_ALIASES
+    artifacts = apply_label_aliases(load_kept_artifacts(at.store), aliases)
+    check_group_by(artifacts, at.settings)
+    label2id = label_map((artifact.label for artifact in artifacts), None)
+    asked = at.settings.prepare
+    names, most = asked.MODEL_INPUT_FILES, asked.MAX_INSTANCE_BYTES
+    inputs = Inputs(at.store, at.directory, at.scratch, names, most)
+    tried = _instances(inputs, _over_labels(artifacts, CANDIDATES), at.progress)
+    models: dict[str, RehearsedModel] = {}
+    began, started = time.perf_counter(), 0.0
+    for model in experiment.settings.train.MODEL_NAMES:
+        with log.looking("prepare"):
+            sample = encode_for_check(at, functions, tried.instances, model, label2id)
+            if not started:  # what of a worker's start is not its own work: libraries
+                import_training()
+                started = time.perf_counter() - began
+            folder = layout.model_folder(model)
+            models[folder] = describe_encoded(sample, tried.smaller)
+            with log.looking("train"):
+                models[folder] = train_for_check(at, functions, sample, models[folder], label2id)
+    return replace(stage.seen, start_seconds=started, smaller=tried.smaller, models=models)
+
+
+def _plan_run(
+    experiment: Experiment,
+    found: Sequence[State],
+    seen: Rehearsed,
+    log: ProblemLog,
+    show: Callable[[CheckPlan], object],
+    *,
+    is_bounded: bool,
+) -> CheckPlan:
     managed = open_backend(experiment).managed_steps
+    settings, store, here = experiment.settings, experiment.store, experiment.layout
+    is_remote = "://" in store.url
+    earlier = paces_of(settings, store, here, {})
+    reckoning = Reckoning(settings, seen, found, earlier, is_remote)
+    steps, dollars, times = reckoning.work(), None, dict[str, float]()
     if managed:
         from handful.sagemaker.jobs.costs.cost_check import check_before_paying
 
         to_do = [one.step for one in found if one.step in managed and not one.up_to_date]
-        check_before_paying(experiment, to_do, paces)
+        tried = {name: one.pace for name, one in seen.models.items() if one.pace is not None}
+        first = next(iter(to_do), managed[0])
+        with log.looking(first):
+            said = check_before_paying(experiment, to_do, tried)
+            times = said.seconds_of_steps()
+            dollars = round(said.dollars, 2) if said.is_whole else None
+        steps = tuple(by_jobs(one, times) if one.step in managed else one for one in steps)
+    disk = disk_needs(experiment, steps, log)
+    plan = CheckPlan(steps, disk, dollars, sort_problems(log.problems), is_bounded)
+    show(plan)
+    plan.raise_first()
+    return plan
 
 
 def _tell_what_is_read(directory: Path, user: User, progress: Progress) -> None:
@@ -107,10 +176,23 @@ def _tell_what_is_read(directory: Path, user: User, progress: Progress) -> None:
         progress.note(f"[user]: every key counts for what is up to date, since {usage.why('user')}")
 
 
-def _stage(experiment: Experiment, *, offline: bool) -> Experiment:
-    """Where to rehearse: the store as it is, or a private one with a sample of production."""
+@dataclass(frozen=True)
+class RehearsalStage:
+    """Where to rehearse."""
+
+    experiment: Experiment
+    seen: Rehearsed
+    is_bounded: bool = False
+    fault: HandfulError | None = None
+    """Of production, which runs do without that take the copies as they are."""
+
+
+def _stage(experiment: Experiment, *, offline: bool) -> RehearsalStage:
+    """The store as it is, or a private one with a sample of production."""
     try:
-        experiment.store.head(layout.RECONCILED)
+        kept = json.loads(experiment.store.read(layout.RECONCILED))["kept"]
+    except (ValueError, KeyError, TypeError):
+        kept = None
     except Absent:
         if offline:
             raise UserError(
@@ -119,10 +201,26 @@ def _stage(experiment: Experiment, *, offline: bool) -> Experiment:
                 remedy="leave --offline out until the first reconcile is done",
             ) from None
         return _private_stage(experiment)
+    fault = None
     if not offline:
-        _ask_production(experiment)
+        try:
+            _ask_production(experiment)
+        except Interrupted:
+            raise
+        except HandfulError as error:
+            fault = error
     experiment.progress.note("artifacts: three of the reconciled ones")
-    return experiment
+    seen = Rehearsed(kept, artifact_bytes=_artifact_bytes(experiment.store))
+    return RehearsalStage(experiment, seen, fault=fault)
+
+
+def _artifact_bytes(store: Store) -> float | None:
+    """Of one artifact's files in the store; of those that a first page of the listing tells."""
+    for batch in store.list(f"{layout.ARTIFACTS}/"):
+        ids = {key.split("/")[2] for key in batch.column("key").to_pylist()}
+        if ids:
+            return float(sum(batch.column("size").to_pylist())) / len(ids)
+    return None
 
 
 def _ask_production(experiment: Experiment) -> None:
@@ -151,7 +249,7 @@ def _sample(experiment: Experiment, files: Source) -> Sample:
     return take_sample(settings, progress, labels, files, ARTIFACTS)
 
 
-def _private_stage(experiment: Experiment) -> Experiment:
+def _private_stage(experiment: Experiment) -> RehearsalStage:
     from handful.steps.reconcile import reconcile
 
     files = production_files(experiment.settings)
@@ -165,9 +263,16 @@ def _private_stage(experiment: Experiment) -> Experiment:
         store=open_store(str(experiment.scratch / "rehearsal")),
         settings=replace(experiment.settings, reconcile=own),
     )
-    quiet = replace(stage, progress=Silent())
-    reconcile(quiet, Rows(sample.rows), Chosen(files, sample.listing), made_from={})
-    return stage
+    quiet, began = replace(stage, progress=Silent()), time.perf_counter()
+    done = reconcile(quiet, Rows(sample.rows), Chosen(files, sample.listing), made_from={})
+    seen = Rehearsed(
+        sample.labelled,
+        "at least " if sample.is_bounded else "about ",
+        _artifact_bytes(stage.store),
+        (time.perf_counter() - began) / max(1, done.kept),
+        done.kept,
+    )
+    return RehearsalStage(stage, seen, sample.is_bounded)
 
 
 def _over_labels(artifacts: Sequence[Artifact], most: int) -> list[Artifact]:
@@ -197,9 +302,16 @@ def _select_check_artifacts(
     return [*chosen, *others[: ARTIFACTS - len(chosen)]]
 
 
-def _instances(
-    inputs: Inputs, candidates: Sequence[Artifact], progress: Progress
-) -> list[Instance]:
+@dataclass(frozen=True)
+class Tried:
+    """The documents that are tried, on this machine."""
+
+    instances: list[Instance]
+    smaller: float
+    """How large a document is on the whole, as a share of the mean of these."""
+
+
+def _instances(inputs: Inputs, candidates: Sequence[Artifact], progress: Progress) -> Tried:
     every = inputs.documents(candidates)
     tried = _select_check_artifacts(candidates, every)
     artifacts, documents = [candidates[n] for n in tried], [every[n] for n in tried]
@@ -208,86 +320,7 @@ def _instances(
             where = f"artifact {document.id}"
             raise DataError(document.fault, where=where, remedy="see [prepare] MODEL_INPUT_FILES")
     inputs.bring(documents, progress)
-    return list(inputs.instances(documents, [artifact.label for artifact in artifacts]))
-
-
-def _try_model(
-    stage: Experiment,
-    functions: Functions,
-    instances: Sequence[Instance],
-    model: str,
-    label2id: Mapping[str, int],
-) -> Pace:
-    """Encode, train two steps, and tell; how fast those were."""
-    progress, settings = stage.progress, stage.settings
-    features = features_of(functions, label2id, model, settings)
-    checks = check_sample(
-        functions,
-        features,
-        instances,
-        label2id=label2id,
-        model_name=model,
-        settings=settings,
-    )
-    name = layout.model_folder(model)
-    columns = ("field", "expected", "found", "fits")
-    progress.table(f"what encode_data gives for {name}", columns, table_rows(checks))
-    for check in checks:
-        if check.raised:
-            where = f"{check.place or FILE} encode_data, artifact {check.artifact}"
-            raise DataError(check.found, where=where)
-    refuse(checks)
-    rows = _rows(functions, features, instances, model, label2id, settings)
-    if not rows:
-        raise DataError(
-            "it returned None for all three artifacts", where="functions.py encode_data"
-        )
-    from handful.training.check import try_steps
-
-    metric = settings.train_for(model).METRIC
-    result = try_steps(stage, model, functions, features, rows, label2id)
-    told: list[tuple[str, Scalar]] = [
-        ("parameters", result.parameters),
-        ("loss of two steps", ", ".join(f"{loss:.3f}" for loss in result.losses)),
-        ("seconds a step", result.seconds_per_step),
-        ("precision", f"{result.precision} on {result.device}"),
-        (f"{metric}, of these rows", result.metrics[metric]),
-    ]
-    progress.table(f"two training steps of {name}", ("what", "value"), told)
-    source = f"a step of {len(rows)} examples here, on {result.device}"
-    return Pace(len(rows) / result.seconds_per_step, 1, source)
-
-
-def _rows(
-    functions: Functions,
-    features: Mapping[str, Any],
-    instances: Sequence[Instance],
-    model: str,
-    label2id: Mapping[str, int],
-    settings: Any,
-) -> list[dict[str, Any]]:
-    """What `encode_data` returns for the instances, as prepare would save it; without those that
-    it leaves out."""
-    menu: dict[str, Any] = {"label2id": label2id, "model_name": model, "settings": settings}
-    if functions.batched:
-        answers = call(functions, "encode_data", instances=list(instances), **menu)
-    else:
-        answers = [call(functions, "encode_data", instance=one, **menu) for one in instances]
-    given = [
-        (instance, answer.features if isinstance(answer, Encoded) else answer)
-        for instance, answer in zip(instances, answers, strict=True)
-        if answer is not None
-    ]
-    given = [(instance, row) for instance, row in given if row is not None]
-    columns = Columns({name: one for name, one in features.items() if name not in OURS})
-    try:
-        arrays = columns.arrays([columns.plain(row) for _, row in given])
-    except Misfit as misfit:  # it fitted when it was checked
-        raise DataError(str(misfit), where="functions.py encode_data") from None
-    found = {name: array.to_pylist() for name, array in arrays.items()}
-    found[LABELS] = [label2id[instance.label] for instance, _ in given]
-    found[ARTIFACT_ID] = [instance.id for instance, _ in given]
-    rows = [dict(zip(found, row, strict=True)) for row in zip(*found.values(), strict=True)]
-    for row in rows:
-        row[LENGTH] = max((len(row[name]) for name in flat_fields(features)), default=0)
-    return rows
+    instances = list(inputs.instances(documents, [artifact.label for artifact in artifacts]))
+    usual = sum(one.bytes for one in every) / len(every)
+    largest = sum(one.bytes for one in documents) / len(documents)
+    return Tried(instances, min(1.0, usual / largest) if largest else 1.0)

@@ -48,6 +48,10 @@ class Sample:
     listing: pa.Table
     """`LISTING_SCHEMA`"""
     artifacts: int
+    labelled: int = 0
+    """How many artifacts the label rows name that were read and can be used."""
+    is_bounded: bool = False
+    """Are there more label rows than were read?"""
 
 
 def take_sample(
@@ -57,7 +61,9 @@ def take_sample(
 
     `DataError` if the first rows and keys of production hold too few of them.
     """
-    first = normalize_rows(_first_rows(labels), settings)
+    read, is_bounded = _first_rows(labels)
+    first = normalize_rows(read, settings)
+    labelled = first.filter(_usable())["artifact_id"].n_unique()
     seen = _Seen()
     by_column = bool(settings.production.FILE_KEY_COLUMN)
     documents = settings.production.FILES_FROM_PROD if settings.production.holds_documents else ()
@@ -79,10 +85,12 @@ def take_sample(
     schema = with_documents(documents)
     rows = chosen.select(schema.names).to_arrow().cast(schema)
     if documents:
-        return Sample(rows, LISTING_SCHEMA.empty_table(), rows.num_rows)
+        labelled = first.filter(_usable())["artifact_id"].n_unique()
+        nothing = LISTING_SCHEMA.empty_table()
+        return Sample(rows, nothing, rows.num_rows, labelled, is_bounded)
     kept = kept.with_columns(archived=pl.lit(None, pl.String))
     listing = kept.select(LISTING_SCHEMA.names).to_arrow().cast(LISTING_SCHEMA)
-    return Sample(rows, listing, chosen["artifact_id"].n_unique())
+    return Sample(rows, listing, chosen["artifact_id"].n_unique(), labelled, is_bounded)
 
 
 @dataclass
@@ -132,13 +140,15 @@ def _too_few(
     )
 
 
-def _first_rows(labels: LabelSource) -> pl.DataFrame:
-    batches, count, size = [], 0, 0
+def _first_rows(labels: LabelSource) -> tuple[pl.DataFrame, bool]:
+    """Label rows, and whether there may be more of them."""
+    batches, count, size, is_bounded = [], 0, 0, False
     for batch in labels.rows():
         batches.append(batch)
         count += batch.num_rows
         size += batch.nbytes
         if count >= LABEL_ROWS or size >= LABEL_BYTES:
+            is_bounded = True
             break
     if not count:
         where = "[production] LABEL_QUERY"
@@ -146,7 +156,7 @@ def _first_rows(labels: LabelSource) -> pl.DataFrame:
     table = pl.from_arrow(pa.Table.from_batches(batches))
     if not isinstance(table, pl.DataFrame):
         raise TypeError("label rows are a table")
-    return table
+    return table, is_bounded
 
 
 def _usable() -> pl.Expr:

@@ -78,6 +78,19 @@ class Forecast:
         """Of all that is known."""
         return sum(line.dollars or 0.0 for line in self.lines)
 
+    def seconds_of_steps(self) -> dict[str, float]:
+        """Step → how long its jobs take, those that run at once side by side; where all are known.
+
+        Starts are counted.
+        """
+        found: dict[str, float] = {}
+        for line in self.lines:
+            rounds = -(-line.jobs.number // line.jobs.at_once)
+            if line.seconds is not None:
+                found[line.jobs.step] = found.get(line.jobs.step, 0.0) + line.seconds * rounds
+        unknown = {line.jobs.step for line in self.lines if line.seconds is None}
+        return {step: seconds for step, seconds in found.items() if step not in unknown}
+
     @property
     def is_whole(self) -> bool:
         """Is every line's cost known?"""

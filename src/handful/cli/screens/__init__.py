@@ -1,0 +1,1 @@
+"""What people see: an overview, a plan, and the details of the work."""
