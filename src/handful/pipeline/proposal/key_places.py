@@ -7,13 +7,16 @@ from __future__ import annotations
 import threading
 from random import Random
 
-from handful.pipeline.proposal.findings import MOST_KEYS, Deadline, SampledKeys
+from handful.pipeline.proposal.findings import MOST_KEYS, Deadline, KeyPieces, SampledKeys
+from handful.pipeline.proposal.key_slots import find_key_slots
 from handful.progress import Progress
 from handful.storage.base import Source
 from handful.storage.sampling import RUN, KeyCollector, Sampleable
 
 _LOOK_SECONDS = 0.2
 """Between two looks at how far the sampling has come."""
+_MOST_PIECES = 24
+_MOST_TEXTS = 200
 _TASK = "look at the files"
 
 
@@ -75,3 +78,17 @@ def _sample_listing(files: Source, into: KeyCollector) -> None:
             return
     if whole is not None:
         into.take_all(whole.items())
+
+
+def pieces_of(sample: SampledKeys) -> tuple[KeyPieces, ...]:
+    """The places of the keys that may be the ids, the likeliest first: to be looked up.
+
+    Each with at most 200 different texts, at random. Dates and fixed words are left out.
+    """
+    pieces = []
+    for slot in find_key_slots(sample.keys)[:_MOST_PIECES]:
+        texts = slot.different
+        if len(texts) > _MOST_TEXTS:
+            texts = Random(0).sample(texts, _MOST_TEXTS)  # nosec B311
+        pieces.append(KeyPieces(slot.place, tuple(texts)))
+    return tuple(pieces)
