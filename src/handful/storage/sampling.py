@@ -8,6 +8,7 @@ each other, so most of those in a run are whole.
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from random import Random
@@ -96,10 +97,10 @@ def run_length(keys: Sequence[str], most: int) -> int:
 
     `keys`: some neighbours, in order. `most`: keys that are wanted in all.
     """
-    counts: dict[str, int] = {}
-    for key in keys:
-        folder = key.rpartition("/")[0]
-        counts[folder] = counts.get(folder, 0) + 1
-    usual = sorted(counts.values())[len(counts) // 2] if counts else 1
-    wanted = RUN if usual > MOST_OF_RUN else min(MOST_OF_RUN, max(RUN, 3 * usual))
+    usual = 1
+    for depth in range(1, 1 + max((key.count("/") for key in keys), default=0)):
+        counts = Counter(tuple(key.split("/")[:depth]) for key in keys if key.count("/") >= depth)
+        median = sorted(counts.values())[len(counts) // 2]
+        usual = max(usual, median if median <= MOST_OF_RUN // 2 else 1)
+    wanted = min(MOST_OF_RUN, max(RUN, 3 * usual))
     return max(5, min(wanted, most // 20))

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from handful.pipeline.proposal.key_slots import GUID_TEXT, are_dates, is_few, stem_of
+from handful.settings.values.key_patterns import REGEX
 from handful.steps.reconcile.keys.guids import normalize_guid
 
 _ID = "{artifact_id}"
@@ -65,7 +66,7 @@ class Candidate:
     @property
     def complexity(self) -> int:
         """What a person has to understand: the fewer, the better."""
-        if self.pattern.startswith("regex:"):
+        if self.pattern.startswith(REGEX):
             return 100
         return 3 * self.pattern.count("**") + self.pattern.count("*") + self.pattern.count("/")
 
@@ -200,6 +201,7 @@ def _folder_patterns(spots: Sequence[IdSpot], *, is_deep: bool) -> Iterator[_Fol
 def _folder_pattern(names: Sequence[str]) -> str:
     """One name; `*` where they differ, or where the next year would bring another."""
     is_word = len(names) == 1 and not are_dates(names) and not names[0].isdigit()
+    is_word = is_word and not names[0].startswith(REGEX)
     return escape_pattern(names[0]) if is_word else "*"
 
 

@@ -141,7 +141,8 @@ def _rate_slot(place: str, texts: Sequence[str | None]) -> float:
     share = len(there) / len(texts)
     tokens = sum(text.isalnum() for text in different) / len(different)
     rating = 0.5 * max(guids, 0.3 * tokens) + 0.2 * many + 0.1 * digits + 0.1 * share
-    rating += 0.1 * (not is_part and not _begin_alike(different))
+    if not is_part and not _begin_alike(different):
+        rating += 0.2 if "folder" in place else 0.1
     return rating * (0.5 + 0.5 * share)
 
 
