@@ -16,7 +16,7 @@ from typing import Protocol, runtime_checkable
 
 from handful.storage.keys import HIDDEN, key_fault
 
-RUN = 40
+RUN_OF_KEYS = 40
 """Neighbouring keys that are taken at one place."""
 MOST_OF_RUN = 120
 """The same, where an artifact has many files."""
@@ -54,6 +54,8 @@ class KeyCollector:
 
     def add(self, run: Iterable[KeySize], *, begins: bool, ends: bool) -> None:
         """Take a run; `begins`, `ends`: nothing of the same folder lies before it, or behind."""
+        if self.is_all:
+            return
         files = [one for one in run if names_a_file(*one)][: max(0, self.most - len(self.sizes))]
         self.sizes |= dict(files)
         if files:
@@ -102,5 +104,5 @@ def run_length(keys: Sequence[str], most: int) -> int:
         counts = Counter(tuple(key.split("/")[:depth]) for key in keys if key.count("/") >= depth)
         median = sorted(counts.values())[len(counts) // 2]
         usual = max(usual, median if median <= MOST_OF_RUN // 2 else 1)
-    wanted = min(MOST_OF_RUN, max(RUN, 3 * usual))
+    wanted = min(MOST_OF_RUN, max(RUN_OF_KEYS, 3 * usual))
     return max(5, min(wanted, most // 20))

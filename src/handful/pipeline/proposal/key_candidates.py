@@ -16,8 +16,8 @@ from handful.steps.reconcile.keys.guids import normalize_guid
 
 _ID = "{artifact_id}"
 _TOKEN_EDGE = re.compile(r"(?<![A-Za-z0-9])(?=[A-Za-z0-9])|(?<=[A-Za-z0-9])(?![A-Za-z0-9])")
-_NUMBER = re.compile(r"\d+")
-_TOKEN = re.compile(r"[A-Za-z0-9]+")
+_NUMBER_IN_KEY = re.compile(r"\d+")
+_KEY_TOKEN = re.compile(r"[A-Za-z0-9]+")
 _SPECIAL_LETTER = re.compile(r"[*{}]")
 _REGEX_LETTERS = frozenset(r".^$*+?()[]{}|\#&~-")
 _MOST_EDGES = 24
@@ -27,6 +27,7 @@ _MOST_SHAPES = 4
 _MOST_KINDS = 6
 """Names of one level that may each be the kind of file that is meant."""
 _LEAST_KIND_SHARE = 0.02
+_NEARLY_EACH = 0.9
 _PLAIN_CLASSES = (
     r"[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}",
     r"[0-9A-Fa-f]{32}",
@@ -52,7 +53,7 @@ class IdSpot:
 
 
 @dataclass(frozen=True)
-class Candidate:
+class PatternCandidate:
     """A pattern that is to be tried."""
 
     pattern: str
@@ -88,9 +89,9 @@ def find_id_spots(keys: Sequence[str], ids: frozenset[str], *, fold: bool) -> li
     return spots
 
 
-def build_candidates(spots: Sequence[IdSpot], keys: Sequence[str]) -> list[Candidate]:
+def build_candidates(spots: Sequence[IdSpot], keys: Sequence[str]) -> list[PatternCandidate]:
     """Patterns for where the ids stand; each once."""
-    found: dict[str, Candidate] = {}
+    found: dict[str, PatternCandidate] = {}
     for group, is_deep in _groups_of_spots(spots, keys):
         id_class = _class_of_ids([spot.id for spot in group])
         for folders in _folder_patterns(group, is_deep=is_deep):
@@ -101,7 +102,7 @@ def build_candidates(spots: Sequence[IdSpot], keys: Sequence[str]) -> list[Candi
                 if regex:
                     exact = pattern = f"regex:{_as_regex(folders.pattern)}{regex}"
                 truth = {spot.key: spot.id for spot in some}
-                one = Candidate(pattern, exact, folders.pattern + left, truth)
+                one = PatternCandidate(pattern, exact, folders.pattern + left, truth)
                 found.setdefault(pattern, one)
     return [*found.values()]
 
@@ -112,8 +113,8 @@ def _known_spans(
     """The longest known ids in a segment; none within another."""
     spans = {(0, len(segment)), (0, len(stem_of(segment)))}
     spans |= {match.span() for match in GUID_TEXT.finditer(segment)}
-    spans |= {match.span() for match in _NUMBER.finditer(segment)}
-    spans |= {match.span() for match in _TOKEN.finditer(segment)}
+    spans |= {match.span() for match in _NUMBER_IN_KEY.finditer(segment)}
+    spans |= {match.span() for match in _KEY_TOKEN.finditer(segment)}
     edges = sorted({0, len(segment), *(match.start() for match in _TOKEN_EDGE.finditer(segment))})
     some = edges[:_MOST_EDGES]
     spans |= {(start, end) for at, start in enumerate(some) for end in some[at + 1 :]}
@@ -141,9 +142,7 @@ def _groups_of_spots(
     for (way, at, is_name), group in groups.items():
         depths = {(len(spot.folders), len(spot.rest)) for spot in group}
         ids = {spot.id for spot in group}
-        texts = different.get(at, set()) if way == "front" else ids
-        is_plain = not any(spot.left or spot.right for spot in group)
-        if is_plain and not is_name and way == "front" and are_dates([*texts]):
+        if way == "front" and not is_name and _holds_dates(group, different[at]):
             continue
         if is_few(len(ids), len(group)) and len(ids) < len({spot.id for spot in spots}):
             continue
@@ -155,6 +154,13 @@ def _groups_of_spots(
         kept.append((0, list(spots), len({len(spot.folders) for spot in spots}) > 1))
     kept.sort(key=lambda one: (-one[0], one[2]))
     return [(group, uneven) for _, group, uneven in kept[:_MOST_SHAPES]]
+
+
+def _holds_dates(spots: Sequence[IdSpot], names: set[str]) -> bool:
+    """Are the folders' names at this level dates, some of which happen to be ids?"""
+    is_plain = not any(spot.left or spot.right for spot in spots)
+    ids = {spot.id for spot in spots}
+    return is_plain and are_dates([*names]) and len(ids) < _NEARLY_EACH * len(names)
 
 
 def _different_segments(keys: Sequence[str]) -> dict[int, set[str]]:
@@ -234,11 +240,11 @@ def _left_pattern(lefts: Sequence[str]) -> str | None:
     different = sorted(set(lefts))
     if len(different) == 1:
         return escape_pattern(different[0])
-    shapes = {_TOKEN.sub("x", left) for left in different}
-    if len(shapes) == 1 and not _TOKEN.fullmatch(different[0][-1:]):
-        columns = zip(*(_TOKEN.findall(left) for left in different), strict=True)
+    shapes = {_KEY_TOKEN.sub("x", left) for left in different}
+    if len(shapes) == 1 and not _KEY_TOKEN.fullmatch(different[0][-1:]):
+        columns = zip(*(_KEY_TOKEN.findall(left) for left in different), strict=True)
         tokens = [escape_pattern(c[0]) if len(set(c)) == 1 else "*" for c in columns]
-        parts = _TOKEN.split(different[0])
+        parts = _KEY_TOKEN.split(different[0])
         woven = [escape_pattern(parts[0])]
         for token, part in zip(tokens, parts[1:], strict=True):
             woven += [token, escape_pattern(part)]

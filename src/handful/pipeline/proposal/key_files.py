@@ -23,10 +23,10 @@ _MUCH_LARGER = 3
 _MOST_NAMES_SHOWN = 4
 _LONGEST_GLOB = 120
 _HEXADECIMAL_RUN = re.compile(r"(?=[0-9a-fA-F]*\d)[0-9a-fA-F]{8,}")
-_DIGITS = re.compile(r"\d+")
+_DIGITS_IN_NAME = re.compile(r"\d+")
 _UNSAFE = re.compile(r"[^\w.\-+()@=~ /*]")
 """Letters that a list of names, or a glob, would take for something else."""
-_KINDS: Mapping[str, float] = {
+_DOCUMENT_KINDS: Mapping[str, float] = {
     **dict.fromkeys(("eml", "txt", "text"), 0.95),
     **dict.fromkeys(("msg", "md", "html", "htm", "pdf", "docx"), 0.9),
     **dict.fromkeys(("json", "rtf", "odt"), 0.8),
@@ -180,7 +180,7 @@ def _general_name(file: KeyFile) -> str:
             name = name.replace(own, "\0")
     name = GUID_TEXT.sub("\0", name)
     name = _HEXADECIMAL_RUN.sub("\0", name)
-    name = _DIGITS.sub("\0", name)
+    name = _DIGITS_IN_NAME.sub("\0", name)
     return re.sub(r"\*(?:[_\- ]*\*)+", "*", _as_glob(name).replace("\0", "*"))
 
 
@@ -200,7 +200,7 @@ def _rate_document(name: str, folders: str, size: float, largest: float) -> floa
     extension = base.rpartition(".")[2] if "." in base else ""
     is_word = extension.replace("*", "").isalnum() or not extension
     kind = extension.lower() if is_word else ""
-    rating = _KINDS.get(kind, _OTHER_KIND)
+    rating = _DOCUMENT_KINDS.get(kind, _OTHER_KIND)
     words = {word.lower() for word in re.findall(r"[A-Za-z]+", _split_camel(f"{folders} {name}"))}
     if words.intersection(_SIDE_WORDS.split()):
         rating *= _SIDE

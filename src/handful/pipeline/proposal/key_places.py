@@ -11,13 +11,13 @@ from handful.pipeline.proposal.findings import MOST_KEYS, Deadline, KeyPieces, S
 from handful.pipeline.proposal.key_slots import find_key_slots
 from handful.progress import Progress
 from handful.storage.base import Source
-from handful.storage.sampling import RUN, KeyCollector, Sampleable
+from handful.storage.sampling import RUN_OF_KEYS, KeyCollector, Sampleable
 
-_LOOK_SECONDS = 0.2
+_SAMPLING_POLL_SECONDS = 0.2
 """Between two looks at how far the sampling has come."""
 _MOST_PIECES = 24
 _MOST_TEXTS = 200
-_TASK = "look at the files"
+_SAMPLING_TASK = "look at the files"
 
 
 def sample_keys(
@@ -49,13 +49,13 @@ def sample_keys(
     thread = threading.Thread(target=work, name="handful-sample", daemon=True)
     thread.start()
     while thread.is_alive() and not deadline.is_over:
-        thread.join(min(_LOOK_SECONDS, deadline.left))
-        progress.advance(_TASK, len(into.sizes), None, "keys")
+        thread.join(min(_SAMPLING_POLL_SECONDS, deadline.left))
+        progress.advance(_SAMPLING_TASK, len(into.sizes), None, "keys")
     if errors:
         raise errors[0]
     is_all = into.is_all
     found = sorted(into.sizes.copy().items())
-    progress.advance(_TASK, len(found), len(found), "keys")
+    progress.advance(_SAMPLING_TASK, len(found), len(found), "keys")
     edges = into.edges.copy()
     return SampledKeys(
         tuple(key for key, _ in found),
@@ -73,7 +73,7 @@ def _sample_listing(files: Source, into: KeyCollector) -> None:
         if whole is not None:
             whole |= dict(zip(keys, sizes, strict=True))
             whole = whole if len(whole) <= into.most else None
-        into.add_some([*zip(keys, sizes, strict=True)], RUN, begins=False, ends=False)
+        into.add_some([*zip(keys, sizes, strict=True)], RUN_OF_KEYS, begins=False, ends=False)
         if into.is_full or into.is_over:
             return
     if whole is not None:

@@ -19,7 +19,7 @@ import polars as pl
 
 from handful.pipeline.proposal.findings import FilesProposal, SampledKeys
 from handful.pipeline.proposal.key_candidates import (
-    Candidate,
+    PatternCandidate,
     build_candidates,
     find_id_spots,
 )
@@ -37,7 +37,7 @@ from handful.steps.reconcile.keys.guids import normalize_guid
 from handful.steps.reconcile.keys.key_pattern import KeyPattern
 
 DEFAULT_PATTERN = "{artifact_id}/{file}"
-_LOOKED_AT = 4_000
+_MOST_KEYS_SEARCHED = 4_000
 """Keys in which ids are looked for."""
 _MOST_SLOTS = 6
 """Places that are tried where there are no ids."""
@@ -54,7 +54,7 @@ _MEETING = 10
 class _Trial:
     """A candidate, and what it reads."""
 
-    candidate: Candidate
+    candidate: PatternCandidate
     files: tuple[KeyFile, ...]
     survey: FilesOfArtifacts
     known: int
@@ -144,14 +144,14 @@ def _try_likely(sample: SampledKeys) -> list[_Trial]:
 def _try_ids(looked: _Looked, ids: frozenset[str]) -> list[_Trial]:
     sample = looked.sample
     some = sample.keys
-    if len(some) > _LOOKED_AT:
-        some = tuple(Random(0).sample(some, _LOOKED_AT))  # nosec B311
+    if len(some) > _MOST_KEYS_SEARCHED:
+        some = tuple(Random(0).sample(some, _MOST_KEYS_SEARCHED))  # nosec B311
     spots = find_id_spots(some, ids, fold=looked.fold)
     trials = [_try_candidate(one, looked) for one in build_candidates(spots, sample.keys)]
     return [trial for trial in trials if trial is not None]
 
 
-def _try_candidate(candidate: Candidate, looked: _Looked) -> _Trial | None:
+def _try_candidate(candidate: PatternCandidate, looked: _Looked) -> _Trial | None:
     """Read the keys; None if the ids that are read are wrong ones, or no file is in most."""
     try:
         pattern = KeyPattern.of(candidate.pattern)
@@ -175,7 +175,7 @@ def _try_candidate(candidate: Candidate, looked: _Looked) -> _Trial | None:
     return _Trial(candidate, tuple(folded), survey, len(known), clashes, total, looked.likelihood)
 
 
-def _read_files(pattern: KeyPattern, candidate: Candidate, looked: _Looked) -> list[KeyFile]:
+def _read_files(pattern: KeyPattern, candidate: PatternCandidate, looked: _Looked) -> list[KeyFile]:
     """What the pattern reads, if the ids are those that are known or look like these."""
     ids = set(candidate.truth.values())
     if pattern.needs_ids and candidate.exact:

@@ -27,7 +27,7 @@ _DATE = re.compile(
 _MOSTLY = 0.95
 _LEAST_SHARE = 0.05
 """Of the keys: a place that fewer of them have is none."""
-_FEW = 20
+_FEW_TEXTS = 20
 """Different texts, of thousands: fewer are a kind, a customer or a language."""
 _LEAST_DIFFERENT = 0.005
 _FRONT, _BACK, _PARTS = 8, 4, 3
@@ -66,7 +66,7 @@ def find_key_slots(keys: Sequence[str]) -> list[KeySlot]:
 
 def is_few(different: int, keys: int) -> bool:
     """Are so many different texts, in so many keys, too few to be ids?"""
-    return different < min(_FEW, max(2, _LEAST_DIFFERENT * keys))
+    return different < min(_FEW_TEXTS, max(2, _LEAST_DIFFERENT * keys))
 
 
 def are_dates(texts: Sequence[str]) -> bool:

@@ -18,7 +18,7 @@ from random import Random
 
 from handful.storage.parallel_listing import between
 
-_DEPTH = 12
+_LETTERS_THAT_COUNT = 12
 """Letters that count, behind what all names begin with."""
 _BEHIND = "~"
 """Sorts behind the letters of nearly every name."""
@@ -36,7 +36,7 @@ class KeyGaps:
         self._covered: list[tuple[str, str | None]] = []
         """Apart from each other, in order: from a text to a name; None: to the end."""
         self._prefix: str | None = None
-        self._letters: list[set[str]] = [set() for _ in range(_DEPTH)]
+        self._letters: list[set[str]] = [set() for _ in range(_LETTERS_THAT_COUNT)]
         self._some: list[str] = []
         self._alphabets: list[list[str]] = []
         self._numbers: dict[str, int] = {}
@@ -103,7 +103,7 @@ class KeyGaps:
         self._some += some
         if prefix != self._prefix:
             self._prefix = prefix
-            self._letters = [set() for _ in range(_DEPTH)]
+            self._letters = [set() for _ in range(_LETTERS_THAT_COUNT)]
             some = self._some
         for name in some:
             for letters, letter in zip(self._letters, name[len(prefix) :], strict=False):

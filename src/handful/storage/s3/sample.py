@@ -9,7 +9,7 @@ whole.
 Servers that ignore the delimiter, or the point, are found out by what they answer: then points are
 used alone, or the listing from its start, of which each page gives a few keys.
 
-Requests go out in rounds of at most `AT_ONCE`, each of threads that nobody waits for at the end.
+Requests go out in rounds of at most `REQUESTS_AT_ONCE`, each of threads that nobody waits for at the end.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from handful.storage.s3.errors import asking
 from handful.storage.s3.key_gaps import KeyGaps
 from handful.storage.sampling import KeyCollector, KeySize, run_length
 
-AT_ONCE = 8
+REQUESTS_AT_ONCE = 8
 MOST_REQUESTS = 400
 _PAGE_OF_FOLDERS = 1_000
 _NEWS_OF_GAPS = 20
@@ -37,7 +37,7 @@ _TWINS_SHARE = 0.1
 _MOST_WORDS = 8
 _OWN_RUNS = 5
 """Runs that are taken of the files of one answer."""
-_DRAWS = 4 * AT_ONCE
+_DRAWS = 4 * REQUESTS_AT_ONCE
 """Places that are tried when a round is planned."""
 
 
@@ -190,10 +190,10 @@ class BucketSampler:
         if self._next is not None:
             ask = {"Prefix": "", "MaxKeys": _PAGE_OF_FOLDERS, **self._next}
             questions.append(_Question(ask, self._take_from_start, self._top))
-        while self._twins and len(questions) < AT_ONCE // 2:
+        while self._twins and len(questions) < REQUESTS_AT_ONCE // 2:
             questions.append(self._twins.pop())
         asked: set[tuple[str, str]] = set()
-        room = min(AT_ONCE, MOST_REQUESTS - self.requests)
+        room = min(REQUESTS_AT_ONCE, MOST_REQUESTS - self.requests)
         for _ in range(_DRAWS):
             if len(questions) >= room:
                 break
