@@ -55,6 +55,7 @@ _SPELL: Mapping[str, Callable[[int, Random], str]] = {
     "long": lambda number, _: str(7_300_000 + 13 * number),
     "padded": lambda number, _: f"{number:08d}",
     "code": lambda number, random: f"{'ABCD'[number % 4]}{random.choice('XYZ')}-{1000 + number}",
+    "file": lambda number, random: f"{guid(random)[:8]}-{number}.txt",
     "slug": lambda number, random: "".join(random.choices("bcdfghjklm", k=8)) + str(number),
 }
 
@@ -142,12 +143,88 @@ def _kinds(one: str, number: int, random: Random) -> Mapping[str, int]:
     return {f"raw/{one}.json": BODY, f"meta/{one}.json": META, f"thumbs/{one}.png": 700}
 
 
+def _moved(one: str, number: int, random: Random) -> Mapping[str, int]:
+    folder = one if number % 3 else f"{day(random):%Y/%m}/{one}"
+    return {f"{folder}/raw.json": BODY, f"{folder}/acl.json": META}
+
+
+def _dated_kinds(one: str, number: int, random: Random) -> Mapping[str, int]:
+    month = f"{day(random):%Y/%m}"
+    return {f"{month}/text/{one}.json": BODY, f"{month}/labels/{one}.json": META}
+
+
+def _free_ends(one: str, number: int, random: Random) -> Mapping[str, int]:
+    return {f"user-{random.randrange(900)}/{one}-{_free(random)}.pdf": 90_000}
+
+
+def _one_kind_of_three(one: str, number: int, random: Random) -> Mapping[str, int]:
+    name = ["letter.pdf", "mail.eml", "note.docx"][0 if number % 5 < 2 else 1 + number % 2]
+    return {f"{one}/{name}": BODY}
+
+
 def _tens(one: str, number: int, random: Random) -> Mapping[str, int]:
     pages = {f"{one}/pages/{page:03d}.png": 60_000 for page in range(1, 25)}
     return {f"{one}/text.txt": BODY, f"{one}/manifest.xml": META, **pages}
 
 
 LAYOUTS: Sequence[Layout] = (
+    Layout(
+        "a layout that changed once",
+        _moved,
+        ("**/{artifact_id}/{file}",),
+        ("raw.json", "acl.json"),
+        "raw.json",
+        without_ids=False,
+    ),
+    Layout(
+        "kinds below months",
+        _dated_kinds,
+        ("*/*/text/{artifact_id}.json",),
+        ("*.json",),
+        "*.json",
+    ),
+    Layout(
+        "free text behind the id",
+        _free_ends,
+        ("*/{artifact_id}-{file}",),
+        ("*.pdf",),
+        "*.pdf",
+        ids="long",
+        without_ids=False,
+    ),
+    Layout(
+        "moments and ids in the name",
+        _simple("{when:%Y-%m-%d}/{when:%H%M%S}_{id}_mail.eml"),
+        ("*/*_{artifact_id}_mail.eml",),
+        ("*_mail.eml",),
+        "*_mail.eml",
+        ids="hex",
+    ),
+    Layout(
+        "versions behind the folder's id",
+        _simple("items/{id}_v{n}", content__md=BODY),
+        ("items/{artifact_id}_v*/{file}",),
+        ("content.md",),
+        "content.md",
+        ids="padded",
+    ),
+    Layout(
+        "compressed",
+        _simple("export/{id}.json.gz"),
+        ("export/{artifact_id}.json.gz",),
+        ("*.json.gz",),
+        "*.json.gz",
+        ids="slug",
+    ),
+    Layout(
+        "an id that ends like a file",
+        _simple("{tenant}/{id}"),
+        ("*/{artifact_id}",),
+        ("*.txt",),
+        "*.txt",
+        ids="file",
+        without_ids=False,
+    ),
     Layout(
         "the default",
         _simple("{id}", raw_text__json=BODY, metadata__json=META),

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from handful.errors import Denied, Unreachable
 from handful.storage.s3.key_gaps import KeyGaps
-from handful.storage.s3.sample import REQUESTS_AT_ONCE, MOST_REQUESTS, BucketSampler, SamplePage
+from handful.storage.s3.sample import MOST_REQUESTS, REQUESTS_AT_ONCE, BucketSampler, SamplePage
 from handful.storage.sampling import KeyCollector
 from tests.support.listed_bucket import ListedBucket
 

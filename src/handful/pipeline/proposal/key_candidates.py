@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from handful.pipeline.proposal.key_slots import GUID_TEXT, are_dates, is_few, stem_of
+from handful.pipeline.proposal.key_slots import GUID_TEXT, are_dates, is_few, strip_extensions
 from handful.settings.values.key_patterns import REGEX
 from handful.steps.reconcile.keys.guids import normalize_guid
 
@@ -18,14 +18,20 @@ _ID = "{artifact_id}"
 _TOKEN_EDGE = re.compile(r"(?<![A-Za-z0-9])(?=[A-Za-z0-9])|(?<=[A-Za-z0-9])(?![A-Za-z0-9])")
 _NUMBER_IN_KEY = re.compile(r"\d+")
 _KEY_TOKEN = re.compile(r"[A-Za-z0-9]+")
+_LONG_NUMBER_TOKEN = re.compile(r"(?<![A-Za-z0-9])\d{4,}(?![A-Za-z0-9])")
+"""A date or a counter: the next will be another."""
 _SPECIAL_LETTER = re.compile(r"[*{}]")
 _REGEX_LETTERS = frozenset(r".^$*+?()[]{}|\#&~-")
+_ODD_LETTER = re.compile(r"[^\w.\-+()@=~ !&',{}\[\]]|^\s|\s$")
+"""What is rather left open than written down."""
 _MOST_EDGES = 24
 """Edges of tokens in one segment: a name of more is no layout."""
 _MOST_SHAPES = 4
 """Positions of the ids that are followed."""
 _MOST_KINDS = 6
 """Names of one level that may each be the kind of file that is meant."""
+_ENOUGH_IDS = 30
+"""If so many ids lie in one folder, they all do."""
 _LEAST_KIND_SHARE = 0.02
 _NEARLY_EACH = 0.9
 _PLAIN_CLASSES = (
@@ -94,7 +100,7 @@ def build_candidates(spots: Sequence[IdSpot], keys: Sequence[str]) -> list[Patte
     found: dict[str, PatternCandidate] = {}
     for group, is_deep in _groups_of_spots(spots, keys):
         id_class = _class_of_ids([spot.id for spot in group])
-        for folders in _folder_patterns(group, is_deep=is_deep):
+        for folders in _folder_patterns(group, keys, is_deep=is_deep):
             some = [spot for spot in group if folders.holds(spot)]
             for left, right, regex in _segment_patterns(some, id_class):
                 pattern = regex or f"{folders.pattern}{left}{_ID}{right}"
@@ -103,15 +109,22 @@ def build_candidates(spots: Sequence[IdSpot], keys: Sequence[str]) -> list[Patte
                     exact = pattern = f"regex:{_as_regex(folders.pattern)}{regex}"
                 truth = {spot.key: spot.id for spot in some}
                 one = PatternCandidate(pattern, exact, folders.pattern + left, truth)
-                found.setdefault(pattern, one)
+                if _may_be_written(pattern):
+                    found.setdefault(pattern, one)
     return [*found.values()]
+
+
+def _may_be_written(pattern: str) -> bool:
+    """Does a line of the settings hold it as it is?"""
+    is_plain = pattern.isprintable() and pattern == pattern.strip() and "${" not in pattern
+    return is_plain and pattern[0] not in "#;" and not re.search(r"\s[#;]", pattern)
 
 
 def _known_spans(
     segment: str, ids: frozenset[str], longest: int, *, fold: bool
 ) -> Iterator[tuple[int, int]]:
     """The longest known ids in a segment; none within another."""
-    spans = {(0, len(segment)), (0, len(stem_of(segment)))}
+    spans = {(0, len(segment)), (0, len(strip_extensions(segment)))}
     spans |= {match.span() for match in GUID_TEXT.finditer(segment)}
     spans |= {match.span() for match in _NUMBER_IN_KEY.finditer(segment)}
     spans |= {match.span() for match in _KEY_TOKEN.finditer(segment)}
@@ -186,7 +199,9 @@ class _Folders:
         return not self.only or spot.folders[self.level : self.level + 1] == (self.only,)
 
 
-def _folder_patterns(spots: Sequence[IdSpot], *, is_deep: bool) -> Iterator[_Folders]:
+def _folder_patterns(
+    spots: Sequence[IdSpot], keys: Sequence[str], *, is_deep: bool
+) -> Iterator[_Folders]:
     if is_deep:
         shared = os.path.commonprefix([spot.folders for spot in spots])  # noqa: RUF071 - tuples
         yield _Folders("".join(f"{_folder_pattern([name])}/" for name in shared) + "**/")
@@ -194,6 +209,8 @@ def _folder_patterns(spots: Sequence[IdSpot], *, is_deep: bool) -> Iterator[_Fol
     columns = [Counter(names) for names in zip(*(spot.folders for spot in spots), strict=True)]
     general = [_folder_pattern([*names]) for names in columns]
     yield _Folders("".join(f"{one}/" for one in general))
+    if len({spot.id for spot in spots}) < _ENOUGH_IDS:
+        yield _Folders("".join(f"{one}/" for one in _open_levels(general, keys)))
     for level, names in enumerate(columns):
         least = _LEAST_KIND_SHARE * len(spots)
         if not 1 < len(names) <= _MOST_KINDS or are_dates([*names]):
@@ -204,10 +221,17 @@ def _folder_patterns(spots: Sequence[IdSpot], *, is_deep: bool) -> Iterator[_Fol
                 yield _Folders("".join(f"{part}/" for part in one), level, name)
 
 
+def _open_levels(general: Sequence[str], keys: Sequence[str]) -> list[str]:
+    """The same with `*` at levels where keys that are as deep differ: a few ids may share one."""
+    deep = [key.split("/") for key in keys if key.count("/") >= len(general)]
+    names = [{segments[level] for segments in deep} for level in range(len(general))]
+    return [one if len(found) == 1 else "*" for one, found in zip(general, names, strict=True)]
+
+
 def _folder_pattern(names: Sequence[str]) -> str:
     """One name; `*` where they differ, or where the next year would bring another."""
     is_word = len(names) == 1 and not are_dates(names) and not names[0].isdigit()
-    is_word = is_word and not names[0].startswith(REGEX)
+    is_word = is_word and not names[0].startswith(REGEX) and not _ODD_LETTER.search(names[0])
     return escape_pattern(names[0]) if is_word else "*"
 
 
@@ -238,12 +262,15 @@ def _any_left(left: str | None) -> str:
 def _left_pattern(lefts: Sequence[str]) -> str | None:
     """What stands before the id; where it differs, token by token. None: nothing parts the two."""
     different = sorted(set(lefts))
-    if len(different) == 1:
+    if len(different) == 1 and not _LONG_NUMBER_TOKEN.search(different[0]):
         return escape_pattern(different[0])
     shapes = {_KEY_TOKEN.sub("x", left) for left in different}
     if len(shapes) == 1 and not _KEY_TOKEN.fullmatch(different[0][-1:]):
         columns = zip(*(_KEY_TOKEN.findall(left) for left in different), strict=True)
-        tokens = [escape_pattern(c[0]) if len(set(c)) == 1 else "*" for c in columns]
+        tokens = [
+            "*" if len(set(c)) > 1 or _LONG_NUMBER_TOKEN.search(c[0]) else escape_pattern(c[0])
+            for c in columns
+        ]
         parts = _KEY_TOKEN.split(different[0])
         woven = [escape_pattern(parts[0])]
         for token, part in zip(tokens, parts[1:], strict=True):

@@ -10,12 +10,14 @@ from dataclasses import dataclass, field
 from statistics import median
 
 from handful.files.paths import fits, is_glob
-from handful.pipeline.proposal.key_slots import GUID_TEXT
+from handful.pipeline.proposal.key_slots import GUID_TEXT, strip_extensions
 
 NEARLY_ALL = 0.95
 """The share of the artifacts that have a file which is copied with every artifact."""
 MOST_HAVE = 0.5
 """The same for the document, if there is no better one."""
+_SOME_HAVE = 0.1
+"""The same, if no kind of file is in most of them."""
 _LEAST_ARTIFACTS = 5
 """Artifacts of which all files were seen: of fewer nothing is known."""
 _EQUAL_DOCUMENTS = 0.03
@@ -94,7 +96,7 @@ class FilesOfArtifacts:
 def survey_files(
     files: Sequence[KeyFile], cut: Collection[str], folders: str = ""
 ) -> FilesOfArtifacts | None:
-    """What kinds of files the artifacts have; None: no kind is in half of them.
+    """What kinds of files the artifacts have; None: they have nothing in common.
 
     `cut`: keys beside which files may not have been seen. `folders`: what the keys of all of them
     begin with; its words tell something, too.
@@ -117,6 +119,7 @@ def survey_files(
     ]
     kinds.sort(key=lambda kind: (-kind.share, -kind.rating, kind.name))
     frequent = [kind for kind in kinds if kind.share >= MOST_HAVE]
+    frequent = frequent or [kind for kind in kinds if kind.share >= _SOME_HAVE]
     if not frequent:
         return None
     documents = _choose_documents(frequent)
@@ -177,7 +180,7 @@ def _general_name(file: KeyFile) -> str:
     name = file.file
     for own in (file.artifact, file.artifact.lower(), file.artifact.upper()):
         if len(own) > 1:
-            name = name.replace(own, "\0")
+            name = name.replace(own, "\0" + own[len(strip_extensions(own)) :])
     name = GUID_TEXT.sub("\0", name)
     name = _HEXADECIMAL_RUN.sub("\0", name)
     name = _DIGITS_IN_NAME.sub("\0", name)

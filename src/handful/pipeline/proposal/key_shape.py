@@ -75,7 +75,7 @@ class _Trial:
         known = math.sqrt(self.known / most_known) if most_known else 1.0
         apart = max(0.0, 1 - _MEETING * self.clashes)
         reads = math.sqrt(math.sqrt(len(self.files) / self.looked_at))
-        document = 0.6 + 0.4 * self.survey.documents[0].rating
+        document = 0.3 + 0.7 * self.survey.documents[0].rating
         return known * apart * self.survey.complete * reads * document * self.likelihood
 
 

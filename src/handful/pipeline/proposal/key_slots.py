@@ -24,6 +24,7 @@ _DATE = re.compile(
     r"|[A-Za-z]+=(?:(?:19|20)\d\d|\d{1,2}|(?:19|20)\d\d-\d\d-\d\d)"
 )
 """A day, a month, a year, an hour, a moment; `year=2024` too."""
+_WHOLE_NAME = "the name with extensions"
 _MOSTLY = 0.95
 _LEAST_SHARE = 0.05
 """Of the keys: a place that fewer of them have is none."""
@@ -75,7 +76,7 @@ def are_dates(texts: Sequence[str]) -> bool:
     return dates >= _MOSTLY * len(texts)
 
 
-def stem_of(name: str) -> str:
+def strip_extensions(name: str) -> str:
     """A file's name without its extensions (at most two)."""
     for _ in range(2):
         name = _EXTENSION.sub("", name) or name
@@ -93,8 +94,10 @@ def _texts_of_key(key: str) -> Iterator[tuple[str, str]]:
         yield place, folder
         if number <= _PARTS - 1:
             yield from _parts_of(folder, place)
-    stem = stem_of(name)
+    stem = strip_extensions(name)
     yield "the name without extensions", stem
+    if stem != name:
+        yield _WHOLE_NAME, name
     yield from _found_in(name, "the name")
     yield from _parts_of(stem, "the name")
 
@@ -141,7 +144,9 @@ def _rate_slot(place: str, texts: Sequence[str | None]) -> float:
     share = len(there) / len(texts)
     tokens = sum(text.isalnum() for text in different) / len(different)
     rating = 0.5 * max(guids, 0.3 * tokens) + 0.2 * many + 0.1 * digits + 0.1 * share
-    if not is_part and not _begin_alike(different):
+    if place == _WHOLE_NAME:
+        rating -= 0.2  # rather without them
+    elif not is_part and not _begin_alike(different):
         rating += 0.2 if "folder" in place else 0.1
     return rating * (0.5 + 0.5 * share)
 

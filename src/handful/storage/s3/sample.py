@@ -9,19 +9,21 @@ whole.
 Servers that ignore the delimiter, or the point, are found out by what they answer: then points are
 used alone, or the listing from its start, of which each page gives a few keys.
 
-Requests go out in rounds of at most `REQUESTS_AT_ONCE`, each of threads that nobody waits for at the end.
+Requests go out in rounds of at most `REQUESTS_AT_ONCE`, by threads that nobody waits for.
 """
 
 from __future__ import annotations
 
+import re
 import threading
-from collections import deque
-from collections.abc import Callable, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
 from handful.errors import Denied, StoreError
+from handful.storage.retry import Throttled
 from handful.storage.s3.clients import Clients
 from handful.storage.s3.errors import asking
 from handful.storage.s3.key_gaps import KeyGaps
@@ -33,6 +35,7 @@ _PAGE_OF_FOLDERS = 1_000
 _NEWS_OF_GAPS = 20
 """What a long folder counts for, in folders that nobody was in."""
 _TURNS_SHARE = 0.3
+_ENOUGH_NAMES, _ODD_SHARE, _MOST_ODD = 200, 0.02, 20
 _TWINS_SHARE = 0.1
 _MOST_WORDS = 8
 _OWN_RUNS = 5
@@ -73,6 +76,9 @@ class _Branch:
     """In random order, those that nobody was in first; None: not asked for yet."""
     gaps: KeyGaps | None = None
     """Of a folder with more names than one answer gives."""
+    shapes: Counter[tuple[int, str]] = field(default_factory=Counter)
+    """Of the folders' names seen in it, where `gaps` are: see `_add_odd_folders`."""
+    odd: set[str] = field(default_factory=set)
     is_done: bool = False
     news: int = 1
     """About how many folders below it nobody was in."""
@@ -155,6 +161,7 @@ class BucketSampler:
     _run: int = 0
     _ignores_points: bool = False
     _ignores_folders: bool = False
+    _is_throttled: bool = False
     _whole: dict[str, int] | None = field(default_factory=dict)
     """The listing from its start; None: it is too long."""
     _next: dict[str, Any] | None = None
@@ -182,7 +189,8 @@ class BucketSampler:
     @property
     def _is_over(self) -> bool:
         into = self.into
-        return into.is_all or into.is_full or into.is_over or self.requests >= MOST_REQUESTS
+        is_enough = into.is_all or into.is_full or self.requests >= MOST_REQUESTS
+        return is_enough or into.is_over or self._is_throttled
 
     def _plan(self) -> list[_Question]:
         """The requests of a round: different ones."""
@@ -212,7 +220,8 @@ class BucketSampler:
         while not self._top.is_done:
             if not branch.was_read and branch.above is not None:
                 return self._ask_keys(branch, branch.above)
-            if branch.gaps is not None:
+            aside = branch.folders and self.into.random.random() < _TURNS_SHARE
+            if branch.gaps is not None and not aside:
                 point = None if self._ignores_points else branch.gaps.point(self.into.random)
                 if point is not None:
                     return self._ask_point(branch, point)
@@ -293,6 +302,7 @@ class BucketSampler:
             branch.gaps = KeyGaps()
             branch.gaps.cover("", names if self._ignores_folders else [], to_end=False)
             branch.gaps.learn(sorted([*names, *below]))
+            _add_odd_folders(branch, below)
         else:
             folders = [_Branch(branch.prefix + name, branch) for name in below if name != "/"]
             self.into.random.shuffle(folders)
@@ -308,6 +318,7 @@ class BucketSampler:
             return
         names = [key[start:] for key, _ in page.files]
         self._plan_twins([key for key, _ in page.files])
+        _add_odd_folders(branch, {f"{n.partition('/')[0]}/" for n in names if "/" in n})
         self.into.add(page.files[: self._run], begins=False, ends=not page.is_cut)
         if branch.gaps is not None:
             branch.gaps.cover(point, names, to_end=not page.is_cut)
@@ -363,7 +374,9 @@ class BucketSampler:
             thread.join()
         found = []
         for question, page in zip(questions, pages, strict=True):
-            if isinstance(page, Denied) and question.branch is not self._top:
+            if isinstance(page, Throttled) and self.into.sizes:
+                self._is_throttled = True  # what was seen has to do
+            elif isinstance(page, Denied) and question.branch is not self._top:
                 question.branch.is_done = True
                 question.branch.look_again()
             elif isinstance(page, BaseException):
@@ -377,3 +390,19 @@ def _are_words(level: Sequence[str]) -> bool:
     """Are these few folders named by words, as kinds or customers are, and not by numbers?"""
     is_few = 1 < len(level) <= _MOST_WORDS
     return is_few and not any(letter.isdigit() for one in level for letter in one.split("/")[-2])
+
+
+def _add_odd_folders(branch: _Branch, below: Iterable[str]) -> None:
+    """Folders named otherwise than most of a long folder, which may hold a world of their own.
+
+    Thousands of ids with `archive/` among them: no random point would lead into that.
+    """
+    shapes = {name: (len(name), re.sub(r"\w+", "w", name)) for name in below}
+    branch.shapes.update(shapes.values())
+    if branch.shapes.total() < _ENOUGH_NAMES or branch.folders is None:
+        return
+    for name, shape in sorted(shapes.items()):
+        is_odd = branch.shapes[shape] <= _ODD_SHARE * branch.shapes.total()
+        if is_odd and name not in branch.odd and len(branch.odd) < _MOST_ODD:
+            branch.odd.add(name)
+            branch.folders.appendleft(_Branch(branch.prefix + name, branch))

@@ -112,8 +112,8 @@ class SilentSource(SlowSource):
 @pytest.mark.parametrize("kind", [SlowSource, SilentSource])
 def test_the_deadline_is_kept(kind: type[SlowSource]) -> None:
     began = time.monotonic()
-    found = sample_keys(cast(Source, kind(0.1)), Deadline.of(0.7), Silent())
-    assert time.monotonic() - began < 1.5
+    found = sample_keys(cast(Source, kind(0.1)), Deadline.of(1.5), Silent())
+    assert time.monotonic() - began < 3
     assert found.keys
     assert not found.is_all
     assert len(found.keys) == len(found.sizes)

@@ -188,6 +188,34 @@ def test_two_files_of_one_name_are_no_artifact() -> None:
     assert len(told) == len(set(told))
 
 
+def test_if_no_file_is_in_most_artifacts_the_most_frequent_is_proposed() -> None:
+    kinds = ["letter.pdf", "mail.eml", "letter.pdf", "note.docx", "scan.tif"]
+    files = {f"{n:05}/{kinds[n % 5]}": 5_000 for n in range(100)}
+    found = only(propose_files(whole(files), [f"{n:05}" for n in range(100)], False))
+    assert found.files == ("letter.pdf",)
+    assert (found.artifacts, found.with_all_files) == (100, 40)
+    assert any("letter.pdf in 40 %" in reason for reason in found.reasons)
+
+
+@pytest.mark.parametrize("known", [1, 3, 10])
+def test_a_few_ids_are_enough(known: int) -> None:
+    for name in ("dated mails", "flat pages", "tenants", "versions in the name of numbers"):
+        ids, files = keys_of(BY_NAME[name], 300)
+        check(BY_NAME[name], only(propose_files(whole(files), ids[-known:], False)))
+
+
+def test_ids_of_other_things_do_not_mislead() -> None:
+    ids, files = keys_of(BY_NAME["dated mails"], 300)
+    others = [guid(Random(n)) for n in range(1_000, 1_900)]
+    check(BY_NAME["dated mails"], only(propose_files(whole(files), [*others, *ids[:50]], False)))
+
+
+@pytest.mark.parametrize("count", [1, 2, 5])
+def test_a_bucket_of_very_few_artifacts(count: int) -> None:
+    ids, files = keys_of(BY_NAME["the default"], count)
+    check(BY_NAME["the default"], only(propose_files(whole(files), ids, False)))
+
+
 def test_no_key_no_proposal() -> None:
     assert propose_files(SampledKeys((), (), True), ["a"], False) == ()
 
