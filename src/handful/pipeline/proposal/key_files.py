@@ -6,7 +6,7 @@ import os
 import re
 from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from statistics import median
 
 from handful.files.paths import fits, is_glob
@@ -89,8 +89,6 @@ class FilesOfArtifacts:
     """Artifacts that were seen whole."""
     complete: float
     """The share of them that have all of `files`."""
-    members: Mapping[str, frozenset[str]] = field(default_factory=dict)
-    """A name or glob of `kinds` → the artifacts that have a file of it."""
 
 
 def survey_files(
@@ -128,9 +126,7 @@ def survey_files(
     held = [members[name] for name in names]
     complete = len(frozenset.intersection(*held)) / len(whole)
     copied = [kind for kind in documents if kind.name in names]
-    return FilesOfArtifacts(
-        tuple(kinds), tuple(names), tuple(copied), len(whole), complete, members
-    )
+    return FilesOfArtifacts(tuple(kinds), tuple(names), tuple(copied), len(whole), complete)
 
 
 def find_files_of(files: Sequence[KeyFile], name: str) -> list[KeyFile]:

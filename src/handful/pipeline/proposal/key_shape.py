@@ -215,10 +215,10 @@ def _propose(trial: _Trial, sample: SampledKeys) -> list[FilesProposal]:
 
 
 def _proposal_of(trial: _Trial, document: FileKind, sample: SampledKeys) -> FilesProposal:
-    random = Random(0)  # nosec B311
+    dice = Random(0)  # nosec B311
     documents = find_files_of(trial.files, document.name)
-    some = random.sample(documents, min(_DOCUMENTS, len(documents)))
-    shown = random.sample(some, min(_EXAMPLES, len(some)))
+    some = dice.sample(documents, min(_DOCUMENTS, len(documents)))
+    shown = dice.sample(some, min(_EXAMPLES, len(some)))
     have = [
         {file.artifact for file in find_files_of(trial.files, name)} for name in trial.survey.files
     ]

@@ -42,7 +42,7 @@ class KeyGaps:
         self._numbers: dict[str, int] = {}
         self._probe = ""
 
-    def point(self, random: Random) -> str | None:
+    def point(self, dice: Random) -> str | None:
         """Where to read on: a random point that is not covered; None: all is."""
         if not self._knows_end and not self._probe:
             self._probe = f"{self._prefix or ''}{_BEHIND}"
@@ -50,10 +50,10 @@ class KeyGaps:
         gaps = self._gaps()
         if not gaps:
             return None
-        if random.random() < _BLIND_SHARE:  # letters that were not seen mostly lie at the end
-            low, high = gaps[-1] if random.random() < _BLIND_SHARE_OF_LAST else random.choice(gaps)
-            return between(low, high) or self._uniform(gaps, random) or high
-        return self._uniform(gaps, random) or between(*random.choice(gaps))
+        if dice.random() < _BLIND_SHARE:  # letters that were not seen mostly lie at the end
+            low, high = gaps[-1] if dice.random() < _BLIND_SHARE_OF_LAST else dice.choice(gaps)
+            return between(low, high) or self._uniform(gaps, dice) or high
+        return self._uniform(gaps, dice) or between(*dice.choice(gaps))
 
     def cover(self, after: str, names: Iterable[str], *, to_end: bool) -> None:
         """These names are all behind `after`, but for those behind the last; `to_end`: all."""
@@ -85,16 +85,17 @@ class KeyGaps:
             ends, starts = ["", *ends], [self._covered[0][0], *starts]
         return [(low, high) for low, high in zip(ends, starts, strict=False) if low < high]
 
-    def _uniform(self, gaps: list[tuple[str, str]], random: Random) -> str | None:
+    def _uniform(self, gaps: list[tuple[str, str]], dice: Random) -> str | None:
         widths = [max(0, self._number(high) - self._number(low)) for low, high in gaps]
         if not any(widths):
             return None
-        (low, high), width = random.choices([*zip(gaps, widths, strict=True)], _small(widths))[0]
-        found = self._text(self._number(low) + random.randrange(width))
+        (low, high), width = dice.choices([*zip(gaps, widths, strict=True)], _small(widths))[0]
+        found = self._text(self._number(low) + dice.randrange(width))
         return found if low < found < high else between(low, high)
 
     def learn(self, names: list[str]) -> None:
         """See what names begin with, and the letters at each place behind that."""
+        names = [name for name in names if name.isprintable()]
         shared = [] if self._prefix is None else [self._prefix]
         prefix = os.path.commonprefix([*shared, *names])  # noqa: RUF071 - of texts, not of paths
         if not names:

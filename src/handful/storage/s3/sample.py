@@ -23,6 +23,7 @@ from random import Random
 from typing import Any
 
 from handful.errors import Denied, StoreError
+from handful.storage.keys import key_fault
 from handful.storage.retry import Throttled
 from handful.storage.s3.clients import Clients
 from handful.storage.s3.errors import asking
@@ -99,13 +100,13 @@ class _Branch:
         if self.above is not None:
             self.above.look_again()
 
-    def choose(self, random: Random) -> _Branch:
+    def choose(self, dice: Random) -> _Branch:
         """One of its folders: one with something new, if there is such."""
         folders = self.folders or deque()
         new = [one for one in folders if one.news] or [*folders]
         # By turns each has its share, by weight each of the folders below them.
-        by_turns = random.random() < _TURNS_SHARE
-        chosen = new[0] if by_turns else random.choices(new, [one.news or 1 for one in new])[0]
+        by_turns = dice.random() < _TURNS_SHARE
+        chosen = new[0] if by_turns else dice.choices(new, [one.news or 1 for one in new])[0]
         folders.remove(chosen)
         folders.append(chosen)
         return chosen
@@ -291,7 +292,8 @@ class BucketSampler:
         """A level of a folder."""
         start = len(branch.prefix)
         names = [key[start:] for key, _ in page.files if key != branch.prefix]
-        below = [name[start:] for name in page.folders]
+        # Below a name that no store reads nothing is to be had, and servers stumble over some.
+        below = [one[start:] for one in page.folders if not key_fault(one.removesuffix("/"))]
         if any("/" in name.removesuffix("/") for name in names):
             self._ignores_folders = True
         has_files = bool(names) and not self._ignores_folders
@@ -304,7 +306,7 @@ class BucketSampler:
             branch.gaps.learn(sorted([*names, *below]))
             _add_odd_folders(branch, below)
         else:
-            folders = [_Branch(branch.prefix + name, branch) for name in below if name != "/"]
+            folders = [_Branch(branch.prefix + name, branch) for name in below]
             self.into.random.shuffle(folders)
             branch.folders.extend(folders)
             branch.level = tuple(one.prefix for one in folders)
@@ -318,7 +320,8 @@ class BucketSampler:
             return
         names = [key[start:] for key, _ in page.files]
         self._plan_twins([key for key, _ in page.files])
-        _add_odd_folders(branch, {f"{n.partition('/')[0]}/" for n in names if "/" in n})
+        tops = {name.partition("/")[0] for name in names if "/" in name}
+        _add_odd_folders(branch, {f"{top}/" for top in tops if not key_fault(branch.prefix + top)})
         self.into.add(page.files[: self._run], begins=False, ends=not page.is_cut)
         if branch.gaps is not None:
             branch.gaps.cover(point, names, to_end=not page.is_cut)
@@ -328,10 +331,12 @@ class BucketSampler:
 
         Where `raw/` and `meta/` hold files of the same artifacts, random places would never meet.
         """
-        random = self.into.random
-        if not keys or self._ignores_points or random.random() > _TWINS_SHARE:
+        dice = self.into.random
+        if not keys or self._ignores_points or dice.random() > _TWINS_SHARE:
             return
         key, branch = keys[0], self._top
+        if key_fault(key):
+            return
         while branch.folders and not _are_words(branch.level):
             branch = next((b for b in branch.folders if key.startswith(b.prefix)), _Branch(""))
         mine = next((one for one in branch.level if key.startswith(one)), None)
