@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from handful.errors import Denied, Unreachable
+from handful.storage.retry import Throttled
 from handful.storage.s3.key_gaps import KeyGaps
 from handful.storage.s3.sample import MOST_REQUESTS, REQUESTS_AT_ONCE, BucketSampler, SamplePage
 from handful.storage.sampling import KeyCollector
@@ -154,6 +155,20 @@ def test_a_server_that_goes_away_is_an_error() -> None:
 
     with pytest.raises(Unreachable):
         BucketSampler(ask, KeyCollector(10_000, Random(0))).run()
+
+
+def test_a_server_that_wants_to_be_asked_less_is_left_alone() -> None:
+    bucket = ListedBucket(dated())
+
+    def ask(what: dict[str, Any]) -> SamplePage:
+        if len(bucket.asked) > 50:
+            raise Throttled("SlowDown", where="s3://any")
+        return bucket.ask(what)
+
+    into = KeyCollector(10_000, Random(0))
+    BucketSampler(ask, into).run()
+    assert 500 < len(into.sizes) < 10_000
+    assert len(bucket.asked) <= 51 + REQUESTS_AT_ONCE
 
 
 def test_no_more_than_a_few_requests_are_under_way_at_once() -> None:

@@ -106,6 +106,36 @@ def test_the_layout_is_seen_in_a_sample(layout: Layout) -> None:
     check(layout, only(propose_files(sample, known, layout.fold)))
 
 
+@pytest.mark.parametrize(
+    ("key", "pattern", "document"),
+    [
+        ("{n3}/{n2}/{n}.pdf", "*/*/{artifact_id}.pdf", "*.pdf"),
+        ("{year}/{count}-{id}.msg", "*/*-{artifact_id}.msg", "*.msg"),
+        ("{id:.2}/{sub}/{id}/raw.txt", "*/*/{artifact_id}/{file}", "raw.txt"),
+        ("blobs/{id}", "blobs/{artifact_id}", "*"),
+        ("{tenant}/{id}/doc.html", "*/{artifact_id}/{file}", "doc.html"),
+        ("{tenant}/{id}.eml", "*/{artifact_id}.eml", "*.eml"),
+        ("tickets/TCK-{n}/message.txt", "tickets/TCK-{artifact_id}/{file}", "message.txt"),
+        ("My Files/{id} - report.pdf", "My Files/{artifact_id} - report.pdf", "* - report.pdf"),
+        ("SCANS/{id}.TIF", "SCANS/{artifact_id}.TIF", "*.TIF"),
+        ("user{n}@example.com/mail.txt", "user{artifact_id}@example.com/{file}", "mail.txt"),
+    ],
+)
+def test_more_of_what_there_is(key: str, pattern: str, document: str) -> None:
+    random = Random(3)
+    tenants = [guid(random) for _ in range(12)]
+    files, ids = {}, []
+    for count in range(900):
+        one, number = guid(random), 100_000 + 7 * count
+        told = {"id": one, "n": number, "n2": f"{number // 100:06}", "n3": f"{number // 50_000:03}"}
+        told |= {"sub": one[2:4], "tenant": tenants[count % 12], "year": 2019 + count % 6}
+        files[key.format(count=count, **told)] = 4_000
+        ids.append(one if "{id" in key else str(number))
+    found = only(propose_files(whole(files), ids[::3], False))
+    assert (found.key_pattern, found.document) == (pattern, document)
+    assert (found.artifacts, found.reads, found.with_all_files) == (900, 900, 900)
+
+
 def test_of_folders_that_are_kinds_the_one_with_the_documents_is_read() -> None:
     ids, files = keys_of(KINDS, 4_000)
     found = only(propose_files(from_bucket(files), ids, False))
