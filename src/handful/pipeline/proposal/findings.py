@@ -42,6 +42,9 @@ class SampledKeys:
     sizes: tuple[int, ...]
     is_all: bool
     """There are no others."""
+    edges: tuple[int, ...] = ()
+    """Which of them (by number) lie where a run of neighbours was cut off: their artifacts may have
+    files that were not seen."""
 
 
 @dataclass(frozen=True)

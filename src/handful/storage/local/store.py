@@ -35,6 +35,8 @@ from handful.storage.local.walk import batches, etag, files_below
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from handful.storage.sampling import KeyCollector
+
 _CHECK_ROOT = "check the directory's name, or its mount"
 
 
@@ -68,6 +70,15 @@ class LocalSource:
         if not self._root.is_dir():
             raise Absent("is not a directory", where=self.url, remedy=_CHECK_ROOT)
         yield from batches(files_below(self._root, prefix))
+
+    def sample(self, into: KeyCollector) -> None:
+        """See `storage.sampling.Sampleable`; a root that is no directory raises `Absent`."""
+        from handful.storage.local.sample import sample_directory
+
+        if not self._root.is_dir():
+            what = "is not a directory" if self._root.exists() else "is not there"
+            raise Absent(what, where=self.url, remedy=_CHECK_ROOT)
+        sample_directory(self._root, into)
 
     def head(self, key: str) -> Entry:
         path = self.file(key)

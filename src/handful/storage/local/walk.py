@@ -32,7 +32,7 @@ def files_below(root: Path, prefix: str) -> Iterator[Entry]:
     head, _, start = prefix.rpartition("/")
     top = root / head if head else root
     real = os.path.realpath(root)
-    if not _inside(os.path.realpath(top), real):
+    if not lies_inside(os.path.realpath(top), real):
         return
     pending = [(os.fspath(top), f"{head}/" if head else "", start)]
     while pending:
@@ -40,7 +40,7 @@ def files_below(root: Path, prefix: str) -> Iterator[Entry]:
         for child in _children(directory, root):
             if not child.name.startswith(start) or (not below and child.name == HIDDEN):
                 continue
-            key = below + _escape_local_name(child.name)
+            key = below + escape_local_name(child.name)
             if child.is_dir(follow_symlinks=False):
                 pending.append((child.path, f"{key}/", ""))
             else:
@@ -81,7 +81,7 @@ def _children(directory: str, root: Path) -> Iterator[os.DirEntry[str]]:
 
 def _local_file_entry(child: os.DirEntry[str], key: str, real_root: str) -> Iterator[Entry]:
     """The entry of a regular file, or of a link to one inside the root."""
-    if child.is_symlink() and not _inside(os.path.realpath(child.path), real_root):
+    if child.is_symlink() and not lies_inside(os.path.realpath(child.path), real_root):
         return
     try:
         status = child.stat()
@@ -91,9 +91,9 @@ def _local_file_entry(child: os.DirEntry[str], key: str, real_root: str) -> Iter
         yield Entry(key, status.st_size, etag(status))
 
 
-def _inside(real: str, real_root: str) -> bool:
+def lies_inside(real: str, real_root: str) -> bool:
     return real == real_root or real.startswith(real_root.rstrip("/") + "/")
 
 
-def _escape_local_name(name: str) -> str:
+def escape_local_name(name: str) -> str:
     return os.fsencode(name).decode("utf-8", "backslashreplace")

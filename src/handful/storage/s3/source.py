@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from obstore import GetResult
     from upath import UPath
 
+    from handful.storage.sampling import KeyCollector
+
 T = TypeVar("T")
 Piece = bytes | memoryview
 
@@ -65,6 +67,12 @@ class S3Source:
     def list(self, prefix: str = "", *, near: Sequence[str] = ()) -> Iterator[pa.RecordBatch]:
         check_key_prefix(prefix, self.url)
         return list_bucket_objects(self.clients, self._root, prefix, self._where(prefix), near)
+
+    def sample(self, into: KeyCollector) -> None:
+        """See `storage.sampling.Sampleable`; keys of `into` are relative to the root."""
+        from handful.storage.s3.sample import sample_bucket
+
+        sample_bucket(self.clients, self._root, self.url, into)
 
     def head(self, key: str) -> Entry:
         import obstore
