@@ -18,10 +18,13 @@ if TYPE_CHECKING:
 @on_experiment
 def status(experiment: Experiment, verify: Verify = False) -> None:
     """Show how far the experiment is, and what a run would do."""
+    from handful.experiment.forgotten import since_then
     from handful.experiment.kept_models import ModelStore
     from handful.pipeline.step import Choice
 
     show_states(experiment, Choice(verify=verify))
+    if words := since_then(experiment.store):
+        experiment.progress.note(words)
     _show_replaced(
         ModelStore(experiment.store, experiment.layout),
         experiment.settings.train.METRIC,
@@ -34,11 +37,13 @@ def show_states(experiment: Experiment, choice: Choice) -> None:
 
     The further lines of a step have no name. `Damaged` behind it, if a file is.
     """
+    from handful.experiment.forgotten import refuse_half_forgotten
     from handful.experiment.store_format import is_marked
     from handful.pipeline.step_status import in_progress, states
     from handful.pipeline.steps import STEPS
     from handful.records.moments import age
 
+    refuse_half_forgotten(experiment.store, experiment.directory)
     is_marked(experiment.store)  # what another program's store holds is not "up to date"
     rows, busy, url = [], in_progress(experiment, STEPS), experiment.store.url
     found = states(experiment, STEPS, verify=choice.verify)

@@ -109,6 +109,16 @@ def forgotten_words(events: Iterable[Mapping[str, Any]], dataset: str) -> str:
     )
 
 
+def since_then(store: Store) -> str:
+    """How many documents were forgotten, for `status`; empty if none was."""
+    forgotten = load_forgotten(store)
+    if forgotten is None or not forgotten.names:
+        return ""
+    last = forgotten.events[-1]["when"] if forgotten.events else "an unknown day"
+    count = len(forgotten.names)
+    return f"{count:,} {'document is' if count == 1 else 'documents are'} forgotten, last on {last}"
+
+
 def refuse_half_forgotten(store: Store, directory: object) -> None:
     """`StepError` while documents are forgotten only half."""
     try:
