@@ -40,8 +40,8 @@ class ForgottenList:
         """What stands for the id."""
         return hmac.new(self.key, self.fold(artifact_id).encode(), hashlib.sha256).hexdigest()
 
-    def __contains__(self, artifact_id: str) -> bool:
-        return self.name_of(artifact_id) in self.names
+    def __contains__(self, artifact_id: object) -> bool:
+        return isinstance(artifact_id, str) and self.name_of(artifact_id) in self.names
 
     def of(self, ids: Iterable[str | None]) -> list[str]:
         """Those of the ids that were forgotten, each once."""

@@ -76,13 +76,16 @@ def forget_in_arrow(source: Path, target: Path, targets: Targets) -> None:
     """Write an Arrow file of a dataset to `target` without their rows."""
     import pyarrow as pa
 
-    with pa.memory_map(str(source)) as file, pa.ipc.open_stream(file) as stream:
-        with pa.ipc.new_stream(str(target), stream.schema) as writer:
-            for batch in stream:
-                table = pa.Table.from_batches([batch])
-                left = without_values(table, "artifact_id", targets.ids)
-                if left.num_rows:
-                    writer.write_table(left.combine_chunks())
+    with (
+        pa.memory_map(str(source)) as file,
+        pa.ipc.open_stream(file) as stream,
+        pa.ipc.new_stream(str(target), stream.schema) as writer,
+    ):
+        for batch in stream:
+            table = pa.Table.from_batches([batch])
+            left = without_values(table, "artifact_id", targets.ids)
+            if left.num_rows:
+                writer.write_table(left.combine_chunks())
 
 
 def _unmention(table: pa.Table, targets: Targets) -> pa.Table:

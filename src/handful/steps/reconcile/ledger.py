@@ -77,7 +77,7 @@ def conclude(
     troubles: Troubles,
     forgotten: ForgottenList | None = None,
 ) -> Ledger:
-    """Join what matching, copying, process_func and verification said; behind it, who is forgotten."""
+    """Join what all parts of the step said; behind it, who is forgotten."""
     failed = pl.DataFrame(
         [(i, fate.value, reason) for i, (fate, reason) in troubles.failed.items()],
         {"artifact_id": pl.String, "fate_late": pl.String, "reason_late": pl.String},

@@ -1,4 +1,4 @@
-"""Older versions of objects, on a bucket that keeps them: deleted, or named where that is denied."""
+"""Older versions of objects, on a bucket that keeps them: deleted, or named where denied."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def purge_versions(store: S3Store, keys: Sequence[str]) -> tuple[str, ...]:
 
 
 def _older_versions(store: S3Store, key: str) -> Iterator[str]:
-    full = store.full_key(key)
+    full = store.full(key)
     after: dict[str, str] = {}
     while True:
         answer = _list_versions(store, full, after)
@@ -64,7 +64,7 @@ def _list_versions(store: S3Store, full: str, after: dict[str, str]) -> Any:
 
 
 def _delete_version(store: S3Store, key: str, version: str) -> None:
-    clients, full = store.clients, store.full_key(key)
+    clients, full = store.clients, store.full(key)
 
     def delete() -> None:
         with asking(f"s3://{clients.bucket}/{full}", clients.bucket):

@@ -61,7 +61,7 @@ def renumber(table: pa.Table, numbers: pl.Series | None) -> pa.Table:
 def forgotten_ledger_rows(forgotten: ForgottenList | None, like: pl.DataFrame) -> pl.DataFrame:
     """A ledger row for each forgotten document, with the columns of `like`."""
     names = sorted(forgotten.names) if forgotten else []
-    nothing = [[] for _ in names]
+    nothing: list[list[str]] = [[] for _ in names]
     told = pl.DataFrame(
         {
             "artifact_id": names,
