@@ -14,8 +14,7 @@ from handful.errors import UserError
 
 if TYPE_CHECKING:
     from handful.experiment.context import Experiment
-    from handful.pipeline.forget import ForgetPlan
-    from handful.steps.forget import Forgotten
+    from handful.pipeline.forget import ForgetPlan, Forgotten
 
 _NAMED = 20
 

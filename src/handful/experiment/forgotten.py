@@ -109,6 +109,13 @@ def forgotten_words(events: Iterable[Mapping[str, Any]], dataset: str) -> str:
     )
 
 
+def words_since(store: Store, moment: str, dataset: str) -> str:
+    """`forgotten_words` of what went after `moment` (ISO 8601, UTC)."""
+    forgotten = load_forgotten(store)
+    events = forgotten.events if forgotten else ()
+    return forgotten_words([one for one in events if one["when"] >= moment], dataset)
+
+
 def since_then(store: Store) -> str:
     """How many documents were forgotten, for `status`; empty if none was."""
     forgotten = load_forgotten(store)

@@ -17,7 +17,8 @@ from handful.experiment.kept_models import ModelStore
 from handful.experiment.store_format import is_marked
 from handful.layout import Layout
 from handful.records import Fate
-from handful.steps.forget import Forgotten, all_keys, forget
+from handful.steps.forget import Forgotten as Forgotten
+from handful.steps.forget import all_keys, forget
 from handful.steps.forget.journal import load_forget_journal
 from handful.steps.reconcile.keys.guids import normalize_guid
 from handful.steps.reconcile.keys.id_format import ORIGINAL_ID, is_guid

@@ -29,9 +29,9 @@ from handful.experiment.context import Experiment
 from handful.experiment.forgotten import (
     ForgottenList,
     begin_forgotten,
-    forgotten_words,
     keep_forgotten,
     new_event,
+    words_since,
 )
 from handful.files import checksums
 from handful.records import (
@@ -223,8 +223,7 @@ class _Forgetting:
             tested = json.loads(self.store.read(layout.Layout(dataset).tested_record))
         except Absent:
             return ""
-        since = [one for one in self.forgotten.events if one["when"] >= tested["finished_at"]]
-        return forgotten_words(since, dataset)
+        return words_since(self.store, tested["finished_at"], dataset)
 
     def _ledger(self) -> pl.DataFrame:
         return pl.read_parquet(io.BytesIO(self.store.read(layout.LEDGER)))

@@ -10,13 +10,12 @@ from typing import Any
 
 from handful.files import checksums
 from handful.files.csv_text import cell_as_meant
+from handful.report.forgotten import mark_report
 from handful.steps.forget.targets import INSTEAD, Targets
 
 _NAMES_IDS = ("ids", "artifacts", "artifact_id", "artifact")
 _ELEMENT = re.compile(r"<(li|tr)\b(?:(?!<\1\b).)*?</\1>", re.DOTALL)
 _UTF_16 = (b"\xff\xfe", b"\xfe\xff")
-_MARK = "since-forgotten"
-_BANNER = re.compile(rf'<p class="{_MARK}">.*?</p>', re.DOTALL)
 _REMARK = "Since these figures were made "
 
 
@@ -74,11 +73,7 @@ def forget_in_html(data: bytes, targets: Targets, words: str) -> bytes:
     """A report without the list items and rows of tables about them, and with `words` on top."""
     text = data.decode()
     text = _ELEMENT.sub(lambda one: "" if targets.shown.search(one[0]) else one[0], text)
-    text = targets.without(_BANNER.sub("", text))
-    if words:
-        banner = f'<p class="{_MARK}">{words}</p>'
-        text = re.sub(r"(<main\b[^>]*>)", lambda one: one[1] + banner, text, count=1)
-    return text.encode()
+    return mark_report(targets.without(text), words).encode()
 
 
 def mark_comparison(data: bytes, words: str) -> bytes:
