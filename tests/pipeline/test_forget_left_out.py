@@ -1,4 +1,4 @@
-"""What was forgotten stays away: reconcile leaves it out of a new snapshot, and the ledger says so."""
+"""What was forgotten stays away: reconcile leaves it out, and the ledger says so."""
 
 from __future__ import annotations
 

@@ -64,7 +64,8 @@ class ForgetPlan:
 
 
 def plan_forgetting(experiment: Experiment, ids: Iterable[str]) -> ForgetPlan:
-    """Look what the experiment has of these documents; only reads.
+    """Look what the experiment has of these documents; only reads, and compares nothing with what
+    records say, since a call before may be half done.
 
     `UserError` if an id cannot be one, or nothing is asked for and nothing is half done.
     """
@@ -133,7 +134,7 @@ def _checked_ids(ids: Iterable[str]) -> list[str]:
 
 def _ledger_of(experiment: Experiment) -> pl.DataFrame:
     try:
-        data = experiment.store.read(layout.LEDGER)
+        data = bare(experiment.store).read(layout.LEDGER)
     except Absent:
         schema = dict.fromkeys(("artifact_id", "file_hash", "fate"), pl.String)
         return pl.DataFrame(schema=schema)
@@ -155,7 +156,7 @@ def _in_splits(experiment: Experiment, ids: Sequence[str]) -> dict[str, dict[str
     found = {}
     for name in _datasets(experiment):
         try:
-            data = experiment.store.read(Layout(name).splits)
+            data = bare(experiment.store).read(Layout(name).splits)
         except Absent:
             continue
         table = pl.read_parquet(io.BytesIO(data), columns=["artifact_id", "split"])
@@ -174,7 +175,7 @@ def _datasets(experiment: Experiment) -> list[str]:
 
 
 def _models_of(experiment: Experiment, dataset: str) -> list[str]:
-    models = ModelStore(experiment.store, Layout(dataset))
+    models = ModelStore(bare(experiment.store), Layout(dataset))
     final = f"/{layout.FINAL}/{layout.FINAL_RECORD}"
     stands = [
         key.removesuffix(f"/{layout.FINAL_RECORD}")
