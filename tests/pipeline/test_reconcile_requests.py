@@ -17,7 +17,7 @@ from tests.support.reconciling import PROCESS, Business
 from tests.support.servers import S3Server
 
 ARTIFACTS = 30
-SMALL = 48
+SMALL = 50
 """Requests beside the copies' listings, whatever the number of artifacts: lock, records, snapshot,
 ledger, a look at each file that the record names, and one at each that is replaced under the
 lock."""

@@ -9,6 +9,7 @@ import typer
 
 from handful.cli.aws import aws
 from handful.cli.experiments import check, init
+from handful.cli.forget import forget
 from handful.cli.image import image
 from handful.cli.keys import settings
 from handful.cli.output import flush_stdout, guard_output, tell_error
@@ -51,7 +52,7 @@ def handful(
 for verb in (
     *(init, check),
     *(run, reconcile, prepare, tune, train, test, compare, report),
-    *(status, settings, schema, predict, export),
+    *(status, settings, schema, predict, export, forget),
 ):
     app.command()(verb)
 app.add_typer(aws, name="aws")

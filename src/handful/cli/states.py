@@ -52,11 +52,13 @@ def show_states(experiment: Experiment, choice: Choice) -> None:
     The further lines of a step have no name. `Damaged` behind it, if a file is.
     """
     from handful.cli.console import tell_result
+    from handful.experiment.forgotten import refuse_half_forgotten
     from handful.experiment.store_format import is_marked
     from handful.pipeline.step_status import in_progress, states
     from handful.pipeline.steps import STEPS
     from handful.records.moments import age
 
+    refuse_half_forgotten(experiment.store, experiment.directory)
     is_marked(experiment.store)  # what another program's store holds is not "up to date"
     rows, busy, url = [], in_progress(experiment, STEPS), experiment.store.url
     found = states(experiment, STEPS, verify=choice.verify)

@@ -10,6 +10,7 @@ from typing import Any
 
 from handful.errors import Absent, Damaged, HandfulError
 from handful.experiment.context import Experiment
+from handful.experiment.forgotten import refuse_half_forgotten, since_then
 from handful.experiment.kept_models import ModelStore
 from handful.experiment.store_format import is_marked
 from handful.pipeline.open_backend import open_backend
@@ -93,6 +94,8 @@ class Overview:
     report: str | None
     """Its URL."""
     models: KeptModels | None
+    forgotten: str = ""
+    """How many documents `handful forget` has removed; empty if none."""
     damage: tuple[State, ...] = ()
     """The steps whose files are not as they were left."""
 
@@ -139,6 +142,7 @@ class Overview:
 
 def find_overview(experiment: Experiment, *, verify: bool = False) -> Overview:
     """Look at the store; `verify`: at the content of every file that a record names."""
+    refuse_half_forgotten(experiment.store, experiment.directory)
     is_marked(experiment.store)  # what another program's store holds is not "up to date"
     busy = in_progress(experiment, STEPS)
     found = states(experiment, STEPS, verify=verify)
@@ -161,6 +165,7 @@ def find_overview(experiment: Experiment, *, verify: bool = False) -> Overview:
         managed=bool(managed),
         report=f"{experiment.store.url}/{reported.key}" if isinstance(reported, Reported) else None,
         models=_kept_models(experiment),
+        forgotten=since_then(experiment.store),
         damage=tuple(one for one in found if one.damage),
     )
 

@@ -16,6 +16,7 @@ from dataclasses import replace
 
 from handful.errors import UserError
 from handful.experiment.context import Experiment
+from handful.experiment.forgotten import refuse_half_forgotten
 from handful.experiment.step_files import files_of
 from handful.experiment.store_format import is_marked, keep_what_runs
 from handful.pipeline.managed_jobs import purse_of, run_managed_reconcile
@@ -40,6 +41,7 @@ def run(experiment: Experiment, choice: Choice) -> Mapping[str, Record]:
     if first == 0:  # later steps, if there is nothing to do, only read
         refuse_overlap(experiment.settings, experiment.store, experiment.directory)
     is_marked(experiment.store)
+    refuse_half_forgotten(experiment.store, experiment.directory)
     records: Records = {}
     purse = purse_of(experiment, STEPS, select_pipeline_steps(choice), choice)
     for index, step in enumerate(STEPS[: last + 1]):

@@ -40,6 +40,7 @@ class Fate(StrEnum):
     AMBIGUOUS_KEY = "ambiguous_key"
     PROCESS_FAILED = "process_failed"
     COPY_FAILED = "copy_failed"
+    FORGOTTEN = "forgotten"
 
 
 class Split(StrEnum):

@@ -7,12 +7,14 @@ from collections.abc import Mapping, Sequence
 import handful
 from handful.evaluation.test_access_log import looks_so_far
 from handful.experiment.context import Experiment
+from handful.experiment.forgotten import words_since
 from handful.layout import model_folder
 from handful.records import Fingerprint, Prepared, Reconciled, Reported, Tested, Trained
 from handful.records.moments import current_moment
 from handful.report import baselines, gather, label_review, over_probe, render
 from handful.report.data import data_part, describe_dropped_rows, encoding_part
 from handful.report.documents import documents
+from handful.report.forgotten import mark_report
 from handful.report.gather import Result
 from handful.report.leakage import leakage_part
 from handful.report.ranking import ranking
@@ -85,6 +87,8 @@ def report(
         *over_probe.tiles(compared, best.source),
     ]
     html = render.page(context | {"verdict": verdict, "tiles": tiles, "baselines": simple})
+    if words := words_since(store, tested.finished_at, mine.encoded_data_dir):
+        html = mark_report(html.decode(), words).encode()
     key = mine.report
     store.write(key, html)
     return Reported(

@@ -91,6 +91,8 @@ def _figure_lines(found: Overview) -> list[ScreenLine]:
     if found.kept is not None:
         lines.append(ScreenLine(f"kept: {found.kept:,} artifacts of {found.labels:,} labels"))
     lines += [ScreenLine(f"splits: {words}") for words in _describe_splits(found.splits)]
+    if found.forgotten:
+        lines.append(ScreenLine(found.forgotten))
     if found.best is not None:
         lines += _best_lines(found.best)
     if found.managed:

@@ -24,10 +24,12 @@ import polars as pl
 
 from handful import layout
 from handful.experiment.context import Experiment
+from handful.experiment.forgotten import ForgottenList, load_forgotten
 from handful.labels.base import LabelSource
 from handful.progress import Progress
 from handful.records import Fingerprint, Reconciled
 from handful.records.moments import current_moment
+from handful.settings import Settings
 from handful.steps.reconcile import ledger
 from handful.steps.reconcile.artifacts import Listing
 from handful.steps.reconcile.background import Hushed, Meanwhile
@@ -38,6 +40,7 @@ from handful.steps.reconcile.copying.moving import FolderMover
 from handful.steps.reconcile.copying.overwrite_journal import Journal
 from handful.steps.reconcile.copying.verify import Verifier
 from handful.steps.reconcile.keys import id_format, key_column
+from handful.steps.reconcile.keys.guids import normalize_guid
 from handful.steps.reconcile.keys.names import Wanted
 from handful.steps.reconcile.matching import Matched, match
 from handful.steps.reconcile.pool import freeze_garbage_collector
@@ -87,13 +90,20 @@ def reconcile(
         asked.FILES_ON_RESEARCH,
         has_process=process is not None,
     )
+    forgotten = forgotten_documents(store, settings)
     begun = _prepare_reconciliation(
         experiment,
         files,
         wanted,
         lambda: snapshot(
-            experiment, labels, files, refresh=refresh, compare_contents=compare_contents
+            experiment,
+            labels,
+            files,
+            refresh=refresh,
+            compare_contents=compare_contents,
+            forgotten=forgotten,
         ),
+        forgotten,
         every=compare_contents,
     )
     taken_at, matched, troubles = begun.production.about.taken_at, begun.matched, begun.troubles
@@ -113,7 +123,7 @@ def reconcile(
     verifier = Verifier(copier, matched.files, wanted, begun.memory, processing, troubles, stop)
     verified = verifier.verify(delivery)
 
-    book = ledger.conclude(matched, verified, troubles)
+    book = ledger.conclude(matched, verified, troubles, forgotten)
     sums.remember(table_store, progress, verified)
     summary = _summarise(book, begun, progress)
     # Only of a ledger that adds up anything is removed; what is gone is stale no more.
@@ -154,6 +164,7 @@ def _prepare_reconciliation(
     files: Source,
     wanted: Wanted,
     taken: Callable[[], Snapshot],
+    forgotten: ForgottenList | None,
     *,
     every: bool,
 ) -> _Begun:
@@ -173,7 +184,7 @@ def _prepare_reconciliation(
         trying = Meanwhile(lambda: _try_out(store, production, files))
         if production.replaces:
             show_difference(experiment.progress, production.replaces, production)
-        listing, matched = _match(experiment, production, wanted, files)
+        listing, matched = _match(experiment, production, wanted, files, forgotten)
         troubles = Troubles.of(settings.reconcile.MAX_FAILED, matched.rows)
         troubles.check()
         _begin(table_store, production, report_labels.label_counts(matched.rows))
@@ -213,15 +224,24 @@ def _try_out(store: Store, production: Snapshot, files: Source) -> None:
         copies.try_out(store, files, production.files)
 
 
+def forgotten_documents(store: Store, settings: Settings) -> ForgottenList | None:
+    """Those that are to be left out, by their ids as ID_FORMAT has them."""
+    return load_forgotten(store, normalize_guid if id_format.is_guid(settings) else str)
+
+
 def _match(
-    experiment: Experiment, production: Snapshot, wanted: Wanted, files: Source
+    experiment: Experiment,
+    production: Snapshot,
+    wanted: Wanted,
+    files: Source,
+    forgotten: ForgottenList | None,
 ) -> tuple[Listing, Matched]:
     """Give fates, and announce them before the first copy."""
     settings, progress, scratch = experiment.settings, experiment.progress, experiment.scratch
     table_store = tables.TableStore(experiment.store, scratch, progress)
     rows = pl.read_parquet(production.labels)
     report_labels.warn_of_kept_text(progress, rows)
-    rows = override(id_format.normalize_rows(rows, settings), settings)
+    rows = override(id_format.normalize_rows(rows, settings), settings, forgotten or ())
     keys = id_format.normalize_listing(production.files, settings, scratch)
     keys = copies.without_copied_archives(table_store, keys)
     for line in id_format.describe(rows, keys):

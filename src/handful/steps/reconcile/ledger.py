@@ -12,6 +12,7 @@ import polars as pl
 
 from handful import layout
 from handful.errors import StepError
+from handful.experiment.forgotten import ForgottenList
 from handful.progress import Progress
 from handful.records import Fate
 from handful.steps.reconcile.copying.copies import COPIES, FILE
@@ -20,6 +21,7 @@ from handful.steps.reconcile.copying.verify import Verified
 from handful.steps.reconcile.keys.id_format import ORIGINAL_ID
 from handful.steps.reconcile.matching import Matched
 from handful.steps.reconcile.snapshot import tables
+from handful.steps.reconcile.snapshot.leave_forgotten import forgotten_ledger_rows
 from handful.steps.reconcile.snapshot.report_labels import label_counts, write_counts
 from handful.steps.reconcile.snapshot.snapshot import About
 from handful.storage.base import Store
@@ -69,8 +71,13 @@ class Ledger:
         return digest.hexdigest()
 
 
-def conclude(matched: Matched, verified: Verified, troubles: Troubles) -> Ledger:
-    """Join what matching, copying, process_func and verification said."""
+def conclude(
+    matched: Matched,
+    verified: Verified,
+    troubles: Troubles,
+    forgotten: ForgottenList | None = None,
+) -> Ledger:
+    """Join what all parts of the step said; behind it, who is forgotten."""
     failed = pl.DataFrame(
         [(i, fate.value, reason) for i, (fate, reason) in troubles.failed.items()],
         {"artifact_id": pl.String, "fate_late": pl.String, "reason_late": pl.String},
@@ -105,7 +112,10 @@ def conclude(matched: Matched, verified: Verified, troubles: Troubles) -> Ledger
     )
     stale = verified.here.join(files, on=FILE, how="anti").sort(FILE)
     columns = LEDGER.names() + [name for name in full.columns if name == ORIGINAL_ID]
-    return Ledger(full.select(columns), files, stale, verified.copies)
+    rows = full.select(columns)
+    if forgotten:
+        rows = pl.concat([rows, forgotten_ledger_rows(forgotten, rows)])
+    return Ledger(rows, files, stale, verified.copies)
 
 
 def _ledger_files(matched: Matched, verified: Verified, kept: pl.DataFrame) -> pl.DataFrame:

@@ -7,7 +7,7 @@ label_review.csv that came back from the labellers is read, too: what stands in 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from pathlib import Path
 
 import polars as pl
@@ -25,10 +25,13 @@ HEADER = ["artifact_id", "label"]
 _LABEL_OVERRIDES_PLACE = "settings.ini [reconcile] LABEL_OVERRIDES"
 
 
-def override(rows: pl.DataFrame, settings: Settings) -> pl.DataFrame:
+def override(
+    rows: pl.DataFrame, settings: Settings, forgotten: Container[str] = ()
+) -> pl.DataFrame:
     """`rows` with the labels of the CSV, and where each label came from (`label_source`).
 
-    `rows` and the CSV's ids are in the form that ID_FORMAT asks for.
+    `rows` and the CSV's ids are in the form that ID_FORMAT asks for. Lines about `forgotten`
+    artifacts are passed over.
     `DataError` if the CSV is missing, malformed, contradicts itself or names an unknown artifact.
     """
     path = settings.reconcile.LABEL_OVERRIDES
@@ -36,6 +39,7 @@ def override(rows: pl.DataFrame, settings: Settings) -> pl.DataFrame:
         return rows.with_columns(label_source=pl.lit("query"))
     changes = _as_meant(read(path, spell=normalize_guid if is_guid(settings) else str), rows)
     unknown = changes.join(rows, on="artifact_id", how="anti")
+    unknown = unknown.filter([one not in forgotten for one in unknown["artifact_id"]])
     if unknown.height:
         raise DataError(
             f"no label row has the artifact id {quote_names(unknown['artifact_id'])}",

@@ -27,6 +27,7 @@ import pyarrow.parquet as pq
 from handful import layout
 from handful.errors import Absent, Damaged, DataError, UserError
 from handful.experiment.context import Experiment
+from handful.experiment.forgotten import ForgottenList
 from handful.files import checksums
 from handful.labels.base import LabelSource
 from handful.records.moments import age, current_moment
@@ -37,6 +38,7 @@ from handful.steps.reconcile.copying import same_stamps
 from handful.steps.reconcile.keys import key_column
 from handful.steps.reconcile.snapshot import tables
 from handful.steps.reconcile.snapshot.fetch import take
+from handful.steps.reconcile.snapshot.leave_forgotten import leave_forgotten_out
 from handful.storage.base import Source, Store
 from handful.storage.row_files import RowFiles
 
@@ -110,11 +112,13 @@ def snapshot(
     *,
     refresh: bool,
     compare_contents: bool = False,
+    forgotten: ForgottenList | None = None,
 ) -> Snapshot:
     """The snapshot that is there, or a new one of production.
 
     `compare_contents`: of the one that is there, read local files again whose time stamps say
     that they did not change.
+    `forgotten`: documents that are left out of a new one.
 
     A first one is kept at once, so that a restart finds it, however it goes on. One that would
     replace another is new until it has proved usable and the caller keeps it (`replace_kept`).
@@ -141,6 +145,7 @@ def snapshot(
         progress.note(f"production as of {told} (--refresh takes it anew)")
         return _with_contents(stamps, kept, kept) if compare_contents else kept
     taken = take(labels, files, experiment.settings, scratch, progress)
+    taken = leave_forgotten_out(taken, forgotten)
     new = Snapshot(
         About(
             taken_at=current_moment(),
