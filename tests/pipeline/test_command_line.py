@@ -87,6 +87,11 @@ def test_an_error_is_an_event_for_machines(tmp_path: Path) -> None:
     event = json.loads(done.stdout.splitlines()[-1])
     assert (event["event"], event["status"], event["class"]) == ("error", 2, "SettingsError")
     assert any("SEDE" in where for where, _, _ in event["faults"])
+    assert "Traceback" not in done.stdout + done.stderr, "nobody asked where it came from"
+    asked = handful("status", tmp_path, "--json", "--traceback")
+    told = json.loads(asked.stdout.splitlines()[-1])["traceback"]
+    assert "Traceback (most recent call last)" in told
+    assert told.strip() in asked.stderr
 
 
 def test_settings_as_text_and_as_json() -> None:

@@ -162,11 +162,13 @@ def errors_told(
 
 
 def _tell(error: HandfulError, as_json: bool, traceback: bool) -> None:
+    """In words on stderr, and as an event for machines; where it came from only if asked."""
+    answer = {"event": "error", "status": error.exit_status, **error_to_json(error)}
+    own = answer.pop("traceback")
+    origin = "\n".join(getattr(error, "__notes__", ())) or own
     if as_json:
-        answer = {"event": "error", "status": error.exit_status, **error_to_json(error)}
-        print(json.dumps(answer), flush=True)
+        print(json.dumps({**answer, "traceback": origin} if traceback else answer), flush=True)
     sys.stdout.flush()
     tell_error(error)
     if traceback:
-        notes = getattr(error, "__notes__", None)
-        print("\n".join(notes) if notes else error_to_json(error)["traceback"], file=sys.stderr)
+        print(origin, file=sys.stderr)
