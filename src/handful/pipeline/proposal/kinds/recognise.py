@@ -97,7 +97,7 @@ def _look_into_json(
 
 
 def _texts_of_pdfs(documents: Mapping[str, bytes]) -> list[str]:
-    """Their first words; none where pypdf is not installed, or of a PDF that is broken or a scan."""
+    """Their first words; none without pypdf, or of a PDF that is broken or a scan."""
     if importlib.util.find_spec("pypdf") is None:
         return []
     return [_text_of_pdf(data) for data in list(documents.values())[:_PDFS]]
