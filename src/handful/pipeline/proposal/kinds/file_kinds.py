@@ -12,7 +12,7 @@ CUT_AT = 1_000_000
 """A file of so many bytes may have been cut off: what is missing at its end is no fault."""
 UNKNOWN = ""
 EMPTY = "empty"
-_IMAGES = {
+_IMAGE_MAGIC = {
     "PNG": re.compile(rb"\x89PNG\r\n\x1a\n"),
     "JPEG": re.compile(rb"\xff\xd8\xff"),
     "GIF": re.compile(rb"GIF8[79]a"),
@@ -20,7 +20,7 @@ _IMAGES = {
     "TIFF": re.compile(rb"II\*\0|MM\0\*"),
     "BMP": re.compile(rb"BM....\0\0\0\0", re.DOTALL),
 }
-_OTHERS = {
+_UNREAD_MAGIC = {
     "an old Office file (.doc, .xls, .ppt, .msg)": re.compile(rb"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"),
     "RTF": re.compile(rb"\{\\rtf"),
     "packed by gzip": re.compile(rb"\x1f\x8b"),
@@ -30,19 +30,19 @@ _OTHERS = {
     "Parquet": re.compile(rb"PAR1"),
     "sound or film": re.compile(rb"ID3|OggS|fLaC|RIFF....(WAVE|AVI )|....ftyp", re.DOTALL),
 }
-_MEMBERS = {b"word/": "docx", b"xl/": "a spreadsheet (.xlsx)", b"ppt/": "slides (.pptx)"}
+_OFFICE_MEMBERS = {b"word/": "docx", b"xl/": "a spreadsheet (.xlsx)", b"ppt/": "slides (.pptx)"}
 """How the names of files in an Office archive begin, which stand in it unpacked."""
-_TAG = (
+_HTML_TAG = (
     "html|head|body|p|div|span|a|b|i|em|strong|br|ul|ol|li|table|tr|td|th|h[1-6]|font|pre|section"
 )
 _BEFORE_PAGE = re.compile(r"\s+|<!--.*?-->|<\?xml[^>]*>", re.I | re.DOTALL)
-_PAGE = re.compile(r"<(!doctype\s+html|html)\b", re.I)
-_FRAGMENT = re.compile(rf"\s*<({_TAG})(\s[^<>]*)?/?>", re.I)
-_CLOSING = re.compile(rf"</({_TAG})\s*>|<br\s*/?>", re.I)
-_CLOSED = 5
+_PAGE_START = re.compile(r"<(!doctype\s+html|html)\b", re.I)
+_FRAGMENT_START = re.compile(rf"\s*<({_HTML_TAG})(\s[^<>]*)?/?>", re.I)
+_CLOSING_TAG = re.compile(rf"</({_HTML_TAG})\s*>|<br\s*/?>", re.I)
+_CLOSING_TAGS_OF_PAGE = 5
 """Closing tags of HTML that make a page of a text that does not begin with one."""
 _MBOX = re.compile(r"From \S+.*\r?\n")
-_HEADER = re.compile(r"([A-Za-z][A-Za-z0-9-]*):[ \t]?.*(?:\r?\n[ \t]+.*)*(?:\r?\n|$)")
+_MAIL_HEADER = re.compile(r"([A-Za-z][A-Za-z0-9-]*):[ \t]?.*(?:\r?\n[ \t]+.*)*(?:\r?\n|$)")
 _USUAL_HEADERS = {"from", "to", "cc", "subject", "date", "received", "message-id", "mime-version"}
 _USUAL_HEADERS |= {"return-path", "delivered-to", "content-type", "reply-to", "dkim-signature"}
 _JSON_START = re.compile(r"\s*(\{\s*(\"|\})|\[\s*([\[{\"\]\d-]|true|false|null))")
@@ -79,12 +79,12 @@ def kind_of_file(name: str, data: bytes) -> FileKind:
 def _kind_of_binary(data: bytes) -> FileKind | None:
     if b"%PDF-" in data[:1024]:
         return FileKind("pdf", "PDF")
-    for what, magic in _IMAGES.items():
+    for what, magic in _IMAGE_MAGIC.items():
         if magic.match(data):
             return FileKind("images", what)
     if data.startswith(b"PK\x03\x04"):
         return _kind_of_archive(data)
-    for what, magic in _OTHERS.items():
+    for what, magic in _UNREAD_MAGIC.items():
         if magic.match(data):
             return FileKind(UNKNOWN, what)
     return None
@@ -92,7 +92,7 @@ def _kind_of_binary(data: bytes) -> FileKind | None:
 
 def _kind_of_archive(data: bytes) -> FileKind:
     """By the names of the members, which an archive that was cut off has too."""
-    places = {data.find(start): what for start, what in _MEMBERS.items() if start in data}
+    places = {data.find(start): what for start, what in _OFFICE_MEMBERS.items() if start in data}
     what = places[min(places)] if places else "an archive (.zip or an office format)"
     return FileKind("docx", "docx") if what == "docx" else FileKind(UNKNOWN, what)
 
@@ -109,7 +109,7 @@ def _kind_of_text(name: str, data: bytes, text: str) -> FileKind:
         return FileKind("html", "HTML")
     if ending in _BY_NAME:
         return FileKind(_BY_NAME[ending], f".{ending}")
-    return FileKind("text", "plain text", other_encoding=not _is_utf8(data))
+    return FileKind("text", "plain text", other_encoding=not _is_in_utf8(data))
 
 
 def _kind_of_json(text: str, *, is_cut: bool) -> FileKind | None:
@@ -137,7 +137,7 @@ def _is_email(text: str) -> bool:
     """Its first lines are headers, and two of them those that mails have."""
     start = _MBOX.match(text)
     place, usual = start.end() if start else 0, set()
-    while header := _HEADER.match(text, place):
+    while header := _MAIL_HEADER.match(text, place):
         usual.add(header[1].lower())
         place = header.end()
     ends = place == len(text) or text[place] in "\r\n"
@@ -148,13 +148,13 @@ def _is_html(text: str) -> bool:
     place = 0
     while before := _BEFORE_PAGE.match(text, place):
         place = before.end()
-    if _PAGE.match(text, place):
+    if _PAGE_START.match(text, place):
         return True
-    closing = len(_CLOSING.findall(text))
-    return closing >= (1 if _FRAGMENT.match(text, place) else _CLOSED)
+    closing = len(_CLOSING_TAG.findall(text))
+    return closing >= (1 if _FRAGMENT_START.match(text, place) else _CLOSING_TAGS_OF_PAGE)
 
 
-def _is_utf8(data: bytes) -> bool:
+def _is_in_utf8(data: bytes) -> bool:
     try:
         data.decode("utf-8")
     except UnicodeDecodeError as error:

@@ -9,34 +9,34 @@ from collections.abc import Iterable, Iterator, Sequence
 from statistics import median
 from typing import Any
 
-_WORDS = re.compile(r"[^\W\d_]{2,}")
-_FEWEST_WORDS = 3
+_JSON_WORD = re.compile(r"[^\W\d_]{2,}")
+_PROSE_WORDS = 3
 """A string of fewer words is a name or a code; where there are no others, it counts too."""
-_PRESENT = 0.5
+_USUAL_PATH = 0.5
 """Of the documents at least so many have a text there."""
-_DEEPEST = 20
-Path = tuple[str, ...]
+_DEEPEST_KEY = 20
+Keys = tuple[str, ...]
 
 
-def find_text_path(values: Iterable[Any]) -> Path | None:
+def find_text_path(values: Iterable[Any]) -> Keys | None:
     """The keys to the longest text that most of these values have; None if there is none.
 
     Lists on the way are walked through: `("parts", "text")` of `{"parts": [{"text": "…"}]}`; the
     empty path: the value is itself a string, or a list of some.
     """
-    lengths: dict[Path, list[int]] = defaultdict(list)
-    prose: dict[Path, list[int]] = defaultdict(list)
+    lengths: dict[Keys, list[int]] = defaultdict(list)
+    prose: dict[Keys, list[int]] = defaultdict(list)
     count = 0
     for value in values:
         count += 1
         for path, texts in _texts_by_path(value).items():
             whole = " ".join(texts)
             lengths[path].append(len(whole))
-            if len(_WORDS.findall(whole)) >= _FEWEST_WORDS:
+            if len(_JSON_WORD.findall(whole)) >= _PROSE_WORDS:
                 prose[path].append(len(whole))
     for found in (prose, lengths):
         usual = {
-            path: median(sizes) for path, sizes in found.items() if len(sizes) > _PRESENT * count
+            path: median(sizes) for path, sizes in found.items() if len(sizes) > _USUAL_PATH * count
         }
         if usual:
             return max(usual, key=lambda path: usual[path])
@@ -53,7 +53,7 @@ def spell_path(path: Sequence[str]) -> str:
     return ".".join(key.replace("\\", "\\\\").replace(".", "\\.") for key in path)
 
 
-def read_path(spelled: str) -> Path:
+def read_path(spelled: str) -> Keys:
     """What `spell_path` spelled."""
     if not spelled:
         return ()
@@ -70,15 +70,15 @@ def load_values(text: str, *, lines: bool) -> Iterator[Any]:
             continue
 
 
-def _texts_by_path(value: Any) -> dict[Path, list[str]]:
-    found: dict[Path, list[str]] = defaultdict(list)
-    stack: list[tuple[Path, Any]] = [((), value)]
+def _texts_by_path(value: Any) -> dict[Keys, list[str]]:
+    found: dict[Keys, list[str]] = defaultdict(list)
+    stack: list[tuple[Keys, Any]] = [((), value)]
     while stack:
         path, value = stack.pop()
         if isinstance(value, str):
             found[path].append(value)
         elif isinstance(value, list):
             stack.extend((path, item) for item in reversed(value))
-        elif isinstance(value, dict) and len(path) < _DEEPEST:
+        elif isinstance(value, dict) and len(path) < _DEEPEST_KEY:
             stack.extend(((*path, key), item) for key, item in reversed(value.items()))
     return found

@@ -1,7 +1,7 @@
 """In which language texts are written: by their letters, and by the smallest words.
 
 Sure of itself or silent: a language that is not among these, a few words, or several languages give
-none. It looks at most at `_MOST` letters of a text.
+none. It looks at most at `_MOST_LETTERS` letters of a text.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable
 
-_MOST = 5_000
+_MOST_LETTERS = 5_000
 _FEWEST_WORDS = 12
 """Fewer words of a text say nothing; texts that are all so short are read together."""
 _SMALL_WORDS = 0.12
@@ -19,9 +19,9 @@ _AHEAD = 1.3
 """So many times as many small words as those of the next language."""
 _AGREE = 0.8
 """Of the texts whose language was found, at least so many have this one."""
-_WORD = re.compile(r"[^\W\d_]+")
+_LETTERS_OF_WORD = re.compile(r"[^\W\d_]+")
 
-_WORDS = {
+_SMALL_WORDS_OF = {
     "en": "the of and to in is that for it with as was on be at by this are from have not you we",
     "de": "der die und das in den von zu mit sich des auf für ist im dem nicht ein eine als wir",
     "fr": "le la les de des du et un une est en que qui dans pour pas sur au avec ce il nous vous",
@@ -41,7 +41,7 @@ _WORDS = {
     "id": "yang dan di ini itu dengan untuk tidak dari dalam akan pada juga ada adalah ke oleh",
     "vi": "và của là có không được trong một cho các với đã những này người khi để đến về",
 }
-_SMALLEST = {language: frozenset(words.split()) for language, words in _WORDS.items()}
+_SMALLEST = {language: frozenset(words.split()) for language, words in _SMALL_WORDS_OF.items()}
 _SCRIPTS = {
     "el": "\u0370-\u03ff",
     "ru": "\u0400-\u04ff",
@@ -53,8 +53,8 @@ _SCRIPTS = {
     "ja": "\u3040-\u30ff",
     "zh": "\u4e00-\u9fff",
 }
-_LETTERS = {name: re.compile(f"[{span}]") for name, span in _SCRIPTS.items()}
-_MARKS = {
+_SCRIPT_LETTERS = {name: re.compile(f"[{span}]") for name, span in _SCRIPTS.items()}
+_LANGUAGE_MARKS = {
     "ru": {
         "uk": re.compile("[іїєґ]"),
         "bg": re.compile("ъ[а-я]|щ[а-я]т"),
@@ -69,8 +69,12 @@ _MARKED = 0.01
 
 def language_of(texts: Iterable[str]) -> str:
     """ISO 639-1 of nearly all texts; empty if not sure."""
-    begun = [text[:_MOST] for text in texts]
-    long = [text for text in begun if len(_WORD.findall(text)) >= _FEWEST_WORDS or _script(text)]
+    begun = [text[:_MOST_LETTERS] for text in texts]
+    long = [
+        text
+        for text in begun
+        if len(_LETTERS_OF_WORD.findall(text)) >= _FEWEST_WORDS or _script(text)
+    ]
     votes = Counter(filter(None, map(_language_of_one, long or [" ".join(begun)])))
     if not votes:
         return ""
@@ -85,20 +89,20 @@ def _language_of_one(text: str) -> str:
 def _script(text: str) -> str:
     """The language of a script that is not the Latin one."""
     letters = sum(map(str.isalpha, text))
-    counts = {name: len(letter.findall(text)) for name, letter in _LETTERS.items()}
+    counts = {name: len(letter.findall(text)) for name, letter in _SCRIPT_LETTERS.items()}
     if counts["ja"] > 0.1 * letters:  # among Chinese signs
         return "ja"
     name = max(counts, key=lambda one: counts[one])
     if not counts[name] or counts[name] < 0.5 * letters:
         return ""
-    for other, mark in _MARKS.get(name, {}).items():
+    for other, mark in _LANGUAGE_MARKS.get(name, {}).items():
         if len(mark.findall(text.lower())) >= _MARKED * letters:
             return other
     return name
 
 
 def _by_small_words(text: str) -> str:
-    words = [word.lower() for word in _WORD.findall(text)]
+    words = [word.lower() for word in _LETTERS_OF_WORD.findall(text)]
     if len(words) < _FEWEST_WORDS:
         return ""
     hits = {language: sum(word in small for word in words) for language, small in _SMALLEST.items()}

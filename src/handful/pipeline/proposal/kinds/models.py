@@ -47,7 +47,7 @@ _OWN = {
     "de": (ModelAdvice("google-bert/bert-base-german-cased", 439, _MIT, "German alone"),),
     "fr": (ModelAdvice("almanach/camembert-base", 445, _MIT, "French alone"),),
 }
-_IMAGES = (
+_IMAGE_MODELS = (
     ModelAdvice(
         "facebook/dinov2-small",
         88,
@@ -64,6 +64,6 @@ def advise_models(kind: KindProposal) -> tuple[ModelAdvice, ...]:
     Without a language, those of many. Never empty.
     """
     if kind.kind == "images":
-        return _IMAGES
+        return _IMAGE_MODELS
     own = _OWN.get(kind.language, ())
     return own if kind.language == "en" else (_MULTILINGUAL[0], *own, *_MULTILINGUAL[1:])

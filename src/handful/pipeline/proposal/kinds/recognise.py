@@ -19,9 +19,9 @@ from handful.pipeline.proposal.kinds.json_text import (
 )
 from handful.pipeline.proposal.kinds.language import language_of
 
-_LETTERS = 5_000
+_LETTERS_READ = 5_000
 """Of each document, for its language."""
-_PAGES, _PDFS = 2, 12
+_PDF_PAGES, _PDFS_READ = 2, 12
 """Pages of a PDF, and how many of the PDFs, that are read for the language."""
 
 
@@ -74,7 +74,7 @@ def _look_into(
         return {}, [], ()
     if kind == "pdf":
         return {}, _texts_of_pdfs(documents), ()
-    texts = [first_text(data, name, _LETTERS) for name, data in documents.items()]
+    texts = [first_text(data, name, _LETTERS_READ) for name, data in documents.items()]
     foreign = sum(one.other_encoding for one in kinds)
     if kind == "text" and foreign:
         told = f"{foreign} of {len(kinds)} are not in UTF-8"
@@ -91,7 +91,7 @@ def _look_into_json(
     if path is None:
         return {}, [], ("no string in them is in most of the documents",)
     details = {"text_path": spell_path(path), **({"lines": "true"} if lines else {})}
-    texts = [" ".join(texts_at(value, path))[:_LETTERS] for value in values]
+    texts = [" ".join(texts_at(value, path))[:_LETTERS_READ] for value in values]
     where = f"the longest text is at {spell_path(path)}" if path else "the text is a JSON string"
     return details, texts, (where,)
 
@@ -100,7 +100,7 @@ def _texts_of_pdfs(documents: Mapping[str, bytes]) -> list[str]:
     """Their first words; none without pypdf, or of a PDF that is broken or a scan."""
     if importlib.util.find_spec("pypdf") is None:
         return []
-    return [_text_of_pdf(data) for data in list(documents.values())[:_PDFS]]
+    return [_text_of_pdf(data) for data in list(documents.values())[:_PDFS_READ]]
 
 
 def _text_of_pdf(data: bytes) -> str:
@@ -108,7 +108,7 @@ def _text_of_pdf(data: bytes) -> str:
 
     try:
         pages = pypdf.PdfReader(io.BytesIO(data)).pages
-        return " ".join(pages[place].extract_text() for place in range(min(_PAGES, len(pages))))
+        return " ".join(pages[place].extract_text() for place in range(min(_PDF_PAGES, len(pages))))
     except Exception as error:  # a foreign document: whatever its parser says, it has no text
         short = shortage_at_work(error, others_went_well=True)
         if short:

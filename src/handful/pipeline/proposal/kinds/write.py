@@ -25,18 +25,18 @@ EXTRAS: Mapping[str, str] = {
     "images": "images",
 }
 """Kind → the extra of handful's that brings its library (`pip install 'handful[pdf]'`)."""
-REQUIREMENTS: Mapping[str, str] = {
+EXTRA_REQUIREMENTS: Mapping[str, str] = {
     "html": "lxml>=5.3",
     "pdf": "pypdf[crypto]>=5.1",
     "docx": "python-docx>=1.1.2",
     "images": "pillow>=11",
 }
 """Extra → what it asks for, as pyproject.toml has it."""
-_KINDS = ("text", "json", "html", "email", "pdf", "docx", "rows", "images")
-_PARTS = frozenset({"read", "sample"})
+_WRITTEN_KINDS = ("text", "json", "html", "email", "pdf", "docx", "rows", "images")
+_PART_MODULES = frozenset({"read", "sample"})
 """Modules of the templates: one part imports them of another, and what is written does not."""
-_DEFINES = re.compile(r"^(@|def |class )", re.MULTILINE)
-_ENDINGS = {
+_FIRST_DEFINITION = re.compile(r"^(@|def |class )", re.MULTILINE)
+_SAMPLE_ENDINGS = {
     "text": ".txt",
     "rows": ".txt",
     "json": ".json",
@@ -55,56 +55,56 @@ def write_kind(kind: KindProposal, document: str, *, model: str) -> Mapping[str,
     `model`: one of MODEL_NAMES, for the test: a hub name, or a directory relative to the
     experiment's. `UserError` for a kind that nothing is written for.
     """
-    if kind.kind not in _KINDS:
+    if kind.kind not in _WRITTEN_KINDS:
         raise UserError(
             f"no functions are written for the kind {kind.kind!r}",
-            remedy=f"the kinds: {', '.join(_KINDS)}; or write encode_data by hand",
+            remedy=f"the kinds: {', '.join(_WRITTEN_KINDS)}; or write encode_data by hand",
         )
     written = {
         "functions.py": _write_functions(kind, document),
         "test_functions.py": _write_test(kind, document, model),
     }
     if kind.kind in EXTRAS:
-        written["requirements.txt"] = f"{REQUIREMENTS[EXTRAS[kind.kind]]}\n"
+        written["requirements.txt"] = f"{EXTRA_REQUIREMENTS[EXTRAS[kind.kind]]}\n"
     return written
 
 
 def _write_functions(kind: KindProposal, document: str) -> str:
     if kind.kind == "images":
-        text = _template("images/functions.py")
+        text = _read_template("images/functions.py")
     else:
-        text = _join_parts(_template(f"{kind.kind}/read.py"), _template("encode_text.py"))
+        text = _join_parts(_read_template(f"{kind.kind}/read.py"), _read_template("encode_text.py"))
     text = _set_constant(text, "DOCUMENT", document)
     if kind.kind == "json":
         text = _fit_to_json(text, kind)
     if not is_glob(document):
         return text
     if kind.kind == "images":
-        return _replace(text, "instance[DOCUMENT]", "instance[DOCUMENT][0]")
+        return _replace_once(text, "instance[DOCUMENT]", "instance[DOCUMENT][0]")
     many = '"\\n\\n".join(read_document(path) for path in instance[DOCUMENT])'
-    return _replace(text, "read_document(instance[DOCUMENT])", many)
+    return _replace_once(text, "read_document(instance[DOCUMENT])", many)
 
 
 def _write_test(kind: KindProposal, document: str, model: str) -> str:
-    parts = _template("check_functions.py"), _template(f"{kind.kind}/sample.py")
+    parts = _read_template("check_functions.py"), _read_template(f"{kind.kind}/sample.py")
     text = _set_constant(_join_parts(*parts), "DOCUMENT", document)
     text = _set_constant(text, "MODEL", model)
     text = _set_constant(text, "FILE", _name_for(document, kind.kind))
     if kind.kind == "json":
         text = _fit_to_json(text, kind)
     if is_glob(document):
-        text = _replace(text, "return {DOCUMENT: path}", "return {DOCUMENT: [path]}")
+        text = _replace_once(text, "return {DOCUMENT: path}", "return {DOCUMENT: [path]}")
     return text
 
 
 def _fit_to_json(text: str, kind: KindProposal) -> str:
     keys = read_path(kind.details.get("text_path", "text"))
-    spelled = ", ".join(map(_literal, keys)) + ("," if len(keys) == 1 else "")
-    text = _replace(text, 'TEXT_PATH = ("text",)', f"TEXT_PATH = ({spelled})")
+    spelled = ", ".join(map(_spell_string, keys)) + ("," if len(keys) == 1 else "")
+    text = _replace_once(text, 'TEXT_PATH = ("text",)', f"TEXT_PATH = ({spelled})")
     if kind.details.get("lines") == "true" and "json.loads(" in text:
         each = "[json.loads(line) for line in path.read_bytes().splitlines() if line.strip()]"
         whole = '"\\n".join(texts_at(json.loads(path.read_bytes()), TEXT_PATH))'
-        return _replace(
+        return _replace_once(
             text,
             f"return {whole}",
             f'values = {each}\n    return "\\n".join(texts_at(values, TEXT_PATH))',
@@ -115,7 +115,7 @@ def _fit_to_json(text: str, kind: KindProposal) -> str:
 # --- parts ---------------------------------------------------------------------------------------
 
 
-def _template(name: str) -> str:
+def _read_template(name: str) -> str:
     return files("handful").joinpath("templates", "kinds", name).read_text(encoding="utf-8")
 
 
@@ -124,7 +124,7 @@ def _join_parts(first: str, second: str) -> str:
 
     Those of the part that imports the other come first, so that the whole reads from top to bottom.
     """
-    pieces = [_Piece(part) for part in (first, second)]
+    pieces = [_TemplatePart(part) for part in (first, second)]
     docstring = pieces[0].docstring
     pieces.sort(key=lambda piece: not piece.leads)
     imports = _sort_imports({line for piece in pieces for line in piece.imports})
@@ -134,7 +134,7 @@ def _join_parts(first: str, second: str) -> str:
     return f"{head}\n\n\n{definitions}\n"
 
 
-class _Piece:
+class _TemplatePart:
     """A part, cut into what is joined separately."""
 
     def __init__(self, text: str) -> None:
@@ -142,14 +142,18 @@ class _Piece:
         lines = text.splitlines()
         docstring, *body = tree.body
         imports = [node for node in body if isinstance(node, ast.Import | ast.ImportFrom)]
-        own = {node.lineno: node for node in imports if getattr(node, "module", None) not in _PARTS}
+        own = {
+            node.lineno: node
+            for node in imports
+            if getattr(node, "module", None) not in _PART_MODULES
+        }
         self.docstring = "\n".join(lines[: docstring.end_lineno])
         self.imports = [ast.unparse(node) for node in own.values()]
         self.leads = len(own) < len(imports)
         """It imports the other part."""
         last = imports[-1].end_lineno if imports else docstring.end_lineno
         rest = "\n".join(lines[last:]).strip("\n")
-        begins = _DEFINES.search(rest)
+        begins = _FIRST_DEFINITION.search(rest)
         place = begins.start() if begins else len(rest)
         self.constants = rest[:place].strip("\n")
         self.definitions = rest[place:].strip("\n")
@@ -171,16 +175,16 @@ def _sort_imports(lines: Iterable[str]) -> str:
 def _set_constant(text: str, name: str, value: str) -> str:
     """The text with another string behind `NAME =`."""
     line = re.compile(rf'^{name} = "[^"]*"', re.MULTILINE)
-    return line.sub(lambda _: f"{name} = {_literal(value)}", text, count=1)
+    return line.sub(lambda _: f"{name} = {_spell_string(value)}", text, count=1)
 
 
-def _literal(text: str) -> str:
+def _spell_string(text: str) -> str:
     """As Python spells it, in double quotes where that needs no escape."""
     plain = text.isprintable() and '"' not in text and "\\" not in text
     return f'"{text}"' if plain else repr(text)
 
 
-def _replace(text: str, old: str, new: str) -> str:
+def _replace_once(text: str, old: str, new: str) -> str:
     if text.count(old) != 1:
         raise ValueError(f"the template holds {text.count(old)} times: {old}")
     return text.replace(old, new)
@@ -190,4 +194,4 @@ def _name_for(document: str, kind: str) -> str:
     """A file name for a sample; of a glob one that it might find."""
     if not is_glob(document):
         return document
-    return f"sample{_ENDINGS[kind]}"
+    return f"sample{_SAMPLE_ENDINGS[kind]}"
