@@ -50,7 +50,7 @@ def small_instance(folder, words):
 def encode(instance, **menu):
     try:
         return load_functions(HERE).call("encode_data", instance=instance, **menu)
-    except Exception as error:  # a broken document costs that document only
+    except Exception as error:  # noqa: BLE001 - a broken document costs that document only
         return error
 
 

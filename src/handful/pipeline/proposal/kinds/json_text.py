@@ -9,7 +9,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from statistics import median
 from typing import Any
 
-_JSON_WORD = re.compile(r"[^\W\d_]{2,}")
+_JSON_WORD = re.compile(
+    r"(?<!\S)[^\W\d_]{2,}(?=[\s.,;:!?]|$)|[\u0e00-\u0e7f\u3040-\u30ff\u4e00-\u9fff]{2}"
+)
+"""A word between blanks, or a piece of a script that has none between its words."""
 _PROSE_WORDS = 3
 """A string of fewer words is a name or a code; where there are no others, it counts too."""
 _USUAL_PATH = 0.5
