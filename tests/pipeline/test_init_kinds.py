@@ -16,7 +16,9 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from datasets import load_from_disk
 
+from handful.layout import SPLITS
 from handful.pipeline.proposal.findings import KindProposal
 from handful.pipeline.proposal.kinds import recognise_kind, write_kind
 from tests.support.tiny import COMMON, HANDFUL, WORDS
@@ -92,8 +94,8 @@ def picture(words: str) -> bytes:
     from PIL import Image
 
     file = io.BytesIO()
-    shade = sum(map(ord, words)) % 256
-    Image.new("RGB", (40, 30), (shade, 20, 255 - shade)).save(file, format="JPEG")
+    noise = random.Random(words).randbytes(40 * 30 * 3)
+    Image.frombytes("RGB", (40, 30), noise).save(file, format="JPEG")
     return file.getvalue()
 
 
@@ -114,9 +116,11 @@ class Case:
 
 CASES = {
     "text": Case(str.encode, b"\0\1\2 no text", "text.txt", "text.txt"),
-    "json": Case(lambda w: json.dumps({"a": [{"b": w}]}).encode(), b'{"a":', "x.json", "x.json"),
+    "json": Case(
+        lambda w: json.dumps({"a": [{"b": w}]}).encode(), b'{"a":', "x.json", "x.json", b"{}"
+    ),
     "html": Case(page, b"<!-- no page", "#_page.html", "*_page.html"),
-    "email": Case(mail, b"\n\nno headers", "#_body.eml", "*_body.eml"),
+    "email": Case(mail, b"\n\nno headers", "#_body.eml", "*_body.eml", b"To: x\nDate: now\n\n"),
     "pdf": Case(paper, b"%PDF-1.4 and no more", "scan #.pdf", "scan *.pdf", paper("")),
     "docx": Case(word, b"PK\3\4word/ and no more", "letter.docx", "letter.docx", word("")),
     "rows": Case(str.encode, None, "text.txt", "text.txt"),
@@ -217,7 +221,7 @@ def save_text_model(folder: Path) -> None:
 
 def save_image_model(folder: Path) -> None:
     import torch
-    from transformers import AutoImageProcessor, ViTConfig, ViTForImageClassification  # noqa: F401
+    from transformers import ViTConfig, ViTForImageClassification
     from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
 
     torch.manual_seed(0)
@@ -243,9 +247,14 @@ def test_what_is_written_works_from_the_first_minute(name: str, tmp_path: Path) 
     assert tried.returncode == 0, tried.stdout + tried.stderr
     prepared = written.run("run", "--until", "prepare")
     assert prepared.returncode == 0, prepared.stdout + prepared.stderr
-    store = written.experiment / "store" / "EXP-0001-kind"
-    lost = pl.concat(map(pl.read_parquet, store.rglob("quarantine.parquet")))["artifact_id"]
-    assert lost.to_list() == ([] if written.case.bad is None else ["id-04"])
-    again = written.pytest()
+    data = tmp_path / "store" / "EXP-0001-kind" / "data" / "prepared_data" / "full_dataset"
+    lost = pl.read_parquet(data / "model" / "quarantine.parquet")["artifact_id"].to_list()
+    assert lost == ([] if written.case.bad is None else ["id-04"])
+    rows = sum(load_from_disk(str(data / "model" / split)).num_rows for split in SPLITS)
+    assert rows == DOCUMENTS - len(lost) - (name != "images")
+    mine = written.experiment / "test_functions.py"
+    made = "def write_document(path, words):"
+    mine.write_text(mine.read_text().replace(made, f"{made}\n    raise AssertionError"))
+    again = written.pytest()  # with artifacts of the store
     assert again.returncode == 0, again.stdout + again.stderr
     assert "1 passed" in again.stdout

@@ -257,17 +257,18 @@ class Experiment:
                 (links / file.name).symlink_to(file)
             return load_from_disk(str(links))
 
-    def instances(self, most: int = 3) -> list[Instance]:
+    def instances(self, most: int = 3, *, folder: str | Path | None = None) -> list[Instance]:
         """Some kept artifacts as `encode_data` is given them, to try it on; of each label in turn.
 
-        The files of MODEL_INPUT_FILES are copied to a private folder. `DataError` as long as
-        nothing has been reconciled.
+        The files of MODEL_INPUT_FILES are copied below `folder`; without one, to a private folder
+        that stays as long as this object. `DataError` as long as nothing has been reconciled.
         """
         from handful.steps.prepare.artifacts import load_kept_artifacts
 
         with self._session() as opened:
             kept = load_kept_artifacts(opened.store)
-            return _copy_instances(opened, _in_turn(kept, most), self._private_folder())
+            place = Path(folder).absolute() if folder else self._private_folder()
+            return _copy_instances(opened, _in_turn(kept, most), place)
 
     def report(self) -> ReportPage:
         """The report, which a notebook shows; `.html` is the page, `.save(path)` writes it."""

@@ -35,7 +35,7 @@ def model_name():
 def instances(tmp_path):
     """What encode_data is given, of three artifacts."""
     try:
-        return handful.Experiment.open(HERE).instances(3)
+        return handful.Experiment.open(HERE).instances(3, folder=tmp_path)
     except UserError:  # nothing has been reconciled yet
         return [small_instance(tmp_path / str(place), words) for place, words in enumerate(WORDS)]
 
