@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import io
 import json
 import subprocess
@@ -10,6 +11,7 @@ import tomllib
 import zipfile
 from email.message import EmailMessage
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -297,3 +299,107 @@ def test_requirements_are_those_of_the_extras() -> None:
     for extra, requirement in EXTRA_REQUIREMENTS.items():
         assert project["optional-dependencies"][extra] == [requirement]
     assert set(EXTRAS.values()) == set(EXTRA_REQUIREMENTS)
+
+
+# --- what the functions read ---------------------------------------------------------------------
+
+
+def reader(folder: Path, kind: str, **details: str) -> ModuleType:
+    """functions.py as it is written for the kind, imported."""
+    written = write_kind(KindProposal(kind, "en", (), details), "x", model="m")["functions.py"]
+    path = folder / f"{kind}_functions.py"
+    path.write_text(written, encoding="utf-8")
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def read(folder: Path, kind: str, data: bytes, **details: str) -> str:
+    path = folder / "document"
+    path.write_bytes(data)
+    return " ".join(reader(folder, kind, **details).read_document(path).split())
+
+
+GREETING = "Schöne Grüße, señor"
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "cp1252"])
+def test_text_is_read_in_its_encoding(tmp_path: Path, encoding: str) -> None:
+    assert read(tmp_path, "text", GREETING.encode(encoding)) == GREETING
+
+
+def test_bytes_that_are_no_text_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="bytes of zero"):
+        read(tmp_path, "text", b"MZ\x90\0\3\0")
+
+
+def test_json_is_read_through_lists(tmp_path: Path) -> None:
+    data = json.dumps(NESTED).encode()
+    assert read(tmp_path, "json", data, text_path=r"mail.parts.body\.text") == f"{LONG} {LONG}"
+    assert read(tmp_path, "json", json.dumps([LONG]).encode(), text_path="") == LONG
+    lines = b'{"a": "one"}\n\n{"a": "two"}\n{"b": 3}\n'
+    assert read(tmp_path, "json", lines, text_path="a", lines="true") == "one two"
+    assert read(tmp_path, "json", b'{"a": {"text": 7}}', text_path="a.text") == ""
+
+
+@pytest.mark.parametrize(
+    ("head", "encoding"),
+    [("", "utf-8"), ('<meta charset="iso-8859-1">', "latin-1"), ("", "utf-16")],
+)
+def test_a_page_is_read_as_it_is_seen(tmp_path: Path, head: str, encoding: str) -> None:
+    page = f"<html><head>{head}<style>p {{}}</style><script>let x</script></head><body><!-- no -->"
+    page += f"<p>{GREETING}</p><ul><li>one<li>two &amp; three</ul></body></html>"
+    assert read(tmp_path, "html", page.encode(encoding)) == f"{GREETING} one two & three"
+
+
+MAILS = {
+    "plain before HTML": (
+        b"Subject: Hi\nContent-Type: multipart/alternative; boundary=x\n\n--x\n"
+        b"Content-Type: text/html\n\n<p>rich</p>\n--x\nContent-Type: text/plain\n\nplain\n--x--\n",
+        "Hi plain",
+    ),
+    "HTML alone": (b"Subject: Hi\nContent-Type: text/html\n\n<p>a<p>b<style>c</style>", "Hi a b"),
+    "blank plain text": (
+        b"Subject: Hi\nContent-Type: multipart/alternative; boundary=x\n\n--x\n"
+        b"Content-Type: text/plain\n\n \n--x\nContent-Type: text/html\n\n<p>rich</p>\n--x--\n",
+        "Hi rich",
+    ),
+    "an attachment": (
+        b"Subject: Hi\nContent-Type: multipart/mixed; boundary=x\n\n--x\n\nbody\n--x\n"
+        b"Content-Type: text/plain\nContent-Disposition: attachment\n\nunread\n--x--\n",
+        "Hi body",
+    ),
+    "an encoded subject": (b"Subject: =?utf-8?q?Gr=C3=BC=C3=9Fe?=\nTo: b\n\nHi", "Grüße Hi"),
+    "an unknown character set": (
+        b"Subject: Hi\nContent-Type: text/plain; charset=no-such\n\nsch\xf6n",
+        "Hi schön",
+    ),
+    "quoted-printable": (
+        b"Subject: Hi\nContent-Type: text/plain; charset=utf-8\n"
+        b"Content-Transfer-Encoding: quoted-printable\n\nsch=C3=B6n",
+        "Hi schön",
+    ),
+    "of a mailbox": (b"From a@x Mon Jan 1\nSubject: Hi\nTo: b\n\nbody", "Hi body"),
+    "without a body": (b"Subject: Hi\nTo: b\n", "Hi"),
+}
+
+
+@pytest.mark.parametrize("name", MAILS)
+def test_a_mail_is_its_subject_and_its_body(tmp_path: Path, name: str) -> None:
+    data, text = MAILS[name]
+    assert read(tmp_path, "email", data) == text
+
+
+def test_word_is_read_with_its_tables(tmp_path: Path) -> None:
+    import docx
+
+    document, file = docx.Document(), io.BytesIO()
+    document.add_heading("Title")
+    table = document.add_table(1, 2)
+    table.cell(0, 0).text, table.cell(0, 1).text = "left", "right"
+    document.add_paragraph("end")
+    document.save(file)
+    assert read(tmp_path, "docx", file.getvalue()) == "Title left right end"

@@ -17,9 +17,9 @@ _MULTILINGUAL = (
     ),
     ModelAdvice(
         "FacebookAI/xlm-roberta-base",
-        1115,
+        1120,
         _MIT,
-        "100 languages; slower, and often better where there are many documents",
+        "94 languages; slower, and often better where there are many documents",
     ),
 )
 _ENGLISH = (

@@ -26,10 +26,7 @@ def get_dataset_features(model_name):
 
 
 def encode_data(instance, model_name):
-    """One artifact in the shape of the features, or None to leave it out.
-
-    The label is added from the ledger.
-    """
+    """One artifact in the shape of the features. The label is added from the ledger."""
     return {"pixel_values": pixels_of(read_document(instance[DOCUMENT]), model_name)}
 
 

@@ -11,13 +11,19 @@ ENCODING = "cp1252"  # of documents that are not UTF-8; this one is Windows' for
 
 def read_document(path):
     """The text. What raises an error here costs this document only."""
-    data = path.read_bytes()
-    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        return data.decode("utf-16")
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        text = data.decode(ENCODING)
+    text = decode(path.read_bytes())
     if "\0" in text:
         raise ValueError("this is no text: it holds bytes of zero")
     return text
+
+
+def decode(data):
+    """UTF-8, UTF-16 or ENCODING, whichever it is."""
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return data.decode("utf-16")
+    if data[1:2] == b"\0":  # Latin letters, as some programs of Windows write them
+        return data.decode("utf-16-le")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return data.decode(ENCODING)
