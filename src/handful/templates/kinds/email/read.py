@@ -24,7 +24,7 @@ def read_body(mail):
     """The plain text of a mail; that of its HTML where there is no other."""
     for kind in ("plain", "html"):
         part = mail.get_body([kind])
-        text = decode(part) if part else ""
+        text = "" if part is None else decode(part)
         if text.strip():
             return read_page(text) if kind == "html" else text
     return ""
