@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import io
+import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
@@ -106,6 +107,7 @@ def _texts_of_pdfs(documents: Mapping[str, bytes]) -> list[str]:
 def _text_of_pdf(data: bytes) -> str:
     import pypdf
 
+    logging.getLogger("pypdf").setLevel(logging.CRITICAL)  # it tells of faults at length
     try:
         pages = pypdf.PdfReader(io.BytesIO(data)).pages
         return " ".join(pages[place].extract_text() for place in range(min(_PDF_PAGES, len(pages))))

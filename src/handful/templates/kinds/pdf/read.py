@@ -7,7 +7,11 @@ Each asks, by name, for just what it needs. `handful check` says at once if anyt
 fit.
 """
 
+import logging
+
 import pypdf
+
+logging.getLogger("pypdf").setLevel(logging.ERROR)  # small faults of a PDF it mends by itself
 
 
 def read_document(path):
