@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import random
@@ -11,7 +10,6 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from email.message import EmailMessage
 from pathlib import Path
 
 import polars as pl
@@ -21,6 +19,7 @@ from datasets import load_from_disk
 from handful.layout import SPLITS
 from handful.pipeline.proposal.findings import KindProposal
 from handful.pipeline.proposal.kinds import recognise_kind, write_kind
+from tests.support.documents import mail, page, paper, picture, word
 from tests.support.tiny import COMMON, HANDFUL, WORDS
 
 DOCUMENTS = 24
@@ -41,62 +40,6 @@ MAX_QUARANTINED = 2
 MODEL_NAMES = ../model
 EPOCHS = 1
 """
-
-
-def page(words: str) -> bytes:
-    head = (
-        "<head><title>Page</title><style>p { color: red }</style><script>let x = 1</script></head>"
-    )
-    return f"<html>{head}<body><p>{words}</p><!-- unseen --></body></html>".encode()
-
-
-def mail(words: str) -> bytes:
-    message = EmailMessage()
-    message["Subject"], message["From"], message["To"] = "Hello", "a@x.org", "b@x.org"
-    message.set_content(f"<p>{words}</p>", subtype="html", charset="utf-8")
-    if "dear" in words:
-        message.set_content(words)
-    return message.as_bytes()
-
-
-def paper(words: str) -> bytes:
-    """A PDF of one page, with a font and a stream, made by pypdf."""
-    import pypdf
-    from pypdf.generic import DecodedStreamObject, DictionaryObject, NameObject
-
-    writer = pypdf.PdfWriter()
-    blank = writer.add_blank_page(600, 200)
-    font = DictionaryObject()
-    for key, value in {"/Type": "/Font", "/Subtype": "/Type1", "/BaseFont": "/Helvetica"}.items():
-        font[NameObject(key)] = NameObject(value)
-    fonts = DictionaryObject({NameObject("/F1"): writer._add_object(font)})
-    blank[NameObject("/Resources")] = DictionaryObject({NameObject("/Font"): fonts})
-    stream = DecodedStreamObject()
-    stream.set_data(f"BT /F1 9 Tf 9 99 Td ({words}) Tj ET".encode() if words else b"")
-    blank[NameObject("/Contents")] = writer._add_object(stream)
-    file = io.BytesIO()
-    writer.write(file)
-    return file.getvalue()
-
-
-def word(words: str) -> bytes:
-    import docx
-
-    document, file = docx.Document(), io.BytesIO()
-    first, _, rest = words.partition(" ")
-    document.add_paragraph(first)
-    document.add_table(1, 1).cell(0, 0).text = rest
-    document.save(file)
-    return file.getvalue()
-
-
-def picture(words: str) -> bytes:
-    from PIL import Image
-
-    file = io.BytesIO()
-    noise = random.Random(words).randbytes(40 * 30 * 3)
-    Image.frombytes("RGB", (40, 30), noise).save(file, format="JPEG")
-    return file.getvalue()
 
 
 @dataclass(frozen=True)
@@ -237,7 +180,13 @@ def save_image_model(folder: Path) -> None:
     ViTImageProcessorPil(size={"height": 32, "width": 32}).save_pretrained(folder)
 
 
-@pytest.mark.parametrize("name", CASES)
+SLOW = {"text", "html", "docx"}
+"""Which are read as others are; what they read is tested by itself."""
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW)) for name in CASES]
+)
 def test_what_is_written_works_from_the_first_minute(name: str, tmp_path: Path) -> None:
     written = write_experiment(tmp_path, name)
     begun = written.pytest()

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tomllib
 import zipfile
-from email.message import EmailMessage
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -22,6 +22,7 @@ from handful.pipeline.proposal.kinds.file_kinds import kind_of_file
 from handful.pipeline.proposal.kinds.json_text import find_text_path, read_path, spell_path
 from handful.pipeline.proposal.kinds.language import language_of
 from handful.pipeline.proposal.kinds.write import EXTRA_REQUIREMENTS
+from tests.support.documents import mail, page, paper, word
 
 ROOT = Path(__file__).parents[4]
 KINDS = ("text", "json", "html", "email", "pdf", "docx", "rows", "images")
@@ -42,23 +43,6 @@ def packed(*names: str) -> bytes:
         for name in names:
             archive.writestr(name, "<x/>" * 50)
     return file.getvalue()
-
-
-def word() -> bytes:
-    import docx
-
-    document, file = docx.Document(), io.BytesIO()
-    document.add_paragraph(LONG)
-    document.save(file)
-    return file.getvalue()
-
-
-def mail() -> bytes:
-    message = EmailMessage()
-    message["Subject"], message["From"], message["To"] = "Your bill", "a@x.org", "b@x.org"
-    message.set_content(LONG)
-    message.add_alternative(f"<p>{LONG}</p>", subtype="html")
-    return message.as_bytes()
 
 
 OFFICE = "[Content_Types].xml", "_rels/.rels"
@@ -90,7 +74,7 @@ SAMPLES: dict[str, tuple[str, bytes, str]] = {
     "a fragment": ("a.txt", b"<div class='x'><p>Hello</p></div>", "html"),
     "a text full of tags": ("a.txt", b"Hi <b>a</b><br><i>b</i><br/>c<p>d</p><p>e</p>", "html"),
     "named a page": ("a.HTML", b"only words", "html"),
-    "a mail": ("a.txt", mail(), "email"),
+    "a mail": ("a.txt", mail(LONG), "email"),
     "a mail by hand": ("a", b"From: a@x.org\r\nSubject: Hi\r\n\r\nBody\r\n", "email"),
     "a mail with folded headers": ("a", b"Received: by x\n\tfor y\nDate: now\n\nHi", "email"),
     "a mail of a mailbox": ("a", b"From a@x.org Mon Jan 1\nFrom: a@x.org\nTo: b\n\nHi\n", "email"),
@@ -103,8 +87,8 @@ SAMPLES: dict[str, tuple[str, bytes, str]] = {
     "tiff": ("a", picture("TIFF"), "images"),
     "gif": ("a", picture("GIF"), "images"),
     "bmp": ("a", picture("BMP"), "images"),
-    "docx": ("a", word(), "docx"),
-    "docx that was cut off": ("a.docx", word()[:20_000], "docx"),
+    "docx": ("a", word(LONG), "docx"),
+    "docx that was cut off": ("a.docx", word(LONG)[:20_000], "docx"),
     "xlsx": ("a.xlsx", packed(*OFFICE, "xl/workbook.xml"), ""),
     "pptx": ("a.pptx", packed(*OFFICE, "ppt/presentation.xml"), ""),
     "zip": ("a.zip", packed("a.txt"), ""),
@@ -133,6 +117,19 @@ def test_most_of_the_documents_decide() -> None:
         "the others: 1 plain text, 1 empty, 1 PNG",
         "most are in the language en",
     )
+
+
+@pytest.mark.parametrize(
+    ("kind", "make"), [("email", mail), ("html", page), ("pdf", paper), ("docx", word)]
+)
+def test_the_language_is_that_of_the_text_within(kind: str, make: Callable[[str], bytes]) -> None:
+    found = recognise_kind({str(number): make(LONG) for number in range(3)})
+    assert (found.kind, found.language) == (kind, "en")
+
+
+def test_a_scan_or_a_broken_pdf_has_no_language() -> None:
+    found = recognise_kind({"a.pdf": paper(""), "b.pdf": paper(LONG)[:200]})
+    assert (found.kind, found.language) == ("pdf", "")
 
 
 @pytest.mark.parametrize(
@@ -403,3 +400,20 @@ def test_word_is_read_with_its_tables(tmp_path: Path) -> None:
     document.add_paragraph("end")
     document.save(file)
     assert read(tmp_path, "docx", file.getvalue()) == "Title left right end"
+
+
+def test_a_pdf_is_read_and_a_scan_is_empty(tmp_path: Path) -> None:
+    assert read(tmp_path, "pdf", paper(LONG)) == LONG
+    assert read(tmp_path, "pdf", paper("")) == ""
+
+
+def test_a_picture_stands_upright_and_has_colours(tmp_path: Path) -> None:
+    from PIL import Image
+
+    sideways, file = Image.new("LA", (6, 2)), io.BytesIO()
+    turned = sideways.getexif()
+    turned[0x0112] = 6  # the camera was held on its side
+    sideways.save(file, format="PNG", exif=turned)
+    (tmp_path / "x").write_bytes(file.getvalue())
+    found = reader(tmp_path, "images").read_document(tmp_path / "x")
+    assert (found.size, found.mode) == ((2, 6), "RGB")
