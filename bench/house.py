@@ -78,8 +78,9 @@ Trees = Mapping[Path, ast.Module]
 
 
 def package_trees() -> Trees:
-    """Every module of the package, by its path."""
-    return {path: ast.parse(path.read_text()) for path in sorted(PACKAGE.rglob("*.py"))}
+    """Every module of the package, by its path; what `handful init` writes is the user's."""
+    files = (path for path in sorted(PACKAGE.rglob("*.py")) if "templates" not in path.parts)
+    return {path: ast.parse(path.read_text()) for path in files}
 
 
 def participles(trees: Trees) -> float:

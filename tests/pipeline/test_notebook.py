@@ -48,6 +48,22 @@ def test_the_command_line_finds_what_python_has_done(
     assert finished.status()["up_to_date"].all()
 
 
+def test_a_few_artifacts_are_there_to_try_encode_data_on(
+    tiny: Tiny, finished: handful.Experiment
+) -> None:
+    found = finished.instances(4)
+    assert {one.label for one in found} == {"invoice", "letter", "report"}
+    assert len({one.id for one in found}) == 4
+    for one in found:
+        path = one["text.txt"]
+        assert isinstance(path, Path)
+        assert path.read_bytes() == (tiny.files / one.id / "text.txt").read_bytes()
+        encoded = load_functions(tiny.experiment).call(
+            "encode_data", instance=one, label2id={one.label: 0}, model_name=tiny.root / "model"
+        )
+        assert len(encoded.features["input_ids"]) > 0
+
+
 def test_the_tables_are_those_of_the_store(tiny: Tiny, finished: handful.Experiment) -> None:
     assert finished.ledger().equals(
         pl.read_parquet(tiny.store / "data/reconciliation/ledger.parquet")

@@ -81,7 +81,7 @@ def _extract_document_text(data: bytes, name: str, depth: int) -> str | None:
             )
     if data.startswith(b"PK\x03\x04"):
         return _of_archive(data, depth) if depth < _DEEPEST else None
-    decoded = None if data.startswith(b"%PDF-") else _decode_document(data[:MOST])
+    decoded = None if data.startswith(b"%PDF-") else decode_document(data[:MOST])
     if decoded is None or name.endswith(_PLAIN_DOCUMENT_SUFFIXES):
         return decoded
     start = decoded.lstrip()
@@ -129,7 +129,8 @@ def _is_packing(name: str) -> bool:
 # --- from bytes to letters -----------------------------------------------------------------------
 
 
-def _decode_document(data: bytes) -> str | None:
+def decode_document(data: bytes) -> str | None:
+    """The text in any of the usual encodings, at most `MOST` bytes of it; None if it is none."""
     for mark, encoding in (
         (b"\xff\xfe\x00\x00", "utf-32"),
         (b"\x00\x00\xfe\xff", "utf-32"),
@@ -255,7 +256,7 @@ def _of_part(part: email.message.Message) -> str:
     try:
         return data.decode(part.get_content_charset() or "ascii")
     except (UnicodeDecodeError, LookupError):  # none is named, a wrong one, or nobody's
-        return _decode_document(data) or ""
+        return decode_document(data) or ""
 
 
 def _subject(message: email.message.Message) -> str:

@@ -19,6 +19,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from html import escape
+from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -32,6 +33,9 @@ from handful.progress import Progress
 if TYPE_CHECKING:
     import datasets
     import polars as pl
+
+    from handful.steps.prepare.artifacts import Artifact
+    from handful.steps.prepare.encoding.instance import Instance
 
 Value = str | int | float | bool | Path
 Settings = Mapping[str, Mapping[str, Value | Iterable[Value] | None]]
@@ -253,6 +257,19 @@ class Experiment:
                 (links / file.name).symlink_to(file)
             return load_from_disk(str(links))
 
+    def instances(self, most: int = 3, *, folder: str | Path | None = None) -> list[Instance]:
+        """Some kept artifacts as `encode_data` is given them, to try it on; of each label in turn.
+
+        The files of MODEL_INPUT_FILES are copied below `folder`; without one, to a private folder
+        that stays as long as this object. `DataError` as long as nothing has been reconciled.
+        """
+        from handful.steps.prepare.artifacts import load_kept_artifacts
+
+        with self._session() as opened:
+            kept = load_kept_artifacts(opened.store)
+            place = Path(folder).absolute() if folder else self._private_folder()
+            return _copy_instances(opened, _in_turn(kept, most), place)
+
     def report(self) -> ReportPage:
         """The report, which a notebook shows; `.html` is the page, `.save(path)` writes it."""
         with self._session() as opened:
@@ -364,6 +381,38 @@ def _check_own(path: Path) -> None:
             where=str(path),
             remedy="choose another directory, or open this one: handful.Experiment.open(…)",
         )
+
+
+def _in_turn(artifacts: Iterable[Artifact], most: int) -> list[Artifact]:
+    """The first artifacts of every label, then the second ones, until there are `most`."""
+    by_label: dict[str, list[Artifact]] = {}
+    for one in artifacts:
+        by_label.setdefault(one.label, []).append(one)
+    rounds = zip_longest(*(found[:most] for found in by_label.values()))
+    return [one for together in rounds for one in together if one is not None][:most]
+
+
+def _copy_instances(opened: Opened, artifacts: list[Artifact], folder: Path) -> list[Instance]:
+    from handful import layout
+    from handful.files.paths import fits
+    from handful.steps.prepare.encoding.instance import Instances
+
+    prepare = opened.settings.prepare
+    files = [
+        {
+            name: tuple(file for file in one.files if fits(name, file))
+            for name in prepare.MODEL_INPUT_FILES
+        }
+        for one in artifacts
+    ]
+    for one, found in zip(artifacts, files, strict=True):
+        for file in sorted({file for matching in found.values() for file in matching}):
+            place = folder / one.id / file
+            place.parent.mkdir(parents=True, exist_ok=True)
+            opened.store.fetch(layout.artifact_file(one.id, file), place)
+    ids = tuple(one.id for one in artifacts)
+    labels = tuple(prepare.LABEL_ALIASES.get(one.label, one.label) for one in artifacts)
+    return list(Instances(folder, ids, labels, tuple(files)))
 
 
 def _tested_runs(opened: Opened) -> list[tuple[str, int]]:

@@ -21,6 +21,8 @@ from handful.errors.exceptions import contain_user_errors, describe_exception, p
 
 FILE = "functions.py"
 _BATCHED = "__handful_batched__"
+_EXTRAS = {"lxml": "html", "pypdf": "pdf", "docx": "docx", "PIL": "images"}
+"""Modules of the functions that `handful init` writes → the extra that brings them."""
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -170,7 +172,8 @@ def _missing_module_fault(directory: Path, error: ModuleNotFoundError) -> Fault:
     if (directory / name).is_dir() or (directory / f"{name}.py").is_file():
         remedy = f"there is {name} beside functions.py, but not {error.name} in it"
     else:
-        remedy = f"install it (`pip install {name}`) and name it in requirements.txt"
+        package = f"'handful[{_EXTRAS[name]}]'" if name in _EXTRAS else name
+        remedy = f"install it (`pip install {package}`) and name it in requirements.txt"
     return Fault(
         _functions_error_place(directory, error),
         f"cannot import {error.name}: no such module",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 import textwrap
 from pathlib import Path
 
@@ -121,6 +122,18 @@ def test_a_library_that_is_missing_is_told_from_an_error_inside(tmp_path: Path) 
     told = faults(tmp_path / "c", "import my_helper_c.deeper\n" + GOOD, my_helper_c="")
     assert "pip install" not in told[0]
     assert "my_helper_c.deeper" in told[0]
+
+
+@pytest.mark.parametrize(
+    ("module", "package"),
+    [("pypdf", "'handful[pdf]'"), ("lxml", "'handful[html]'"), ("docx", "'handful[docx]'")],
+)
+def test_a_reader_that_is_missing_is_told_by_its_extra(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: str, package: str
+) -> None:
+    monkeypatch.setitem(sys.modules, module, None)
+    told = faults(tmp_path, f"import {module}\n" + GOOD)
+    assert f"pip install {package}" in told[0]
 
 
 def test_sibling_modules_are_found(tmp_path: Path) -> None:
