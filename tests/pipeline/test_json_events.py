@@ -64,6 +64,8 @@ def test_a_whole_life(tiny: Tiny) -> None:
     document = str(tiny.files / "artifact-0000")
     assert "prediction" in told("predict", document, "--all")
     assert "result" in told("export", "--onnx", "--output", str(tiny.root / "model.onnx"))
+    assert told("forget", "artifact-0000", "--dry-run") == {"forget_plan"}
+    assert told("forget", "artifact-0000", "--yes") >= {"forget_plan", "forgotten"}
     other = tiny.root / "EXP-0002-other"
     shutil.copytree(tiny.experiment, other)
     shutil.copytree(tiny.store, tiny.root / "store" / other.name)
