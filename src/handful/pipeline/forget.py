@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -102,7 +102,7 @@ def plan_forgetting(experiment: Experiment, ids: Iterable[str]) -> ForgetPlan:
 def carry_out(experiment: Experiment, plan: ForgetPlan) -> Forgotten:
     """Forget them, under the locks of all steps. `Locked` if one is at work."""
     with _all_locks(experiment) as mine:
-        return forget(mine, plan.spellings, purge=lambda keys: _purge(mine, keys))
+        return forget(mine, plan.spellings, purge=lambda wanted: _purge(mine, wanted))
 
 
 def ids_of_query(experiment: Experiment, query: str) -> list[str]:
@@ -200,12 +200,12 @@ def _all_locks(experiment: Experiment) -> Iterator[Experiment]:
         first.check()
 
 
-def _purge(experiment: Experiment, keys: Sequence[str]) -> tuple[str, ...]:
-    """Remove older versions of these keys, if the store is a bucket that keeps them."""
+def _purge(experiment: Experiment, wanted: Callable[[str], bool]) -> tuple[str, ...]:
+    """Remove older versions of the keys that are wanted, if the store is a bucket."""
     store = bare(experiment.store)
     if not store.url.startswith("s3://"):
         return ()
     from handful.storage.s3.store import S3Store
     from handful.storage.s3.versions import purge_versions
 
-    return purge_versions(store, keys) if isinstance(store, S3Store) else ()
+    return purge_versions(store, wanted) if isinstance(store, S3Store) else ()

@@ -44,7 +44,7 @@ def test_only_what_stands_is_left_of_the_keys(server: str) -> None:
             store.write(key, content)
     store.delete(["a/gone.txt"])
     assert len(versions(client)) == 10
-    assert purge_versions(store, ["a/one.json", "a/gone.txt", "a/never"]) == ()
+    assert purge_versions(store, {"a/one.json", "a/gone.txt", "a/never"}.__contains__) == ()
     assert versions(client) == [
         ("exp/a/one.json", True),
         *[("exp/a/one.json.more", False)] * 2,

@@ -86,14 +86,15 @@ def forget(
     experiment: Experiment,
     ids: Iterable[str],
     *,
-    purge: Callable[[Sequence[str]], tuple[str, ...]] = lambda _: (),
+    purge: Callable[[Callable[[str], bool]], tuple[str, ...]] = lambda _: (),
 ) -> Forgotten:
     """Forget the documents of these ids; first whatever a call before left half done.
 
     Args:
         experiment: its store is held by the locks of all steps.
         ids: in every spelling that the snapshot has of them.
-        purge: removes older versions of these keys of the store, and names those that stay.
+        purge: removes older versions of the store's keys of which this is true, and names those
+            that stay.
 
     Raises:
         Damaged: a file is not as it was written; nothing of it is touched then.
@@ -120,7 +121,7 @@ class _Forgetting:
         self.numbers = None if numbers is None else pl.Series(numbers, dtype=pl.UInt32)
         self.forgotten = self._keep_list()
 
-    def run(self, purge: Callable[[Sequence[str]], tuple[str, ...]]) -> Forgotten:
+    def run(self, purge: Callable[[Callable[[str], bool]], tuple[str, ...]]) -> Forgotten:
         journal, progress = self.journal, self.experiment.progress
         keys = sorted(all_keys(self.store))
         for done, key in enumerate(keys, start=1):
@@ -129,13 +130,20 @@ class _Forgetting:
         self._forget_artifacts(keys)
         user_files = forget_user_files(self.experiment, self.store, journal, self.targets)
         self._rename()
-        touched = [*journal.sums(), *journal.removed]
-        stayed = purge([key for key in touched if not key.startswith("/")])
-        left = (*self._search(), *user_files, *stayed)
+        stayed = purge(self._may_tell)
+        left = (*self._search(), *user_files)
         self.store.delete([layout.FORGET_JOURNAL])
-        purge([layout.FORGET_JOURNAL])
+        stayed += purge(layout.FORGET_JOURNAL.__eq__)
         documents = int(journal.event["documents"])
-        return Forgotten(documents, tuple(journal.sums()), len(journal.removed), tuple(left))
+        return Forgotten(documents, tuple(journal.sums()), len(journal.removed), (*left, *stayed))
+
+    def _may_tell(self, key: str) -> bool:
+        """May an older version of it name one? Whatever was there once: shards that became a
+        dataset, a report before this one."""
+        kind = kind_of(key)
+        if kind is Kind.ARTIFACT:
+            return key.split("/")[2] in self.targets.ids
+        return kind is not Kind.LEAVE
 
     def _keep_list(self) -> ForgottenList:
         fold = normalize_guid if is_guid(self.experiment.settings) else str
