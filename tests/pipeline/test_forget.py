@@ -17,10 +17,12 @@ from handful import layout
 from handful.experiment.context import open_experiment
 from handful.experiment.forgotten import begin_forgotten
 from handful.files import checksums
+from handful.layout import Layout
 from handful.pipeline.forget import carry_out, plan_forgetting
 from handful.progress import Silent
 from handful.steps.forget.kinds import Kind, kind_of
 from handful.storage.local.store import LocalStore
+from handful.storage.lock import hold_lock
 from handful.storage.open import open_store
 from tests.support.tiny import FUNCTIONS, Tiny, make
 
@@ -233,6 +235,21 @@ def test_while_it_is_half_done_no_step_runs(copy: Tiny) -> None:
         done = copy.handful(command, *RAN)
         assert done.returncode == 1
         assert "half forgotten" in done.stderr
+
+
+def test_another_machine_s_share_and_forget_exclude_each_other(copy: Tiny) -> None:
+    share = ("prepare", "--worker", "1", "--of", "2")
+    before = naming(copy)
+    with hold_lock(
+        open_store(str(copy.store)), f"{Layout('full_dataset').prepared_lock}-worker-1", "x"
+    ):
+        done = copy.handful("forget", GONE, "--yes", *RAN)
+        assert done.returncode == 1, done.stdout + done.stderr
+    assert naming(copy) == before
+    open_store(str(copy.store)).write(layout.FORGET_JOURNAL, b"{}")
+    done = copy.handful(*share, *RAN)
+    assert done.returncode == 1
+    assert "half forgotten" in done.stderr
 
 
 def test_every_file_of_a_store_has_its_kind(finished: Tiny) -> None:

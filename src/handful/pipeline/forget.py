@@ -194,10 +194,16 @@ def _all_locks(experiment: Experiment) -> Iterator[Experiment]:
         first = stack.enter_context(hold_lock(experiment.store, layout.LOCK, f"forget in {name}"))
         for dataset in _datasets(experiment):
             mine = Layout(dataset)
-            for folder in (mine.prepared_lock, mine.results_lock):
+            for folder in (mine.prepared_lock, mine.results_lock, *_worker_locks(experiment, mine)):
                 stack.enter_context(hold_lock(experiment.store, folder, f"forget in {name}"))
         yield replace(experiment, store=first.store)
         first.check()
+
+
+def _worker_locks(experiment: Experiment, mine: Layout) -> list[str]:
+    """Of machines that encode a share each."""
+    keys = all_keys(bare(experiment.store), f"{mine.prepared_lock}-worker-")
+    return sorted({key.rpartition("/")[0] for key in keys})
 
 
 def _purge(experiment: Experiment, wanted: Callable[[str], bool]) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from handful.errors import UserError
 from handful.experiment.context import Experiment
+from handful.experiment.forgotten import refuse_half_forgotten
 from handful.pipeline.open_backend import open_backend
 from handful.pipeline.production import refuse_overlap
 from handful.pipeline.run import run
@@ -41,6 +42,7 @@ def prepare_share(experiment: Experiment, worker: int, of: int, *, sent: bool = 
     doing = f"prepare, worker {worker} of {of}, of {experiment.settings.experiment.NAME}"
     folder = f"{experiment.layout.prepared_lock}-worker-{worker}"
     with hold_lock(experiment.store, folder, doing) as held:
+        refuse_half_forgotten(experiment.store, experiment.directory)
         mine = replace(experiment, store=held.store)
         count = encode_share(mine, reconciled, Share(worker, of))
     experiment.progress.note(f"prepare: worker {worker} of {of} has encoded {count:,} shards")
