@@ -33,7 +33,7 @@ from handful.errors import (
 from handful.experiment.context import Experiment, open_experiment
 from handful.inference.works import Copy, EncodeBatch, ProcessBatch
 from handful.layout import ARTIFACTS
-from handful.pipeline.check import _rows
+from handful.pipeline.check.tried import _encode
 from handful.progress import Silent
 from handful.steps.prepare.encoding.encode import EncodeShard
 from handful.steps.prepare.encoding.instance import Instance, Instances
@@ -175,7 +175,7 @@ def told_check(experiment: Experiment, functions: Functions) -> str:
     )
     assert checks[0].raised
     with pytest.raises(UserError) as raised:
-        _rows(functions, features(), [bad], "tiny", {"letter": 0}, experiment.settings)
+        _encode(functions, features(), [bad], "tiny", {"letter": 0}, experiment.settings)
     assert checks[0].found[:40] in str(raised.value)
     return f"{checks[0].place} encode_data {checks[0].found}"
 

@@ -97,7 +97,7 @@ def _become(here: Here, container: Container, work: Path, port: int) -> None:
 def _verb(here: Here, container: Container) -> int:
     """Run a verb of the command line; its last words are the reason if it fails."""
     # Its lines are JSON, as a worker's are: whoever follows the job reads them.
-    words = [here.job.task, here.job.experiment, "--json"]
+    words = [here.job.task, here.job.experiment, "--json", "--traceback"]
     if isinstance(here.job.arguments, ReconcileArgs):
         words += here.job.arguments.options
     else:  # the driver's own `prepare` joins the shares
