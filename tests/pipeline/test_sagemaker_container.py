@@ -20,7 +20,7 @@ from handful.backends.base import Job
 from handful.backends.local import Local
 from handful.experiment.context import Experiment
 from handful.jobs import arguments
-from handful.jobs.arguments import PrepareArgs, RunToTest, TrainArgs
+from handful.jobs.arguments import ModelArgs, PrepareArgs, RunToTest, TrainArgs, TuneArgs
 from handful.jobs.log_metrics import metric_patterns
 from handful.layout import job_result
 from handful.sagemaker.jobs.requests.build import request
@@ -32,7 +32,7 @@ from tests.support.sagemaker_host import Host
 from tests.support.sagemaker_works import PLAIN, RANGES
 
 
-def train_job(one: Encoded, **more: Any) -> Job:
+def train_job(one: Encoded, kind: type[ModelArgs] = TrainArgs, **more: Any) -> Job:
     arguments: dict[str, Any] = {
         "model": str(one.directory / "model"),
         "seed": 0,
@@ -42,7 +42,7 @@ def train_job(one: Encoded, **more: Any) -> Job:
         "made_from": {"it": "always the same"},
         "processes": 1,
     }
-    return Job(TrainArgs(**{**arguments, **more}), str(one.directory))
+    return Job(kind(**{**arguments, **more}), str(one.directory))
 
 
 def host(experiment: Experiment, job: Job, root: Path, **sagemaker: Any) -> Host:
@@ -138,7 +138,7 @@ def test_the_experiments_own_functions_and_modules_come_along(tmp_path: Path) ->
 def test_a_trial_trains_with_its_own_values(tmp_path: Path) -> None:
     one = make(tmp_path / "EXP-1")
     experiment = one.open(tmp_path / "s")
-    container = host(experiment, replace(train_job(one), task="tune"), tmp_path / "ml")
+    container = host(experiment, train_job(one, TuneArgs), tmp_path / "ml")
     container.trial = {"train.EPOCHS": "1", "train.LEARNING_RATE": "0.001"}
     name = container.request.parameters["HyperParameterTuningJobName"]
     container.variables = {"TRAINING_JOB_NAME": f"{name}-002-0a1b2c3d"}
